@@ -8,15 +8,48 @@
 extern crate alloc;
 
 mod cpus;
+mod for_each;
+mod handle;
+mod lane;
+mod msg;
 pub mod net;
 mod platform;
+mod pollers;
+mod reactor;
+mod ring;
+pub mod sim;
+mod stats;
+mod sync;
 mod thread;
+mod thread_lib;
 mod time;
+mod timers;
 
 pub use cpus::{CoreId, CpuSet, CpuSetError};
+pub use handle::{Critical, CriticalPending, ThreadHandle, ThreadId};
+pub use msg::Msg;
 pub use platform::{Platform, PlatformError, WaitSource};
-pub use thread::{Cx, Hold, Thread, ThreadLib, Watch};
+pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};
+pub use reactor::{Idle, Reactor, ReactorOptions, Reactors};
+pub use ring::{PushError, Receiver, Ring};
+pub use stats::{ReactorStats, ThreadStats, Turn};
+pub use thread::{Cx, Hold, MoveError, Thread, Watch};
+pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};
 pub use time::Instant;
+
+/// The name of a thread or poller, short enough to need no heap.
+pub type Name = heapless::String<32>;
+
+/// A name out of any text, cut to what fits.
+pub fn name(text: &str) -> Name {
+    let mut name = Name::new();
+    for c in text.chars() {
+        if name.push(c).is_err() {
+            break;
+        }
+    }
+    name
+}
 
 /// What was handed over and could not be taken, with the reason.
 #[derive(Debug)]

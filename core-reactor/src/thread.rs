@@ -1,60 +1,433 @@
-//! Skeleton: just enough for a backend to be written against.
+//! Lightweight threads: a mailbox, pollers and timers that some core turns. The counterpart of `spdk_thread`.
+//!
+//! Whoever owns a [`Thread`] turns it: a [`Reactor`](crate::Reactor), or an embedder's own loop (see `poller-test`). Code that runs in a turn gets
+//! a [`Cx`]; it cannot be kept, and the thread cannot be reached from it as a `Thread`, so turns cannot nest.
+//!
+//! ```text
+//!           exit() seen              drained, or the limit is over
+//! Running ───────────────► Exiting ───────────────────────────────► Exited: its owner drops it
+//! ```
 
+use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::marker::PhantomData;
+use core::time::Duration;
 
-use crate::{CoreId, Instant, Platform, PlatformError, WaitSource};
+use crate::handle::Shared;
+use crate::pollers::{Pollers, Ran};
+use crate::ring::Receiver;
+use crate::time::nanos;
+use crate::{
+    CoreId, CpuSet, Instant, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId, Schedule, StalePoller, ThreadHandle, ThreadLib,
+    ThreadStats, Turn, WaitSource, name,
+};
 
-/// A set of threads.
-#[derive(Clone)]
-pub struct ThreadLib {
-    platform: Arc<dyn Platform>,
-}
-
-impl ThreadLib {
-    /// A set of threads over a platform.
-    pub fn new(platform: Arc<dyn Platform>) -> Self {
-        Self { platform }
-    }
-
-    /// A thread that the caller drives on `core`.
-    pub fn create(&self, _name: &str, core: CoreId) -> Thread {
-        Thread { lib: self.clone(), core }
-    }
-}
-
-/// A thread that its owner drives.
+/// A thread, for the one who turns it.
 pub struct Thread {
-    lib: ThreadLib,
+    inner: Inner,
+}
+
+/// What a thread is made of. [`Cx`] is a reference to it that cannot be kept.
+pub(crate) struct Inner {
+    /// The time of the current or last turn.
+    now: Instant,
+    shared: Arc<Shared>,
+    inbox: Receiver<Msg>,
+    pollers: Pollers,
+    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner.
+    holds: Vec<Rc<Name>>,
+    cpus: CpuSet,
     core: CoreId,
+    /// When to stop waiting for the rest, once asked to exit.
+    exit_by: Option<Instant>,
+    exited: bool,
+    turns: u64,
+    messages: u64,
+    busy: u64,
+    idle: u64,
+    longest: u64,
 }
 
 impl Thread {
-    /// Runs `f` on the thread, now.
+    pub(crate) fn new(shared: Arc<Shared>, inbox: Receiver<Msg>, cpus: CpuSet, core: CoreId) -> Self {
+        let inner = Inner {
+            now: shared.lib.platform.now(),
+            shared,
+            inbox,
+            pollers: Pollers::default(),
+            holds: Vec::new(),
+            cpus,
+            core,
+            exit_by: None,
+            exited: false,
+            turns: 0,
+            messages: 0,
+            busy: 0,
+            idle: 0,
+            longest: 0,
+        };
+        Self { inner }
+    }
+
+    /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed poller that is due. Bounded: what is sent or
+    /// registered meanwhile has its turn next time. An exited thread does nothing.
+    pub fn turn(&mut self, now: Instant) -> Turn {
+        let inner = &mut self.inner;
+        if inner.exited {
+            return Turn::default();
+        }
+        inner.now = now;
+        inner.turns += 1;
+        let mut turn = Turn::default();
+        let mut mark = now;
+        let places = inner.pollers.active_places();
+        inner.run_messages(&mut turn, &mut mark);
+        inner.run_active(places, &mut turn, &mut mark);
+        inner.run_timers(&mut turn, &mut mark);
+        inner.pollers.end_turn();
+        inner.busy += turn.busy;
+        inner.longest = inner.longest.max(turn.busy);
+        if inner.shared.exit_requested() {
+            inner.exit_step();
+        }
+        turn
+    }
+
+    /// Runs `f` on the thread, outside of a turn: to set it up before its first.
     pub fn with<R>(&mut self, f: impl FnOnce(&mut Cx<'_>) -> R) -> R {
-        f(&mut Cx { lib: &self.lib, core: self.core })
+        self.inner.now = self.inner.shared.lib.platform.now();
+        let result = f(&mut Cx { thread: &mut self.inner });
+        self.inner.pollers.end_turn();
+        result
+    }
+
+    /// Whether the thread has ended: it runs nothing any more and can be dropped.
+    pub fn is_exited(&self) -> bool {
+        self.inner.exited
+    }
+
+    /// Whether messages, claimed ones included, or a request to exit wait for the next turn. See [`Receiver::is_empty`](crate::ring::Receiver::is_empty) for its use before a sleep.
+    pub fn has_work(&self) -> bool {
+        let inner = &self.inner;
+        !inner.exited
+            && (!inner.inbox.is_empty() || inner.shared.has_critical() || (inner.shared.exit_requested() && inner.exit_by.is_none()))
+    }
+
+    /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
+    pub fn may_park(&self) -> bool {
+        self.inner.pollers.may_park()
+    }
+
+    /// When its next turn is due at the latest: the first timer, or the limit on its exit.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let inner = &self.inner;
+        match (inner.pollers.next_deadline(), inner.exit_by.filter(|_| !inner.exited)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The handle by which others reach it.
+    pub fn handle(&self) -> ThreadHandle {
+        ThreadHandle(self.inner.shared.clone())
+    }
+
+    /// Charges the thread with `nanos` of time in which it had nothing to do. Whoever turns it knows that, and shares it among its threads.
+    pub fn charge_idle(&mut self, nanos: u64) {
+        self.inner.idle += nanos;
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> ThreadStats {
+        self.inner.stats()
+    }
+
+    /// The cores that it may run on.
+    pub(crate) fn cpus(&self) -> &CpuSet {
+        &self.inner.cpus
+    }
+
+    pub(crate) fn set_core(&mut self, core: CoreId) {
+        self.inner.core = core;
+    }
+
+    /// The thread as something that may change cores, if nothing holds it here.
+    pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
+        if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
     }
 }
 
-/// The thread that the caller runs on.
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.inner.shared.lib.forget(&self.inner.shared);
+    }
+}
+
+pub(crate) use movable::Movable;
+
+mod movable {
+    //! The one place where a thread may change cores.
+    // UNSAFETY: a `Thread` is not `Send`, since it may hold pollers that are not; this wrapper is made only of threads that hold none.
+
+    use alloc::boxed::Box;
+
+    use super::Thread;
+
+    pub(crate) struct Movable(pub(super) Box<Thread>);
+
+    // SAFETY: `Thread::into_movable` makes it only when no poller is local and no hold is out. What is left is `Send`: pollers that were `Send` when
+    // registered, messages, figures, and an empty list of `Rc`s.
+    unsafe impl Send for Movable {}
+
+    impl Movable {
+        /// Where messages to the thread wake a core from now on.
+        pub(crate) fn set_lane(&self, lane: usize) {
+            self.0.inner.shared.set_lane(lane);
+        }
+
+        pub(crate) fn into_thread(self) -> Thread {
+            *self.0
+        }
+    }
+}
+
+impl Inner {
+    fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        if let Some(f) = self.shared.take_critical() {
+            f(&mut Cx { thread: self });
+            turn.messages += 1;
+        }
+        let batch = self.shared.lib.batch;
+        // Counted before the first one runs, so that a message to the own thread waits for the next turn.
+        let ready = self.inbox.ready(batch);
+        for _ in 0..ready {
+            if let Some(msg) = self.inbox.pop() {
+                msg.run(&mut Cx { thread: self });
+            }
+        }
+        self.inbox.publish(ready, batch);
+        turn.messages += ready as u32;
+        if turn.messages > 0 {
+            self.messages += u64::from(turn.messages);
+            self.charge(turn, mark);
+        }
+    }
+
+    fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
+        for place in 0..places {
+            if let Some((id, poller)) = self.pollers.take_active(place)
+                && self.run(id, poller, turn, mark) != Polled::Idle
+            {
+                turn.pollers += 1;
+            }
+        }
+    }
+
+    fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        while let Some((id, poller)) = self.pollers.take_due(self.now) {
+            let _ = self.run(id, poller, turn, mark);
+            turn.timers += 1;
+        }
+    }
+
+    #[inline]
+    fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
+        let polled = poller.poll(&mut Cx { thread: self });
+        if polled != Polled::Idle {
+            let took = self.charge(turn, mark);
+            self.pollers.charge(id, took);
+        }
+        self.pollers.put_back(Ran { id, polled }, poller);
+        polled
+    }
+
+    /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
+    fn charge(&mut self, turn: &mut Turn, mark: &mut Instant) -> u64 {
+        let now = self.shared.lib.platform.now();
+        let took = now.nanos_since(*mark);
+        *mark = now;
+        turn.busy += took;
+        took
+    }
+
+    /// On the way out: ends when everything is drained, or by force when the time is up.
+    fn exit_step(&mut self) {
+        let exit_by = *self.exit_by.get_or_insert(self.now.plus_nanos(nanos(self.shared.lib.exit_limit)));
+        self.drop_stale_holds();
+        let drained = self.pollers.is_empty() && self.holds.is_empty();
+        if drained && !self.shared.has_critical() && self.inbox.close_if_empty() {
+            self.exited = true;
+        } else if self.now >= exit_by {
+            self.stop_by_force();
+        }
+    }
+
+    fn stop_by_force(&mut self) {
+        pool::fmt::warn!(
+            "thread {} was stopped by force after {} ms with {} messages waiting",
+            self.shared.name.as_str(),
+            self.shared.lib.exit_limit.as_millis() as u64,
+            self.inbox.ring().depth()
+        );
+        for name in self.pollers.names() {
+            pool::fmt::warn!("thread {}: poller {} was left", self.shared.name.as_str(), name.as_str());
+        }
+        for name in &self.holds {
+            pool::fmt::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
+        }
+        self.exited = true;
+    }
+
+    fn drop_stale_holds(&mut self) {
+        self.holds.retain(|hold| Rc::strong_count(hold) > 1);
+    }
+
+    fn is_pinned(&mut self) -> bool {
+        self.drop_stale_holds();
+        self.pollers.locals() > 0 || !self.holds.is_empty()
+    }
+
+    fn stats(&self) -> ThreadStats {
+        ThreadStats {
+            name: self.shared.name.clone(),
+            turns: self.turns,
+            messages: self.messages,
+            busy: self.busy,
+            idle: self.idle,
+            longest: self.longest,
+            mailbox_depth: self.inbox.ring().depth(),
+            mailbox_high_water: self.inbox.ring().high_water(),
+            mailbox_capacity: self.inbox.ring().capacity(),
+            pollers: self.pollers.stats(self.idle),
+        }
+    }
+}
+
+/// The thread that the caller runs on. Lent to messages and pollers for one run.
 pub struct Cx<'a> {
-    lib: &'a ThreadLib,
-    core: CoreId,
+    thread: &'a mut Inner,
+}
+
+/// Why a thread's cores could not be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// No reactor runs on any of them.
+    #[error("no reactor runs on any core of {wanted}; there are reactors on {reactors}")]
+    NoReactor {
+        /// The cores asked for.
+        wanted: CpuSet,
+        /// The cores that have one.
+        reactors: CpuSet,
+    },
+    /// Something keeps the thread on its core: a group, a watch, a poller that is not `Send`.
+    #[error("the thread cannot leave core {core}: it holds pollers, groups or watches that belong there")]
+    Pinned {
+        /// The core it is on.
+        core: CoreId,
+    },
 }
 
 impl Cx<'_> {
-    /// The time at which this turn began.
+    /// The time at which this turn began. Costs nothing; the clock is read once per turn.
     pub fn now(&self) -> Instant {
-        self.lib.platform.now()
+        self.thread.now
+    }
+
+    /// The time, read from the clock now.
+    pub fn clock(&self) -> Instant {
+        self.thread.shared.lib.platform.now()
     }
 
     /// The core it runs on.
     pub fn core(&self) -> CoreId {
-        self.core
+        self.thread.core
     }
 
-    /// Keeps the thread on its core and alive until the hold is dropped.
-    pub fn hold(&mut self, _name: &str) -> Hold {
-        Hold { _local: core::marker::PhantomData }
+    /// The handle by which others reach this thread.
+    pub fn handle(&self) -> ThreadHandle {
+        ThreadHandle(self.thread.shared.clone())
+    }
+
+    /// The set of threads that this one belongs to.
+    pub fn lib(&self) -> ThreadLib {
+        ThreadLib(self.thread.shared.lib.clone())
+    }
+
+    /// The platform that the threads run on.
+    pub fn platform(&self) -> Arc<dyn Platform> {
+        self.thread.shared.lib.platform.clone()
+    }
+
+    /// Registers a poller. It first runs in the next turn (`spdk_poller_register`).
+    pub fn poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + Send + 'static) -> PollerId {
+        self.thread.pollers.add(crate::name(name), schedule, false, Box::new(poller), self.thread.now)
+    }
+
+    /// Registers a poller that holds what must stay on this core. The thread cannot move while it is registered.
+    pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
+        self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
+    }
+
+    /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A poller may remove itself.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn remove(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        let poller = self.thread.pollers.remove(id)?;
+        drop(poller);
+        Ok(())
+    }
+
+    /// Stops running a poller until it is resumed (`spdk_poller_pause`).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn pause(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.pause(id)
+    }
+
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resume(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.resume(id, self.thread.now)
+    }
+
+    /// Changes a poller's period; a full new one starts now. Zero makes it active.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn set_period(&mut self, id: PollerId, period: Duration) -> Result<(), StalePoller> {
+        self.thread.pollers.set_period(id, period, self.thread.now)
+    }
+
+    /// Changes the cores that this thread may run on. If it is on none of them it moves after this turn; the last change wins.
+    ///
+    /// # Errors
+    /// No reactor runs there, or something pins the thread to its core.
+    pub fn set_cpus(&mut self, cpus: CpuSet) -> Result<(), MoveError> {
+        let reactors = self.thread.shared.lib.reactors();
+        if cpus.and(&reactors).is_empty() {
+            return Err(MoveError::NoReactor { wanted: cpus, reactors });
+        }
+        if !cpus.contains(self.thread.core) && self.thread.is_pinned() {
+            return Err(MoveError::Pinned { core: self.thread.core });
+        }
+        self.thread.cpus = cpus;
+        Ok(())
+    }
+
+    /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and channels take one; `what` names it in the log
+    /// if the thread has to be stopped by force.
+    pub fn hold(&mut self, what: &str) -> Hold {
+        let entry = Rc::new(name(what));
+        self.thread.drop_stale_holds();
+        self.thread.holds.push(entry.clone());
+        Hold { _entry: entry, _here: PhantomData }
     }
 
     /// Wakes this core when `source` is ready, until the watch is dropped. A watch is a hold too.
@@ -62,14 +435,31 @@ impl Cx<'_> {
     /// # Errors
     /// The platform refuses the source.
     pub fn watch(&mut self, source: WaitSource) -> Result<Watch, PlatformError> {
-        self.lib.platform.watch(self.core, source)?;
-        Ok(Watch { platform: self.lib.platform.clone(), core: self.core, source, _hold: self.hold("watch") })
+        let platform = self.platform();
+        platform.watch(self.thread.core, source)?;
+        Ok(Watch { platform, core: self.thread.core, source, _hold: self.hold("watch") })
+    }
+
+    /// Asks this thread to end when its work has drained (`spdk_thread_exit`).
+    pub fn exit(&mut self) {
+        self.thread.shared.request_exit();
+    }
+
+    /// Whether the thread has been asked to end.
+    pub fn is_exiting(&self) -> bool {
+        self.thread.shared.exit_requested()
+    }
+
+    /// What this thread has done up to the last turn.
+    pub fn stats(&self) -> ThreadStats {
+        self.thread.stats()
     }
 }
 
-/// Keeps a thread on its core and alive.
+/// Keeps a thread on its core, and from ending.
 pub struct Hold {
-    _local: core::marker::PhantomData<*const ()>,
+    _entry: Rc<Name>,
+    _here: PhantomData<*const ()>,
 }
 
 /// A source that wakes a core.

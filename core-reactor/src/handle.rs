@@ -1,0 +1,161 @@
+//! How anyone but its owner reaches a thread.
+// UNSAFETY: the critical slot keeps a function as a pointer, since there is no atomic for functions.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::fmt;
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+use crate::ring::{PushError, Ring};
+use crate::thread_lib::LibShared;
+use crate::{Cx, Msg, Name, Refused};
+
+/// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadId(pub(crate) usize);
+
+/// A handle to a thread, for any core and any flow of control. It does not keep the thread running; sends to an ended thread are refused.
+#[derive(Clone)]
+pub struct ThreadHandle(pub(crate) Arc<Shared>);
+
+/// A function for [`ThreadHandle::send_critical`].
+pub type Critical = fn(&mut Cx<'_>);
+
+/// The part of a thread that others may touch.
+pub(crate) struct Shared {
+    pub(crate) id: ThreadId,
+    pub(crate) name: Name,
+    mailbox: Arc<Ring<Msg>>,
+    critical: AtomicPtr<()>,
+    exit: AtomicBool,
+    /// The lane (an index) whose core turns this thread.
+    lane: AtomicUsize,
+    pub(crate) lib: Arc<LibShared>,
+}
+
+impl ThreadHandle {
+    /// Has `f` run on the thread, after everything that this sender sent before. Never blocks (`spdk_thread_send_msg`).
+    ///
+    /// # Errors
+    /// [`PushError::Full`]: the mailbox is; try again later. [`PushError::Closed`]: the thread has ended. The message comes back.
+    #[inline]
+    pub fn send<F: FnOnce(&mut Cx<'_>) + Send + 'static>(&self, f: F) -> Result<(), Refused<Msg, PushError>> {
+        self.send_msg(Msg::new(f))
+    }
+
+    /// As [`send`](Self::send), for a message that is made already.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn send_msg(&self, msg: Msg) -> Result<(), Refused<Msg, PushError>> {
+        self.0.mailbox.push(msg)?;
+        self.0.wake();
+        Ok(())
+    }
+
+    /// Sends messages from the front of `msgs`, as many as fit, next to each other. Tells how many.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), where not one fits; all stay in `msgs`.
+    pub fn send_bulk(&self, msgs: &mut VecDeque<Msg>) -> Result<usize, PushError> {
+        let sent = self.0.mailbox.push_bulk(msgs)?;
+        self.0.wake();
+        Ok(sent)
+    }
+
+    /// Has `f` run at the start of the thread's next turn, before all messages. Callable from a signal handler (`spdk_thread_send_critical_msg`).
+    ///
+    /// # Errors
+    /// One is pending already; it comes first.
+    pub fn send_critical(&self, f: Critical) -> Result<(), CriticalPending> {
+        let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
+        set.map_err(|_| CriticalPending)?;
+        self.0.wake();
+        Ok(())
+    }
+
+    /// Asks the thread to end when its work has drained. Callable from anywhere, any number of times.
+    pub fn exit(&self) {
+        self.0.request_exit();
+    }
+
+    /// The thread's number.
+    pub fn id(&self) -> ThreadId {
+        self.0.id
+    }
+
+    /// The thread's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Messages that wait in its mailbox.
+    pub fn mailbox_depth(&self) -> usize {
+        self.0.mailbox.depth()
+    }
+
+    /// The most messages that were seen waiting in its mailbox.
+    pub fn mailbox_high_water(&self) -> usize {
+        self.0.mailbox.high_water()
+    }
+
+    /// Messages that its mailbox holds.
+    pub fn mailbox_capacity(&self) -> usize {
+        self.0.mailbox.capacity()
+    }
+}
+
+impl fmt::Debug for ThreadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} ({})", self.0.name, self.0.id.0)
+    }
+}
+
+/// A critical message is pending; only one can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a critical message is pending on this thread already")]
+pub struct CriticalPending;
+
+impl Shared {
+    pub(crate) fn new(id: ThreadId, name: Name, mailbox: Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
+        let critical = AtomicPtr::new(ptr::null_mut());
+        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
+    }
+
+    /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of whatever else the thread looks at before it sleeps.
+    #[inline]
+    fn wake(&self) {
+        self.lib.lanes[self.lane.load(Ordering::SeqCst)].wake(&*self.lib.platform);
+    }
+
+    pub(crate) fn set_lane(&self, lane: usize) {
+        self.lane.store(lane, Ordering::SeqCst);
+    }
+
+    pub(crate) fn request_exit(&self) {
+        self.exit.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    #[inline]
+    pub(crate) fn exit_requested(&self) -> bool {
+        self.exit.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn has_critical(&self) -> bool {
+        !self.critical.load(Ordering::SeqCst).is_null()
+    }
+
+    #[inline]
+    pub(crate) fn take_critical(&self) -> Option<Critical> {
+        if self.critical.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        let f = self.critical.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: the slot holds null or what `send_critical` made of a `Critical`; only the owner takes it, so it is not null now.
+        Some(unsafe { mem::transmute::<*mut (), Critical>(f) })
+    }
+}

@@ -1,0 +1,67 @@
+//! What the rest of a set sees of one core: whether it sleeps, and how to hand its reactor something.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_utils::CachePadded;
+use spin::Mutex;
+
+use crate::ring::{PushError, Receiver, Ring};
+use crate::thread::Movable;
+use crate::{CoreId, Platform, Reactor, Refused};
+
+/// Events that a reactor's ring holds.
+const EVENTS: usize = 256;
+
+/// Something for a reactor itself.
+pub(crate) enum Event {
+    /// A thread to turn from now on.
+    Adopt(Movable),
+    /// Something to do between turns.
+    Call(Box<dyn FnOnce(&mut Reactor) + Send>),
+}
+
+pub(crate) struct Lane {
+    pub(crate) core: CoreId,
+    /// Whether its core sleeps or is about to. On a line of its own: every sender reads it, and it is rarely written.
+    sleeping: CachePadded<AtomicBool>,
+    events: Arc<Ring<Event>>,
+    /// The ring's other end until a reactor takes it.
+    unclaimed: Mutex<Option<Receiver<Event>>>,
+}
+
+impl Lane {
+    pub(crate) fn new(core: CoreId) -> Self {
+        let (events, receiver) = Ring::new(EVENTS);
+        Self { core, sleeping: CachePadded::new(AtomicBool::new(false)), events, unclaimed: Mutex::new(Some(receiver)) }
+    }
+
+    /// Gives the events' receiving end to the one reactor of this core; `None` the second time.
+    pub(crate) fn claim(&self) -> Option<Receiver<Event>> {
+        self.unclaimed.lock().take()
+    }
+
+    pub(crate) fn push(&self, event: Event, platform: &dyn Platform) -> Result<(), Refused<Event, PushError>> {
+        self.events.push(event)?;
+        self.wake(platform);
+        Ok(())
+    }
+
+    /// Wakes the core if it sleeps; one of many wakers does it.
+    #[inline]
+    pub(crate) fn wake(&self, platform: &dyn Platform) {
+        if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
+            platform.unpark(self.core);
+        }
+    }
+
+    /// Says that the core sleeps from now on, unless it finds something when it looks once more.
+    pub(crate) fn fall_asleep(&self) {
+        self.sleeping.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,386 @@
+//! Reactors: the loop of one core, and the set of them.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::lane::{Event, Lane};
+use crate::ring::Receiver;
+use crate::thread_lib::LibShared;
+use crate::time::nanos;
+use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, ReactorStats, Thread, ThreadLib, ThreadLibOptions, Turn};
+
+/// Events that a reactor handles in one turn.
+const EVENT_BATCH: usize = 8;
+
+/// What a reactor does when nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on: the lowest latency, the whole core.
+    Poll,
+    /// Polls on for so long, then parks until something happens.
+    ParkAfter(Duration),
+}
+
+impl Default for Idle {
+    /// Parks after 20 µs.
+    fn default() -> Self {
+        Self::ParkAfter(Duration::from_micros(20))
+    }
+}
+
+/// What a set of reactors is to be.
+#[derive(Clone, Debug)]
+pub struct ReactorOptions {
+    /// The cores that get a reactor; the lowest is the one that [`Reactors::run`] turns itself.
+    pub cores: CpuSet,
+    /// When to sleep.
+    pub idle: Idle,
+    /// The bounds of its threads.
+    pub threads: ThreadLibOptions,
+}
+
+impl ReactorOptions {
+    /// The defaults, on these cores.
+    pub fn new(cores: CpuSet) -> Self {
+        Self { cores, idle: Idle::default(), threads: ThreadLibOptions::default() }
+    }
+}
+
+/// A set of reactors, one on each of its cores, over a platform of its own.
+pub struct Reactors {
+    lib: ThreadLib,
+    idle: Idle,
+}
+
+impl Reactors {
+    /// Prepares reactors; nothing runs yet, but threads can be spawned.
+    ///
+    /// # Errors
+    /// No core was asked for, or one that the platform does not have.
+    pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
+        let allowed = platform.cores();
+        let missing = options.cores.minus(&allowed).iter().next();
+        if let Some(core) = missing.or(options.cores.is_empty().then_some(CoreId(0))) {
+            return Err(PlatformError::NoSuchCore { core, allowed });
+        }
+        let lib = ThreadLib::new(platform, options.cores, &options.threads);
+        lib.0.set_has_reactors();
+        Ok(Self { lib, idle: options.idle })
+    }
+
+    /// The set's threads: to spawn, to visit, to stop. Can be kept and sent anywhere.
+    pub fn lib(&self) -> &ThreadLib {
+        &self.lib
+    }
+
+    /// The reactor of one core, for a caller that turns it itself (a test, a simulation); `None` if it is taken or the core is not in the set.
+    pub fn reactor(&self, core: CoreId) -> Option<Reactor> {
+        Reactor::claim(&self.lib, core, self.idle)
+    }
+
+    /// Runs the set: starts a reactor on every core but the lowest, turns that one on the caller's own flow of control, and returns when all have
+    /// ended after [`ThreadLib::stop`], with their figures in order of cores.
+    ///
+    /// # Errors
+    /// A core could not be started (those that were are stopped again), or a reactor panicked (the others are stopped).
+    pub fn run(self) -> Result<Vec<ReactorStats>, PlatformError> {
+        let platform = self.lib.platform().clone();
+        let figures = Arc::new(spin::Mutex::new(Vec::new()));
+        let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
+        let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
+        platform.adopt(*first)?;
+        let mut outcome = Ok(());
+        for core in others {
+            outcome = self.start(*core, &figures);
+            if outcome.is_err() {
+                self.lib.stop();
+                break;
+            }
+        }
+        if let Some(reactor) = self.reactor(*first) {
+            let stats = reactor.run();
+            figures.lock().push(stats);
+        }
+        for core in others {
+            outcome = outcome.and(platform.join(*core));
+        }
+        platform.release(*first);
+        outcome?;
+        let mut figures = core::mem::take(&mut *figures.lock());
+        figures.sort_by_key(|f: &ReactorStats| f.core);
+        Ok(figures)
+    }
+
+    fn start(&self, core: CoreId, figures: &Arc<spin::Mutex<Vec<ReactorStats>>>) -> Result<(), PlatformError> {
+        let (lib, idle, figures) = (self.lib.clone(), self.idle, figures.clone());
+        let entry = move || {
+            if let Some(reactor) = Reactor::claim(&lib, core, idle) {
+                let stats = reactor.run();
+                figures.lock().push(stats);
+            }
+        };
+        self.lib.platform().start(core, Box::new(entry))
+    }
+}
+
+/// One core's loop. [`Reactor::run`] turns it until the set stops; tests call [`Reactor::turn`].
+pub struct Reactor {
+    lib: Arc<LibShared>,
+    lane: usize,
+    events: Receiver<Event>,
+    threads: Vec<Thread>,
+    /// Events for other reactors whose rings were full, with their lanes; tried again each turn.
+    deferred: VecDeque<(usize, Event)>,
+    idle: Idle,
+    /// When the last turn began, and how much of it was busy.
+    last: Option<(Instant, u64)>,
+    /// Since when nothing has happened.
+    idle_since: Option<Instant>,
+    /// Idle time that the threads have not been charged with yet, nanoseconds.
+    unshared_idle: u64,
+    stats: ReactorStats,
+}
+
+impl Reactor {
+    fn claim(lib: &ThreadLib, core: CoreId, idle: Idle) -> Option<Self> {
+        let lane = lib.0.lane_of(core)?;
+        let events = lib.0.lanes[lane].claim()?;
+        let events_capacity = events.ring().capacity();
+        let stats = ReactorStats {
+            core,
+            turns: 0,
+            messages: 0,
+            busy: 0,
+            idle: 0,
+            parked: 0,
+            parks: 0,
+            longest: 0,
+            threads: 0,
+            events_high_water: 0,
+            events_capacity,
+        };
+        Some(Self {
+            lib: lib.0.clone(),
+            lane,
+            events,
+            threads: Vec::new(),
+            deferred: VecDeque::new(),
+            idle,
+            last: None,
+            idle_since: None,
+            unshared_idle: 0,
+            stats,
+        })
+    }
+
+    /// One turn: events, then one turn of each thread. Bounded; tells what it did.
+    pub fn turn(&mut self) -> Turn {
+        let now = self.lib.platform.now();
+        self.charge_idle(now);
+        let mut turn = Turn::default();
+        self.handle_events(&mut turn);
+        let mut changed = false;
+        for thread in &mut self.threads {
+            turn.add(thread.turn(now));
+            changed |= thread.is_exited() || !thread.cpus().contains(self.stats.core);
+        }
+        if changed {
+            self.let_threads_go();
+        }
+        self.stats.turns += 1;
+        self.stats.messages += u64::from(turn.messages);
+        self.stats.busy += turn.busy;
+        self.stats.longest = self.stats.longest.max(turn.busy);
+        self.last = Some((now, turn.busy));
+        self.idle_since = if turn.is_idle() { self.idle_since.or(Some(now)) } else { None };
+        turn
+    }
+
+    /// Turns until the set stops and every thread here has ended.
+    ///
+    /// If something panics in it, the rest of the set is stopped while the panic goes on.
+    pub fn run(mut self) -> ReactorStats {
+        let mut guard = StopOnPanic { lib: ThreadLib(self.lib.clone()), finished: false };
+        loop {
+            let turn = self.turn();
+            if turn.is_idle() {
+                if self.is_finished() {
+                    break;
+                }
+                self.park_if_long_idle();
+            }
+        }
+        guard.finished = true;
+        self.stats()
+    }
+
+    /// When the next timer here is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.threads.iter().filter_map(|t| t.next_deadline()).min()
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> ReactorStats {
+        ReactorStats { threads: self.threads.len(), events_high_water: self.events.ring().high_water(), ..self.stats }
+    }
+
+    /// Its core.
+    pub fn core(&self) -> CoreId {
+        self.stats.core
+    }
+
+    /// The names of the threads on it.
+    pub fn thread_names(&self) -> Vec<crate::Name> {
+        self.threads.iter().map(|t| crate::name(t.handle().name())).collect()
+    }
+
+    /// The set it belongs to.
+    pub(crate) fn lib(&self) -> &Arc<LibShared> {
+        &self.lib
+    }
+
+    /// Hands an event to another reactor, now or as soon as there is room.
+    pub(crate) fn send_event(&mut self, lane: usize, event: Event) {
+        if !self.deferred.is_empty() {
+            self.deferred.push_back((lane, event));
+        } else if let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) {
+            // A ring is closed only when its reactor has ended, which none does while this one has work for it.
+            self.deferred.push_back((lane, refused.item));
+        }
+    }
+
+    /// Handles an event of its own in the next turn.
+    pub(crate) fn defer(&mut self, event: Event) {
+        self.deferred.push_back((self.lane, event));
+    }
+
+    /// Counts the time since the last turn began, less what was busy in it, as idle.
+    #[inline]
+    fn charge_idle(&mut self, now: Instant) {
+        let Some((then, busy)) = self.last else { return };
+        let idle = now.nanos_since(then).saturating_sub(busy);
+        self.stats.idle += idle;
+        self.unshared_idle += idle;
+        // Sharing costs a division; a turn costs less than that.
+        if self.stats.turns.is_multiple_of(256) {
+            self.share_idle();
+        }
+    }
+
+    /// Charges the threads with idle time, in equal parts.
+    fn share_idle(&mut self) {
+        let share = core::mem::take(&mut self.unshared_idle) / self.threads.len().max(1) as u64;
+        for thread in &mut self.threads {
+            thread.charge_idle(share);
+        }
+    }
+
+    fn handle_events(&mut self, turn: &mut Turn) {
+        if !self.deferred.is_empty() {
+            for (lane, event) in core::mem::take(&mut self.deferred) {
+                self.send_event(lane, event);
+            }
+        }
+        let ready = self.events.ready(EVENT_BATCH);
+        for _ in 0..ready {
+            match self.events.pop() {
+                Some(Event::Adopt(movable)) => {
+                    self.share_idle();
+                    let mut thread = movable.into_thread();
+                    thread.set_core(self.stats.core);
+                    self.threads.push(thread);
+                }
+                Some(Event::Call(f)) => f(self),
+                None => {}
+            }
+        }
+        self.events.publish(ready, EVENT_BATCH);
+        turn.events += ready as u32;
+    }
+
+    /// Drops threads that have exited and sends off those that may not run here any more.
+    fn let_threads_go(&mut self) {
+        self.share_idle();
+        let mut at = 0;
+        while at < self.threads.len() {
+            let thread = &self.threads[at];
+            if thread.is_exited() {
+                drop(self.threads.remove(at));
+            } else if thread.cpus().contains(self.stats.core) {
+                at += 1;
+            } else {
+                at = self.send_off(at);
+            }
+        }
+    }
+
+    /// Sends the thread at `at` to a core that it may run on. Gives the place to go on from.
+    fn send_off(&mut self, at: usize) -> usize {
+        let thread = self.threads.remove(at);
+        let lane = match self.lib.place(thread.cpus()) {
+            Ok(lane) if lane != self.lane => lane,
+            // `set_cpus` made sure that there is another core.
+            _ => {
+                self.threads.insert(at, thread);
+                return at + 1;
+            }
+        };
+        match thread.into_movable() {
+            Ok(movable) => {
+                movable.set_lane(lane);
+                self.send_event(lane, Event::Adopt(movable));
+                at
+            }
+            Err(pinned) => {
+                // Pinned after it had changed its cores: it goes when what pins it is gone.
+                self.threads.insert(at, pinned);
+                at + 1
+            }
+        }
+    }
+
+    fn is_finished(&mut self) -> bool {
+        let stopping = ThreadLib(self.lib.clone()).is_stopping();
+        stopping && self.threads.is_empty() && self.deferred.is_empty() && self.events.close_if_empty()
+    }
+
+    fn park_if_long_idle(&mut self) {
+        let Idle::ParkAfter(spin) = self.idle else { return };
+        let (Some(since), Some((now, _))) = (self.idle_since, self.last) else { return };
+        if now.nanos_since(since) < nanos(spin) || !self.deferred.is_empty() || !self.threads.iter().all(|t| t.may_park()) {
+            return;
+        }
+        let lib = self.lib.clone();
+        let lane: &Lane = &lib.lanes[self.lane];
+        lane.fall_asleep();
+        // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
+        let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
+        if self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work()) {
+            let before = lib.platform.now();
+            self.charge_idle(before);
+            lib.platform.park(self.stats.core, self.next_deadline());
+            let after = lib.platform.now();
+            self.stats.parked += after.nanos_since(before);
+            self.stats.parks += 1;
+            self.last = Some((after, 0));
+        }
+        lane.wake_up();
+    }
+}
+
+/// Stops the set if it is dropped by a panic.
+struct StopOnPanic {
+    lib: ThreadLib,
+    finished: bool,
+}
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.lib.stop();
+        }
+    }
+}

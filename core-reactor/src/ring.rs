@@ -1,0 +1,300 @@
+//! A bounded ring from many senders to one receiver.
+//!
+//! Each slot is a cache line of its own for items of up to 56 bytes, so a message is one line that moves from the sender's core to the
+//! receiver's. A sender claims a position by one compare-and-swap, writes the slot and publishes it by the slot's sequence number; it never
+//! reads a slot, so the line is fetched for writing only, behind the sender's back. The receiver reads only slots, and tells how far it got
+//! once per batch.
+//!
+//! The bad moment: a sender that stops between claiming and publishing holds up what was sent behind it (not the senders themselves, and
+//! nothing sent before). On a preemptible core that can last a time slice.
+// UNSAFETY: slots are written and read without a lock; who may touch a slot follows from the positions, see `Ring`.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::mem::MaybeUninit;
+
+use crossbeam_utils::CachePadded;
+
+use crate::Refused;
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell, model_fence};
+
+/// Positions count modulo this; the tail keeps one more bit for `CLOSED`.
+const POSITIONS: usize = usize::MAX >> 1;
+const CLOSED: usize = 1;
+
+/// Why a ring does not take an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// As many items wait as the ring holds.
+    #[error("the ring is full")]
+    Full,
+    /// Its receiver is gone or has ended it.
+    #[error("the ring is closed")]
+    Closed,
+}
+
+/// The senders' side of a ring.
+///
+/// Position `p` lives in slot `p % capacity`. A slot belongs to the sender that claimed its position (by moving `tail` past it) until it
+/// publishes `p + 1` as the slot's sequence, then to the receiver until that moves `head` past it, then to the sender that claims `p + capacity`.
+pub struct Ring<T> {
+    send: CachePadded<SendSide>,
+    /// Positions before this are read. Written by the receiver, once per batch.
+    head: CachePadded<AtomicUsize>,
+    /// Most items that the receiver found waiting.
+    high_water: AtomicUsize,
+    slots: Box<[Slot<T>]>,
+}
+
+struct SendSide {
+    /// The next position to claim, times two, plus `CLOSED`.
+    tail: AtomicUsize,
+    /// A value that `head` had: enough to see that there is room, without fetching the receiver's line.
+    seen_head: AtomicUsize,
+}
+
+#[repr(align(64))]
+struct Slot<T> {
+    sequence: AtomicUsize,
+    item: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: an item is reached by one side at a time, as the positions say, and handed over by release and acquire on the slot's sequence
+// (sender to receiver) and on `head` (receiver to sender).
+unsafe impl<T: Send> Send for Ring<T> {}
+// SAFETY: as above; `&Ring` can only push.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+impl<T> Ring<T> {
+    /// A ring for `capacity` items (rounded up to a power of two, at least 2) and its receiver.
+    #[allow(clippy::new_ret_no_self, reason = "a ring without its receiver is of no use")]
+    pub fn new(capacity: usize) -> (Arc<Self>, Receiver<T>) {
+        let capacity = capacity.clamp(2, 1 << 16).next_power_of_two();
+        let slot = |_| Slot { sequence: AtomicUsize::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
+        let ring = Arc::new(Self {
+            send: CachePadded::new(SendSide { tail: AtomicUsize::new(0), seen_head: AtomicUsize::new(0) }),
+            head: CachePadded::new(AtomicUsize::new(0)),
+            high_water: AtomicUsize::new(0),
+            slots: (0..capacity).map(slot).collect(),
+        });
+        let receiver = Receiver { ring: ring.clone(), head: 0 };
+        (ring, receiver)
+    }
+
+    /// How many items it holds at most.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many items wait, claimed ones included.
+    pub fn depth(&self) -> usize {
+        let head = self.head.load(Ordering::Acquire);
+        distance(head, self.send.tail.load(Ordering::Acquire) >> 1).min(self.capacity())
+    }
+
+    /// The most items that were seen waiting at once: by the receiver when it took some, or by a sender that found the ring full.
+    pub fn high_water(&self) -> usize {
+        self.high_water.load(Ordering::Relaxed)
+    }
+
+    /// Appends an item. Never blocks.
+    ///
+    /// # Errors
+    /// The ring is full or closed; the item comes back.
+    #[inline]
+    pub fn push(&self, item: T) -> Result<(), Refused<T, PushError>> {
+        match self.claim(1) {
+            Ok((position, _)) => {
+                // SAFETY: `claim` gave us this position.
+                unsafe { self.fill(position, item) };
+                Ok(())
+            }
+            Err(why) => Err(Refused { item, why }),
+        }
+    }
+
+    /// Appends items from the front of `items`, as many as there is room for, next to each other. Tells how many.
+    ///
+    /// # Errors
+    /// There is no room at all or the ring is closed; nothing was taken from `items`.
+    pub fn push_bulk(&self, items: &mut VecDeque<T>) -> Result<usize, PushError> {
+        if items.is_empty() {
+            return Ok(0);
+        }
+        let (first, count) = self.claim(items.len())?;
+        for (n, item) in items.drain(..count).enumerate() {
+            // SAFETY: `claim` gave us these `count` positions, and a drain of a VecDeque yields all of them without running foreign code.
+            unsafe { self.fill(first.wrapping_add(n) & POSITIONS, item) };
+        }
+        Ok(count)
+    }
+
+    /// Claims the next positions, `want` or as many as there is room for (at least one).
+    #[inline]
+    fn claim(&self, want: usize) -> Result<(usize, usize), PushError> {
+        let mut tail = self.send.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & CLOSED != 0 {
+                return Err(PushError::Closed);
+            }
+            let position = tail >> 1;
+            // `seen_head` never passes the real head, so this errs on the side of "full"; so does a tail that is behind (it wraps to a huge
+            // distance), for which the exchange below would fail anyway.
+            let mut used = distance(self.send.seen_head.load(Ordering::Acquire), position);
+            if used.saturating_add(want) > self.capacity() {
+                used = self.look_at_head(&mut tail, position)?;
+            }
+            let count = want.min(self.capacity().saturating_sub(used));
+            if count == 0 {
+                continue; // `look_at_head` found that `tail` had moved
+            }
+            let next = tail.wrapping_add(count << 1);
+            // SeqCst: whoever sends looks at the receiver's sleep afterwards; see `Receiver::is_empty`.
+            match self.send.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    model_fence();
+                    return Ok((position, count));
+                }
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// The slow look when there seems to be no room: the receiver's own figure. Gives the whole capacity as used if `tail` moved meanwhile.
+    #[cold]
+    fn look_at_head(&self, tail: &mut usize, position: usize) -> Result<usize, PushError> {
+        let head = self.head.load(Ordering::Acquire);
+        self.send.seen_head.store(head, Ordering::Release);
+        let now = self.send.tail.load(Ordering::Relaxed);
+        if now != *tail {
+            *tail = now;
+            return Ok(self.capacity());
+        }
+        let used = distance(head, position);
+        if used >= self.capacity() {
+            self.high_water.store(self.capacity(), Ordering::Relaxed);
+            return Err(PushError::Full);
+        }
+        Ok(used)
+    }
+
+    /// Writes and publishes a claimed position.
+    ///
+    /// # Safety
+    /// The caller claimed `position` and has not filled it yet.
+    #[inline]
+    unsafe fn fill(&self, position: usize, item: T) {
+        let slot = &self.slots[position & (self.capacity() - 1)];
+        // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so nobody else touches the item.
+        slot.item.with_mut(|p| unsafe { (*p).write(item) });
+        slot.sequence.store(position.wrapping_add(1), Ordering::Release);
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        // The receiver is gone and left `head` where it stopped; every sender has published what it claimed.
+        let tail = self.send.tail.load(Ordering::Acquire) >> 1;
+        let mut at = self.head.load(Ordering::Acquire);
+        while at != tail {
+            let slot = &self.slots[at & (self.capacity() - 1)];
+            if slot.sequence.load(Ordering::Acquire) == at.wrapping_add(1) {
+                // SAFETY: published, not yet read, and nobody else is left.
+                slot.item.with_mut(|p| unsafe { (*p).assume_init_drop() });
+            }
+            at = at.wrapping_add(1) & POSITIONS;
+        }
+    }
+}
+
+/// The receiving side. Dropped, it closes the ring and drops what waits there.
+pub struct Receiver<T> {
+    ring: Arc<Ring<T>>,
+    /// The next position to read; `ring.head` follows once per batch.
+    head: usize,
+}
+
+impl<T> Receiver<T> {
+    /// How many items can be taken now, counting no further than `most`.
+    #[inline]
+    pub fn ready(&self, most: usize) -> usize {
+        let most = most.min(self.ring.capacity());
+        let mut n = 0;
+        while n < most && self.is_published(self.head.wrapping_add(n) & POSITIONS) {
+            n += 1;
+        }
+        n
+    }
+
+    /// Takes the next item, if there is one. Senders see the room only after [`publish`](Self::publish).
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        if !self.is_published(self.head) {
+            return None;
+        }
+        let slot = &self.ring.slots[self.head & (self.ring.capacity() - 1)];
+        self.head = self.head.wrapping_add(1) & POSITIONS;
+        // SAFETY: published and not yet read (`head` moved past it just now, and only here).
+        Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
+    }
+
+    /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how many items this batch had, `most` how many it could have had.
+    #[inline]
+    pub fn publish(&mut self, taken: usize, most: usize) {
+        if taken == 0 {
+            return;
+        }
+        // Only a full batch may hide more behind it; looking at the senders' line costs a miss, so not for less.
+        let seen = if taken < most { taken } else { taken + distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
+        if seen > self.ring.high_water.load(Ordering::Relaxed) {
+            self.ring.high_water.store(seen.min(self.ring.capacity()), Ordering::Relaxed);
+        }
+        self.ring.head.store(self.head, Ordering::Release);
+    }
+
+    /// Whether nothing waits, not even a claimed position. A receiver that first says that it sleeps (SeqCst) and then finds this true may sleep: a
+    /// sender claims (SeqCst) before it looks for sleepers, so one of the two sees the other.
+    pub fn is_empty(&self) -> bool {
+        model_fence();
+        self.ring.send.tail.load(Ordering::SeqCst) >> 1 == self.head
+    }
+
+    /// Closes the ring if nothing waits in it; no item can be lost in between.
+    pub fn close_if_empty(&mut self) -> bool {
+        let empty = self.head << 1;
+        let tail = &self.ring.send.tail;
+        tail.compare_exchange(empty, empty | CLOSED, Ordering::SeqCst, Ordering::Relaxed).is_ok_and(|_| true)
+            || tail.load(Ordering::Relaxed) == empty | CLOSED
+    }
+
+    /// The senders' side.
+    pub fn ring(&self) -> &Arc<Ring<T>> {
+        &self.ring
+    }
+
+    #[inline]
+    fn is_published(&self, position: usize) -> bool {
+        let slot = &self.ring.slots[position & (self.ring.capacity() - 1)];
+        slot.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
+        // An item's own drop may panic; `head` is told first so that nothing is dropped twice.
+        while self.ready(1) == 1 {
+            let item = self.pop();
+            self.ring.head.store(self.head, Ordering::Release);
+            drop(item);
+        }
+        self.ring.head.store(self.head, Ordering::Release);
+    }
+}
+
+/// Positions from `from` to `to`.
+#[inline]
+fn distance(from: usize, to: usize) -> usize {
+    to.wrapping_sub(from) & POSITIONS
+}

@@ -1,0 +1,170 @@
+//! A machine for tests: cores that one flow of control turns by hand, and a clock that moves when told to.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use spin::Mutex;
+
+use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, Reactor, ReactorOptions, Reactors, ThreadLib, Turn, WaitSource};
+
+/// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking returns at once and is counted.
+pub struct SimPlatform {
+    cores: CpuSet,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    now: Instant,
+    /// What the clock moves by each time it is read, nanoseconds.
+    tick: u64,
+    parks: BTreeMap<CoreId, Vec<Option<Instant>>>,
+    unparks: BTreeMap<CoreId, usize>,
+    watched: Vec<(CoreId, WaitSource)>,
+}
+
+impl SimPlatform {
+    /// A machine with cores `0..cores`, its clock at zero.
+    pub fn new(cores: u16) -> Arc<Self> {
+        Arc::new(Self { cores: (0..cores).map(CoreId).collect(), state: Mutex::default() })
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.state.lock();
+        state.now = state.now + by;
+    }
+
+    /// Lets the clock move by this much each time it is read, so that work takes time.
+    pub fn tick(&self, by: Duration) {
+        self.state.lock().tick = crate::time::nanos(by);
+    }
+
+    /// How long each park of `core` was to last at most, in order.
+    pub fn parks(&self, core: CoreId) -> Vec<Option<Instant>> {
+        self.state.lock().parks.get(&core).cloned().unwrap_or_default()
+    }
+
+    /// How often `core` was woken.
+    pub fn unparks(&self, core: CoreId) -> usize {
+        self.state.lock().unparks.get(&core).copied().unwrap_or(0)
+    }
+
+    /// What is watched now, and on which core.
+    pub fn watched(&self) -> Vec<(CoreId, WaitSource)> {
+        self.state.lock().watched.clone()
+    }
+}
+
+impl Platform for SimPlatform {
+    fn now(&self) -> Instant {
+        let mut state = self.state.lock();
+        let now = state.now;
+        state.now = now.plus_nanos(state.tick);
+        now
+    }
+
+    fn cores(&self) -> CpuSet {
+        self.cores
+    }
+
+    /// Refused: simulated cores are turned by hand.
+    fn start(&self, core: CoreId, _entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
+        Err(PlatformError::NoSuchCore { core, allowed: CpuSet::EMPTY })
+    }
+
+    fn join(&self, _core: CoreId) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn adopt(&self, _core: CoreId) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn release(&self, _core: CoreId) {}
+
+    fn park(&self, core: CoreId, until: Option<Instant>) {
+        self.state.lock().parks.entry(core).or_default().push(until);
+    }
+
+    fn unpark(&self, core: CoreId) {
+        *self.state.lock().unparks.entry(core).or_default() += 1;
+    }
+
+    fn watch(&self, core: CoreId, source: WaitSource) -> Result<(), PlatformError> {
+        self.state.lock().watched.push((core, source));
+        Ok(())
+    }
+
+    fn unwatch(&self, core: CoreId, source: WaitSource) {
+        self.state.lock().watched.retain(|w| *w != (core, source));
+    }
+}
+
+/// A whole set of reactors on a [`SimPlatform`], turned in order of cores.
+pub struct Sim {
+    /// The machine.
+    pub platform: Arc<SimPlatform>,
+    /// The reactors, by core.
+    pub reactors: Vec<Reactor>,
+    lib: ThreadLib,
+}
+
+impl Sim {
+    /// Reactors on cores `0..cores`, with the default bounds.
+    pub fn new(cores: u16) -> Self {
+        Self::with(cores, |_| {})
+    }
+
+    /// As [`new`](Self::new), with other options.
+    pub fn with(cores: u16, change: impl FnOnce(&mut ReactorOptions)) -> Self {
+        let platform = SimPlatform::new(cores);
+        let mut options = ReactorOptions::new(platform.cores());
+        change(&mut options);
+        let lib;
+        let reactors = match Reactors::new(platform.clone(), &options) {
+            Ok(set) => {
+                lib = set.lib().clone();
+                options.cores.iter().filter_map(|core| set.reactor(core)).collect()
+            }
+            Err(why) => panic!("a simulated set of {cores} cores: {why}"),
+        };
+        Self { platform, reactors, lib }
+    }
+
+    /// The set's threads.
+    pub fn lib(&self) -> &ThreadLib {
+        &self.lib
+    }
+
+    /// One turn of every reactor; what they did together.
+    pub fn turn(&mut self) -> Turn {
+        let mut all = Turn::default();
+        for reactor in &mut self.reactors {
+            all.add(reactor.turn());
+        }
+        all
+    }
+
+    /// Turns until a turn of all reactors does nothing; how many turns that took.
+    ///
+    /// # Panics
+    /// Something is still going on after 100,000 turns.
+    pub fn settle(&mut self) -> usize {
+        for turns in 0..100_000 {
+            if self.turn().is_idle() {
+                return turns;
+            }
+        }
+        panic!("the simulation does not come to rest");
+    }
+
+    /// Moves the clock on and settles.
+    pub fn advance(&mut self, by: Duration) {
+        self.platform.advance(by);
+        self.settle();
+    }
+}

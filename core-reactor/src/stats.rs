@@ -1,0 +1,99 @@
+//! Figures that reactors and threads keep.
+
+use alloc::vec::Vec;
+
+use crate::{CoreId, Name, PollerStats};
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Messages and critical messages run.
+    pub messages: u32,
+    /// Runs of active pollers that were busy.
+    pub pollers: u32,
+    /// Timed pollers that were due and run, busy or not.
+    pub timers: u32,
+    /// Events of the reactor itself: placements, arrivals, calls.
+    pub events: u32,
+    /// Nanoseconds of the turn that were spent on something (the time of idle pollers is not in it).
+    pub busy: u64,
+}
+
+impl Turn {
+    /// Whether nothing at all happened.
+    pub fn is_idle(&self) -> bool {
+        self.messages == 0 && self.pollers == 0 && self.timers == 0 && self.events == 0
+    }
+
+    pub(crate) fn add(&mut self, other: Turn) {
+        self.messages += other.messages;
+        self.pollers += other.pollers;
+        self.timers += other.timers;
+        self.events += other.events;
+        self.busy += other.busy;
+    }
+}
+
+/// What a thread has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThreadStats {
+    /// Its name.
+    pub name: Name,
+    /// Turns.
+    pub turns: u64,
+    /// Messages run.
+    pub messages: u64,
+    /// Time that went into something, nanoseconds.
+    pub busy: u64,
+    /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle time.
+    pub idle: u64,
+    /// Its longest busy turn, nanoseconds.
+    pub longest: u64,
+    /// Messages that wait now.
+    pub mailbox_depth: usize,
+    /// Most messages seen waiting.
+    pub mailbox_high_water: usize,
+    /// Messages that its mailbox holds.
+    pub mailbox_capacity: usize,
+    /// Its pollers'.
+    pub pollers: Vec<PollerStats>,
+}
+
+/// What a reactor has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReactorStats {
+    /// Its core.
+    pub core: CoreId,
+    /// Turns.
+    pub turns: u64,
+    /// Messages run by its threads.
+    pub messages: u64,
+    /// Time that went into something, nanoseconds.
+    pub busy: u64,
+    /// Time spent looking for something to do, nanoseconds.
+    pub idle: u64,
+    /// Time asleep in the platform, nanoseconds.
+    pub parked: u64,
+    /// Times that it went to sleep.
+    pub parks: u64,
+    /// Its longest turn that did something, nanoseconds.
+    pub longest: u64,
+    /// Threads on it now.
+    pub threads: usize,
+    /// Most events seen waiting in its ring.
+    pub events_high_water: usize,
+    /// Events that its ring holds.
+    pub events_capacity: usize,
+}
+
+impl ReactorStats {
+    /// Busy time as a share of all time, 0 to 1.
+    pub fn busy_share(&self) -> f64 {
+        self.busy as f64 / (self.busy + self.idle + self.parked).max(1) as f64
+    }
+
+    /// Time asleep as a share of all time, 0 to 1.
+    pub fn parked_share(&self) -> f64 {
+        self.parked as f64 / (self.busy + self.idle + self.parked).max(1) as f64
+    }
+}

@@ -1,0 +1,226 @@
+//! The set that threads belong to: who is there, on which cores, and with which bounds.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
+
+use spin::Mutex;
+
+use crate::handle::{Shared, ThreadId};
+use crate::lane::{Event, Lane};
+use crate::ring::{PushError, Ring};
+use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, Thread, ThreadHandle};
+
+/// A set of threads over a platform (`spdk_thread_lib_init`). Sets know nothing of each other.
+#[derive(Clone)]
+pub struct ThreadLib(pub(crate) Arc<LibShared>);
+
+/// The bounds of a set.
+#[derive(Clone, Debug)]
+pub struct ThreadLibOptions {
+    /// Messages of one thread that are run in one turn. Default 8 (`SPDK_MSG_BATCH_SIZE`).
+    pub batch: usize,
+    /// Messages that a thread's mailbox holds, 64 bytes each. Default 1024.
+    pub mailbox: usize,
+    /// How long a thread that was asked to exit may take to drain. Default 5 s.
+    pub exit_limit: Duration,
+}
+
+impl Default for ThreadLibOptions {
+    fn default() -> Self {
+        Self { batch: 8, mailbox: 1024, exit_limit: Duration::from_secs(5) }
+    }
+}
+
+pub(crate) struct LibShared {
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) lanes: Box<[Lane]>,
+    pub(crate) batch: usize,
+    pub(crate) exit_limit: Duration,
+    mailbox: usize,
+    /// In order of creation. Locked to create, end and visit threads, never to send.
+    threads: Mutex<Vec<Arc<Shared>>>,
+    next_id: AtomicUsize,
+    next_place: AtomicUsize,
+    has_reactors: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// What a new thread is to be.
+#[derive(Clone, Debug)]
+pub struct ThreadConfig {
+    name: Name,
+    cpus: CpuSet,
+}
+
+impl ThreadConfig {
+    /// A thread of this name (cut to 32 bytes) that may run anywhere.
+    pub fn new(name: &str) -> Self {
+        Self { name: crate::name(name), cpus: CpuSet::ALL }
+    }
+
+    /// Limits it to these cores.
+    #[must_use]
+    pub fn cpus(mut self, cpus: CpuSet) -> Self {
+        self.cpus = cpus;
+        self
+    }
+}
+
+/// Why a thread could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// No reactor runs on any allowed core.
+    #[error("no reactor runs on any core of {wanted}; there are reactors on {reactors}")]
+    NoReactor {
+        /// The cores asked for.
+        wanted: CpuSet,
+        /// The cores that have one.
+        reactors: CpuSet,
+    },
+    /// The reactor's ring of events is full.
+    #[error("the reactor on core {0} has too many events waiting; try again later")]
+    Busy(CoreId),
+    /// The set is stopping.
+    #[error("the reactors are stopping")]
+    Stopping,
+}
+
+impl ThreadLib {
+    /// A set over `platform`, for the cores of `cores` that the platform has.
+    pub fn new(platform: Arc<dyn Platform>, cores: CpuSet, options: &ThreadLibOptions) -> Self {
+        let lanes = platform.cores().and(&cores).iter().map(Lane::new).collect();
+        Self(Arc::new(LibShared {
+            platform,
+            lanes,
+            batch: options.batch.max(1),
+            exit_limit: options.exit_limit,
+            mailbox: options.mailbox,
+            threads: Mutex::new(Vec::new()),
+            next_id: AtomicUsize::new(1),
+            next_place: AtomicUsize::new(0),
+            has_reactors: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// A thread that the caller turns, on `core`, in a loop of its own; `None` if `core` is not one of the set's.
+    pub fn create(&self, config: ThreadConfig, core: CoreId) -> Option<Thread> {
+        let lane = self.0.lane_of(core)?;
+        Some(self.0.create(config, lane))
+    }
+
+    /// A thread on the reactor of an allowed core, taken in turn. `start` is its first message.
+    ///
+    /// # Errors
+    /// No allowed core has a reactor, its reactor has no room for the event, or the set is stopping.
+    pub fn spawn<F>(&self, config: ThreadConfig, start: F) -> Result<ThreadHandle, SpawnError>
+    where
+        F: FnOnce(&mut Cx<'_>) + Send + 'static,
+    {
+        if self.0.stopping.load(Ordering::SeqCst) {
+            return Err(SpawnError::Stopping);
+        }
+        let lane = self.0.place(&config.cpus)?;
+        let thread = self.0.create(config, lane);
+        let handle = thread.handle();
+        // An empty mailbox of at least two slots takes a message. It goes in before the thread is placed, so it comes first.
+        let start: Box<dyn FnOnce(&mut Cx<'_>) + Send> = Box::new(start);
+        let _ = handle.send(start);
+        let Ok(movable) = thread.into_movable() else { unreachable!("a thread that never ran holds nothing") };
+        self.0.lanes[lane].push(Event::Adopt(movable), &*self.0.platform).map_err(|refused| match refused.why {
+            PushError::Full => SpawnError::Busy(self.0.lanes[lane].core),
+            PushError::Closed => SpawnError::Stopping,
+        })?;
+        Ok(handle)
+    }
+
+    /// The threads that live now, in order of creation.
+    pub fn threads(&self) -> Vec<ThreadHandle> {
+        self.0.threads.lock().iter().cloned().map(ThreadHandle).collect()
+    }
+
+    /// The cores that have a reactor.
+    pub fn reactors(&self) -> CpuSet {
+        self.0.reactors()
+    }
+
+    /// The platform that the set runs on.
+    pub fn platform(&self) -> &Arc<dyn Platform> {
+        &self.0.platform
+    }
+
+    /// Begins the end: no thread is made any more, every thread is asked to exit, and reactors return when theirs have. Callable from anywhere.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::SeqCst);
+        for thread in self.threads() {
+            thread.exit();
+        }
+        for lane in &self.0.lanes {
+            lane.wake(&*self.0.platform);
+        }
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::SeqCst)
+    }
+}
+
+impl LibShared {
+    pub(crate) fn lane_of(&self, core: CoreId) -> Option<usize> {
+        self.lanes.iter().position(|l| l.core == core)
+    }
+
+    pub(crate) fn reactors(&self) -> CpuSet {
+        if self.has_reactors.load(Ordering::Acquire) { self.lanes.iter().map(|l| l.core).collect() } else { CpuSet::EMPTY }
+    }
+
+    pub(crate) fn set_has_reactors(&self) {
+        self.has_reactors.store(true, Ordering::Release);
+    }
+
+    /// The lane whose turn it is among the allowed ones.
+    pub(crate) fn place(&self, cpus: &CpuSet) -> Result<usize, SpawnError> {
+        let reactors = self.reactors();
+        let allowed = reactors.and(cpus);
+        if allowed.is_empty() {
+            return Err(SpawnError::NoReactor { wanted: *cpus, reactors });
+        }
+        let turn = self.next_place.fetch_add(1, Ordering::Relaxed) % allowed.count();
+        let core = allowed.iter().nth(turn);
+        Ok(core.and_then(|core| self.lane_of(core)).unwrap_or(0))
+    }
+
+    fn create(self: &Arc<Self>, config: ThreadConfig, lane: usize) -> Thread {
+        let (mailbox, inbox) = Ring::<Msg>::new(self.mailbox);
+        // Numbered under the lock, so that the list is in order of creation.
+        let mut threads = self.threads.lock();
+        let id = ThreadId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let shared = Arc::new(Shared::new(id, config.name, mailbox, lane, self.clone()));
+        threads.push(shared.clone());
+        drop(threads);
+        Thread::new(shared, inbox, config.cpus, self.lanes[lane].core)
+    }
+
+    pub(crate) fn forget(&self, shared: &Arc<Shared>) {
+        let gone = {
+            let mut threads = self.threads.lock();
+            threads.iter().position(|t| Arc::ptr_eq(t, shared)).map(|at| threads.remove(at))
+        };
+        drop(gone);
+    }
+
+    /// The first living thread numbered after `last` and before `end`.
+    pub(crate) fn next_thread(&self, last: ThreadId, end: ThreadId) -> Option<Arc<Shared>> {
+        self.threads.lock().iter().find(|t| t.id > last && t.id < end).cloned()
+    }
+
+    /// The number that the next thread will have.
+    pub(crate) fn end_id(&self) -> ThreadId {
+        ThreadId(self.next_id.load(Ordering::Relaxed))
+    }
+}
