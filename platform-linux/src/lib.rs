@@ -1,8 +1,7 @@
 //! Linux as a [`Platform`]: cores, clock, parking, memory and signals.
 //!
 //! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
-//! them can live in one process. Beside it stand what an application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against
-//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] for its log.
+//! them can live in one process.
 #![cfg(target_os = "linux")]
 
 mod clock;
