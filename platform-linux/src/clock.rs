@@ -15,10 +15,10 @@ use crate::tsc::Tsc;
 /// Which clock to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockChoice {
-    /// The time-stamp counter if it is invariant, ordered and trusted by the kernel; `CLOCK_MONOTONIC` otherwise.
+    /// The time-stamp counter if it is invariant and trusted by the kernel; `CLOCK_MONOTONIC` otherwise.
     #[default]
     Best,
-    /// `CLOCK_MONOTONIC` in any case: about ten times slower, and never a suspect.
+    /// `CLOCK_MONOTONIC` in any case: slower, and free of suspicion when times look wrong.
     Monotonic,
 }
 
@@ -31,7 +31,11 @@ pub enum ClockKind {
     Monotonic,
 }
 
-/// A clock that never goes back, on whichever core it is read. Its `Display` is a line for the log.
+/// A clock that never goes back. Its `Display` is a line for the log.
+///
+/// The cores' counters are in step, so whoever reads later reads no less, on whichever core. But a processor may read its counter ahead
+/// of instructions before it, as it does with any load: a core that takes a time out of shared memory and reads the clock in the next
+/// few instructions can read up to about 100 ns less (`CLOCK_MONOTONIC` does not do that). [`Instant::nanos_since`] is zero then.
 #[derive(Debug)]
 pub struct Clock(Source);
 
