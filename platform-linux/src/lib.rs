@@ -1,1 +1,118 @@
-//! Not written yet.
+//! Linux as a [`Platform`]: cores, clock, parking, memory and signals.
+//!
+//! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
+//! them can live in one process.
+#![cfg(target_os = "linux")]
+
+mod clock;
+mod error;
+mod park;
+mod seat;
+mod thread;
+#[cfg(target_arch = "x86_64")]
+mod tsc;
+
+pub use clock::{Clock, ClockChoice, ClockKind};
+
+use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
+
+use crate::seat::Seat;
+
+/// The cores, clock and parking of this machine, as far as the process may use them.
+pub struct LinuxPlatform {
+    clock: Clock,
+    cores: CpuSet,
+    /// By number of the core; those not in `cores` stay empty.
+    seats: Box<[Seat]>,
+}
+
+impl LinuxPlatform {
+    /// The machine with its best clock. Takes 10 ms to calibrate it.
+    ///
+    /// # Errors
+    /// The system does not tell the cores that the calling thread may use.
+    pub fn new() -> Result<Self, PlatformError> {
+        Self::with_clock(ClockChoice::Best)
+    }
+
+    /// The machine with a clock of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(choice: ClockChoice) -> Result<Self, PlatformError> {
+        let cores = thread::allowed_cores()?;
+        let clock = Clock::new(choice);
+        log::info!("cores {cores}, clock: {clock}");
+        let seats = cores.iter().last().map_or(0, |last| usize::from(last.0) + 1);
+        Ok(Self { clock, cores, seats: (0..seats).map(|_| Seat::default()).collect() })
+    }
+
+    /// The clock, for its kind and its raw counter.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn seat(&self, core: CoreId) -> Result<&Seat, PlatformError> {
+        match self.seats.get(usize::from(core.0)) {
+            Some(seat) if self.cores.contains(core) => Ok(seat),
+            _ => Err(PlatformError::NoSuchCore { core, allowed: self.cores }),
+        }
+    }
+}
+
+/// The cores are those that the thread which made the value was allowed then. A core is taken from `start` until its `join`, also when the
+/// entry has returned meanwhile, so that no panic goes unseen. One thread at a time parks on a core.
+impl Platform for LinuxPlatform {
+    #[inline]
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn cores(&self) -> CpuSet {
+        self.cores
+    }
+
+    fn start(&self, core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
+        self.seat(core)?.start(core, entry)
+    }
+
+    fn join(&self, core: CoreId) -> Result<(), PlatformError> {
+        // A core that is none of ours runs nothing.
+        self.seat(core).map_or(Ok(()), |seat| seat.join(core))
+    }
+
+    fn adopt(&self, core: CoreId) -> Result<(), PlatformError> {
+        self.seat(core)?.adopt(core)
+    }
+
+    fn release(&self, core: CoreId) {
+        if let Ok(seat) = self.seat(core) {
+            seat.release(core);
+        }
+    }
+
+    fn park(&self, core: CoreId, until: Option<Instant>) {
+        if let Ok(seat) = self.seat(core) {
+            seat.parker.park(&self.clock, until);
+        }
+    }
+
+    fn unpark(&self, core: CoreId) {
+        if let Ok(seat) = self.seat(core) {
+            seat.parker.unpark();
+        }
+    }
+
+    fn watch(&self, core: CoreId, source: WaitSource) -> Result<(), PlatformError> {
+        self.seat(core)?.parker.open()?.watch(source)
+    }
+
+    fn unwatch(&self, core: CoreId, source: WaitSource) {
+        // What is not watched needs no end of it.
+        if let Ok(set) = self.seat(core).and_then(|seat| seat.parker.open())
+            && let Err(why) = set.unwatch(source)
+        {
+            log::debug!("descriptor {} was not watched on core {core}: {why}", source.0);
+        }
+    }
+}

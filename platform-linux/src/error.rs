@@ -1,0 +1,50 @@
+//! From the system's errors to [`PlatformError`].
+#![forbid(unsafe_code)]
+
+use core::fmt::Write;
+use std::io;
+
+use core_reactor::PlatformError;
+
+/// What `errno` says about the call that just failed.
+pub(crate) fn last_os_error(doing: &'static str) -> PlatformError {
+    os_error(doing, &io::Error::last_os_error())
+}
+
+/// The error of one failed attempt.
+pub(crate) fn os_error(doing: &'static str, error: &io::Error) -> PlatformError {
+    let code = error.raw_os_error().unwrap_or(0);
+    let words = error.to_string();
+    let words = words.strip_suffix(&format!(" (os error {code})")).unwrap_or(&words);
+    PlatformError::Os { doing, code, text: short(format_args!("{words}")) }
+}
+
+/// As much of a text as an error can carry.
+pub(crate) fn short<const N: usize>(words: core::fmt::Arguments<'_>) -> heapless::String<N> {
+    struct Cut<const N: usize>(heapless::String<N>);
+    impl<const N: usize> Write for Cut<N> {
+        fn write_str(&mut self, part: &str) -> core::fmt::Result {
+            part.chars().try_for_each(|c| self.0.push(c).map_err(|_| core::fmt::Error))
+        }
+    }
+    let mut text = Cut(heapless::String::new());
+    // The only failure is a full text, and a text cut short is what is wanted then.
+    let _ = text.write_fmt(words);
+    text.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_said_once() {
+        let error = os_error("open a door", &io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(error.to_string(), "open a door: No such file or directory (error 2)");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(short::<5>(format_args!("ab{}{}", "cö", "de")).as_str(), "abcö");
+    }
+}

@@ -1,0 +1,171 @@
+//! Operating-system threads as reactors need them: pinned to one core, named after it, woken on time.
+//!
+//! [`spawn`] makes such a thread; [`Seated::sit`] makes the calling thread one, and [`Seated::stand`] undoes that.
+// UNSAFETY: affinity, name and timer slack of a thread are to be had by raw system calls only.
+
+use std::ffi::CString;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use core_reactor::{CoreId, CpuSet, PlatformError};
+
+use crate::error::{last_os_error, os_error};
+
+/// Longest name of a thread that the kernel keeps, with its final zero.
+const NAME_BYTES: usize = 16;
+/// How late a pinned thread's timers may be, in nanoseconds: the least that the kernel takes (its default is 50 µs).
+const SLACK_NS: libc::c_ulong = 1;
+
+/// Runs `entry` on a new thread pinned to `core`. When this returns, `entry` is about to run and nothing can hinder it.
+pub(crate) fn spawn(core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, PlatformError> {
+    let (started, starting) = mpsc::sync_channel(1);
+    let run = move || {
+        let pinned = Mask::of(core).apply();
+        let go = pinned.is_ok();
+        set_timer_slack(SLACK_NS);
+        // The other end waits until this is sent.
+        let _ = started.send(pinned);
+        if go {
+            entry();
+        }
+    };
+    let thread = thread::Builder::new().name(name_of(core)).spawn(run).map_err(|e| os_error("start a thread for a reactor", &e))?;
+    match starting.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(why)) => {
+            // It has given up without running the entry: there is no panic to learn of.
+            let _ = thread.join();
+            Err(why)
+        }
+        Err(_) => Err(PlatformError::Panicked { core }),
+    }
+}
+
+/// What a thread was before it sat down on a core.
+pub(crate) struct Seated {
+    mask: Mask,
+    name: [u8; NAME_BYTES],
+    slack_ns: libc::c_ulong,
+}
+
+impl Seated {
+    /// Pins the calling thread to `core` and names it after it.
+    pub(crate) fn sit(core: CoreId) -> Result<Self, PlatformError> {
+        let before = Self { mask: Mask::of_caller()?, name: name(), slack_ns: timer_slack() };
+        Mask::of(core).apply()?;
+        set_name(&name_of(core));
+        set_timer_slack(SLACK_NS);
+        Ok(before)
+    }
+
+    /// Gives the calling thread back what it had.
+    pub(crate) fn stand(self) -> Result<(), PlatformError> {
+        let end = self.name.iter().position(|b| *b == 0).unwrap_or(NAME_BYTES);
+        set_name(&String::from_utf8_lossy(&self.name[..end]));
+        set_timer_slack(self.slack_ns);
+        self.mask.apply()
+    }
+}
+
+/// The cores that the calling thread may run on, of those that can be named.
+pub(crate) fn allowed_cores() -> Result<CpuSet, PlatformError> {
+    let mask = Mask::of_caller()?;
+    Ok((0..CpuSet::LIMIT as u16).map(CoreId).filter(|core| mask.contains(*core)).collect())
+}
+
+/// The kernel's form of a set of cores, as large as any kernel has it (8192 cores), so that what is restored is all that there was.
+struct Mask([u64; 128]);
+
+impl Mask {
+    fn of(core: CoreId) -> Self {
+        let mut words = [0; 128];
+        if let Some(word) = words.get_mut(usize::from(core.0) / 64) {
+            *word = 1 << (core.0 % 64);
+        }
+        Self(words)
+    }
+
+    fn of_caller() -> Result<Self, PlatformError> {
+        let mut words = [0u64; 128];
+        // SAFETY: the kernel writes at most the given number of bytes, and any bits are valid words.
+        let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&words), words.as_mut_ptr().cast()) };
+        if rc < 0 { Err(last_os_error("read the cores that this thread may use")) } else { Ok(Self(words)) }
+    }
+
+    fn contains(&self, core: CoreId) -> bool {
+        let n = usize::from(core.0);
+        self.0.get(n / 64).is_some_and(|word| word & (1 << (n % 64)) != 0)
+    }
+
+    fn apply(&self) -> Result<(), PlatformError> {
+        // SAFETY: the kernel reads the given number of bytes.
+        let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), self.0.as_ptr().cast()) };
+        if rc < 0 { Err(last_os_error("pin a thread to its core")) } else { Ok(()) }
+    }
+}
+
+/// The name of a core's thread, as `ps -T` and `top -H` show it (SPDK has the same).
+fn name_of(core: CoreId) -> String {
+    format!("reactor_{core}")
+}
+
+fn name() -> [u8; NAME_BYTES] {
+    let mut name = [0; NAME_BYTES];
+    // SAFETY: the kernel writes 16 bytes at most, the final zero among them.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name
+}
+
+/// Names the calling thread. Cannot fail: a name too long is cut by the kernel, and ours have no zero inside.
+fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: the kernel reads up to the final zero.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    }
+}
+
+fn timer_slack() -> libc::c_ulong {
+    // SAFETY: reads a number; no memory is involved.
+    let slack = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+    libc::c_ulong::try_from(slack).unwrap_or(0)
+}
+
+/// Sets the calling thread's timer slack. A kernel without it only makes parks end later.
+fn set_timer_slack(ns: libc::c_ulong) {
+    // SAFETY: passes a number; no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A core that no machine here has stands for one that went away after the platform was made.
+    const GONE: CoreId = CoreId(1023);
+
+    #[test]
+    fn a_thread_that_cannot_be_pinned_is_an_error_of_start() {
+        let error = spawn(GONE, Box::new(|| unreachable!())).unwrap_err();
+        assert_eq!(error.to_string(), "pin a thread to its core: Invalid argument (error 22)");
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_pinned_keeps_what_it_had() {
+        let before = (name(), allowed_cores().unwrap(), timer_slack());
+        assert!(Seated::sit(GONE).is_err());
+        assert_eq!((name(), allowed_cores().unwrap(), timer_slack()), before);
+    }
+
+    #[test]
+    fn a_pinned_thread_wakes_on_time_and_has_its_slack_back_after() {
+        let core = allowed_cores().unwrap().iter().next().unwrap();
+        let before = timer_slack();
+        let seated = Seated::sit(core).unwrap();
+        assert_eq!(timer_slack(), SLACK_NS);
+        seated.stand().unwrap();
+        assert_eq!(timer_slack(), before);
+        let (tell, told) = mpsc::channel();
+        spawn(core, Box::new(move || tell.send(timer_slack()).unwrap())).unwrap().join().unwrap();
+        assert_eq!(told.recv().unwrap(), SLACK_NS);
+    }
+}
