@@ -68,13 +68,11 @@ pub enum NetError {
         group: &'static str,
     },
     /// The option cannot be honoured.
-    #[error("option {option} cannot be honoured by backend {backend}: {why}")]
+    #[error("option {option} cannot be honoured: {why}")]
     Option {
         /// The field of [`SockOptions`](super::SockOptions).
         option: &'static str,
-        /// The backend.
-        backend: &'static str,
-        /// What the backend or the system says.
+        /// What the backend or the system says, with the value it was asked for.
         why: Text,
     },
     /// The backend cannot work here.
