@@ -13,12 +13,23 @@
 //!  at any time: close() ─► Sent{Cancelled}.., Closed      detach() ─► a Box<dyn Socket> again
 //! ```
 
+mod address;
+mod error;
+mod event;
+mod options;
+mod registry;
+
+pub use address::parse_address;
+pub use error::{NetError, Text};
+pub use event::{Events, Frame, NetEvent};
+pub use options::{Keepalive, SockOptions};
+pub use registry::{SelectError, Selected, Why, linked, select, select_from};
+
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use core::net::SocketAddr;
-use core::time::Duration;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use linkme::distributed_slice;
 use pool::{Buf, BufGroup};
@@ -224,265 +235,55 @@ pub struct SockId(u64);
 
 impl SockId {
     /// Packs a key. `index` and `generation` keep their low 24 bits.
+    #[inline]
     pub fn new(index: u32, generation: u32, group: u16) -> Self {
         Self(u64::from(group) << 48 | u64::from(generation & 0xFF_FFFF) << 24 | u64::from(index & 0xFF_FFFF))
     }
 
     /// The place in the group's slab.
+    #[inline]
     pub fn index(self) -> usize {
         (self.0 & 0xFF_FFFF) as usize
     }
 
     /// Which of the sockets that had this place.
+    #[inline]
     pub fn generation(self) -> u32 {
         (self.0 >> 24 & 0xFF_FFFF) as u32
     }
 
     /// Which group, so that a key is not taken for another group's.
+    #[inline]
     pub fn group(self) -> u16 {
         (self.0 >> 48) as u16
     }
 
     /// The key as one number, and back by [`from_raw`](Self::from_raw).
+    #[inline]
     pub fn raw(self) -> u64 {
         self.0
     }
 
     /// A key out of its number.
+    #[inline]
     pub fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
+}
+
+/// A tag for a new group's keys: no two of 65,536 groups made one after the other have the same, whatever their backends.
+///
+/// A count, and the only thing that all sets of reactors in a process share beside the link-time slices: were it kept anywhere smaller, a key of one
+/// backend's group could name a socket in another's.
+pub fn group_tag() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl fmt::Debug for SockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SockId({}:{}.{})", self.group(), self.index(), self.generation())
     }
-}
-
-/// Buffers that go out together, in order: header, payload, digest.
-#[derive(Default)]
-pub struct Frame {
-    parts: heapless::Vec<Buf, 4>,
-    tag: Option<u32>,
-}
-
-impl Frame {
-    /// Most buffers that a frame carries.
-    pub const PARTS: usize = 4;
-
-    /// An empty frame.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a buffer at the end.
-    ///
-    /// # Errors
-    /// The frame is full; the buffer comes back.
-    pub fn push(&mut self, buf: Buf) -> Result<(), Buf> {
-        self.parts.push(buf)
-    }
-
-    /// Asks for a [`NetEvent::Sent`] when the frame is out. Without it only frames that were *not* sent come back.
-    #[must_use]
-    pub fn tagged(mut self, tag: u32) -> Self {
-        self.tag = Some(tag);
-        self
-    }
-
-    /// The tag, if it has one.
-    pub fn tag(&self) -> Option<u32> {
-        self.tag
-    }
-
-    /// The buffers.
-    pub fn parts(&self) -> &[Buf] {
-        &self.parts
-    }
-
-    /// Bytes in all buffers.
-    pub fn bytes(&self) -> usize {
-        self.parts.iter().map(|b| b.len()).sum()
-    }
-
-    /// The buffers themselves.
-    pub fn into_parts(self) -> heapless::Vec<Buf, 4> {
-        self.parts
-    }
-}
-
-impl From<Buf> for Frame {
-    fn from(buf: Buf) -> Self {
-        let mut frame = Self::new();
-        // A new frame has room for its first buffer.
-        let _ = frame.push(buf);
-        frame
-    }
-}
-
-/// What happened to a socket. `Closed` is the last event of every socket that was not detached, and comes exactly once.
-#[non_exhaustive]
-pub enum NetEvent {
-    /// A listener took a connection.
-    Accepted {
-        /// The listener.
-        id: SockId,
-        /// Its token.
-        token: Token,
-        /// The connection, to be attached to this or another core's group. Dropped, it is closed.
-        socket: Box<dyn Socket>,
-    },
-    /// A connect succeeded: sends are taken from now on.
-    Connected {
-        /// The socket.
-        id: SockId,
-        /// Its token.
-        token: Token,
-    },
-    /// Bytes, in order, each once.
-    Received {
-        /// The socket.
-        id: SockId,
-        /// Its token.
-        token: Token,
-        /// The bytes: at least one.
-        buf: Buf,
-    },
-    /// A tagged frame is with the system, or any frame was not sent.
-    Sent {
-        /// The socket.
-        id: SockId,
-        /// Its token.
-        token: Token,
-        /// The frame, its buffers as they were handed over.
-        frame: Frame,
-        /// Bytes of it that the system took: all of them, or fewer with an error.
-        written: usize,
-        /// Why it was not sent.
-        error: Option<NetError>,
-    },
-    /// The peer will send no more (FIN); all that it sent has been delivered. Sending may go on; [`SockGroup::shutdown`] ends it.
-    PeerClosed {
-        /// The socket.
-        id: SockId,
-        /// Its token.
-        token: Token,
-    },
-    /// The socket is gone.
-    Closed {
-        /// What was its key.
-        id: SockId,
-        /// Its token.
-        token: Token,
-        /// `None` after an orderly end or [`SockGroup::close`].
-        why: Option<NetError>,
-    },
-}
-
-/// Events of one poll, up to a bound, in a list that is used again and again.
-pub struct Events {
-    list: Vec<NetEvent>,
-    room: usize,
-}
-
-impl Events {
-    /// A list that takes `room` events at a time (at least 1). Allocates once, here.
-    pub fn new(room: usize) -> Self {
-        let room = room.max(1);
-        Self { list: Vec::with_capacity(room), room }
-    }
-
-    /// How many more events fit.
-    pub fn room(&self) -> usize {
-        self.room - self.list.len()
-    }
-
-    /// Appends an event.
-    ///
-    /// # Errors
-    /// The list is full; the event comes back.
-    pub fn push(&mut self, event: NetEvent) -> Result<(), NetEvent> {
-        if self.list.len() == self.room {
-            return Err(event);
-        }
-        self.list.push(event);
-        Ok(())
-    }
-
-    /// Takes the events out, first one first.
-    pub fn drain(&mut self) -> impl Iterator<Item = NetEvent> + '_ {
-        self.list.drain(..)
-    }
-
-    /// How many events wait to be taken.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-}
-
-/// What a socket is asked to be. `None` leaves the system's default. An option that a backend cannot honour is an error when the socket is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SockOptions {
-    /// Receive buffer in the system, bytes (`SO_RCVBUF`).
-    pub recv_buf: Option<usize>,
-    /// Send buffer in the system, bytes (`SO_SNDBUF`).
-    pub send_buf: Option<usize>,
-    /// Bytes that must be there before a socket counts as readable (`SO_RCVLOWAT`).
-    pub low_water: Option<usize>,
-    /// Priority of its packets (`SO_PRIORITY`).
-    pub priority: Option<u32>,
-    /// Send small frames at once (`TCP_NODELAY`). Default on.
-    pub no_delay: bool,
-    /// Acknowledge at once (`TCP_QUICKACK`). Default off.
-    pub quick_ack: bool,
-    /// How long sent bytes (or a connect) may stay unanswered (`TCP_USER_TIMEOUT`, milliseconds).
-    pub user_timeout: Option<Duration>,
-    /// Probe a silent peer (`SO_KEEPALIVE`).
-    pub keepalive: Option<Keepalive>,
-    /// Send frames of at least so many bytes without a copy (`MSG_ZEROCOPY`); never on loopback, where the system copies anyway. Default off.
-    pub zero_copy: Option<usize>,
-    /// Connections that may wait to be accepted. Default 1024.
-    pub backlog: u32,
-    /// Poll the device for so long before waiting (`SO_BUSY_POLL`, microseconds).
-    pub busy_poll: Option<Duration>,
-    /// Several listeners at one address (`SO_REUSEPORT`). Default off.
-    pub reuse_port: bool,
-}
-
-impl Default for SockOptions {
-    fn default() -> Self {
-        Self {
-            recv_buf: None,
-            send_buf: None,
-            low_water: None,
-            priority: None,
-            no_delay: true,
-            quick_ack: false,
-            user_timeout: None,
-            keepalive: None,
-            zero_copy: None,
-            backlog: 1024,
-            busy_poll: None,
-            reuse_port: false,
-        }
-    }
-}
-
-/// How a silent peer is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe (`TCP_KEEPIDLE`, seconds).
-    pub idle: Duration,
-    /// Time between probes (`TCP_KEEPINTVL`, seconds).
-    pub interval: Duration,
-    /// Probes without an answer that end the connection (`TCP_KEEPCNT`).
-    pub probes: u32,
 }
 
 /// What a group has done since it was made.
@@ -507,93 +308,3 @@ pub struct GroupStats {
     /// Times that a socket found no buffer to receive into.
     pub buffer_waits: u64,
 }
-
-/// Why a network operation failed: a variant for each thing that a caller would do differently.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NetError {
-    /// Choose another port, or stop who has it.
-    #[error("{0} is in use by another socket; choose another port (0 takes a free one)")]
-    AddressInUse(SocketAddr),
-    /// Not an address of this machine.
-    #[error("{0} is no address of this machine")]
-    AddressUnavailable(SocketAddr),
-    /// The system does not allow it.
-    #[error("{0}: permission denied (ports under 1024 need CAP_NET_BIND_SERVICE)")]
-    Denied(SocketAddr),
-    /// Nobody listens there.
-    #[error("connect to {0}: refused; nothing listens there")]
-    ConnectRefused(SocketAddr),
-    /// No way there.
-    #[error("connect to {0}: unreachable")]
-    Unreachable(SocketAddr),
-    /// No answer, from a connect or a connection.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The peer ended the connection by a reset.
-    #[error("connection reset by peer")]
-    Reset,
-    /// An address list with nothing in it.
-    #[error("no address to connect to")]
-    NoAddress,
-    /// Cancelled by close, detach or the end of its socket.
-    #[error("cancelled: the socket was closed or detached first")]
-    Cancelled,
-    /// A key whose socket is gone, or another group's.
-    #[error("stale key: the socket is no longer in this group")]
-    Stale,
-    /// Not connected yet, or its sending side has ended.
-    #[error("not connected for sending")]
-    NotConnected,
-    /// The socket holds as much as it may; send again when its peer has taken some.
-    #[error("the peer does not take what is sent: {queued} bytes are queued, {limit} are allowed")]
-    SendLimit {
-        /// Bytes queued.
-        queued: usize,
-        /// [`GroupConfig::send_limit`].
-        limit: usize,
-    },
-    /// The group holds as many sockets as it was made for.
-    #[error("the group holds {0} sockets, as many as it was made for (GroupConfig::sockets)")]
-    GroupFull(usize),
-    /// Out of descriptors.
-    #[error("out of file descriptors (see ulimit -n)")]
-    NoDescriptors,
-    /// A socket of another backend.
-    #[error("a socket of backend {socket} cannot join a group of backend {group}")]
-    WrongBackend {
-        /// The socket's backend.
-        socket: &'static str,
-        /// The group's.
-        group: &'static str,
-    },
-    /// The option cannot be honoured.
-    #[error("option {option} cannot be honoured by backend {backend}: {why}")]
-    Option {
-        /// The field of [`SockOptions`].
-        option: &'static str,
-        /// The backend.
-        backend: &'static str,
-        /// What the backend or the system says.
-        why: Text,
-    },
-    /// The backend cannot work here.
-    #[error("not usable here: {0}")]
-    Unusable(Text),
-    /// The thread's platform or limits refused the group.
-    #[error(transparent)]
-    Platform(#[from] crate::PlatformError),
-    /// Anything else the system said.
-    #[error("{doing}: {text} (error {code})")]
-    Os {
-        /// What was attempted.
-        doing: &'static str,
-        /// The system's number for it.
-        code: i32,
-        /// The system's words for it.
-        text: Text,
-    },
-}
-
-/// A short text that an error carries without a heap.
-pub type Text = heapless::String<96>;

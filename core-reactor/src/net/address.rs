@@ -1,0 +1,62 @@
+//! Addresses as people write them (statement 14).
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use super::NetError;
+
+/// The address that `host` and `port` write down: IPv4, or IPv6 with or without brackets and with or without a scope (`fe80::1%2`, an interface's
+/// number). Port 0 asks [`listen`](super::NetImpl::listen) for a free one.
+///
+/// # Errors
+/// [`NetError::NotAnAddress`] for anything else, names included: nothing is looked up.
+pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NetError> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let parsed = match bare {
+        Some(inside) => parse_v6(inside, port),
+        None => host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)).ok().or_else(|| parse_v6(host, port)),
+    };
+    parsed.ok_or_else(|| NetError::NotAnAddress(host.into()))
+}
+
+fn parse_v6(text: &str, port: u16) -> Option<SocketAddr> {
+    let (ip, scope) = match text.split_once('%') {
+        // `u32::from_str` takes a sign, which no scope has.
+        Some((ip, scope)) if scope.starts_with(|c: char| c.is_ascii_digit()) => (ip, scope.parse().ok()?),
+        Some(_) => return None,
+        None => (text, 0),
+    };
+    let ip = ip.parse::<Ipv6Addr>().ok()?;
+    Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn s14_addresses_of_both_families() {
+        for (host, port, written) in [
+            ("127.0.0.1", 9999, "127.0.0.1:9999"),
+            ("0.0.0.0", 0, "0.0.0.0:0"),
+            ("::1", 9999, "[::1]:9999"),
+            ("[::1]", 9999, "[::1]:9999"),
+            ("::", 1, "[::]:1"),
+            ("fe80::1%2", 3, "[fe80::1%2]:3"),
+            ("[fe80::1%2]", 3, "[fe80::1%2]:3"),
+        ] {
+            assert_eq!(parse_address(host, port).unwrap().to_string(), written, "{host}");
+        }
+    }
+
+    #[test]
+    fn s14_a_name_that_is_no_address_is_an_error() {
+        for host in
+            ["", "localhost", "[127.0.0.1]", "[::1", "::1]", "127.0.0.1:80", "1.2.3", "fe80::1%eth0", "fe80::1%+2", "127.0.0.1%2", " ::1"]
+        {
+            let why = parse_address(host, 80).unwrap_err();
+            assert_eq!(why, NetError::NotAnAddress(host.into()));
+            assert!(why.to_string().contains(&alloc::format!("{host:?}")), "{why}");
+        }
+    }
+}

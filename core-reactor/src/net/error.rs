@@ -1,0 +1,104 @@
+//! Why a network operation failed.
+
+use alloc::boxed::Box;
+use core::net::SocketAddr;
+
+use crate::PlatformError;
+
+/// Why a network operation failed: a variant for each thing that a caller would do differently.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// Choose another port, or stop who has it.
+    #[error("{0} is in use by another socket; choose another port (0 takes a free one)")]
+    AddressInUse(SocketAddr),
+    /// Not an address of this machine.
+    #[error("{0} is no address of this machine")]
+    AddressUnavailable(SocketAddr),
+    /// The system does not allow it.
+    #[error("{0}: permission denied (ports under 1024 need CAP_NET_BIND_SERVICE)")]
+    Denied(SocketAddr),
+    /// Nobody listens there.
+    #[error("connect to {0}: refused; nothing listens there")]
+    ConnectRefused(SocketAddr),
+    /// No way there.
+    #[error("connect to {0}: unreachable")]
+    Unreachable(SocketAddr),
+    /// No answer, from a connect or a connection.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The peer ended the connection by a reset.
+    #[error("connection reset by peer")]
+    Reset,
+    /// A text that is no address.
+    #[error("{0:?} is no IPv4 or IPv6 address (names are not looked up; write 127.0.0.1, ::1 or [::1])")]
+    NotAnAddress(Text),
+    /// An address list with nothing in it.
+    #[error("no address to connect to")]
+    NoAddress,
+    /// Cancelled by close, detach or the end of its socket.
+    #[error("cancelled: the socket was closed or detached first")]
+    Cancelled,
+    /// A key whose socket is gone, or another group's.
+    #[error("stale key: the socket is no longer in this group")]
+    Stale,
+    /// Not connected yet, or its sending side has ended.
+    #[error("not connected for sending")]
+    NotConnected,
+    /// The socket holds as much as it may; send again when its peer has taken some.
+    #[error("the peer does not take what is sent: {queued} bytes are queued, {limit} are allowed")]
+    SendLimit {
+        /// Bytes queued.
+        queued: usize,
+        /// [`GroupConfig::send_limit`](super::GroupConfig::send_limit).
+        limit: usize,
+    },
+    /// The group holds as many sockets as it was made for.
+    #[error("the group holds {0} sockets, as many as it was made for (GroupConfig::sockets)")]
+    GroupFull(usize),
+    /// Out of descriptors.
+    #[error("out of file descriptors (see ulimit -n)")]
+    NoDescriptors,
+    /// A socket of another backend.
+    #[error("a socket of backend {socket} cannot join a group of backend {group}")]
+    WrongBackend {
+        /// The socket's backend.
+        socket: &'static str,
+        /// The group's.
+        group: &'static str,
+    },
+    /// The option cannot be honoured.
+    #[error("option {option} cannot be honoured: {why}")]
+    Option {
+        /// The field of [`SockOptions`](super::SockOptions).
+        option: &'static str,
+        /// What the backend or the system says, with the value it was asked for.
+        why: Text,
+    },
+    /// The backend cannot work here.
+    #[error("not usable here: {0}")]
+    Unusable(Text),
+    /// The thread's platform or limits refused the group.
+    #[error(transparent)]
+    Platform(Box<PlatformError>),
+    /// Anything else the system said.
+    #[error("{doing}: {text} (error {code})")]
+    Os {
+        /// What was attempted.
+        doing: &'static str,
+        /// The system's number for it.
+        code: i32,
+        /// The system's words for it.
+        text: Text,
+    },
+}
+
+/// The system's words, or the backend's. On the heap, because errors travel inside [`NetEvent`](super::NetEvent)s, which are moved on the hot
+/// path: there the common event should not pay for a text that it has not.
+pub type Text = Box<str>;
+
+impl From<PlatformError> for NetError {
+    fn from(why: PlatformError) -> Self {
+        Self::Platform(Box::new(why))
+    }
+}

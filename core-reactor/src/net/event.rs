@@ -1,0 +1,185 @@
+//! What goes through a group: [`Frame`]s out, [`NetEvent`]s back, the [`Events`] list that carries them.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use pool::Buf;
+
+use super::{NetError, SockId, Socket, Token};
+
+/// Buffers that go out together, in order: header, payload, digest.
+#[derive(Default)]
+pub struct Frame {
+    parts: heapless::Vec<Buf, 4>,
+    tag: Option<u32>,
+}
+
+impl Frame {
+    /// Most buffers that a frame carries.
+    pub const PARTS: usize = 4;
+
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a buffer at the end.
+    ///
+    /// # Errors
+    /// The frame is full; the buffer comes back.
+    #[inline]
+    pub fn push(&mut self, buf: Buf) -> Result<(), Buf> {
+        self.parts.push(buf)
+    }
+
+    /// Asks for a [`NetEvent::Sent`] when the frame is out. Without it only frames that were *not* sent come back.
+    #[must_use]
+    pub fn tagged(mut self, tag: u32) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// The tag, if it has one.
+    #[inline]
+    pub fn tag(&self) -> Option<u32> {
+        self.tag
+    }
+
+    /// The buffers.
+    #[inline]
+    pub fn parts(&self) -> &[Buf] {
+        &self.parts
+    }
+
+    /// Bytes in all buffers.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|b| b.len()).sum()
+    }
+
+    /// The buffers themselves.
+    #[inline]
+    pub fn into_parts(self) -> heapless::Vec<Buf, 4> {
+        self.parts
+    }
+}
+
+impl From<Buf> for Frame {
+    #[inline]
+    fn from(buf: Buf) -> Self {
+        let mut frame = Self::new();
+        // A new frame has room for its first buffer.
+        let _ = frame.push(buf);
+        frame
+    }
+}
+
+/// What happened to a socket. `Closed` is the last event of every socket that was not detached, and comes exactly once.
+#[non_exhaustive]
+pub enum NetEvent {
+    /// A listener took a connection.
+    Accepted {
+        /// The listener.
+        id: SockId,
+        /// Its token.
+        token: Token,
+        /// The connection, to be attached to this or another core's group. Dropped, it is closed.
+        socket: Box<dyn Socket>,
+    },
+    /// A connect succeeded: sends are taken from now on.
+    Connected {
+        /// The socket.
+        id: SockId,
+        /// Its token.
+        token: Token,
+    },
+    /// Bytes, in order, each once.
+    Received {
+        /// The socket.
+        id: SockId,
+        /// Its token.
+        token: Token,
+        /// The bytes: at least one.
+        buf: Buf,
+    },
+    /// A tagged frame is with the system, or any frame was not sent.
+    Sent {
+        /// The socket.
+        id: SockId,
+        /// Its token.
+        token: Token,
+        /// The frame, its buffers as they were handed over.
+        frame: Frame,
+        /// Bytes of it that the system took: all of them, or fewer with an error.
+        written: usize,
+        /// Why it was not sent.
+        error: Option<NetError>,
+    },
+    /// The peer will send no more (FIN); all that it sent has been delivered. Sending may go on; [`SockGroup::shutdown`](super::SockGroup::shutdown) ends it.
+    PeerClosed {
+        /// The socket.
+        id: SockId,
+        /// Its token.
+        token: Token,
+    },
+    /// The socket is gone.
+    Closed {
+        /// What was its key.
+        id: SockId,
+        /// Its token.
+        token: Token,
+        /// `None` after an orderly end or [`SockGroup::close`](super::SockGroup::close).
+        why: Option<NetError>,
+    },
+}
+
+/// Events of one poll, up to a bound, in a list that is used again and again.
+pub struct Events {
+    list: Vec<NetEvent>,
+    room: usize,
+}
+
+impl Events {
+    /// A list that takes `room` events at a time (at least 1). Allocates once, here.
+    pub fn new(room: usize) -> Self {
+        let room = room.max(1);
+        Self { list: Vec::with_capacity(room), room }
+    }
+
+    /// How many more events fit.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.room - self.list.len()
+    }
+
+    /// Appends an event.
+    ///
+    /// # Errors
+    /// The list is full; the event comes back.
+    #[inline]
+    pub fn push(&mut self, event: NetEvent) -> Result<(), NetEvent> {
+        if self.list.len() == self.room {
+            return Err(event);
+        }
+        self.list.push(event);
+        Ok(())
+    }
+
+    /// Takes the events out, first one first.
+    #[inline]
+    pub fn drain(&mut self) -> impl Iterator<Item = NetEvent> + '_ {
+        self.list.drain(..)
+    }
+
+    /// How many events wait to be taken.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether none waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
