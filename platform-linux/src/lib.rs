@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod clock;
+mod cores;
 mod error;
 mod limits;
 mod locks;
@@ -18,6 +19,7 @@ mod thread;
 mod tsc;
 
 pub use clock::{Clock, ClockChoice, ClockKind};
+pub use cores::online_cores;
 pub use limits::Limits;
 pub use locks::CpuLocks;
 pub use memory::HugeMemory;

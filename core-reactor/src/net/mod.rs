@@ -213,6 +213,9 @@ pub struct GroupConfig {
     pub send_limit: usize,
     /// Frames that a socket may hold queued before sends are refused. Default 64.
     pub send_frames: usize,
+    /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`), so that a peer that takes no answers is asked no
+    /// further questions; nothing is lost. Default 256 KiB. `usize::MAX` for a proxy, whose sockets send what others received.
+    pub hold_reads_at: usize,
     /// Where received bytes go.
     pub bufs: BufGroup,
 }
@@ -220,7 +223,7 @@ pub struct GroupConfig {
 impl GroupConfig {
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
-        Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, bufs }
+        Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, hold_reads_at: 256 << 10, bufs }
     }
 }
 
