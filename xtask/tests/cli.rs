@@ -21,7 +21,7 @@ fn assert_fails(args: &[&str], code: i32, why: &str) {
     assert!(text.contains(why), "{why:?} is not in:\n{text}");
 }
 
-/// A machine with memory for nothing, a disk that is mounted, and this user.
+/// A machine with a disk that is mounted, seen by this user.
 fn machine(user: u32) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let pci = "sys/bus/pci/devices/0000:04:00.0";
@@ -29,7 +29,7 @@ fn machine(user: u32) -> TempDir {
         ("proc/self/status", format!("Uid:\t{user}\t{user}\t{user}\t{user}\n")),
         ("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax open files 99999 99999 files\n".into()),
         ("proc/self/mountinfo", "30 1 259:0 / /srv rw - ext4 /dev/nvme0n1 rw\n".into()),
-        ("proc/meminfo", "Hugepagesize: 2048 kB\n".into()),
+        ("proc/meminfo", "MemAvailable: 65536 kB\nHugepagesize: 2048 kB\n".into()),
         ("proc/sys/vm/nr_hugepages", "0\n".into()),
         ("sys/bus/pci/drivers/vfio-pci/bind", String::new()),
         ("sys/kernel/iommu_groups/1/type", String::new()),

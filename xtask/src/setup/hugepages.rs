@@ -45,61 +45,75 @@ pub(super) fn status(host: &Host, out: &mut dyn Write) -> Result<()> {
 /// Gets pages. Never gives any up: what is already there may be someone else's.
 ///
 /// # Errors
-/// Fewer than asked for could be had. Those are kept.
+/// More than is free: nothing is taken, for it would starve all else that runs. Or fewer than asked for could be had: those are kept.
 pub(super) fn apply(host: &Host, state: &mut State, wanted: &Wanted, out: &mut dyn Write) -> Result<()> {
     let size = page_size(host)?.context("this kernel has no hugepages (/proc/meminfo has no line Hugepagesize)")?;
     let pages = wanted.pages.unwrap_or_else(|| (wanted.mebibytes * 1024).div_ceil(size));
-    let pools = pools(host, size)?;
+    let targets = targets(host, size, &wanted.nodes)?;
+    let missing: u64 = targets.iter().map(|t| pages.saturating_sub(t.before)).sum();
+    let free = meminfo(host, "MemAvailable:")?.context("/proc/meminfo has no line MemAvailable")?;
+    if missing > free / size {
+        bail!("hugepages: {missing} more of {size} kB are asked for, but the memory that is free makes {}: none was taken", free / size);
+    }
     let mut short = Vec::new();
-    if wanted.nodes.is_empty() {
-        // The kernel spreads these over the nodes, so what each had is noted.
-        let controls: Vec<_> = pools.into_iter().map(|p| p.control).collect();
-        let got = raise(host, state, GLOBAL, &controls, pages)?;
-        report(out, "the machine", got, pages, size, &mut short)?;
-    } else {
-        for node in &wanted.nodes {
-            let name = format!("node{node}");
-            let names = pools.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-            let pool = pools
-                .iter()
-                .find(|p| p.name == name)
-                .with_context(|| format!("{name} is no NUMA node with hugepages of this machine (it has {names})"))?;
-            let got = raise(host, state, &pool.control, std::slice::from_ref(&pool.control), pages)?;
-            report(out, &name, got, pages, size, &mut short)?;
+    for target in &targets {
+        let got = raise(host, state, target, pages)?;
+        let name = &target.name;
+        writeln!(out, "hugepages: {name} has {got} of {size} kB ({} MiB), {pages} asked for", got * size / 1024)?;
+        if got < pages {
+            short.push(format!("{name} got {got} of {pages}"));
         }
     }
     if !short.is_empty() {
-        bail!("hugepages: {}; memory is short or in pieces: free some, or ask right after the machine's start", short.join(", "));
+        bail!("hugepages: {}; memory is in pieces: free some, or ask right after the machine's start", short.join(", "));
     }
     Ok(())
 }
 
-fn report(out: &mut dyn Write, name: &str, got: u64, pages: u64, size: u64, short: &mut Vec<String>) -> Result<()> {
-    writeln!(out, "hugepages: {name} has {got} of {size} kB ({} MiB), {pages} asked for", got * size / 1024)?;
-    if got < pages {
-        short.push(format!("{name} got {got} of {pages}"));
-    }
-    Ok(())
+/// A control file to write a number of pages to.
+struct Target {
+    name: String,
+    control: String,
+    before: u64,
+    /// The files that the kernel changes by it.
+    changes: Vec<String>,
 }
 
-/// Writes `pages` to `control` if it holds fewer, and tells how many there are then. `changes` are the files that the kernel changes by it.
-fn raise(host: &Host, state: &mut State, control: &str, changes: &[String], pages: u64) -> Result<u64> {
-    let before = number(host, control)?;
-    if before >= pages {
-        return Ok(before);
+/// The nodes that are named, or the machine.
+fn targets(host: &Host, size: u64, nodes: &[u32]) -> Result<Vec<Target>> {
+    let pools = pools(host, size)?;
+    if nodes.is_empty() {
+        // The kernel spreads these over the nodes, so what each had is noted.
+        let changes = pools.into_iter().map(|p| p.control).collect();
+        return Ok(vec![Target { name: "the machine".into(), control: GLOBAL.into(), before: number(host, GLOBAL)?, changes }]);
     }
-    for file in changes {
+    let known = pools.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    let target = |node: &u32| {
+        let name = format!("node{node}");
+        let pool = pools.iter().find(|p| p.name == name);
+        let pool = pool.with_context(|| format!("{name} is no NUMA node with hugepages of this machine (it has {known})"))?;
+        Ok(Target { name, control: pool.control.clone(), before: pool.total, changes: vec![pool.control.clone()] })
+    };
+    nodes.iter().map(target).collect()
+}
+
+/// Sees to it that there are at least `pages`, as far as memory goes, and tells how many there are.
+fn raise(host: &Host, state: &mut State, target: &Target, pages: u64) -> Result<u64> {
+    if target.before >= pages {
+        return Ok(target.before);
+    }
+    for file in &target.changes {
         state.remember(host, file)?;
     }
-    host.write(control, &pages.to_string())?;
-    let mut got = number(host, control)?;
+    host.write(&target.control, &pages.to_string())?;
+    let mut got = number(host, &target.control)?;
     if got < pages && host.exists("proc/sys/vm/compact_memory") {
         // Free memory may be there in smaller pieces only.
         host.write("proc/sys/vm/compact_memory", "1")?;
-        host.write(control, &pages.to_string())?;
-        got = number(host, control)?;
+        host.write(&target.control, &pages.to_string())?;
+        got = number(host, &target.control)?;
     }
-    for file in changes {
+    for file in &target.changes {
         state.settle(host, file)?;
     }
     Ok(got)
@@ -107,10 +121,15 @@ fn raise(host: &Host, state: &mut State, control: &str, changes: &[String], page
 
 /// In kB, the size that `mmap(MAP_HUGETLB)` gives; `None` on a kernel without hugepages.
 fn page_size(host: &Host) -> Result<Option<u64>> {
+    meminfo(host, "Hugepagesize:")
+}
+
+/// A line of `/proc/meminfo`, in kB.
+fn meminfo(host: &Host, label: &str) -> Result<Option<u64>> {
     let meminfo = host.read("proc/meminfo")?;
-    let Some(line) = meminfo.lines().find_map(|l| l.strip_prefix("Hugepagesize:")) else { return Ok(None) };
-    let size = line.trim().trim_end_matches("kB").trim();
-    Ok(Some(size.parse().with_context(|| format!("/proc/meminfo says Hugepagesize: {size:?}"))?))
+    let Some(text) = meminfo.lines().find_map(|l| l.strip_prefix(label)) else { return Ok(None) };
+    let kilobytes = text.trim().trim_end_matches("kB").trim();
+    Ok(Some(kilobytes.parse().with_context(|| format!("/proc/meminfo says {label} {kilobytes:?}"))?))
 }
 
 fn pools(host: &Host, size: u64) -> Result<Vec<Pool>> {

@@ -15,7 +15,7 @@ mod vfio;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
@@ -71,7 +71,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let host = Host::at(&args.root)?;
     let mut out = std::io::stdout().lock();
     match &args.what {
-        What::Status => status(&host, &mut out),
+        What::Status => match status(&host, &mut out) {
+            // `setup status | head` has seen enough.
+            Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) => Ok(()),
+            done => done,
+        },
         What::Apply(wanted) => apply(&host, wanted, &mut out),
         What::Reset => reset(&host, &mut out),
     }

@@ -26,7 +26,7 @@ impl Machine {
             "proc/self/limits",
             "Max open files            1024       4096      files\nMax locked memory         65536      65536     bytes\n",
         );
-        machine.file("proc/meminfo", "MemTotal: 16 kB\nHugepagesize:       2048 kB\n");
+        machine.file("proc/meminfo", "MemAvailable:    4194304 kB\nHugepagesize:       2048 kB\n");
         machine.file("proc/self/mountinfo", "22 1 0:20 / /proc rw shared:5 - proc proc rw\n");
         machine.file("proc/sys/vm/nr_hugepages", "0\n");
         for node in 0..2 {

@@ -43,6 +43,19 @@ fn memory_is_compacted_before_giving_up() {
 }
 
 #[test]
+fn more_hugepages_than_free_memory_are_refused_and_none_taken() {
+    let machine = Machine::new();
+    apply(&machine, &["--nrhuge", "48"]).1.expect("there is memory");
+    // 4 GiB are free: 2048 pages.
+    let why = refusal(apply(&machine, &["--nrhuge", "2100"]).1);
+    assert!(why.contains("2052 more of 2048 kB are asked for, but the memory that is free makes 2048: none was taken"), "{why}");
+    let why = refusal(apply(&machine, &["--nrhuge", "1100", "--hugenode", "0,1"]).1);
+    assert!(why.contains("2152 more"), "{why}");
+    assert_eq!(pages(&machine), ["48", "24", "24"]);
+    apply(&machine, &["--nrhuge", "2096"]).1.expect("just fits");
+}
+
+#[test]
 fn hugenode_gives_each_named_node_that_many() {
     let machine = Machine::new();
     apply(&machine, &["--nrhuge", "8", "--hugenode", "1"]).1.expect("there is memory");
@@ -84,7 +97,7 @@ fn a_machine_without_numa_nodes_has_hugepages_too() {
 #[test]
 fn a_kernel_without_hugepages_is_said_plainly() {
     let machine = Machine::new();
-    machine.file("proc/meminfo", "MemTotal: 16 kB\n");
+    machine.file("proc/meminfo", "MemAvailable: 16 kB\n");
     assert!(status(&machine).contains("this kernel has none"));
     let why = refusal(apply(&machine, &[]).1);
     assert!(why.contains("this kernel has no hugepages"), "{why}");
