@@ -47,7 +47,7 @@ impl Child {
                 Ok(Some(line))
             }
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("the {} took too long and is ended\n{}", self.name, self.said()),
+            Err(RecvTimeoutError::Timeout) => bail!("the {} took too long and is ended{}", self.name, self.said()),
         }
     }
 
@@ -63,17 +63,17 @@ impl Child {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("the {} closed its output but did not end, and is ended\n{}", self.name, self.said());
+                bail!("the {} closed its output but did not end, and is ended{}", self.name, self.said());
             }
             // There is no wait with a deadline, and this is over in a moment.
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Its lines so far, each with its name before it; statistics left out, as they are for programs.
+    /// Its lines so far, each on a new line with its name before it; statistics left out, as they are for programs.
     pub(super) fn said(&self) -> String {
         let text = |line: &&Line| !(line.0 == From::Stdout && line.1.starts_with('{'));
-        self.seen.iter().filter(text).map(|Line(_, line)| format!("{} | {line}", self.name)).collect::<Vec<_>>().join("\n")
+        self.seen.iter().filter(text).map(|Line(_, line)| format!("\n{} | {line}", self.name)).collect()
     }
 
     /// The JSON object that it printed with this `mode`.

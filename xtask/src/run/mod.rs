@@ -78,11 +78,11 @@ fn measure(program: &dyn Fn() -> Command, cores: &[u16]) -> Result<String> {
     let load = load(Child::start("client", client)?);
     server.interrupt()?;
     let status = ended(&mut server, Instant::now() + PATIENCE)?;
-    let load = load.map_err(|error| anyhow!("{error:#}\n{}", server.said()))?;
-    ensure!(status.success(), "after SIGINT the server ended with {status} and not with exit code 0\n{}", server.said());
+    let load = load.map_err(|error| anyhow!("{error:#}{}", server.said()))?;
+    ensure!(status.success(), "after SIGINT the server ended with {status} and not with exit code 0{}", server.said());
     server.json::<statistics::Server>("server").context("the server's statistics at its end")?;
     load.verify()?;
-    Ok(format!("{opening}\n\nserver's core    [{server_core}]\n{load}server ended by SIGINT with exit code 0\n"))
+    Ok(format!("{}\n\nserver's core    [{server_core}]\n{load}server ended by SIGINT with exit code 0\n", opening.trim_start()))
 }
 
 /// Waits for `Listening connection on 127.0.0.1:PORT with sock_impl(NAME)`.
@@ -91,7 +91,7 @@ fn port(server: &mut Child) -> Result<u16> {
     loop {
         let line = match server.next(deadline)? {
             Some(Line(_, line)) => line,
-            None => bail!("the server ended before it listened\n{}", server.said()),
+            None => bail!("the server ended before it listened{}", server.said()),
         };
         let Some((_, rest)) = line.split_once("Listening connection on ") else { continue };
         let port = rest.split(' ').next().and_then(|address| address.rsplit(':').next()?.parse().ok());
@@ -102,7 +102,7 @@ fn port(server: &mut Child) -> Result<u16> {
 /// Waits for the client and reads its statistics.
 fn load(mut client: Child) -> Result<Load> {
     let status = ended(&mut client, Instant::now() + LOAD_PATIENCE)?;
-    ensure!(status.success(), "the load client ended with {status}\n{}", client.said());
+    ensure!(status.success(), "the load client ended with {status}{}", client.said());
     client.json("load").context("the load client's statistics")
 }
 

@@ -101,6 +101,9 @@ impl Uses {
         for verbs in host.list(format!("{}/infiniband_verbs", device.folder()))? {
             files.push(format!("infiniband/{verbs}"));
         }
+        for device in host.list(format!("{}/vfio-dev", device.folder()))? {
+            files.push(format!("vfio/devices/{device}"));
+        }
         if let Some(group) = device.iommu_group.as_ref().filter(|_| device.is_handed_over()) {
             files.push(format!("vfio/{group}"));
             files.push(format!("vfio/noiommu-{group}"));

@@ -171,10 +171,14 @@ fn reset_leaves_a_device_that_a_program_drives() {
     let machine = Machine::new();
     apply(&machine, &["--bind", NVME]).1.expect("free");
     machine.file("proc/77/comm", "smbd\n");
-    machine.link("proc/77/fd/5", "/dev/vfio/7");
-    let why = refusal(reset(&machine).1);
-    assert!(why.contains("process 77 (smbd) has /dev/vfio/7 open"), "{why}");
-    assert_eq!(machine.driver(NVME).as_deref(), Some("vfio-pci"));
+    machine.folder(&format!("sys/bus/pci/devices/{NVME}/vfio-dev/vfio3"));
+    for file in ["/dev/vfio/7", "/dev/vfio/devices/vfio3"] {
+        machine.link("proc/77/fd/5", file);
+        let why = refusal(reset(&machine).1);
+        assert!(why.contains(&format!("process 77 (smbd) has {file} open")), "{why}");
+        assert_eq!(machine.driver(NVME).as_deref(), Some("vfio-pci"));
+        machine.remove("proc/77/fd/5");
+    }
     machine.remove("proc/77");
     reset(&machine).1.expect("now it goes");
     assert_eq!(machine.driver(NVME).as_deref(), Some("nvme"));
