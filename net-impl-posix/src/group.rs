@@ -61,7 +61,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
-        let GroupConfig { sockets, send_limit, send_frames, bufs } = config;
+        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at: _ } = config;
         if sockets > Slab::LIMIT {
             let why = format!("{sockets} were asked for, keys name at most {}", Slab::LIMIT).into();
             return Err(NetError::Option { option: "GroupConfig::sockets", why });
