@@ -6,5 +6,10 @@ extern crate alloc;
 mod buf;
 #[doc(hidden)]
 pub mod fmt;
+mod stack;
+mod sync;
 
 pub use buf::{Buf, BufGroup};
+// For the model checks in `tests/loom.rs`.
+#[doc(hidden)]
+pub use stack::{Chain, FreeStack, LinkArray, Links};
