@@ -3,13 +3,13 @@
 //! Everything that two cores may touch goes through here, so that the code that loom explores is the code that runs. Reference counts stay
 //! `alloc`'s: loom is not asked to check those.
 
-pub(crate) use imp::{AtomicU32, AtomicU64};
+pub(crate) use imp::{AtomicU32, AtomicU64, AtomicUsize};
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use core::sync::atomic::AtomicU32;
     #[cfg(target_has_atomic = "64")]
     pub(crate) use core::sync::atomic::AtomicU64;
+    pub(crate) use core::sync::atomic::{AtomicU32, AtomicUsize};
     // Stack heads stay 64 bits wide on machines that cannot swap 64 bits at once: there `portable-atomic` falls back to a lock.
     #[cfg(not(target_has_atomic = "64"))]
     pub(crate) use portable_atomic::AtomicU64;
@@ -17,5 +17,5 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 }

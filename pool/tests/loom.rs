@@ -6,5 +6,6 @@
 #![cfg(loom)]
 
 mod model {
+    mod mempool;
     mod stack;
 }
