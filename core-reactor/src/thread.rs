@@ -198,13 +198,13 @@ mod movable {
 
 impl Inner {
     fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        let batch = self.shared.lib.batch;
+        // Counted before the first one runs, the critical one included, so that a message to the own thread waits for the next turn.
+        let ready = self.inbox.ready(batch);
         if let Some(f) = self.shared.take_critical() {
             f(&mut Cx { thread: self });
             turn.messages += 1;
         }
-        let batch = self.shared.lib.batch;
-        // Counted before the first one runs, so that a message to the own thread waits for the next turn.
-        let ready = self.inbox.ready(batch);
         for _ in 0..ready {
             if let Some(msg) = self.inbox.pop() {
                 msg.run(&mut Cx { thread: self });
