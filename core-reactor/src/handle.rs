@@ -49,7 +49,7 @@ impl ThreadHandle {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    #[inline]
+    #[inline(always)] // for the sake of `Ring::push`
     pub fn send_msg(&self, msg: Msg) -> Result<(), Refused<Msg, PushError>> {
         self.0.mailbox.push(msg)?;
         self.0.wake();

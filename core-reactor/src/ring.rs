@@ -102,7 +102,7 @@ impl<T> Ring<T> {
     ///
     /// # Errors
     /// The ring is full or closed; the item comes back.
-    #[inline]
+    #[inline(always)] // so that an item made just before goes into its slot from registers
     pub fn push(&self, item: T) -> Result<(), Refused<T, PushError>> {
         match self.claim(1) {
             Ok((position, _)) => {
@@ -131,7 +131,7 @@ impl<T> Ring<T> {
     }
 
     /// Claims the next positions, `want` or as many as there is room for (at least one).
-    #[inline]
+    #[inline(always)]
     fn claim(&self, want: usize) -> Result<(usize, usize), PushError> {
         let mut tail = self.send.tail.load(Ordering::Relaxed);
         loop {
@@ -183,12 +183,21 @@ impl<T> Ring<T> {
     ///
     /// # Safety
     /// The caller claimed `position` and has not filled it yet.
-    #[inline]
+    #[inline(always)]
     unsafe fn fill(&self, position: usize, item: T) {
-        let slot = &self.slots[position & (self.capacity() - 1)];
+        let slot = self.slot(position);
         // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so nobody else touches the item.
         slot.item.with_mut(|p| unsafe { (*p).write(item) });
         slot.sequence.store(position.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The slot of a position.
+    #[inline(always)]
+    fn slot(&self, position: usize) -> &Slot<T> {
+        let at = position & (self.slots.len() - 1);
+        // SAFETY: there are slots, and a power of two of them, so the masked position is less than their number. A check would not only be
+        // made twice for each item; its panic would also keep the item in memory, for dropping, where registers do.
+        unsafe { self.slots.get_unchecked(at) }
     }
 }
 
@@ -198,7 +207,7 @@ impl<T> Drop for Ring<T> {
         let tail = self.send.tail.load(Ordering::Acquire) >> 1;
         let mut at = self.head.load(Ordering::Acquire);
         while at != tail {
-            let slot = &self.slots[at & (self.capacity() - 1)];
+            let slot = self.slot(at);
             if slot.sequence.load(Ordering::Acquire) == at.wrapping_add(1) {
                 // SAFETY: published, not yet read, and nobody else is left.
                 slot.item.with_mut(|p| unsafe { (*p).assume_init_drop() });
@@ -233,7 +242,7 @@ impl<T> Receiver<T> {
         if !self.is_published(self.head) {
             return None;
         }
-        let slot = &self.ring.slots[self.head & (self.ring.capacity() - 1)];
+        let slot = self.ring.slot(self.head);
         self.head = self.head.wrapping_add(1) & POSITIONS;
         // SAFETY: published and not yet read (`head` moved past it just now, and only here).
         Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
@@ -275,7 +284,7 @@ impl<T> Receiver<T> {
 
     #[inline]
     fn is_published(&self, position: usize) -> bool {
-        let slot = &self.ring.slots[position & (self.ring.capacity() - 1)];
+        let slot = self.ring.slot(position);
         slot.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
     }
 }
