@@ -77,6 +77,14 @@ impl Thread {
     /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed poller that is due. Bounded: what is sent or
     /// registered meanwhile has its turn next time. An exited thread does nothing.
     pub fn turn(&mut self, now: Instant) -> Turn {
+        let mut mark = now;
+        self.turn_after(now, &mut mark)
+    }
+
+    /// As [`turn`](Self::turn), as one of several threads in one turn of a reactor, which all have its time: `mark` is the last reading of
+    /// the clock, so that none is charged with what those before it did.
+    #[inline]
+    pub(crate) fn turn_after(&mut self, now: Instant, mark: &mut Instant) -> Turn {
         let inner = &mut self.inner;
         if inner.exited {
             return Turn::default();
@@ -84,11 +92,10 @@ impl Thread {
         inner.now = now;
         inner.turns += 1;
         let mut turn = Turn::default();
-        let mut mark = now;
         let places = inner.pollers.active_places();
-        inner.run_messages(&mut turn, &mut mark);
-        inner.run_active(places, &mut turn, &mut mark);
-        inner.run_timers(&mut turn, &mut mark);
+        inner.run_messages(&mut turn, mark);
+        inner.run_active(places, &mut turn, mark);
+        inner.run_timers(&mut turn, mark);
         inner.pollers.end_turn();
         inner.busy += turn.busy;
         inner.longest = inner.longest.max(turn.busy);
@@ -156,6 +163,10 @@ impl Thread {
         self.inner.core = core;
     }
 
+    pub(crate) fn is_pinned(&mut self) -> bool {
+        self.inner.is_pinned()
+    }
+
     /// The thread as something that may change cores, if nothing holds it here.
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
@@ -164,6 +175,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        self.inner.shared.end_critical();
         self.inner.shared.lib.forget(&self.inner.shared);
     }
 }
@@ -237,7 +249,10 @@ impl Inner {
 
     #[inline]
     fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
-        let polled = poller.poll(&mut Cx { thread: self });
+        let mut guard = RemoveOnPanic { thread: self, id, running: true };
+        let polled = poller.poll(&mut Cx { thread: guard.thread });
+        guard.running = false;
+        drop(guard);
         if polled != Polled::Idle {
             let took = self.charge(turn, mark);
             self.pollers.charge(id, took);
@@ -260,14 +275,28 @@ impl Inner {
         let exit_by = *self.exit_by.get_or_insert(self.now.plus_nanos(nanos(self.shared.lib.exit_limit)));
         self.drop_stale_holds();
         let drained = self.pollers.is_empty() && self.holds.is_empty() && self.channels.is_empty();
-        if drained && !self.shared.has_critical() && self.inbox.close_if_empty() {
+        if drained && self.close_if_empty() {
             self.exited = true;
         } else if self.now >= exit_by {
             self.stop_by_force();
         }
     }
 
+    /// Refuses all messages from now on, if none waits.
+    fn close_if_empty(&mut self) -> bool {
+        if !self.inbox.is_empty() || !self.shared.close_critical() {
+            return false;
+        }
+        let closed = self.inbox.close_if_empty();
+        if !closed {
+            self.shared.open_critical();
+        }
+        closed
+    }
+
     fn stop_by_force(&mut self) {
+        self.inbox.close();
+        self.shared.end_critical();
         pool::fmt::warn!(
             "thread {} was stopped by force after {} ms with {} messages waiting",
             self.shared.name.as_str(),
@@ -307,6 +336,21 @@ impl Inner {
             mailbox_high_water: self.inbox.ring().high_water(),
             mailbox_capacity: self.inbox.ring().capacity(),
             pollers: self.pollers.stats(self.idle),
+        }
+    }
+}
+
+/// Removes a poller whose run ended by a panic: it was taken out for the run, so nothing of it is left to run again.
+struct RemoveOnPanic<'a> {
+    thread: &'a mut Inner,
+    id: PollerId,
+    running: bool,
+}
+
+impl Drop for RemoveOnPanic<'_> {
+    fn drop(&mut self) {
+        if self.running {
+            let _ = self.thread.pollers.remove(self.id);
         }
     }
 }

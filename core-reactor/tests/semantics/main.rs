@@ -4,5 +4,7 @@
 
 mod record;
 mod s01_turn;
+mod s02_order;
+mod s03_refusal;
 
-use record::{Hand, Record};
+
