@@ -194,6 +194,7 @@ mod movable {
 }
 
 impl Inner {
+    #[inline(always)]
     fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
         if let Some(f) = self.shared.take_critical() {
             f(&mut Cx { thread: self });
@@ -203,8 +204,9 @@ impl Inner {
         // Counted before the first one runs, so that a message to the own thread waits for the next turn.
         let ready = self.inbox.ready(batch);
         for _ in 0..ready {
-            if let Some(msg) = self.inbox.pop() {
-                msg.run(&mut Cx { thread: self });
+            if let Some(msg) = self.inbox.pop_in_place() {
+                // SAFETY: it was received just now, and stays in its slot until `publish` below.
+                unsafe { Msg::run_at(msg, &mut Cx { thread: self }) };
             }
         }
         self.inbox.publish(ready, batch);
@@ -215,6 +217,7 @@ impl Inner {
         }
     }
 
+    #[inline(always)]
     fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
         for place in 0..places {
             if let Some((id, poller)) = self.pollers.take_active(place)
@@ -225,6 +228,7 @@ impl Inner {
         }
     }
 
+    #[inline(always)]
     fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
         while let Some((id, poller)) = self.pollers.take_due(self.now) {
             let _ = self.run(id, poller, turn, mark);
@@ -232,7 +236,7 @@ impl Inner {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
         let polled = poller.poll(&mut Cx { thread: self });
         if polled != Polled::Idle {
@@ -244,6 +248,7 @@ impl Inner {
     }
 
     /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
+    #[inline(always)]
     fn charge(&mut self, turn: &mut Turn, mark: &mut Instant) -> u64 {
         let now = self.shared.lib.platform.now();
         let took = now.nanos_since(*mark);
