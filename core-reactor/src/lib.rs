@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod channels;
 mod cpus;
 mod for_each;
 mod handle;

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+use crate::channels::Channels;
 use crate::handle::Shared;
 use crate::pollers::{Pollers, Ran};
 use crate::ring::Receiver;
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pollers: Pollers,
     /// One for each hold given out; a hold that was dropped leaves its entry with no other owner.
     holds: Vec<Rc<Name>>,
+    channels: Channels,
     cpus: CpuSet,
     core: CoreId,
     /// When to stop waiting for the rest, once asked to exit.
@@ -58,6 +60,7 @@ impl Thread {
             inbox,
             pollers: Pollers::default(),
             holds: Vec::new(),
+            channels: Channels::default(),
             cpus,
             core,
             exit_by: None,
@@ -177,7 +180,7 @@ mod movable {
 
     pub(crate) struct Movable(pub(super) Box<Thread>);
 
-    // SAFETY: `Thread::into_movable` makes it only when no poller is local and no hold is out. What is left is `Send`: pollers that were `Send` when
+    // SAFETY: `Thread::into_movable` makes it only when no poller is local, no hold is out and no channel is open. What is left is `Send`: pollers that were `Send` when
     // registered, messages, figures, and an empty list of `Rc`s.
     unsafe impl Send for Movable {}
 
@@ -196,13 +199,13 @@ mod movable {
 impl Inner {
     #[inline(always)]
     fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        let batch = self.shared.lib.batch;
+        // Counted before the first one runs, the critical one included, so that a message to the own thread waits for the next turn.
+        let ready = self.inbox.ready(batch);
         if let Some(f) = self.shared.take_critical() {
             f(&mut Cx { thread: self });
             turn.messages += 1;
         }
-        let batch = self.shared.lib.batch;
-        // Counted before the first one runs, so that a message to the own thread waits for the next turn.
-        let ready = self.inbox.ready(batch);
         for _ in 0..ready {
             if let Some(msg) = self.inbox.pop_in_place() {
                 // SAFETY: it was received just now, and stays in its slot until `publish` below.
@@ -261,7 +264,7 @@ impl Inner {
     fn exit_step(&mut self) {
         let exit_by = *self.exit_by.get_or_insert(self.now.plus_nanos(nanos(self.shared.lib.exit_limit)));
         self.drop_stale_holds();
-        let drained = self.pollers.is_empty() && self.holds.is_empty();
+        let drained = self.pollers.is_empty() && self.holds.is_empty() && self.channels.is_empty();
         if drained && !self.shared.has_critical() && self.inbox.close_if_empty() {
             self.exited = true;
         } else if self.now >= exit_by {
@@ -282,6 +285,9 @@ impl Inner {
         for name in &self.holds {
             pool::fmt::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
         }
+        for name in self.channels.names() {
+            pool::fmt::warn!("thread {}: channel {} was left", self.shared.name.as_str(), name);
+        }
         self.exited = true;
     }
 
@@ -291,7 +297,7 @@ impl Inner {
 
     fn is_pinned(&mut self) -> bool {
         self.drop_stale_holds();
-        self.pollers.locals() > 0 || !self.holds.is_empty()
+        self.pollers.locals() > 0 || !self.holds.is_empty() || !self.channels.is_empty()
     }
 
     fn stats(&self) -> ThreadStats {
@@ -443,6 +449,23 @@ impl Cx<'_> {
         let platform = self.platform();
         platform.watch(self.thread.core, source)?;
         Ok(Watch { platform, core: self.thread.core, source, _hold: self.hold("watch") })
+    }
+
+    /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins the thread to its core, and keeps it from ending
+    /// until it is closed. The value of this type that was there before comes back.
+    pub fn open_channel<C: 'static>(&mut self, value: C) -> Option<C> {
+        self.thread.channels.open(value)
+    }
+
+    /// The thread's value of this type.
+    #[inline]
+    pub fn channel<C: 'static>(&mut self) -> Option<&mut C> {
+        self.thread.channels.get()
+    }
+
+    /// Takes the thread's value of this type away.
+    pub fn close_channel<C: 'static>(&mut self) -> Option<C> {
+        self.thread.channels.close()
     }
 
     /// Asks this thread to end when its work has drained (`spdk_thread_exit`).

@@ -1,1 +1,23 @@
-//! Not written yet.
+//! The face of lcore for applications.
+//!
+//! An [`App`] takes SPDK's options from the command line or a file, starts a reactor on each core, runs a start function on the first thread and
+//! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an application depends on this crate alone.
+//! See `examples/echo.rs` for a whole server.
+#![forbid(unsafe_code)]
+
+mod app;
+mod config;
+mod linked;
+mod logging;
+mod options;
+
+pub use app::{App, AppHandle, Failure};
+pub use core_reactor::{
+    CoreId, CpuSet, Critical, Cx, Hold, Idle, Instant, MoveError, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId,
+    PollerStats, PushError, ReactorStats, Refused, Schedule, SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions,
+    ThreadStats, Turn, Watch, net,
+};
+pub use linked::{NET_FEATURES, net_backends};
+pub use options::{AppOptions, OptionsError};
+pub use platform_linux as platform;
+pub use pool;

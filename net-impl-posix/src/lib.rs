@@ -1,1 +1,70 @@
-//! Not written yet.
+//! Sockets over epoll: the network backend "posix".
+//!
+//! [`Posix`] makes sockets and groups. A group is a slab of sockets (`slab`), one epoll set, and the frames of all its sockets (`frames`). A poll
+//! writes what is queued (`send`), asks epoll once, and reads, accepts or goes on connecting (`receive`, `accept`, `connect`) where something is ready.
+//!
+//! # Edge-triggered
+//!
+//! Each socket is added to epoll once, for everything, and edge-triggered. So nothing is said to epoll while a socket is used: no call to pause it,
+//! to wait for room to write, or to keep one that is not yet served from being told again. With level triggers the kernel looks at each ready
+//! socket once more in the next wait to find that it no longer is. The price is that the group itself remembers who is readable (`slab::flag::READABLE`).
+//! A read that returns less than was asked for has emptied the socket (epoll(7)), except after an end, an error or urgent data was announced.
+#![deny(unsafe_code)]
+
+mod accept;
+mod connect;
+mod error;
+mod frames;
+mod group;
+mod options;
+mod receive;
+mod send;
+mod slab;
+mod socket;
+mod sys;
+
+use std::net::SocketAddr;
+
+use core_reactor::Cx;
+use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use linkme::distributed_slice;
+
+use crate::group::Group;
+use crate::socket::PosixSocket;
+
+pub(crate) const NAME: &str = "posix";
+
+#[distributed_slice(LCORE_NET_IMPLS)]
+static POSIX: &dyn NetImpl = &Posix;
+
+/// The backend. Linked programs find it by its name, "posix".
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Posix;
+
+impl NetImpl for Posix {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn priority(&self) -> u8 {
+        DEFAULT_PRIORITY + 1
+    }
+
+    fn probe(&self) -> Result<(), NetError> {
+        sys::Epoll::new().map_err(|e| error::unusable("epoll_create1", e))?;
+        sys::Timer::new().map_err(|e| error::unusable("timerfd_create", e))?;
+        Ok(())
+    }
+
+    fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(PosixSocket::listen(at, options)?))
+    }
+
+    fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(PosixSocket::connect(to, options)?))
+    }
+
+    fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
+        Ok(Box::new(Group::new(cx, config)?))
+    }
+}

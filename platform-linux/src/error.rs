@@ -3,6 +3,7 @@
 
 use core::fmt::Write;
 use std::io;
+use std::path::Path;
 
 use core_reactor::PlatformError;
 
@@ -13,10 +14,25 @@ pub(crate) fn last_os_error(doing: &'static str) -> PlatformError {
 
 /// The error of one failed attempt.
 pub(crate) fn os_error(doing: &'static str, error: &io::Error) -> PlatformError {
-    let code = error.raw_os_error().unwrap_or(0);
-    let words = error.to_string();
-    let words = words.strip_suffix(&format!(" (os error {code})")).unwrap_or(&words);
-    PlatformError::Os { doing, code, text: short(format_args!("{words}")) }
+    PlatformError::Os { doing, code: code(error), text: short(format_args!("{}", words(error))) }
+}
+
+/// The error of one failed attempt on a file.
+pub(crate) fn file_error(doing: &'static str, path: &Path, error: &io::Error) -> PlatformError {
+    PlatformError::Os { doing, code: code(error), text: short(format_args!("{}: {}", path.display(), words(error))) }
+}
+
+fn code(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+/// The error without its number.
+fn words(error: &io::Error) -> String {
+    let mut words = error.to_string();
+    if let Some(end) = words.rfind(" (os error ") {
+        words.truncate(end);
+    }
+    words
 }
 
 /// As much of a text as an error can carry.

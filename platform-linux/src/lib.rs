@@ -1,18 +1,29 @@
 //! Linux as a [`Platform`]: cores, clock, parking, memory and signals.
 //!
 //! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
-//! them can live in one process.
+//! them can live in one process. Beside it stand what an application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against
+//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] for its log.
 #![cfg(target_os = "linux")]
 
 mod clock;
+mod cores;
 mod error;
+mod limits;
+mod locks;
+mod memory;
 mod park;
 mod seat;
+mod signals;
 mod thread;
 #[cfg(target_arch = "x86_64")]
 mod tsc;
 
 pub use clock::{Clock, ClockChoice, ClockKind};
+pub use cores::online_cores;
+pub use limits::Limits;
+pub use locks::CpuLocks;
+pub use memory::HugeMemory;
+pub use signals::{SignalHook, StopFlag, StopSignals};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 

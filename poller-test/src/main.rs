@@ -1,2 +1,124 @@
-//! Not written yet.
-fn main() {}
+//! The thread library without lcore's reactor: a loop of its own turns two threads, as an embedder's would.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use core_reactor::{CpuSet, Cx, Platform, Polled, Schedule, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use platform_linux::{LinuxPlatform, StopFlag, StopSignals};
+
+/// Drives two threads from a loop of its own: `hello reader` once, `hello poller` every period, and an active poller that counts its runs.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Seconds from one `hello poller` to the next.
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    period: Duration,
+    /// End after so many `hello poller`. Without it: at SIGINT or SIGTERM.
+    #[arg(short = 'n', long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..))]
+    times: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("poller_test: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let platform = Arc::new(LinuxPlatform::new()?);
+    let core = platform.cores().iter().next().ok_or("this process may use no core")?;
+    let lib = ThreadLib::new(platform.clone(), CpuSet::of(core), &ThreadLibOptions::default());
+    let stop = Arc::new(StopFlag::new(platform.clone(), core));
+    let _signals = StopSignals::install(stop.clone())?;
+    platform.adopt(core)?;
+
+    let counted = Arc::new(AtomicU64::new(0));
+    let make = |name| lib.create(ThreadConfig::new(name), core).ok_or("the core is not in the set");
+    let mut threads = [make("reader")?, make("counter")?];
+    threads[0].with(|cx| add_hellos(cx, args));
+    threads[1].with(|cx| add_counter(cx, counted.clone()));
+
+    let (busy, total) = turn_until_done(&*platform, &mut threads, || stop.signal().is_some());
+    platform.release(core);
+    println!("the active poller ran {} times", counted.load(Ordering::Relaxed));
+    let share = busy as f64 / total.max(1) as f64 * 100.0;
+    println!("reactor on core {core}: {share:.3} % busy, {:.3} % idle", 100.0 - share);
+    for thread in &threads {
+        let stats = thread.stats();
+        println!("thread {}: {} turns, {} ns busy, {} ns idle", stats.name, stats.turns, stats.busy, stats.idle);
+    }
+    Ok(())
+}
+
+/// The embedder's loop: turns the threads until they have ended. Gives the nanoseconds that were busy, and all.
+fn turn_until_done(platform: &dyn Platform, threads: &mut [Thread], stop: impl Fn() -> bool) -> (u64, u64) {
+    let began = platform.now();
+    let (mut last, mut busy, mut last_busy) = (began, 0, 0);
+    while threads.iter().any(|thread| !thread.is_exited()) {
+        let now = platform.now();
+        let idle = now.nanos_since(last).saturating_sub(last_busy);
+        (last, last_busy) = (now, 0);
+        let share = idle / threads.len() as u64;
+        for thread in threads.iter_mut() {
+            thread.charge_idle(share);
+            last_busy += thread.turn(now).busy;
+        }
+        busy += last_busy;
+        // The threads end together: when a signal comes, or when the first has said its last hello.
+        if stop() || threads.iter().any(Thread::is_exited) {
+            threads.iter().for_each(|thread| thread.handle().exit());
+        }
+    }
+    (busy, platform.now().nanos_since(began))
+}
+
+/// `hello reader` once, `hello poller` with each period.
+fn add_hellos(cx: &mut Cx<'_>, args: &Args) {
+    cx.poller("hello_reader", Schedule::Always, |_: &mut Cx<'_>| {
+        println!("hello reader");
+        Polled::Done
+    });
+    let mut left = args.times;
+    let hello = cx.poller("hello_poller", Schedule::Every(args.period), move |cx: &mut Cx<'_>| {
+        println!("hello poller");
+        left = left.map(|n| n - 1);
+        if left == Some(0) {
+            cx.exit();
+            return Polled::Done;
+        }
+        Polled::Busy
+    });
+    // A long period must not hold up the end.
+    cx.poller("end", Schedule::Always, move |cx: &mut Cx<'_>| {
+        if !cx.is_exiting() {
+            return Polled::Idle;
+        }
+        // The key is stale if the last hello has been said.
+        let _ = cx.remove(hello);
+        Polled::Done
+    });
+}
+
+/// A poller that only counts.
+fn add_counter(cx: &mut Cx<'_>, counted: Arc<AtomicU64>) {
+    cx.poller("counter", Schedule::Always, move |cx: &mut Cx<'_>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if cx.is_exiting() { Polled::Done } else { Polled::Idle }
+    });
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 1e9 => Ok(Duration::from_secs_f64(s)),
+        _ => Err(format!("{text:?} is not a time in seconds, above 0")),
+    }
+}

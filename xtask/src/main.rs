@@ -1,2 +1,65 @@
-//! Not written yet.
-fn main() {}
+//! The project's own commands: `cargo xtask setup | run | test | bench`.
+//!
+//! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME` and `bench` hand on the code of what they ran.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod program;
+mod run;
+mod setup;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Args),
+    Run(run::Args),
+    Test(test::Args),
+    Bench(bench::Args),
+}
+
+/// A command line that names something which is not there: exit code 2.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::error::Error for Usage {}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Test(args) => test::main(&args),
+        Command::Bench(args) => bench::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// The top of the repository.
+fn repository() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_path_buf()
+}

@@ -83,8 +83,8 @@ pub trait NetImpl: Sync {
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError>;
 }
 
-/// A socket in no group. It may cross cores and can do no I/O.
-pub trait Socket: Send {
+/// A socket in no group. It may cross cores and can do no I/O. Being [`Any`], it can be taken apart by its own backend's group.
+pub trait Socket: Any + Send {
     /// Its own address; the port is the real one also where 0 was asked for.
     ///
     /// # Errors
@@ -105,9 +105,6 @@ pub trait Socket: Send {
 
     /// The name of its backend.
     fn backend(&self) -> &'static str;
-
-    /// For its own backend's group to take it apart.
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// Where a socket's packets arrive (statement 22).
@@ -213,6 +210,9 @@ pub struct GroupConfig {
     pub send_limit: usize,
     /// Frames that a socket may hold queued before sends are refused. Default 64.
     pub send_frames: usize,
+    /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`), so that a peer that takes no answers is asked no
+    /// further questions; nothing is lost. Default 256 KiB. `usize::MAX` for a proxy, whose sockets send what others received.
+    pub hold_reads_at: usize,
     /// Where received bytes go.
     pub bufs: BufGroup,
 }
@@ -220,7 +220,7 @@ pub struct GroupConfig {
 impl GroupConfig {
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
-        Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, bufs }
+        Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, hold_reads_at: 256 << 10, bufs }
     }
 }
 
@@ -236,37 +236,37 @@ pub struct SockId(u64);
 impl SockId {
     /// Packs a key. `index` and `generation` keep their low 24 bits.
     #[inline]
-    pub fn new(index: u32, generation: u32, group: u16) -> Self {
-        Self(u64::from(group) << 48 | u64::from(generation & 0xFF_FFFF) << 24 | u64::from(index & 0xFF_FFFF))
+    pub const fn new(index: u32, generation: u32, group: u16) -> Self {
+        Self((group as u64) << 48 | ((generation & 0xFF_FFFF) as u64) << 24 | (index & 0xFF_FFFF) as u64)
     }
 
     /// The place in the group's slab.
     #[inline]
-    pub fn index(self) -> usize {
+    pub const fn index(self) -> usize {
         (self.0 & 0xFF_FFFF) as usize
     }
 
     /// Which of the sockets that had this place.
     #[inline]
-    pub fn generation(self) -> u32 {
+    pub const fn generation(self) -> u32 {
         (self.0 >> 24 & 0xFF_FFFF) as u32
     }
 
     /// Which group, so that a key is not taken for another group's.
     #[inline]
-    pub fn group(self) -> u16 {
+    pub const fn group(self) -> u16 {
         (self.0 >> 48) as u16
     }
 
     /// The key as one number, and back by [`from_raw`](Self::from_raw).
     #[inline]
-    pub fn raw(self) -> u64 {
+    pub const fn raw(self) -> u64 {
         self.0
     }
 
     /// A key out of its number.
     #[inline]
-    pub fn from_raw(raw: u64) -> Self {
+    pub const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 }

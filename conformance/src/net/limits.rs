@@ -1,0 +1,66 @@
+//! What belongs to the whole process: descriptors, and the order of tests that count them.
+
+use std::fs::File;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+static COMPANY: RwLock<()> = RwLock::new(());
+
+/// Held by a test that may run beside others.
+pub fn beside_others() -> RwLockReadGuard<'static, ()> {
+    // Another test's failure is its own.
+    COMPANY.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Held by a test that counts or exhausts what belongs to the process.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    COMPANY.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Descriptors that this process has open.
+pub(crate) fn open_descriptors() -> usize {
+    // Less the one that reads the directory.
+    std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
+}
+
+/// Sees to it that the process may have this many descriptors.
+pub(crate) fn need_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|now| now < count) {
+        assert!(limit.maximum.is_none_or(|most| most >= count), "this test needs {count} descriptors (ulimit -Hn)");
+        setrlimit(Resource::Nofile, Rlimit { current: Some(count), ..limit }).expect("up to the hard limit is allowed");
+    }
+}
+
+/// All descriptors of the process taken, until they are freed.
+pub struct Descriptors {
+    before: Rlimit,
+    held: Vec<File>,
+}
+
+impl Descriptors {
+    /// Takes all that the process may have, after having lowered what it may.
+    pub fn exhaust() -> Self {
+        let before = getrlimit(Resource::Nofile);
+        let few = open_descriptors() as u64 + 64;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(few), ..before }).expect("a lower limit is allowed");
+        let mut held = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            held.push(file);
+        }
+        Self { before, held }
+    }
+
+    /// Frees this many.
+    pub fn free(&mut self, count: usize) {
+        let keep = self.held.len().checked_sub(count).expect("that many are held");
+        self.held.truncate(keep);
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        setrlimit(Resource::Nofile, self.before).expect("what was allowed before is allowed again");
+    }
+}

@@ -1,0 +1,272 @@
+//! The load generator: keeps a number of messages on the way on each of many connections, and verifies every byte that comes back.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use lcore::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
+use lcore::pool::BufGroup;
+use lcore::{App, AppHandle, Cx, Instant, Polled, Schedule};
+use serde_json::json;
+
+use crate::args::{Args, Load};
+use crate::pattern::Pattern;
+use crate::report_head;
+
+/// How long the last messages may take to come back when the time is up.
+const GRACE: Duration = Duration::from_secs(2);
+/// Buffers for sending and receiving, and their size.
+const BUFS: (usize, usize) = (1024, 16 << 10);
+
+pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
+    app.run(move |cx, app| {
+        let mut config = GroupConfig::new(BufGroup::new(BUFS.0, BUFS.1));
+        config.sockets = load.connections;
+        config.send_limit = (2 * load.depth * load.size).max(config.send_limit);
+        config.send_frames = (load.depth * load.size / BUFS.1 + 2).max(config.send_frames);
+        config.hold_reads_at = usize::MAX;
+        let group = app.net().group(cx, config)?;
+        let mut loader = Loader::new(group, load)?;
+        loader.connect(app, to)?;
+        let (app, mut events) = (app.clone(), Events::new(256));
+        cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+            let got = loader.poll(cx, &mut events);
+            if !loader.is_finished(cx.now()) && !cx.is_exiting() {
+                return if got > 0 { Polled::Busy } else { Polled::Idle };
+            }
+            loader.finish(&app, &args);
+            Polled::Done
+        });
+        // Wakes the core at the ends of the phases, in case that nothing else does.
+        cx.poller("clock", Schedule::Every(Duration::from_millis(10)), |cx: &mut Cx<'_>| match cx.is_exiting() {
+            true => Polled::Done,
+            false => Polled::Idle,
+        });
+        Ok(())
+    })
+}
+
+struct Loader {
+    load: Load,
+    group: Box<dyn SockGroup>,
+    pattern: Pattern,
+    connections: Vec<Connection>,
+    /// Connections that found no buffer to send from.
+    starved: VecDeque<usize>,
+    /// Connections that are still to come up.
+    connecting: usize,
+    /// Connections that live.
+    open: usize,
+    started: Option<Instant>,
+    stopped: Option<Instant>,
+    echoes: u64,
+    bytes: u64,
+    mismatches: u64,
+    errors: u64,
+    first_error: Option<NetError>,
+    latency: Histogram<u64>,
+}
+
+/// One stream: `received <= sent <= want` bytes of it.
+struct Connection {
+    id: SockId,
+    sent: u64,
+    want: u64,
+    received: u64,
+    /// When each message on the way was sent, the oldest in front.
+    times: VecDeque<Instant>,
+}
+
+impl Loader {
+    fn new(group: Box<dyn SockGroup>, load: Load) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self {
+            load,
+            group,
+            pattern: Pattern::new(),
+            connections: Vec::with_capacity(load.connections),
+            starved: VecDeque::with_capacity(load.connections),
+            connecting: load.connections,
+            open: 0,
+            started: None,
+            stopped: None,
+            echoes: 0,
+            bytes: 0,
+            mismatches: 0,
+            errors: 0,
+            first_error: None,
+            // 1 ns to 1 minute, to three digits.
+            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+        })
+    }
+
+    fn connect(&mut self, app: &AppHandle, to: SocketAddr) -> Result<(), NetError> {
+        for index in 0..self.load.connections {
+            let socket = app.net().connect(&[to], &SockOptions::default())?;
+            let id = self.group.attach(socket, Token(index as u64)).map_err(|refused| refused.why)?;
+            let times = VecDeque::with_capacity(self.load.depth);
+            self.connections.push(Connection { id, sent: 0, want: 0, received: 0, times });
+        }
+        Ok(())
+    }
+
+    /// One poll of all connections; how many events there were.
+    fn poll(&mut self, cx: &mut Cx<'_>, events: &mut Events) -> usize {
+        let got = self.group.poll(events);
+        if got > 0 {
+            // Read once per batch: latency is what is measured here, and the turn's time is from before the poll.
+            let now = cx.clock();
+            for event in events.drain() {
+                self.handle(event, now);
+            }
+        }
+        for _ in 0..self.starved.len() {
+            if let Some(index) = self.starved.pop_front() {
+                self.pump(index, cx.now());
+            }
+        }
+        if self.started.is_none() && self.connecting == 0 && self.open > 0 {
+            self.start(cx.now());
+        }
+        if self.stopped.is_none() && self.started.is_some_and(|t| cx.now().since(t) >= self.load.time) {
+            self.stopped = Some(cx.now());
+        }
+        got
+    }
+
+    /// All connections are up: the first messages go out, and the time runs.
+    fn start(&mut self, now: Instant) {
+        self.started = Some(now);
+        let window = (self.load.depth * self.load.size) as u64;
+        for index in 0..self.connections.len() {
+            self.connections[index].want = window;
+            self.pump(index, now);
+        }
+    }
+
+    fn handle(&mut self, event: NetEvent, now: Instant) {
+        match event {
+            NetEvent::Connected { .. } => {
+                self.connecting -= 1;
+                self.open += 1;
+            }
+            NetEvent::Received { token, buf, .. } => self.received(token.0 as usize, &buf, now),
+            NetEvent::Closed { why, .. } => {
+                if self.started.is_none() {
+                    self.connecting -= 1;
+                }
+                self.open = self.open.saturating_sub(1);
+                self.errors += 1;
+                self.first_error = self.first_error.take().or(why);
+            }
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, index: usize, bytes: &[u8], now: Instant) {
+        let size = self.load.size as u64;
+        let c = &mut self.connections[index];
+        if !self.pattern.matches(index, c.received, bytes) {
+            self.mismatches += 1;
+        }
+        let before = c.received / size;
+        c.received += bytes.len() as u64;
+        self.bytes += bytes.len() as u64;
+        for _ in before..c.received / size {
+            self.echoes += 1;
+            if let Some(sent) = c.times.pop_front() {
+                self.latency.saturating_record(now.nanos_since(sent));
+            }
+            if self.stopped.is_none() {
+                c.want += size;
+            }
+        }
+        self.pump(index, now);
+    }
+
+    /// Sends what the connection may have on the way and has not.
+    fn pump(&mut self, index: usize, now: Instant) {
+        let size = self.load.size as u64;
+        while self.connections[index].sent < self.connections[index].want {
+            let Some(mut buf) = self.group.buffer() else {
+                self.group.flush();
+                self.starved.push_back(index);
+                return;
+            };
+            let c = &mut self.connections[index];
+            let n = (c.want - c.sent).min(buf.spare_capacity() as u64);
+            self.pattern.fill(index, c.sent, &mut buf.spare_mut()[..n as usize]);
+            buf.grow(n as usize);
+            let begun = |offset: u64| offset.div_ceil(size);
+            for _ in begun(c.sent)..begun(c.sent + n) {
+                c.times.push_back(now);
+            }
+            c.sent += n;
+            if let Err(refused) = self.group.send(c.id, Frame::from(buf)) {
+                // The limits were set for the whole window, so this is the end of the connection, which `Closed` counts.
+                self.first_error.get_or_insert(refused.why);
+                return;
+            }
+        }
+    }
+
+    fn is_finished(&self, now: Instant) -> bool {
+        let all_back = || self.connections.iter().all(|c| c.received == c.sent);
+        match self.stopped {
+            _ if self.connecting == 0 && self.open == 0 => true,
+            Some(stopped) => all_back() || now.since(stopped) >= GRACE,
+            None => false,
+        }
+    }
+
+    fn finish(&mut self, app: &AppHandle, args: &Args) {
+        let seconds = match (self.started, self.stopped) {
+            (Some(a), Some(b)) => b.since(a).as_secs_f64(),
+            _ => 0.0,
+        };
+        let missing = self.connections.iter().filter(|c| c.received != c.sent).count() as u64;
+        let rate = if seconds > 0.0 { self.echoes as f64 / seconds } else { 0.0 };
+        let at = |q: f64| self.latency.value_at_quantile(q);
+        log::info!(
+            "{} echoes verified in {seconds:.2} s over {} connections: {rate:.0} per second, p50 {:.1} us, p99 {:.1} us, p99.9 {:.1} us",
+            self.echoes,
+            self.load.connections,
+            at(0.5) as f64 / 1e3,
+            at(0.99) as f64 / 1e3,
+            at(0.999) as f64 / 1e3
+        );
+        if args.json {
+            println!("{}", self.json(app, seconds, rate, missing));
+        }
+        match (&self.first_error, self.mismatches) {
+            (_, 1..) => app.fail(&*Box::<dyn std::error::Error>::from(format!("{} pieces came back wrong", self.mismatches))),
+            (Some(why), _) => {
+                app.fail(&*Box::<dyn std::error::Error>::from(format!("{} connections failed; the first: {why}", self.errors.max(1))));
+            }
+            (None, _) if missing + self.errors > 0 => {
+                let why = format!("{missing} connections did not get everything back, {} were closed by the server", self.errors);
+                app.fail(&*Box::<dyn std::error::Error>::from(why));
+            }
+            _ => app.stop(0),
+        }
+    }
+
+    fn json(&self, app: &AppHandle, seconds: f64, rate: f64, missing: u64) -> serde_json::Value {
+        let at = |q: f64| self.latency.value_at_quantile(q);
+        let buckets = self.latency.iter_log(1000, 2.0).filter(|b| b.count_since_last_iteration() > 0);
+        let histogram: Vec<_> =
+            buckets.map(|b| json!({"up_to_ns": b.value_iterated_to(), "count": b.count_since_last_iteration()})).collect();
+        let mut head = report_head(app, "load");
+        let rest = json!({
+            "connections": self.load.connections, "depth": self.load.depth, "size": self.load.size, "seconds": seconds,
+            "echoes": self.echoes, "bytes": self.bytes, "mismatches": self.mismatches, "errors": self.errors + missing, "rate": rate,
+            "latency_ns": {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.latency.max()},
+            "histogram": histogram,
+        });
+        if let (Some(head), serde_json::Value::Object(rest)) = (head.as_object_mut(), rest) {
+            head.extend(rest);
+        }
+        head
+    }
+}

@@ -1,0 +1,96 @@
+//! The server's side of the command line: starts it, says where it listens, and reports at the end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use hello_sock::{GroupReport, Server, ServerConfig};
+use lcore::net::SockOptions;
+use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
+use serde_json::json;
+
+use crate::args::Args;
+use crate::report_head;
+
+/// Buffers of a group, and their size: what a poll takes in from its sockets before it goes out again.
+const BUFS: (usize, usize) = (1024, 16 << 10);
+
+pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
+    let running = Arc::new(OnceLock::<Server>::new());
+    let (finished, options) = (running.clone(), args.clone());
+    let app = app.on_stopped(move |app, reactors| {
+        if let Some(server) = finished.get() {
+            report(app, &options, &server.reports(), reactors);
+        }
+    });
+    app.run(move |cx, app| {
+        let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
+        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, bufs: BUFS };
+        let (ready, name) = (app.clone(), app.net().name());
+        log::info!("network backend: {}", app.selected());
+        let server = Server::start(app.lib(), app.cores(), config, move |_, index, outcome| match outcome {
+            Ok(at) if index == 0 => log::info!("Listening connection on {at} with sock_impl({name})"),
+            Ok(_) => {}
+            Err(why) => ready.fail(&why),
+        })?;
+        let _ = running.set(server);
+        if let Some(time) = args.seconds {
+            let app = app.clone();
+            cx.poller("time", Schedule::Every(time), move |_: &mut lcore::Cx<'_>| {
+                app.stop(0);
+                Polled::Done
+            });
+        }
+        Ok(())
+    })
+}
+
+fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reactors: &[ReactorStats]) {
+    if args.verbose {
+        for (index, (core, group)) in groups.iter().enumerate() {
+            let (stats, idle) = (group.stats, group.stats.polls - group.stats.busy_polls);
+            log::info!(
+                "poll_group_{index} on core {core}: {} connections, {} events, {} bytes in, {} bytes out, {} busy and {idle} idle polls",
+                group.connections,
+                stats.events,
+                stats.bytes_in,
+                stats.bytes_out,
+                stats.busy_polls
+            );
+        }
+        for r in reactors {
+            let (busy, parked) = (r.busy_share() * 100.0, r.parked_share() * 100.0);
+            log::info!("reactor_{}: {busy:.1} % busy, {parked:.1} % parked, {} messages", r.core, r.messages);
+        }
+    }
+    if args.json {
+        let mut head = report_head(app, "server");
+        head["groups"] = groups.iter().map(group_json).collect();
+        head["reactors"] = reactors.iter().map(reactor_json).collect();
+        println!("{head}");
+    }
+}
+
+fn group_json((core, group): &(CoreId, GroupReport)) -> serde_json::Value {
+    json!({
+        "core": core.0,
+        "connections": group.connections,
+        "failed": group.failed,
+        "sockets": group.stats.sockets,
+        "accepted": group.stats.accepted,
+        "accept_pauses": group.stats.accept_pauses,
+        "events": group.stats.events,
+        "bytes_in": group.stats.bytes_in,
+        "bytes_out": group.stats.bytes_out,
+        "buffer_waits": group.stats.buffer_waits,
+        "polls_busy": group.stats.busy_polls,
+        "polls_idle": group.stats.polls - group.stats.busy_polls,
+    })
+}
+
+fn reactor_json(r: &ReactorStats) -> serde_json::Value {
+    json!({
+        "core": r.core.0, "turns": r.turns, "messages": r.messages, "busy_ns": r.busy, "idle_ns": r.idle, "parked_ns": r.parked, "parks": r.parks,
+        "longest_ns": r.longest,
+    })
+}

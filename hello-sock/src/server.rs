@@ -1,0 +1,254 @@
+//! An echo server over poll groups.
+//!
+//! Each core has a thread `poll_group_N` with a socket group and one poller. The listener sits in the first group (or, with `reuse_port`, one in
+//! each): what it accepts goes to the group with the fewest connections, as a `Box<dyn Socket>` inside a message.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token};
+use core_reactor::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
+use pool::BufGroup;
+use spin::Mutex;
+
+/// Events that a group takes from one poll.
+const EVENTS: usize = 128;
+
+/// What a server is to be.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// The backend.
+    pub net: &'static dyn NetImpl,
+    /// Where to listen.
+    pub at: SocketAddr,
+    /// Options of the listener, which its connections inherit.
+    pub options: SockOptions,
+    /// Connections that one group can hold.
+    pub sockets: usize,
+    /// Buffers of each group, and their size in bytes.
+    pub bufs: (usize, usize),
+}
+
+/// A running server, for any thread: where it listens, and what its groups have done.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    config: ServerConfig,
+    local: Mutex<Option<SocketAddr>>,
+    groups: Box<[Place]>,
+}
+
+/// What others see of one group.
+struct Place {
+    core: CoreId,
+    /// Connections that it has or that are on their way to it.
+    connections: AtomicUsize,
+    thread: Mutex<Option<ThreadHandle>>,
+    report: Mutex<GroupReport>,
+}
+
+type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync;
+
+/// What one poll group has done.
+#[derive(Clone, Debug, Default)]
+pub struct GroupReport {
+    /// Connections that it was given.
+    pub connections: u64,
+    /// Connections that ended with an error.
+    pub failed: u64,
+    /// The socket group's own figures.
+    pub stats: GroupStats,
+}
+
+impl Server {
+    /// Starts a server: makes a group on each of `cores`, the listener in the first, and calls `ready` on each group's thread with the outcome
+    /// (the group's index, and where the server listens).
+    ///
+    /// # Errors
+    /// The first thread cannot be made.
+    pub fn start<F>(lib: &ThreadLib, cores: &CpuSet, config: ServerConfig, ready: F) -> Result<Self, SpawnError>
+    where
+        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync + 'static,
+    {
+        let place =
+            |core| Place { core, connections: AtomicUsize::new(0), thread: Mutex::new(None), report: Mutex::new(GroupReport::default()) };
+        let groups = cores.iter().map(place).collect();
+        let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
+        server.spawn(lib, 0, Arc::new(ready))?;
+        Ok(server)
+    }
+
+    /// Makes the thread of one group; the first one makes the others when it knows the port.
+    fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
+        let server = self.clone();
+        let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
+        let thread = lib.spawn(config, move |cx| {
+            let outcome = EchoGroup::open(cx, server.clone(), index);
+            let opened = outcome.is_ok();
+            ready(cx, index, outcome);
+            for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
+                if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
+                    pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
+                }
+            }
+        })?;
+        *self.0.groups[index].thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// Where it listens, once it does.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        *self.0.local.lock()
+    }
+
+    /// Each group's core and what it has done; final when the groups' threads have ended.
+    pub fn reports(&self) -> Vec<(CoreId, GroupReport)> {
+        self.0.groups.iter().map(|g| (g.core, g.report.lock().clone())).collect()
+    }
+
+    /// The group that an accepted connection goes to.
+    fn choose(&self) -> usize {
+        let load = |i: &usize| self.0.groups[*i].connections.load(Ordering::Relaxed);
+        (0..self.0.groups.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+/// One poll group. It is its thread's channel, so that messages reach it.
+pub struct EchoGroup {
+    server: Server,
+    index: usize,
+    group: Box<dyn SockGroup>,
+    report: GroupReport,
+    /// Connections on their way to groups whose mailboxes were full.
+    waiting: VecDeque<(usize, Msg)>,
+}
+
+impl EchoGroup {
+    /// Makes the group of this thread, and the listener if it is the one to have it. Answers where the server listens.
+    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, NetError> {
+        let config = &server.0.config;
+        let (count, size) = config.bufs;
+        let mut group_config = GroupConfig::new(BufGroup::new(count, size));
+        group_config.sockets = config.sockets;
+        let mut group = config.net.group(cx, group_config)?;
+        let mut at = config.at;
+        if index == 0 || config.options.reuse_port {
+            // A free port that the first listener found is the others' too.
+            let at_port = server.local_addr().unwrap_or(at);
+            let listener = config.net.listen(at_port, &config.options)?;
+            at = listener.local_addr()?;
+            group.attach(listener, Token(u64::MAX)).map_err(|refused| refused.why)?;
+            server.0.local.lock().get_or_insert(at);
+        }
+        let report = GroupReport::default();
+        cx.open_channel(Self { server, index, group, report, waiting: VecDeque::new() });
+        let mut events = Events::new(EVENTS);
+        cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+            if cx.is_exiting() {
+                cx.close_channel::<Self>();
+                return Polled::Done;
+            }
+            cx.channel::<Self>().map_or(Polled::Done, |group| group.poll(&mut events))
+        });
+        Ok(at)
+    }
+
+    /// One poll: takes the group's events, then acts on them.
+    fn poll(&mut self, events: &mut Events) -> Polled {
+        if !self.waiting.is_empty() {
+            for (to, msg) in core::mem::take(&mut self.waiting) {
+                self.send_to(to, msg);
+            }
+        }
+        if self.group.poll(events) == 0 {
+            return Polled::Idle;
+        }
+        for event in events.drain() {
+            self.handle(event);
+        }
+        Polled::Busy
+    }
+
+    fn handle(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Received { id, buf, .. } => {
+                // The group stops reading long before its send queue is full, so a refusal means that the connection has just ended.
+                if let Err(refused) = self.group.send(id, Frame::from(buf)) {
+                    pool::fmt::debug!("an echo was not sent: {}", format!("{}", refused.why).as_str());
+                }
+            }
+            NetEvent::Accepted { socket, .. } => self.accepted(socket),
+            // All that came has been answered, or is queued before the FIN. A key that is stale by now needs no FIN.
+            NetEvent::PeerClosed { id, .. } => drop(self.group.shutdown(id)),
+            NetEvent::Closed { why, token, .. } if token != Token(u64::MAX) => self.closed(why),
+            NetEvent::Closed { why: Some(why), .. } => pool::fmt::error!("the listener ended: {}", format!("{why}").as_str()),
+            _ => {}
+        }
+    }
+
+    fn accepted(&mut self, socket: Box<dyn Socket>) {
+        if let (Some(from), Ok(to)) = (socket.peer_addr(), socket.local_addr()) {
+            let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
+            pool::fmt::info!("{}", line.as_str());
+        }
+        let to = if self.server.0.config.options.reuse_port { self.index } else { self.server.choose() };
+        self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
+        self.hand_over(to, socket);
+    }
+
+    /// Gives a connection to its group: this one, or another core's by a message.
+    fn hand_over(&mut self, to: usize, socket: Box<dyn Socket>) {
+        if to == self.index {
+            return self.adopt(socket);
+        }
+        let adopt = move |cx: &mut Cx<'_>| {
+            if let Some(group) = cx.channel::<Self>() {
+                group.adopt(socket);
+            }
+        };
+        self.send_to(to, Msg::new(adopt));
+    }
+
+    /// Sends to another group; while it has no room or no thread yet, again with the next poll.
+    fn send_to(&mut self, to: usize, msg: Msg) {
+        let refused = match &*self.server.0.groups[to].thread.lock() {
+            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
+            None => Some(msg),
+        };
+        self.waiting.extend(refused.map(|msg| (to, msg)));
+    }
+
+    fn adopt(&mut self, socket: Box<dyn Socket>) {
+        match self.group.attach(socket, Token(0)) {
+            Ok(_) => self.report.connections += 1,
+            Err(refused) => {
+                self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+                pool::fmt::warn!("a connection was turned away: {}", format!("{}", refused.why).as_str());
+            }
+        }
+    }
+
+    fn closed(&mut self, why: Option<NetError>) {
+        self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        match why {
+            None => pool::fmt::info!("Connection closed"),
+            Some(why) => {
+                self.report.failed += 1;
+                pool::fmt::info!("Connection closed: {}", format!("{why}").as_str());
+            }
+        }
+    }
+}
+
+impl Drop for EchoGroup {
+    fn drop(&mut self) {
+        self.report.stats = self.group.stats();
+        *self.server.0.groups[self.index].report.lock() = self.report.clone();
+    }
+}

@@ -1,0 +1,31 @@
+//! An echo server: `cargo run --release -p lcore --example echo`, then `nc 127.0.0.1 9999`.
+use lcore::net::{Events, GroupConfig, NetEvent, SockOptions, Token};
+use lcore::pool::BufGroup;
+use lcore::{App, Cx, Polled, Schedule};
+
+fn main() -> std::process::ExitCode {
+    App::new("echo").network().run(|cx, app| {
+        let mut group = app.net().group(cx, GroupConfig::new(BufGroup::new(256, 16384)))?;
+        let listener = app.net().listen("127.0.0.1:9999".parse()?, &SockOptions::default())?;
+        group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
+        let mut events = Events::new(64);
+        cx.local_poller("echo", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+            if cx.is_exiting() {
+                return Polled::Done;
+            }
+            if group.poll(&mut events) == 0 {
+                return Polled::Idle;
+            }
+            for event in events.drain() {
+                match event {
+                    NetEvent::Accepted { socket, .. } => drop(group.attach(socket, Token(0))),
+                    NetEvent::Received { id, buf, .. } => drop(group.send(id, buf.into())),
+                    NetEvent::PeerClosed { id, .. } => drop(group.shutdown(id)),
+                    _ => {}
+                }
+            }
+            Polled::Busy
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,284 @@
+//! One application: from its options to its exit code (`spdk_app_start`, `spdk_app_stop`, `spdk_app_fini`).
+
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use core_reactor::net::{self, NetImpl, SelectError, Selected};
+use core_reactor::{
+    CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
+    ThreadLib,
+};
+use platform_linux::{CpuLocks, LinuxPlatform, StopFlag, StopSignals};
+
+use crate::{AppOptions, NET_FEATURES, OptionsError, logging};
+
+/// What a start function answers: any error ends the application with exit code 1, or the code of a [`Failure`].
+type Started = Result<(), Box<dyn Error + Send + Sync>>;
+type OnShutdown = Box<dyn FnMut(&mut Cx<'_>, &AppHandle) + Send>;
+type OnStopped = Box<dyn FnOnce(&AppHandle, &[ReactorStats])>;
+
+/// An application that has not started yet.
+pub struct App {
+    name: String,
+    options: AppOptions,
+    network: bool,
+    on_shutdown: OnShutdown,
+    on_stopped: OnStopped,
+}
+
+/// The running application, for any thread: to stop it, and to ask what it runs on.
+#[derive(Clone)]
+pub struct AppHandle(Arc<Shared>);
+
+struct Shared {
+    lib: ThreadLib,
+    code: AtomicU8,
+    net: Option<Selected>,
+    options: AppOptions,
+    cores: CpuSet,
+}
+
+/// Why an application could not start or had to end. Its exit code is 2 where the options were wrong, 101 after a panic, and otherwise 1.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The options.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// `-m` names cores that are not there.
+    #[error("-m {asked}: this machine has no core {missing}; it has {has}")]
+    NoSuchCores {
+        /// What was asked for.
+        asked: CpuSet,
+        /// Those that are not there.
+        missing: CpuSet,
+        /// Those that are.
+        has: CpuSet,
+    },
+    /// `-m` names cores outside of the process' affinity.
+    #[error("-m {asked}: this process may not use {denied}; its affinity is {allowed} (see taskset and cpusets)")]
+    CoresDenied {
+        /// What was asked for.
+        asked: CpuSet,
+        /// Those that are denied.
+        denied: CpuSet,
+        /// Those that are not.
+        allowed: CpuSet,
+    },
+    /// No network backend.
+    #[error("-N: {0}")]
+    Net(#[from] SelectError),
+    /// A core is locked by another process.
+    #[error("{0}; choose other cores with -m, or share them with --no-cpumask-locks")]
+    Locked(PlatformError),
+    /// The machine refused something, or a reactor panicked.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// The first thread could not be made.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Whatever the application says was asked wrongly.
+    #[error("{0}")]
+    Usage(String),
+    /// The reactor of the first core panicked.
+    #[error("the application panicked")]
+    Panicked,
+}
+
+impl Failure {
+    /// The exit code that it ends a program with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Options(_) | Self::NoSuchCores { .. } | Self::CoresDenied { .. } | Self::Net(_) | Self::Usage(_) => 2,
+            Self::Panicked | Self::Platform(PlatformError::Panicked { .. }) => 101,
+            Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) => 1,
+        }
+    }
+}
+
+impl App {
+    /// An application with the default options.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            options: AppOptions::default(),
+            network: false,
+            on_shutdown: Box::new(|_, app| app.stop(0)),
+            on_stopped: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Takes these options.
+    #[must_use]
+    pub fn options(mut self, options: AppOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Uses the network: a backend is selected before the start, and a program without one ends there.
+    #[must_use]
+    pub fn network(mut self) -> Self {
+        self.network = true;
+        self
+    }
+
+    /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to lead to a [`stop`](AppHandle::stop) some time; a second signal ends the process at once.
+    #[must_use]
+    pub fn on_shutdown(mut self, f: impl FnMut(&mut Cx<'_>, &AppHandle) + Send + 'static) -> Self {
+        self.on_shutdown = Box::new(f);
+        self
+    }
+
+    /// What comes last, when all reactors have returned: their figures can be printed here.
+    #[must_use]
+    pub fn on_stopped(mut self, f: impl FnOnce(&AppHandle, &[ReactorStats]) + 'static) -> Self {
+        self.on_stopped = Box::new(f);
+        self
+    }
+
+    /// Runs it on the calling thread: starts the reactors, runs `start` on the first thread (`app_thread`, on the first core), and returns the exit
+    /// code when everything has stopped. What failed is one line on standard error.
+    pub fn run<F>(self, start: F) -> ExitCode
+    where
+        F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+    {
+        let name = self.name.clone();
+        match self.try_run(start) {
+            Ok(code) => ExitCode::from(code),
+            Err(why) => {
+                eprintln!("{name}: {why}");
+                ExitCode::from(why.exit_code())
+            }
+        }
+    }
+
+    /// As [`run`](Self::run), with the failure as a value.
+    ///
+    /// # Errors
+    /// What kept the application from starting (and has been undone), or a panic.
+    pub fn try_run<F>(self, start: F) -> Result<u8, Failure>
+    where
+        F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+    {
+        let options = self.options.resolve()?;
+        logging::start(&self.name, &options.log_flags);
+        let platform = Arc::new(LinuxPlatform::new()?);
+        let cores = choose_cores(&platform, options.cores)?;
+        let net = if self.network { Some(net::select(options.net.as_deref(), NET_FEATURES)?) } else { None };
+        let _locks = if options.no_cpumask_locks { None } else { Some(CpuLocks::claim(&cores).map_err(Failure::Locked)?) };
+        let mut reactor_options = ReactorOptions::new(cores);
+        reactor_options.idle = options.idle();
+        let reactors = Reactors::new(platform.clone(), &reactor_options)?;
+        let handle = AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores }));
+        // The set has a core, or `Reactors::new` had refused it.
+        let first = cores.iter().next().unwrap_or(CoreId(0));
+        let flag = Arc::new(StopFlag::new(platform, first));
+        let _signals = StopSignals::install(flag.clone())?;
+        spawn_first(&handle, first, self.on_shutdown, start, flag)?;
+        // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
+        let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
+        (self.on_stopped)(&handle, &stats);
+        Ok(handle.0.code.load(Ordering::SeqCst))
+    }
+}
+
+impl AppHandle {
+    /// Stops the application: all threads are asked to exit, and `run` returns `code` when they have. The first code that is not 0 counts.
+    pub fn stop(&self, code: u8) {
+        let _ = self.0.code.compare_exchange(0, code, Ordering::SeqCst, Ordering::Relaxed);
+        self.0.lib.stop();
+    }
+
+    /// Reports `why` in one line and stops with the exit code that it calls for.
+    pub fn fail(&self, why: &(dyn Error + 'static)) {
+        log::error!("{why}");
+        self.stop(why.downcast_ref::<Failure>().map_or(1, Failure::exit_code));
+    }
+
+    /// The network backend.
+    ///
+    /// # Panics
+    /// The application was made without [`App::network`].
+    pub fn net(&self) -> &'static dyn NetImpl {
+        self.selected().backend
+    }
+
+    /// The network backend with the reason for which it was selected.
+    ///
+    /// # Panics
+    /// The application was made without [`App::network`].
+    pub fn selected(&self) -> &Selected {
+        match &self.0.net {
+            Some(selected) => selected,
+            None => panic!("this application has no network: make it with App::network()"),
+        }
+    }
+
+    /// The application's threads.
+    pub fn lib(&self) -> &ThreadLib {
+        &self.0.lib
+    }
+
+    /// The cores that have a reactor.
+    pub fn cores(&self) -> &CpuSet {
+        &self.0.cores
+    }
+
+    /// The options as they are in force.
+    pub fn options(&self) -> &AppOptions {
+        &self.0.options
+    }
+}
+
+impl fmt::Debug for AppHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "application on cores {}", self.0.cores)
+    }
+}
+
+/// The cores to use: those asked for, or the first allowed one.
+fn choose_cores(platform: &LinuxPlatform, asked: Option<CpuSet>) -> Result<CpuSet, Failure> {
+    let allowed = platform.cores();
+    let Some(asked) = asked else { return Ok(allowed.iter().take(1).collect()) };
+    let has = platform_linux::online_cores()?;
+    let missing = asked.minus(&has);
+    if !missing.is_empty() {
+        return Err(Failure::NoSuchCores { asked, missing, has });
+    }
+    let denied = asked.minus(&allowed);
+    if !denied.is_empty() {
+        return Err(Failure::CoresDenied { asked, denied, allowed });
+    }
+    Ok(asked)
+}
+
+/// Makes the first thread: it runs `start`, and watches for the request to shut down.
+fn spawn_first<F>(app: &AppHandle, first: CoreId, mut on_shutdown: OnShutdown, start: F, flag: Arc<StopFlag>) -> Result<(), SpawnError>
+where
+    F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+{
+    let app = app.clone();
+    let config = ThreadConfig::new("app_thread").cpus(CpuSet::of(first));
+    app.clone().lib().spawn(config, move |cx| {
+        let watcher = app.clone();
+        let mut seen = false;
+        // The signal's handler unparks this core, so it need not stay awake for the flag.
+        cx.poller("shutdown", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+            if !seen && let Some(signal) = flag.signal() {
+                seen = true;
+                log::info!("signal {signal}: shutting down; a second one ends the process at once");
+                on_shutdown(cx, &watcher);
+                return Polled::Busy;
+            }
+            if cx.is_exiting() { Polled::Done } else { Polled::Idle }
+        });
+        if let Err(why) = start(cx, &app) {
+            app.fail(&*why);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The one page that says which backends are linked. A cargo feature adds a line here, and naming the crate is what links it: a crate that only
+//! stands in Cargo.toml leaves its registration out of the program without a word.
+
+#[cfg(feature = "posix")]
+use net_impl_posix as _;
+
+/// The cargo features that bring a network backend, each called like its backend.
+pub const NET_FEATURES: &[&str] = &["posix"];
+
+/// The names of the linked network backends, the one that is tried first in front.
+pub fn net_backends() -> Vec<&'static str> {
+    core_reactor::net::linked().iter().map(|backend| backend.name()).collect()
+}

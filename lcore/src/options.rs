@@ -1,0 +1,103 @@
+//! What every application can be told, with SPDK's letters.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use core_reactor::{CpuSet, CpuSetError, Idle};
+
+use crate::{config, logging};
+
+/// The options that all applications share. Flatten it into a clap command, or fill it in.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Reactor options")]
+#[non_exhaustive]
+pub struct AppOptions {
+    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4]) or both joined by a comma. Default: the first core that the process may use.
+    #[arg(short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
+    pub cores: Option<CpuSet>,
+    /// Log the details of a part: app, platform, pool, posix, reactor, or all. Can be given more than once.
+    #[arg(short = 'L', long = "logflag", value_name = "PART")]
+    pub log_flags: Vec<String>,
+    /// Read these options from a JSON file; what stands on the command line comes first.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Network backend. Default: the linked one with the highest priority that works here.
+    #[arg(short = 'N', long = "sock-impl", value_name = "NAME")]
+    pub net: Option<String>,
+    /// Never sleep: poll on every core all the time.
+    #[arg(long)]
+    pub busy_poll: bool,
+    /// Microseconds that an idle reactor polls on before it sleeps. Default: 20.
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub idle_spin: Option<u64>,
+    /// Do not lock the cores against other processes of this kind.
+    #[arg(long)]
+    pub no_cpumask_locks: bool,
+}
+
+/// Options that do not make sense. A program ends with exit code 2 for them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// A log flag that no part has.
+    #[error("-L {flag}: no part is called so; known are {known}")]
+    LogFlag {
+        /// What was given.
+        flag: String,
+        /// What could be.
+        known: String,
+    },
+    /// The file cannot be read.
+    #[error("-c {}: {why}", .path.display())]
+    ConfigUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("-c {}: {key}: {why}", .path.display())]
+    ConfigWrong {
+        /// The file.
+        path: PathBuf,
+        /// The key that is wrong.
+        key: String,
+        /// What is wrong with it, with line and column.
+        why: serde_json::Error,
+    },
+    /// A mask in the file that is none.
+    #[error("-c {}: cpumask: {why}", .path.display())]
+    ConfigMask {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: CpuSetError,
+    },
+}
+
+impl AppOptions {
+    /// Fills in from the file what was not given otherwise, and checks the rest.
+    ///
+    /// # Errors
+    /// The file is unreadable or wrong; a log flag is unknown.
+    pub(crate) fn resolve(mut self) -> Result<Self, OptionsError> {
+        if let Some(path) = self.config.clone() {
+            config::read(&path)?.fill(&path, &mut self)?;
+        }
+        logging::check(&self.log_flags)?;
+        Ok(self)
+    }
+
+    /// What an idle reactor does.
+    pub(crate) fn idle(&self) -> Idle {
+        match (self.busy_poll, self.idle_spin) {
+            (true, _) => Idle::Poll,
+            (false, Some(spin)) => Idle::ParkAfter(Duration::from_micros(spin)),
+            (false, None) => Idle::default(),
+        }
+    }
+}
+
+fn parse_cores(text: &str) -> Result<CpuSet, CpuSetError> {
+    text.parse()
+}

@@ -1,0 +1,47 @@
+//! The system's error numbers as [`NetError`]s. The one place for it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use core_reactor::net::NetError;
+
+use crate::sys::Errno;
+
+/// What an error at `at` means to a caller who was `doing` this.
+pub(crate) fn at(doing: &'static str, errno: Errno, at: SocketAddr) -> NetError {
+    match errno.0 {
+        libc::EADDRINUSE => NetError::AddressInUse(at),
+        libc::EADDRNOTAVAIL => NetError::AddressUnavailable(at),
+        libc::EACCES | libc::EPERM => NetError::Denied(at),
+        libc::ECONNREFUSED => NetError::ConnectRefused(at),
+        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN => NetError::Unreachable(at),
+        _ => plain(doing, errno),
+    }
+}
+
+/// What an error without an address means.
+pub(crate) fn plain(doing: &'static str, errno: Errno) -> NetError {
+    match errno.0 {
+        libc::ETIMEDOUT => NetError::TimedOut,
+        // EPIPE: the reset came after the peer's FIN, or an earlier call was told of it.
+        libc::ECONNRESET | libc::EPIPE => NetError::Reset,
+        libc::EMFILE | libc::ENFILE => NetError::NoDescriptors,
+        code => NetError::Os { doing, code, text: words(errno) },
+    }
+}
+
+/// An option that the system refused.
+pub(crate) fn option(option: &'static str, errno: Errno) -> NetError {
+    NetError::Option { option, why: format!("{} (error {})", words(errno), errno.0).into() }
+}
+
+/// The probe's answer.
+pub(crate) fn unusable(doing: &'static str, errno: Errno) -> NetError {
+    NetError::Unusable(format!("{doing}: {} (error {})", words(errno), errno.0).into())
+}
+
+fn words(errno: Errno) -> Box<str> {
+    let text = io::Error::from_raw_os_error(errno.0).to_string();
+    // The standard library appends the number, which the callers write themselves.
+    text.split(" (os error").next().unwrap_or_default().into()
+}

@@ -1,0 +1,197 @@
+//! The frames of all sockets of a group, and the reports about them.
+//!
+//! Queues are linked through one shared list of nodes, so that an idle socket costs nothing. The list grows when more frames are queued at once than ever
+//! before, up to what [`GroupConfig`](core_reactor::net::GroupConfig) allows, and not again: in a steady state nothing is allocated.
+//!
+//! ```text
+//!   free ── push ──► a socket's queue ── sent without a tag ──────────────► free
+//!                          └─ sent with a tag, or cancelled ──► reports ──► free
+//!   free ── closed ──────────────────────────────────────────────────┘
+//! ```
+
+use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
+
+const NONE: u32 = u32::MAX;
+
+/// Frames of one socket, or reports, first in, first out.
+#[derive(Clone, Copy)]
+pub(crate) struct Queue {
+    head: u32,
+    tail: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { head: NONE, tail: NONE }
+    }
+}
+
+impl Queue {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+}
+
+/// All nodes of a group.
+pub(crate) struct Frames {
+    nodes: Vec<Node>,
+    free: u32,
+    reports: Queue,
+}
+
+struct Node {
+    frame: Frame,
+    bytes: usize,
+    next: u32,
+    report: Report,
+}
+
+/// What is told of a frame or a socket.
+struct Report {
+    id: SockId,
+    token: Token,
+    written: usize,
+    what: What,
+}
+
+enum What {
+    Sent,
+    Cancelled,
+    /// In a box, because it is rare and would make each node half as large again.
+    Closed(Option<Box<NetError>>),
+}
+
+impl Report {
+    const NOTHING: Self = Self { id: SockId::from_raw(u64::MAX), token: Token(0), written: 0, what: What::Sent };
+}
+
+impl Frames {
+    /// Room for `nodes` before the list grows.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { nodes: Vec::with_capacity(nodes), free: NONE, reports: Queue::default() }
+    }
+
+    /// Queues a frame of `bytes` bytes.
+    #[inline]
+    pub(crate) fn push(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
+        let at = self.node();
+        let node = &mut self.nodes[at as usize];
+        node.frame = frame;
+        node.bytes = bytes;
+        self.append(queue, at);
+    }
+
+    /// The frames of a queue from the first on, with their sizes.
+    #[inline]
+    pub(crate) fn iter(&self, queue: &Queue) -> impl Iterator<Item = (&Frame, usize)> {
+        let mut at = queue.head;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            at = node.next;
+            Some((&node.frame, node.bytes))
+        })
+    }
+
+    /// Bytes of the first frame.
+    #[inline]
+    pub(crate) fn first(&self, queue: &Queue) -> Option<usize> {
+        self.nodes.get(queue.head as usize).map(|node| node.bytes)
+    }
+
+    /// Takes the first frame off a queue: it is sent. Without a tag its buffers go home at once; with one a report is made of it, and true is answered.
+    #[inline]
+    pub(crate) fn sent(&mut self, queue: &mut Queue, id: SockId, token: Token) -> bool {
+        let Some(at) = self.unlink(queue) else { return false };
+        let node = &mut self.nodes[at as usize];
+        if node.frame.tag().is_none() {
+            node.frame = Frame::new();
+            self.release(at);
+            return false;
+        }
+        node.report = Report { id, token, written: node.bytes, what: What::Sent };
+        self.report(at);
+        true
+    }
+
+    /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first with the system.
+    pub(crate) fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
+        let mut written = written;
+        while let Some(at) = self.unlink(queue) {
+            self.nodes[at as usize].report = Report { id, token, written, what: What::Cancelled };
+            self.report(at);
+            written = 0;
+        }
+    }
+
+    /// Reports the end of a socket.
+    pub(crate) fn closed(&mut self, id: SockId, token: Token, why: Option<NetError>) {
+        let at = self.node();
+        self.nodes[at as usize].report = Report { id, token, written: 0, what: What::Closed(why.map(Box::new)) };
+        self.report(at);
+    }
+
+    /// Whether there are reports.
+    #[inline]
+    pub(crate) fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    /// The first report, as an event.
+    pub(crate) fn next_report(&mut self) -> Option<NetEvent> {
+        let mut reports = self.reports;
+        let at = self.unlink(&mut reports)?;
+        self.reports = reports;
+        let node = &mut self.nodes[at as usize];
+        let frame = std::mem::take(&mut node.frame);
+        let Report { id, token, written, what } = std::mem::replace(&mut node.report, Report::NOTHING);
+        self.release(at);
+        Some(match what {
+            What::Sent => NetEvent::Sent { id, token, frame, written, error: None },
+            What::Cancelled => NetEvent::Sent { id, token, frame, written, error: Some(NetError::Cancelled) },
+            What::Closed(why) => NetEvent::Closed { id, token, why: why.map(|why| *why) },
+        })
+    }
+
+    #[inline]
+    fn node(&mut self) -> u32 {
+        match self.nodes.get(self.free as usize) {
+            Some(node) => std::mem::replace(&mut self.free, node.next),
+            None => {
+                self.nodes.push(Node { frame: Frame::new(), bytes: 0, next: NONE, report: Report::NOTHING });
+                (self.nodes.len() - 1) as u32
+            }
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, at: u32) {
+        self.nodes[at as usize].next = std::mem::replace(&mut self.free, at);
+    }
+
+    #[inline]
+    fn append(&mut self, queue: &mut Queue, at: u32) {
+        self.nodes[at as usize].next = NONE;
+        match self.nodes.get_mut(queue.tail as usize) {
+            Some(last) => last.next = at,
+            None => queue.head = at,
+        }
+        queue.tail = at;
+    }
+
+    #[inline]
+    fn unlink(&mut self, queue: &mut Queue) -> Option<u32> {
+        let at = queue.head;
+        queue.head = self.nodes.get(at as usize)?.next;
+        if queue.head == NONE {
+            queue.tail = NONE;
+        }
+        Some(at)
+    }
+
+    fn report(&mut self, at: u32) {
+        let mut reports = self.reports;
+        self.append(&mut reports, at);
+        self.reports = reports;
+    }
+}

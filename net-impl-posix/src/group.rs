@@ -1,0 +1,399 @@
+//! The group: its parts, and what the application calls.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use core_reactor::net::{
+    Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
+};
+use core_reactor::{Cx, Refused, WaitSource, Watch};
+use pool::{Buf, BufGroup};
+
+use crate::frames::Frames;
+use crate::slab::{Slab, flag};
+use crate::socket::{Kind, PosixSocket};
+use crate::sys::{Epoll, Ready, Timer};
+use crate::{NAME, error, sys};
+
+/// What every socket is added to epoll for.
+const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET) as u32;
+const OUT: u32 = libc::EPOLLOUT as u32;
+const IN: u32 = libc::EPOLLIN as u32;
+const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
+/// Most descriptors that one poll asks epoll about: 3 KiB of answers. What is left comes first in the next poll.
+const READY_BATCH: usize = 256;
+
+/// The timer's key names no socket.
+const TIMER: u64 = u64::MAX;
+
+/// Milliseconds after which a group tries again what waits for descriptors or buffers that others hold. Their return is not announced, and the core
+/// may be asleep.
+const RETRY_MILLIS: u32 = 10;
+
+/// A posix group. See the crate's documentation.
+pub(crate) struct Group {
+    /// Dropped first: a watch ends before its source is closed.
+    _watch: Watch,
+    epoll: Epoll,
+    timer: Timer,
+    timer_armed: bool,
+    pub(crate) slab: Slab,
+    pub(crate) frames: Frames,
+    pub(crate) bufs: BufGroup,
+    /// Places with frames to write.
+    pub(crate) dirty: Vec<u32>,
+    /// Places to serve, in rotation.
+    ready: VecDeque<u32>,
+    /// Places that wait for a buffer, first come first served.
+    pub(crate) starved: VecDeque<u32>,
+    /// Listeners that wait for a descriptor.
+    pub(crate) no_fd: VecDeque<u32>,
+    /// The want of descriptors was logged, and is not over.
+    pub(crate) no_fd_said: bool,
+    events: Box<[Ready]>,
+    send_limit: usize,
+    send_frames: u32,
+    pub(crate) stats: GroupStats,
+}
+
+impl Group {
+    pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
+        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at: _ } = config;
+        if sockets > Slab::LIMIT {
+            let why = format!("{sockets} were asked for, keys name at most {}", Slab::LIMIT).into();
+            return Err(NetError::Option { option: "GroupConfig::sockets", why });
+        }
+        let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
+        let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
+        epoll.add(timer.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
+        Ok(Self {
+            _watch: cx.watch(WaitSource(epoll.fd()))?,
+            epoll,
+            timer,
+            timer_armed: false,
+            slab: Slab::new(sockets, group_tag()),
+            // Room for an echo on each socket, and for the report of its end.
+            frames: Frames::new(2 * sockets),
+            bufs,
+            dirty: Vec::with_capacity(sockets),
+            ready: VecDeque::with_capacity(sockets),
+            starved: VecDeque::with_capacity(sockets),
+            no_fd: VecDeque::with_capacity(sockets),
+            no_fd_said: false,
+            events: vec![Ready::NONE; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
+            send_limit,
+            send_frames: u32::try_from(send_frames).unwrap_or(u32::MAX),
+            stats: GroupStats::default(),
+        })
+    }
+
+    /// Adds the socket of a place to epoll.
+    pub(crate) fn enrol(&mut self, place: usize) -> Result<(), NetError> {
+        let hot = self.slab.hot(place);
+        let (fd, key) = (hot.fd, hot.id.raw());
+        self.epoll.add(fd, INTEREST, key).map_err(|e| error::plain("epoll_ctl", e))
+    }
+
+    /// Puts a place at the end of the rotation.
+    pub(crate) fn enqueue(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_READY) {
+            self.ready.push_back(place as u32);
+        }
+    }
+
+    /// The end of a socket: its frames come back as cancelled, then `Closed`.
+    pub(crate) fn finish(&mut self, place: usize, why: Option<NetError>) {
+        let hot = self.slab.hot(place);
+        let (id, token, written) = (hot.id, hot.token, hot.written);
+        let mut queue = std::mem::take(&mut hot.queue);
+        self.frames.cancel(&mut queue, id, token, written);
+        self.frames.closed(id, token, why);
+        drop(self.slab.take(place));
+        self.retry_accepts();
+    }
+
+    /// Has a poll soon, also on a sleeping core.
+    pub(crate) fn wake_later(&mut self) {
+        if !self.timer_armed {
+            self.timer_armed = true;
+            self.timer.arm(RETRY_MILLIS);
+        }
+    }
+
+    fn place(&self, id: SockId) -> Result<usize, NetError> {
+        self.slab.find(id).ok_or(NetError::Stale)
+    }
+
+    #[inline]
+    fn on_event(&mut self, event: Ready, at_once: bool, out: &mut Events) {
+        let Some(place) = self.slab.find(SockId::from_raw(event.key())) else {
+            return self.on_no_socket(event.key());
+        };
+        let told = event.flags();
+        let hot = self.slab.hot(place);
+        if told & !(IN | OUT) != 0 {
+            hot.flags |= flag::DRAIN | if told & GONE != 0 { flag::ENDED } else { 0 };
+        }
+        if hot.is(flag::BLOCKED) && told & (OUT | GONE) != 0 {
+            hot.flags &= !flag::BLOCKED;
+            self.write(place);
+        }
+        let hot = self.slab.hot(place);
+        if told & !OUT == 0 && !hot.is(flag::CONNECTING) {
+            return;
+        }
+        hot.flags |= flag::READABLE;
+        if at_once && out.room() > 0 {
+            self.serve(place, out);
+        } else {
+            self.enqueue(place);
+        }
+    }
+
+    #[cold]
+    fn on_no_socket(&mut self, key: u64) {
+        if key == TIMER {
+            self.timer_armed = false;
+            self.retry_accepts();
+        }
+    }
+
+    /// Reads, accepts or goes on connecting; the caller has left room for an event.
+    #[inline]
+    pub(crate) fn serve(&mut self, place: usize, out: &mut Events) {
+        let flags = self.slab.hot(place).flags;
+        if flags & flag::READABLE == 0 {
+        } else if flags & flag::STREAM != 0 {
+            self.receive(place, None, out);
+        } else if flags & flag::LISTENER != 0 {
+            self.accept(place, out);
+        } else if flags & flag::CONNECTING != 0 {
+            self.connected(place, out);
+        }
+    }
+
+    /// One turn for each socket in the rotation, as long as there is room.
+    fn serve_ready(&mut self, out: &mut Events) {
+        for _ in 0..self.ready.len() {
+            if out.room() == 0 {
+                return;
+            }
+            let Some(place) = self.ready.pop_front() else { return };
+            self.slab.hot(place as usize).flags &= !flag::IN_READY;
+            self.serve(place as usize, out);
+        }
+    }
+
+    /// Hands out at most `most` reports.
+    fn deliver(&mut self, most: usize, out: &mut Events) {
+        for _ in 0..most {
+            let Some(event) = self.frames.next_report() else { return };
+            if let NetEvent::Sent { id, .. } = event
+                && let Some(place) = self.slab.find(id)
+            {
+                self.slab.hot(place).frames -= 1;
+            }
+            emit(out, event);
+        }
+    }
+
+    fn attach_posix(&mut self, socket: Box<PosixSocket>, token: Token) -> Result<SockId, (Box<PosixSocket>, NetError)> {
+        let mut flags = match &socket.kind {
+            Kind::Listener => flag::LISTENER,
+            Kind::Connect(_) => flag::CONNECTING,
+            Kind::Stream => flag::STREAM,
+        };
+        let fresh = matches!(&socket.kind, Kind::Connect(connect) if !connect.under_way);
+        flags |= if socket.fin_sent { flag::FIN_SENT } else { 0 };
+        flags |= if socket.kept.quick_ack { flag::QUICK_ACK } else { 0 };
+        flags |= if socket.failed.is_some() { flag::FAILED | flag::READABLE | flag::DRAIN } else { 0 };
+        let places = self.slab.places();
+        let place = self.slab.put(socket, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
+        let id = self.slab.hot(place).id;
+        if fresh {
+            self.connect(place);
+        } else if let Err(why) = self.enrol(place) {
+            let Some(socket) = self.slab.take(place) else { unreachable!("it was put there above") };
+            return Err((socket, why));
+        }
+        if flags & flag::READABLE != 0 {
+            self.enqueue(place);
+        }
+        Ok(id)
+    }
+}
+
+/// Appends an event that the caller has seen room for.
+#[inline]
+pub(crate) fn emit(out: &mut Events, event: NetEvent) {
+    let full = out.push(event).is_err();
+    debug_assert!(!full, "the caller looked for room");
+}
+
+impl SockGroup for Group {
+    fn attach(&mut self, socket: Box<dyn Socket>, token: Token) -> Result<SockId, Refused<Box<dyn Socket>, NetError>> {
+        if !(&*socket as &dyn Any).is::<PosixSocket>() {
+            let why = NetError::WrongBackend { socket: socket.backend(), group: NAME };
+            return Err(Refused { item: socket, why });
+        }
+        let Ok(socket) = (socket as Box<dyn Any>).downcast::<PosixSocket>() else { unreachable!("its type was looked at above") };
+        self.attach_posix(socket, token).map_err(|(socket, why)| Refused { item: socket as Box<dyn Socket>, why })
+    }
+
+    fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError> {
+        let place = self.place(id)?;
+        let hot = self.slab.hot(place);
+        let (fd, token, written) = (hot.fd, hot.token, hot.written);
+        self.epoll.remove(fd).map_err(|e| error::plain("epoll_ctl", e))?;
+        let mut queue = std::mem::take(&mut self.slab.hot(place).queue);
+        self.frames.cancel(&mut queue, id, token, written);
+        let socket = self.slab.take(place).ok_or(NetError::Stale)?;
+        Ok(socket)
+    }
+
+    #[inline]
+    fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
+        let Some(place) = self.slab.find(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
+        let hot = self.slab.hot(place);
+        if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
+            return Err(Refused { item: frame, why: NetError::NotConnected });
+        }
+        if hot.queued >= self.send_limit || hot.frames >= self.send_frames {
+            let why = NetError::SendLimit { queued: hot.queued, limit: self.send_limit };
+            return Err(Refused { item: frame, why });
+        }
+        let bytes = frame.bytes();
+        hot.queued += bytes;
+        hot.frames += 1;
+        self.frames.push(&mut hot.queue, frame, bytes);
+        if !hot.is(flag::BLOCKED) && hot.enlist(flag::IN_DIRTY) {
+            self.dirty.push(place as u32);
+        }
+        Ok(())
+    }
+
+    fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.place(id)?;
+        let hot = self.slab.hot(place);
+        if hot.is(flag::LISTENER) {
+            return Err(NetError::NotConnected);
+        }
+        if !hot.is(flag::CANNOT_SEND) {
+            hot.flags |= flag::FIN_WANTED;
+            self.end_sending(place);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.place(id)?;
+        if let Some(socket) = self.slab.socket(place) {
+            hang_up(socket);
+        }
+        self.finish(place, None);
+        Ok(())
+    }
+
+    fn abort(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.place(id)?;
+        if let Some(socket) = self.slab.socket(place)
+            && let Err(why) = socket.socket.set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("abort ends as a close: SO_LINGER: {why}");
+        }
+        self.finish(place, None);
+        Ok(())
+    }
+
+    fn pause(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.place(id)?;
+        self.slab.hot(place).flags |= flag::PAUSED;
+        Ok(())
+    }
+
+    fn resume(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.place(id)?;
+        self.slab.hot(place).flags &= !flag::PAUSED;
+        if self.slab.hot(place).is(flag::READABLE) {
+            self.enqueue(place);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.write_dirty();
+    }
+
+    fn poll(&mut self, out: &mut Events) -> usize {
+        let before = out.len();
+        self.stats.polls += 1;
+        if !self.dirty.is_empty() {
+            self.write_dirty();
+        }
+        if self.frames.has_reports() {
+            // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
+            self.deliver((out.room() + (self.stats.polls & 1) as usize) / 2, out);
+        }
+        if !self.starved.is_empty() {
+            self.feed(out);
+        }
+        // Whoever was ready before comes before whoever is ready now; where nobody was, the rotation is not needed.
+        let at_once = self.ready.is_empty();
+        let mut events = std::mem::take(&mut self.events);
+        for event in self.epoll.poll(&mut events) {
+            self.on_event(*event, at_once, out);
+        }
+        self.events = events;
+        if !at_once {
+            self.serve_ready(out);
+        }
+        if self.frames.has_reports() {
+            self.deliver(out.room(), out);
+        }
+        let found = out.len() - before;
+        if found > 0 {
+            self.stats.busy_polls += 1;
+            self.stats.events += found as u64;
+        }
+        found
+    }
+
+    fn buffer(&mut self) -> Option<Buf> {
+        self.bufs.get()
+    }
+
+    fn addresses(&self, id: SockId) -> Result<(SocketAddr, Option<SocketAddr>), NetError> {
+        let socket = self.slab.socket(self.place(id)?).ok_or(NetError::Stale)?;
+        Ok((socket.local()?, socket.peer))
+    }
+
+    fn options(&self, id: SockId) -> Result<SockOptions, NetError> {
+        self.slab.socket(self.place(id)?).ok_or(NetError::Stale)?.read_options()
+    }
+
+    fn stats(&self) -> GroupStats {
+        GroupStats { sockets: self.slab.len(), ..self.stats }
+    }
+
+    fn wait_source(&self) -> Option<WaitSource> {
+        Some(WaitSource(self.epoll.fd()))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.slab.drain().for_each(|socket| hang_up(&socket));
+    }
+}
+
+/// Before an orderly close. A socket that is closed with unread bytes in it sends a reset in place of a FIN (RFC 2525, 2.17), and a reset may
+/// destroy what the peer has not read yet of what we sent. So what has arrived is thrown away first. What arrives later still meets a reset.
+fn hang_up(socket: &PosixSocket) {
+    if matches!(socket.kind, Kind::Stream) {
+        // Twice, because the first call also lets in what had to wait for the socket's lock. An error means that nothing is there.
+        let _ = sys::discard(socket.fd()).and_then(|_| sys::discard(socket.fd()));
+    }
+}

@@ -1,0 +1,152 @@
+//! [`SockOptions`] set on a socket and read back (statement 23).
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use core_reactor::net::{Keepalive, NetError, Placement, SockOptions};
+use socket2::{Socket, TcpKeepalive};
+
+use crate::error;
+use crate::sys::{self, Errno};
+
+/// Not in libc; the generic number of Linux (include/uapi/asm-generic/socket.h).
+const SO_INCOMING_NAPI_ID: i32 = 56;
+
+/// What the system does not keep for us.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) backlog: u32,
+    pub(crate) quick_ack: bool,
+    pub(crate) zero_copy: Option<usize>,
+}
+
+impl Kept {
+    pub(crate) fn of(options: &SockOptions) -> Self {
+        Self { backlog: options.backlog, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
+    }
+}
+
+/// Sets all options that belong before `listen` or `connect`. Connections inherit them from their listener, except quick_ack.
+pub(crate) fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
+    if let Some(bytes) = o.recv_buf {
+        set("recv_buf", socket.set_recv_buffer_size(bytes))?;
+        // The system counts its own overhead in, so it doubles what it grants; and it grants less without a word.
+        at_least("recv_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)? / 2, "net.core.rmem_max")?;
+    }
+    if let Some(bytes) = o.send_buf {
+        set("send_buf", socket.set_send_buffer_size(bytes))?;
+        at_least("send_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)? / 2, "net.core.wmem_max")?;
+    }
+    if let Some(bytes) = o.low_water {
+        set_int(socket, "low_water", libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)?;
+        at_least("low_water", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT)?, "half of the receive buffer")?;
+    }
+    if let Some(priority) = o.priority {
+        set("priority", socket.set_priority(priority))?;
+    }
+    set("no_delay", socket.set_tcp_nodelay(o.no_delay))?;
+    if o.quick_ack {
+        set("quick_ack", socket.set_tcp_quickack(true))?;
+    }
+    if let Some(time) = o.user_timeout {
+        let millis = whole("user_timeout", time, Duration::from_millis(1))?;
+        set_int(socket, "user_timeout", libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)?;
+    }
+    if let Some(probe) = o.keepalive {
+        keepalive(socket, probe)?;
+    }
+    if let Some(time) = o.busy_poll {
+        let micros = whole("busy_poll", time, Duration::from_micros(1))?;
+        set_int(socket, "busy_poll", libc::SOL_SOCKET, libc::SO_BUSY_POLL, micros)?;
+    }
+    if o.reuse_port {
+        set("reuse_port", socket.set_reuse_port(true))?;
+    }
+    if o.zero_copy.is_some() {
+        return Err(NetError::Option { option: "zero_copy", why: "backend posix sends by copying only".into() });
+    }
+    Ok(())
+}
+
+/// The options as they are now.
+pub(crate) fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, NetError> {
+    let of_socket = |name| int(socket, libc::SOL_SOCKET, name);
+    let of_tcp = |name| int(socket, libc::IPPROTO_TCP, name);
+    let keepalive = match of_socket(libc::SO_KEEPALIVE)? {
+        0 => None,
+        _ => Some(Keepalive {
+            idle: Duration::from_secs(of_tcp(libc::TCP_KEEPIDLE)? as u64),
+            interval: Duration::from_secs(of_tcp(libc::TCP_KEEPINTVL)? as u64),
+            probes: of_tcp(libc::TCP_KEEPCNT)? as u32,
+        }),
+    };
+    let backlog =
+        if listens { sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))? } else { kept.backlog };
+    Ok(SockOptions {
+        recv_buf: Some(of_socket(libc::SO_RCVBUF)?),
+        send_buf: Some(of_socket(libc::SO_SNDBUF)?),
+        low_water: Some(of_socket(libc::SO_RCVLOWAT)?),
+        priority: Some(of_socket(libc::SO_PRIORITY)? as u32),
+        no_delay: of_tcp(libc::TCP_NODELAY)? != 0,
+        quick_ack: kept.quick_ack,
+        user_timeout: Some(of_tcp(libc::TCP_USER_TIMEOUT)? as u64).filter(|ms| *ms != 0).map(Duration::from_millis),
+        keepalive,
+        zero_copy: kept.zero_copy,
+        backlog,
+        busy_poll: Some(of_socket(libc::SO_BUSY_POLL)? as u64).filter(|us| *us != 0).map(Duration::from_micros),
+        reuse_port: of_socket(libc::SO_REUSEPORT)? != 0,
+    })
+}
+
+/// Where the packets of a socket arrive, as far as the system tells.
+pub(crate) fn placement(fd: RawFd) -> Placement {
+    let tell = |name| sys::get_int(fd, libc::SOL_SOCKET, name).ok().and_then(|n| u32::try_from(n).ok());
+    // 0: no packet has come through a NAPI instance.
+    Placement { napi_id: tell(SO_INCOMING_NAPI_ID).filter(|id| *id != 0), incoming_cpu: tell(libc::SO_INCOMING_CPU) }
+}
+
+/// Listens, with as many waiting connections as were asked for or none.
+pub(crate) fn listen(socket: &Socket, backlog: u32) -> Result<(), NetError> {
+    let asked = i32::try_from(backlog).unwrap_or(i32::MAX);
+    socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
+    let granted = sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?;
+    at_least("backlog", backlog as usize, granted as usize, "net.core.somaxconn")
+}
+
+fn keepalive(socket: &Socket, probe: Keepalive) -> Result<(), NetError> {
+    whole("keepalive.idle", probe.idle, Duration::from_secs(1))?;
+    whole("keepalive.interval", probe.interval, Duration::from_secs(1))?;
+    let how = TcpKeepalive::new().with_time(probe.idle).with_interval(probe.interval).with_retries(probe.probes);
+    set("keepalive", socket.set_tcp_keepalive(&how))
+}
+
+fn set(option: &'static str, done: std::io::Result<()>) -> Result<(), NetError> {
+    done.map_err(|e| error::option(option, Errno::of(&e)))
+}
+
+fn set_int(socket: &Socket, option: &'static str, level: i32, name: i32, value: usize) -> Result<(), NetError> {
+    let value =
+        i32::try_from(value).map_err(|_| NetError::Option { option, why: format!("{value} is more than the system counts").into() })?;
+    sys::set_int(socket.as_raw_fd(), level, name, value).map_err(|e| error::option(option, e))
+}
+
+fn int(socket: &Socket, level: i32, name: i32) -> Result<usize, NetError> {
+    let value = sys::get_int(socket.as_raw_fd(), level, name).map_err(|e| error::plain("getsockopt", e))?;
+    Ok(usize::try_from(value).unwrap_or(0))
+}
+
+fn at_least(option: &'static str, asked: usize, granted: usize, limit: &str) -> Result<(), NetError> {
+    if granted >= asked {
+        return Ok(());
+    }
+    Err(NetError::Option { option, why: format!("{asked} was asked for, the system grants {granted} (see {limit})").into() })
+}
+
+/// `time` in whole `units`, at least one: a fraction would be rounded to "off" or to something else than asked.
+fn whole(option: &'static str, time: Duration, unit: Duration) -> Result<usize, NetError> {
+    let units = time.as_nanos() / unit.as_nanos();
+    if units == 0 || time.as_nanos() % unit.as_nanos() != 0 {
+        return Err(NetError::Option { option, why: format!("{time:?} is no whole number of {unit:?}").into() });
+    }
+    Ok(usize::try_from(units).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,115 @@
+//! Writing what is queued: one gather call for each socket, more only for more than it takes.
+
+use std::net::Shutdown;
+
+use crate::error;
+use crate::group::Group;
+use crate::slab::flag;
+use crate::sys::{Errno, Gather};
+
+impl Group {
+    /// Writes for every socket that has got frames since the last time.
+    pub(crate) fn write_dirty(&mut self) {
+        for i in 0..self.dirty.len() {
+            let place = self.dirty[i] as usize;
+            self.slab.hot(place).flags &= !flag::IN_DIRTY;
+            self.write(place);
+        }
+        self.dirty.clear();
+    }
+
+    /// Writes the queue of one socket, as far as the system takes it.
+    pub(crate) fn write(&mut self, place: usize) {
+        loop {
+            let hot = self.slab.hot(place);
+            if hot.queue.is_empty() || hot.is(flag::BLOCKED) {
+                break;
+            }
+            let mut gather = Gather::new();
+            let mut skip = hot.written;
+            let parts = self.frames.iter(&hot.queue).flat_map(|(frame, _)| frame.parts());
+            for part in parts {
+                let gone = skip.min(part.len());
+                skip -= gone;
+                if gather.room() == 0 {
+                    break;
+                }
+                if part.len() > gone {
+                    gather.push(&part[gone..]);
+                }
+            }
+            let offered = gather.bytes();
+            // Frames without bytes are sent without a call.
+            let taken = if offered == 0 { Ok(0) } else { gather.send(hot.fd, 0) };
+            match taken {
+                Ok(n) => {
+                    self.taken(place, n);
+                    if n < offered {
+                        // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
+                        self.slab.hot(place).flags |= flag::BLOCKED;
+                    }
+                }
+                Err(errno) if errno.would_block() => hot.flags |= flag::BLOCKED,
+                Err(Errno(libc::EINTR)) => {}
+                Err(errno) => return self.send_failed(place, errno),
+            }
+        }
+        if self.slab.hot(place).is(flag::FIN_WANTED) {
+            self.end_sending(place);
+        }
+    }
+
+    /// Sends FIN if it is wanted and nothing is queued before it.
+    pub(crate) fn end_sending(&mut self, place: usize) {
+        let hot = self.slab.hot(place);
+        if !hot.is(flag::STREAM) || !hot.queue.is_empty() {
+            return;
+        }
+        hot.flags = hot.flags & !flag::FIN_WANTED | flag::FIN_SENT;
+        let peer_is_done = hot.is(flag::READ_EOF);
+        if let Some(socket) = self.slab.socket_mut(place) {
+            socket.fin_sent = true;
+            // The only error is that the connection is gone, which reading tells.
+            let _ = socket.socket.shutdown(Shutdown::Write);
+        }
+        if peer_is_done {
+            self.finish(place, None);
+        }
+    }
+
+    /// Counts `n` bytes as the system's and takes off the queue what is sent.
+    #[inline]
+    fn taken(&mut self, place: usize, mut n: usize) {
+        self.stats.bytes_out += n as u64;
+        let hot = self.slab.hot(place);
+        hot.queued -= n;
+        while let Some(bytes) = self.frames.first(&hot.queue) {
+            let left = bytes - hot.written;
+            if n < left {
+                hot.written += n;
+                return;
+            }
+            n -= left;
+            hot.written = 0;
+            if !self.frames.sent(&mut hot.queue, hot.id, hot.token) {
+                hot.frames -= 1;
+            }
+        }
+    }
+
+    /// The connection is gone. What had been received is still delivered, then `Closed`.
+    #[cold]
+    fn send_failed(&mut self, place: usize, errno: Errno) {
+        let hot = self.slab.hot(place);
+        let (id, token, written) = (hot.id, hot.token, hot.written);
+        let mut queue = std::mem::take(&mut hot.queue);
+        hot.queued = 0;
+        hot.written = 0;
+        hot.flags = hot.flags & !flag::FIN_WANTED | flag::FAILED | flag::READABLE | flag::DRAIN;
+        self.frames.cancel(&mut queue, id, token, written);
+        if let Some(socket) = self.slab.socket_mut(place) {
+            socket.failed = Some(error::plain("send", errno));
+        }
+        self.enqueue(place);
+    }
+}

@@ -1,0 +1,147 @@
+//! A socket in no group.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use core_reactor::net::{NetError, Placement, SockOptions, Socket};
+use socket2::{Domain, Protocol, Type};
+
+use crate::options::{self, Kept};
+use crate::sys::Errno;
+use crate::{NAME, error};
+
+/// A socket of this backend. It owns its descriptor in a group and out of it.
+pub(crate) struct PosixSocket {
+    pub(crate) socket: socket2::Socket,
+    pub(crate) kind: Kind,
+    pub(crate) kept: Kept,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The sending side has ended.
+    pub(crate) fin_sent: bool,
+    /// What a send failed of, while received bytes are still to be delivered.
+    pub(crate) failed: Option<NetError>,
+}
+
+pub(crate) enum Kind {
+    Listener,
+    Connect(Box<Connect>),
+    Stream,
+}
+
+/// A connect: the addresses to try, and how far it is.
+pub(crate) struct Connect {
+    options: SockOptions,
+    addresses: Vec<SocketAddr>,
+    /// The address of the socket there is now.
+    at: usize,
+    /// The system has been told to connect that socket.
+    pub(crate) under_way: bool,
+}
+
+impl PosixSocket {
+    pub(crate) fn listen(at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
+        let socket = open(at, options)?;
+        let fail = |doing| move |e| error::at(doing, Errno::of(&e), at);
+        socket.set_reuse_address(true).map_err(fail("setsockopt(SO_REUSEADDR)"))?;
+        if at.is_ipv6() {
+            // An address means its own family; 0.0.0.0 and [::] can be listened to side by side.
+            socket.set_only_v6(true).map_err(fail("setsockopt(IPV6_V6ONLY)"))?;
+        }
+        socket.bind(&at.into()).map_err(fail("bind"))?;
+        options::listen(&socket, options.backlog)?;
+        Ok(Self::new(socket, Kind::Listener, Kept::of(options), None))
+    }
+
+    pub(crate) fn connect(to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
+        let mut connect = Connect { options: options.clone(), addresses: to.to_vec(), at: 0, under_way: false };
+        let first = *to.first().ok_or(NetError::NoAddress)?;
+        let socket = connect.open()?;
+        let peer = Some(connect.address().unwrap_or(first));
+        Ok(Self::new(socket, Kind::Connect(Box::new(connect)), Kept::of(options), peer))
+    }
+
+    /// A connection that a listener with these options took.
+    pub(crate) fn accepted(socket: socket2::Socket, peer: Option<SocketAddr>, kept: Kept) -> Self {
+        Self::new(socket, Kind::Stream, kept, peer)
+    }
+
+    fn new(socket: socket2::Socket, kind: Kind, kept: Kept, peer: Option<SocketAddr>) -> Self {
+        Self { socket, kind, kept, peer, fin_sent: false, failed: None }
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Its own address.
+    pub(crate) fn local(&self) -> Result<SocketAddr, NetError> {
+        let address = self.socket.local_addr().map_err(|e| error::plain("getsockname", Errno::of(&e)))?;
+        address.as_socket().ok_or(NetError::Os { doing: "getsockname", code: libc::EAFNOSUPPORT, text: "no IP address".into() })
+    }
+
+    /// Its options as they are now.
+    pub(crate) fn read_options(&self) -> Result<SockOptions, NetError> {
+        options::read(&self.socket, self.kept, matches!(self.kind, Kind::Listener))
+    }
+}
+
+impl Connect {
+    /// The address that the socket there is now is for.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.at).copied()
+    }
+
+    /// A socket for the first address, from here on, whose family this machine has.
+    fn open(&mut self) -> Result<socket2::Socket, NetError> {
+        let mut why = NetError::NoAddress;
+        while let Some(address) = self.address() {
+            match open(address, &self.options) {
+                Err(error @ NetError::Unreachable(_)) => why = error,
+                done => return done,
+            }
+            self.at += 1;
+        }
+        Err(why)
+    }
+
+    /// A socket for the next address; `None` when all have been tried.
+    pub(crate) fn next(&mut self) -> Option<Result<socket2::Socket, NetError>> {
+        self.at += 1;
+        self.under_way = false;
+        self.address()?;
+        Some(self.open())
+    }
+}
+
+fn open(at: SocketAddr, options: &SockOptions) -> Result<socket2::Socket, NetError> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(Domain::for_address(at), kind, Some(Protocol::TCP)).map_err(|e| match Errno::of(&e) {
+        // A machine without this family has no way to the address.
+        Errno(libc::EAFNOSUPPORT) => NetError::Unreachable(at),
+        errno => error::plain("socket", errno),
+    })?;
+    options::apply(&socket, options)?;
+    Ok(socket)
+}
+
+impl Socket for PosixSocket {
+    fn local_addr(&self) -> Result<SocketAddr, NetError> {
+        self.local()
+    }
+
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    fn options(&self) -> Result<SockOptions, NetError> {
+        self.read_options()
+    }
+
+    fn placement(&self) -> Placement {
+        options::placement(self.fd())
+    }
+
+    fn backend(&self) -> &'static str {
+        NAME
+    }
+}

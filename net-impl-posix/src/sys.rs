@@ -1,0 +1,236 @@
+//! The system calls that have no safe wrapper elsewhere, each behind a safe function.
+//!
+//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the call. Descriptors are plain numbers here: a wrong
+//! one is an error of the system's, and the slab keeps the socket that owns each number that it hands in.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{SockAddr, Socket};
+
+/// A system's error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+impl Errno {
+    #[cold]
+    fn last() -> Self {
+        Self::of(&io::Error::last_os_error())
+    }
+
+    /// The number in an error of the standard library's; `EIO` where it has none.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// Nothing there now, or no room now.
+    pub(crate) fn would_block(self) -> bool {
+        self.0 == libc::EAGAIN || self.0 == libc::EWOULDBLOCK
+    }
+}
+
+/// An epoll set.
+pub(crate) struct Epoll(OwnedFd);
+
+/// What epoll tells of one descriptor.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Ready(libc::epoll_event);
+
+impl Ready {
+    pub(crate) const NONE: Self = Self(libc::epoll_event { events: 0, u64: 0 });
+
+    /// The number that the descriptor was added with.
+    pub(crate) fn key(&self) -> u64 {
+        self.0.u64
+    }
+
+    /// `EPOLLIN` and its kin.
+    pub(crate) fn flags(&self) -> u32 {
+        self.0.events
+    }
+}
+
+impl Epoll {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        // SAFETY: no memory is passed.
+        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    pub(crate) fn add(&self, fd: RawFd, flags: u32, key: u64) -> Result<(), Errno> {
+        let mut event = libc::epoll_event { events: flags, u64: key };
+        // SAFETY: `event` is read during the call only.
+        check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
+    }
+
+    pub(crate) fn remove(&self, fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: EPOLL_CTL_DEL ignores the event (Linux 2.6.9 and newer).
+        check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
+    }
+
+    /// What is ready now. Never blocks; an interrupted call found nothing.
+    #[inline]
+    pub(crate) fn poll<'a>(&self, into: &'a mut [Ready]) -> &'a [Ready] {
+        let room = into.len() as i32;
+        // SAFETY: `Ready` is a transparent `epoll_event`, and `into` has room for `room` of them.
+        let n = unsafe { libc::epoll_wait(self.fd(), into.as_mut_ptr().cast(), room, 0) };
+        &into[..n.max(0) as usize]
+    }
+}
+
+/// A timer that makes its descriptor readable once.
+pub(crate) struct Timer(OwnedFd);
+
+impl Timer {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        // SAFETY: no memory is passed.
+        owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) }).map(Self)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Readable once, `millis` (under 1000) from now; what it had not told before is forgotten.
+    pub(crate) fn arm(&self, millis: u32) {
+        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let at = libc::timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
+        let spec = libc::itimerspec { it_interval: zero, it_value: at };
+        // SAFETY: `spec` is read during the call; no old value is asked for.
+        let done = unsafe { libc::timerfd_settime(self.fd(), 0, &spec, std::ptr::null_mut()) };
+        debug_assert_eq!(done, 0, "a timerfd of our own takes a valid time");
+    }
+}
+
+/// Receives into `into` without blocking.
+#[inline]
+pub(crate) fn recv(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: `into` may be written for its whole length.
+    count(unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) })
+}
+
+/// Throws away what has arrived, without copying it. Tells how much that was.
+pub(crate) fn discard(fd: RawFd) -> Result<usize, Errno> {
+    // SAFETY: with MSG_TRUNC, TCP writes nothing to memory (tcp(7)), so a null pointer is not followed.
+    count(unsafe { libc::recv(fd, std::ptr::null_mut(), i32::MAX as usize, libc::MSG_TRUNC | libc::MSG_DONTWAIT) })
+}
+
+/// Byte slices that go out in one call.
+pub(crate) struct Gather<'a> {
+    iov: [MaybeUninit<libc::iovec>; Gather::PARTS],
+    len: usize,
+    bytes: usize,
+    slices: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Gather<'a> {
+    /// Slices that one call takes. The system's limit is 1024; this much keeps the list on the stack.
+    pub(crate) const PARTS: usize = 64;
+
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { iov: [const { MaybeUninit::uninit() }; Self::PARTS], len: 0, bytes: 0, slices: PhantomData }
+    }
+
+    /// How many more slices fit.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        Self::PARTS - self.len
+    }
+
+    /// Bytes in all slices.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a slice. Panics if there is no room.
+    #[inline]
+    pub(crate) fn push(&mut self, slice: &'a [u8]) {
+        self.iov[self.len].write(libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() });
+        self.len += 1;
+        self.bytes += slice.len();
+    }
+
+    /// Sends what fits without blocking, and without a signal when the peer is gone.
+    #[inline]
+    pub(crate) fn send(&self, fd: RawFd, flags: i32) -> Result<usize, Errno> {
+        let flags = flags | libc::MSG_NOSIGNAL;
+        if self.len == 1 {
+            // SAFETY: the first entry was written, and the slice it was made of lives as long as `self`.
+            let one = unsafe { self.iov[0].assume_init_ref() };
+            // SAFETY: as above; the bytes are only read.
+            return count(unsafe { libc::send(fd, one.iov_base, one.iov_len, flags) });
+        }
+        // SAFETY: all-zero is a valid msghdr: no name, no control data.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = self.iov.as_ptr().cast_mut().cast();
+        message.msg_iovlen = self.len as _;
+        // SAFETY: the first `len` entries were written, and their slices live as long as `self`; the call only reads.
+        count(unsafe { libc::sendmsg(fd, &message, flags) })
+    }
+}
+
+/// Takes one waiting connection, which will not block, with its address.
+pub(crate) fn accept(fd: RawFd) -> Result<(Socket, Option<SocketAddr>), Errno> {
+    let take = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
+        // SAFETY: `storage` and `len` are valid for the call, and `len` tells the size of `storage`.
+        let fd = unsafe { libc::accept4(fd, storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    };
+    // SAFETY: accept4 fills `storage` and sets `len` to what it wrote.
+    let (fd, from) = unsafe { SockAddr::try_init(take) }.map_err(|error| Errno::of(&error))?;
+    // SAFETY: a descriptor that accept4 has just made belongs to nobody else.
+    Ok((unsafe { Socket::from_raw_fd(fd) }, from.as_socket()))
+}
+
+/// An integer option of a socket.
+pub(crate) fn get_int(fd: RawFd, level: i32, name: i32) -> Result<i32, Errno> {
+    let mut value: i32 = 0;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `value` has room for `len` bytes.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
+    Ok(value)
+}
+
+/// Sets an integer option of a socket.
+pub(crate) fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> Result<(), Errno> {
+    // SAFETY: `value` is read during the call only.
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as libc::socklen_t) })
+}
+
+/// How many connections a listener lets wait, as the system has it.
+pub(crate) fn backlog(fd: RawFd) -> Result<u32, Errno> {
+    // SAFETY: all-zero is a valid tcp_info: it is numbers only.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` has room for `len` bytes.
+    check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut len) })?;
+    // Of a listener the field tells sk_max_ack_backlog (tcp_get_info in the kernel).
+    Ok(info.tcpi_sacked)
+}
+
+fn owned(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: the callers hand in a descriptor that the system has just made for them.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn check(result: i32) -> Result<(), Errno> {
+    if result < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+#[inline]
+fn count(result: isize) -> Result<usize, Errno> {
+    if result < 0 { Err(Errno::last()) } else { Ok(result as usize) }
+}

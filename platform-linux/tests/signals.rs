@@ -1,0 +1,277 @@
+//! Stop signals, sent by `kill` to processes of their own: each test starts its own binary again with itself as the only test, and the
+//! child says what it has seen.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use core_reactor::{CoreId, Platform};
+use platform_linux::{LinuxPlatform, SignalHook, StopFlag, StopSignals};
+
+const ROLE: &str = "LCORE_TEST_CHILD";
+
+/// Runs the test `name` in a child, where [`is_child`] is true.
+struct Process {
+    child: Child,
+    says: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(name: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(ROLE, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let says = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, says }
+    }
+
+    /// Reads on until the child has said `words`. The harness writes to the same pipe, so a line may have more before them.
+    fn expect(&mut self, words: &str) {
+        let heard = self.says.by_ref().map(Result::unwrap).any(|line| line.ends_with(words));
+        assert!(heard, "the child ended without saying {words:?}");
+    }
+
+    fn kill(&self, signal: i32) {
+        // SAFETY: sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    fn end(mut self) -> ExitStatus {
+        self.says.by_ref().for_each(drop);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    /// No child outlives a test that fails. One that has been waited for is not signalled.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_child() -> bool {
+    std::env::var_os(ROLE).is_some()
+}
+
+fn say(words: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{words}").unwrap();
+    out.flush().unwrap();
+}
+
+fn platform() -> (Arc<LinuxPlatform>, CoreId) {
+    let platform = Arc::new(LinuxPlatform::new().unwrap());
+    let core = platform.cores().iter().next().unwrap();
+    (platform, core)
+}
+
+/// Parks until the flag is up, as an idle reactor does.
+fn wait_for(flag: &StopFlag, platform: &LinuxPlatform, core: CoreId) -> i32 {
+    loop {
+        if let Some(signal) = flag.signal() {
+            return signal;
+        }
+        platform.park(core, None);
+    }
+}
+
+#[test]
+fn s12_the_first_signal_wakes_a_parked_core_to_stop_in_order() {
+    if is_child() {
+        let (platform, core) = platform();
+        let flag = Arc::new(StopFlag::new(platform.clone(), core));
+        let _stop = StopSignals::install(flag.clone()).unwrap();
+        say("ready");
+        let signal = wait_for(&flag, &platform, core);
+        std::process::exit(signal + 100);
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut process = Process::start("s12_the_first_signal_wakes_a_parked_core_to_stop_in_order");
+        process.expect("ready");
+        process.kill(signal);
+        assert_eq!(process.end().code(), Some(signal + 100));
+    }
+}
+
+#[test]
+fn s12_the_second_signal_ends_the_process_at_once() {
+    if is_child() {
+        let (platform, core) = platform();
+        let flag = Arc::new(StopFlag::new(platform.clone(), core));
+        let _stop = StopSignals::install(flag.clone()).unwrap();
+        say("ready");
+        wait_for(&flag, &platform, core);
+        say("stopping");
+        // A shutdown that hangs.
+        loop {
+            platform.park(core, None);
+        }
+    }
+    for (first, second) in [(libc::SIGINT, libc::SIGINT), (libc::SIGINT, libc::SIGTERM), (libc::SIGTERM, libc::SIGINT)] {
+        let mut process = Process::start("s12_the_second_signal_ends_the_process_at_once");
+        process.expect("ready");
+        process.kill(first);
+        process.expect("stopping");
+        process.kill(second);
+        assert_eq!(process.end().code(), Some(128 + second));
+    }
+}
+
+#[test]
+fn s12_a_first_signal_reaches_two_sets_in_one_process() {
+    if is_child() {
+        let sets = [platform(), platform()];
+        let flags = sets.clone().map(|(platform, core)| Arc::new(StopFlag::new(platform, core)));
+        let _stops = flags.clone().map(|flag| StopSignals::install(flag).unwrap());
+        say("ready");
+        for (flag, (platform, core)) in flags.iter().zip(&sets) {
+            wait_for(flag, platform, *core);
+        }
+        say("both");
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut process = Process::start("s12_a_first_signal_reaches_two_sets_in_one_process");
+    process.expect("ready");
+    process.kill(libc::SIGTERM);
+    process.expect("both");
+    process.kill(libc::SIGTERM);
+    assert_eq!(process.end().code(), Some(128 + libc::SIGTERM));
+}
+
+#[test]
+fn s12_a_set_that_has_stopped_leaves_the_other_its_signals() {
+    if is_child() {
+        let (platform, core) = platform();
+        let flags: [_; 2] = std::array::from_fn(|_| Arc::new(StopFlag::new(platform.clone(), core)));
+        let [one, other] = flags.clone().map(|flag| StopSignals::install(flag).unwrap());
+        drop(one);
+        say("ready");
+        wait_for(&flags[1], &platform, core);
+        assert_eq!(flags[0].signal(), None);
+        drop(other);
+        say("orderly");
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut process = Process::start("s12_a_set_that_has_stopped_leaves_the_other_its_signals");
+    process.expect("ready");
+    process.kill(libc::SIGINT);
+    process.expect("orderly");
+    // The handlers are gone, so the system's own action is back.
+    process.kill(libc::SIGINT);
+    assert_eq!(process.end().signal(), Some(libc::SIGINT));
+}
+
+#[test]
+fn s12_after_a_stop_and_a_new_start_a_signal_is_the_first_again() {
+    if is_child() {
+        let (platform, core) = platform();
+        for round in ["one", "two", "three"] {
+            let flag = Arc::new(StopFlag::new(platform.clone(), core));
+            let _stop = StopSignals::install(flag.clone()).unwrap();
+            say(round);
+            wait_for(&flag, &platform, core);
+        }
+        std::process::exit(7);
+    }
+    let mut process = Process::start("s12_after_a_stop_and_a_new_start_a_signal_is_the_first_again");
+    for round in ["one", "two", "three"] {
+        process.expect(round);
+        process.kill(libc::SIGINT);
+    }
+    assert_eq!(process.end().code(), Some(7));
+}
+
+/// What an application had installed itself comes back; what it installs over ours stays.
+#[test]
+fn handlers_of_others_are_respected() {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn count(_: i32) {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+    }
+    fn install_count(signal: i32) {
+        // SAFETY: the handler adds to an atomic.
+        unsafe { libc::signal(signal, count as extern "C" fn(i32) as *const () as usize) };
+    }
+    fn raise(signal: i32) -> u32 {
+        // SAFETY: a signal to this thread, handled before the call returns.
+        unsafe { libc::raise(signal) };
+        CALLS.load(Ordering::SeqCst)
+    }
+    if is_child() {
+        let (platform, core) = platform();
+        let flag = Arc::new(StopFlag::new(platform, core));
+        install_count(libc::SIGINT);
+        let stop = StopSignals::install(flag.clone()).unwrap();
+        assert_eq!((raise(libc::SIGINT), flag.signal()), (0, Some(libc::SIGINT)));
+        install_count(libc::SIGTERM);
+        assert_eq!(raise(libc::SIGTERM), 1);
+        drop(stop);
+        assert_eq!(raise(libc::SIGINT), 2);
+        assert_eq!(raise(libc::SIGTERM), 3);
+        std::process::exit(7);
+    }
+    assert_eq!(Process::start("handlers_of_others_are_respected").end().code(), Some(7));
+}
+
+/// Installing and dropping while signals come: a handler never meets a hook that has been freed, and every hook is freed.
+#[test]
+fn hooks_come_and_go_while_signals_arrive() {
+    static ALIVE: AtomicU32 = AtomicU32::new(0);
+    struct Counted(AtomicU32);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            ALIVE.fetch_sub(1, Ordering::SeqCst);
+            self.0.store(u32::MAX, Ordering::SeqCst);
+        }
+    }
+    // SAFETY: atomics only; the abort by a failed assertion is what this test looks for.
+    unsafe impl SignalHook for Counted {
+        fn on_signal(&self, _: i32) {
+            if self.0.fetch_add(1, Ordering::SeqCst) != 0 {
+                std::process::abort();
+            }
+        }
+    }
+    if is_child() {
+        // A signal that finds its hook gone meets this.
+        // SAFETY: installs no function of ours.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        let (installed, sent) = (AtomicU32::new(0), AtomicU32::new(0));
+        let reach = |count: &AtomicU32, round| {
+            while count.load(Ordering::SeqCst) < round {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=2000 {
+                    reach(&installed, round);
+                    // SAFETY: a signal to this thread, handled before the call returns.
+                    unsafe { libc::raise(libc::SIGINT) };
+                    sent.store(round, Ordering::SeqCst);
+                }
+            });
+            for round in 1..=2000 {
+                ALIVE.fetch_add(1, Ordering::SeqCst);
+                let stop = StopSignals::install(Arc::new(Counted(AtomicU32::new(0)))).unwrap();
+                installed.store(round, Ordering::SeqCst);
+                (0..round % 89).for_each(|_| std::hint::spin_loop());
+                drop(stop);
+                // One signal for each hook: a second would end the process.
+                reach(&sent, round);
+            }
+        });
+        std::process::exit(if ALIVE.load(Ordering::SeqCst) == 0 { 7 } else { 1 });
+    }
+    assert_eq!(Process::start("hooks_come_and_go_while_signals_arrive").end().code(), Some(7));
+}

@@ -1,0 +1,229 @@
+//! A mempool: a fixed number of objects, made at the start, each with one owner at a time and never freed in between.
+//!
+//! Each core takes and returns through a [`MempoolCache`] of its own, without lock or atomic instruction. What the caches cannot give or hold
+//! moves in batches between them and the pool's lock-free stack, which any core may use. The counterpart of `spdk_mempool` (DPDK's
+//! `rte_mempool`). The life of an object:
+//!
+//! ```text
+//!            get              drop
+//!   cache ─────────► Obj<T> ────────► the cache it came from (the one returned last is handed out first)
+//!     ▲ │              │ ▲
+//!     │ ▼ batches      │ │ into_local(cache)
+//!    stack             ▼ │    drop on any core
+//!                   SendObj<T> ────────► stack
+//! ```
+
+// UNSAFETY: objects lie in `UnsafeCell`s and are reached by index; that an index has one owner is kept by this module and `cache`, not
+// by the compiler.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::Relaxed;
+use core::{any::type_name, fmt, mem::size_of};
+
+use crossbeam_utils::CachePadded;
+
+use crate::cache::{Counters, MempoolCache};
+use crate::stack::{FreeStack, LinkArray, Links, NIL};
+use crate::{PoolError, fmt::warn};
+
+/// How large a [`Mempool`] and its caches are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MempoolConfig {
+    /// Objects in the whole pool. What lies in one core's cache is not to be had by another, so count the caches in.
+    pub objects: usize,
+    /// The most caches at a time: the number of cores that use the pool.
+    pub caches: u32,
+    /// Objects that a cache holds at most. Half of that is moved at a time.
+    pub cache_size: usize,
+}
+
+/// The owner's handle of a pool of objects.
+///
+/// Objects still out when it is dropped keep their memory until the last has come home; how many there are goes to the log.
+pub struct Mempool<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Mempool<T> {
+    /// A pool of `config.objects` objects, each made by `init` from its number. Objects are not made anew when they are returned: who gets
+    /// one finds it as it was left.
+    ///
+    /// Neighbours in number are neighbours in memory. Objects that different cores write to should fill whole cache lines.
+    ///
+    /// # Errors
+    /// [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the objects do not fit.
+    ///
+    /// # Panics
+    /// If `init` does; the objects made so far are dropped.
+    pub fn new(config: MempoolConfig, mut init: impl FnMut(usize) -> T) -> Result<Self, PoolError> {
+        let most = NIL as usize;
+        let count = u32::try_from(config.objects).ok().filter(|&count| count < NIL);
+        let count = count.ok_or(PoolError::TooMany { wanted: config.objects, most })?;
+        let mut objects = Vec::new();
+        let bytes = config.objects.saturating_mul(size_of::<T>());
+        objects.try_reserve_exact(config.objects).map_err(|_| PoolError::NoMemory { bytes })?;
+        objects.extend((0..config.objects).map(|number| UnsafeCell::new(init(number))));
+
+        let shared = Shared {
+            objects: objects.into_boxed_slice(),
+            links: LinkArray::new(count),
+            free: CachePadded::new(FreeStack::new()),
+            counters: (0..config.caches).map(|_| Arc::default()).collect(),
+            cache_size: config.cache_size.min(config.objects),
+            ids: FreeStack::new(),
+            id_links: LinkArray::new(config.caches),
+        };
+        if let Some(all) = shared.links.chain(0..count) {
+            shared.free.push(&shared.links, all);
+        }
+        if let Some(ids) = shared.id_links.chain(0..config.caches) {
+            shared.ids.push(&shared.id_links, ids);
+        }
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A cache for the calling core; it and its objects stay there.
+    ///
+    /// # Errors
+    /// [`PoolError::CachesTaken`]. A dropped cache counts until its last object is home.
+    pub fn cache(&self) -> Result<MempoolCache<T>, PoolError> {
+        let taken = PoolError::CachesTaken { caches: self.shared.counters.len() as u32 };
+        let id = self.shared.ids.pop(&self.shared.id_links, 1, 1, |_, _| ()).ok_or(taken)?;
+        Ok(MempoolCache::new(self.shared.clone(), id.first))
+    }
+
+    /// Objects that are out: neither in the pool nor in a cache. Exact when no core moves a batch at this moment.
+    pub fn in_use(&self) -> usize {
+        self.stats().in_use
+    }
+
+    /// What happened so far, summed over the caches. Counts are modulo 2³² on 32-bit targets.
+    pub fn stats(&self) -> MempoolStats {
+        let mut stats =
+            MempoolStats { objects: self.shared.objects.len(), shared: self.shared.free.len() as usize, ..MempoolStats::default() };
+        for cache in &self.shared.counters {
+            stats.cached += cache.len.load(Relaxed) as usize;
+            stats.hits += cache.hits.load(Relaxed) as u64;
+            stats.refills += cache.refills.load(Relaxed) as u64;
+            stats.spills += cache.spills.load(Relaxed) as u64;
+            stats.failures += cache.failures.load(Relaxed) as u64;
+        }
+        stats.in_use = stats.objects.saturating_sub(stats.shared + stats.cached);
+        stats
+    }
+}
+
+/// The counters of a [`Mempool`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MempoolStats {
+    /// Objects in all.
+    pub objects: usize,
+    /// Objects that are out.
+    pub in_use: usize,
+    /// Objects in the stack that all cores share.
+    pub shared: usize,
+    /// Objects in the caches.
+    pub cached: usize,
+    /// Objects handed out of a cache.
+    pub hits: u64,
+    /// Batches moved from the stack to a cache.
+    pub refills: u64,
+    /// Batches moved from a cache to the stack.
+    pub spills: u64,
+    /// Requests answered with `None`.
+    pub failures: u64,
+}
+
+/// What the handle, the caches and the objects that travel hold on to.
+pub(crate) struct Shared<T> {
+    objects: Box<[UnsafeCell<T>]>,
+    pub(crate) links: LinkArray,
+    pub(crate) free: CachePadded<FreeStack>,
+    pub(crate) counters: Box<[Arc<CachePadded<Counters>>]>,
+    pub(crate) cache_size: usize,
+    pub(crate) ids: FreeStack,
+    pub(crate) id_links: LinkArray,
+}
+
+// SAFETY: sharing it lets objects move between threads, which `T: Send` allows; two threads never have the same object, because an index
+// is in the stack, in one cache, or with one `Obj`, `Bulk` or `SendObj`, and the stack orders who had it before who has it next.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Where object `index` lies.
+    #[inline]
+    pub(crate) fn object(&self, index: u32) -> *mut T {
+        self.objects[index as usize].get()
+    }
+}
+
+impl<T> Drop for Mempool<T> {
+    fn drop(&mut self) {
+        let out = self.in_use();
+        if out > 0 {
+            warn!(
+                "a mempool of {} was dropped with {} of {} objects out: their memory stays until they come home",
+                type_name::<T>(),
+                out,
+                self.shared.objects.len()
+            );
+        }
+    }
+}
+
+impl<T> fmt::Debug for Mempool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mempool").field(&self.stats()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use alloc::rc::Rc;
+    use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+    assert_impl_all!(Mempool<core::cell::Cell<u32>>: Send, Sync);
+    assert_not_impl_any!(Mempool<Rc<u32>>: Send, Sync);
+
+    #[test]
+    fn more_objects_than_indices_are_refused() {
+        let config = MempoolConfig { objects: NIL as usize, caches: 1, cache_size: 1 };
+        assert_eq!(Mempool::new(config, |_| ()).unwrap_err(), PoolError::TooMany { wanted: NIL as usize, most: NIL as usize });
+    }
+
+    #[test]
+    fn objects_that_do_not_fit_are_refused() {
+        let config = MempoolConfig { objects: 1 << 31, caches: 1, cache_size: 1 };
+        let made = Mempool::<[u8; 1 << 40]>::new(config, |_| unreachable!("made without memory"));
+        assert!(matches!(made.unwrap_err(), PoolError::NoMemory { .. }));
+    }
+
+    #[test]
+    fn an_init_that_panics_leaves_nothing_behind() {
+        extern crate std;
+        let alive = Rc::new(());
+        let config = MempoolConfig { objects: 8, caches: 1, cache_size: 4 };
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Mempool::new(config, |number| {
+                assert!(number < 5, "seeded");
+                alive.clone()
+            })
+        }));
+        assert!(made.is_err());
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn one_cache_too_many_is_refused_until_one_is_gone() {
+        let pool = Mempool::new(MempoolConfig { objects: 4, caches: 1, cache_size: 2 }, |_| ()).unwrap();
+        let cache = pool.cache().unwrap();
+        assert_eq!(pool.cache().unwrap_err(), PoolError::CachesTaken { caches: 1 });
+        let out = cache.get().unwrap();
+        drop(cache);
+        assert_eq!(pool.cache().unwrap_err(), PoolError::CachesTaken { caches: 1 });
+        drop(out);
+        assert!(pool.cache().is_ok());
+    }
+}

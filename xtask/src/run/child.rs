@@ -1,0 +1,110 @@
+//! A program that runs beside us: its lines as they come, its end, and its death with ours.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::de::DeserializeOwned;
+
+/// Where a line was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Stdout,
+    Stderr,
+}
+
+/// One line of output.
+#[derive(Clone, Debug)]
+pub(super) struct Line(pub(super) From, pub(super) String);
+
+/// Dropped while it runs, it is killed.
+pub(super) struct Child {
+    name: &'static str,
+    process: process::Child,
+    lines: Receiver<Line>,
+    seen: Vec<Line>,
+}
+
+impl Child {
+    pub(super) fn start(name: &'static str, mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().with_context(|| format!("could not start the {name}"))?;
+        let (to, lines) = mpsc::channel();
+        pump(process.stdout.take(), From::Stdout, to.clone());
+        pump(process.stderr.take(), From::Stderr, to);
+        Ok(Self { name, process, lines, seen: Vec::new() })
+    }
+
+    /// The next line of either output; `None` when both have ended.
+    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Line>> {
+        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                Ok(Some(line))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("the {} took too long and is ended{}", self.name, self.said()),
+        }
+    }
+
+    /// Sends SIGINT, as ^C does.
+    pub(super) fn interrupt(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.process), Signal::INT).with_context(|| format!("could not send SIGINT to the {}", self.name))
+    }
+
+    /// Its exit status. Its output has ended, so it is about to.
+    pub(super) fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("the {} closed its output but did not end, and is ended{}", self.name, self.said());
+            }
+            // There is no wait with a deadline, and this is over in a moment.
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its lines so far, each on a new line with its name before it; statistics left out, as they are for programs.
+    pub(super) fn said(&self) -> String {
+        let text = |line: &&Line| !(line.0 == From::Stdout && line.1.starts_with('{'));
+        self.seen.iter().filter(text).map(|Line(_, line)| format!("\n{} | {line}", self.name)).collect()
+    }
+
+    /// The JSON object that it printed with this `mode`.
+    pub(super) fn json<T: DeserializeOwned>(&self, mode: &str) -> Result<T> {
+        for Line(_, line) in self.seen.iter().filter(|line| line.0 == From::Stdout) {
+            let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            if value.get("mode").is_some_and(|m| m == mode) {
+                return serde_json::from_value(value).with_context(|| format!("not as expected: {line}"));
+            }
+        }
+        bail!("the {} printed no JSON object with mode {mode:?}", self.name)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Fails if it has ended and been waited for, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Sends each line of `output` on; the thread ends with the output.
+fn pump(output: Option<impl Read + Send + 'static>, from: From, to: Sender<Line>) {
+    thread::spawn(move || {
+        let Some(output) = output else { return };
+        // Bytes that are no text are shown as such: a line must not be lost for one of them.
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if to.send(Line(from, String::from_utf8_lossy(&line).into_owned())).is_err() {
+                return;
+            }
+        }
+    });
+}

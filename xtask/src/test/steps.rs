@@ -1,0 +1,154 @@
+//! The steps of the test command, in the order in which they run: the quick ones first.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use xshell::{Cmd, Shell, cmd};
+
+use super::no_std;
+use crate::program::cargo;
+
+/// A check with a name. It runs at the top of the repository.
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) run: fn(&Shell) -> Result<()>,
+}
+
+pub(super) const STEPS: [Step; 8] = [
+    Step { name: "fmt", about: "the code is formatted", run: fmt },
+    Step { name: "clippy", about: "no lint has anything to say", run: clippy },
+    Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
+    Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
+    Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
+    Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
+    Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
+    Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and builds", run: bench },
+];
+
+fn fmt(sh: &Shell) -> Result<()> {
+    need_rustfmt(sh)?;
+    let cargo = cargo();
+    cmd!(sh, "{cargo} fmt --check").run()?;
+    let _in = sh.push_dir("nostd-check");
+    Ok(cmd!(sh, "{cargo} fmt --check").run()?)
+}
+
+fn clippy(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
+    let cargo = cargo();
+    Ok(cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings").run()?)
+}
+
+fn docs(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    Ok(cmd!(sh, "{cargo} doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings").run()?)
+}
+
+fn tests(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    Ok(cmd!(sh, "{cargo} test --workspace").run()?)
+}
+
+/// What `--workspace` cannot see, because there the features of all packages are on at once.
+fn features(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
+    let cargo = cargo();
+    for package in ["lcore", "hello-sock"] {
+        cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
+    }
+    for logging in ["log", "defmt"] {
+        cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
+    }
+    Ok(())
+}
+
+fn loom(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    for package in ["pool", "core-reactor"] {
+        // Optimised, because models run many times; without link-time optimisation, because they are linked once.
+        let models = cmd!(sh, "{cargo} test --release -p {package} --test loom*")
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_TARGET_DIR", "target/loom")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        let passed: u64 = read_along(models)?.lines().map(passed).sum();
+        ensure!(passed > 0, "{package}: no model ran (they are expected in {package}/tests/loom*.rs)");
+    }
+    Ok(())
+}
+
+fn bench(sh: &Shell) -> Result<()> {
+    need_rustfmt(sh)?;
+    need_clippy(sh)?;
+    ensure!(sh.path_exists("bench/Cargo.toml"), "bench/ is not there: the benchmarks live in it");
+    let cargo = cargo();
+    let _in = sh.push_dir("bench");
+    cmd!(sh, "{cargo} fmt --check").run()?;
+    cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings").run()?;
+    Ok(cmd!(sh, "{cargo} build --workspace").run()?)
+}
+
+pub(super) fn need_rustfmt(sh: &Shell) -> Result<()> {
+    need(sh, "fmt", "rustfmt")
+}
+
+pub(super) fn need_clippy(sh: &Shell) -> Result<()> {
+    need(sh, "clippy", "clippy")
+}
+
+fn need(sh: &Shell, command: &str, component: &str) -> Result<()> {
+    let cargo = cargo();
+    let there = cmd!(sh, "{cargo} {command} --version").quiet().ignore_stdout().ignore_stderr().run();
+    there.with_context(|| format!("cargo {command} is not there: install it with `rustup component add {component}`"))
+}
+
+/// Runs a command and returns what it prints, which also goes to our own output line by line.
+fn read_along(cmd: Cmd<'_>) -> Result<String> {
+    println!("$ {cmd}");
+    let mut child = Command::from(cmd).stdout(Stdio::piped()).spawn()?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().context("its output is piped")?).lines() {
+        let line = line?;
+        println!("{line}");
+        text += &line;
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(text)
+}
+
+/// The tests that passed, by a closing line of the test runner.
+fn passed(line: &str) -> u64 {
+    let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split(' ').next());
+    count.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passed_tests_are_counted_from_closing_lines_only() {
+        assert_eq!(passed("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s"), 12);
+        assert_eq!(passed("test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s"), 0);
+        assert_eq!(passed("running 12 tests"), 0);
+        assert_eq!(passed("test result: FAILED. 3 passed; 1 failed"), 0);
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error_and_its_output_is_kept_otherwise() {
+        let sh = Shell::new().expect("a shell");
+        assert_eq!(read_along(cmd!(sh, "sh -c 'echo one; echo two'")).expect("runs"), "one\ntwo\n");
+        assert!(read_along(cmd!(sh, "sh -c 'exit 3'")).is_err());
+    }
+
+    #[test]
+    fn step_names_are_unique() {
+        let mut names = STEPS.map(|s| s.name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|w| w[0] != w[1]));
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line as people meet it: help, exit codes, and setup over a folder in the place of the machine.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn xtask(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    for name in ["HUGEMEM", "NRHUGE", "HUGENODE"] {
+        command.env_remove(name);
+    }
+    command.args(args).output().expect("it starts")
+}
+
+#[track_caller]
+fn assert_fails(args: &[&str], code: i32, why: &str) {
+    let out = xtask(args);
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(code), "{text}");
+    assert!(text.contains(why), "{why:?} is not in:\n{text}");
+}
+
+/// A machine with a disk that is mounted, seen by this user.
+fn machine(user: u32) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let pci = "sys/bus/pci/devices/0000:04:00.0";
+    let files = [
+        ("proc/self/status", format!("Uid:\t{user}\t{user}\t{user}\t{user}\n")),
+        ("proc/self/limits", "Max locked memory unlimited unlimited bytes\nMax open files 99999 99999 files\n".into()),
+        ("proc/self/mountinfo", "30 1 259:0 / /srv rw - ext4 /dev/nvme0n1 rw\n".into()),
+        ("proc/meminfo", "MemAvailable: 65536 kB\nHugepagesize: 2048 kB\n".into()),
+        ("proc/sys/vm/nr_hugepages", "0\n".into()),
+        ("sys/bus/pci/drivers/vfio-pci/bind", String::new()),
+        ("sys/kernel/iommu_groups/1/type", String::new()),
+        (&format!("{pci}/class"), "0x010802\n".into()),
+        (&format!("{pci}/vendor"), "0x8086\n".into()),
+        (&format!("{pci}/device"), "0x0a54\n".into()),
+        (&format!("{pci}/block/nvme0n1/dev"), "259:0\n".into()),
+    ];
+    for (file, text) in files {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    fs::create_dir_all(folder.path().join("sys/class/block")).expect("made");
+    let disk = format!("../../../{pci}/block/nvme0n1");
+    std::os::unix::fs::symlink(disk, folder.path().join("sys/class/block/nvme0n1")).expect("linked");
+    folder
+}
+
+#[test]
+fn each_command_has_help() {
+    let commands: [&[&str]; 9] = [
+        &[],
+        &["setup"],
+        &["setup", "status"],
+        &["setup", "apply"],
+        &["setup", "reset"],
+        &["run"],
+        &["test"],
+        &["bench"],
+        &["bench", "micro"],
+    ];
+    for command in commands {
+        let out = xtask(&[command, &["--help"]].concat());
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && text.contains("Usage: cargo xtask"), "{command:?}: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    assert_fails(&[], 2, "Usage");
+    assert_fails(&["nope"], 2, "unrecognized subcommand");
+    assert_fails(&["setup"], 2, "Usage");
+    assert_fails(&["setup", "apply", "--bind", "eth0"], 2, "not a PCI address");
+    assert_fails(&["setup", "apply", "--hugemem", "lots"], 2, "--hugemem");
+    assert_fails(&["test", "--step", "nope"], 2, "fmt, clippy");
+    assert_fails(&["run", "nope"], 2, "hello-sock, poller-test, reactor-test");
+}
+
+#[test]
+fn the_steps_of_the_test_are_listed() {
+    let out = xtask(&["test", "--list"]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "no-std", "loom", "bench"]);
+}
+
+#[test]
+fn a_mounted_device_is_refused_with_1() {
+    let folder = machine(0);
+    let root = folder.path().to_str().expect("text");
+    assert_fails(&["setup", "--root", root, "apply", "--bind", "04:00.0"], 1, "nvme0n1 is mounted at /srv");
+    let status = xtask(&["setup", "status", "--root", root]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("nvme0n1 is mounted at /srv"));
+}
+
+#[test]
+fn a_user_who_is_not_root_gets_one_sentence_and_1() {
+    let folder = machine(1000);
+    let root = folder.path().to_str().expect("text");
+    for command in ["apply", "reset"] {
+        assert_fails(&["setup", command, "--root", root], 1, "must be run as root");
+        let out = xtask(&["setup", command, "--root", root]);
+        assert_eq!(String::from_utf8_lossy(&out.stderr).lines().count(), 1);
+    }
+}
+
+#[test]
+fn sizes_come_from_the_environment_and_pages_go_before_memory() {
+    let folder = machine(0);
+    let apply = |env: &[(&str, &str)], args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["setup", "apply", "--root"]).arg(folder.path()).args(args);
+        let out = command.env_remove("HUGENODE").envs(env.iter().copied()).output().expect("it starts");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        fs::read_to_string(folder.path().join("proc/sys/vm/nr_hugepages")).expect("there").trim().to_owned()
+    };
+    assert_eq!(apply(&[("HUGEMEM", "20")], &[]), "10");
+    assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &[]), "12");
+    assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &["--nrhuge", "15"]), "15");
+}
