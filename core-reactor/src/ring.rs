@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
@@ -248,6 +249,18 @@ impl<T> Receiver<T> {
         self.head = self.head.wrapping_add(1) & POSITIONS;
         // SAFETY: published and not yet read (`head` moved past it just now, and only here).
         Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
+    }
+
+    /// As [`pop`](Self::pop), but leaves the item in its slot and tells where that is: the item is the caller's from now on, and stays there until
+    /// [`publish`](Self::publish).
+    #[inline(always)]
+    pub(crate) fn pop_in_place(&mut self) -> Option<NonNull<T>> {
+        if !self.is_published(self.head) {
+            return None;
+        }
+        let slot = self.ring.slot(self.head);
+        self.head = self.head.wrapping_add(1) & POSITIONS;
+        NonNull::new(slot.item.with_mut(|p| p.cast::<T>()))
     }
 
     /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how many items this batch had, `most` how many it could have had.

@@ -209,6 +209,7 @@ mod movable {
 }
 
 impl Inner {
+    #[inline(always)]
     fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
         let batch = self.shared.lib.batch;
         // Counted before the first one runs, the critical one included, so that a message to the own thread waits for the next turn.
@@ -218,8 +219,9 @@ impl Inner {
             turn.messages += 1;
         }
         for _ in 0..ready {
-            if let Some(msg) = self.inbox.pop() {
-                msg.run(&mut Cx { thread: self });
+            if let Some(msg) = self.inbox.pop_in_place() {
+                // SAFETY: it was received just now, and stays in its slot until `publish` below.
+                unsafe { Msg::run_at(msg, &mut Cx { thread: self }) };
             }
         }
         self.inbox.publish(ready, batch);
@@ -230,6 +232,7 @@ impl Inner {
         }
     }
 
+    #[inline(always)]
     fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
         for place in 0..places {
             if let Some((id, poller)) = self.pollers.take_active(place)
@@ -240,6 +243,7 @@ impl Inner {
         }
     }
 
+    #[inline(always)]
     fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
         while let Some((id, poller)) = self.pollers.take_due(self.now) {
             let _ = self.run(id, poller, turn, mark);
@@ -247,7 +251,7 @@ impl Inner {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
         let mut guard = RemoveOnPanic { thread: self, id, running: true };
         let polled = poller.poll(&mut Cx { thread: guard.thread });
@@ -262,6 +266,7 @@ impl Inner {
     }
 
     /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
+    #[inline(always)]
     fn charge(&mut self, turn: &mut Turn, mark: &mut Instant) -> u64 {
         let now = self.shared.lib.platform.now();
         let took = now.nanos_since(*mark);
