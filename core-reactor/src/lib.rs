@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod balance;
 mod channels;
 mod cpus;
 mod for_each;

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::balance::Load;
 use crate::lane::{Event, Lane};
 use crate::ring::{PushError, Receiver};
 use crate::thread_lib::LibShared;
@@ -220,7 +221,7 @@ impl Reactor {
         let mut changed = false;
         for thread in &mut self.threads {
             turn.add(thread.turn_after(now, &mut mark));
-            changed |= thread.is_exited() || !thread.cpus().contains(self.stats.core);
+            changed |= thread.is_exited() || !thread.belongs_on(self.stats.core);
         }
         if changed {
             self.let_threads_go();
@@ -271,6 +272,13 @@ impl Reactor {
     /// The names of the threads on it.
     pub fn thread_names(&self) -> Vec<crate::Name> {
         self.threads.iter().map(|t| crate::name(t.handle().name())).collect()
+    }
+
+    /// Its figures and its threads', for the balancer.
+    pub(crate) fn load(&self) -> Load {
+        let stats = self.stats;
+        let threads = self.threads.iter().map(Thread::load).collect();
+        Load { core: stats.core, busy: stats.busy, total: stats.busy + stats.idle + stats.parked, threads }
     }
 
     /// The set it belongs to.
@@ -360,7 +368,7 @@ impl Reactor {
             let thread = &self.threads[at];
             if thread.is_exited() {
                 drop(self.threads.remove(at));
-            } else if thread.cpus().contains(self.stats.core) {
+            } else if thread.belongs_on(self.stats.core) {
                 at += 1;
             } else {
                 at = self.send_off(at);
@@ -375,7 +383,9 @@ impl Reactor {
             return at + 1;
         }
         // `set_cpus` made sure that there is another core.
-        let Ok(lane) = self.lib.place(self.threads[at].cpus()) else { return at + 1 };
+        let thread = &self.threads[at];
+        let wanted = thread.wanted_core().and_then(|core| self.lib.lane_of(core));
+        let Some(lane) = wanted.or_else(|| self.lib.place(thread.cpus()).ok()) else { return at + 1 };
         match self.threads.remove(at).into_movable() {
             Ok(movable) => {
                 movable.set_lane(lane);

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+use crate::balance::ThreadLoad;
 use crate::channels::Channels;
 use crate::handle::Shared;
 use crate::pollers::{Pollers, Ran};
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     channels: Channels,
     cpus: CpuSet,
     core: CoreId,
+    /// Another core that it asked to be on.
+    wanted: Option<CoreId>,
     /// When to stop waiting for the rest, once asked to exit.
     exit_by: Option<Instant>,
     exited: bool,
@@ -63,6 +66,7 @@ impl Thread {
             channels: Channels::default(),
             cpus,
             core,
+            wanted: None,
             exit_by: None,
             exited: false,
             turns: 0,
@@ -159,16 +163,35 @@ impl Thread {
         &self.inner.cpus
     }
 
-    pub(crate) fn set_core(&mut self, core: CoreId) {
-        self.inner.core = core;
+    /// The core that it asked to be on, as long as it is not.
+    pub(crate) fn wanted_core(&self) -> Option<CoreId> {
+        self.inner.wanted
     }
 
-    pub(crate) fn is_pinned(&mut self) -> bool {
+    /// Whether it may run on `core` and does not want to be elsewhere.
+    #[inline]
+    pub(crate) fn belongs_on(&self, core: CoreId) -> bool {
+        self.inner.wanted.is_none() && self.inner.cpus.contains(core)
+    }
+
+    pub(crate) fn set_core(&mut self, core: CoreId) {
+        self.inner.core = core;
+        self.inner.wanted = None;
+    }
+
+    /// Its figures, for the balancer.
+    pub(crate) fn load(&self) -> ThreadLoad {
+        let (busy, cpus, movable) = (self.inner.busy, self.inner.cpus, !self.inner.is_pinned());
+        ThreadLoad { thread: self.handle(), busy, cpus, movable }
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
         self.inner.is_pinned()
     }
 
     /// The thread as something that may change cores, if nothing holds it here.
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
+        self.inner.drop_stale_holds();
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
     }
 }
@@ -324,9 +347,9 @@ impl Inner {
         self.holds.retain(|hold| Rc::strong_count(hold) > 1);
     }
 
-    fn is_pinned(&mut self) -> bool {
-        self.drop_stale_holds();
-        self.pollers.locals() > 0 || !self.holds.is_empty() || !self.channels.is_empty()
+    fn is_pinned(&self) -> bool {
+        let held = self.holds.iter().any(|hold| Rc::strong_count(hold) > 1);
+        held || self.pollers.locals() > 0 || !self.channels.is_empty()
     }
 
     fn stats(&self) -> ThreadStats {
@@ -473,6 +496,23 @@ impl Cx<'_> {
             return Err(MoveError::Pinned { core: self.thread.core });
         }
         self.thread.cpus = cpus;
+        self.thread.wanted = self.thread.wanted.filter(|core| cpus.contains(*core));
+        Ok(())
+    }
+
+    /// Moves this thread to another of the cores that it may run on, after this turn. The last of several wishes wins.
+    ///
+    /// # Errors
+    /// The thread may not run there, or no reactor does, or something pins the thread to its core.
+    pub fn move_to(&mut self, core: CoreId) -> Result<(), MoveError> {
+        let reactors = self.thread.shared.lib.reactors();
+        if !reactors.and(&self.thread.cpus).contains(core) {
+            return Err(MoveError::NoReactor { wanted: CpuSet::of(core), reactors: reactors.and(&self.thread.cpus) });
+        }
+        if core != self.thread.core && self.thread.is_pinned() {
+            return Err(MoveError::Pinned { core: self.thread.core });
+        }
+        self.thread.wanted = Some(core).filter(|core| *core != self.thread.core);
         Ok(())
     }
 
