@@ -12,21 +12,32 @@ use crate::sys::{self, Errno};
 /// Not in libc; the generic number of Linux (include/uapi/asm-generic/socket.h).
 const SO_INCOMING_NAPI_ID: i32 = 56;
 
-/// What the system does not keep for us.
+/// What the system does not keep for us, or not for the connections of a listener.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept {
-    pub(crate) backlog: u32,
+    backlog: u32,
+    priority: Option<u32>,
     pub(crate) quick_ack: bool,
     pub(crate) zero_copy: Option<usize>,
 }
 
 impl Kept {
     pub(crate) fn of(options: &SockOptions) -> Self {
-        Self { backlog: options.backlog, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
+        Self { backlog: options.backlog, priority: options.priority, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
     }
 }
 
-/// Sets all options that belong before `listen` or `connect`. Connections inherit them from their listener, except quick_ack.
+/// Sets what a connection does not inherit from its listener. It may be gone by now, which reading will tell.
+pub(crate) fn apply_to_accepted(socket: &Socket, kept: &Kept) {
+    if let Some(priority) = kept.priority {
+        let _ = socket.set_priority(priority);
+    }
+    if kept.quick_ack {
+        let _ = socket.set_tcp_quickack(true);
+    }
+}
+
+/// Sets all options that belong before `listen` or `connect`.
 pub(crate) fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if let Some(bytes) = o.recv_buf {
         set("recv_buf", socket.set_recv_buffer_size(bytes))?;

@@ -74,6 +74,20 @@ impl Driver {
         Self { group: Some(group), events: Events::new(setup.room), seen, bufs, setup, env: env.clone(), _thread: thread }
     }
 
+    /// A socket that connects to the first of these that answers.
+    pub fn connect(&mut self, to: &[SocketAddr], token: Token) -> SockId {
+        let socket = self.env.backend.connect(to, &SockOptions::default()).expect("a socket");
+        self.attach(socket, token)
+    }
+
+    /// Waits until a connect has succeeded.
+    pub fn connected(&mut self, id: SockId) {
+        self.wait("Connected", |event| match event {
+            NetEvent::Connected { id: of, .. } if of == id => Ok(()),
+            other => Err(other),
+        });
+    }
+
     /// The group.
     pub fn group(&mut self) -> &mut dyn SockGroup {
         &mut **self.group.as_mut().expect("it is there until the end")
@@ -123,6 +137,11 @@ impl Driver {
             other => Err(other),
         });
         pair
+    }
+
+    /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not read.
+    pub fn narrow_pair(&mut self, token: Token) -> (SockId, TcpStream) {
+        self.pair_with(token, &SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() })
     }
 
     /// Polls once and hands out what it found, before anything that is still unasked for.
