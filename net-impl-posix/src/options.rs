@@ -156,7 +156,7 @@ fn at_least(option: &'static str, asked: usize, granted: usize, limit: &str) -> 
 /// `time` in whole `units`, at least one: a fraction would be rounded to "off" or to something else than asked.
 fn whole(option: &'static str, time: Duration, unit: Duration) -> Result<usize, NetError> {
     let units = time.as_nanos() / unit.as_nanos();
-    if units == 0 || time.as_nanos() % unit.as_nanos() != 0 {
+    if units == 0 || !time.as_nanos().is_multiple_of(unit.as_nanos()) {
         return Err(NetError::Option { option, why: format!("{time:?} is no whole number of {unit:?}").into() });
     }
     Ok(usize::try_from(units).unwrap_or(usize::MAX))

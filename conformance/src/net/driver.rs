@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token};
-use core_reactor::{Thread, ThreadLib};
+use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
 
 use super::Env;
@@ -15,7 +15,7 @@ use crate::platform::CORE;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The token of a driver's own listener.
-pub const LISTENER: Token = Token(u64::MAX);
+pub(crate) const LISTENER: Token = Token(u64::MAX);
 
 /// The size of a driver's group.
 #[derive(Clone, Copy)]
@@ -32,11 +32,13 @@ pub struct Setup {
     pub send_limit: usize,
     /// [`GroupConfig::send_frames`].
     pub send_frames: usize,
+    /// [`GroupConfig::hold_reads_at`]. Never, unless a test is about it.
+    pub hold_reads_at: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sockets: 64, room: 64, bufs: 128, buf_size: 4096, send_limit: 1 << 20, send_frames: 64 }
+        Self { sockets: 64, room: 64, bufs: 128, buf_size: 4096, send_limit: 1 << 20, send_frames: 64, hold_reads_at: usize::MAX }
     }
 }
 
@@ -66,9 +68,11 @@ impl Driver {
             sockets: setup.sockets,
             send_limit: setup.send_limit,
             send_frames: setup.send_frames,
+            hold_reads_at: setup.hold_reads_at,
             ..GroupConfig::new(bufs.clone())
         };
-        let mut thread = ThreadLib::new(env.platform.clone()).create("driver", CORE);
+        let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("driver"), CORE).expect("the platform has this core");
         let group = thread.with(|cx| env.backend.group(cx, config)).expect("a group");
         let seen = VecDeque::new();
         Self { group: Some(group), events: Events::new(setup.room), seen, bufs, setup, env: env.clone(), _thread: thread }

@@ -1,5 +1,7 @@
 //! Statement 18: sends complete in order; short writes are the group's affair; a socket is bounded in memory.
 
+use std::io::Write;
+
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, SockOptions, Token};
 
 use super::driver::Setup;
@@ -147,6 +149,48 @@ pub fn s18_a_full_socket_holds_back_only_itself(env: &Env) {
     let reader = std::thread::spawn(move || peer::read(&mut full_far, sent));
     driver.until("it goes on where it was", |driver| driver.group().stats().bytes_out == sent as u64 + 20);
     assert!(reader.join().expect("the peer is content") == peer::pattern(0, 0, sent));
+}
+
+/// Who takes no answers is asked no further questions, and nothing is lost of them.
+pub fn s18_a_socket_full_of_answers_reads_no_questions(env: &Env) {
+    for (bytes, frames) in [(40_000, 1000), (1 << 29, 20)] {
+        let setup = Setup { hold_reads_at: bytes, send_frames: frames, send_limit: 1 << 30, bufs: 256, ..Setup::default() };
+        let mut driver = Driver::with(env, setup);
+        let (id, mut far) = driver.narrow_pair(Token(1));
+        let mut sent = 0;
+        // Bytes that the system has not taken, of as many as there may be.
+        let mut queued = |driver: &mut Driver| {
+            while sent - driver.group().stats().bytes_out < 80_000 {
+                let frame = driver.frame(&peer::pattern(0, sent as usize, 4000));
+                match driver.group().send(id, frame) {
+                    Ok(()) => sent += 4000,
+                    Err(_) => break,
+                }
+            }
+            sent - driver.group().stats().bytes_out
+        };
+        let mut full = 0;
+        while full < 100 {
+            let before = queued(&mut driver) + driver.group().stats().bytes_out;
+            if full == 0 {
+                far.write_all(b"question").expect("sent");
+            }
+            driver.turns(1);
+            let left = before - driver.group().stats().bytes_out;
+            full += 1;
+            // It is read when the system has taken enough of the answers; then the next question has to wait.
+            if driver.next_seen().is_some() {
+                assert!(left <= 40_000, "read while {left} bytes were queued");
+                full = 0;
+            }
+        }
+        let sent = queued(&mut driver) + driver.group().stats().bytes_out;
+        let mut ear = far.try_clone().expect("a second handle");
+        let reader = std::thread::spawn(move || peer::read(&mut ear, sent as usize));
+        assert_eq!(driver.receive(id, 8), b"question");
+        driver.until("all answers", |driver| driver.group().stats().bytes_out == sent);
+        assert!(reader.join().expect("the peer is content") == peer::pattern(0, 0, sent as usize));
+    }
 }
 
 /// `flush` alone writes; events wait for the next poll.

@@ -22,8 +22,8 @@ mod registry;
 
 pub use address::parse_address;
 pub use error::{NetError, Text};
-pub use group_map::GroupMap;
 pub use event::{Events, Frame, NetEvent};
+pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 

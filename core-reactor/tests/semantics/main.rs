@@ -6,5 +6,3 @@ mod record;
 mod s01_turn;
 mod s02_order;
 mod s03_refusal;
-
-
