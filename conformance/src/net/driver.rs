@@ -15,7 +15,7 @@ use crate::platform::CORE;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The token of a driver's own listener.
-pub(crate) const LISTENER: Token = Token(u64::MAX);
+pub const LISTENER: Token = Token(u64::MAX);
 
 /// The size of a driver's group.
 #[derive(Clone, Copy)]

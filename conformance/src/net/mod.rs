@@ -22,7 +22,7 @@ pub mod send;
 #[doc(hidden)]
 pub mod stream;
 
-pub use driver::{Driver, Setup};
+pub use driver::{Driver, LISTENER, Setup};
 pub use limits::{Descriptors, alone, beside_others};
 
 use std::net::IpAddr;
