@@ -10,3 +10,4 @@ mod s04_timers;
 mod s05_changes;
 mod s06_figures;
 mod s08_exit;
+mod s09_visits;
