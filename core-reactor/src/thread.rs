@@ -131,13 +131,16 @@ impl Thread {
 
     /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
     pub fn may_park(&self) -> bool {
-        self.inner.pollers.may_park()
+        self.inner.exited || self.inner.pollers.may_park()
     }
 
     /// When its next turn is due at the latest: the first timer, or the limit on its exit.
     pub fn next_deadline(&self) -> Option<Instant> {
         let inner = &self.inner;
-        match (inner.pollers.next_deadline(), inner.exit_by.filter(|_| !inner.exited)) {
+        if inner.exited {
+            return None;
+        }
+        match (inner.pollers.next_deadline(), inner.exit_by) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -467,7 +470,8 @@ impl Cx<'_> {
         self.thread.pollers.pause(id)
     }
 
-    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period.
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period (and counts as
+    /// registered last among equal deadlines).
     ///
     /// # Errors
     /// It is gone.
@@ -475,7 +479,7 @@ impl Cx<'_> {
         self.thread.pollers.resume(id, self.thread.now)
     }
 
-    /// Changes a poller's period; a full new one starts now. Zero makes it active.
+    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then counts as registered last. Zero makes it active.
     ///
     /// # Errors
     /// It is gone.

@@ -6,3 +6,8 @@ mod record;
 mod s01_turn;
 mod s02_order;
 mod s03_refusal;
+mod s04_timers;
+mod s05_changes;
+mod s06_figures;
+mod s08_exit;
+mod s09_visits;
