@@ -288,12 +288,15 @@ impl Pollers {
     /// Puts a poller back that ran, unless it was removed meanwhile.
     #[inline(always)]
     pub(crate) fn put_back(&mut self, id: PollerId, poller: Box<dyn Poller>) {
-        match self.slots.get_mut(id.slot as usize) {
+        let removed = match self.slots.get_mut(id.slot as usize) {
             Some(slot) if slot.generation == id.generation => {
                 slot.runs += 1;
-                slot.poller = Some(poller);
+                slot.poller.replace(poller)
             }
-            _ => drop(poller),
+            _ => Some(poller),
+        };
+        if let Some(poller) = removed {
+            discard(poller);
         }
     }
 
@@ -357,6 +360,10 @@ impl Pollers {
         self.slots.iter().filter(|s| s.state != State::Free).map(|s| &s.name)
     }
 }
+
+/// Drops a poller, away from the code that nearly always keeps it.
+#[cold]
+fn discard(_: Box<dyn Poller>) {}
 
 impl Slot {
     fn free(generation: u32) -> Self {
