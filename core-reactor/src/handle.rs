@@ -69,10 +69,10 @@ impl ThreadHandle {
     /// Has `f` run at the start of the thread's next turn, before all messages. Callable from a signal handler (`spdk_thread_send_critical_msg`).
     ///
     /// # Errors
-    /// One is pending already; it comes first.
-    pub fn send_critical(&self, f: Critical) -> Result<(), CriticalPending> {
+    /// One is pending already, and comes first; or the thread has ended.
+    pub fn send_critical(&self, f: Critical) -> Result<(), CriticalError> {
         let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
-        set.map_err(|_| CriticalPending)?;
+        set.map_err(|there| if there == ENDED { CriticalError::Closed } else { CriticalError::Pending })?;
         self.0.wake();
         Ok(())
     }
@@ -114,10 +114,20 @@ impl fmt::Debug for ThreadHandle {
     }
 }
 
-/// A critical message is pending; only one can be.
+/// Why a thread does not take a critical message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a critical message is pending on this thread already")]
-pub struct CriticalPending;
+#[non_exhaustive]
+pub enum CriticalError {
+    /// There is one already; only one can be pending.
+    #[error("a critical message is pending on this thread already")]
+    Pending,
+    /// The thread has ended.
+    #[error("the thread has ended")]
+    Closed,
+}
+
+/// What an ended thread's critical slot holds; no function is there.
+const ENDED: *mut () = ptr::without_provenance_mut(usize::MAX);
 
 impl Shared {
     pub(crate) fn new(id: ThreadId, name: Name, mailbox: Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
@@ -133,6 +143,11 @@ impl Shared {
 
     pub(crate) fn set_lane(&self, lane: usize) {
         self.lane.store(lane, Ordering::SeqCst);
+    }
+
+    /// The lane whose core turns the thread, or will when the thread has arrived there.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane.load(Ordering::SeqCst)
     }
 
     pub(crate) fn request_exit(&self) {
@@ -151,11 +166,28 @@ impl Shared {
 
     #[inline]
     pub(crate) fn take_critical(&self) -> Option<Critical> {
-        if self.critical.load(Ordering::Relaxed).is_null() {
+        let f = self.critical.load(Ordering::Relaxed);
+        if f.is_null() || f == ENDED {
             return None;
         }
-        let f = self.critical.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: the slot holds null or what `send_critical` made of a `Critical`; only the owner takes it, so it is not null now.
+        // Only the owner empties the slot, so `f` is still there.
+        self.critical.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: the slot holds null, `ENDED` or what `send_critical` made of a `Critical`; the first two were looked for.
         Some(unsafe { mem::transmute::<*mut (), Critical>(f) })
+    }
+
+    /// Refuses critical messages from now on; false, and nothing done, if one is pending.
+    pub(crate) fn close_critical(&self) -> bool {
+        self.critical.compare_exchange(ptr::null_mut(), ENDED, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes back [`close_critical`](Self::close_critical).
+    pub(crate) fn open_critical(&self) {
+        self.critical.store(ptr::null_mut(), Ordering::SeqCst);
+    }
+
+    /// Refuses critical messages from now on and forgets a pending one.
+    pub(crate) fn end_critical(&self) {
+        self.critical.store(ENDED, Ordering::SeqCst);
     }
 }

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod balance;
 mod channels;
 mod cpus;
 mod for_each;
@@ -27,7 +28,7 @@ mod time;
 mod timers;
 
 pub use cpus::{CoreId, CpuSet, CpuSetError};
-pub use handle::{Critical, CriticalPending, ThreadHandle, ThreadId};
+pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
 pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};

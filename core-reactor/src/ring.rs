@@ -68,7 +68,7 @@ unsafe impl<T: Send> Send for Ring<T> {}
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
-    /// A ring for `capacity` items (rounded up to a power of two, at least 2) and its receiver.
+    /// A ring for `capacity` items (rounded up to a power of two, at least 2, at most 65536) and its receiver.
     #[allow(clippy::new_ret_no_self, reason = "a ring without its receiver is of no use")]
     pub fn new(capacity: usize) -> (Arc<Self>, Receiver<T>) {
         let capacity = capacity.clamp(2, 1 << 16).next_power_of_two();
@@ -79,7 +79,7 @@ impl<T> Ring<T> {
             high_water: AtomicUsize::new(0),
             slots: (0..capacity).map(slot).collect(),
         });
-        let receiver = Receiver { ring: ring.clone(), head: 0 };
+        let receiver = Receiver { ring: ring.clone(), head: 0, told: 0 };
         (ring, receiver)
     }
 
@@ -174,7 +174,7 @@ impl<T> Ring<T> {
         }
         let used = distance(head, position);
         if used >= self.capacity() {
-            self.high_water.store(self.capacity(), Ordering::Relaxed);
+            self.high_water.fetch_max(self.capacity(), Ordering::Relaxed);
             return Err(PushError::Full);
         }
         Ok(used)
@@ -226,11 +226,13 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// The receiving side. Dropped, it closes the ring and drops what waits there.
+/// The receiving side. Dropped, it closes the ring and drops what waits there; what a sender is just writing is dropped with the ring.
 pub struct Receiver<T> {
     ring: Arc<Ring<T>>,
     /// The next position to read; `ring.head` follows once per batch.
     head: usize,
+    /// What `ring.head` is.
+    told: usize,
 }
 
 impl<T> Receiver<T> {
@@ -277,14 +279,16 @@ impl<T> Receiver<T> {
     /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how many items this batch had, `most` how many it could have had.
     #[inline]
     pub fn publish(&mut self, taken: usize, most: usize) {
-        if taken == 0 {
+        // Not `taken == 0`: a batch that a panic cut short is told with the next one.
+        if self.told == self.head {
             return;
         }
         // Only a full batch may hide more behind it; looking at the senders' line costs a miss, so not for less.
         let seen = if taken < most { taken } else { taken + distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
         if seen > self.ring.high_water.load(Ordering::Relaxed) {
-            self.ring.high_water.store(seen.min(self.ring.capacity()), Ordering::Relaxed);
+            self.ring.high_water.fetch_max(seen.min(self.ring.capacity()), Ordering::Relaxed);
         }
+        self.told = self.head;
         self.ring.head.store(self.head, Ordering::Release);
     }
 
@@ -299,8 +303,15 @@ impl<T> Receiver<T> {
     pub fn close_if_empty(&mut self) -> bool {
         let empty = self.head << 1;
         let tail = &self.ring.send.tail;
-        tail.compare_exchange(empty, empty | CLOSED, Ordering::SeqCst, Ordering::Relaxed).is_ok_and(|_| true)
-            || tail.load(Ordering::Relaxed) == empty | CLOSED
+        match tail.compare_exchange(empty, empty | CLOSED, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(now) => now == empty | CLOSED,
+        }
+    }
+
+    /// Closes the ring: nothing more is taken. What waits can still be received.
+    pub fn close(&mut self) {
+        self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     /// The senders' side.
@@ -311,7 +322,7 @@ impl<T> Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
+        self.close();
         // An item's own drop may panic; `head` is told first so that nothing is dropped twice.
         while self.ready(1) == 1 {
             let item = self.pop();

@@ -4,5 +4,5 @@
 
 mod record;
 mod s01_turn;
-
-use record::{Hand, Record};
+mod s02_order;
+mod s03_refusal;
