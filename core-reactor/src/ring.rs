@@ -186,19 +186,27 @@ impl<T> Ring<T> {
     /// The caller claimed `position` and has not filled it yet.
     #[inline(always)]
     unsafe fn fill(&self, position: usize, item: T) {
-        let slot = self.slot(position);
+        let slot = slot(&self.slots, position);
         // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so nobody else touches the item.
         slot.item.with_mut(|p| unsafe { (*p).write(item) });
         slot.sequence.store(position.wrapping_add(1), Ordering::Release);
     }
+}
 
-    /// The slot of a position.
+/// The slot of a position.
+#[inline(always)]
+fn slot<T>(slots: &[Slot<T>], position: usize) -> &Slot<T> {
+    let at = position & (slots.len() - 1);
+    // SAFETY: these are a ring's slots, a power of two of them, so the masked position is less than their number. A check would not only be
+    // made twice for each item; its panic would also keep the item in memory, for dropping, where registers do.
+    unsafe { slots.get_unchecked(at) }
+}
+
+impl<T> Slot<T> {
+    /// Whether the item of this position is there.
     #[inline(always)]
-    fn slot(&self, position: usize) -> &Slot<T> {
-        let at = position & (self.slots.len() - 1);
-        // SAFETY: there are slots, and a power of two of them, so the masked position is less than their number. A check would not only be
-        // made twice for each item; its panic would also keep the item in memory, for dropping, where registers do.
-        unsafe { self.slots.get_unchecked(at) }
+    fn is_published(&self, position: usize) -> bool {
+        self.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
     }
 }
 
@@ -208,7 +216,7 @@ impl<T> Drop for Ring<T> {
         let tail = self.send.tail.load(Ordering::Acquire) >> 1;
         let mut at = self.head.load(Ordering::Acquire);
         while at != tail {
-            let slot = self.slot(at);
+            let slot = slot(&self.slots, at);
             if slot.sequence.load(Ordering::Acquire) == at.wrapping_add(1) {
                 // SAFETY: published, not yet read, and nobody else is left.
                 slot.item.with_mut(|p| unsafe { (*p).assume_init_drop() });
@@ -231,9 +239,14 @@ impl<T> Receiver<T> {
     /// How many items can be taken now, counting no further than `most`.
     #[inline]
     pub fn ready(&self, most: usize) -> usize {
-        let most = most.min(self.ring.capacity());
+        let slots = &*self.ring.slots;
+        let most = most.min(slots.len());
         let mut n = 0;
-        while n < most && self.is_published(self.head.wrapping_add(n) & POSITIONS) {
+        while n < most {
+            let position = self.head.wrapping_add(n) & POSITIONS;
+            if !slot(slots, position).is_published(position) {
+                break;
+            }
             n += 1;
         }
         n
@@ -242,10 +255,10 @@ impl<T> Receiver<T> {
     /// Takes the next item, if there is one. Senders see the room only after [`publish`](Self::publish).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if !self.is_published(self.head) {
+        let slot = slot(&self.ring.slots, self.head);
+        if !slot.is_published(self.head) {
             return None;
         }
-        let slot = self.ring.slot(self.head);
         self.head = self.head.wrapping_add(1) & POSITIONS;
         // SAFETY: published and not yet read (`head` moved past it just now, and only here).
         Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
@@ -255,10 +268,10 @@ impl<T> Receiver<T> {
     /// [`publish`](Self::publish).
     #[inline(always)]
     pub(crate) fn pop_in_place(&mut self) -> Option<NonNull<T>> {
-        if !self.is_published(self.head) {
+        let slot = slot(&self.ring.slots, self.head);
+        if !slot.is_published(self.head) {
             return None;
         }
-        let slot = self.ring.slot(self.head);
         self.head = self.head.wrapping_add(1) & POSITIONS;
         NonNull::new(slot.item.with_mut(|p| p.cast::<T>()))
     }
@@ -304,12 +317,6 @@ impl<T> Receiver<T> {
     /// The senders' side.
     pub fn ring(&self) -> &Arc<Ring<T>> {
         &self.ring
-    }
-
-    #[inline]
-    fn is_published(&self, position: usize) -> bool {
-        let slot = self.ring.slot(position);
-        slot.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
     }
 }
 

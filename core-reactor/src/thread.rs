@@ -18,7 +18,7 @@ use core::time::Duration;
 use crate::balance::ThreadLoad;
 use crate::channels::Channels;
 use crate::handle::Shared;
-use crate::pollers::{Pollers, Ran};
+use crate::pollers::Pollers;
 use crate::ring::Receiver;
 use crate::time::nanos;
 use crate::{
@@ -261,34 +261,37 @@ impl Inner {
     #[inline(always)]
     fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
         for place in 0..places {
-            if let Some((id, poller)) = self.pollers.take_active(place)
-                && self.run(id, poller, turn, mark) != Polled::Idle
-            {
-                turn.pollers += 1;
-            }
+            let Some(id) = self.pollers.active_at(place) else { continue };
+            turn.pollers += u32::from(self.run(id, turn, mark));
         }
     }
 
     #[inline(always)]
     fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
-        while let Some((id, poller)) = self.pollers.take_due(self.now) {
-            let _ = self.run(id, poller, turn, mark);
+        while let Some(id) = self.pollers.due(self.now) {
+            self.run(id, turn, mark);
             turn.timers += 1;
         }
     }
 
+    /// Runs a poller, taken out for so long. Tells whether it was busy.
     #[inline(always)]
-    fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
+    fn run(&mut self, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
+        let Some(mut poller) = self.pollers.take(id) else { return false };
         let mut guard = RemoveOnPanic { thread: self, id, running: true };
         let polled = poller.poll(&mut Cx { thread: guard.thread });
         guard.running = false;
         drop(guard);
-        if polled != Polled::Idle {
-            let took = self.charge(turn, mark);
-            self.pollers.charge(id, took);
+        self.pollers.put_back(id, poller);
+        if polled == Polled::Idle {
+            return false;
         }
-        self.pollers.put_back(Ran { id, polled }, poller);
-        polled
+        let took = self.charge(turn, mark);
+        self.pollers.charge(id, took);
+        if polled == Polled::Done {
+            drop(self.pollers.remove(id));
+        }
+        true
     }
 
     /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
