@@ -95,6 +95,7 @@ impl Thread {
         }
         inner.now = now;
         inner.turns += 1;
+        inner.shared.begin_turn();
         let mut turn = Turn::default();
         let places = inner.pollers.active_places();
         inner.run_messages(&mut turn, mark);
@@ -126,7 +127,10 @@ impl Thread {
     pub fn has_work(&self) -> bool {
         let inner = &self.inner;
         !inner.exited
-            && (!inner.inbox.is_empty() || inner.shared.has_critical() || (inner.shared.exit_requested() && inner.exit_by.is_none()))
+            && (!inner.inbox.is_empty()
+                || inner.shared.is_woken()
+                || inner.shared.has_critical()
+                || (inner.shared.exit_requested() && inner.exit_by.is_none()))
     }
 
     /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
