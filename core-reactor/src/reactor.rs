@@ -146,8 +146,11 @@ impl Crew<'_> {
     }
 
     fn join_others(&mut self) -> Result<(), PlatformError> {
-        let others = core::mem::take(&mut self.others);
-        others.iter().fold(Ok(()), |outcome, core| outcome.and(self.platform.join(*core)))
+        let mut outcome = Ok(());
+        for core in core::mem::take(&mut self.others) {
+            outcome = outcome.and(self.platform.join(*core));
+        }
+        outcome
     }
 }
 

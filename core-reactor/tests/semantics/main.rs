@@ -14,3 +14,5 @@ mod s08_exit;
 mod s09_visits;
 mod s10_placement;
 mod s13_parking;
+mod sets;
+mod soundness;
