@@ -197,6 +197,7 @@ impl Thread {
     }
 
     /// The thread as something that may change cores, if nothing holds it here.
+    #[allow(clippy::result_large_err, reason = "it moves a thread from one vector to another, not up a stack of callers")]
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
         self.inner.drop_stale_holds();
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
