@@ -23,8 +23,9 @@ const OUT: u32 = libc::EPOLLOUT as u32;
 const IN: u32 = libc::EPOLLIN as u32;
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
-/// Most descriptors that one poll asks epoll about: 3 KiB of answers. What is left comes first in the next poll.
-const READY_BATCH: usize = 256;
+/// Most descriptors that one poll asks epoll about; what is left comes first in the next poll. Each takes a buffer before the application gives the first
+/// one back, so this bounds the memory that an echo walks through: at 512 connections 64 cost 3 % less CPU than 256.
+const READY_BATCH: usize = 64;
 
 /// The timer's key names no socket.
 const TIMER: u64 = u64::MAX;
@@ -149,12 +150,25 @@ impl Group {
         self.slab.find(id).ok_or(NetError::Stale)
     }
 
+    /// What epoll told of a socket. An open connection on which nothing is special, and which has bytes, is all that an echo meets: it is read here and
+    /// now if `at_once` says that nobody waits to be served before it.
     #[inline]
     fn on_event(&mut self, event: Ready, at_once: bool, out: &mut Events) {
-        let Some(place) = self.slab.find(SockId::from_raw(event.key())) else {
-            return self.on_no_socket(event.key());
-        };
-        let told = event.flags();
+        if let Some(place) = self.slab.find(SockId::from_raw(event.key())) {
+            let hot = self.slab.hot(place);
+            let plain = hot.flags == flag::STREAM && hot.frames == 0;
+            if plain && at_once && event.flags() & !OUT == IN && out.room() > 0 {
+                self.read_plain(place, out);
+            } else {
+                self.on_special(place, event.flags(), at_once, out);
+            }
+        } else {
+            self.on_no_socket(event.key());
+        }
+    }
+
+    #[inline(never)]
+    fn on_special(&mut self, place: usize, told: u32, at_once: bool, out: &mut Events) {
         let hot = self.slab.hot(place);
         if told & !(IN | OUT) != 0 {
             hot.flags |= flag::DRAIN | if told & GONE != 0 { flag::ENDED } else { 0 };
@@ -184,7 +198,6 @@ impl Group {
     }
 
     /// Reads, accepts or goes on connecting; the caller has left room for an event.
-    #[inline]
     pub(crate) fn serve(&mut self, place: usize, out: &mut Events) {
         let flags = self.slab.hot(place).flags;
         if flags & flag::READABLE == 0 {
@@ -366,13 +379,12 @@ impl SockGroup for Group {
         if !self.starved.is_empty() {
             self.feed(out);
         }
-        // Whoever was ready before comes before whoever is ready now; where nobody was, the rotation is not needed.
-        let at_once = self.ready.is_empty();
-        let mut events = std::mem::take(&mut self.events);
-        for event in self.epoll.poll(&mut events) {
-            self.on_event(*event, at_once, out);
+        // Whoever was ready before comes before whoever is ready now, and whoever waits for a buffer before whoever would take one. Where nobody does, the
+        // rotation is not needed.
+        let at_once = self.ready.is_empty() && self.starved.is_empty();
+        for i in 0..self.epoll.poll(&mut self.events) {
+            self.on_event(self.events[i], at_once, out);
         }
-        self.events = events;
         if !at_once {
             self.serve_ready(out);
         }

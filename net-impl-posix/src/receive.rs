@@ -12,8 +12,29 @@ use crate::sys::{self, Errno};
 const BUFS_A_TURN: usize = 4;
 
 impl Group {
-    /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
+    /// Reads once from a connection on which nothing is special. A read that does not fill its buffer has emptied the socket; anything else is for
+    /// [`receive`](Self::receive). The caller has left room for an event.
     #[inline]
+    pub(crate) fn read_plain(&mut self, place: usize, out: &mut Events) {
+        let hot = self.slab.hot(place);
+        let (id, token, fd) = (hot.id, hot.token, hot.fd);
+        let Some(mut buf) = self.bufs.get() else { return self.starve(place) };
+        let into = buf.spare_mut();
+        let room = into.len();
+        match sys::recv(fd, into) {
+            Ok(n) if n > 0 => {
+                self.stats.bytes_in += n as u64;
+                buf.grow(n);
+                emit(out, NetEvent::Received { id, token, buf });
+                if n == room {
+                    self.read_more(place, out);
+                }
+            }
+            other => self.read_ended(place, other, out),
+        }
+    }
+
+    /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
     pub(crate) fn receive(&mut self, place: usize, mut first: Option<Buf>, out: &mut Events) {
         let hot = self.slab.hot(place);
         let (id, token, fd) = (hot.id, hot.token, hot.fd);
@@ -37,8 +58,7 @@ impl Group {
             let Some(mut buf) = first.take().or_else(|| self.bufs.get()) else { return self.starve(place) };
             let room = buf.spare_capacity();
             match sys::recv(fd, buf.spare_mut()) {
-                Ok(0) => return self.peer_closed(place, out),
-                Ok(n) => {
+                Ok(n) if n > 0 => {
                     self.stats.bytes_in += n as u64;
                     buf.grow(n);
                     emit(out, NetEvent::Received { id, token, buf });
@@ -51,18 +71,36 @@ impl Group {
                         return;
                     }
                 }
-                Err(errno) if errno.would_block() => {
-                    self.slab.hot(place).flags &= !(flag::READABLE | flag::DRAIN);
-                    return;
-                }
                 Err(Errno(libc::EINTR)) => {}
-                Err(errno) => {
-                    let why = self.failure(place).unwrap_or_else(|| error::plain("recv", errno));
-                    return self.finish(place, Some(why));
-                }
+                other => return self.read_ended(place, other, out),
             }
         }
         self.enqueue(place);
+    }
+
+    /// There may be more than the buffer that was just filled.
+    #[cold]
+    fn read_more(&mut self, place: usize, out: &mut Events) {
+        self.slab.hot(place).flags |= flag::READABLE;
+        if out.room() > 0 {
+            self.receive(place, None, out);
+        } else {
+            self.enqueue(place);
+        }
+    }
+
+    /// A read that found no bytes: there are none now, or none will come.
+    #[cold]
+    fn read_ended(&mut self, place: usize, how: Result<usize, Errno>, out: &mut Events) {
+        match how {
+            Ok(_) => self.peer_closed(place, out),
+            Err(errno) if errno.would_block() => self.slab.hot(place).flags &= !(flag::READABLE | flag::DRAIN),
+            Err(Errno(libc::EINTR)) => self.read_more(place, out),
+            Err(errno) => {
+                let why = self.failure(place).unwrap_or_else(|| error::plain("recv", errno));
+                self.finish(place, Some(why));
+            }
+        }
     }
 
     /// Serves those that wait for a buffer, first come first served, while there are buffers and room.
@@ -87,6 +125,7 @@ impl Group {
 
     #[cold]
     fn starve(&mut self, place: usize) {
+        self.slab.hot(place).flags |= flag::READABLE;
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
