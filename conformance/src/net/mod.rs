@@ -19,6 +19,7 @@ mod peer;
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
+pub mod steady;
 #[doc(hidden)]
 pub mod stream;
 
