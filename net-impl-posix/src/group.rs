@@ -3,13 +3,15 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
 };
-use core_reactor::{Cx, Refused, WaitSource, Watch};
-use pool::{Buf, BufGroup};
+use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
+use pool::{Buf, BufGroup, Request};
 
 use crate::frames::Frames;
 use crate::slab::{Slab, flag};
@@ -30,8 +32,7 @@ const READY_BATCH: usize = 64;
 /// The timer's key names no socket.
 const TIMER: u64 = u64::MAX;
 
-/// Milliseconds after which a group tries again what waits for descriptors or buffers that others hold. Their return is not announced, and the core
-/// may be asleep.
+/// Milliseconds after which a group tries again what waits for descriptors that others hold. Their return is not announced, and the core may be asleep.
 const RETRY_MILLIS: u32 = 10;
 
 /// A posix group. See the crate's documentation.
@@ -50,6 +51,10 @@ pub(crate) struct Group {
     ready: VecDeque<u32>,
     /// Places that wait for a buffer, first come first served.
     pub(crate) starved: VecDeque<u32>,
+    /// What was asked of the pool for them.
+    pub(crate) wait: Option<Request>,
+    pub(crate) waker: Waker,
+    pub(crate) platform: Arc<dyn Platform>,
     /// Listeners that wait for a descriptor.
     pub(crate) no_fd: VecDeque<u32>,
     /// The want of descriptors was logged, and is not over.
@@ -85,6 +90,9 @@ impl Group {
             dirty: Vec::with_capacity(sockets),
             ready: VecDeque::with_capacity(sockets),
             starved: VecDeque::with_capacity(sockets),
+            wait: None,
+            waker: cx.handle().waker(),
+            platform: cx.platform(),
             no_fd: VecDeque::with_capacity(sockets),
             no_fd_said: false,
             events: vec![Ready::NONE; READY_BATCH.min(sockets + 1)].into_boxed_slice(),

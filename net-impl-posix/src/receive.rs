@@ -1,7 +1,8 @@
 //! Reading: bytes, the peer's end, the connection's end.
 
+use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
-use pool::Buf;
+use pool::{Buf, Class};
 
 use crate::error;
 use crate::group::{Group, emit};
@@ -108,9 +109,9 @@ impl Group {
     pub(crate) fn feed(&mut self, out: &mut Events) {
         for _ in 0..self.starved.len() {
             if out.room() == 0 {
-                break;
+                return;
             }
-            let Some(buf) = self.bufs.get() else { break };
+            let Some(buf) = self.waited_for() else { return };
             let Some(place) = self.starved.pop_front() else { break };
             let hot = self.slab.hot(place as usize);
             hot.flags &= !flag::IN_STARVED;
@@ -118,19 +119,53 @@ impl Group {
                 self.receive(place as usize, Some(buf), out);
             }
         }
-        if !self.starved.is_empty() {
-            self.wake_later();
+        if self.starved.is_empty() {
+            self.wait = None;
         }
     }
 
+    /// Puts a socket at the end of those that wait for a buffer.
     #[cold]
     fn starve(&mut self, place: usize) {
-        self.slab.hot(place).flags |= flag::READABLE;
-        if self.slab.hot(place).enlist(flag::IN_STARVED) {
+        let hot = self.slab.hot(place);
+        hot.flags |= flag::READABLE;
+        if hot.enlist(flag::IN_STARVED) {
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
         }
-        self.wake_later();
+        if self.wait.is_none() {
+            self.queue_for_a_buffer();
+        }
+    }
+
+    /// A buffer for those that wait: the one asked for, or while none is asked for any that is free.
+    fn waited_for(&mut self) -> Option<Buf> {
+        if let Some(request) = &mut self.wait {
+            let granted = request.poll(now(&*self.platform));
+            return granted.and_then(|mut granted| {
+                self.wait = None;
+                granted.next()
+            });
+        }
+        let buf = self.bufs.get();
+        if buf.is_none() {
+            self.queue_for_a_buffer();
+        }
+        buf
+    }
+
+    /// Joins those of all groups that wait for a buffer (statement 28). The core is woken when it is there.
+    fn queue_for_a_buffer(&mut self) {
+        let now = now(&*self.platform);
+        let Ok(mut request) = self.bufs.request(Class::Small, 1, now, &self.waker) else {
+            // The queue is full of other groups' requests.
+            return self.wake_later();
+        };
+        match request.poll(now) {
+            None => self.wait = Some(request),
+            // It came home just now: back, for the next poll.
+            Some(_) => self.waker.wake_by_ref(),
+        }
     }
 
     /// The peer's FIN, behind all that it sent.
@@ -172,4 +207,9 @@ impl Group {
             let _ = socket.socket.set_tcp_quickack(true);
         }
     }
+}
+
+/// The time, for the pool's own counts. Read only while someone waits.
+fn now(platform: &dyn Platform) -> u64 {
+    platform.now().as_nanos()
 }

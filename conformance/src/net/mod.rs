@@ -107,6 +107,7 @@ macro_rules! net_statements {
                 s17_pause_and_resume_lose_nothing
                 s17_without_buffers_sockets_wait_and_lose_nothing
                 s17_sockets_wait_for_buffers_in_order
+                s17_s27_buffers_from_another_core_end_the_wait
                 s17_urgent_data_holds_nothing_up
             }
             send {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 
 use core_reactor::net::{NetEvent, SockId, Token};
+use pool::Buf;
 use socket2::SockRef;
 
 use super::driver::Setup;
@@ -141,6 +142,25 @@ pub fn s17_sockets_wait_for_buffers_in_order(env: &Env) {
         order.len() == 5
     });
     assert_eq!(order, [3, 0, 4, 1, 2]);
+}
+
+/// Buffers that another core gives back serve who waits for them.
+pub fn s17_s27_buffers_from_another_core_end_the_wait(env: &Env) {
+    let mut driver = Driver::with(env, Setup { bufs: 4, ..Setup::default() });
+    let (id, mut far) = driver.pair(Token(1));
+    let taken: Vec<_> = driver.take_buffers().into_iter().map(Buf::into_send).collect();
+    far.write_all(&peer::pattern(1, 0, 50_000)).expect("sent");
+    driver.until("it waits", |driver| driver.group().stats().buffer_waits > 0);
+    driver.turns(20);
+    assert_eq!(driver.seen().count(), 0);
+    std::thread::spawn(move || drop(taken)).join().expect("dropping is all it does");
+    let mut got = 0;
+    driver.until("all bytes", |driver| {
+        while let Some(event) = driver.next_seen() {
+            got += stream_bytes(event, id, 1, got);
+        }
+        got == 50_000
+    });
 }
 
 /// Urgent data splits a stream into reads that end early (RFC 6093); what is behind it must not be forgotten.
