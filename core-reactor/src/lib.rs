@@ -28,6 +28,7 @@ mod thread;
 mod thread_lib;
 mod time;
 mod timers;
+pub mod transport;
 
 pub use cpus::{CoreId, CpuSet, CpuSetError};
 pub use event_list::EventList;
