@@ -3,10 +3,12 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::task::Wake;
 use core::fmt;
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::task::Waker;
 
 use crate::ring::{PushError, Ring};
 use crate::thread_lib::LibShared;
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     mailbox: Arc<Ring<Msg>>,
     critical: AtomicPtr<()>,
     exit: AtomicBool,
+    /// Whether a turn was asked for that has not begun.
+    woken: AtomicBool,
     /// The lane (an index) whose core turns this thread.
     lane: AtomicUsize,
     pub(crate) lib: Arc<LibShared>,
@@ -52,7 +56,7 @@ impl ThreadHandle {
     #[inline(always)] // for the sake of `Ring::push`
     pub fn send_msg(&self, msg: Msg) -> Result<(), Refused<Msg, PushError>> {
         self.0.mailbox.push(msg)?;
-        self.0.wake();
+        self.0.wake_core();
         Ok(())
     }
 
@@ -62,7 +66,7 @@ impl ThreadHandle {
     /// As [`send`](Self::send), where not one fits; all stay in `msgs`.
     pub fn send_bulk(&self, msgs: &mut VecDeque<Msg>) -> Result<usize, PushError> {
         let sent = self.0.mailbox.push_bulk(msgs)?;
-        self.0.wake();
+        self.0.wake_core();
         Ok(sent)
     }
 
@@ -73,8 +77,19 @@ impl ThreadHandle {
     pub fn send_critical(&self, f: Critical) -> Result<(), CriticalError> {
         let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
         set.map_err(|there| if there == ENDED { CriticalError::Closed } else { CriticalError::Pending })?;
-        self.0.wake();
+        self.0.wake_core();
         Ok(())
+    }
+
+    /// Has the thread take a turn, also if its core sleeps: something that its pollers look at has changed. Callable from anywhere, a signal handler
+    /// included.
+    pub fn wake(&self) {
+        self.0.nudge();
+    }
+
+    /// The same as a [`Waker`], for whoever wakes in the manner of futures (a [`pool::Request`] for one).
+    pub fn waker(&self) -> Waker {
+        self.0.clone().into()
     }
 
     /// Asks the thread to end when its work has drained. Callable from anywhere, any number of times.
@@ -126,19 +141,48 @@ pub enum CriticalError {
     Closed,
 }
 
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.nudge();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.nudge();
+    }
+}
+
 /// What an ended thread's critical slot holds; no function is there.
 const ENDED: *mut () = ptr::without_provenance_mut(usize::MAX);
 
 impl Shared {
     pub(crate) fn new(id: ThreadId, name: Name, mailbox: Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
         let critical = AtomicPtr::new(ptr::null_mut());
-        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
+        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), woken: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
     }
 
     /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of whatever else the thread looks at before it sleeps.
     #[inline]
-    fn wake(&self) {
+    fn wake_core(&self) {
         self.lib.lanes[self.lane.load(Ordering::SeqCst)].wake(&*self.lib.platform);
+    }
+
+    fn nudge(&self) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.wake_core();
+    }
+
+    /// Whether a turn was asked for.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
+
+    /// A turn begins: whoever asks from now on asks for the next one.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        if self.woken.load(Ordering::Relaxed) {
+            // What was changed before it was set is seen by this turn.
+            self.woken.swap(false, Ordering::Acquire);
+        }
     }
 
     pub(crate) fn set_lane(&self, lane: usize) {
@@ -152,7 +196,7 @@ impl Shared {
 
     pub(crate) fn request_exit(&self) {
         self.exit.store(true, Ordering::SeqCst);
-        self.wake();
+        self.wake_core();
     }
 
     #[inline]

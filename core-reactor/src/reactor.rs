@@ -148,7 +148,12 @@ impl Crew<'_> {
 
     fn join_others(&mut self) -> Result<(), PlatformError> {
         let others = core::mem::take(&mut self.others);
-        others.iter().fold(Ok(()), |outcome, core| outcome.and(self.platform.join(*core)))
+        let mut outcome = Ok(());
+        for core in others {
+            // All are joined, also those behind one that failed.
+            outcome = outcome.and(self.platform.join(*core));
+        }
+        outcome
     }
 }
 

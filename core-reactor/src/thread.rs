@@ -18,7 +18,7 @@ use core::time::Duration;
 use crate::balance::ThreadLoad;
 use crate::channels::Channels;
 use crate::handle::Shared;
-use crate::pollers::{Pollers, Ran};
+use crate::pollers::Pollers;
 use crate::ring::Receiver;
 use crate::time::nanos;
 use crate::{
@@ -95,6 +95,7 @@ impl Thread {
         }
         inner.now = now;
         inner.turns += 1;
+        inner.shared.begin_turn();
         let mut turn = Turn::default();
         let places = inner.pollers.active_places();
         inner.run_messages(&mut turn, mark);
@@ -126,18 +127,24 @@ impl Thread {
     pub fn has_work(&self) -> bool {
         let inner = &self.inner;
         !inner.exited
-            && (!inner.inbox.is_empty() || inner.shared.has_critical() || (inner.shared.exit_requested() && inner.exit_by.is_none()))
+            && (!inner.inbox.is_empty()
+                || inner.shared.is_woken()
+                || inner.shared.has_critical()
+                || (inner.shared.exit_requested() && inner.exit_by.is_none()))
     }
 
     /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
     pub fn may_park(&self) -> bool {
-        self.inner.pollers.may_park()
+        self.inner.exited || self.inner.pollers.may_park()
     }
 
     /// When its next turn is due at the latest: the first timer, or the limit on its exit.
     pub fn next_deadline(&self) -> Option<Instant> {
         let inner = &self.inner;
-        match (inner.pollers.next_deadline(), inner.exit_by.filter(|_| !inner.exited)) {
+        if inner.exited {
+            return None;
+        }
+        match (inner.pollers.next_deadline(), inner.exit_by) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -190,6 +197,7 @@ impl Thread {
     }
 
     /// The thread as something that may change cores, if nothing holds it here.
+    #[allow(clippy::result_large_err, reason = "it moves a thread from one vector to another, not up a stack of callers")]
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
         self.inner.drop_stale_holds();
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
@@ -258,34 +266,37 @@ impl Inner {
     #[inline(always)]
     fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
         for place in 0..places {
-            if let Some((id, poller)) = self.pollers.take_active(place)
-                && self.run(id, poller, turn, mark) != Polled::Idle
-            {
-                turn.pollers += 1;
-            }
+            let Some(id) = self.pollers.active_at(place) else { continue };
+            turn.pollers += u32::from(self.run(id, turn, mark));
         }
     }
 
     #[inline(always)]
     fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
-        while let Some((id, poller)) = self.pollers.take_due(self.now) {
-            let _ = self.run(id, poller, turn, mark);
+        while let Some(id) = self.pollers.due(self.now) {
+            self.run(id, turn, mark);
             turn.timers += 1;
         }
     }
 
+    /// Runs a poller, taken out for so long. Tells whether it was busy.
     #[inline(always)]
-    fn run(&mut self, id: PollerId, mut poller: Box<dyn Poller>, turn: &mut Turn, mark: &mut Instant) -> Polled {
+    fn run(&mut self, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
+        let Some(mut poller) = self.pollers.take(id) else { return false };
         let mut guard = RemoveOnPanic { thread: self, id, running: true };
         let polled = poller.poll(&mut Cx { thread: guard.thread });
         guard.running = false;
         drop(guard);
-        if polled != Polled::Idle {
-            let took = self.charge(turn, mark);
-            self.pollers.charge(id, took);
+        self.pollers.put_back(id, poller);
+        if polled == Polled::Idle {
+            return false;
         }
-        self.pollers.put_back(Ran { id, polled }, poller);
-        polled
+        let took = self.charge(turn, mark);
+        self.pollers.charge(id, took);
+        if polled == Polled::Done {
+            drop(self.pollers.remove(id));
+        }
+        true
     }
 
     /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
@@ -467,7 +478,8 @@ impl Cx<'_> {
         self.thread.pollers.pause(id)
     }
 
-    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period.
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period (and counts as
+    /// registered last among equal deadlines).
     ///
     /// # Errors
     /// It is gone.
@@ -475,7 +487,7 @@ impl Cx<'_> {
         self.thread.pollers.resume(id, self.thread.now)
     }
 
-    /// Changes a poller's period; a full new one starts now. Zero makes it active.
+    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then counts as registered last. Zero makes it active.
     ///
     /// # Errors
     /// It is gone.

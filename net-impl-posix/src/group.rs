@@ -56,12 +56,15 @@ pub(crate) struct Group {
     events: Box<[Ready]>,
     send_limit: usize,
     send_frames: u32,
+    hold_reads_at: usize,
+    hold_reads_at_frames: u32,
     pub(crate) stats: GroupStats,
 }
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
-        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at: _ } = config;
+        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at } = config;
+        let send_frames = u32::try_from(send_frames).unwrap_or(u32::MAX);
         if sockets > Slab::LIMIT {
             let why = format!("{sockets} were asked for, keys name at most {}", Slab::LIMIT).into();
             return Err(NetError::Option { option: "GroupConfig::sockets", why });
@@ -85,7 +88,10 @@ impl Group {
             no_fd_said: false,
             events: vec![Ready::NONE; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
             send_limit,
-            send_frames: u32::try_from(send_frames).unwrap_or(u32::MAX),
+            send_frames,
+            // At 0, or at half of one frame, nothing would ever be read.
+            hold_reads_at: hold_reads_at.max(1),
+            hold_reads_at_frames: if hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
             stats: GroupStats::default(),
         })
     }
@@ -113,6 +119,22 @@ impl Group {
         self.frames.closed(id, token, why);
         drop(self.slab.take(place));
         self.retry_accepts();
+    }
+
+    /// Whether a socket holds so much to send that nothing more is read from it.
+    #[inline]
+    pub(crate) fn is_full(&mut self, place: usize) -> bool {
+        let hot = self.slab.hot(place);
+        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
+    }
+
+    /// Goes on reading from a socket whose queue has got shorter.
+    #[cold]
+    pub(crate) fn end_hold(&mut self, place: usize) {
+        if !self.is_full(place) {
+            self.slab.hot(place).flags &= !flag::HELD;
+            self.enqueue(place);
+        }
     }
 
     /// Has a poll soon, also on a sleeping core.
@@ -194,7 +216,11 @@ impl Group {
             if let NetEvent::Sent { id, .. } = event
                 && let Some(place) = self.slab.find(id)
             {
-                self.slab.hot(place).frames -= 1;
+                let hot = self.slab.hot(place);
+                hot.frames -= 1;
+                if hot.is(flag::HELD) {
+                    self.end_hold(place);
+                }
             }
             emit(out, event);
         }

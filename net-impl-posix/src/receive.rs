@@ -23,6 +23,10 @@ impl Group {
         if hot.is(flag::READ_EOF) {
             return self.after_eof(place);
         }
+        if self.is_full(place) {
+            self.slab.hot(place).flags |= flag::HELD;
+            return;
+        }
         if first.is_none() && !self.starved.is_empty() {
             return self.starve(place);
         }

@@ -44,6 +44,9 @@ impl Group {
             match taken {
                 Ok(n) => {
                     self.taken(place, n);
+                    if self.slab.hot(place).is(flag::HELD) {
+                        self.end_hold(place);
+                    }
                     if n < offered {
                         // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
                         self.slab.hot(place).flags |= flag::BLOCKED;

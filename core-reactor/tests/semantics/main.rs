@@ -2,7 +2,17 @@
 //!
 //! They run on a simulated machine with a clock that the test moves, but for those that want real concurrency (`machine`).
 
+mod machine;
 mod record;
 mod s01_turn;
 mod s02_order;
 mod s03_refusal;
+mod s04_timers;
+mod s05_changes;
+mod s06_figures;
+mod s08_exit;
+mod s09_visits;
+mod s10_placement;
+mod s13_parking;
+mod sets;
+mod soundness;

@@ -67,10 +67,10 @@ fn s02_foreign_threads_that_hammer_one_mailbox_are_each_received_in_order_and_co
     static NEXT: [AtomicUsize; SENDERS] = [const { AtomicUsize::new(0) }; SENDERS];
     let deadline = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
-        for sender in 0..SENDERS {
+        for next in &NEXT {
             let to = hand.thread.handle();
             scope.spawn(move || {
-                send_all(&to, COUNT, |n| Msg::new(move |_| assert_eq!(NEXT[sender].fetch_add(1, Ordering::Relaxed), n)));
+                send_all(&to, COUNT, |n| Msg::new(move |_| assert_eq!(next.fetch_add(1, Ordering::Relaxed), n)));
             });
         }
         while NEXT.iter().any(|next| next.load(Ordering::Relaxed) < COUNT) {
@@ -90,10 +90,10 @@ fn s02_bulks_from_foreign_threads_are_received_in_order_and_completely() {
     static NEXT: [AtomicUsize; SENDERS] = [const { AtomicUsize::new(0) }; SENDERS];
     let deadline = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
-        for sender in 0..SENDERS {
+        for next in &NEXT {
             let to = hand.thread.handle();
             scope.spawn(move || {
-                let message = |n| Msg::new(move |_: &mut Cx<'_>| assert_eq!(NEXT[sender].fetch_add(1, Ordering::Relaxed), n));
+                let message = |n| Msg::new(move |_: &mut Cx<'_>| assert_eq!(next.fetch_add(1, Ordering::Relaxed), n));
                 let mut waiting: VecDeque<Msg> = (0..COUNT).map(message).collect();
                 while !waiting.is_empty() {
                     match to.send_bulk(&mut waiting) {
