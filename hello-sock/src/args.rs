@@ -3,13 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use lcore::AppOptions;
 
 /// Echoes over any linked network backend: a server with -S, otherwise a client that sends standard input and prints what comes back.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
+    // Its -V is our -V.
+    disable_version_flag = true,
     after_help = "Examples:\n  hello-sock -S -H 127.0.0.1 -P 9999                 an echo server\n  \
         cat file | hello-sock -P 9999 | cmp - file          a client in a pipe\n  \
         hello-sock -P 9999 --load 64,1,64,5                 64 connections, 1 message of 64 bytes on the way on each, 5 seconds"
@@ -42,6 +44,9 @@ pub(crate) struct Args {
     /// A listener on each core (SO_REUSEPORT) in place of handing connections over.
     #[arg(long, requires = "server")]
     pub(crate) reuseport: bool,
+    /// Print the version.
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub(crate) app: AppOptions,
 }
