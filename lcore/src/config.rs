@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{AppOptions, OptionsError};
+use crate::{AppOptions, Balance, OptionsError};
 
 /// The file's content. A key that is none of these is an error that names it.
 #[derive(Deserialize)]
@@ -17,6 +17,11 @@ pub(crate) struct Config {
     busy_poll: Option<bool>,
     idle_spin: Option<u64>,
     cpumask_locks: Option<bool>,
+    balance: Option<Balance>,
+    small_pool_count: Option<usize>,
+    small_bufsize: Option<usize>,
+    large_pool_count: Option<usize>,
+    large_bufsize: Option<usize>,
 }
 
 /// Reads the file.
@@ -41,6 +46,12 @@ impl Config {
         options.net = options.net.take().or(self.sock_impl);
         options.busy_poll |= self.busy_poll.unwrap_or(false);
         options.idle_spin = options.idle_spin.or(self.idle_spin);
+        options.balance = options.balance.or(self.balance);
+        let pool = &mut options.pool;
+        pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count);
+        pool.small_bufsize = pool.small_bufsize.or(self.small_bufsize);
+        pool.large_pool_count = pool.large_pool_count.or(self.large_pool_count);
+        pool.large_bufsize = pool.large_bufsize.or(self.large_bufsize);
         options.no_cpumask_locks |= !self.cpumask_locks.unwrap_or(true);
         Ok(())
     }
