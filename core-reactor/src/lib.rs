@@ -22,6 +22,8 @@ mod pollers;
 mod reactor;
 mod ring;
 pub mod sim;
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for the model checker's tests only"))]
+mod sleep;
 mod stats;
 mod sync;
 mod thread;
@@ -38,6 +40,9 @@ pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor, ReactorOptions, Reactors};
 pub use ring::{PushError, Receiver, Ring};
+#[cfg(loom)]
+#[doc(hidden)]
+pub use sleep::Sleep;
 pub use stats::{ReactorStats, ThreadStats, Turn};
 pub use thread::{Cx, Hold, MoveError, Thread, Watch};
 pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};

@@ -1,13 +1,16 @@
-//! The atomics of the rings: the real ones, or the model checker's under `cfg(loom)`.
+//! What the rings are made of: the real atomics and counted references, or the model checker's under `cfg(loom)`.
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use alloc::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// `core`'s cell with loom's way of reaching into it.
 #[cfg(not(loom))]
