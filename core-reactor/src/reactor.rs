@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::lane::{Event, Lane};
-use crate::ring::Receiver;
+use crate::ring::{PushError, Receiver};
 use crate::thread_lib::LibShared;
 use crate::time::nanos;
 use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, ReactorStats, Thread, ThreadLib, ThreadLibOptions, Turn};
@@ -92,10 +92,10 @@ impl Reactors {
         let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
         let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
         platform.adopt(*first)?;
-        let mut outcome = Ok(());
+        let mut seat = Seat { platform: &*platform, first: *first, others, outcome: Ok(()) };
         for core in others {
-            outcome = self.start(*core, &figures);
-            if outcome.is_err() {
+            seat.outcome = self.start(*core, &figures);
+            if seat.outcome.is_err() {
                 self.lib.stop();
                 break;
             }
@@ -104,11 +104,7 @@ impl Reactors {
             let stats = reactor.run();
             figures.lock().push(stats);
         }
-        for core in others {
-            outcome = outcome.and(platform.join(*core));
-        }
-        platform.release(*first);
-        outcome?;
+        seat.leave()?;
         let mut figures = core::mem::take(&mut *figures.lock());
         figures.sort_by_key(|f: &ReactorStats| f.core);
         Ok(figures)
@@ -246,8 +242,10 @@ impl Reactor {
     pub(crate) fn send_event(&mut self, lane: usize, event: Event) {
         if !self.deferred.is_empty() {
             self.deferred.push_back((lane, event));
-        } else if let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) {
-            // A ring is closed only when its reactor has ended, which none does while this one has work for it.
+        } else if let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform)
+            && refused.why == PushError::Full
+        {
+            // A ring is closed only when its reactor has ended, which none does while this one has work for it, unless it panicked.
             self.deferred.push_back((lane, refused.item));
         }
     }
@@ -368,6 +366,36 @@ impl Reactor {
             self.last = Some((after, 0));
         }
         lane.wake_up();
+    }
+}
+
+/// The caller's place on the first core. Dropped, also by a panic of that core's reactor, it leaves nothing of the set running.
+struct Seat<'a> {
+    platform: &'a dyn Platform,
+    first: CoreId,
+    others: &'a [CoreId],
+    outcome: Result<(), PlatformError>,
+}
+
+impl Seat<'_> {
+    fn leave(mut self) -> Result<(), PlatformError> {
+        self.join();
+        core::mem::replace(&mut self.outcome, Ok(()))
+    }
+
+    /// Waits for the other cores, which have been asked to stop.
+    fn join(&mut self) {
+        for core in core::mem::take(&mut self.others) {
+            let joined = self.platform.join(*core);
+            self.outcome = core::mem::replace(&mut self.outcome, Ok(())).and(joined);
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.join();
+        self.platform.release(self.first);
     }
 }
 
