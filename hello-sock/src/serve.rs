@@ -10,7 +10,7 @@ use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{print, report_head};
 
 /// Buffers of a group, and their size: what a poll takes in from its sockets before it goes out again.
 const BUFS: (usize, usize) = (1024, 16 << 10);
@@ -67,7 +67,9 @@ fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reacto
         let mut head = report_head(app, "server");
         head["groups"] = groups.iter().map(group_json).collect();
         head["reactors"] = reactors.iter().map(reactor_json).collect();
-        println!("{head}");
+        if let Err(why) = print(&head) {
+            app.fail(&*why);
+        }
     }
 }
 
