@@ -49,6 +49,7 @@ struct Place {
     core: CoreId,
     /// Connections that it has or that are on their way to it.
     connections: AtomicUsize,
+    /// Its thread, while the group is open.
     thread: Mutex<Option<ThreadHandle>>,
     report: Mutex<GroupReport>,
 }
@@ -88,7 +89,7 @@ impl Server {
     fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
         let server = self.clone();
         let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
-        let thread = lib.spawn(config, move |cx| {
+        lib.spawn(config, move |cx| {
             let outcome = EchoGroup::open(cx, server.clone(), index);
             let opened = outcome.is_ok();
             ready(cx, index, outcome);
@@ -98,7 +99,6 @@ impl Server {
                 }
             }
         })?;
-        *self.0.groups[index].thread.lock() = Some(thread);
         Ok(())
     }
 
@@ -112,10 +112,10 @@ impl Server {
         self.0.groups.iter().map(|g| (g.core, g.report.lock().clone())).collect()
     }
 
-    /// The group that an accepted connection goes to.
-    fn choose(&self) -> usize {
-        let load = |i: &usize| self.0.groups[*i].connections.load(Ordering::Relaxed);
-        (0..self.0.groups.len()).min_by_key(load).unwrap_or(0)
+    /// The open group with the fewest connections, or `mine` if there is none.
+    fn choose(&self, mine: usize) -> usize {
+        let open = (0..self.0.groups.len()).filter(|i| self.0.groups[*i].thread.lock().is_some());
+        open.min_by_key(|i| self.0.groups[*i].connections.load(Ordering::Relaxed)).unwrap_or(mine)
     }
 }
 
@@ -135,7 +135,8 @@ impl EchoGroup {
         let config = &server.0.config;
         let (count, size) = config.bufs;
         let mut group_config = GroupConfig::new(BufGroup::new(count, size));
-        group_config.sockets = config.sockets;
+        // One place is the listener's.
+        group_config.sockets = config.sockets + 1;
         let mut group = config.net.group(cx, group_config)?;
         let mut at = config.at;
         if index == 0 || config.options.reuse_port {
@@ -147,6 +148,7 @@ impl EchoGroup {
             server.0.local.lock().get_or_insert(at);
         }
         let report = GroupReport::default();
+        *server.0.groups[index].thread.lock() = Some(cx.handle());
         cx.open_channel(Self { server, index, group, report, waiting: VecDeque::new() });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -167,7 +169,8 @@ impl EchoGroup {
             }
         }
         if self.group.poll(events) == 0 {
-            return Polled::Idle;
+            // Nothing would wake this core when there is room for what waits.
+            return if self.waiting.is_empty() { Polled::Idle } else { Polled::Busy };
         }
         for event in events.drain() {
             self.handle(event);
@@ -197,7 +200,7 @@ impl EchoGroup {
             let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
             pool::fmt::info!("{}", line.as_str());
         }
-        let to = if self.server.0.config.options.reuse_port { self.index } else { self.server.choose() };
+        let to = if self.server.0.config.options.reuse_port { self.index } else { self.server.choose(self.index) };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
     }
@@ -215,13 +218,12 @@ impl EchoGroup {
         self.send_to(to, Msg::new(adopt));
     }
 
-    /// Sends to another group; while it has no room or no thread yet, again with the next poll.
+    /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the connection ends with the message.
     fn send_to(&mut self, to: usize, msg: Msg) {
-        let refused = match &*self.server.0.groups[to].thread.lock() {
-            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
-            None => Some(msg),
-        };
-        self.waiting.extend(refused.map(|msg| (to, msg)));
+        let thread = self.server.0.groups[to].thread.lock();
+        let refused = thread.as_ref().and_then(|thread| thread.send_msg(msg).err());
+        let waits = refused.filter(|refused| refused.why == PushError::Full);
+        self.waiting.extend(waits.map(|refused| (to, refused.item)));
     }
 
     fn adopt(&mut self, socket: Box<dyn Socket>) {
@@ -249,6 +251,8 @@ impl EchoGroup {
 impl Drop for EchoGroup {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
-        *self.server.0.groups[self.index].report.lock() = self.report.clone();
+        let place = &self.server.0.groups[self.index];
+        *place.thread.lock() = None;
+        *place.report.lock() = self.report.clone();
     }
 }
