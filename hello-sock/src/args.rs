@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(short = 'V', long)]
     pub(crate) verbose: bool,
     /// Stop after so many seconds.
-    #[arg(short = 't', long = "time", value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(short = 't', long = "time", value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "load")]
     pub(crate) seconds: Option<Duration>,
     /// Be a load generator that verifies every byte: CONNECTIONS,DEPTH,SIZE,SECONDS (DEPTH messages of SIZE bytes on the way on each connection).
     #[arg(long, value_name = "C,D,SIZE,SECONDS", conflicts_with = "server")]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     /// Connections that the server holds on each core.
-    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..(1 << 24) - 1))]
     pub(crate) sockets: u32,
     /// A listener on each core (SO_REUSEPORT) in place of handing connections over.
     #[arg(long, requires = "server")]

@@ -54,6 +54,7 @@ struct Place {
     core: CoreId,
     /// Connections that it has or that are on their way to it.
     connections: AtomicUsize,
+    /// Its thread, while the group is open.
     thread: Mutex<Option<ThreadHandle>>,
     report: Mutex<GroupReport>,
 }
@@ -107,7 +108,7 @@ impl Server {
     fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
         let server = self.clone();
         let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
-        let thread = lib.spawn(config, move |cx| {
+        lib.spawn(config, move |cx| {
             let outcome = EchoGroup::open(cx, server.clone(), index);
             let opened = outcome.is_ok();
             ready(cx, index, outcome);
@@ -117,7 +118,6 @@ impl Server {
                 }
             }
         })?;
-        *self.0.groups[index].thread.lock() = Some(thread);
         Ok(())
     }
 
@@ -151,7 +151,8 @@ impl EchoGroup {
         let config = &server.0.config;
         let bufs = config.pool.group(config.reserve)?;
         let mut group_config = GroupConfig::new(bufs.clone());
-        group_config.sockets = config.sockets;
+        // One place is the listener's.
+        group_config.sockets = config.sockets + 1;
         let mut group = config.net.group(cx, group_config)?;
         let mut at = config.at;
         if index == 0 || config.options.reuse_port {
@@ -164,6 +165,7 @@ impl EchoGroup {
         }
         let report = GroupReport::default();
         let map = GroupMap::new(server.0.groups.iter().map(|group| group.core));
+        *server.0.groups[index].thread.lock() = Some(cx.handle());
         cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new() });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -184,7 +186,8 @@ impl EchoGroup {
             }
         }
         if self.group.poll(events) == 0 {
-            return Polled::Idle;
+            // Nothing would wake this core when there is room for what waits.
+            return if self.waiting.is_empty() { Polled::Idle } else { Polled::Busy };
         }
         for event in events.drain() {
             self.handle(event);
@@ -215,7 +218,11 @@ impl EchoGroup {
             pool::fmt::info!("{}", line.as_str());
         }
         let groups = &self.server.0.groups;
-        let count = |group: usize| groups[group].connections.load(Ordering::Relaxed);
+        let count = |group: usize| match groups[group].thread.lock().is_some() {
+            true => groups[group].connections.load(Ordering::Relaxed),
+            // Not open yet, or no more.
+            false => usize::MAX,
+        };
         let to = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
@@ -234,13 +241,12 @@ impl EchoGroup {
         self.send_to(to, Msg::new(adopt));
     }
 
-    /// Sends to another group; while it has no room or no thread yet, again with the next poll.
+    /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the connection ends with the message.
     fn send_to(&mut self, to: usize, msg: Msg) {
-        let refused = match &*self.server.0.groups[to].thread.lock() {
-            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
-            None => Some(msg),
-        };
-        self.waiting.extend(refused.map(|msg| (to, msg)));
+        let thread = self.server.0.groups[to].thread.lock();
+        let refused = thread.as_ref().and_then(|thread| thread.send_msg(msg).err());
+        let waits = refused.filter(|refused| refused.why == PushError::Full);
+        self.waiting.extend(waits.map(|refused| (to, refused.item)));
     }
 
     fn adopt(&mut self, socket: Box<dyn Socket>) {
@@ -269,6 +275,8 @@ impl Drop for EchoGroup {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
         self.report.bufs = self.bufs.stats(Class::Small);
-        *self.server.0.groups[self.index].report.lock() = self.report.clone();
+        let place = &self.server.0.groups[self.index];
+        *place.thread.lock() = None;
+        *place.report.lock() = self.report.clone();
     }
 }

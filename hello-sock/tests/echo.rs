@@ -227,8 +227,7 @@ fn reuse_port_listens_on_each_core() {
 
 #[test]
 fn a_full_server_turns_connections_away_and_goes_on() {
-    let server = Server::start("--sockets 3");
-    // One place is the listener's.
+    let server = Server::start("--sockets 2");
     let mut first = server.connect();
     let mut second = server.connect();
     assert_eq!(echo(&mut first, b"one"), b"one");

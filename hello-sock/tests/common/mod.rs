@@ -1,13 +1,13 @@
 //! hello-sock as a program beside the test: its lines as they come, its figures in /proc, its end, and its death with the test's.
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -31,7 +31,6 @@ pub(crate) struct Program {
 }
 
 /// What has come of a program.
-#[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) status: ExitStatus,
@@ -233,6 +232,14 @@ pub(crate) fn run(args: &str) -> Ended {
 pub(crate) fn run_command(mut command: Command) -> Ended {
     command.stdin(Stdio::null());
     Program::start_collecting(command).wait()
+}
+
+/// Without the bytes of its standard output, which may be many.
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdout = self.stdout.len();
+        write!(f, "ended with {}, {stdout} bytes on standard output, and on standard error:\n{}", self.status, self.stderr)
+    }
 }
 
 impl Ended {
