@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupMap, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token,
@@ -56,7 +56,21 @@ struct Place {
     connections: AtomicUsize,
     /// Its thread, while the group is open.
     thread: Mutex<Option<ThreadHandle>>,
+    /// It could not be opened, or has ended.
+    gone: AtomicBool,
     report: Mutex<GroupReport>,
+}
+
+impl Place {
+    fn new(core: CoreId) -> Self {
+        Self {
+            core,
+            connections: AtomicUsize::new(0),
+            thread: Mutex::new(None),
+            gone: AtomicBool::new(false),
+            report: Mutex::new(GroupReport::default()),
+        }
+    }
 }
 
 type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
@@ -96,9 +110,7 @@ impl Server {
     where
         F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
-        let place =
-            |core| Place { core, connections: AtomicUsize::new(0), thread: Mutex::new(None), report: Mutex::new(GroupReport::default()) };
-        let groups = cores.iter().map(place).collect();
+        let groups = cores.iter().map(Place::new).collect();
         let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
         server.spawn(lib, 0, Arc::new(ready))?;
         Ok(server)
@@ -111,9 +123,11 @@ impl Server {
         lib.spawn(config, move |cx| {
             let outcome = EchoGroup::open(cx, server.clone(), index);
             let opened = outcome.is_ok();
+            server.0.groups[index].gone.store(!opened, Ordering::Relaxed);
             ready(cx, index, outcome);
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
+                    server.0.groups[other].gone.store(true, Ordering::Relaxed);
                     pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
                 }
             }
@@ -218,10 +232,10 @@ impl EchoGroup {
             pool::fmt::info!("{}", line.as_str());
         }
         let groups = &self.server.0.groups;
-        let count = |group: usize| match groups[group].thread.lock().is_some() {
-            true => groups[group].connections.load(Ordering::Relaxed),
-            // Not open yet, or no more.
-            false => usize::MAX,
+        // One that is not open yet counts: what it is given waits for it.
+        let count = |group: usize| match groups[group].gone.load(Ordering::Relaxed) {
+            false => groups[group].connections.load(Ordering::Relaxed),
+            true => usize::MAX,
         };
         let to = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
@@ -276,6 +290,7 @@ impl Drop for EchoGroup {
         self.report.stats = self.group.stats();
         self.report.bufs = self.bufs.stats(Class::Small);
         let place = &self.server.0.groups[self.index];
+        place.gone.store(true, Ordering::Relaxed);
         *place.thread.lock() = None;
         *place.report.lock() = self.report.clone();
     }
