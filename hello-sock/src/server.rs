@@ -257,10 +257,13 @@ impl EchoGroup {
 
     /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the connection ends with the message.
     fn send_to(&mut self, to: usize, msg: Msg) {
-        let thread = self.server.0.groups[to].thread.lock();
-        let refused = thread.as_ref().and_then(|thread| thread.send_msg(msg).err());
-        let waits = refused.filter(|refused| refused.why == PushError::Full);
-        self.waiting.extend(waits.map(|refused| (to, refused.item)));
+        let place = &self.server.0.groups[to];
+        let waits = match &*place.thread.lock() {
+            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
+            // It is about to open, unless it is gone: then the connection is closed with the message.
+            None => Some(msg).filter(|_| !place.gone.load(Ordering::Relaxed)),
+        };
+        self.waiting.extend(waits.map(|msg| (to, msg)));
     }
 
     fn adopt(&mut self, socket: Box<dyn Socket>) {
