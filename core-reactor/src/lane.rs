@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 use spin::Mutex;
@@ -27,6 +27,8 @@ pub(crate) struct Lane {
     /// Whether its core sleeps or is about to. On a line of its own: every sender reads it, and it is rarely written.
     sleeping: CachePadded<AtomicBool>,
     events: Arc<Ring<Event>>,
+    /// When a thread was last placed here, in placements of the set.
+    pub(crate) placed: AtomicUsize,
     /// The ring's other end until a reactor takes it.
     unclaimed: Mutex<Option<Receiver<Event>>>,
 }
@@ -34,7 +36,8 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(core: CoreId) -> Self {
         let (events, receiver) = Ring::new(EVENTS);
-        Self { core, sleeping: CachePadded::new(AtomicBool::new(false)), events, unclaimed: Mutex::new(Some(receiver)) }
+        let (placed, unclaimed) = (AtomicUsize::new(0), Mutex::new(Some(receiver)));
+        Self { core, sleeping: CachePadded::new(AtomicBool::new(false)), events, placed, unclaimed }
     }
 
     /// Gives the events' receiving end to the one reactor of this core; `None` the second time.

@@ -7,14 +7,17 @@
 
 extern crate alloc;
 
+pub mod balance;
 mod channels;
 mod cpus;
+mod event_list;
 mod for_each;
 mod handle;
 mod lane;
 mod msg;
 pub mod net;
 mod platform;
+pub mod plugin;
 mod pollers;
 mod reactor;
 mod ring;
@@ -25,9 +28,11 @@ mod thread;
 mod thread_lib;
 mod time;
 mod timers;
+pub mod transport;
 
 pub use cpus::{CoreId, CpuSet, CpuSetError};
-pub use handle::{Critical, CriticalPending, ThreadHandle, ThreadId};
+pub use event_list::EventList;
+pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
 pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};

@@ -1,7 +1,8 @@
 //! Messages: a closure of up to 48 bytes, carried inline.
 // UNSAFETY: a closure's bytes are kept in an untyped array beside the function that knows their type.
 
-use core::mem::{self, MaybeUninit};
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
 use crate::Cx;
 
@@ -29,7 +30,7 @@ type Bytes = MaybeUninit<[u64; WORDS]>;
 pub struct Msg {
     bytes: Bytes,
     /// Runs the closure with a `Cx`, or drops it without one. Either takes the bytes.
-    take: unsafe fn(&mut Bytes, Option<&mut Cx<'_>>),
+    take: unsafe fn(*mut Bytes, Option<&mut Cx<'_>>),
 }
 
 // SAFETY: `new` takes only `Send` closures.
@@ -51,13 +52,15 @@ impl Msg {
         Self { bytes, take: take::<F> }
     }
 
-    /// Does it.
-    #[inline]
-    pub(crate) fn run(self, cx: &mut Cx<'_>) {
-        let mut this = mem::ManuallyDrop::new(self);
-        let take = this.take;
-        // SAFETY: `bytes` hold the closure that `take` was made for, and nobody takes it again: drop is off.
-        unsafe { take(&mut this.bytes, Some(cx)) }
+    /// Does the message at `this`, out of where it lies: a copy of its line, which the closure's few words then come out of, costs as much as the rest.
+    ///
+    /// # Safety
+    /// There is a message, nobody else reaches it until this returns, and nobody takes it afterwards.
+    #[inline(always)]
+    pub(crate) unsafe fn run_at(this: NonNull<Self>, cx: &mut Cx<'_>) {
+        let this = this.as_ptr();
+        // SAFETY: the caller's promise; `bytes` hold the closure that `take` was made for.
+        unsafe { ((*this).take)(&raw mut (*this).bytes, Some(cx)) }
     }
 }
 
@@ -65,15 +68,15 @@ impl Drop for Msg {
     fn drop(&mut self) {
         let take = self.take;
         // SAFETY: as in `run`; this is the value's end.
-        unsafe { take(&mut self.bytes, None) }
+        unsafe { take(&raw mut self.bytes, None) }
     }
 }
 
 /// # Safety
 /// `bytes` hold an `F` which nobody uses afterwards.
-unsafe fn take<F: FnOnce(&mut Cx<'_>)>(bytes: &mut Bytes, cx: Option<&mut Cx<'_>>) {
+unsafe fn take<F: FnOnce(&mut Cx<'_>)>(bytes: *mut Bytes, cx: Option<&mut Cx<'_>>) {
     // SAFETY: the caller's promise.
-    let f = unsafe { bytes.as_mut_ptr().cast::<F>().read() };
+    let f = unsafe { bytes.cast::<F>().read() };
     if let Some(cx) = cx {
         f(cx);
     }

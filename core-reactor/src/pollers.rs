@@ -109,13 +109,6 @@ enum State {
     },
 }
 
-/// What to charge a run to.
-#[derive(Clone, Copy)]
-pub(crate) struct Ran {
-    pub(crate) id: PollerId,
-    pub(crate) polled: Polled,
-}
-
 #[derive(Default)]
 pub(crate) struct Pollers {
     slots: Vec<Slot>,
@@ -237,6 +230,19 @@ impl Pollers {
 
     pub(crate) fn set_period(&mut self, id: PollerId, period: Duration, now: Instant) -> Result<(), StalePoller> {
         let slot = self.slot(id)?;
+        match slot.state {
+            // What is active and stays so keeps its place in the order.
+            State::Active { parks } if period.is_zero() => {
+                slot.state = State::Active { parks: false };
+                self.sleepless += usize::from(parks);
+                return Ok(());
+            }
+            State::PausedActive { .. } if period.is_zero() => {
+                slot.state = State::PausedActive { parks: false };
+                return Ok(());
+            }
+            _ => {}
+        }
         let (was, place) = (slot.state, slot.place);
         let paused = matches!(was, State::PausedActive { .. } | State::PausedTimed { .. });
         slot.period = nanos(period);
@@ -261,20 +267,23 @@ impl Pollers {
         self.active.len()
     }
 
-    /// Takes the active poller at `place` out, to run it.
-    #[inline]
-    pub(crate) fn take_active(&mut self, place: usize) -> Option<(PollerId, Box<dyn Poller>)> {
+    /// The active poller at `place`, unless it is gone or paused.
+    #[inline(always)]
+    pub(crate) fn active_at(&self, place: usize) -> Option<PollerId> {
         let slot = *self.active.get(place)?;
-        let s = self.slots.get_mut(slot as usize)?;
-        if !matches!(s.state, State::Active { .. }) {
-            return None;
-        }
-        Some((PollerId { slot, generation: s.generation }, s.poller.take()?))
+        let s = self.slots.get(slot as usize)?;
+        matches!(s.state, State::Active { .. }).then_some(PollerId { slot, generation: s.generation })
     }
 
-    /// Takes the timed poller that is due next out, to run it; its next deadline is a period from `now`.
+    /// Takes a poller out, to run it.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, id: PollerId) -> Option<Box<dyn Poller>> {
+        self.slots.get_mut(id.slot as usize)?.poller.take()
+    }
+
+    /// The timed poller that is due next; its next deadline is a period from `now`.
     #[inline]
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(PollerId, Box<dyn Poller>)> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<PollerId> {
         loop {
             let slot = self.timers.due(now)?;
             let s = &mut self.slots[slot as usize];
@@ -285,31 +294,29 @@ impl Pollers {
             }
             let id = PollerId { slot, generation: s.generation };
             self.timers.postpone(slot, now.plus_nanos(s.period));
-            return Some((id, s.poller.take()?));
+            return Some(id);
         }
     }
 
     /// Puts a poller back that ran, unless it was removed meanwhile.
-    #[inline]
-    pub(crate) fn put_back(&mut self, ran: Ran, poller: Box<dyn Poller>) {
-        let Some(slot) = self.slots.get_mut(ran.id.slot as usize) else { return };
-        if slot.generation != ran.id.generation {
-            return;
-        }
-        slot.runs += 1;
-        slot.poller = Some(poller);
-        if ran.polled == Polled::Idle {
-            return;
-        }
-        slot.busy_runs += 1;
-        if ran.polled == Polled::Done {
-            drop(self.remove(ran.id));
+    #[inline(always)]
+    pub(crate) fn put_back(&mut self, id: PollerId, poller: Box<dyn Poller>) {
+        let removed = match self.slots.get_mut(id.slot as usize) {
+            Some(slot) if slot.generation == id.generation => {
+                slot.runs += 1;
+                slot.poller.replace(poller)
+            }
+            _ => Some(poller),
+        };
+        if let Some(poller) = removed {
+            discard(poller);
         }
     }
 
     /// Charges a busy run of `took` nanoseconds.
     pub(crate) fn charge(&mut self, id: PollerId, took: u64) {
         if let Ok(slot) = self.slot(id) {
+            slot.busy_runs += 1;
             slot.busy += took;
             slot.longest = slot.longest.max(took);
         }
@@ -366,6 +373,10 @@ impl Pollers {
         self.slots.iter().filter(|s| s.state != State::Free).map(|s| &s.name)
     }
 }
+
+/// Drops a poller, away from the code that nearly always keeps it.
+#[cold]
+fn discard(_: Box<dyn Poller>) {}
 
 impl Slot {
     fn free(generation: u32) -> Self {

@@ -1,7 +1,8 @@
 //! An echo server over poll groups.
 //!
 //! Each core has a thread `poll_group_N` with a socket group and one poller. The listener sits in the first group (or, with `reuse_port`, one in
-//! each): what it accepts goes to the group with the fewest connections, as a `Box<dyn Socket>` inside a message.
+//! each): what it accepts goes to the group that [`GroupMap`] names, as a `Box<dyn Socket>` inside a
+//! message.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -11,9 +12,11 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token};
+use core_reactor::net::{
+    Events, Frame, GroupConfig, GroupMap, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token,
+};
 use core_reactor::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
-use pool::BufGroup;
+use pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
 use spin::Mutex;
 
 /// Events that a group takes from one poll.
@@ -30,8 +33,10 @@ pub struct ServerConfig {
     pub options: SockOptions,
     /// Connections that one group can hold.
     pub sockets: usize,
-    /// Buffers of each group, and their size in bytes.
-    pub bufs: (usize, usize),
+    /// The buffers that all groups share, and what each has for itself.
+    pub pool: DataPool,
+    /// What each group has for itself, so that it can go on whatever the others do.
+    pub reserve: ReserveConfig,
 }
 
 /// A running server, for any thread: where it listens, and what its groups have done.
@@ -54,7 +59,7 @@ struct Place {
     report: Mutex<GroupReport>,
 }
 
-type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync;
+type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
 
 /// What one poll group has done.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +70,20 @@ pub struct GroupReport {
     pub failed: u64,
     /// The socket group's own figures.
     pub stats: GroupStats,
+    /// Its small buffers; those in use are held by sends that the peers have not taken.
+    pub bufs: pool::GroupStats,
+}
+
+/// Why a group could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The backend refused the group or the listener.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The pool has not what the group is to have for itself.
+    #[error("the buffers of a poll group: {0}")]
+    Buffers(#[from] PoolError),
 }
 
 impl Server {
@@ -75,7 +94,7 @@ impl Server {
     /// The first thread cannot be made.
     pub fn start<F>(lib: &ThreadLib, cores: &CpuSet, config: ServerConfig, ready: F) -> Result<Self, SpawnError>
     where
-        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync + 'static,
+        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
         let place =
             |core| Place { core, connections: AtomicUsize::new(0), thread: Mutex::new(None), report: Mutex::new(GroupReport::default()) };
@@ -111,12 +130,6 @@ impl Server {
     pub fn reports(&self) -> Vec<(CoreId, GroupReport)> {
         self.0.groups.iter().map(|g| (g.core, g.report.lock().clone())).collect()
     }
-
-    /// The open group with the fewest connections, or `mine` if there is none.
-    fn choose(&self, mine: usize) -> usize {
-        let open = (0..self.0.groups.len()).filter(|i| self.0.groups[*i].thread.lock().is_some());
-        open.min_by_key(|i| self.0.groups[*i].connections.load(Ordering::Relaxed)).unwrap_or(mine)
-    }
 }
 
 /// One poll group. It is its thread's channel, so that messages reach it.
@@ -124,6 +137,9 @@ pub struct EchoGroup {
     server: Server,
     index: usize,
     group: Box<dyn SockGroup>,
+    bufs: BufGroup,
+    /// Where the connections that this group accepts go.
+    map: GroupMap,
     report: GroupReport,
     /// Connections on their way to groups whose mailboxes were full.
     waiting: VecDeque<(usize, Msg)>,
@@ -131,10 +147,10 @@ pub struct EchoGroup {
 
 impl EchoGroup {
     /// Makes the group of this thread, and the listener if it is the one to have it. Answers where the server listens.
-    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, NetError> {
+    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, ServerError> {
         let config = &server.0.config;
-        let (count, size) = config.bufs;
-        let mut group_config = GroupConfig::new(BufGroup::new(count, size));
+        let bufs = config.pool.group(config.reserve)?;
+        let mut group_config = GroupConfig::new(bufs.clone());
         // One place is the listener's.
         group_config.sockets = config.sockets + 1;
         let mut group = config.net.group(cx, group_config)?;
@@ -149,7 +165,8 @@ impl EchoGroup {
         }
         let report = GroupReport::default();
         *server.0.groups[index].thread.lock() = Some(cx.handle());
-        cx.open_channel(Self { server, index, group, report, waiting: VecDeque::new() });
+        let map = GroupMap::new(server.0.groups.iter().map(|group| group.core));
+        cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new() });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             if cx.is_exiting() {
@@ -200,7 +217,11 @@ impl EchoGroup {
             let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
             pool::fmt::info!("{}", line.as_str());
         }
-        let to = if self.server.0.config.options.reuse_port { self.index } else { self.server.choose(self.index) };
+        let groups = &self.server.0.groups;
+        let is_open = |group: usize| groups[group].thread.lock().is_some();
+        let count = |group: usize| if is_open(group) { groups[group].connections.load(Ordering::Relaxed) } else { usize::MAX };
+        let best = self.map.optimal_group(&*socket, count);
+        let to = if self.server.0.config.options.reuse_port || !is_open(best) { self.index } else { best };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
     }
@@ -251,6 +272,7 @@ impl EchoGroup {
 impl Drop for EchoGroup {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
+        self.report.bufs = self.bufs.stats(Class::Small);
         let place = &self.server.0.groups[self.index];
         *place.thread.lock() = None;
         *place.report.lock() = self.report.clone();

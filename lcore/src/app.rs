@@ -5,17 +5,22 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use core_reactor::net::{self, NetImpl, SelectError, Selected};
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
-    ThreadLib,
+    ThreadLib, balance,
 };
 use platform_linux::{CpuLocks, LinuxPlatform, StopFlag, StopSignals};
+use pool::DataPool;
 
-use crate::{AppOptions, NET_FEATURES, OptionsError, logging};
+use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, logging};
+
+/// How often reactors are looked at for balance, as in SPDK.
+const BALANCE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a start function answers: any error ends the application with exit code 1, or the code of a [`Failure`].
 type Started = Result<(), Box<dyn Error + Send + Sync>>;
@@ -41,6 +46,7 @@ struct Shared {
     net: Option<Selected>,
     options: AppOptions,
     cores: CpuSet,
+    pool: OnceLock<DataPool>,
 }
 
 /// Why an application could not start or had to end. Its exit code is 2 where the options were wrong, 101 after a panic, and otherwise 1.
@@ -175,7 +181,8 @@ impl App {
         let mut reactor_options = ReactorOptions::new(cores);
         reactor_options.idle = options.idle();
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
-        let handle = AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores }));
+        let handle =
+            AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores, pool: OnceLock::new() }));
         // The set has a core, or `Reactors::new` had refused it.
         let first = cores.iter().next().unwrap_or(CoreId(0));
         let flag = Arc::new(StopFlag::new(platform, first));
@@ -228,6 +235,16 @@ impl AppHandle {
     /// The cores that have a reactor.
     pub fn cores(&self) -> &CpuSet {
         &self.0.cores
+    }
+
+    /// The pool of [`data_pool`](Self::data_pool), if it has been made.
+    pub fn made_pool(&self) -> Option<&DataPool> {
+        self.0.pool.get()
+    }
+
+    /// Keeps the application's pool, unless another thread was first; the one that is kept comes back.
+    pub(crate) fn keep_pool(&self, pool: DataPool) -> &DataPool {
+        self.0.pool.get_or_init(|| pool)
     }
 
     /// The options as they are in force.
@@ -303,6 +320,11 @@ where
             watcher.stop(0);
             Polled::Done
         });
+        if app.options().balance == Some(Balance::Busy)
+            && let Err(why) = balance::start(app.lib(), BALANCE_PERIOD)
+        {
+            log::error!("balance: {why}");
+        }
         if let Err(why) = start(cx, &app) {
             app.fail(&*why);
         }

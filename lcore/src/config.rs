@@ -6,7 +6,7 @@ use std::str::FromStr;
 use core_reactor::CpuSet;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::{AppOptions, OptionsError, logging};
+use crate::{AppOptions, Balance, OptionsError, logging};
 
 /// The file's content. A key that is none of these is an error that names it.
 #[derive(Deserialize)]
@@ -20,6 +20,11 @@ pub(crate) struct Config {
     busy_poll: Option<bool>,
     idle_spin: Option<u64>,
     cpumask_locks: Option<bool>,
+    balance: Option<Balance>,
+    small_pool_count: Option<usize>,
+    small_bufsize: Option<usize>,
+    large_pool_count: Option<usize>,
+    large_bufsize: Option<usize>,
 }
 
 /// Reads the file.
@@ -46,6 +51,12 @@ impl Config {
         // Who asks for a spin on the command line wants no endless one.
         options.busy_poll |= options.idle_spin.is_none() && self.busy_poll.unwrap_or(false);
         options.idle_spin = options.idle_spin.or(self.idle_spin);
+        options.balance = options.balance.or(self.balance);
+        let pool = &mut options.pool;
+        pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count);
+        pool.small_bufsize = pool.small_bufsize.or(self.small_bufsize);
+        pool.large_pool_count = pool.large_pool_count.or(self.large_pool_count);
+        pool.large_bufsize = pool.large_bufsize.or(self.large_bufsize);
         options.no_cpumask_locks |= !self.cpumask_locks.unwrap_or(true);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use core_reactor::{CpuSet, CpuSetError, Idle};
 
-use crate::{config, logging};
+use crate::{PoolOptions, config, logging};
 
 /// The options that all applications share. Flatten it into a clap command, or fill it in.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -33,6 +33,24 @@ pub struct AppOptions {
     /// Do not lock the cores against other processes of this kind.
     #[arg(long)]
     pub no_cpumask_locks: bool,
+    /// Move movable threads between reactors: static (never) or busy (from a reactor above 95 % to one below 20 %).
+    #[arg(long, value_name = "POLICY")]
+    pub balance: Option<Balance>,
+    /// The size of the buffer pool.
+    #[command(flatten)]
+    pub pool: PoolOptions,
+}
+
+/// When threads change cores by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Balance {
+    /// Never.
+    #[default]
+    Static,
+    /// From a reactor that is busy for more than 95 % to one that is for less than 20 %; see [`core_reactor::balance`].
+    Busy,
 }
 
 /// Options that do not make sense. A program ends with exit code 2 for them.

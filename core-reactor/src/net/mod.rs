@@ -16,12 +16,14 @@
 mod address;
 mod error;
 mod event;
+mod group_map;
 mod options;
 mod registry;
 
 pub use address::parse_address;
 pub use error::{NetError, Text};
 pub use event::{Events, Frame, NetEvent};
+pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 

@@ -8,6 +8,7 @@ mod measure;
 mod messages;
 mod peer;
 mod pollers;
+mod pools;
 mod rings;
 mod table;
 
@@ -71,7 +72,7 @@ fn main() -> Result<()> {
 
 /// Everything that is measured, in the order in which it is printed.
 fn rows() -> Vec<Row> {
-    [pollers::rows(), messages::rows(), rings::rows()].into_iter().flatten().collect()
+    [pollers::rows(), messages::rows(), rings::rows(), pools::rows()].into_iter().flatten().collect()
 }
 
 fn names(rows: &[Row]) -> String {

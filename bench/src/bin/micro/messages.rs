@@ -58,6 +58,8 @@ struct Court {
 
 struct Side {
     thread: ThreadHandle,
+    /// The side that messages from here go to.
+    next: usize,
     /// Messages that ran here. Written on this side only.
     runs: CachePadded<AtomicU64>,
     /// Messages that are to run here before those in flight come to rest. Read on this side only, and written between runs.
@@ -72,12 +74,18 @@ impl Court {
     /// A court with a thread on each of the cores. It stays for good: messages refer to it as handles to threads do in an application, by a
     /// pointer that they need not count.
     fn new(reactors: &Reactors, cores: &[CoreId]) -> Result<&'static Self> {
-        let side = |core: &CoreId| -> Result<Side> {
+        let side = |(at, core): (usize, &CoreId)| -> Result<Side> {
             let config = ThreadConfig::new("court").cpus([*core].into_iter().collect());
             let thread = reactors.lib().spawn(config, |_| ())?;
-            Ok(Side { thread, runs: CachePadded::default(), goal: CachePadded::default(), at_rest: CachePadded::default() })
+            Ok(Side {
+                thread,
+                next: (at + 1) % cores.len(),
+                runs: CachePadded::default(),
+                goal: CachePadded::default(),
+                at_rest: CachePadded::default(),
+            })
         };
-        Ok(Box::leak(Box::new(Self { sides: cores.iter().map(side).collect::<Result<_>>()? })))
+        Ok(Box::leak(Box::new(Self { sides: cores.iter().enumerate().map(side).collect::<Result<_>>()? })))
     }
 
     /// Sets `balls` going, turns the first side's reactor until `operations` messages have run, and gives their number.
@@ -115,7 +123,7 @@ impl Court {
         if at == 0 && runs >= side.goal.load(Ordering::Relaxed) {
             side.at_rest.store(side.at_rest.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
-            send(self, (at + 1) % self.sides.len());
+            send(self, side.next);
         }
     }
 }
