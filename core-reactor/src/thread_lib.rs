@@ -132,10 +132,6 @@ impl ThreadLib {
             return Err(SpawnError::Stopping);
         }
         let handle = thread.handle();
-        if self.is_stopping() {
-            // A stop that came since the look above may have missed the new thread; one that comes from now on finds it.
-            handle.exit();
-        }
         // An empty mailbox of at least two slots takes a message. It goes in before the thread is placed, so it comes first.
         let start: Box<dyn FnOnce(&mut Cx<'_>) + Send> = Box::new(start);
         let _ = handle.send(start);
