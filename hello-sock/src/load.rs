@@ -15,10 +15,11 @@ use crate::args::{Args, Load};
 use crate::pattern::Pattern;
 use crate::{print, report_head};
 
-/// How long the last messages may take to come back when the time is up.
+/// How long nothing may come back when the time is up and something is still on the way.
 const GRACE: Duration = Duration::from_secs(2);
-/// Buffers for sending and receiving, and their size.
-const BUFS: (usize, usize) = (1024, 16 << 10);
+/// Buffers for sending, and as many for receiving, and their size. Were they shared, those that wait to be sent could leave none to receive what
+/// the server has to get rid of before it reads on.
+const BUFS: (usize, usize) = (512, 16 << 10);
 
 pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
     app.run(move |cx, app| {
@@ -28,7 +29,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
         config.send_frames = (load.depth * load.size / BUFS.1 + 2).max(config.send_frames);
         config.hold_reads_at = usize::MAX;
         let group = app.net().group(cx, config)?;
-        let mut loader = Loader::new(group, load)?;
+        let mut loader = Loader::new(group, load, cx.now())?;
         loader.connect(app, to)?;
         let (app, mut events) = (app.clone(), Events::new(256));
         cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -51,6 +52,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
 struct Loader {
     load: Load,
     group: Box<dyn SockGroup>,
+    send_bufs: BufGroup,
     pattern: Pattern,
     connections: Vec<Connection>,
     /// Connections that found no buffer to send from, or no room to send.
@@ -61,6 +63,8 @@ struct Loader {
     open: usize,
     started: Option<Instant>,
     stopped: Option<Instant>,
+    /// When something last came back.
+    heard: Instant,
     echoes: u64,
     /// Those that came back before the time was up.
     in_time: u64,
@@ -90,10 +94,11 @@ enum State {
 }
 
 impl Loader {
-    fn new(group: Box<dyn SockGroup>, load: Load) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    fn new(group: Box<dyn SockGroup>, load: Load, now: Instant) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Self {
             load,
             group,
+            send_bufs: BufGroup::new(BUFS.0, BUFS.1),
             pattern: Pattern::new(),
             connections: Vec::with_capacity(load.connections),
             starved: VecDeque::with_capacity(load.connections),
@@ -101,6 +106,7 @@ impl Loader {
             open: 0,
             started: None,
             stopped: None,
+            heard: now,
             echoes: 0,
             in_time: 0,
             bytes: 0,
@@ -158,7 +164,7 @@ impl Loader {
 
     /// The time is up: nothing more is sent.
     fn stop(&mut self, now: Instant) {
-        self.stopped = Some(now);
+        (self.stopped, self.heard) = (Some(now), now);
         self.in_time = self.echoes;
     }
 
@@ -187,6 +193,7 @@ impl Loader {
 
     fn received(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let size = self.load.size as u64;
+        self.heard = now;
         let c = &mut self.connections[index];
         if !self.pattern.matches(index, c.received, bytes) {
             self.mismatches += 1;
@@ -210,7 +217,7 @@ impl Loader {
     fn pump(&mut self, index: usize, now: Instant) {
         let size = self.load.size as u64;
         while self.connections[index].state == State::Open && self.connections[index].sent < self.connections[index].want {
-            let Some(mut buf) = self.group.buffer() else {
+            let Some(mut buf) = self.send_bufs.get() else {
                 self.group.flush();
                 self.starved.push_back(index);
                 return;
@@ -237,7 +244,7 @@ impl Loader {
     fn is_finished(&self, now: Instant) -> bool {
         match self.stopped {
             _ if self.connecting == 0 && self.open == 0 => true,
-            Some(stopped) => self.missing() == 0 || now.since(stopped) >= GRACE,
+            Some(_) => self.missing() == 0 || now.since(self.heard) >= GRACE,
             None => false,
         }
     }
