@@ -11,14 +11,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
 use crate::Refused;
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, model_fence};
+use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell, model_fence};
 
 /// Positions count modulo this; the tail keeps one more bit for `CLOSED`.
 const POSITIONS: usize = usize::MAX >> 1;

@@ -17,16 +17,18 @@ use crate::{print, report_head};
 
 /// How long nothing may come back when the time is up and something is still on the way.
 const GRACE: Duration = Duration::from_secs(2);
-/// Buffers for sending, and as many for receiving, and their size. Were they shared, those that wait to be sent could leave none to receive what
-/// the server has to get rid of before it reads on.
-const BUFS: (usize, usize) = (512, 16 << 10);
+/// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
+/// waits for that would take nothing more.
+const SEND_BUFS: usize = 1024;
+const RECEIVE_BUFS: usize = 512;
+const BUF_SIZE: usize = 16 << 10;
 
 pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
     app.run(move |cx, app| {
-        let mut config = GroupConfig::new(BufGroup::new(BUFS.0, BUFS.1));
+        let mut config = GroupConfig::new(BufGroup::new(RECEIVE_BUFS, BUF_SIZE));
         config.sockets = load.connections;
         config.send_limit = (2 * load.depth * load.size).max(config.send_limit);
-        config.send_frames = (load.depth * load.size / BUFS.1 + 2).max(config.send_frames);
+        config.send_frames = (load.depth * load.size / BUF_SIZE + 2).max(config.send_frames);
         config.hold_reads_at = usize::MAX;
         let group = app.net().group(cx, config)?;
         let mut loader = Loader::new(group, load, cx.now())?;
@@ -52,7 +54,8 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
 struct Loader {
     load: Load,
     group: Box<dyn SockGroup>,
-    send_bufs: BufGroup,
+    /// What is sent.
+    bufs: BufGroup,
     pattern: Pattern,
     connections: Vec<Connection>,
     /// Connections that found no buffer to send from, or no room to send.
@@ -98,7 +101,7 @@ impl Loader {
         Ok(Self {
             load,
             group,
-            send_bufs: BufGroup::new(BUFS.0, BUFS.1),
+            bufs: BufGroup::new(SEND_BUFS, BUF_SIZE),
             pattern: Pattern::new(),
             connections: Vec::with_capacity(load.connections),
             starved: VecDeque::with_capacity(load.connections),
@@ -217,7 +220,7 @@ impl Loader {
     fn pump(&mut self, index: usize, now: Instant) {
         let size = self.load.size as u64;
         while self.connections[index].state == State::Open && self.connections[index].sent < self.connections[index].want {
-            let Some(mut buf) = self.send_bufs.get() else {
+            let Some(mut buf) = self.bufs.get() else {
                 self.group.flush();
                 self.starved.push_back(index);
                 return;

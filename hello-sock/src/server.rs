@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupMap, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token,
@@ -56,7 +56,21 @@ struct Place {
     connections: AtomicUsize,
     /// Its thread, while the group is open.
     thread: Mutex<Option<ThreadHandle>>,
+    /// It could not be opened, or has ended.
+    gone: AtomicBool,
     report: Mutex<GroupReport>,
+}
+
+impl Place {
+    fn new(core: CoreId) -> Self {
+        Self {
+            core,
+            connections: AtomicUsize::new(0),
+            thread: Mutex::new(None),
+            gone: AtomicBool::new(false),
+            report: Mutex::new(GroupReport::default()),
+        }
+    }
 }
 
 type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
@@ -96,9 +110,7 @@ impl Server {
     where
         F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
-        let place =
-            |core| Place { core, connections: AtomicUsize::new(0), thread: Mutex::new(None), report: Mutex::new(GroupReport::default()) };
-        let groups = cores.iter().map(place).collect();
+        let groups = cores.iter().map(Place::new).collect();
         let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
         server.spawn(lib, 0, Arc::new(ready))?;
         Ok(server)
@@ -111,9 +123,11 @@ impl Server {
         lib.spawn(config, move |cx| {
             let outcome = EchoGroup::open(cx, server.clone(), index);
             let opened = outcome.is_ok();
+            server.0.groups[index].gone.store(!opened, Ordering::Relaxed);
             ready(cx, index, outcome);
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
+                    server.0.groups[other].gone.store(true, Ordering::Relaxed);
                     pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
                 }
             }
@@ -166,8 +180,8 @@ impl EchoGroup {
             server.0.local.lock().get_or_insert(at);
         }
         let report = GroupReport::default();
-        *server.0.groups[index].thread.lock() = Some(cx.handle());
         let map = GroupMap::new(server.0.groups.iter().map(|group| group.core));
+        *server.0.groups[index].thread.lock() = Some(cx.handle());
         cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new() });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -220,10 +234,12 @@ impl EchoGroup {
             pool::fmt::info!("{}", line.as_str());
         }
         let groups = &self.server.0.groups;
-        let is_open = |group: usize| groups[group].thread.lock().is_some();
-        let count = |group: usize| if is_open(group) { groups[group].connections.load(Ordering::Relaxed) } else { usize::MAX };
-        let best = self.map.optimal_group(&*socket, count);
-        let to = if self.server.0.config.options.reuse_port || !is_open(best) { self.index } else { best };
+        // One that is not open yet counts: what it is given waits for it.
+        let count = |group: usize| match groups[group].gone.load(Ordering::Relaxed) {
+            false => groups[group].connections.load(Ordering::Relaxed),
+            true => usize::MAX,
+        };
+        let to = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
     }
@@ -243,10 +259,13 @@ impl EchoGroup {
 
     /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the connection ends with the message.
     fn send_to(&mut self, to: usize, msg: Msg) {
-        let thread = self.server.0.groups[to].thread.lock();
-        let refused = thread.as_ref().and_then(|thread| thread.send_msg(msg).err());
-        let waits = refused.filter(|refused| refused.why == PushError::Full);
-        self.waiting.extend(waits.map(|refused| (to, refused.item)));
+        let place = &self.server.0.groups[to];
+        let waits = match &*place.thread.lock() {
+            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
+            // It is about to open, unless it is gone: then the connection is closed with the message.
+            None => Some(msg).filter(|_| !place.gone.load(Ordering::Relaxed)),
+        };
+        self.waiting.extend(waits.map(|msg| (to, msg)));
     }
 
     fn adopt(&mut self, socket: Box<dyn Socket>) {
@@ -276,6 +295,7 @@ impl Drop for EchoGroup {
         self.report.stats = self.group.stats();
         self.report.bufs = self.bufs.stats(Class::Small);
         let place = &self.server.0.groups[self.index];
+        place.gone.store(true, Ordering::Relaxed);
         *place.thread.lock() = None;
         *place.report.lock() = self.report.clone();
     }
