@@ -15,7 +15,7 @@ use crate::args::{Args, Load};
 use crate::pattern::Pattern;
 use crate::{print, report_head};
 
-/// How long the last messages may take to come back when the time is up.
+/// How long nothing may come back when the time is up and something is still on the way.
 const GRACE: Duration = Duration::from_secs(2);
 /// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
 /// waits for that would take nothing more.
@@ -31,7 +31,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
         config.send_frames = (load.depth * load.size / BUF_SIZE + 2).max(config.send_frames);
         config.hold_reads_at = usize::MAX;
         let group = app.net().group(cx, config)?;
-        let mut loader = Loader::new(group, load)?;
+        let mut loader = Loader::new(group, load, cx.now())?;
         loader.connect(app, to)?;
         let (app, mut events) = (app.clone(), Events::new(256));
         cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -66,6 +66,8 @@ struct Loader {
     open: usize,
     started: Option<Instant>,
     stopped: Option<Instant>,
+    /// When something last came back.
+    heard: Instant,
     echoes: u64,
     /// Those that came back before the time was up.
     in_time: u64,
@@ -95,7 +97,7 @@ enum State {
 }
 
 impl Loader {
-    fn new(group: Box<dyn SockGroup>, load: Load) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    fn new(group: Box<dyn SockGroup>, load: Load, now: Instant) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Self {
             load,
             group,
@@ -107,6 +109,7 @@ impl Loader {
             open: 0,
             started: None,
             stopped: None,
+            heard: now,
             echoes: 0,
             in_time: 0,
             bytes: 0,
@@ -164,7 +167,7 @@ impl Loader {
 
     /// The time is up: nothing more is sent.
     fn stop(&mut self, now: Instant) {
-        self.stopped = Some(now);
+        (self.stopped, self.heard) = (Some(now), now);
         self.in_time = self.echoes;
     }
 
@@ -193,6 +196,7 @@ impl Loader {
 
     fn received(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let size = self.load.size as u64;
+        self.heard = now;
         let c = &mut self.connections[index];
         if !self.pattern.matches(index, c.received, bytes) {
             self.mismatches += 1;
@@ -243,7 +247,7 @@ impl Loader {
     fn is_finished(&self, now: Instant) -> bool {
         match self.stopped {
             _ if self.connecting == 0 && self.open == 0 => true,
-            Some(stopped) => self.missing() == 0 || now.since(stopped) >= GRACE,
+            Some(_) => self.missing() == 0 || now.since(self.heard) >= GRACE,
             None => false,
         }
     }

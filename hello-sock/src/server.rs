@@ -167,6 +167,8 @@ impl EchoGroup {
         let mut group_config = GroupConfig::new(bufs.clone());
         // One place is the listener's.
         group_config.sockets = config.sockets + 1;
+        // Nothing is read while an echo waits, so that a peer that does not read holds what one poll took from it, and no more of the pool.
+        group_config.hold_reads_at = 1;
         let mut group = config.net.group(cx, group_config)?;
         let mut at = config.at;
         if index == 0 || config.options.reuse_port {

@@ -178,6 +178,34 @@ fn a_thousand_connections_half_of_them_reset_in_the_middle_leave_nothing_behind(
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
+#[test]
+fn s17_peers_that_do_not_read_hold_back_only_themselves() {
+    let server = Server::start("");
+    let block = vec![4; 64 << 10];
+    let deaf: Vec<TcpStream> = (0..200).map(|_| deaf_peer(server.at)).collect();
+    // Until none of them can write any more, twice: the server has as much of all of them as it takes.
+    let mut quiet_since = Instant::now();
+    until("the deaf peers to be held back", || {
+        for mut peer in &deaf {
+            if peer.write(&block).is_ok() {
+                quiet_since = Instant::now();
+            }
+        }
+        (quiet_since.elapsed() > Duration::from_millis(300)).then_some(())
+    });
+    assert_eq!(echo(&mut server.connect(), &[8; 100_000]), [8; 100_000]);
+}
+
+/// A connection that takes little in and never blocks.
+fn deaf_peer(at: std::net::SocketAddr) -> TcpStream {
+    let peer = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None).unwrap();
+    peer.set_recv_buffer_size(4096).unwrap();
+    peer.set_send_buffer_size(4096).unwrap();
+    peer.connect(&at.into()).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    peer.into()
+}
+
 /// Ends a connection when the test does, however it ends, so that the threads that use it end too.
 struct Ends(TcpStream);
 

@@ -1,10 +1,11 @@
 //! The file behind `-c`: the same options as JSON.
 
+use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
-use core_reactor::CpuSet;
-use serde::{Deserialize, Deserializer, de};
+use core_reactor::{CpuSet, CpuSetError};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::{AppOptions, Balance, OptionsError, logging};
 
@@ -12,10 +13,9 @@ use crate::{AppOptions, Balance, OptionsError, logging};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    #[serde(default, deserialize_with = "cores")]
-    cpumask: Option<CpuSet>,
-    #[serde(default, deserialize_with = "flags")]
-    logflags: Vec<String>,
+    cpumask: Option<Cores>,
+    #[serde(default)]
+    logflags: Vec<LogFlag>,
     sock_impl: Option<String>,
     busy_poll: Option<bool>,
     idle_spin: Option<u64>,
@@ -43,9 +43,9 @@ pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
 impl Config {
     /// Fills in what the command line left open.
     pub(crate) fn fill(self, options: &mut AppOptions) {
-        options.cores = options.cores.or(self.cpumask);
+        options.cores = options.cores.or(self.cpumask.map(|cores| cores.0));
         if options.log_flags.is_empty() {
-            options.log_flags = self.logflags;
+            options.log_flags = self.logflags.into_iter().map(|flag| flag.0).collect();
         }
         options.net = options.net.take().or(self.sock_impl);
         // Who asks for a spin on the command line wants no endless one.
@@ -61,15 +61,38 @@ impl Config {
     }
 }
 
-/// Checked while it is read, so that an error comes with its line.
-fn cores<'de, D: Deserializer<'de>>(from: D) -> Result<Option<CpuSet>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
-    text.map(|text| CpuSet::from_str(&text).map_err(de::Error::custom)).transpose()
+/// A text that is checked where it is read, so that an error comes with its line.
+struct Checked<T> {
+    what: &'static str,
+    check: fn(&str) -> Result<T, String>,
 }
 
-/// As [`cores`].
-fn flags<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let flags = Vec::deserialize(from)?;
-    logging::check(&flags).map_err(de::Error::custom)?;
-    Ok(flags)
+impl<T> Visitor<'_> for Checked<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.check)(text).map_err(E::custom)
+    }
+}
+
+struct Cores(CpuSet);
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let check = |text: &str| text.parse().map(Self).map_err(|why: CpuSetError| why.to_string());
+        from.deserialize_str(Checked { what: "a set of cores, as a string", check })
+    }
+}
+
+struct LogFlag(String);
+
+impl<'de> Deserialize<'de> for LogFlag {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let check = |text: &str| logging::check(&[text.to_owned()]).map(|()| Self(text.into())).map_err(|why| why.to_string());
+        from.deserialize_str(Checked { what: "a log flag, as a string", check })
+    }
 }
