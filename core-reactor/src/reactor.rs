@@ -417,7 +417,7 @@ impl Reactor {
         }
         let lib = self.lib.clone();
         let lane: &Lane = &lib.lanes[self.lane];
-        lane.fall_asleep();
+        lane.sleep.fall_asleep();
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
         if self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work()) {
@@ -429,7 +429,7 @@ impl Reactor {
             self.stats.parks += 1;
             self.last = Some((after, 0));
         }
-        lane.wake_up();
+        lane.sleep.wake_up();
     }
 }
 

@@ -16,9 +16,12 @@ mod limits;
 pub mod options;
 mod peer;
 #[doc(hidden)]
+pub mod pools;
+#[doc(hidden)]
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
+pub mod steady;
 #[doc(hidden)]
 pub mod stream;
 
@@ -96,6 +99,7 @@ macro_rules! net_statements {
                 s16_accept_drains_in_batches
                 s16_an_accepted_socket_that_is_dropped_is_closed
                 s16_a_paused_listener_lets_wait
+                s16_a_listener_sends_nothing
                 s16_a_listener_can_change_its_group
                 s16_listeners_may_share_an_address
             }
@@ -106,6 +110,7 @@ macro_rules! net_statements {
                 s17_pause_and_resume_lose_nothing
                 s17_without_buffers_sockets_wait_and_lose_nothing
                 s17_sockets_wait_for_buffers_in_order
+                s17_s27_buffers_from_another_core_end_the_wait
                 s17_urgent_data_holds_nothing_up
             }
             send {
@@ -149,6 +154,7 @@ macro_rules! net_statements {
                 s21_a_key_of_a_group_that_is_gone_is_stale
                 s21_detach_and_attach_elsewhere_mid_stream
                 s21_detach_gives_back_what_was_not_sent
+                s21_ends_move_with_their_socket
                 s21_an_accepted_socket_may_cross_cores
                 s21_a_socket_that_is_refused_comes_back
             }
@@ -160,6 +166,10 @@ macro_rules! net_statements {
                 s23_an_option_that_cannot_be_honoured_is_an_error
                 s23_busy_poll_is_granted_or_refused
                 s23_zero_copy_is_honoured_or_refused_and_off_on_loopback
+            }
+            pools {
+                s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared
+                s28_a_group_that_waits_is_served_when_another_core_gives_back
             }
         }
         $crate::net_cases! { alone
@@ -200,6 +210,7 @@ mod tests {
             include_str!("fairness.rs"),
             include_str!("keys.rs"),
             include_str!("options.rs"),
+            include_str!("pools.rs"),
             include_str!("receive.rs"),
             include_str!("send.rs"),
             include_str!("stream.rs"),

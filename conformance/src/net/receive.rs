@@ -1,9 +1,9 @@
 //! Statement 17: bytes arrive in order, each once; who is slow holds back only itself.
 
-use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
 use core_reactor::net::{NetEvent, SockId, Token};
+use pool::Buf;
 use socket2::SockRef;
 
 use super::driver::Setup;
@@ -50,7 +50,7 @@ pub fn s17_a_slow_consumer_holds_back_only_its_own_socket(env: &Env) {
     let (slow, mut slow_far) = driver.pair(Token(1));
     let (quick, mut quick_far) = driver.pair(Token(2));
     driver.group().pause(slow).expect("it is there");
-    let sent = write_until_full(&mut slow_far);
+    let sent = peer::write_until_full(&mut slow_far);
     for round in 0..50 {
         let bytes = peer::pattern(round, 0, 500);
         quick_far.write_all(&bytes).expect("sent");
@@ -143,6 +143,25 @@ pub fn s17_sockets_wait_for_buffers_in_order(env: &Env) {
     assert_eq!(order, [3, 0, 4, 1, 2]);
 }
 
+/// Buffers that another core gives back serve who waits for them.
+pub fn s17_s27_buffers_from_another_core_end_the_wait(env: &Env) {
+    let mut driver = Driver::with(env, Setup { bufs: 4, ..Setup::default() });
+    let (id, mut far) = driver.pair(Token(1));
+    let taken: Vec<_> = driver.take_buffers().into_iter().map(Buf::into_send).collect();
+    far.write_all(&peer::pattern(1, 0, 50_000)).expect("sent");
+    driver.until("it waits", |driver| driver.group().stats().buffer_waits > 0);
+    driver.turns(20);
+    assert_eq!(driver.seen().count(), 0);
+    std::thread::spawn(move || drop(taken)).join().expect("dropping is all it does");
+    let mut got = 0;
+    driver.until("all bytes", |driver| {
+        while let Some(event) = driver.next_seen() {
+            got += stream_bytes(event, id, 1, got);
+        }
+        got == 50_000
+    });
+}
+
 /// Urgent data splits a stream into reads that end early (RFC 6093); what is behind it must not be forgotten.
 pub fn s17_urgent_data_holds_nothing_up(env: &Env) {
     let mut driver = Driver::new(env);
@@ -164,20 +183,4 @@ fn stream_bytes(event: NetEvent, of: SockId, seed: u64, from: usize) -> usize {
     assert_eq!(id, of);
     assert!(*buf == peer::pattern(seed, from, buf.len())[..], "the stream differs after byte {from}");
     buf.len()
-}
-
-/// Writes a pattern of seed 0 until the system takes no more. Tells how much it took.
-fn write_until_full(far: &mut TcpStream) -> usize {
-    far.set_nonblocking(true).expect("allowed");
-    let mut sent = 0;
-    loop {
-        match far.write(&peer::pattern(0, sent, 65_536)) {
-            Ok(n) => sent += n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-            Err(e) => panic!("the peer cannot write: {e}"),
-        }
-    }
-    far.set_nonblocking(false).expect("allowed");
-    assert!(sent > 0);
-    sent
 }

@@ -54,7 +54,10 @@ impl Frame {
     /// Bytes in all buffers.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.parts.iter().map(|b| b.len()).sum()
+        match &*self.parts {
+            [one] => one.len(),
+            parts => parts.iter().map(|b| b.len()).sum(),
+        }
     }
 
     /// The buffers themselves.
