@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use conformance::transport::memory::{MemoryTransport, Weather};
-use conformance::transport::suite::Env;
-use core_reactor::transport::{self, LCORE_TRANSPORTS, Transport};
+use conformance::transport::suite::{Env, World};
+use core_reactor::transport::{self, Access, LCORE_TRANSPORTS, Transport, TransportError};
 use linkme::distributed_slice;
 use platform_linux::{ClockChoice, LinuxPlatform};
 
@@ -32,6 +32,21 @@ fn env(weather: Weather) -> Env {
 static MEMORY: &dyn Transport = &NETWORK;
 
 static NETWORK: MemoryTransport = MemoryTransport::new(Weather::CALM);
+
+/// Stricter than what RDMA can promise, and so no part of the suite: what is exposed to one queue is out of the reach of its group's others.
+#[test]
+fn s31_a_key_of_one_queue_is_nothing_to_another() {
+    let mut world = World::new(&env(Weather::CALM));
+    let (_, owner) = world.connect();
+    let (near, far) = world.connect();
+    let (memory, key) = world.drivers[1].expose(owner, b"not for all", Access::ReadWrite);
+    world.drivers[0].write(near, b"!", memory, None, 1);
+    assert_eq!(world.done(0, near).error, Some(TransportError::RemoteAccess));
+    assert_eq!(world.closed(0, near), Some(TransportError::RemoteAccess));
+    assert_eq!(world.closed(1, far), Some(TransportError::AccessViolation));
+    world.drivers[1].group().withdraw(key).expect("it is exposed");
+    assert_eq!(&world.withdrawn(1, key)[..], b"not for all");
+}
 
 #[test]
 fn s24_a_linked_transport_is_found() {

@@ -203,6 +203,26 @@ pub fn s31_a_message_that_waits_holds_up_no_other_queue(env: &Env) {
     assert_eq!(&world.withdrawn(B, key)[..], 19u64.to_le_bytes());
 }
 
+/// A write that tells waits for a receive buffer as a message does, and keeps none.
+pub fn s31_a_telling_write_waits_for_a_receiver_that_is_not_ready(env: &Env) {
+    let mut world = World::with(env, &[Setup::default(), Setup { bufs: 3, receives: 2, ..Setup::default() }]);
+    let (near, far) = world.connect();
+    let (memory, _) = world.at(B).expose(far, &[0; 8], Access::Write);
+    world.at(A).send(near, b"first", 1);
+    world.at(A).send(near, b"second", 2);
+    world.at(A).write(near, b"written", memory, Some(3), 3);
+    let held = [world.received(B, far), world.received(B, far)];
+    let mut told = |event| match event {
+        QueueEvent::Written { imm, bytes, .. } => Ok((imm, bytes)),
+        other => Err(other),
+    };
+    world.turns(32);
+    assert!(world.at(B).take(&mut told).is_none(), "there is no receive buffer for it");
+    drop(held);
+    assert_eq!(world.wait(B, "Written", told), (3, 7));
+    (0..3).for_each(|_| drop(world.well_done(A, near)));
+}
+
 /// With an end to its patience a connection fails, and says of which message.
 pub fn s31_a_receiver_that_is_never_ready_ends_the_connection(env: &Env) {
     let mut world = World::with(env, &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);

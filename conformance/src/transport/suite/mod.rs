@@ -86,6 +86,7 @@ macro_rules! transport_suite {
                 s31_messages_wait_for_a_receiver_that_is_not_ready
                 s31_two_ends_that_are_not_ready_do_not_block_each_other
                 s31_a_message_that_waits_holds_up_no_other_queue
+                s31_a_telling_write_waits_for_a_receiver_that_is_not_ready
                 s31_a_receiver_that_is_never_ready_ends_the_connection
                 s31_a_message_longer_than_a_receive_buffer_ends_the_connection
             }

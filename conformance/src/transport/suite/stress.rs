@@ -39,14 +39,14 @@ pub fn s31_s32_random_work_comes_to_its_end(env: &Env) {
 }
 
 struct Play {
+    /// Messages that are held back, and the group that they belong to. First, so that they are home when the groups end.
+    held: Vec<(usize, Buf)>,
     world: World,
     env: Env,
     lot: Lot,
     links: Vec<Link>,
     /// Where each group listens.
     at: Vec<SocketAddr>,
-    /// Messages that are held back, and the group that they belong to.
-    held: Vec<(usize, Buf)>,
     tags: u64,
 }
 

@@ -47,7 +47,8 @@ pub fn s30_nothing_to_do_does_not_wake_a_core(env: &Env) {
 
 /// A core that sleeps after each poll that finds nothing: requests, messages, completions and ends wake it, whatever the moment at which they come.
 pub fn s30_an_event_driven_group_misses_nothing(env: &Env) {
-    const ROUNDS: u64 = 300;
+    const ROUNDS: u64 = 1_500;
+    const IDLE: usize = 24;
     let (tell, told) = mpsc::channel();
     let there = env.clone();
     let sleeper = thread::spawn(move || {
@@ -61,12 +62,20 @@ pub fn s30_an_event_driven_group_misses_nothing(env: &Env) {
     let mut world = World::with(env, &[Setup::default()]);
     let near = world.at(A).dial(at, &QueueOptions::default(), Token(1));
     world.established(A, near);
+    // Silent ones, which keep the sleeper from its last look to its sleep for longer.
+    for _ in 0..IDLE {
+        let idle = world.at(A).dial(at, &QueueOptions::default(), Token(2));
+        world.established(A, idle);
+    }
     for round in 0..ROUNDS {
-        world.at(A).send(near, &round.to_le_bytes(), round);
-        assert_eq!(world.message(A, near), round.to_le_bytes());
-        world.well_done(A, near);
-        // The next one comes now earlier and now later, seen from a core about to sleep.
-        (0..round % 50 * 20).for_each(|_| std::hint::spin_loop());
+        world.at(A).send(near, b"one", 2 * round);
+        world.at(A).group().flush();
+        // The second one comes now earlier and now later, seen from a core that has served the first and is about to sleep.
+        (0..round % 997).for_each(|_| std::hint::spin_loop());
+        world.at(A).send(near, b"two", 2 * round + 1);
+        world.at(A).group().flush();
+        assert_eq!((world.message(A, near), world.message(A, near)), (b"one".to_vec(), b"two".to_vec()));
+        (0..2).for_each(|_| drop(world.well_done(A, near)));
     }
     world.at(A).disconnect(near);
     assert_eq!(world.closed(A, near), None);
