@@ -23,13 +23,25 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Echo servers side by side: ours, bare loops, tokio, monoio, glommio, compio, and any other.
+    ///
+    /// Builds and runs the program `echo` of bench/, to which all that follows goes.
+    #[command(disable_help_flag = true)]
+    Echo {
+        /// Options for the program: `cargo xtask bench echo --help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let What::Micro { args } = &args.what;
+    let (name, args) = match &args.what {
+        What::Micro { args } => ("micro", args),
+        What::Echo { args } => ("echo", args),
+    };
     let folder = repository().join("bench");
     ensure!(folder.join("Cargo.toml").is_file(), "{} is not there: the measurements live in it", folder.display());
     let mut cargo = Command::new(program::cargo());
-    cargo.args(["run", "--quiet", "--release", "--bin", "micro", "--"]).args(args).current_dir(folder);
+    cargo.args(["run", "--quiet", "--release", "--bin", name, "--"]).args(args).current_dir(folder);
     program::become_it(cargo)
 }
