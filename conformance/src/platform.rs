@@ -5,19 +5,17 @@ use std::time;
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 
-/// The core that [`SelfDriven`] has.
+/// The core that [`self_driven`] has.
 pub const CORE: CoreId = CoreId(0);
 
-/// The standard library's clock and the caller's own thread of control. Nothing can be started on it: the caller drives.
-pub struct SelfDriven {
-    start: time::Instant,
+/// A platform whose clock starts now.
+pub fn self_driven() -> Arc<dyn Platform> {
+    Arc::new(SelfDriven { start: time::Instant::now() })
 }
 
-impl SelfDriven {
-    /// A platform whose clock starts now.
-    pub fn new() -> Arc<dyn Platform> {
-        Arc::new(Self { start: time::Instant::now() })
-    }
+/// The standard library's clock and the caller's own thread of control. Nothing can be started on it: the caller drives.
+struct SelfDriven {
+    start: time::Instant,
 }
 
 impl Platform for SelfDriven {

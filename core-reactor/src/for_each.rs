@@ -27,24 +27,9 @@ impl Cx<'_> {
 
     /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and `done` here when the last has run it.
     pub fn for_each_core(&mut self, visit: impl FnMut(&Reactor) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
-        if self.lib().reactors().is_empty() {
-            let _ = self.handle().send(Box::new(done) as Done);
-            return;
-        }
-        let round = Round { visit: Box::new(visit), done: Box::new(done), origin: self.handle() };
-        let mut event = Some(round.into_event(0));
-        // From a poller, so that a full ring is tried again.
-        self.poller("for_each_core", Schedule::Always, move |cx: &mut Cx<'_>| {
-            let Some(first) = event.take() else { return Polled::Done };
-            let lib = cx.lib().0;
-            match lib.lanes[0].push(first, &*lib.platform) {
-                Err(refused) if refused.why == PushError::Full => {
-                    event = Some(refused.item);
-                    Polled::Idle
-                }
-                _ => Polled::Done,
-            }
-        });
+        let lib = self.lib().0;
+        let lane = if lib.has_reactors() { 0 } else { lib.lanes.len() };
+        Box::new(Visit { on_core: Box::new(visit), done: Box::new(done), origin: self.handle(), lane }).go_on_from(self);
     }
 }
 
@@ -89,10 +74,7 @@ impl Tour {
             },
         };
         // Where the thread has ended the message is dropped here, and with it the tour, which goes on.
-        to.send_msg(msg).or_else(|refused| match refused.why {
-            PushError::Full => Err(Unsent { to, msg: refused.item }),
-            PushError::Closed => Ok(()),
-        })
+        Unsent { to, msg }.send()
     }
 }
 
@@ -101,53 +83,108 @@ impl Drop for Tour {
         let Some(what) = self.what.take() else { return };
         let rest = Tour { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, lib: self.lib.clone() };
         if let Err(unsent) = rest.go_on() {
-            // Only here, where a thread was stopped by force and the next one's mailbox is full, is there nobody to try again.
-            pool::fmt::error!("for_each_thread passes thread {} over: its mailbox is full", unsent.to.name());
+            unsent.retry_elsewhere(&self.lib);
         }
     }
 }
 
 impl Unsent {
+    /// Sends it. It comes back where the mailbox is full; where the thread has ended the message is dropped.
+    fn send(self) -> Result<(), Self> {
+        let Self { to, msg } = self;
+        to.send_msg(msg).or_else(|refused| match refused.why {
+            PushError::Full => Err(Self { to, msg: refused.item }),
+            PushError::Closed => Ok(()),
+        })
+    }
+
     /// Tries again in every turn of this thread.
     fn retry_on(self, cx: &mut Cx<'_>) {
-        let to = self.to;
-        let mut msg = Some(self.msg);
-        cx.poller("for_each_thread", Schedule::Always, move |_: &mut Cx<'_>| match msg.take().map(|m| to.send_msg(m)) {
-            Some(Err(refused)) if refused.why == PushError::Full => {
-                msg = Some(refused.item);
-                Polled::Idle
+        let mut unsent = Some(self);
+        cx.poller("visit", Schedule::Always, move |_: &mut Cx<'_>| {
+            unsent = unsent.take().and_then(|unsent| unsent.send().err());
+            if unsent.is_some() { Polled::Idle } else { Polled::Done }
+        });
+    }
+
+    /// Leaves trying again to the reactor of the thread that it is for, where no thread is at hand to do it.
+    fn retry_elsewhere(self, lib: &LibShared) {
+        let (to, msg, lane) = (self.to.clone(), self.msg, self.to.0.lane());
+        let retry = Event::Call(Box::new(move |reactor| send_from(reactor, to, msg)));
+        if !lib.has_reactors() || lib.lanes[lane].push(retry, &*lib.platform).is_err() {
+            pool::fmt::error!("a visit could not be sent on to thread {}: its mailbox is full", self.to.name());
+        }
+    }
+}
+
+/// A visit of all reactors, on its way. It travels in an event; where that is dropped unrun (its reactor has ended), it goes on from its origin.
+struct Round(Option<Box<Visit>>);
+
+/// A visit of the reactor of `lane` and those after it.
+struct Visit {
+    on_core: OnCore,
+    done: Done,
+    origin: ThreadHandle,
+    lane: usize,
+}
+
+impl Visit {
+    /// Sends it to the next reactor, or what comes at the end to where it began. From a poller, so that a full ring is tried again.
+    fn go_on_from(self: Box<Self>, cx: &mut Cx<'_>) {
+        let lib = cx.lib().0;
+        let lane = self.lane;
+        if lane == lib.lanes.len() {
+            if let Err(unsent) = (Unsent { to: self.origin, msg: Msg::new(self.done) }).send() {
+                unsent.retry_on(cx);
             }
-            _ => Polled::Done,
+            return;
+        }
+        let mut event = Some(Round(Some(self)).into_event());
+        cx.poller("for_each_core", Schedule::Always, move |_: &mut Cx<'_>| {
+            let sent = event.take().map(|event| lib.lanes[lane].push(event, &*lib.platform));
+            match sent {
+                Some(Err(refused)) if refused.why == PushError::Full => {
+                    event = Some(refused.item);
+                    Polled::Idle
+                }
+                _ => Polled::Done,
+            }
         });
     }
 }
 
-/// A visit of all reactors, on its way.
-struct Round {
-    visit: OnCore,
-    done: Done,
-    origin: ThreadHandle,
-}
-
 impl Round {
-    fn into_event(mut self, lane: usize) -> Event {
+    fn into_event(mut self) -> Event {
         Event::Call(Box::new(move |reactor| {
-            (self.visit)(reactor);
-            if lane + 1 < reactor.lib().lanes.len() {
-                reactor.send_event(lane + 1, self.into_event(lane + 1));
+            if let Some(visit) = &mut self.0 {
+                (visit.on_core)(reactor);
+            }
+            let Some(mut visit) = self.0.take() else { return };
+            visit.lane += 1;
+            if visit.lane < reactor.lib().lanes.len() {
+                reactor.send_event(visit.lane, Round(Some(visit)).into_event());
             } else {
-                finish(reactor, self.origin, Msg::new(self.done));
+                send_from(reactor, visit.origin, Msg::new(visit.done));
             }
         }))
     }
 }
 
-/// Tells the origin; as long as its mailbox is full, again with this reactor's next turn.
-fn finish(reactor: &mut Reactor, origin: ThreadHandle, done: Msg) {
-    if let Err(refused) = origin.send_msg(done)
-        && refused.why == PushError::Full
-    {
-        let again = Event::Call(Box::new(move |reactor| finish(reactor, origin, refused.item)));
-        reactor.defer(again);
+impl Drop for Round {
+    fn drop(&mut self) {
+        let Some(mut visit) = self.0.take() else { return };
+        visit.lane += 1;
+        let to = visit.origin.clone();
+        if let Err(unsent) = (Unsent { to, msg: Msg::new(move |cx| visit.go_on_from(cx)) }).send() {
+            let lib = unsent.to.0.lib.clone();
+            unsent.retry_elsewhere(&lib);
+        }
+    }
+}
+
+/// Sends a message from a reactor; as long as the mailbox is full, again with its next turn.
+fn send_from(reactor: &mut Reactor, to: ThreadHandle, msg: Msg) {
+    if let Err(Unsent { to, msg }) = (Unsent { to, msg }).send() {
+        reactor.defer(Event::Call(Box::new(move |reactor| send_from(reactor, to, msg))));
     }
 }

@@ -3,14 +3,16 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::task::Wake;
 use core::fmt;
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::task::Waker;
 
 use crate::ring::{PushError, Ring};
 use crate::thread_lib::LibShared;
-use crate::{Cx, Msg, Name, Refused};
+use crate::{Cx, Msg, Name, Refused, sync};
 
 /// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,9 +29,11 @@ pub type Critical = fn(&mut Cx<'_>);
 pub(crate) struct Shared {
     pub(crate) id: ThreadId,
     pub(crate) name: Name,
-    mailbox: Arc<Ring<Msg>>,
+    mailbox: sync::Arc<Ring<Msg>>,
     critical: AtomicPtr<()>,
     exit: AtomicBool,
+    /// Whether a turn was asked for that has not begun.
+    woken: AtomicBool,
     /// The lane (an index) whose core turns this thread.
     lane: AtomicUsize,
     pub(crate) lib: Arc<LibShared>,
@@ -52,7 +56,7 @@ impl ThreadHandle {
     #[inline(always)] // for the sake of `Ring::push`
     pub fn send_msg(&self, msg: Msg) -> Result<(), Refused<Msg, PushError>> {
         self.0.mailbox.push(msg)?;
-        self.0.wake();
+        self.0.wake_core();
         Ok(())
     }
 
@@ -62,19 +66,30 @@ impl ThreadHandle {
     /// As [`send`](Self::send), where not one fits; all stay in `msgs`.
     pub fn send_bulk(&self, msgs: &mut VecDeque<Msg>) -> Result<usize, PushError> {
         let sent = self.0.mailbox.push_bulk(msgs)?;
-        self.0.wake();
+        self.0.wake_core();
         Ok(sent)
     }
 
     /// Has `f` run at the start of the thread's next turn, before all messages. Callable from a signal handler (`spdk_thread_send_critical_msg`).
     ///
     /// # Errors
-    /// One is pending already; it comes first.
-    pub fn send_critical(&self, f: Critical) -> Result<(), CriticalPending> {
+    /// One is pending already, and comes first; or the thread has ended.
+    pub fn send_critical(&self, f: Critical) -> Result<(), CriticalError> {
         let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
-        set.map_err(|_| CriticalPending)?;
-        self.0.wake();
+        set.map_err(|there| if there == ENDED { CriticalError::Closed } else { CriticalError::Pending })?;
+        self.0.wake_core();
         Ok(())
+    }
+
+    /// Has the thread take a turn, also if its core sleeps: something that its pollers look at has changed. Callable from anywhere, a signal handler
+    /// included.
+    pub fn wake(&self) {
+        self.0.nudge();
+    }
+
+    /// The same as a [`Waker`], for whoever wakes in the manner of futures (a [`pool::Request`] for one).
+    pub fn waker(&self) -> Waker {
+        self.0.clone().into()
     }
 
     /// Asks the thread to end when its work has drained. Callable from anywhere, any number of times.
@@ -114,30 +129,74 @@ impl fmt::Debug for ThreadHandle {
     }
 }
 
-/// A critical message is pending; only one can be.
+/// Why a thread does not take a critical message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a critical message is pending on this thread already")]
-pub struct CriticalPending;
+#[non_exhaustive]
+pub enum CriticalError {
+    /// There is one already; only one can be pending.
+    #[error("a critical message is pending on this thread already")]
+    Pending,
+    /// The thread has ended.
+    #[error("the thread has ended")]
+    Closed,
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.nudge();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.nudge();
+    }
+}
+
+/// What an ended thread's critical slot holds; no function is there.
+const ENDED: *mut () = ptr::without_provenance_mut(usize::MAX);
 
 impl Shared {
-    pub(crate) fn new(id: ThreadId, name: Name, mailbox: Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
+    pub(crate) fn new(id: ThreadId, name: Name, mailbox: sync::Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
         let critical = AtomicPtr::new(ptr::null_mut());
-        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
+        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), woken: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
     }
 
     /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of whatever else the thread looks at before it sleeps.
     #[inline]
-    fn wake(&self) {
+    fn wake_core(&self) {
         self.lib.lanes[self.lane.load(Ordering::SeqCst)].wake(&*self.lib.platform);
+    }
+
+    fn nudge(&self) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.wake_core();
+    }
+
+    /// Whether a turn was asked for.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
+
+    /// A turn begins: whoever asks from now on asks for the next one.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        if self.woken.load(Ordering::Relaxed) {
+            // What was changed before it was set is seen by this turn.
+            self.woken.swap(false, Ordering::Acquire);
+        }
     }
 
     pub(crate) fn set_lane(&self, lane: usize) {
         self.lane.store(lane, Ordering::SeqCst);
     }
 
+    /// The lane whose core turns the thread, or will when the thread has arrived there.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn request_exit(&self) {
         self.exit.store(true, Ordering::SeqCst);
-        self.wake();
+        self.wake_core();
     }
 
     #[inline]
@@ -151,11 +210,28 @@ impl Shared {
 
     #[inline]
     pub(crate) fn take_critical(&self) -> Option<Critical> {
-        if self.critical.load(Ordering::Relaxed).is_null() {
+        let f = self.critical.load(Ordering::Relaxed);
+        if f.is_null() || f == ENDED {
             return None;
         }
-        let f = self.critical.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: the slot holds null or what `send_critical` made of a `Critical`; only the owner takes it, so it is not null now.
+        // Only the owner empties the slot, so `f` is still there.
+        self.critical.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: the slot holds null, `ENDED` or what `send_critical` made of a `Critical`; the first two were looked for.
         Some(unsafe { mem::transmute::<*mut (), Critical>(f) })
+    }
+
+    /// Refuses critical messages from now on; false, and nothing done, if one is pending.
+    pub(crate) fn close_critical(&self) -> bool {
+        self.critical.compare_exchange(ptr::null_mut(), ENDED, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes back [`close_critical`](Self::close_critical).
+    pub(crate) fn open_critical(&self) {
+        self.critical.store(ptr::null_mut(), Ordering::SeqCst);
+    }
+
+    /// Refuses critical messages from now on and forgets a pending one.
+    pub(crate) fn end_critical(&self) {
+        self.critical.store(ENDED, Ordering::SeqCst);
     }
 }

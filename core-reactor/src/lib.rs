@@ -7,27 +7,34 @@
 
 extern crate alloc;
 
+pub mod balance;
 mod channels;
 mod cpus;
+mod event_list;
 mod for_each;
 mod handle;
 mod lane;
 mod msg;
 pub mod net;
 mod platform;
+pub mod plugin;
 mod pollers;
 mod reactor;
 mod ring;
 pub mod sim;
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for the model checker's tests only"))]
+mod sleep;
 mod stats;
 mod sync;
 mod thread;
 mod thread_lib;
 mod time;
 mod timers;
+pub mod transport;
 
 pub use cpus::{CoreId, CpuSet, CpuSetError};
-pub use handle::{Critical, CriticalPending, ThreadHandle, ThreadId};
+pub use event_list::EventList;
+pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
 pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};
@@ -37,6 +44,9 @@ pub use stats::{ReactorStats, ThreadStats, Turn};
 pub use thread::{Cx, Hold, MoveError, Thread, Watch};
 pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};
 pub use time::Instant;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};
 
 /// The name of a thread or poller, short enough to need no heap.
 pub type Name = heapless::String<32>;
@@ -60,3 +70,8 @@ pub struct Refused<T, E> {
     /// Why it was refused.
     pub why: E,
 }
+
+/// The README's example is run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

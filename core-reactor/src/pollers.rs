@@ -230,6 +230,19 @@ impl Pollers {
 
     pub(crate) fn set_period(&mut self, id: PollerId, period: Duration, now: Instant) -> Result<(), StalePoller> {
         let slot = self.slot(id)?;
+        match slot.state {
+            // What is active and stays so keeps its place in the order.
+            State::Active { parks } if period.is_zero() => {
+                slot.state = State::Active { parks: false };
+                self.sleepless += usize::from(parks);
+                return Ok(());
+            }
+            State::PausedActive { .. } if period.is_zero() => {
+                slot.state = State::PausedActive { parks: false };
+                return Ok(());
+            }
+            _ => {}
+        }
         let (was, place) = (slot.state, slot.place);
         let paused = matches!(was, State::PausedActive { .. } | State::PausedTimed { .. });
         slot.period = nanos(period);

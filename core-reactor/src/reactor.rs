@@ -6,8 +6,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::balance::Load;
 use crate::lane::{Event, Lane};
-use crate::ring::Receiver;
+use crate::ring::{PushError, Receiver};
 use crate::thread_lib::LibShared;
 use crate::time::nanos;
 use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, ReactorStats, Thread, ThreadLib, ThreadLibOptions, Turn};
@@ -85,13 +86,15 @@ impl Reactors {
     /// ended after [`ThreadLib::stop`], with their figures in order of cores.
     ///
     /// # Errors
-    /// A core could not be started (those that were are stopped again), or a reactor panicked (the others are stopped).
+    /// A core could not be started (those that were are stopped again), or a reactor panicked (the others are stopped). A panic on the caller's own
+    /// core goes on when the others have ended.
     pub fn run(self) -> Result<Vec<ReactorStats>, PlatformError> {
         let platform = self.lib.platform().clone();
         let figures = Arc::new(spin::Mutex::new(Vec::new()));
         let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
         let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
         platform.adopt(*first)?;
+        let crew = Crew { platform: &*platform, first: *first, others };
         let mut outcome = Ok(());
         for core in others {
             outcome = self.start(*core, &figures);
@@ -104,11 +107,7 @@ impl Reactors {
             let stats = reactor.run();
             figures.lock().push(stats);
         }
-        for core in others {
-            outcome = outcome.and(platform.join(*core));
-        }
-        platform.release(*first);
-        outcome?;
+        outcome.and(crew.join())?;
         let mut figures = core::mem::take(&mut *figures.lock());
         figures.sort_by_key(|f: &ReactorStats| f.core);
         Ok(figures)
@@ -123,6 +122,46 @@ impl Reactors {
             }
         };
         self.lib.platform().start(core, Box::new(entry))
+    }
+}
+
+impl Drop for Reactors {
+    fn drop(&mut self) {
+        // What was meant for a reactor that never came, threads among them, would keep the set alive from inside.
+        for lane in &self.lib.0.lanes {
+            drop(lane.claim());
+        }
+    }
+}
+
+/// The cores of a running set, for the one that waits for them, also when its own reactor panics.
+struct Crew<'a> {
+    platform: &'a dyn Platform,
+    first: CoreId,
+    others: &'a [CoreId],
+}
+
+impl Crew<'_> {
+    fn join(mut self) -> Result<(), PlatformError> {
+        self.join_others()
+    }
+
+    fn join_others(&mut self) -> Result<(), PlatformError> {
+        let others = core::mem::take(&mut self.others);
+        let mut outcome = Ok(());
+        for core in others {
+            // All are joined, also those behind one that failed.
+            outcome = outcome.and(self.platform.join(*core));
+        }
+        outcome
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        // Here only on the way of a panic, which says more than what an error from here could.
+        let _ = self.join_others();
+        self.platform.release(self.first);
     }
 }
 
@@ -159,6 +198,7 @@ impl Reactor {
             parks: 0,
             longest: 0,
             threads: 0,
+            events_depth: 0,
             events_high_water: 0,
             events_capacity,
         };
@@ -181,11 +221,12 @@ impl Reactor {
         let now = self.lib.platform.now();
         self.charge_idle(now);
         let mut turn = Turn::default();
-        self.handle_events(&mut turn);
+        let mut mark = now;
+        self.handle_events(&mut turn, &mut mark);
         let mut changed = false;
         for thread in &mut self.threads {
-            turn.add(thread.turn(now));
-            changed |= thread.is_exited() || !thread.cpus().contains(self.stats.core);
+            turn.add(thread.turn_after(now, &mut mark));
+            changed |= thread.is_exited() || !thread.belongs_on(self.stats.core);
         }
         if changed {
             self.let_threads_go();
@@ -224,7 +265,8 @@ impl Reactor {
 
     /// What it has done.
     pub fn stats(&self) -> ReactorStats {
-        ReactorStats { threads: self.threads.len(), events_high_water: self.events.ring().high_water(), ..self.stats }
+        let events = self.events.ring();
+        ReactorStats { threads: self.threads.len(), events_depth: events.depth(), events_high_water: events.high_water(), ..self.stats }
     }
 
     /// Its core.
@@ -237,6 +279,13 @@ impl Reactor {
         self.threads.iter().map(|t| crate::name(t.handle().name())).collect()
     }
 
+    /// Its figures and its threads', for the balancer.
+    pub(crate) fn load(&self) -> Load {
+        let stats = self.stats;
+        let threads = self.threads.iter().map(Thread::load).collect();
+        Load { core: stats.core, busy: stats.busy, total: stats.busy + stats.idle + stats.parked, threads }
+    }
+
     /// The set it belongs to.
     pub(crate) fn lib(&self) -> &Arc<LibShared> {
         &self.lib
@@ -246,9 +295,18 @@ impl Reactor {
     pub(crate) fn send_event(&mut self, lane: usize, event: Event) {
         if !self.deferred.is_empty() {
             self.deferred.push_back((lane, event));
-        } else if let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) {
-            // A ring is closed only when its reactor has ended, which none does while this one has work for it.
-            self.deferred.push_back((lane, refused.item));
+            return;
+        }
+        let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) else { return };
+        match (refused.why, refused.item) {
+            (PushError::Full, event) => self.deferred.push_back((lane, event)),
+            // That reactor has ended, since the set stops. The thread ends here, then.
+            (PushError::Closed, Event::Adopt(movable)) => {
+                movable.set_lane(self.lane);
+                self.threads.push(movable.into_thread());
+            }
+            // A visit goes on without that reactor when it is dropped.
+            (PushError::Closed, Event::Call(call)) => drop(call),
         }
     }
 
@@ -278,7 +336,8 @@ impl Reactor {
         }
     }
 
-    fn handle_events(&mut self, turn: &mut Turn) {
+    fn handle_events(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        let now = *mark;
         if !self.deferred.is_empty() {
             for (lane, event) in core::mem::take(&mut self.deferred) {
                 self.send_event(lane, event);
@@ -299,17 +358,22 @@ impl Reactor {
         }
         self.events.publish(ready, EVENT_BATCH);
         turn.events += ready as u32;
+        if ready > 0 {
+            *mark = self.lib.platform.now();
+            turn.busy += mark.nanos_since(now);
+        }
     }
 
     /// Drops threads that have exited and sends off those that may not run here any more.
     fn let_threads_go(&mut self) {
         self.share_idle();
         let mut at = 0;
-        while at < self.threads.len() {
+        // Counted before, since a thread that cannot leave comes in again at the end.
+        for _ in 0..self.threads.len() {
             let thread = &self.threads[at];
             if thread.is_exited() {
                 drop(self.threads.remove(at));
-            } else if thread.cpus().contains(self.stats.core) {
+            } else if thread.belongs_on(self.stats.core) {
                 at += 1;
             } else {
                 at = self.send_off(at);
@@ -319,23 +383,21 @@ impl Reactor {
 
     /// Sends the thread at `at` to a core that it may run on. Gives the place to go on from.
     fn send_off(&mut self, at: usize) -> usize {
-        let thread = self.threads.remove(at);
-        let lane = match self.lib.place(thread.cpus()) {
-            Ok(lane) if lane != self.lane => lane,
-            // `set_cpus` made sure that there is another core.
-            _ => {
-                self.threads.insert(at, thread);
-                return at + 1;
-            }
-        };
-        match thread.into_movable() {
+        if self.threads[at].is_pinned() {
+            // Pinned after it had changed its cores: it goes when what pins it is gone.
+            return at + 1;
+        }
+        // `set_cpus` made sure that there is another core.
+        let thread = &self.threads[at];
+        let wanted = thread.wanted_core().and_then(|core| self.lib.lane_of(core));
+        let Some(lane) = wanted.or_else(|| self.lib.place(thread.cpus()).ok()) else { return at + 1 };
+        match self.threads.remove(at).into_movable() {
             Ok(movable) => {
                 movable.set_lane(lane);
                 self.send_event(lane, Event::Adopt(movable));
                 at
             }
             Err(pinned) => {
-                // Pinned after it had changed its cores: it goes when what pins it is gone.
                 self.threads.insert(at, pinned);
                 at + 1
             }
@@ -355,7 +417,7 @@ impl Reactor {
         }
         let lib = self.lib.clone();
         let lane: &Lane = &lib.lanes[self.lane];
-        lane.fall_asleep();
+        lane.sleep.fall_asleep();
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
         if self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work()) {
@@ -367,7 +429,7 @@ impl Reactor {
             self.stats.parks += 1;
             self.last = Some((after, 0));
         }
-        lane.wake_up();
+        lane.sleep.wake_up();
     }
 }
 

@@ -1,7 +1,7 @@
 //! A bounded ring from many senders to one receiver.
 //!
-//! Each slot is a cache line of its own for items of up to 56 bytes, so a message is one line that moves from the sender's core to the
-//! receiver's. A sender claims a position by one compare-and-swap, writes the slot and publishes it by the slot's sequence number; it never
+//! A slot of up to 64 bytes never lies across two cache lines, so a message (56 bytes and a sequence number) is one line that moves from the
+//! sender's core to the receiver's, and four numbers are. A sender claims a position by one compare-and-swap, writes the slot and publishes it by the slot's sequence number; it never
 //! reads a slot, so the line is fetched for writing only, behind the sender's back. The receiver reads only slots, and tells how far it got
 //! once per batch.
 //!
@@ -11,14 +11,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
 use crate::Refused;
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, model_fence};
+use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell, model_fence};
 
 /// Positions count modulo this; the tail keeps one more bit for `CLOSED`.
 const POSITIONS: usize = usize::MAX >> 1;
@@ -45,7 +44,7 @@ pub struct Ring<T> {
     head: CachePadded<AtomicUsize>,
     /// Most items that the receiver found waiting.
     high_water: AtomicUsize,
-    slots: Box<[Slot<T>]>,
+    slots: Slots<T>,
 }
 
 struct SendSide {
@@ -55,7 +54,6 @@ struct SendSide {
     seen_head: AtomicUsize,
 }
 
-#[repr(align(64))]
 struct Slot<T> {
     sequence: AtomicUsize,
     item: UnsafeCell<MaybeUninit<T>>,
@@ -68,24 +66,23 @@ unsafe impl<T: Send> Send for Ring<T> {}
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
-    /// A ring for `capacity` items (rounded up to a power of two, at least 2) and its receiver.
+    /// A ring for `capacity` items (rounded up to a power of two, at least 2, at most 65536) and its receiver.
     #[allow(clippy::new_ret_no_self, reason = "a ring without its receiver is of no use")]
     pub fn new(capacity: usize) -> (Arc<Self>, Receiver<T>) {
         let capacity = capacity.clamp(2, 1 << 16).next_power_of_two();
-        let slot = |_| Slot { sequence: AtomicUsize::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
         let ring = Arc::new(Self {
             send: CachePadded::new(SendSide { tail: AtomicUsize::new(0), seen_head: AtomicUsize::new(0) }),
             head: CachePadded::new(AtomicUsize::new(0)),
             high_water: AtomicUsize::new(0),
-            slots: (0..capacity).map(slot).collect(),
+            slots: Slots::new(capacity),
         });
-        let receiver = Receiver { ring: ring.clone(), head: 0 };
+        let receiver = Receiver { ring: ring.clone(), head: 0, told: 0 };
         (ring, receiver)
     }
 
     /// How many items it holds at most.
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.slots.mask + 1
     }
 
     /// How many items wait, claimed ones included.
@@ -174,7 +171,7 @@ impl<T> Ring<T> {
         }
         let used = distance(head, position);
         if used >= self.capacity() {
-            self.high_water.store(self.capacity(), Ordering::Relaxed);
+            self.high_water.fetch_max(self.capacity(), Ordering::Relaxed);
             return Err(PushError::Full);
         }
         Ok(used)
@@ -186,19 +183,50 @@ impl<T> Ring<T> {
     /// The caller claimed `position` and has not filled it yet.
     #[inline(always)]
     unsafe fn fill(&self, position: usize, item: T) {
-        let slot = self.slot(position);
+        let slot = self.slots.at(position);
         // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so nobody else touches the item.
         slot.item.with_mut(|p| unsafe { (*p).write(item) });
         slot.sequence.store(position.wrapping_add(1), Ordering::Release);
     }
+}
+
+/// Slots of one ring, a power of two of them.
+struct Slots<T> {
+    groups: Box<[Group<T>]>,
+    mask: usize,
+}
+
+/// Slots in a [`Group`]: as many as fill whole lines, whatever their size, since that is a multiple of 8.
+const GROUP: usize = 8;
+
+/// Begins at a cache line: so slots of 16, 32 and 64 bytes lie within one, and small ones share one. As an alignment of each slot that
+/// would be a line for every number.
+#[repr(align(64))]
+struct Group<T>([Slot<T>; GROUP]);
+
+impl<T> Slots<T> {
+    fn new(capacity: usize) -> Self {
+        const { assert!(size_of::<Group<T>>() == GROUP * size_of::<Slot<T>>(), "there is a gap between the groups of slots") }
+        let slot = |_| Slot { sequence: AtomicUsize::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
+        let groups = (0..capacity.div_ceil(GROUP)).map(|_| Group(core::array::from_fn(slot))).collect();
+        Self { groups, mask: capacity - 1 }
+    }
 
     /// The slot of a position.
     #[inline(always)]
-    fn slot(&self, position: usize) -> &Slot<T> {
-        let at = position & (self.slots.len() - 1);
-        // SAFETY: there are slots, and a power of two of them, so the masked position is less than their number. A check would not only be
-        // made twice for each item; its panic would also keep the item in memory, for dropping, where registers do.
-        unsafe { self.slots.get_unchecked(at) }
+    fn at(&self, position: usize) -> &Slot<T> {
+        let first: *const Slot<T> = self.groups.as_ptr().cast();
+        // SAFETY: there are at least `mask + 1` slots, without a gap. A check would not only be made for each item; its panic would also keep
+        // the item in memory, for dropping, where registers do.
+        unsafe { &*first.add(position & self.mask) }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Whether the item of this position is there.
+    #[inline(always)]
+    fn is_published(&self, position: usize) -> bool {
+        self.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
     }
 }
 
@@ -208,7 +236,7 @@ impl<T> Drop for Ring<T> {
         let tail = self.send.tail.load(Ordering::Acquire) >> 1;
         let mut at = self.head.load(Ordering::Acquire);
         while at != tail {
-            let slot = self.slot(at);
+            let slot = self.slots.at(at);
             if slot.sequence.load(Ordering::Acquire) == at.wrapping_add(1) {
                 // SAFETY: published, not yet read, and nobody else is left.
                 slot.item.with_mut(|p| unsafe { (*p).assume_init_drop() });
@@ -218,20 +246,27 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// The receiving side. Dropped, it closes the ring and drops what waits there.
+/// The receiving side. Dropped, it closes the ring and drops what waits there; what a sender is just writing is dropped with the ring.
 pub struct Receiver<T> {
     ring: Arc<Ring<T>>,
     /// The next position to read; `ring.head` follows once per batch.
     head: usize,
+    /// What `ring.head` is.
+    told: usize,
 }
 
 impl<T> Receiver<T> {
     /// How many items can be taken now, counting no further than `most`.
     #[inline]
     pub fn ready(&self, most: usize) -> usize {
-        let most = most.min(self.ring.capacity());
+        let slots = &self.ring.slots;
+        let most = most.min(slots.mask + 1);
         let mut n = 0;
-        while n < most && self.is_published(self.head.wrapping_add(n) & POSITIONS) {
+        while n < most {
+            let position = self.head.wrapping_add(n) & POSITIONS;
+            if !slots.at(position).is_published(position) {
+                break;
+            }
             n += 1;
         }
         n
@@ -240,10 +275,10 @@ impl<T> Receiver<T> {
     /// Takes the next item, if there is one. Senders see the room only after [`publish`](Self::publish).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if !self.is_published(self.head) {
+        let slot = self.ring.slots.at(self.head);
+        if !slot.is_published(self.head) {
             return None;
         }
-        let slot = self.ring.slot(self.head);
         self.head = self.head.wrapping_add(1) & POSITIONS;
         // SAFETY: published and not yet read (`head` moved past it just now, and only here).
         Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
@@ -253,10 +288,10 @@ impl<T> Receiver<T> {
     /// [`publish`](Self::publish).
     #[inline(always)]
     pub(crate) fn pop_in_place(&mut self) -> Option<NonNull<T>> {
-        if !self.is_published(self.head) {
+        let slot = self.ring.slots.at(self.head);
+        if !slot.is_published(self.head) {
             return None;
         }
-        let slot = self.ring.slot(self.head);
         self.head = self.head.wrapping_add(1) & POSITIONS;
         NonNull::new(slot.item.with_mut(|p| p.cast::<T>()))
     }
@@ -264,14 +299,19 @@ impl<T> Receiver<T> {
     /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how many items this batch had, `most` how many it could have had.
     #[inline]
     pub fn publish(&mut self, taken: usize, most: usize) {
-        if taken == 0 {
+        // Not `taken == 0`: a batch that a panic cut short is told with the next one.
+        if self.told == self.head {
             return;
         }
-        // Only a full batch may hide more behind it; looking at the senders' line costs a miss, so not for less.
-        let seen = if taken < most { taken } else { taken + distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
-        if seen > self.ring.high_water.load(Ordering::Relaxed) {
-            self.ring.high_water.store(seen.min(self.ring.capacity()), Ordering::Relaxed);
+        let mark = self.ring.high_water.load(Ordering::Relaxed);
+        // Only a full batch may hide more behind it. Whether that is more than ever is told by the slot that lies so far behind the batch's
+        // first, which this side has read a lap ago; the senders' own line is a miss, for them too when they send the next item.
+        let record = self.told.wrapping_add(mark) & POSITIONS;
+        if taken > mark || (taken >= most && self.ring.slots.at(record).is_published(record)) {
+            let behind = if taken < most { 0 } else { distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
+            self.ring.high_water.fetch_max((taken + behind).min(self.ring.capacity()), Ordering::Relaxed);
         }
+        self.told = self.head;
         self.ring.head.store(self.head, Ordering::Release);
     }
 
@@ -286,25 +326,26 @@ impl<T> Receiver<T> {
     pub fn close_if_empty(&mut self) -> bool {
         let empty = self.head << 1;
         let tail = &self.ring.send.tail;
-        tail.compare_exchange(empty, empty | CLOSED, Ordering::SeqCst, Ordering::Relaxed).is_ok_and(|_| true)
-            || tail.load(Ordering::Relaxed) == empty | CLOSED
+        match tail.compare_exchange(empty, empty | CLOSED, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(now) => now == empty | CLOSED,
+        }
+    }
+
+    /// Closes the ring: nothing more is taken. What waits can still be received.
+    pub fn close(&mut self) {
+        self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     /// The senders' side.
     pub fn ring(&self) -> &Arc<Ring<T>> {
         &self.ring
     }
-
-    #[inline]
-    fn is_published(&self, position: usize) -> bool {
-        let slot = self.ring.slot(position);
-        slot.sequence.load(Ordering::Acquire) == position.wrapping_add(1)
-    }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
+        self.close();
         // An item's own drop may panic; `head` is told first so that nothing is dropped twice.
         while self.ready(1) == 1 {
             let item = self.pop();

@@ -100,7 +100,9 @@ impl Platform for SimPlatform {
     }
 
     fn unwatch(&self, core: CoreId, source: WaitSource) {
-        self.state.lock().watched.retain(|w| *w != (core, source));
+        let watched = &mut self.state.lock().watched;
+        let at = watched.iter().position(|w| *w == (core, source));
+        at.map(|at| watched.remove(at));
     }
 }
 

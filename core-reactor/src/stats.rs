@@ -80,6 +80,8 @@ pub struct ReactorStats {
     pub longest: u64,
     /// Threads on it now.
     pub threads: usize,
+    /// Events that wait in its ring now.
+    pub events_depth: usize,
     /// Most events seen waiting in its ring.
     pub events_high_water: usize,
     /// Events that its ring holds.

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+use crate::balance::ThreadLoad;
 use crate::channels::Channels;
 use crate::handle::Shared;
 use crate::pollers::Pollers;
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     channels: Channels,
     cpus: CpuSet,
     core: CoreId,
+    /// Another core that it asked to be on.
+    wanted: Option<CoreId>,
     /// When to stop waiting for the rest, once asked to exit.
     exit_by: Option<Instant>,
     exited: bool,
@@ -63,6 +66,7 @@ impl Thread {
             channels: Channels::default(),
             cpus,
             core,
+            wanted: None,
             exit_by: None,
             exited: false,
             turns: 0,
@@ -77,18 +81,26 @@ impl Thread {
     /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed poller that is due. Bounded: what is sent or
     /// registered meanwhile has its turn next time. An exited thread does nothing.
     pub fn turn(&mut self, now: Instant) -> Turn {
+        let mut mark = now;
+        self.turn_after(now, &mut mark)
+    }
+
+    /// As [`turn`](Self::turn), as one of several threads in one turn of a reactor, which all have its time: `mark` is the last reading of
+    /// the clock, so that none is charged with what those before it did.
+    #[inline]
+    pub(crate) fn turn_after(&mut self, now: Instant, mark: &mut Instant) -> Turn {
         let inner = &mut self.inner;
         if inner.exited {
             return Turn::default();
         }
         inner.now = now;
         inner.turns += 1;
+        inner.shared.begin_turn();
         let mut turn = Turn::default();
-        let mut mark = now;
         let places = inner.pollers.active_places();
-        inner.run_messages(&mut turn, &mut mark);
-        inner.run_active(places, &mut turn, &mut mark);
-        inner.run_timers(&mut turn, &mut mark);
+        inner.run_messages(&mut turn, mark);
+        inner.run_active(places, &mut turn, mark);
+        inner.run_timers(&mut turn, mark);
         inner.pollers.end_turn();
         inner.busy += turn.busy;
         inner.longest = inner.longest.max(turn.busy);
@@ -115,18 +127,24 @@ impl Thread {
     pub fn has_work(&self) -> bool {
         let inner = &self.inner;
         !inner.exited
-            && (!inner.inbox.is_empty() || inner.shared.has_critical() || (inner.shared.exit_requested() && inner.exit_by.is_none()))
+            && (!inner.inbox.is_empty()
+                || inner.shared.is_woken()
+                || inner.shared.has_critical()
+                || (inner.shared.exit_requested() && inner.exit_by.is_none()))
     }
 
     /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
     pub fn may_park(&self) -> bool {
-        self.inner.pollers.may_park()
+        self.inner.exited || self.inner.pollers.may_park()
     }
 
     /// When its next turn is due at the latest: the first timer, or the limit on its exit.
     pub fn next_deadline(&self) -> Option<Instant> {
         let inner = &self.inner;
-        match (inner.pollers.next_deadline(), inner.exit_by.filter(|_| !inner.exited)) {
+        if inner.exited {
+            return None;
+        }
+        match (inner.pollers.next_deadline(), inner.exit_by) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -152,18 +170,43 @@ impl Thread {
         &self.inner.cpus
     }
 
+    /// The core that it asked to be on, as long as it is not.
+    pub(crate) fn wanted_core(&self) -> Option<CoreId> {
+        self.inner.wanted
+    }
+
+    /// Whether it may run on `core` and does not want to be elsewhere.
+    #[inline]
+    pub(crate) fn belongs_on(&self, core: CoreId) -> bool {
+        self.inner.wanted.is_none() && self.inner.cpus.contains(core)
+    }
+
     pub(crate) fn set_core(&mut self, core: CoreId) {
         self.inner.core = core;
+        self.inner.wanted = None;
+    }
+
+    /// Its figures, for the balancer.
+    pub(crate) fn load(&self) -> ThreadLoad {
+        let (busy, cpus, movable) = (self.inner.busy, self.inner.cpus, !self.inner.is_pinned());
+        ThreadLoad { thread: self.handle(), busy, cpus, movable }
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.inner.is_pinned()
     }
 
     /// The thread as something that may change cores, if nothing holds it here.
+    #[allow(clippy::result_large_err, reason = "it moves a thread from one vector to another, not up a stack of callers")]
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
+        self.inner.drop_stale_holds();
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
     }
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        self.inner.shared.end_critical();
         self.inner.shared.lib.forget(&self.inner.shared);
     }
 }
@@ -240,7 +283,10 @@ impl Inner {
     #[inline(always)]
     fn run(&mut self, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
         let Some(mut poller) = self.pollers.take(id) else { return false };
-        let polled = poller.poll(&mut Cx { thread: self });
+        let mut guard = RemoveOnPanic { thread: self, id, running: true };
+        let polled = poller.poll(&mut Cx { thread: guard.thread });
+        guard.running = false;
+        drop(guard);
         self.pollers.put_back(id, poller);
         if polled == Polled::Idle {
             return false;
@@ -268,14 +314,28 @@ impl Inner {
         let exit_by = *self.exit_by.get_or_insert(self.now.plus_nanos(nanos(self.shared.lib.exit_limit)));
         self.drop_stale_holds();
         let drained = self.pollers.is_empty() && self.holds.is_empty() && self.channels.is_empty();
-        if drained && !self.shared.has_critical() && self.inbox.close_if_empty() {
+        if drained && self.close_if_empty() {
             self.exited = true;
         } else if self.now >= exit_by {
             self.stop_by_force();
         }
     }
 
+    /// Refuses all messages from now on, if none waits.
+    fn close_if_empty(&mut self) -> bool {
+        if !self.inbox.is_empty() || !self.shared.close_critical() {
+            return false;
+        }
+        let closed = self.inbox.close_if_empty();
+        if !closed {
+            self.shared.open_critical();
+        }
+        closed
+    }
+
     fn stop_by_force(&mut self) {
+        self.inbox.close();
+        self.shared.end_critical();
         pool::fmt::warn!(
             "thread {} was stopped by force after {} ms with {} messages waiting",
             self.shared.name.as_str(),
@@ -298,9 +358,9 @@ impl Inner {
         self.holds.retain(|hold| Rc::strong_count(hold) > 1);
     }
 
-    fn is_pinned(&mut self) -> bool {
-        self.drop_stale_holds();
-        self.pollers.locals() > 0 || !self.holds.is_empty() || !self.channels.is_empty()
+    fn is_pinned(&self) -> bool {
+        let held = self.holds.iter().any(|hold| Rc::strong_count(hold) > 1);
+        held || self.pollers.locals() > 0 || !self.channels.is_empty()
     }
 
     fn stats(&self) -> ThreadStats {
@@ -315,6 +375,21 @@ impl Inner {
             mailbox_high_water: self.inbox.ring().high_water(),
             mailbox_capacity: self.inbox.ring().capacity(),
             pollers: self.pollers.stats(self.idle),
+        }
+    }
+}
+
+/// Removes a poller whose run ended by a panic: it was taken out for the run, so nothing of it is left to run again.
+struct RemoveOnPanic<'a> {
+    thread: &'a mut Inner,
+    id: PollerId,
+    running: bool,
+}
+
+impl Drop for RemoveOnPanic<'_> {
+    fn drop(&mut self) {
+        if self.running {
+            let _ = self.thread.pollers.remove(self.id);
         }
     }
 }
@@ -403,7 +478,8 @@ impl Cx<'_> {
         self.thread.pollers.pause(id)
     }
 
-    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period.
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period (and counts as
+    /// registered last among equal deadlines).
     ///
     /// # Errors
     /// It is gone.
@@ -411,7 +487,7 @@ impl Cx<'_> {
         self.thread.pollers.resume(id, self.thread.now)
     }
 
-    /// Changes a poller's period; a full new one starts now. Zero makes it active.
+    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then counts as registered last. Zero makes it active.
     ///
     /// # Errors
     /// It is gone.
@@ -432,6 +508,23 @@ impl Cx<'_> {
             return Err(MoveError::Pinned { core: self.thread.core });
         }
         self.thread.cpus = cpus;
+        self.thread.wanted = self.thread.wanted.filter(|core| cpus.contains(*core));
+        Ok(())
+    }
+
+    /// Moves this thread to another of the cores that it may run on, after this turn. The last of several wishes wins.
+    ///
+    /// # Errors
+    /// The thread may not run there, or no reactor does, or something pins the thread to its core.
+    pub fn move_to(&mut self, core: CoreId) -> Result<(), MoveError> {
+        let reactors = self.thread.shared.lib.reactors();
+        if !reactors.and(&self.thread.cpus).contains(core) {
+            return Err(MoveError::NoReactor { wanted: CpuSet::of(core), reactors: reactors.and(&self.thread.cpus) });
+        }
+        if core != self.thread.core && self.thread.is_pinned() {
+            return Err(MoveError::Pinned { core: self.thread.core });
+        }
+        self.thread.wanted = Some(core).filter(|core| *core != self.thread.core);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub struct ThreadLib(pub(crate) Arc<LibShared>);
 pub struct ThreadLibOptions {
     /// Messages of one thread that are run in one turn. Default 8 (`SPDK_MSG_BATCH_SIZE`).
     pub batch: usize,
-    /// Messages that a thread's mailbox holds, 64 bytes each. Default 1024.
+    /// Messages that a thread's mailbox holds, 64 bytes each; rounded up to a power of two, 65536 at most. Default 1024.
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
@@ -43,7 +43,8 @@ pub(crate) struct LibShared {
     /// In order of creation. Locked to create, end and visit threads, never to send.
     threads: Mutex<Vec<Arc<Shared>>>,
     next_id: AtomicUsize,
-    next_place: AtomicUsize,
+    /// Threads placed so far.
+    placements: AtomicUsize,
     has_reactors: AtomicBool,
     stopping: AtomicBool,
 }
@@ -101,7 +102,7 @@ impl ThreadLib {
             mailbox: options.mailbox,
             threads: Mutex::new(Vec::new()),
             next_id: AtomicUsize::new(1),
-            next_place: AtomicUsize::new(0),
+            placements: AtomicUsize::new(0),
             has_reactors: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }))
@@ -121,11 +122,15 @@ impl ThreadLib {
     where
         F: FnOnce(&mut Cx<'_>) + Send + 'static,
     {
-        if self.0.stopping.load(Ordering::SeqCst) {
+        if self.is_stopping() {
             return Err(SpawnError::Stopping);
         }
         let lane = self.0.place(&config.cpus)?;
         let thread = self.0.create(config, lane);
+        // Once more, now that a `stop` sees the thread: one that began before did not.
+        if self.is_stopping() {
+            return Err(SpawnError::Stopping);
+        }
         let handle = thread.handle();
         // An empty mailbox of at least two slots takes a message. It goes in before the thread is placed, so it comes first.
         let start: Box<dyn FnOnce(&mut Cx<'_>) + Send> = Box::new(start);
@@ -153,7 +158,8 @@ impl ThreadLib {
         &self.0.platform
     }
 
-    /// Begins the end: no thread is made any more, every thread is asked to exit, and reactors return when theirs have. Callable from anywhere.
+    /// Begins the end: no thread is spawned any more, every thread is asked to exit, and reactors return when theirs have. Callable from any
+    /// flow of control but a signal handler (it takes a lock): have [`ThreadHandle::send_critical`] call it there.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads() {
@@ -176,7 +182,11 @@ impl LibShared {
     }
 
     pub(crate) fn reactors(&self) -> CpuSet {
-        if self.has_reactors.load(Ordering::Acquire) { self.lanes.iter().map(|l| l.core).collect() } else { CpuSet::EMPTY }
+        if self.has_reactors() { self.lanes.iter().map(|l| l.core).collect() } else { CpuSet::EMPTY }
+    }
+
+    pub(crate) fn has_reactors(&self) -> bool {
+        self.has_reactors.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_has_reactors(&self) {
@@ -190,9 +200,11 @@ impl LibShared {
         if allowed.is_empty() {
             return Err(SpawnError::NoReactor { wanted: *cpus, reactors });
         }
-        let turn = self.next_place.fetch_add(1, Ordering::Relaxed) % allowed.count();
-        let core = allowed.iter().nth(turn);
-        Ok(core.and_then(|core| self.lane_of(core)).unwrap_or(0))
+        // The one that has waited longest, so that each of the allowed has its turn whatever others ask for in between.
+        let waiting = self.lanes.iter().enumerate().filter(|(_, lane)| allowed.contains(lane.core));
+        let next = waiting.min_by_key(|(_, lane)| lane.placed.load(Ordering::Relaxed)).map_or(0, |(next, _)| next);
+        self.lanes[next].placed.store(self.placements.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Ok(next)
     }
 
     fn create(self: &Arc<Self>, config: ThreadConfig, lane: usize) -> Thread {
@@ -216,7 +228,8 @@ impl LibShared {
 
     /// The first living thread numbered after `last` and before `end`.
     pub(crate) fn next_thread(&self, last: ThreadId, end: ThreadId) -> Option<Arc<Shared>> {
-        self.threads.lock().iter().find(|t| t.id > last && t.id < end).cloned()
+        let threads = self.threads.lock();
+        threads.get(threads.partition_point(|t| t.id <= last)).filter(|t| t.id < end).cloned()
     }
 
     /// The number that the next thread will have.

@@ -1,10 +1,12 @@
 //! Listeners.
 
+use std::net::SocketAddr;
+
 use core_reactor::net::{Events, NetEvent};
 
 use crate::error;
 use crate::group::{Group, emit};
-use crate::options::Kept;
+use crate::options::{self, Kept};
 use crate::slab::flag;
 use crate::socket::PosixSocket;
 use crate::sys::{self, Errno};
@@ -68,11 +70,8 @@ impl Group {
     }
 }
 
-fn taken(socket: socket2::Socket, peer: Option<std::net::SocketAddr>, kept: Kept) -> Box<PosixSocket> {
-    if kept.quick_ack {
-        // The only option that a connection does not inherit. It may be gone already; reading tells.
-        let _ = socket.set_tcp_quickack(true);
-    }
+fn taken(socket: socket2::Socket, peer: Option<SocketAddr>, kept: Kept) -> Box<PosixSocket> {
+    options::apply_to_accepted(&socket, &kept);
     Box::new(PosixSocket::accepted(socket, peer, kept))
 }
 

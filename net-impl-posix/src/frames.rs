@@ -82,15 +82,33 @@ impl Frames {
         self.append(queue, at);
     }
 
-    /// The frames of a queue from the first on, with their sizes.
-    #[inline]
-    pub(crate) fn iter(&self, queue: &Queue) -> impl Iterator<Item = (&Frame, usize)> {
+    /// The frames of a queue from the first on.
+    pub(crate) fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Frame> {
         let mut at = queue.head;
         std::iter::from_fn(move || {
             let node = self.nodes.get(at as usize)?;
             at = node.next;
-            Some((&node.frame, node.bytes))
+            Some(&node.frame)
         })
+    }
+
+    /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not empty.
+    #[inline]
+    pub(crate) fn single(&self, queue: &Queue) -> Option<&[u8]> {
+        let node = self.nodes.get(queue.head as usize)?;
+        match node.frame.parts() {
+            [part] if node.next == NONE && node.frame.tag().is_none() && !part.is_empty() => Some(part),
+            _ => None,
+        }
+    }
+
+    /// Takes the frame that [`single`](Self::single) told of off its queue: it is sent.
+    #[inline]
+    pub(crate) fn drop_single(&mut self, queue: &mut Queue) {
+        let at = queue.head;
+        *queue = Queue::default();
+        self.nodes[at as usize].frame = Frame::new();
+        self.release(at);
     }
 
     /// Bytes of the first frame.
@@ -157,11 +175,14 @@ impl Frames {
     fn node(&mut self) -> u32 {
         match self.nodes.get(self.free as usize) {
             Some(node) => std::mem::replace(&mut self.free, node.next),
-            None => {
-                self.nodes.push(Node { frame: Frame::new(), bytes: 0, next: NONE, report: Report::NOTHING });
-                (self.nodes.len() - 1) as u32
-            }
+            None => self.another(),
         }
+    }
+
+    #[cold]
+    fn another(&mut self) -> u32 {
+        self.nodes.push(Node { frame: Frame::new(), bytes: 0, next: NONE, report: Report::NOTHING });
+        (self.nodes.len() - 1) as u32
     }
 
     #[inline]

@@ -9,24 +9,37 @@ use socket2::{Socket, TcpKeepalive};
 use crate::error;
 use crate::sys::{self, Errno};
 
+/// Connections that may wait where nothing was asked for.
+const BACKLOG: u32 = 1024;
 /// Not in libc; the generic number of Linux (include/uapi/asm-generic/socket.h).
 const SO_INCOMING_NAPI_ID: i32 = 56;
 
-/// What the system does not keep for us.
+/// What the system does not keep for us, or not for the connections of a listener.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept {
-    pub(crate) backlog: u32,
+    backlog: Option<u32>,
+    priority: Option<u32>,
     pub(crate) quick_ack: bool,
     pub(crate) zero_copy: Option<usize>,
 }
 
 impl Kept {
     pub(crate) fn of(options: &SockOptions) -> Self {
-        Self { backlog: options.backlog, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
+        Self { backlog: options.backlog, priority: options.priority, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
     }
 }
 
-/// Sets all options that belong before `listen` or `connect`. Connections inherit them from their listener, except quick_ack.
+/// Sets what a connection does not inherit from its listener. It may be gone by now, which reading will tell.
+pub(crate) fn apply_to_accepted(socket: &Socket, kept: &Kept) {
+    if let Some(priority) = kept.priority {
+        let _ = socket.set_priority(priority);
+    }
+    if kept.quick_ack {
+        let _ = socket.set_tcp_quickack(true);
+    }
+}
+
+/// Sets all options that belong before `listen` or `connect`.
 pub(crate) fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if let Some(bytes) = o.recv_buf {
         set("recv_buf", socket.set_recv_buffer_size(bytes))?;
@@ -81,7 +94,7 @@ pub(crate) fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOpt
         }),
     };
     let backlog =
-        if listens { sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))? } else { kept.backlog };
+        if listens { Some(sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?) } else { kept.backlog };
     Ok(SockOptions {
         recv_buf: Some(of_socket(libc::SO_RCVBUF)?),
         send_buf: Some(of_socket(libc::SO_SNDBUF)?),
@@ -105,10 +118,11 @@ pub(crate) fn placement(fd: RawFd) -> Placement {
     Placement { napi_id: tell(SO_INCOMING_NAPI_ID).filter(|id| *id != 0), incoming_cpu: tell(libc::SO_INCOMING_CPU) }
 }
 
-/// Listens, with as many waiting connections as were asked for or none.
-pub(crate) fn listen(socket: &Socket, backlog: u32) -> Result<(), NetError> {
-    let asked = i32::try_from(backlog).unwrap_or(i32::MAX);
+/// Listens, with as many waiting connections as were asked for, or an error. Where nothing was asked for, fewer are fine.
+pub(crate) fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
+    let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
     socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
+    let Some(backlog) = backlog else { return Ok(()) };
     let granted = sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?;
     at_least("backlog", backlog as usize, granted as usize, "net.core.somaxconn")
 }
@@ -145,7 +159,7 @@ fn at_least(option: &'static str, asked: usize, granted: usize, limit: &str) -> 
 /// `time` in whole `units`, at least one: a fraction would be rounded to "off" or to something else than asked.
 fn whole(option: &'static str, time: Duration, unit: Duration) -> Result<usize, NetError> {
     let units = time.as_nanos() / unit.as_nanos();
-    if units == 0 || time.as_nanos() % unit.as_nanos() != 0 {
+    if units == 0 || !time.as_nanos().is_multiple_of(unit.as_nanos()) {
         return Err(NetError::Option { option, why: format!("{time:?} is no whole number of {unit:?}").into() });
     }
     Ok(usize::try_from(units).unwrap_or(usize::MAX))

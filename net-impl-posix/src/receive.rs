@@ -1,7 +1,8 @@
 //! Reading: bytes, the peer's end, the connection's end.
 
+use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
-use pool::Buf;
+use pool::{Buf, Class};
 
 use crate::error;
 use crate::group::{Group, emit};
@@ -12,8 +13,29 @@ use crate::sys::{self, Errno};
 const BUFS_A_TURN: usize = 4;
 
 impl Group {
-    /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
+    /// Reads once from a connection on which nothing is special. A read that does not fill its buffer has emptied the socket; anything else is for
+    /// [`receive`](Self::receive). The caller has left room for an event.
     #[inline]
+    pub(crate) fn read_plain(&mut self, place: usize, out: &mut Events) {
+        let hot = self.slab.hot(place);
+        let (id, token, fd) = (hot.id, hot.token, hot.fd);
+        let Some(mut buf) = self.bufs.get() else { return self.starve(place) };
+        let into = buf.spare_mut();
+        let room = into.len();
+        match sys::recv(fd, into) {
+            Ok(n) if n > 0 => {
+                self.stats.bytes_in += n as u64;
+                buf.grow(n);
+                emit(out, NetEvent::Received { id, token, buf });
+                if n == room {
+                    self.read_more(place, out);
+                }
+            }
+            other => self.read_ended(place, other, out),
+        }
+    }
+
+    /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
     pub(crate) fn receive(&mut self, place: usize, mut first: Option<Buf>, out: &mut Events) {
         let hot = self.slab.hot(place);
         let (id, token, fd) = (hot.id, hot.token, hot.fd);
@@ -22,6 +44,10 @@ impl Group {
         }
         if hot.is(flag::READ_EOF) {
             return self.after_eof(place);
+        }
+        if self.is_full(place) {
+            self.slab.hot(place).flags |= flag::HELD;
+            return;
         }
         if first.is_none() && !self.starved.is_empty() {
             return self.starve(place);
@@ -33,8 +59,7 @@ impl Group {
             let Some(mut buf) = first.take().or_else(|| self.bufs.get()) else { return self.starve(place) };
             let room = buf.spare_capacity();
             match sys::recv(fd, buf.spare_mut()) {
-                Ok(0) => return self.peer_closed(place, out),
-                Ok(n) => {
+                Ok(n) if n > 0 => {
                     self.stats.bytes_in += n as u64;
                     buf.grow(n);
                     emit(out, NetEvent::Received { id, token, buf });
@@ -47,18 +72,36 @@ impl Group {
                         return;
                     }
                 }
-                Err(errno) if errno.would_block() => {
-                    self.slab.hot(place).flags &= !(flag::READABLE | flag::DRAIN);
-                    return;
-                }
                 Err(Errno(libc::EINTR)) => {}
-                Err(errno) => {
-                    let why = self.failure(place).unwrap_or_else(|| error::plain("recv", errno));
-                    return self.finish(place, Some(why));
-                }
+                other => return self.read_ended(place, other, out),
             }
         }
         self.enqueue(place);
+    }
+
+    /// There may be more than the buffer that was just filled.
+    #[cold]
+    fn read_more(&mut self, place: usize, out: &mut Events) {
+        self.slab.hot(place).flags |= flag::READABLE;
+        if out.room() > 0 {
+            self.receive(place, None, out);
+        } else {
+            self.enqueue(place);
+        }
+    }
+
+    /// A read that found no bytes: there are none now, or none will come.
+    #[cold]
+    fn read_ended(&mut self, place: usize, how: Result<usize, Errno>, out: &mut Events) {
+        match how {
+            Ok(_) => self.peer_closed(place, out),
+            Err(errno) if errno.would_block() => self.slab.hot(place).flags &= !(flag::READABLE | flag::DRAIN),
+            Err(Errno(libc::EINTR)) => self.read_more(place, out),
+            Err(errno) => {
+                let why = self.failure(place).unwrap_or_else(|| error::plain("recv", errno));
+                self.finish(place, Some(why));
+            }
+        }
     }
 
     /// Serves those that wait for a buffer, first come first served, while there are buffers and room.
@@ -66,9 +109,9 @@ impl Group {
     pub(crate) fn feed(&mut self, out: &mut Events) {
         for _ in 0..self.starved.len() {
             if out.room() == 0 {
-                break;
+                return;
             }
-            let Some(buf) = self.bufs.get() else { break };
+            let Some(buf) = self.waited_for() else { return };
             let Some(place) = self.starved.pop_front() else { break };
             let hot = self.slab.hot(place as usize);
             hot.flags &= !flag::IN_STARVED;
@@ -76,18 +119,53 @@ impl Group {
                 self.receive(place as usize, Some(buf), out);
             }
         }
-        if !self.starved.is_empty() {
-            self.wake_later();
+        if self.starved.is_empty() {
+            self.wait = None;
         }
     }
 
+    /// Puts a socket at the end of those that wait for a buffer.
     #[cold]
     fn starve(&mut self, place: usize) {
-        if self.slab.hot(place).enlist(flag::IN_STARVED) {
+        let hot = self.slab.hot(place);
+        hot.flags |= flag::READABLE;
+        if hot.enlist(flag::IN_STARVED) {
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
         }
-        self.wake_later();
+        if self.wait.is_none() {
+            self.queue_for_a_buffer();
+        }
+    }
+
+    /// A buffer for those that wait: the one asked for, or while none is asked for any that is free.
+    fn waited_for(&mut self) -> Option<Buf> {
+        if let Some(request) = &mut self.wait {
+            let granted = request.poll(now(&*self.platform));
+            return granted.and_then(|mut granted| {
+                self.wait = None;
+                granted.next()
+            });
+        }
+        let buf = self.bufs.get();
+        if buf.is_none() {
+            self.queue_for_a_buffer();
+        }
+        buf
+    }
+
+    /// Joins those of all groups that wait for a buffer (statement 28). The core is woken when it is there.
+    fn queue_for_a_buffer(&mut self) {
+        let now = now(&*self.platform);
+        let Ok(mut request) = self.bufs.request(Class::Small, 1, now, &self.waker) else {
+            // The queue is full of other groups' requests.
+            return self.wake_later();
+        };
+        match request.poll(now) {
+            None => self.wait = Some(request),
+            // It came home just now: back, for the next poll.
+            Some(_) => self.waker.wake_by_ref(),
+        }
     }
 
     /// The peer's FIN, behind all that it sent.
@@ -129,4 +207,9 @@ impl Group {
             let _ = socket.socket.set_tcp_quickack(true);
         }
     }
+}
+
+/// The time, for the pool's own counts. Read only while someone waits.
+fn now(platform: &dyn Platform) -> u64 {
+    platform.now().as_nanos()
 }

@@ -5,20 +5,37 @@ use std::net::Shutdown;
 use crate::error;
 use crate::group::Group;
 use crate::slab::flag;
-use crate::sys::{Errno, Gather};
+use crate::sys::{self, Errno, Gather};
 
 impl Group {
     /// Writes for every socket that has got frames since the last time.
+    #[inline]
     pub(crate) fn write_dirty(&mut self) {
         for i in 0..self.dirty.len() {
             let place = self.dirty[i] as usize;
-            self.slab.hot(place).flags &= !flag::IN_DIRTY;
-            self.write(place);
+            let hot = self.slab.hot(place);
+            hot.flags &= !flag::IN_DIRTY;
+            // One frame of one buffer without a tag is all that an echo sends.
+            match self.frames.single(&hot.queue) {
+                Some(bytes) if hot.written == 0 => {
+                    let offered = bytes.len();
+                    let done = sys::send(hot.fd, bytes);
+                    if done == Ok(offered) && !hot.is(flag::HELD | flag::FIN_WANTED) {
+                        self.stats.bytes_out += offered as u64;
+                        (hot.queued, hot.frames) = (0, hot.frames - 1);
+                        self.frames.drop_single(&mut hot.queue);
+                    } else {
+                        self.wrote(place, offered, done);
+                        self.write(place);
+                    }
+                }
+                _ => self.write(place),
+            }
         }
         self.dirty.clear();
     }
 
-    /// Writes the queue of one socket, as far as the system takes it.
+    /// Writes in gather calls, until the queue is empty or the system takes no more.
     pub(crate) fn write(&mut self, place: usize) {
         loop {
             let hot = self.slab.hot(place);
@@ -27,8 +44,7 @@ impl Group {
             }
             let mut gather = Gather::new();
             let mut skip = hot.written;
-            let parts = self.frames.iter(&hot.queue).flat_map(|(frame, _)| frame.parts());
-            for part in parts {
+            for part in self.frames.iter(&hot.queue).flat_map(|frame| frame.parts()) {
                 let gone = skip.min(part.len());
                 skip -= gone;
                 if gather.room() == 0 {
@@ -40,19 +56,32 @@ impl Group {
             }
             let offered = gather.bytes();
             // Frames without bytes are sent without a call.
-            let taken = if offered == 0 { Ok(0) } else { gather.send(hot.fd, 0) };
-            match taken {
-                Ok(n) => {
-                    self.taken(place, n);
-                    if n < offered {
-                        // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
-                        self.slab.hot(place).flags |= flag::BLOCKED;
-                    }
+            let done = if offered == 0 { Ok(0) } else { gather.send(hot.fd) };
+            self.wrote(place, offered, done);
+        }
+        self.after_write(place);
+    }
+
+    /// Draws the conclusions from a call that offered the system so many bytes.
+    fn wrote(&mut self, place: usize, offered: usize, done: Result<usize, Errno>) {
+        match done {
+            Ok(n) => {
+                self.taken(place, n);
+                if n < offered {
+                    // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
+                    self.slab.hot(place).flags |= flag::BLOCKED;
                 }
-                Err(errno) if errno.would_block() => hot.flags |= flag::BLOCKED,
-                Err(Errno(libc::EINTR)) => {}
-                Err(errno) => return self.send_failed(place, errno),
             }
+            Err(errno) if errno.would_block() => self.slab.hot(place).flags |= flag::BLOCKED,
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => self.send_failed(place, errno),
+        }
+    }
+
+    fn after_write(&mut self, place: usize) {
+        let hot = self.slab.hot(place);
+        if hot.is(flag::HELD) {
+            self.end_hold(place);
         }
         if self.slab.hot(place).is(flag::FIN_WANTED) {
             self.end_sending(place);

@@ -58,6 +58,8 @@ pub(crate) mod flag {
     pub(crate) const FAILED: u32 = 1 << 11;
     /// Acknowledgements are to be sent at once, which the system must be told again after each read.
     pub(crate) const QUICK_ACK: u32 = 1 << 12;
+    /// Not read, because it holds too much that its peer does not take.
+    pub(crate) const HELD: u32 = 1 << 13;
 
     /// In the list of sockets to serve. The list flags belong to the place and outlive its socket, so that a place is in each list once
     /// and the lists never grow; what is found in a list is judged by its other flags.

@@ -76,13 +76,12 @@ impl Epoll {
         check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
     }
 
-    /// What is ready now. Never blocks; an interrupted call found nothing.
+    /// What is ready now, at the front of `into`; tells how much that is. Never blocks; an interrupted call found nothing.
     #[inline]
-    pub(crate) fn poll<'a>(&self, into: &'a mut [Ready]) -> &'a [Ready] {
-        let room = into.len() as i32;
-        // SAFETY: `Ready` is a transparent `epoll_event`, and `into` has room for `room` of them.
-        let n = unsafe { libc::epoll_wait(self.fd(), into.as_mut_ptr().cast(), room, 0) };
-        &into[..n.max(0) as usize]
+    pub(crate) fn poll(&self, into: &mut [Ready]) -> usize {
+        // SAFETY: `Ready` is a transparent `epoll_event`, and `into` has room for as many as it is long.
+        let n = unsafe { libc::epoll_wait(self.fd(), into.as_mut_ptr().cast(), into.len() as i32, 0) };
+        n.max(0) as usize
     }
 }
 
@@ -115,6 +114,13 @@ impl Timer {
 pub(crate) fn recv(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: `into` may be written for its whole length.
     count(unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) })
+}
+
+/// Sends what fits without blocking, and without a signal when the peer is gone.
+#[inline]
+pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: `bytes` is only read, during the call.
+    count(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
 /// Throws away what has arrived, without copying it. Tells how much that was.
@@ -160,22 +166,14 @@ impl<'a> Gather<'a> {
         self.bytes += slice.len();
     }
 
-    /// Sends what fits without blocking, and without a signal when the peer is gone.
-    #[inline]
-    pub(crate) fn send(&self, fd: RawFd, flags: i32) -> Result<usize, Errno> {
-        let flags = flags | libc::MSG_NOSIGNAL;
-        if self.len == 1 {
-            // SAFETY: the first entry was written, and the slice it was made of lives as long as `self`.
-            let one = unsafe { self.iov[0].assume_init_ref() };
-            // SAFETY: as above; the bytes are only read.
-            return count(unsafe { libc::send(fd, one.iov_base, one.iov_len, flags) });
-        }
+    /// As [`send`], all slices in one call.
+    pub(crate) fn send(&self, fd: RawFd) -> Result<usize, Errno> {
         // SAFETY: all-zero is a valid msghdr: no name, no control data.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = self.iov.as_ptr().cast_mut().cast();
         message.msg_iovlen = self.len as _;
         // SAFETY: the first `len` entries were written, and their slices live as long as `self`; the call only reads.
-        count(unsafe { libc::sendmsg(fd, &message, flags) })
+        count(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
     }
 }
 

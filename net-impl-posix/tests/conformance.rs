@@ -1,6 +1,6 @@
 //! The suite that every network backend must pass.
 
-use conformance::platform::SelfDriven;
+use conformance::platform::self_driven;
 use net_impl_posix::Posix;
 
-conformance::net_suite!(&Posix, SelfDriven::new());
+conformance::net_suite!(&Posix, self_driven());

@@ -7,6 +7,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 
 use core_reactor::PlatformError;
+use pool::Memory;
 
 use crate::error::os_error;
 
@@ -28,6 +29,17 @@ unsafe impl Send for HugeMemory {}
 // SAFETY: as above: nothing can be done to the region through a shared reference.
 unsafe impl Sync for HugeMemory {}
 
+// SAFETY: base and length are set once; the mapping is zeroed, readable and writable, and this value does not touch it until it unmaps it.
+unsafe impl Memory for HugeMemory {
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
 impl HugeMemory {
     /// At least `len` bytes: in hugepages of 2 MiB if enough are free, in ordinary pages (transparent hugepages if the kernel likes) if
     /// not. Aligned to 4 KiB, and to 2 MiB from that size on. Which it was goes to the log, once for each region.
@@ -42,23 +54,11 @@ impl HugeMemory {
             }
             Err(why) => {
                 let memory = Self::ordinary(len).map_err(|e| os_error("map memory in ordinary pages", &e))?;
-                log::warn!("{} KiB of memory in ordinary pages, as hugepages were refused ({why}); see vm.nr_hugepages", memory.len >> 10);
+                log::info!("{} KiB of memory in ordinary pages, as hugepages were refused ({why}); see vm.nr_hugepages", memory.len >> 10);
                 memory
             }
         };
         Ok(memory)
-    }
-
-    /// The region's first byte.
-    pub fn as_ptr(&self) -> NonNull<u8> {
-        self.base
-    }
-
-    /// The region's size in bytes: what was asked for, rounded up to whole pages.
-    // A region is never empty.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.len
     }
 
     /// Whether it lies in reserved hugepages.
@@ -159,7 +159,7 @@ mod tests {
     /// Reads all of a region and writes both its ends.
     fn exercise(memory: &HugeMemory) {
         // SAFETY: the region is all there, zeroed, and this test has it alone.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().as_ptr(), memory.len()) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(memory.base().as_ptr(), memory.len()) };
         assert!(bytes.iter().all(|byte| *byte == 0));
         bytes[0] = 1;
         bytes[memory.len() - 1] = 2;
@@ -170,7 +170,7 @@ mod tests {
         for (asked, given, align) in [(0, PAGE, PAGE), (1, PAGE, PAGE), (10_000, 3 * PAGE, PAGE), (HUGE + 1, HUGE + PAGE, HUGE)] {
             let memory = HugeMemory::ordinary(asked).unwrap();
             assert_eq!((memory.len(), memory.is_huge()), (given, false));
-            assert_eq!(memory.as_ptr().align_offset(align), 0);
+            assert_eq!(memory.base().align_offset(align), 0);
             exercise(&memory);
         }
     }
@@ -200,7 +200,7 @@ mod tests {
         // Larger than what other tests map meanwhile, so that they do not fill the gap between the drop and the question.
         let len = 64 * HUGE;
         let memory = HugeMemory::aligned(len).unwrap();
-        let middle = memory.as_ptr().as_ptr() as usize + len / 2;
+        let middle = memory.base().as_ptr() as usize + len / 2;
         assert!(in_use(middle));
         drop(memory);
         assert!(!in_use(middle));
@@ -220,7 +220,7 @@ mod tests {
             }
         };
         assert_eq!(memory.len(), HUGE);
-        assert_eq!(memory.as_ptr().align_offset(HUGE), 0);
+        assert_eq!(memory.base().align_offset(HUGE), 0);
         exercise(&memory);
     }
 }

@@ -6,11 +6,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use core_reactor::{CoreId, Platform};
 use platform_linux::{LinuxPlatform, SignalHook, StopFlag, StopSignals};
 
 const ROLE: &str = "LCORE_TEST_CHILD";
+/// How long a child may live. Far beyond what a busy machine needs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the test `name` in a child, where [`is_child`] is true.
 struct Process {
@@ -55,8 +58,16 @@ impl Drop for Process {
     }
 }
 
+/// Whether this is the child. A child that nothing ends ends itself, so that its test fails and does not hang.
 fn is_child() -> bool {
-    std::env::var_os(ROLE).is_some()
+    let child = std::env::var_os(ROLE).is_some();
+    if child {
+        std::thread::spawn(|| {
+            std::thread::sleep(PATIENCE);
+            std::process::exit(99);
+        });
+    }
+    child
 }
 
 fn say(words: &str) {
@@ -237,7 +248,10 @@ fn hooks_come_and_go_while_signals_arrive() {
     // SAFETY: atomics only; the abort by a failed assertion is what this test looks for.
     unsafe impl SignalHook for Counted {
         fn on_signal(&self, _: i32) {
-            if self.0.fetch_add(1, Ordering::SeqCst) != 0 {
+            let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+            // Time for the other thread to drop the hook, which has to wait for this.
+            (0..500).for_each(|_| std::hint::spin_loop());
+            if !first || self.0.load(Ordering::SeqCst) != 1 {
                 std::process::abort();
             }
         }

@@ -1,58 +1,59 @@
-//! The skeleton's data buffers: one class, one core.
+//! A data buffer: bytes out of a pool that go home when dropped.
 
-use alloc::{boxed::Box, rc::Rc, vec, vec::Vec};
-use core::cell::RefCell;
+// UNSAFETY: a buffer is one pointer to what is known about it, of which it is the one holder, and from there to its bytes.
+
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::{fmt, slice};
 
-/// One poll group's buffers. Cloning the handle shares them; it stays on its core.
-#[derive(Clone)]
-pub struct BufGroup {
-    free: Rc<RefCell<Vec<Box<[u8]>>>>,
-    size: usize,
-}
+use crate::slab::{Home, Meta};
+use crate::{BufGroup, Class};
 
-impl BufGroup {
-    /// `count` buffers of `size` bytes.
-    pub fn new(count: usize, size: usize) -> Self {
-        let free = (0..count).map(|_| vec![0; size].into_boxed_slice()).collect();
-        Self { free: Rc::new(RefCell::new(free)), size }
-    }
+/// A buffer out of a pool: a part of it is filled, and what follows that part is spare. Dropped, it goes home.
+///
+/// It stays on its core; [`into_send`](Self::into_send) makes it one that travels.
+///
+/// ```compile_fail,E0277
+/// fn send(_: impl Send) {}
+/// send(pool::BufGroup::new(1, 16).get().unwrap());
+/// ```
+///
+/// A buffer that is given to `core::mem::forget` is lost to the pool, and its pool's memory stays.
+pub struct Buf(NonNull<Meta>);
 
-    /// An empty buffer, the one that came home last; `None` when all are out.
-    pub fn get(&self) -> Option<Buf> {
-        let data = self.free.borrow_mut().pop()?;
-        Some(Buf { data, start: 0, end: 0, home: self.clone() })
-    }
-
-    /// Bytes that each buffer holds.
-    pub fn buf_size(&self) -> usize {
-        self.size
-    }
-}
-
-/// A buffer out of a pool: bytes `start..end` of it are filled. It goes home when dropped.
-pub struct Buf {
-    data: Box<[u8]>,
-    start: u32,
-    end: u32,
-    home: BufGroup,
-}
+static_assertions::assert_eq_size!(Buf, Option<Buf>, [u8; size_of::<usize>()]);
+static_assertions::assert_not_impl_any!(Buf: Send, Sync);
 
 impl Buf {
+    /// The holder of `meta`'s buffer, empty, which goes to `home`.
+    #[inline]
+    pub(crate) fn lend(meta: &Meta, home: Home) -> Self {
+        meta.witness.touch();
+        meta.start.set(0);
+        meta.end.set(0);
+        meta.home.set(Some(home));
+        Self(NonNull::from(meta))
+    }
+
     /// Bytes that fit behind the filled part.
+    #[inline]
     pub fn spare_capacity(&self) -> usize {
-        self.data.len() - self.end as usize
+        (self.meta().cap - self.meta().end.get()) as usize
     }
 
     /// The memory behind the filled part (zeroed or stale, never uninitialised).
+    #[inline]
     pub fn spare_mut(&mut self) -> &mut [u8] {
-        let end = self.end as usize;
-        &mut self.data[end..]
+        let (end, spare) = (self.meta().end.get() as usize, self.spare_capacity());
+        // SAFETY: end and spare lie within the buffer, which is this holder's alone and initialised; it is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.meta().data.as_ptr().add(end), spare) }
     }
 
     /// Counts `n` more bytes as filled, after they were written to [`spare_mut`](Self::spare_mut). At most the spare capacity.
+    #[inline]
     pub fn grow(&mut self, n: usize) {
-        self.end += n.min(self.spare_capacity()) as u32;
+        let n = n.min(self.spare_capacity()) as u32;
+        self.meta().end.update(|end| end + n);
     }
 
     /// Appends as much of `bytes` as fits and tells how much that was.
@@ -64,38 +65,132 @@ impl Buf {
     }
 
     /// Drops `n` bytes from the front of the filled part.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
-        self.start += n.min(self.len()) as u32;
+        let n = n.min(self.len()) as u32;
+        self.meta().start.update(|start| start + n);
     }
 
     /// Keeps the first `n` filled bytes.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
-        self.end = self.start + n.min(self.len()) as u32;
+        let n = n.min(self.len()) as u32;
+        self.meta().end.set(self.meta().start.get() + n);
     }
 
     /// Empties the buffer.
+    #[inline]
     pub fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
+        self.meta().start.set(0);
+        self.meta().end.set(0);
+    }
+
+    /// The class that it is of.
+    pub fn class(&self) -> Class {
+        self.meta().class
+    }
+
+    /// Its number among the buffers of its pool, the same each time it is handed out.
+    pub fn index(&self) -> u32 {
+        self.meta().index
+    }
+
+    /// Where the whole buffer (not its filled part) begins, in bytes from the start of its pool's [region](crate::DataPool::region).
+    pub fn offset_in_region(&self) -> usize {
+        self.meta().offset
+    }
+
+    /// The same buffer, free to go to another core.
+    pub fn into_send(self) -> SendBuf {
+        match self.meta().home.take() {
+            Some(Home::Here(group)) => self.meta().home.set(Some(Home::Away(group.shared.clone()))),
+            away => self.meta().home.set(away),
+        }
+        SendBuf(self)
+    }
+
+    #[inline]
+    fn meta(&self) -> &Meta {
+        // SAFETY: the home in it keeps the pool alive, and is there until the drop.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// A buffer on its way to another core. Wherever it is dropped, it goes home.
+pub struct SendBuf(Buf);
+
+// SAFETY: its home is `Away`, so nothing that it holds or drops is bound to a thread, and it shows nothing of the `Buf` but its bytes.
+unsafe impl Send for SendBuf {}
+
+impl SendBuf {
+    /// The same buffer, to be used on the core of `here`; its home stays what it was.
+    pub fn into_local(self, here: &BufGroup) -> Buf {
+        let buf = self.0;
+        match buf.meta().home.take() {
+            Some(Home::Away(home)) if here.is(&home) => buf.meta().home.set(Some(Home::Here(here.local.clone()))),
+            away => buf.meta().home.set(away),
+        }
+        buf
     }
 }
 
 impl Deref for Buf {
     type Target = [u8];
+
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.data[self.start as usize..self.end as usize]
+        let meta = self.meta();
+        let (start, end) = (meta.start.get() as usize, meta.end.get() as usize);
+        // SAFETY: start and end lie within the buffer, which is this holder's alone and initialised; it is borrowed.
+        unsafe { slice::from_raw_parts(meta.data.as_ptr().add(start), end - start) }
     }
 }
 
 impl DerefMut for Buf {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.data[self.start as usize..self.end as usize]
+        let meta = self.meta();
+        let (start, end) = (meta.start.get() as usize, meta.end.get() as usize);
+        // SAFETY: start and end lie within the buffer, which is this holder's alone and initialised; it is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(meta.data.as_ptr().add(start), end - start) }
+    }
+}
+
+impl Deref for SendBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for SendBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
 impl Drop for Buf {
+    #[inline]
     fn drop(&mut self) {
-        let data = core::mem::take(&mut self.data);
-        self.home.free.borrow_mut().push(data);
+        let meta = self.meta();
+        meta.witness.touch();
+        match meta.home.take() {
+            Some(Home::Here(group)) => group.put(meta),
+            Some(Home::Away(group)) => group.give_back(meta),
+            None => {}
+        }
+    }
+}
+
+impl fmt::Debug for Buf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buf({:?} {}, {} bytes, {} spare)", self.class(), self.index(), self.len(), self.spare_capacity())
+    }
+}
+
+impl fmt::Debug for SendBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Send{:?}", self.0)
     }
 }

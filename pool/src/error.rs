@@ -1,5 +1,7 @@
 //! What can go wrong when a pool is set up.
 
+use crate::{Class, ReserveConfig};
+
 /// Why a pool, or a share of one, could not be had.
 ///
 /// Being out of objects or buffers is no error but an answer: `None`.
@@ -25,5 +27,44 @@ pub enum PoolError {
     CachesTaken {
         /// Caches that the pool was made for.
         caches: u32,
+    },
+    /// The memory given does not hold the buffers asked for.
+    #[error(
+        "{wanted} bytes of buffers do not fit {given} bytes of memory, or it is not aligned to {align}: give other memory or ask for less"
+    )]
+    MemoryUnfit {
+        /// Bytes that the buffers take.
+        wanted: usize,
+        /// Bytes given.
+        given: usize,
+        /// Bytes that the memory must be aligned to.
+        align: usize,
+    },
+    /// A group's reserve cannot be filled from what the shared pool has now; what requests wait for is not to be had.
+    #[error(
+        "a reserve of {} small, {} large and {} control buffers cannot be filled from {}, {} and {}: enlarge the pool, or make fewer groups or smaller reserves",
+        wanted.small, wanted.large, wanted.control, available.small, available.large, available.control
+    )]
+    ReserveUnfilled {
+        /// The reserve asked for.
+        wanted: ReserveConfig,
+        /// What the shared pool has.
+        available: ReserveConfig,
+    },
+    /// A request for more buffers than its group could ever have at a time: ask for fewer.
+    #[error("{wanted} {class:?} buffers were asked for at a time, and reserve and shared pool together have {most}: ask for fewer")]
+    RequestTooLarge {
+        /// The class.
+        class: Class,
+        /// Buffers asked for.
+        wanted: usize,
+        /// Buffers that the group's reserve and the shared pool have when all are home.
+        most: usize,
+    },
+    /// As many requests wait as the pool was made for: wait with this one.
+    #[error("{waiters} requests wait for buffers already: raise `waiters`, or ask later")]
+    QueueFull {
+        /// Requests that can wait.
+        waiters: usize,
     },
 }

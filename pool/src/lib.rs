@@ -5,17 +5,29 @@ extern crate alloc;
 
 mod buf;
 mod cache;
+mod config;
+mod data;
 mod error;
 #[doc(hidden)]
 pub mod fmt;
+mod group;
+mod memory;
 mod mempool;
+mod share;
+mod slab;
 mod stack;
 mod sync;
+mod wait;
 
-pub use buf::{Buf, BufGroup};
+pub use buf::{Buf, SendBuf};
 pub use cache::{Bulk, MempoolCache, Obj, SendObj};
+pub use config::{Class, ClassConfig, DataPoolConfig, GroupStats, PoolStats, ReserveConfig};
+pub use data::DataPool;
 pub use error::PoolError;
+pub use group::BufGroup;
+pub use memory::{DATA_ALIGN, HeapMemory, Memory};
 pub use mempool::{Mempool, MempoolConfig, MempoolStats};
+pub use wait::{Granted, Request};
 // For the model checks in `tests/loom.rs`.
 #[doc(hidden)]
 pub use stack::{Chain, FreeStack, LinkArray, Links};

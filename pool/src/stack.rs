@@ -31,10 +31,7 @@ pub trait Links {
     fn set_after(&self, index: u32, next: u32);
 
     /// A chain of `indices` in this order; `None` if there are none. The caller owns them: none may be in a stack.
-    fn chain(&self, indices: impl IntoIterator<Item = u32>) -> Option<Chain>
-    where
-        Self: Sized,
-    {
+    fn chain(&self, indices: impl IntoIterator<Item = u32>) -> Option<Chain> {
         let mut indices = indices.into_iter();
         let first = indices.next()?;
         let mut chain = Chain { first, last: first, len: 1 };
@@ -79,6 +76,21 @@ pub struct Chain {
     pub len: u32,
 }
 
+impl Chain {
+    /// Takes the index on top; what is left of the chain, if anything, is the second.
+    pub fn split_first(self, links: &(impl Links + ?Sized)) -> (u32, Option<Chain>) {
+        let rest = (self.len > 1).then(|| Chain { first: links.after(self.first), last: self.last, len: self.len - 1 });
+        (self.first, rest)
+    }
+
+    /// This chain, and `below` underneath.
+    pub fn join(self, links: &(impl Links + ?Sized), below: Option<Chain>) -> Chain {
+        let Some(below) = below else { return self };
+        links.set_after(self.last, below.first);
+        Chain { first: self.first, last: below.last, len: self.len + below.len }
+    }
+}
+
 /// A lock-free stack of indices; any core may push and pop.
 pub struct FreeStack {
     head: AtomicU64,
@@ -92,7 +104,7 @@ impl FreeStack {
     }
 
     /// Puts a chain on top.
-    pub fn push(&self, links: &impl Links, chain: Chain) {
+    pub fn push(&self, links: &(impl Links + ?Sized), chain: Chain) {
         // Counted before it can be taken, so that the count never falls below what is there.
         self.len.fetch_add(chain.len, Relaxed);
         let mut head = self.head.load(Relaxed);
@@ -108,7 +120,7 @@ impl FreeStack {
     /// Takes up to `most` from the top; `None` if there are fewer than `at_least` (1 or more), and then nothing is taken.
     ///
     /// `visit` is shown each position and index on the way; after a lost race it is shown position 0 again and what it saw is void.
-    pub fn pop(&self, links: &impl Links, at_least: u32, most: u32, mut visit: impl FnMut(u32, u32)) -> Option<Chain> {
+    pub fn pop(&self, links: &(impl Links + ?Sized), at_least: u32, most: u32, mut visit: impl FnMut(u32, u32)) -> Option<Chain> {
         debug_assert!(0 < at_least && at_least <= most);
         let mut head = self.head.load(Acquire);
         loop {

@@ -167,9 +167,15 @@ mod tests {
 
     #[test]
     fn a_process_is_gone_when_it_is_dropped_even_if_it_does_not_listen() {
-        for script in ["exec sleep 1000", "trap '' TERM; while true; do sleep 1; done"] {
-            let running = sh(script);
+        let ready = std::env::temp_dir().join(format!("echo-test-{}", std::process::id()));
+        for trap in ["", "trap '' TERM; "] {
+            let script = format!("{trap}: > {}; while true; do sleep 1; done", ready.display());
+            let running = sh(&script);
             let pid = Pid::from_raw(running.pid() as i32).expect("not 0");
+            let deadline = Instant::now() + PATIENCE;
+            while std::fs::remove_file(&ready).is_err() {
+                assert!(Instant::now() < deadline, "{script} did not begin");
+            }
             assert!(rustix::process::test_kill_process(pid).is_ok());
             drop(running);
             assert!(rustix::process::test_kill_process(pid).is_err(), "{script}");

@@ -1,1 +1,225 @@
-//! x
+//! Statements 14 and 15: addresses, and connects that never block.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
+use socket2::{Domain, Socket, Type};
+
+use super::{Driver, Env, peer};
+
+/// Port 0 asks for a free port, and both sides are told the real one.
+pub fn s14_port_0_takes_a_free_port_and_tells_it(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (listener, at) = driver.listen();
+    assert_eq!(at.ip(), env.host);
+    assert_ne!(at.port(), 0);
+    assert_eq!(driver.group().addresses(listener), Ok((at, None)));
+    let (id, far) = driver.accept_from(at, Token(1));
+    let here = far.local_addr().expect("its address");
+    assert_eq!(driver.group().addresses(id), Ok((at, Some(here))));
+}
+
+/// The loopback addresses as people write them.
+pub fn s14_a_written_address_can_be_listened_to(env: &Env) {
+    let bracketed = format!("[{}]", env.host);
+    let text = if env.host.is_ipv6() { &bracketed } else { &env.host.to_string() };
+    let at = core_reactor::net::parse_address(text, 0).expect("an address");
+    let listener = env.backend.listen(at, &SockOptions::default()).expect("a free port");
+    assert_eq!(listener.local_addr().expect("its address").ip(), env.host);
+    assert_eq!(listener.peer_addr(), None);
+}
+
+/// What is taken, foreign or not allowed is told as such.
+pub fn s14_an_address_that_cannot_be_had_is_an_error(env: &Env) {
+    let taken = TcpListener::bind((env.host, 0)).expect("a free port");
+    let at = taken.local_addr().expect("its address");
+    let why = env.backend.listen(at, &SockOptions::default()).err();
+    assert_eq!(why, Some(NetError::AddressInUse(at)));
+    let foreign = SocketAddr::new(no_address_of_ours(env), 0);
+    let why = env.backend.listen(foreign, &SockOptions::default()).err();
+    assert_eq!(why, Some(NetError::AddressUnavailable(foreign)));
+}
+
+/// Both sides in one group.
+pub fn s15_a_connect_connects(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (_, at) = driver.listen();
+    let id = driver.connect(&[at], Token(5));
+    driver.connected(id);
+    let far = driver.wait("a connection", |event| match event {
+        NetEvent::Accepted { socket, .. } => Ok(socket),
+        other => Err(other),
+    });
+    let (here, there) = driver.group().addresses(id).expect("it is there");
+    assert_eq!((there, far.peer_addr()), (Some(at), Some(here)));
+    let far = driver.attach(far, Token(6));
+    driver.send(id, b"ping");
+    assert_eq!(driver.receive(far, 4), b"ping");
+    driver.send(far, b"pong");
+    assert_eq!(driver.receive(id, 4), b"pong");
+    driver.group().close(id).expect("it is there");
+    assert_eq!(driver.closed(id), None);
+    driver.peer_closed(far);
+}
+
+/// Until it is connected a socket takes no frame; afterwards bytes that had come at once are not forgotten.
+pub fn s15_before_connected_nothing_is_sent(env: &Env) {
+    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let mut driver = Driver::new(env);
+    let id = driver.connect(&[far.local_addr().expect("its address")], Token(5));
+    let frame = driver.frame(b"early");
+    let refused = driver.group().send(id, frame).expect_err("it is not connected");
+    assert_eq!(refused.why, NetError::NotConnected);
+    let (mut peer, _) = far.accept().expect("a connection");
+    peer.write_all(b"banner").expect("sent");
+    driver.connected(id);
+    driver.send_frame(id, refused.item);
+    assert_eq!(driver.receive(id, 6), b"banner");
+    assert_eq!(peer::read(&mut peer, 5), b"early");
+}
+
+/// FIN that was asked for before there was a connection goes out with it.
+pub fn s15_shutdown_while_connecting_waits_for_the_connection(env: &Env) {
+    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let mut driver = Driver::new(env);
+    let id = driver.connect(&[far.local_addr().expect("its address")], Token(5));
+    driver.group().shutdown(id).expect("it is there");
+    driver.connected(id);
+    let (mut peer, _) = far.accept().expect("a connection");
+    assert_eq!(peer::read_to_end(&mut peer), b"");
+    drop(peer);
+    assert_eq!(driver.closed(id), None);
+}
+
+/// Refused is an event, not an answer of `attach` or `connect`.
+pub fn s15_a_refused_connect_arrives_as_closed(env: &Env) {
+    let mut driver = Driver::new(env);
+    let nobody = no_listener(env);
+    let id = driver.connect(&[nobody], Token(5));
+    assert_eq!(driver.closed(id), Some(NetError::ConnectRefused(nobody)));
+    driver.turns(5);
+    assert_eq!(driver.seen().count(), 0, "Closed is the only event");
+    assert_eq!(driver.group().stats().sockets, 0);
+}
+
+/// So is unreachable: nobody can connect to a multicast group.
+pub fn s15_an_unreachable_connect_arrives_as_closed(env: &Env) {
+    let group = match env.host {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1)),
+    };
+    let nowhere = SocketAddr::new(group, 9);
+    let mut driver = Driver::new(env);
+    let id = driver.connect(&[nowhere], Token(5));
+    assert_eq!(driver.closed(id), Some(NetError::Unreachable(nowhere)));
+}
+
+/// All addresses are tried in turn, of either family, and the one that answers is told.
+pub fn s15_all_addresses_are_tried(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (_, at) = driver.listen();
+    let other = match env.host {
+        IpAddr::V4(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    let elsewhere = no_listener(&Env { host: other, ..env.clone() });
+    let id = driver.connect(&[no_listener(env), elsewhere, no_listener(env), at], Token(5));
+    driver.connected(id);
+    assert_eq!(driver.group().addresses(id).expect("it is there").1, Some(at));
+    let last = no_listener(env);
+    let id = driver.connect(&[no_listener(env), last], Token(6));
+    assert_eq!(driver.closed(id), Some(NetError::ConnectRefused(last)), "the last one's error is told");
+}
+
+/// An empty list is an error at once.
+pub fn s15_no_address_is_an_error(env: &Env) {
+    assert_eq!(env.backend.connect(&[], &SockOptions::default()).err(), Some(NetError::NoAddress));
+}
+
+/// A peer that says nothing does not stop a core, and ends the connect after the time that was allowed.
+pub fn s15_an_unanswered_connect_times_out_and_blocks_nobody(env: &Env) {
+    let silent = Silent::new(env);
+    let mut driver = Driver::new(env);
+    let (quick, mut far) = driver.pair(Token(2));
+    let options = SockOptions { user_timeout: Some(Duration::from_millis(500)), ..SockOptions::default() };
+    let socket = env.backend.connect(&[silent.at], &options).expect("a socket");
+    let id = driver.attach(socket, Token(1));
+    for round in 0..20 {
+        driver.send(quick, &[round]);
+        driver.turns(1);
+        assert_eq!(peer::read(&mut far, 1), [round]);
+    }
+    assert_eq!(driver.closed(id), Some(NetError::TimedOut));
+}
+
+/// A connect can be given up.
+pub fn s15_a_connect_under_way_can_be_closed(env: &Env) {
+    let silent = Silent::new(env);
+    let mut driver = Driver::new(env);
+    let id = driver.connect(&[silent.at], Token(1));
+    driver.turns(3);
+    driver.group().close(id).expect("it is there");
+    assert_eq!(driver.closed(id), None);
+    assert_eq!(driver.group().close(id), Err(NetError::Stale));
+}
+
+/// A connect that is under way can change its group.
+pub fn s15_a_connect_under_way_can_be_detached(env: &Env) {
+    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let (mut one, mut other) = (Driver::new(env), Driver::new(env));
+    let id = one.connect(&[far.local_addr().expect("its address")], Token(1));
+    let socket = one.group().detach(id).expect("it is there");
+    one.turns(3);
+    assert_eq!(one.seen().count(), 0, "no event after detach");
+    let id = other.attach(socket, Token(2));
+    other.connected(id);
+    let (mut peer, _) = far.accept().expect("a connection");
+    peer.write_all(b"hello").expect("sent");
+    assert_eq!(other.receive(id, 5), b"hello");
+}
+
+/// A listener whose queue is full: the system answers no further connects.
+struct Silent {
+    at: SocketAddr,
+    _listener: Socket,
+    _waiting: Vec<Socket>,
+}
+
+impl Silent {
+    fn new(env: &Env) -> Self {
+        let open = || Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
+        let listener = open();
+        listener.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
+        listener.listen(0).expect("allowed");
+        let at = listener.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+        let mut waiting = Vec::new();
+        loop {
+            let one = open();
+            let full = one.connect_timeout(&at.into(), Duration::from_millis(200)).is_err();
+            waiting.push(one);
+            if full {
+                return Self { at, _listener: listener, _waiting: waiting };
+            }
+        }
+    }
+}
+
+/// An address at which nobody listens.
+fn no_listener(env: &Env) -> SocketAddr {
+    // Bound but not listening: the port stays ours as long as the program runs, so nobody else can listen there.
+    let socket = Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
+    let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+    Box::leak(Box::new(socket));
+    at
+}
+
+/// An address of the ranges for documentation (RFC 5737, RFC 3849).
+fn no_address_of_ours(env: &Env) -> IpAddr {
+    match env.host {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    }
+}

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token};
-use core_reactor::{Thread, ThreadLib};
+use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
 
 use super::Env;
@@ -32,11 +32,13 @@ pub struct Setup {
     pub send_limit: usize,
     /// [`GroupConfig::send_frames`].
     pub send_frames: usize,
+    /// [`GroupConfig::hold_reads_at`]. Never, unless a test is about it.
+    pub hold_reads_at: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sockets: 64, room: 64, bufs: 128, buf_size: 4096, send_limit: 1 << 20, send_frames: 64 }
+        Self { sockets: 64, room: 64, bufs: 128, buf_size: 4096, send_limit: 1 << 20, send_frames: 64, hold_reads_at: usize::MAX }
     }
 }
 
@@ -61,17 +63,37 @@ impl Driver {
 
     /// A group of this size.
     pub fn with(env: &Env, setup: Setup) -> Self {
-        let bufs = BufGroup::new(setup.bufs, setup.buf_size);
+        Self::over(env, setup, BufGroup::new(setup.bufs, setup.buf_size))
+    }
+
+    /// A group of this size over buffers of the test's, of which `setup.bufs` must be there in the end.
+    pub fn over(env: &Env, setup: Setup, bufs: BufGroup) -> Self {
         let config = GroupConfig {
             sockets: setup.sockets,
             send_limit: setup.send_limit,
             send_frames: setup.send_frames,
+            hold_reads_at: setup.hold_reads_at,
             ..GroupConfig::new(bufs.clone())
         };
-        let mut thread = ThreadLib::new(env.platform.clone()).create("driver", CORE);
+        let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("driver"), CORE).expect("the platform has this core");
         let group = thread.with(|cx| env.backend.group(cx, config)).expect("a group");
         let seen = VecDeque::new();
         Self { group: Some(group), events: Events::new(setup.room), seen, bufs, setup, env: env.clone(), _thread: thread }
+    }
+
+    /// A socket that connects to the first of these that answers.
+    pub fn connect(&mut self, to: &[SocketAddr], token: Token) -> SockId {
+        let socket = self.env.backend.connect(to, &SockOptions::default()).expect("a socket");
+        self.attach(socket, token)
+    }
+
+    /// Waits until a connect has succeeded.
+    pub fn connected(&mut self, id: SockId) {
+        self.wait("Connected", |event| match event {
+            NetEvent::Connected { id: of, .. } if of == id => Ok(()),
+            other => Err(other),
+        });
     }
 
     /// The group.
@@ -123,6 +145,11 @@ impl Driver {
             other => Err(other),
         });
         pair
+    }
+
+    /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not read.
+    pub fn narrow_pair(&mut self, token: Token) -> (SockId, TcpStream) {
+        self.pair_with(token, &SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() })
     }
 
     /// Polls once and hands out what it found, before anything that is still unasked for.

@@ -1,1 +1,110 @@
-//! x
+//! Statement 20: who is served when.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use core_reactor::net::{NetEvent, Token};
+
+use super::driver::Setup;
+use super::limits::need_descriptors;
+use super::{Driver, Env, peer};
+
+/// One that never stops sending, and 999 who have one message each: all are served, and the firehose gets about a turn for each round of the others.
+pub fn s20_a_firehose_cannot_starve_999_others(env: &Env) {
+    const OTHERS: usize = 999;
+    need_descriptors(2 * OTHERS as u64 + 100);
+    // Room and buffers for more than the firehose has waiting: only the rotation holds it back.
+    let mut driver = Driver::with(env, Setup { sockets: OTHERS + 2, room: 4096, bufs: 4096, buf_size: 256, ..Setup::default() });
+    let (_, at) = driver.listen();
+    let (firehose, mut far) = driver.accept_from(at, Token(0));
+    let mut peers: Vec<_> = (1..=OTHERS).map(|n| driver.accept_from(at, Token(n as u64)).1).collect();
+    driver.group().pause(firehose).expect("it is there");
+    let waiting = peer::write_until_full(&mut far) / 256;
+    assert!(waiting > OTHERS / 2, "there is enough to drown in: {waiting} buffers");
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let flood = std::thread::spawn(move || while !stopped.load(Ordering::Relaxed) && far.write_all(&[0; 1 << 16]).is_ok() {});
+    for far in &mut peers {
+        far.write_all(b"me too").expect("sent");
+    }
+    driver.group().resume(firehose).expect("it is there");
+    let (mut hose, mut others) = (0, 0);
+    driver.until("everybody else", |driver| {
+        let (more, some) = take(driver);
+        hose += more;
+        others += some;
+        others == OTHERS
+    });
+    assert!(hose > 0 && hose < OTHERS / 4, "the firehose got {hose} buffers while {OTHERS} others waited");
+    stop.store(true, Ordering::Relaxed);
+    driver.group().close(firehose).expect("it is there");
+    flood.join().expect("the flood ends when its socket does");
+}
+
+/// More ready sockets than one poll takes are served in rotation: nobody twice before everybody once.
+pub fn s20_ready_sockets_are_served_in_rotation(env: &Env) {
+    const COUNT: usize = 50;
+    let mut driver = Driver::with(env, Setup { room: 4, bufs: 512, ..Setup::default() });
+    let mut pairs: Vec<_> = (0..COUNT).map(|n| driver.pair(Token(n as u64))).collect();
+    // Each has more to read than a turn can take.
+    for (id, far) in &mut pairs {
+        driver.group().pause(*id).expect("it is there");
+        far.write_all(&[1; 200_000]).expect("sent");
+    }
+    driver.turns(COUNT);
+    for (id, _) in &pairs {
+        driver.group().resume(*id).expect("it is there");
+    }
+    let mut turns = vec![0; COUNT];
+    let mut last = usize::MAX;
+    while turns.contains(&0) {
+        for event in driver.poll() {
+            let NetEvent::Received { token, .. } = event else { panic!("only bytes") };
+            let place = token.0 as usize;
+            // Several buffers in a row are one turn; the end of a poll may cut it in two.
+            turns[place] += usize::from(place != last);
+            last = place;
+        }
+        assert!(turns.iter().all(|n| *n <= 2), "someone has a second round before everyone has had the first: {turns:?}");
+    }
+}
+
+/// Who sends and hears of it all the time leaves room for who receives.
+pub fn s20_reports_leave_room_for_what_arrives(env: &Env) {
+    let mut driver = Driver::with(env, Setup { room: 1, ..Setup::default() });
+    let (busy, busy_far) = driver.pair(Token(1));
+    let (quiet, mut quiet_far) = driver.pair(Token(2));
+    quiet_far.write_all(b"hear me").expect("sent");
+    let mut heard = false;
+    driver.until("what arrived", |driver| {
+        while let Some(event) = driver.next_seen() {
+            heard |= matches!(event, NetEvent::Received { id, .. } if id == quiet);
+        }
+        // More is reported than the room of one poll.
+        for n in 0..3 {
+            let frame = driver.frame(&[n]).tagged(n.into());
+            if driver.group().send(busy, frame).is_err() {
+                break;
+            }
+        }
+        heard
+    });
+    drop(busy_far);
+}
+
+/// Buffers of the firehose (token 0), and messages of others, among the events so far.
+fn take(driver: &mut Driver) -> (usize, usize) {
+    let (mut hose, mut others) = (0, 0);
+    while let Some(event) = driver.next_seen() {
+        match event {
+            NetEvent::Received { token: Token(0), .. } => hose += 1,
+            NetEvent::Received { buf, .. } => {
+                assert_eq!(&*buf, b"me too");
+                others += 1;
+            }
+            other => panic!("{}", super::driver::name(&other)),
+        }
+    }
+    (hose, others)
+}

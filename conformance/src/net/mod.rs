@@ -16,13 +16,16 @@ mod limits;
 pub mod options;
 mod peer;
 #[doc(hidden)]
+pub mod pools;
+#[doc(hidden)]
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
+pub mod steady;
 #[doc(hidden)]
 pub mod stream;
 
-pub use driver::{Driver, Setup};
+pub use driver::{Driver, LISTENER, Setup};
 pub use limits::{Descriptors, alone, beside_others};
 
 use std::net::IpAddr;
@@ -77,7 +80,105 @@ macro_rules! net_tests {
 macro_rules! net_statements {
     () => {
         $crate::net_cases! { beside_others
-            receive { s17_an_echo_comes_back }
+            connect {
+                s14_port_0_takes_a_free_port_and_tells_it
+                s14_a_written_address_can_be_listened_to
+                s14_an_address_that_cannot_be_had_is_an_error
+                s15_a_connect_connects
+                s15_before_connected_nothing_is_sent
+                s15_shutdown_while_connecting_waits_for_the_connection
+                s15_a_refused_connect_arrives_as_closed
+                s15_an_unreachable_connect_arrives_as_closed
+                s15_all_addresses_are_tried
+                s15_no_address_is_an_error
+                s15_an_unanswered_connect_times_out_and_blocks_nobody
+                s15_a_connect_under_way_can_be_closed
+                s15_a_connect_under_way_can_be_detached
+            }
+            accept {
+                s16_accept_drains_in_batches
+                s16_an_accepted_socket_that_is_dropped_is_closed
+                s16_a_paused_listener_lets_wait
+                s16_a_listener_sends_nothing
+                s16_a_listener_can_change_its_group
+                s16_listeners_may_share_an_address
+            }
+            receive {
+                s17_an_echo_comes_back
+                s17_bytes_arrive_in_order_each_once
+                s17_a_slow_consumer_holds_back_only_its_own_socket
+                s17_pause_and_resume_lose_nothing
+                s17_without_buffers_sockets_wait_and_lose_nothing
+                s17_sockets_wait_for_buffers_in_order
+                s17_s27_buffers_from_another_core_end_the_wait
+                s17_urgent_data_holds_nothing_up
+            }
+            send {
+                s18_sends_complete_in_order
+                s18_a_frame_without_a_tag_reports_nothing
+                s18_frames_of_many_parts_go_out_whole
+                s18_short_writes_are_the_groups_affair
+                s18_past_its_limit_a_send_is_refused_and_the_frame_given_back
+                s18_past_its_number_of_frames_a_send_is_refused
+                s18_a_full_socket_holds_back_only_itself
+                s18_a_socket_full_of_answers_reads_no_questions
+                s18_flush_writes_without_a_poll
+            }
+            stream {
+                s17_s18_random_streams_with_a_plain_peer
+                s17_s18_random_streams_between_two_of_its_own
+            }
+            ends {
+                s19_data_before_fin_comes_before_the_end
+                s19_after_our_fin_the_peer_may_go_on_sending
+                s19_after_the_peers_fin_we_may_go_on_sending
+                s19_fin_goes_out_behind_the_queue
+                s19_a_reset_closes_with_the_error
+                s19_a_reset_after_fin_closes_with_the_error
+                s19_a_reset_gives_queued_frames_back
+                s19_a_closed_sockets_sends_come_back_cancelled_in_order
+                s19_close_is_an_orderly_end
+                s19_close_with_unread_bytes_is_still_orderly
+                s19_abort_resets
+                s19_dropping_a_group_closes_its_sockets
+            }
+            fairness {
+                s20_a_firehose_cannot_starve_999_others
+                s20_ready_sockets_are_served_in_rotation
+                s20_reports_leave_room_for_what_arrives
+            }
+            keys {
+                s21_any_socket_may_be_closed_while_events_are_handled
+                s21_a_stale_key_is_an_error_and_never_another_socket
+                s21_a_key_of_another_group_is_stale
+                s21_a_key_of_a_group_that_is_gone_is_stale
+                s21_detach_and_attach_elsewhere_mid_stream
+                s21_detach_gives_back_what_was_not_sent
+                s21_ends_move_with_their_socket
+                s21_an_accepted_socket_may_cross_cores
+                s21_a_socket_that_is_refused_comes_back
+            }
+            options {
+                s22_placement_is_told
+                s23_defaults
+                s23_options_are_set_and_read_back
+                s23_below_the_low_water_mark_bytes_wait
+                s23_an_option_that_cannot_be_honoured_is_an_error
+                s23_busy_poll_is_granted_or_refused
+                s23_zero_copy_is_honoured_or_refused_and_off_on_loopback
+            }
+            pools {
+                s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared
+                s28_a_group_that_waits_is_served_when_another_core_gives_back
+            }
+        }
+        $crate::net_cases! { alone
+            accept {
+                s16_out_of_descriptors_pauses_and_goes_on
+            }
+            ends {
+                s19_a_thousand_connections_half_reset_leave_nothing
+            }
         }
     };
 }
@@ -94,4 +195,30 @@ macro_rules! net_cases {
             }
         )*)*
     };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A test that is written and not listed would never run.
+    #[test]
+    fn every_test_is_listed() {
+        let list = include_str!("mod.rs");
+        let sources = [
+            include_str!("accept.rs"),
+            include_str!("connect.rs"),
+            include_str!("ends.rs"),
+            include_str!("fairness.rs"),
+            include_str!("keys.rs"),
+            include_str!("options.rs"),
+            include_str!("pools.rs"),
+            include_str!("receive.rs"),
+            include_str!("send.rs"),
+            include_str!("stream.rs"),
+        ];
+        let names: Vec<_> = sources.iter().flat_map(|s| s.split("\npub fn ").skip(1)).filter_map(|s| s.split('(').next()).collect();
+        assert!(names.len() > 50);
+        for name in names {
+            assert_eq!(list.lines().filter(|line| line.trim() == name).count(), 1, "{name}");
+        }
+    }
 }

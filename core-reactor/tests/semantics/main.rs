@@ -2,7 +2,19 @@
 //!
 //! They run on a simulated machine with a clock that the test moves, but for those that want real concurrency (`machine`).
 
+mod machine;
 mod record;
 mod s01_turn;
-
-use record::{Hand, Record};
+mod s02_order;
+mod s03_refusal;
+mod s04_timers;
+mod s04_timers_model;
+mod s05_changes;
+mod s06_figures;
+mod s08_exit;
+mod s09_visits;
+mod s10_placement;
+mod s11_cpu_sets;
+mod s13_parking;
+mod sets;
+mod soundness;

@@ -65,9 +65,20 @@ impl Hand {
 
     /// One turn, `ms` milliseconds after the clock's start.
     pub(crate) fn turn_at(&mut self, ms: u64) -> Turn {
-        let by = at(ms).since(self.platform.now());
-        self.platform.advance(by);
+        self.advance_to(ms);
         self.turn()
+    }
+
+    /// A turn at each of these milliseconds.
+    pub(crate) fn turns_at(&mut self, ms: impl IntoIterator<Item = u64>) {
+        for ms in ms {
+            self.turn_at(ms);
+        }
+    }
+
+    /// Moves the clock to `ms` milliseconds after its start, if it has not got there yet.
+    pub(crate) fn advance_to(&self, ms: u64) {
+        self.platform.advance(at(ms).since(self.platform.now()));
     }
 
     /// Sends to the thread, which has room.

@@ -1,0 +1,160 @@
+//! How large a data-buffer pool and a group's share of it are, and what they count.
+
+use crate::memory::DATA_ALIGN;
+
+/// A size of data buffers. Each class is lent and waited for on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// For headers and short messages; SPDK's small `iobuf`.
+    Small,
+    /// For payload; SPDK's large `iobuf`.
+    Large,
+    /// Set aside for control messages, so that they get through when data has taken everything else.
+    Control,
+}
+
+impl Class {
+    /// How many classes there are.
+    pub const COUNT: usize = 3;
+    /// The classes, in the order of their buffers' indices.
+    pub const ALL: [Class; Class::COUNT] = [Class::Small, Class::Large, Class::Control];
+}
+
+/// The buffers of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassConfig {
+    /// Buffers.
+    pub count: usize,
+    /// Bytes that each holds. Each takes a multiple of [`DATA_ALIGN`] of the memory.
+    pub size: usize,
+}
+
+impl ClassConfig {
+    /// Bytes from one buffer to the next.
+    pub(crate) fn stride(self) -> usize {
+        self.size.checked_next_multiple_of(DATA_ALIGN).unwrap_or(usize::MAX)
+    }
+}
+
+/// The buffers of a [`DataPool`](crate::DataPool). What it takes is fixed: it does not grow with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPoolConfig {
+    /// 2048 buffers of 8 KiB unless told otherwise.
+    pub small: ClassConfig,
+    /// 128 buffers of 128 KiB unless told otherwise.
+    pub large: ClassConfig,
+    /// 128 buffers of 4 KiB unless told otherwise.
+    pub control: ClassConfig,
+    /// Requests that can wait at a time, for each class.
+    pub waiters: usize,
+}
+
+impl Default for DataPoolConfig {
+    fn default() -> Self {
+        Self {
+            small: ClassConfig { count: 2048, size: 8 << 10 },
+            large: ClassConfig { count: 128, size: 128 << 10 },
+            control: ClassConfig { count: 128, size: 4 << 10 },
+            waiters: 256,
+        }
+    }
+}
+
+impl DataPoolConfig {
+    /// The buffers of `class`.
+    pub fn class(&self, class: Class) -> ClassConfig {
+        match class {
+            Class::Small => self.small,
+            Class::Large => self.large,
+            Class::Control => self.control,
+        }
+    }
+
+    /// Bytes of memory that the buffers take, `usize::MAX` if that is too small a number.
+    pub fn footprint(&self) -> usize {
+        let bytes = |class: ClassConfig| class.count.saturating_mul(class.stride());
+        bytes(self.small).saturating_add(bytes(self.large)).saturating_add(bytes(self.control))
+    }
+}
+
+/// Buffers of each class: what a group reserves, or could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReserveConfig {
+    /// 64 unless told otherwise.
+    pub small: usize,
+    /// 8 unless told otherwise.
+    pub large: usize,
+    /// 8 unless told otherwise.
+    pub control: usize,
+}
+
+impl Default for ReserveConfig {
+    fn default() -> Self {
+        Self { small: 64, large: 8, control: 8 }
+    }
+}
+
+impl ReserveConfig {
+    /// The buffers of `class`.
+    pub fn class(&self, class: Class) -> usize {
+        match class {
+            Class::Small => self.small,
+            Class::Large => self.large,
+            Class::Control => self.control,
+        }
+    }
+}
+
+/// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are modulo 2³² on 32-bit targets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Buffers that are the group's own.
+    pub reserve: usize,
+    /// Buffers that are out.
+    pub in_use: usize,
+    /// The most that were out at a time.
+    pub high_water: usize,
+    /// Buffers handed out of the reserve.
+    pub from_reserve: u64,
+    /// Buffers handed out of the shared pool.
+    pub from_shared: u64,
+    /// Requests that had to wait.
+    pub waits: u64,
+    /// The longest that a request waited until it was polled, in nanoseconds.
+    pub longest_wait_ns: u64,
+}
+
+/// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts are modulo 2³² on 32-bit targets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Buffers in all.
+    pub count: usize,
+    /// Buffers that are out. Exact when no core takes or returns at this moment.
+    pub in_use: usize,
+    /// Buffers that groups have reserved.
+    pub reserved: usize,
+    /// Buffers free in the shared pool.
+    pub free: usize,
+    /// The most that were out of the shared pool at a time, reserved ones included.
+    pub high_water: usize,
+    /// Requests that wait now.
+    pub waiting: usize,
+    /// Buffers handed out of reserves.
+    pub from_reserve: u64,
+    /// Buffers handed out of the shared pool.
+    pub from_shared: u64,
+    /// Requests that had to wait.
+    pub waits: u64,
+    /// The longest that a request waited until it was polled, in nanoseconds.
+    pub longest_wait_ns: u64,
+}
+
+impl PoolStats {
+    /// Adds what a group counted.
+    pub(crate) fn add(&mut self, group: &GroupStats) {
+        self.from_reserve += group.from_reserve;
+        self.from_shared += group.from_shared;
+        self.waits += group.waits;
+        self.longest_wait_ns = self.longest_wait_ns.max(group.longest_wait_ns);
+    }
+}

@@ -1,0 +1,365 @@
+//! Who waits for data buffers: one queue for each class, over all groups and cores.
+//!
+//! A request waits until *all* its buffers can be had, and holds none until then, so that two half-served requests cannot block each
+//! other. Whoever returns a buffer, on whichever core, serves the queue:
+//!
+//! - the first request takes from the shared pool, and while it waits nobody else does;
+//! - each group's first request takes from its group's own reserve, which no other group could use, before the shared pool.
+//!
+//! No wake-up is lost: a waiter raises `waiting`, and a returner puts its buffer down, each *before* a `SeqCst` fence; after it the waiter
+//! looks for buffers and the returner at `waiting`. One of them sees the other, and serves.
+
+use alloc::{boxed::Box, collections::VecDeque, rc::Rc, sync::Arc, vec::Vec};
+use core::fmt;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::task::Waker;
+
+use crossbeam_utils::CachePadded;
+
+use crate::group::GroupLocal;
+use crate::share::GroupShared;
+use crate::slab::Meta;
+use crate::stack::{Chain, FreeStack};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, fence};
+use crate::{Buf, Class, PoolError, PoolStats};
+
+/// A request for buffers that may wait. Dropped, it is withdrawn, and what it was given passes to the next.
+///
+/// A request that is given to `core::mem::forget` keeps its place, and takes what it asked for with it.
+#[must_use = "dropping a request withdraws it"]
+pub struct Request {
+    group: Rc<GroupLocal>,
+    class: Class,
+    state: State,
+}
+
+enum State {
+    Waiting { slot: u32, since_ns: u64 },
+    Served(Option<Chain>),
+    Done,
+}
+
+impl Request {
+    pub(crate) fn new(group: &Rc<GroupLocal>, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Self, PoolError> {
+        let need = u32::try_from(count).unwrap_or(u32::MAX);
+        let chain = if need == 0 { None } else { group.gather(class, need) };
+        let state = if need == 0 || chain.is_some() {
+            State::Served(chain)
+        } else {
+            let slot = group.shared.pool.class(class).enqueue(group, class, need, waker.clone())?;
+            State::Waiting { slot, since_ns: now_ns }
+        };
+        Ok(Self { group: group.clone(), class, state })
+    }
+
+    /// The buffers, once they are there: the caller has them from then on, and the request is done. `now_ns` is the time.
+    ///
+    /// Reads one flag, and takes the lock only when the buffers are there.
+    pub fn poll(&mut self, now_ns: u64) -> Option<Granted> {
+        let chain = match core::mem::replace(&mut self.state, State::Done) {
+            State::Done => return None,
+            State::Served(chain) => chain,
+            State::Waiting { slot, since_ns } => {
+                let pool = self.group.shared.pool.class(self.class);
+                if !pool.served[slot as usize].load(Acquire) {
+                    self.state = State::Waiting { slot, since_ns };
+                    return None;
+                }
+                let (chain, from_shared) = pool.vacate(self.class, slot)?;
+                let counters = &self.group.class(self.class).counters;
+                counters.waited(now_ns.saturating_sub(since_ns));
+                counters.tally(chain.len - from_shared, from_shared);
+                self.group.note_high_water(self.class);
+                Some(chain)
+            }
+        };
+        Some(Granted { group: self.group.clone(), chain })
+    }
+}
+
+/// Buffers that a request was granted, to be taken one by one; those left when it is dropped go home.
+pub struct Granted {
+    group: Rc<GroupLocal>,
+    chain: Option<Chain>,
+}
+
+/// One class of a pool: what is free in it, and who waits for it.
+pub(crate) struct ClassPool {
+    count: u32,
+    pub(crate) free: CachePadded<FreeStack>,
+    /// Requests in the queue. Written under the lock.
+    pub(crate) waiting: CachePadded<AtomicU32>,
+    /// The most that were out of `free` at a time.
+    high_water: AtomicU32,
+    /// For each slot, whether its request has been served. Raised under the lock.
+    served: Box<[AtomicBool]>,
+    pub(crate) queue: Mutex<Queue>,
+}
+
+/// What the lock of a class guards.
+pub(crate) struct Queue {
+    /// The slots of the requests that wait, the oldest first.
+    order: VecDeque<u32>,
+    slots: Box<[Slot]>,
+    empty: Vec<u32>,
+    members: Vec<Member>,
+    /// Buffers that the members have reserved.
+    reserved: u32,
+    /// What groups that are gone have counted.
+    ended: PoolStats,
+}
+
+/// A group, and whether a request of it was passed over while the queue was last served.
+struct Member {
+    group: Arc<GroupShared>,
+    passed_over: bool,
+}
+
+enum Slot {
+    Empty,
+    Waiting { group: Arc<GroupShared>, need: u32, waker: Waker },
+    Served { chain: Chain, from_shared: u32 },
+}
+
+impl ClassPool {
+    pub(crate) fn new(count: u32, waiters: usize) -> Self {
+        let queue = Queue {
+            order: VecDeque::with_capacity(waiters),
+            slots: (0..waiters).map(|_| Slot::Empty).collect(),
+            empty: (0..waiters as u32).rev().collect(),
+            members: Vec::new(),
+            reserved: 0,
+            ended: PoolStats::default(),
+        };
+        Self {
+            count,
+            free: CachePadded::default(),
+            waiting: CachePadded::default(),
+            high_water: AtomicU32::new(0),
+            served: (0..waiters).map(|_| AtomicBool::new(false)).collect(),
+            queue: Mutex::new(queue),
+        }
+    }
+
+    /// Takes `count` buffers or none, as a newcomer: not past somebody who waits.
+    pub(crate) fn take(&self, metas: &[Meta], count: u32) -> Option<Chain> {
+        if self.waiting.load(Relaxed) != 0 { None } else { self.take_first(metas, count) }
+    }
+
+    /// Takes `count` buffers or none, as the first in the queue.
+    fn take_first(&self, metas: &[Meta], count: u32) -> Option<Chain> {
+        let chain = self.free.pop(metas, count, count, |_, _| ())?;
+        self.high_water.fetch_max(self.count.saturating_sub(self.free.len()), Relaxed);
+        Some(chain)
+    }
+
+    /// What a newcomer could take.
+    pub(crate) fn available(&self) -> u32 {
+        if self.waiting.load(Relaxed) != 0 { 0 } else { self.free.len() }
+    }
+
+    /// Takes a reserve of `count` out of the pool for good, if there is that much and nobody waits.
+    pub(crate) fn reserve(&self, metas: &[Meta], class: Class, count: u32) -> Option<Option<Chain>> {
+        if count == 0 {
+            return Some(None);
+        }
+        let queue = &mut *self.queue.lock();
+        let chain = self.take(metas, count).or_else(|| queue.sweep(class).then(|| self.take(metas, count))?)?;
+        queue.reserved += count;
+        Some(Some(chain))
+    }
+
+    /// Undoes a reserve. The caller serves the queue.
+    pub(crate) fn unreserve(&self, metas: &[Meta], chain: Chain) {
+        self.queue.lock().reserved -= chain.len;
+        self.free.push(metas, chain);
+        fence(SeqCst);
+    }
+
+    /// Makes a group, whose reserve is taken, known to the others.
+    pub(crate) fn enter(&self, group: Arc<GroupShared>) {
+        self.queue.lock().members.push(Member { group, passed_over: false });
+    }
+
+    /// Forgets a group; its reserve may come back.
+    pub(crate) fn leave(&self, class: Class, group: &GroupShared) {
+        let mut queue = self.queue.lock();
+        queue.members.retain(|member| !core::ptr::eq(&*member.group, group));
+        queue.reserved -= group.class(class).reserve;
+        queue.ended.add(&group.stats(class));
+    }
+
+    /// Puts a request of `group` into the queue and serves it: it may be its turn at once.
+    fn enqueue(&self, group: &GroupLocal, class: Class, need: u32, waker: Waker) -> Result<u32, PoolError> {
+        let own = group.class(class);
+        let slot = {
+            let queue = &mut *self.queue.lock();
+            let most = own.reserve + self.count - queue.reserved;
+            if need > most {
+                return Err(PoolError::RequestTooLarge { class, wanted: need as usize, most: most as usize });
+            }
+            let slot = queue.empty.pop().ok_or(PoolError::QueueFull { waiters: self.served.len() })?;
+            own.queued.fetch_add(1, Relaxed);
+            if let Some(free) = group.cut_all(class) {
+                own.came_home.push(group.metas(), free);
+            }
+            queue.slots[slot as usize] = Slot::Waiting { group: group.shared.clone(), need, waker };
+            queue.order.push_back(slot);
+            self.waiting.store(queue.order.len() as u32, Relaxed);
+            slot
+        };
+        fence(SeqCst);
+        group.shared.pool.serve(class);
+        Ok(slot)
+    }
+
+    /// Serves the first request that can be, and returns its waker to be woken without the lock.
+    pub(crate) fn serve_one(&self, metas: &[Meta], class: Class) -> Option<Waker> {
+        let queue = &mut *self.queue.lock();
+        queue.members.iter_mut().for_each(|member| member.passed_over = false);
+        let mut first = true;
+        for at in 0..queue.order.len() {
+            let slot = queue.order[at] as usize;
+            let Slot::Waiting { group, need, .. } = &queue.slots[slot] else { continue };
+            let Some(member) = queue.members.iter().position(|member| Arc::ptr_eq(&member.group, group)) else { continue };
+            if queue.members[member].passed_over {
+                continue;
+            }
+            let mut given = self.give(metas, group, class, *need, first);
+            if given.is_none() && first && queue.sweep(class) {
+                given = self.give(metas, group, class, *need, first);
+            }
+            if let Some((chain, from_shared)) = given {
+                // Last: the group's core trusts `borrowed` once it sees this.
+                group.class(class).queued.fetch_sub(1, Release);
+                queue.order.remove(at);
+                self.waiting.store(queue.order.len() as u32, Relaxed);
+                let served = core::mem::replace(&mut queue.slots[slot], Slot::Served { chain, from_shared });
+                self.served[slot].store(true, Release);
+                let Slot::Waiting { waker, .. } = served else { continue };
+                return Some(waker);
+            }
+            queue.members[member].passed_over = true;
+            first = false;
+        }
+        None
+    }
+
+    /// `need` buffers or none for `group`: of its own reserve and, for the `first` in the queue, of the shared pool. Tells how many of that.
+    fn give(&self, metas: &[Meta], group: &GroupShared, class: Class, need: u32, first: bool) -> Option<(Chain, u32)> {
+        let group = group.class(class);
+        let own = group.came_home.pop(metas, 1, need, |_, _| ());
+        let rest = need - own.as_ref().map_or(0, |chain| chain.len);
+        if rest == 0 {
+            return own.map(|chain| (chain, 0));
+        }
+        let Some(shared) = first.then(|| self.take_first(metas, rest)).flatten() else {
+            if let Some(own) = own {
+                group.came_home.push(metas, own);
+            }
+            return None;
+        };
+        group.borrowed.fetch_add(rest, AcqRel);
+        Some((shared.join(metas, own), rest))
+    }
+
+    /// Takes a request out, in the queue or served; if served, with its buffers and how many of them are of the shared pool.
+    fn vacate(&self, class: Class, slot: u32) -> Option<(Chain, u32)> {
+        let left = {
+            let queue = &mut *self.queue.lock();
+            let left = core::mem::replace(&mut queue.slots[slot as usize], Slot::Empty);
+            if let Slot::Waiting { group, .. } = &left {
+                group.class(class).queued.fetch_sub(1, Release);
+                queue.order.retain(|&other| other != slot);
+                self.waiting.store(queue.order.len() as u32, Relaxed);
+            }
+            self.served[slot as usize].store(false, Relaxed);
+            queue.empty.push(slot);
+            left
+        };
+        // Outside the lock, because dropping a waker is somebody else's code.
+        match left {
+            Slot::Served { chain, from_shared } => Some((chain, from_shared)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn stats(&self, class: Class) -> PoolStats {
+        let queue = &*self.queue.lock();
+        let mut stats = PoolStats {
+            count: self.count as usize,
+            reserved: queue.reserved as usize,
+            free: self.free.len() as usize,
+            high_water: self.high_water.load(Relaxed) as usize,
+            waiting: queue.order.len(),
+            ..queue.ended
+        };
+        let mut home = stats.free;
+        for member in &queue.members {
+            stats.add(&member.group.stats(class));
+            home += member.group.class(class).home() as usize;
+        }
+        stats.in_use = stats.count.saturating_sub(home);
+        stats
+    }
+}
+
+impl Queue {
+    /// Moves what groups hold beyond their reserves, and has come home, to the shared pool. Tells whether it was anything.
+    fn sweep(&self, class: Class) -> bool {
+        self.members.iter().fold(false, |any, member| member.group.forward(class) | any)
+    }
+}
+
+impl Iterator for Granted {
+    type Item = Buf;
+
+    fn next(&mut self) -> Option<Buf> {
+        let (index, rest) = self.chain.take()?.split_first(self.group.metas());
+        self.chain = rest;
+        Some(self.group.lend(index))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.chain.as_ref().map_or(0, |chain| chain.len as usize);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Granted {}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let chain = match core::mem::replace(&mut self.state, State::Done) {
+            State::Done => return,
+            State::Served(chain) => chain,
+            State::Waiting { slot, .. } => {
+                let served = self.group.shared.pool.class(self.class).vacate(self.class, slot);
+                // Who came after may have waited for this one only.
+                fence(SeqCst);
+                self.group.shared.pool.serve_if_waiting(self.class);
+                served.map(|(chain, _)| chain)
+            }
+        };
+        drop(Granted { group: self.group.clone(), chain });
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = matches!(self.state, State::Waiting { .. });
+        f.debug_struct("Request").field("class", &self.class).field("waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Granted({} buffers)", self.len())
+    }
+}
