@@ -58,11 +58,15 @@ impl Piece {
 }
 
 impl BufRing {
-    /// Registers `count` buffers (a power of two, at most 32768) of `size` bytes as `group`.
+    /// Registers `count` buffers (a power of two, at most 32768) of `size` bytes as `group`; an incremental ring where the kernel has it.
     ///
     /// # Errors
-    /// Of the system: no memory, or the kernel has no such ring (5.19, incremental ones 6.12).
-    pub fn register(ring: &Submitter<'_>, group: u16, count: u16, size: u32, incremental: bool) -> io::Result<Self> {
+    /// Of the system: no memory, or the kernel has no such ring (Linux 5.19).
+    pub fn register(ring: &Submitter<'_>, group: u16, count: u16, size: u32) -> io::Result<Self> {
+        Self::register_as(ring, group, count, size, true).or_else(|_| Self::register_as(ring, group, count, size, false))
+    }
+
+    fn register_as(ring: &Submitter<'_>, group: u16, count: u16, size: u32, incremental: bool) -> io::Result<Self> {
         if !count.is_power_of_two() || count > 1 << 15 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{count} buffers is not a power of two up to 32768")));
         }
@@ -167,7 +171,7 @@ mod tests {
 
     fn ring(incremental: bool) -> BufRing {
         let ring = IoUring::new(4).expect("this kernel has io_uring");
-        BufRing::register(&ring.submitter(), 7, 4, 64, incremental).expect("registers")
+        BufRing::register_as(&ring.submitter(), 7, 4, 64, incremental).expect("registers")
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn head(args: &Args, rounds: u32) -> Vec<String> {
     let (server, load) = args.cores;
     vec![
         format!("{}, commit {}", said("date", &["-u", "+%F %R UTC"]), said("git", &["describe", "--always", "--dirty", "--abbrev=12"])),
-        format!("Linux {}, {}, {}", said("uname", &["-r"]), processor(), said("rustc", &["--version"])),
+        format!("Linux {}, TCP {}, {}, {}", said("uname", &["-r"]), congestion_control(), processor(), said("rustc", &["--version"])),
         format!("server on core {server}, generator on core {load}, {rounds} interleaved rounds of {} s, medians", args.seconds()),
     ]
 }
@@ -108,6 +108,11 @@ fn processor() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+fn congestion_control() -> String {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 fn folder() -> Result<PathBuf> {

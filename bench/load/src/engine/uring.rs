@@ -64,7 +64,7 @@ impl<'a> Engine<'a> {
             .build(ENTRIES)
             .context("could not make an io_uring with deferred work (Linux 6.1): take --engine epoll")?;
         let (count, size) = BUFFERS;
-        let buffers = BufRing::register(&ring.submitter(), 0, count, size, false).context("could not make a ring of buffers")?;
+        let buffers = BufRing::register(&ring.submitter(), 0, count, size).context("could not make a ring of buffers")?;
         let sending = vec![0; connections.sockets.len()];
         Ok(Self { ring, buffers, connections, sending, receiving: 0, stopping: false })
     }

@@ -10,6 +10,7 @@ mod server;
 use anyhow::{Context, Result};
 use bufring::BufRing;
 use clap::Parser;
+use peer_common::BUFFER;
 
 use crate::queue::Queue;
 use crate::server::Server;
@@ -22,20 +23,17 @@ struct Args {
     /// Never sleep: look for completions all the time.
     #[arg(long)]
     busy: bool,
-    #[arg(long, default_value_t = 32)]
-    buffers: u16,
-    #[arg(long, default_value_t = 16384)]
-    size: u32,
-    #[arg(long)]
-    incremental: bool,
 }
+
+/// Buffers and their size: half of a second-level cache, so that what is received is sent from there.
+const BUFFERS: (u16, u32) = (32, BUFFER as u32);
 
 fn main() -> Result<()> {
     let args = Args::parse();
     args.common.pin()?;
     let listener = args.common.listen()?;
     let mut ring = queue::ring()?;
-    let buffers =
-        BufRing::register(&ring.submitter(), 0, args.buffers, args.size, args.incremental).context("could not make a ring of buffers")?;
+    let (count, size) = BUFFERS;
+    let buffers = BufRing::register(&ring.submitter(), 0, count, size).context("could not make a ring of buffers")?;
     Server::new(Queue::new(&mut ring), buffers, listener).run(args.busy)
 }
