@@ -36,14 +36,14 @@ enum What {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let (name, args) = match &args.what {
-        What::Micro { args } => ("micro", args),
-        What::Echo { args } => ("echo", args),
+    let (package, name, args) = match &args.what {
+        What::Micro { args } => ("lcore-bench", "micro", args),
+        What::Echo { args } => ("echo", "echo", args),
         What::Memory(args) => return memory::main(args),
     };
     let folder = repository().join("bench");
     ensure!(folder.join("Cargo.toml").is_file(), "{} is not there: the measurements live in it", folder.display());
     let mut cargo = Command::new(program::cargo());
-    cargo.args(["run", "--quiet", "--release", "--bin", name, "--"]).args(args).current_dir(folder);
+    cargo.args(["run", "--quiet", "--release", "-p", package, "--bin", name, "--"]).args(args).current_dir(folder);
     program::become_it(cargo)
 }

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Be done within three minutes (when all is built): three points, short rounds.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Points to measure at: CONNECTIONSxDEPTH[xSIZE][+IDLE], the size in bytes or with a k (default 64), IDLE connections beside the busy ones.
+    /// Points to measure at: `CONNECTIONSxDEPTH[xSIZE][+IDLE]`, the size in bytes or with a k (default 64), IDLE connections beside the busy ones.
     /// Default: all six; with --quick 1x1,512x1,16x1x16k.
     #[arg(long, value_delimiter = ',', value_name = "POINTS", value_parser = points::parse)]
     points: Option<Vec<Point>>,
