@@ -34,13 +34,13 @@ pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor, ReactorOptions, Reactors};
 pub use ring::{PushError, Receiver, Ring};
-#[cfg(loom)]
-#[doc(hidden)]
-pub use sleep::Sleep;
 pub use stats::{ReactorStats, ThreadStats, Turn};
 pub use thread::{Cx, Hold, MoveError, Thread, Watch};
 pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};
 pub use time::Instant;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};
 
 /// The name of a thread or poller, short enough to need no heap.
 pub type Name = heapless::String<32>;
@@ -64,3 +64,8 @@ pub struct Refused<T, E> {
     /// Why it was refused.
     pub why: E,
 }
+
+/// The README's example is run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -118,6 +118,29 @@ fn a_slot_is_used_again_only_when_it_has_been_read() {
     });
 }
 
+/// One sender finds room by what the other one saw of the receiver.
+///
+/// Seen to fail with: Relaxed for Release where `look_at_head` stores `seen_head`; Relaxed for Acquire where `claim` loads it.
+#[test]
+fn a_slot_is_used_again_only_when_it_has_been_read_whichever_sender_saw_that() {
+    model(3, || {
+        let (ring, mut receiver) = Ring::new(2);
+        for n in [1, 2] {
+            ring.push(n).map_err(|refused| refused.why).expect("there is room");
+        }
+        let threads = [3, 4].map(|n| {
+            let ring = ring.clone();
+            thread::spawn(move || ring.push(n).err().map(|refused| refused.item))
+        });
+        let mut received = Vec::new();
+        take(&mut receiver, 2, &mut received);
+        let refused = threads.map(|thread| thread.join().expect("the sender does not panic").into_iter().collect());
+        take(&mut receiver, 2, &mut received);
+        let [three, four] = refused;
+        check(&[vec![1, 2], vec![3], vec![4]], &[vec![], three, four], &received);
+    });
+}
+
 /// An item is received, or refused because the ring was closed: never taken and lost.
 ///
 /// Seen to fail with a `close_if_empty` that looks at the tail and then sets the bit.
@@ -132,8 +155,10 @@ fn closing_an_empty_ring_loses_no_item() {
         let mut received = Vec::new();
         take(&mut receiver, 8, &mut received);
         let closed = receiver.close_if_empty();
+        let before = received.len();
         let sent = threads.map(|thread| thread.join().expect("the sender does not panic"));
         take(&mut receiver, 8, &mut received);
+        assert!(!closed || received.len() == before, "a closed ring stays empty");
         let taken = sent.iter().filter(|sent| sent.is_ok()).count();
         assert_eq!(taken, received.len());
         assert!(sent.iter().flat_map(|sent| sent.err()).all(|why| closed && why == PushError::Closed));

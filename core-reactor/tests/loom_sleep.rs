@@ -53,6 +53,7 @@ impl Core {
 }
 
 fn model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
+    core_reactor::SLEEP_IS_MODELLED.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(f);
