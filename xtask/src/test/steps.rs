@@ -58,8 +58,21 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
+    without_backend(sh)?;
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
+    }
+    Ok(())
+}
+
+/// A program without a backend says so, and what to do.
+fn without_backend(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    let output = cmd!(sh, "{cargo} run --quiet -p hello-sock --no-default-features -- -S --no-cpumask-locks").ignore_status().output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2), "hello-sock without a backend ended with {} and not with exit code 2:\n{said}", output.status);
+    for part in ["no network backend is linked", "--features posix"] {
+        ensure!(said.contains(part), "hello-sock without a backend did not say {part:?}:\n{said}");
     }
     Ok(())
 }
