@@ -4,6 +4,7 @@
 //! that whatever else the machine does disturbs all of them alike.
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod measure;
 mod messages;
 mod peer;
@@ -72,7 +73,7 @@ fn main() -> Result<()> {
 
 /// Everything that is measured, in the order in which it is printed.
 fn rows() -> Vec<Row> {
-    [pollers::rows(), messages::rows(), rings::rows(), pools::rows()].into_iter().flatten().collect()
+    [pollers::rows(), messages::rows(), rings::rows(), pools::rows(), buffers::rows()].into_iter().flatten().collect()
 }
 
 fn names(rows: &[Row]) -> String {
