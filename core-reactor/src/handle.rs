@@ -42,6 +42,30 @@ pub(crate) struct Shared {
 impl ThreadHandle {
     /// Has `f` run on the thread, after everything that this sender sent before. Never blocks (`spdk_thread_send_msg`).
     ///
+    /// It may run on any core, long after its sender has returned: what it carries is `Send`, and its own.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadHandle};
+    /// fn carries(to: &ThreadHandle, what: std::sync::Arc<u8>) {
+    ///     let _ = to.send(move |_: &mut Cx<'_>| drop(what));
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// # use core_reactor::{Cx, ThreadHandle};
+    /// fn carries(to: &ThreadHandle, what: std::rc::Rc<u8>) {
+    ///     let _ = to.send(move |_: &mut Cx<'_>| drop(what));
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0373
+    /// # use core_reactor::{Cx, ThreadHandle};
+    /// fn carries(to: &ThreadHandle) {
+    ///     let local = 5;
+    ///     let _ = to.send(|_: &mut Cx<'_>| assert_eq!(local, 5));
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`PushError::Full`]: the mailbox is; try again later. [`PushError::Closed`]: the thread has ended. The message comes back.
     #[inline]

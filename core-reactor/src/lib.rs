@@ -13,6 +13,7 @@ mod cpus;
 mod event_list;
 mod for_each;
 mod handle;
+mod keys;
 mod lane;
 mod msg;
 pub mod net;

@@ -63,6 +63,9 @@ pub trait Platform: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {
+    /// An empty set of cores was asked for.
+    #[error("no core was asked for")]
+    NoCores,
     /// A core that is not there or not allowed.
     #[error("core {core} is not one of the cores that this process may use ({allowed})")]
     NoSuchCore {

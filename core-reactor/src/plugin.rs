@@ -113,14 +113,20 @@ fn by_priority<P: Plugin + ?Sized>(ranked: &[&'static P]) -> Result<Selected<P>,
     Err(SelectError::NoneUsable { skipped })
 }
 
+impl<P: Plugin + ?Sized> Selected<P> {
+    /// Why it is this one, in words.
+    pub fn reason(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| match self.why {
+            Why::Name => f.write_str("asked for by name"),
+            Why::Priority if self.skipped.is_empty() => f.write_str("highest priority"),
+            Why::Priority => write!(f, "highest priority that works here; skipped: {}", Skipped(&self.skipped)),
+        })
+    }
+}
+
 impl<P: Plugin + ?Sized> fmt::Display for Selected<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.backend.name();
-        match self.why {
-            Why::Name => write!(f, "{name} (asked for by name)"),
-            Why::Priority if self.skipped.is_empty() => write!(f, "{name} (highest priority)"),
-            Why::Priority => write!(f, "{name} (highest priority that works here; skipped: {})", Skipped(&self.skipped)),
-        }
+        write!(f, "{} ({})", self.backend.name(), self.reason())
     }
 }
 

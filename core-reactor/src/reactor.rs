@@ -63,8 +63,10 @@ impl Reactors {
     /// No core was asked for, or one that the platform does not have.
     pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
         let allowed = platform.cores();
-        let missing = options.cores.minus(&allowed).iter().next();
-        if let Some(core) = missing.or(options.cores.is_empty().then_some(CoreId(0))) {
+        if options.cores.is_empty() {
+            return Err(PlatformError::NoCores);
+        }
+        if let Some(core) = options.cores.minus(&allowed).iter().next() {
             return Err(PlatformError::NoSuchCore { core, allowed });
         }
         let lib = ThreadLib::new(platform, options.cores, &options.threads);

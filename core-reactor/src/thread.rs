@@ -451,6 +451,22 @@ impl Cx<'_> {
     }
 
     /// Registers a poller. It first runs in the next turn (`spdk_poller_register`).
+    ///
+    /// It must be `Send`, since the thread may move with it. One that is not goes to [`local_poller`](Self::local_poller), which pins the thread:
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule};
+    /// fn register(cx: &mut Cx<'_>, here: std::rc::Rc<()>) {
+    ///     cx.local_poller("here", Schedule::Always, move |_: &mut Cx<'_>| if here.as_ref() == &() { Polled::Idle } else { Polled::Busy });
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// # use core_reactor::{Cx, Polled, Schedule};
+    /// fn register(cx: &mut Cx<'_>, here: std::rc::Rc<()>) {
+    ///     cx.poller("here", Schedule::Always, move |_: &mut Cx<'_>| if here.as_ref() == &() { Polled::Idle } else { Polled::Busy });
+    /// }
+    /// ```
     pub fn poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + Send + 'static) -> PollerId {
         self.thread.pollers.add(crate::name(name), schedule, false, Box::new(poller), self.thread.now)
     }

@@ -28,6 +28,8 @@ assert_impl_all!(Receiver<u8>: Send);
 assert_not_impl_any!(Receiver<std::rc::Rc<u8>>: Send, Sync);
 assert_not_impl_any!(Ring<std::rc::Rc<u8>>: Send, Sync);
 
+// What hangs on `Send` alone is held by the `compile_fail` examples of `ThreadHandle::send` and `Cx::poller`: the compiler's words for it depend on which
+// other crates are near.
 #[test]
 fn s07_what_must_not_compile_does_not() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");

@@ -39,7 +39,7 @@ fn report_head(app: &lcore::AppHandle, mode: &str) -> serde_json::Value {
     serde_json::json!({
         "mode": mode,
         "backend": app.net().name(),
-        "why": app.selected().to_string(),
+        "why": app.selected().reason().to_string(),
         "linked": lcore::net_backends(),
         "cores": app.cores().to_string(),
     })

@@ -43,6 +43,12 @@ impl Drop for Example {
 }
 
 #[test]
+fn the_readme_shows_it_as_it_is() {
+    let source = include_str!("../examples/echo.rs").trim_end();
+    assert!(include_str!("../../README.md").contains(source), "README.md shows another echo server than examples/echo.rs");
+}
+
+#[test]
 fn it_has_at_most_40_lines() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/echo.rs");
     let lines = fs::read_to_string(path).unwrap().lines().count();

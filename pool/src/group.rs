@@ -89,6 +89,9 @@ impl BufGroup {
     /// Requests are served in the order of their coming, over all groups and cores, and nobody takes from the shared pool past one that
     /// waits. What comes home to this group's own reserve serves this group's requests, also when others came first.
     ///
+    /// Wakers run where a buffer is returned, or a request made or withdrawn, and may use the pool. One that panics keeps the others that are
+    /// served with it waiting until the next buffer returns.
+    ///
     /// # Errors
     /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many, [`PoolError::QueueFull`].
     pub fn request(&self, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Request, PoolError> {

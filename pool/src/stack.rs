@@ -13,8 +13,6 @@
 //! The bad moment: a core that sleeps between reading the head and swapping it, while the others do an exact multiple of 2³² pops and
 //! leave the same index on top, would not notice. At one pop each nanosecond that takes 4.3 s and then one chance in 2³².
 
-#[cfg(test)]
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::sync::{AtomicU32, AtomicU64};
@@ -182,6 +180,7 @@ fn index(head: u64) -> u32 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn popped(stack: &FreeStack, links: &LinkArray, at_least: u32, most: u32) -> Option<Vec<u32>> {
         let mut out = Vec::new();

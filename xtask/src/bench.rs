@@ -23,17 +23,27 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Echo servers side by side: ours, bare loops, tokio, monoio, glommio, compio, and any other.
+    ///
+    /// Builds and runs the program `echo` of bench/, to which all that follows goes.
+    #[command(disable_help_flag = true)]
+    Echo {
+        /// Options for the program: `cargo xtask bench echo --help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
     Memory(memory::Args),
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let args = match &args.what {
-        What::Micro { args } => args,
+    let (package, name, args) = match &args.what {
+        What::Micro { args } => ("lcore-bench", "micro", args),
+        What::Echo { args } => ("echo", "echo", args),
         What::Memory(args) => return memory::main(args),
     };
     let folder = repository().join("bench");
     ensure!(folder.join("Cargo.toml").is_file(), "{} is not there: the measurements live in it", folder.display());
     let mut cargo = Command::new(program::cargo());
-    cargo.args(["run", "--quiet", "--release", "--bin", "micro", "--"]).args(args).current_dir(folder);
+    cargo.args(["run", "--quiet", "--release", "-p", package, "--bin", name, "--"]).args(args).current_dir(folder);
     program::become_it(cargo)
 }

@@ -20,6 +20,7 @@ mod group_map;
 mod options;
 mod registry;
 
+pub use crate::keys::{SockId, group_tag};
 pub use address::parse_address;
 pub use error::{NetError, Text};
 pub use event::{Events, Frame, NetEvent};
@@ -29,9 +30,7 @@ pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 
 use alloc::boxed::Box;
 use core::any::Any;
-use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU16, Ordering};
 
 use linkme::distributed_slice;
 use pool::{Buf, BufGroup};
@@ -237,64 +236,6 @@ impl GroupConfig {
 /// The application's own name for a socket; comes back in each of its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
-
-/// A socket in a group. 64 bits, so that it rides in `epoll_data`, `user_data` or `wr_id`: index, generation, group tag. A key whose socket is gone
-/// is refused as [`NetError::Stale`] and never names another socket.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SockId(u64);
-
-impl SockId {
-    /// Packs a key. `index` and `generation` keep their low 24 bits.
-    #[inline]
-    pub const fn new(index: u32, generation: u32, group: u16) -> Self {
-        Self((group as u64) << 48 | ((generation & 0xFF_FFFF) as u64) << 24 | (index & 0xFF_FFFF) as u64)
-    }
-
-    /// The place in the group's slab.
-    #[inline]
-    pub const fn index(self) -> usize {
-        (self.0 & 0xFF_FFFF) as usize
-    }
-
-    /// Which of the sockets that had this place.
-    #[inline]
-    pub const fn generation(self) -> u32 {
-        (self.0 >> 24 & 0xFF_FFFF) as u32
-    }
-
-    /// Which group, so that a key is not taken for another group's.
-    #[inline]
-    pub const fn group(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    /// The key as one number, and back by [`from_raw`](Self::from_raw).
-    #[inline]
-    pub const fn raw(self) -> u64 {
-        self.0
-    }
-
-    /// A key out of its number.
-    #[inline]
-    pub const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-}
-
-/// A tag for a new group's keys: no two of 65,536 groups made one after the other have the same, whatever their backends.
-///
-/// A count, and the only thing that all sets of reactors in a process share beside the link-time slices: were it kept anywhere smaller, a key of one
-/// backend's group could name a socket in another's.
-pub fn group_tag() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-impl fmt::Debug for SockId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SockId({}:{}.{})", self.group(), self.index(), self.generation())
-    }
-}
 
 /// What a group has done since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -62,15 +62,15 @@
 
 mod error;
 mod event;
-mod id;
+
 mod memory;
 mod options;
 mod registry;
 
+pub use crate::keys::{ExposedKey, QueueId};
 pub use crate::net::{Frame, Text, Token};
 pub use error::TransportError;
 pub use event::{Op, QueueEvent, QueueEvents};
-pub use id::{ExposedKey, QueueId};
 pub use memory::{Access, RemoteMemory};
 pub use options::{QueueGroupConfig, QueueGroupStats, QueueLimits, QueueOptions, Wait};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};

@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use core_reactor::sim::{Sim, SimPlatform};
-use core_reactor::{CoreId, CpuSet, Platform, PlatformError, PushError, ReactorOptions, Reactors, SpawnError, ThreadConfig};
+use core_reactor::{CoreId, CpuSet, Idle, Platform, PlatformError, PushError, ReactorOptions, Reactors, SpawnError, ThreadConfig};
 
 use crate::machine::{Machine, within_a_minute};
 use crate::record::Record;
@@ -83,21 +84,49 @@ fn a_set_runs_stops_and_is_made_anew_on_the_same_machine() {
 #[test]
 fn a_stop_that_races_with_new_threads_leaves_none_behind() {
     within_a_minute(|| {
-        for _ in 0..300 {
+        for _ in 0..20 {
             let set = set(&Machine::new(1));
-            let lib = set.lib().clone();
+            let (lib, stopped) = (set.lib().clone(), set.lib().clone());
+            // Threads that stay until they are asked to exit, one after the other until the set takes no more.
             let spawner = std::thread::spawn(move || {
                 loop {
-                    match lib.spawn(on(0), |cx| cx.lib().stop()) {
-                        Ok(_) | Err(SpawnError::Busy(_)) => {}
+                    match lib.spawn(on(0), |_| {}) {
+                        Ok(_) => {}
+                        Err(SpawnError::Busy(_)) => std::thread::yield_now(),
                         Err(why) => return assert_eq!(why, SpawnError::Stopping),
                     }
                 }
             });
             let lib = set.lib().clone();
+            let stopper = std::thread::spawn(move || {
+                // More than wait for the reactor: it runs, and takes them as they come.
+                while stopped.threads().len() < 300 {
+                    std::thread::yield_now();
+                }
+                stopped.stop();
+            });
             set.run().expect("one core needs no start");
             spawner.join().expect("the spawner does not panic");
+            stopper.join().expect("the stopper does not panic");
             assert!(lib.threads().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_stop_at_any_moment_ends_a_set_without_threads() {
+    within_a_minute(|| {
+        for round in 0..500u32 {
+            let machine = Machine::new(1);
+            let options = ReactorOptions { idle: Idle::ParkAfter(Duration::from_nanos(300)), ..ReactorOptions::new(machine.cores()) };
+            let set = Reactors::new(machine, &options).expect("the machine has this core");
+            let lib = set.lib().clone();
+            let stopper = std::thread::spawn(move || {
+                (0..round % 50).for_each(|_| std::hint::spin_loop());
+                lib.stop();
+            });
+            assert_eq!(set.run().map(|stats| stats.len()), Ok(1));
+            stopper.join().expect("the stopper does not panic");
         }
     });
 }

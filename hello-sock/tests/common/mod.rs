@@ -12,7 +12,7 @@ use std::{fmt, fs};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Nothing that is waited for takes this long, on any machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A command that runs hello-sock with `args`, split at spaces.
 pub(crate) fn hello_sock(args: &str) -> Command {

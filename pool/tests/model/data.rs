@@ -121,7 +121,7 @@ fn s28_a_waiter_meets_a_return_to_the_shared_pool() {
     });
 }
 
-/// Seeded: as above.
+/// Seeded: fails without the fence in `GroupShared::give_back`.
 #[test]
 fn s28_a_waiter_meets_a_return_to_its_own_reserve() {
     model(3, |toss| {

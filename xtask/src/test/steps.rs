@@ -24,7 +24,7 @@ pub(super) const STEPS: [Step; 8] = [
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
-    Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and builds", run: bench },
+    Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and passes its tests", run: bench },
 ];
 
 fn fmt(sh: &Shell) -> Result<()> {
@@ -58,8 +58,21 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
+    without_backend(sh)?;
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
+    }
+    Ok(())
+}
+
+/// A program without a backend says so, and what to do.
+fn without_backend(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    let output = cmd!(sh, "{cargo} run --quiet -p hello-sock --no-default-features -- -S --no-cpumask-locks").ignore_status().output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2), "hello-sock without a backend ended with {} and not with exit code 2:\n{said}", output.status);
+    for part in ["no network backend is linked", "--features posix"] {
+        ensure!(said.contains(part), "hello-sock without a backend did not say {part:?}:\n{said}");
     }
     Ok(())
 }
@@ -87,7 +100,7 @@ fn bench(sh: &Shell) -> Result<()> {
     let _in = sh.push_dir("bench");
     cmd!(sh, "{cargo} fmt --check").run()?;
     cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings").run()?;
-    Ok(cmd!(sh, "{cargo} build --workspace").run()?)
+    Ok(cmd!(sh, "{cargo} test --workspace").run()?)
 }
 
 pub(super) fn need_rustfmt(sh: &Shell) -> Result<()> {
