@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use conformance::transport::memory::{MemoryTransport, Weather};
-use conformance::transport::suite::{Env, World};
+use conformance::transport::suite::{A, B, Env, World};
 use core_reactor::transport::{self, Access, LCORE_TRANSPORTS, Transport, TransportError};
 use linkme::distributed_slice;
 use platform_linux::{ClockChoice, LinuxPlatform};
@@ -39,13 +39,13 @@ fn s31_a_key_of_one_queue_is_nothing_to_another() {
     let mut world = World::new(&env(Weather::CALM));
     let (_, owner) = world.connect();
     let (near, far) = world.connect();
-    let (memory, key) = world.drivers[1].expose(owner, b"not for all", Access::ReadWrite);
-    world.drivers[0].write(near, b"!", memory, None, 1);
-    assert_eq!(world.done(0, near).error, Some(TransportError::RemoteAccess));
-    assert_eq!(world.closed(0, near), Some(TransportError::RemoteAccess));
-    assert_eq!(world.closed(1, far), Some(TransportError::AccessViolation));
-    world.drivers[1].group().withdraw(key).expect("it is exposed");
-    assert_eq!(&world.withdrawn(1, key)[..], b"not for all");
+    let (memory, key) = world.drivers[B].expose(owner, b"not for all", Access::ReadWrite);
+    world.drivers[A].write(near, b"!", memory, None, 1);
+    assert_eq!(world.done(A, near).error, Some(TransportError::RemoteAccess));
+    assert_eq!(world.closed(A, near), Some(TransportError::RemoteAccess));
+    assert_eq!(world.closed(B, far), Some(TransportError::AccessViolation));
+    world.drivers[B].group().withdraw(key).expect("it is exposed");
+    assert_eq!(&world.withdrawn(B, key)[..], b"not for all");
 }
 
 #[test]

@@ -13,8 +13,9 @@ pub type QueueEvents = EventList<QueueEvent>;
 /// What was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// [`QueueGroup::send`](super::QueueGroup::send).
-    Send,
+    /// [`QueueGroup::send`](super::QueueGroup::send). Not called after it: a `Send` here would make the compiler spell out `std::marker::Send` in the errors of
+    /// every crate that depends on this one.
+    Message,
     /// [`QueueGroup::read`](super::QueueGroup::read).
     Read,
     /// [`QueueGroup::write`](super::QueueGroup::write).

@@ -58,6 +58,8 @@
 //! A peer whose group is dropped or whose process dies: `Closed`, with [`TransportError::PeerGone`] where the transport can tell it from an orderly end. A peer whose
 //! machine vanishes is noticed when something is posted and not answered ([`TransportError::TimedOut`]).
 
+#![forbid(unsafe_code)]
+
 mod error;
 mod event;
 
@@ -137,7 +139,7 @@ pub trait Transport: Sync {
     fn group(&self, cx: &mut Cx<'_>, config: QueueGroupConfig) -> Result<Box<dyn QueueGroup>, TransportError>;
 }
 
-/// A listener in no group. It may cross cores. Dropped, it is gone, and requests that wait are refused.
+/// A listener in no group. It may cross cores. Dropped, it is gone, and requests that wait are rejected.
 pub trait Listener: Any + Send {
     /// Its address; the port is the real one also where 0 was asked for.
     fn local_addr(&self) -> SocketAddr;
@@ -234,7 +236,7 @@ pub trait QueueGroup {
     fn withdraw(&mut self, key: ExposedKey) -> Result<(), TransportError>;
 
     /// Ends a queue in any state, or a listener. What was posted comes back, flushed where it was not done; then `Closed` without an error. A second call does
-    /// nothing. A listener's requests that were not delivered yet are refused.
+    /// nothing. A listener's requests that were not delivered yet are rejected.
     ///
     /// # Errors
     /// [`TransportError::Stale`]: its `Closed` was delivered.
@@ -270,3 +272,9 @@ pub trait QueueGroup {
     /// ready for nothing, and is never unready for something.
     fn wait_source(&self) -> Option<WaitSource>;
 }
+
+// Which of these may cross cores.
+static_assertions::assert_impl_all!(dyn Queue: Send);
+static_assertions::assert_impl_all!(dyn Listener: Send);
+static_assertions::assert_not_impl_any!(dyn QueueGroup: Send, Sync);
+static_assertions::assert_not_impl_any!(QueueEvent: Send, Sync);

@@ -233,7 +233,7 @@ impl Group {
         match event {
             QueueEvent::Done { error: Some(_), .. } => stats.errors += 1,
             QueueEvent::Done { op, frame, .. } => match op {
-                Op::Send => (stats.sends, stats.bytes_out) = (stats.sends + 1, stats.bytes_out + frame.bytes() as u64),
+                Op::Message => (stats.sends, stats.bytes_out) = (stats.sends + 1, stats.bytes_out + frame.bytes() as u64),
                 Op::Write => (stats.writes, stats.bytes_out) = (stats.writes + 1, stats.bytes_out + frame.bytes() as u64),
                 Op::Read => stats.reads += 1,
             },
@@ -287,7 +287,7 @@ impl QueueGroup for Group {
     }
 
     fn send(&mut self, id: QueueId, frame: Frame, imm: Option<u32>, tag: u64) -> Result<(), Refused<Frame, TransportError>> {
-        self.post(id, Posted { tag, op: Op::Send, frame, imm, remote: None })
+        self.post(id, Posted { tag, op: Op::Message, frame, imm, remote: None })
     }
 
     fn read(&mut self, id: QueueId, into: Frame, from: RemoteMemory, tag: u64) -> Result<(), Refused<Frame, TransportError>> {

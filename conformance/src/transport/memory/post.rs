@@ -60,7 +60,7 @@ fn request(posted: &Posted) -> Request {
     // Nothing can be reached with this; a read and a write have their own.
     let remote = posted.remote.unwrap_or(RemoteMemory { addr: 0, key: 0, len: 0 });
     match posted.op {
-        Op::Send => Request::Send { bytes: bytes(), imm: posted.imm },
+        Op::Message => Request::Send { bytes: bytes(), imm: posted.imm },
         Op::Write => Request::Write { bytes: bytes(), to: remote, imm: posted.imm },
         Op::Read => Request::Read { from: remote },
     }

@@ -1,6 +1,6 @@
 //! One group and what was asked of it.
 //!
-//! Whatever a test is about, its driver also checks what holds for every event of every queue ([`Ledger`]), and at its end that every buffer has come home.
+//! Whatever a test is about, its driver also checks what holds for every event of every queue (`ledger.rs`), and at its end that every buffer has come home.
 
 use std::collections::VecDeque;
 
@@ -127,7 +127,7 @@ impl Driver {
     pub fn try_send(&mut self, id: QueueId, frame: Frame, imm: Option<u32>, tag: u64) -> Result<(), Refused<Frame, TransportError>> {
         let bufs = frame.parts().len();
         self.group().send(id, frame, imm, tag)?;
-        self.ledger.posted(id, Op::Send, tag, bufs);
+        self.ledger.posted(id, Op::Message, tag, bufs);
         Ok(())
     }
 

@@ -118,7 +118,7 @@ pub fn s32_a_frame_of_many_buffers_is_one_message(env: &Env) {
     world.at(A).try_send(near, frame, None, 5).map_err(|refused| refused.why).expect("it is taken");
     assert_eq!(world.message(B, far), parts.concat());
     let done = world.well_done(A, near);
-    assert_eq!((done.tag, done.op, done.frame.tag()), (5, Op::Send, Some(77)));
+    assert_eq!((done.tag, done.op, done.frame.tag()), (5, Op::Message, Some(77)));
     let back: Vec<_> = done.frame.parts().iter().map(|buf| buf.to_vec()).collect();
     assert_eq!(back, parts);
 }

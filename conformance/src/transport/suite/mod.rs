@@ -29,7 +29,7 @@ pub mod waiting;
 mod world;
 
 pub use driver::{Driver, Setup};
-pub use world::{Done, World};
+pub use world::{A, B, Done, LISTENER, World};
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Env {
     }
 }
 
-/// One `#[test]` for each property of a transport. The argument is an expression for an [`Env`](transport::suite::Env), which each test evaluates for itself.
+/// One `#[test]` for each property of a transport. The argument is an expression for an [`Env`](crate::transport::suite::Env), which each test evaluates for itself.
 #[macro_export]
 macro_rules! transport_suite {
     ($env:expr) => {

@@ -23,7 +23,7 @@ pub fn s32_a_write_is_in_place_before_the_message_behind_it(env: &Env) {
     assert_eq!(&buf[..3000], &bytes[..]);
     assert_eq!(&buf[3000..], &[0xEE; 1000], "no more than what was written");
     let ops: Vec<_> = (0..3).map(|_| world.well_done(A, near).op).collect();
-    assert_eq!(ops, [Op::Write, Op::Write, Op::Send]);
+    assert_eq!(ops, [Op::Write, Op::Write, Op::Message]);
 }
 
 /// The peer hears of it when all is there, and loses no receive buffer by it.

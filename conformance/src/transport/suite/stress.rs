@@ -302,7 +302,7 @@ impl Link {
             QueueEvent::Done { op, frame, error, .. } => {
                 assert!(error.is_none() || self.ending, "{op:?} failed in an open connection: {error:?}");
                 match (op, error) {
-                    (Op::Send, error) => end.done += u64::from(error.is_none()),
+                    (Op::Message, error) => end.done += u64::from(error.is_none()),
                     (Op::Write, error) => end.lost_write |= error.is_some(),
                     (Op::Read, error) => {
                         let expected = end.reads.pop_front().expect("a read was posted");

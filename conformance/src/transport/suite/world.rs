@@ -15,12 +15,12 @@ use super::lot::bytes_of;
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The group that connects, in most tests.
-pub(super) const A: usize = 0;
+pub const A: usize = 0;
 /// The group that listens, in most tests.
-pub(super) const B: usize = 1;
+pub const B: usize = 1;
 
 /// The token of listeners.
-pub(super) const LISTENER: Token = Token(u64::MAX);
+pub const LISTENER: Token = Token(u64::MAX);
 
 /// How an operation ended.
 pub struct Done {
