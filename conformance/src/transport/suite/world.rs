@@ -43,7 +43,7 @@ impl Done {
 
 /// The groups of a test.
 pub struct World {
-    /// [`A`], [`B`] and more.
+    /// `A`, `B` and more.
     pub drivers: Vec<Driver>,
     env: Env,
 }
@@ -64,14 +64,14 @@ impl World {
         &mut self.drivers[who]
     }
 
-    /// A listener at a free port, attached to `who`'s group as [`LISTENER`].
+    /// A listener at a free port, attached to `who`'s group as `LISTENER`.
     pub fn listen(&mut self, who: usize, options: &QueueOptions) -> (QueueId, SocketAddr) {
         let listener = self.env.transport.listen(SocketAddr::new(self.env.host, 0), options).expect("a free port");
         let at = listener.local_addr();
         (self.at(who).listen(listener, LISTENER), at)
     }
 
-    /// A connection from [`A`] to [`B`], its tokens both `token`.
+    /// A connection from `A` to `B`, its tokens both `token`.
     pub fn connect(&mut self) -> (QueueId, QueueId) {
         self.connect_with(A, B, &QueueOptions::default(), Token(1))
     }
