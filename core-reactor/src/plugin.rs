@@ -91,6 +91,8 @@ fn by_name<P: Plugin + ?Sized>(
     features: &'static [&'static str],
 ) -> Result<Selected<P>, SelectError<P::Error>> {
     let Some(backend) = ranked.iter().find(|backend| backend.name() == name) else {
+        // A feature that is on already brings nothing more.
+        let features = features.iter().copied().filter(|feature| !linked.contains(feature)).collect();
         return Err(SelectError::Unknown { name: name.into(), linked, features });
     };
     match backend.probe() {
@@ -154,7 +156,7 @@ pub enum SelectError<E: PluginError> {
         /// What is linked.
         linked: Vec<&'static str>,
         /// The features that bring more.
-        features: &'static [&'static str],
+        features: Vec<&'static str>,
     },
     /// Two of one name are linked: which is meant cannot be known.
     #[error("two {}s called {name:?} are linked; leave one of them out", E::KIND)]

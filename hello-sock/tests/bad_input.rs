@@ -78,7 +78,7 @@ fn a_mask_outside_of_the_affinity() {
 #[test]
 fn an_unknown_backend_names_those_that_are_linked_and_the_feature() {
     for mode in ["-S", "", "--load 1,1,1,1"] {
-        refused(&format!("{mode} -N nope --no-cpumask-locks"), 2, &["\"nope\"", "has posix", "--features posix"]);
+        refused(&format!("{mode} -N nope --no-cpumask-locks"), 2, &["\"nope\"", "has posix", "choose one of these, or build with"]);
     }
 }
 

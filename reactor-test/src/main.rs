@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
-use lcore::{App, AppHandle, AppOptions, CpuSet, Cx, Instant, ThreadConfig, ThreadHandle};
+use lcore::platform::LinuxPlatform;
+use lcore::{App, AppHandle, AppOptions, CpuSet, Cx, Instant, Platform, ThreadConfig, ThreadHandle};
 
-/// Starts the framework, sends messages to a thread on another core and back, stops it, and does so again; prints each step.
+/// Starts the framework, sends messages to a thread on another core and back, stops it, and does so again; prints each step. Without -m it takes the first
+/// two cores.
 #[derive(Clone, Parser)]
 #[command(version)]
 struct Args {
@@ -22,7 +24,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.app.cores.is_none() && args.app.config.is_none() {
+        args.app.cores = two_cores();
+    }
     for life in 1..=2 {
         say(format_args!("life {life}: start"));
         let left = Arc::new(AtomicU64::new(args.messages));
@@ -41,6 +46,12 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// The first two cores that this process may use: messages are to go from one to another. `None` leaves the choice, and the error, to the framework.
+fn two_cores() -> Option<CpuSet> {
+    let platform = LinuxPlatform::new().ok()?;
+    Some(platform.cores().iter().take(2).collect())
 }
 
 /// The round trips that are left to make, and what comes after the last.
