@@ -11,17 +11,19 @@ mod machine;
 
 use alloc::string::ToString;
 use core::mem::size_of_val;
+use core::time::Duration;
 
-use core_reactor::CpuSet;
 use core_reactor::net::LCORE_NET_IMPLS;
-use pool::BufGroup;
+use core_reactor::sim::Sim;
+use core_reactor::{CpuSet, Cx, Polled, Schedule, ThreadConfig};
+use pool::{BufGroup, Mempool, MempoolConfig};
 
 #[global_allocator]
 static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 4] = [cpu_sets, wrong_cpu_sets, buffers, registry];
+    let checks: [fn() -> bool; 6] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -39,6 +41,28 @@ fn buffers() -> bool {
     let filled = one.append(b"hello") == 5 && *one == *b"hello" && group.get().is_none();
     drop(two);
     filled && group.get().is_some()
+}
+
+fn objects() -> bool {
+    let config = MempoolConfig { objects: 2, caches: 1, cache_size: 2 };
+    let Some(cache) = Mempool::new(config, |n| n).ok().and_then(|pool| pool.cache().ok()) else { return false };
+    let (one, two) = (cache.get(), cache.get());
+    one.is_some() && two.is_some() && cache.get().is_none()
+}
+
+/// A reactor runs a thread's message, its poller and its timer.
+fn turns() -> bool {
+    let mut sim = Sim::new(1);
+    let spawned = sim.lib().spawn(ThreadConfig::new("thread"), |cx| {
+        cx.poller("timer", Schedule::Every(Duration::from_millis(1)), |cx: &mut Cx<'_>| {
+            cx.exit();
+            Polled::Done
+        });
+    });
+    sim.settle();
+    let lives = sim.lib().threads().len() == 1;
+    sim.advance(Duration::from_millis(1));
+    spawned.is_ok() && lives && sim.lib().threads().is_empty()
 }
 
 /// The link-time slice is there, and empty: no backend is linked.
