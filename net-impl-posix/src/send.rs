@@ -2,10 +2,11 @@
 
 use std::net::Shutdown;
 
-use crate::error;
+use net_sockets::{Errno, error};
+
+use crate::flag;
 use crate::group::Group;
-use crate::slab::flag;
-use crate::sys::{self, Errno, Gather};
+use crate::sys::{self, Gather};
 
 impl Group {
     /// Writes for every socket that has got frames since the last time.
