@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod balance;
+mod bells;
 mod channels;
 mod cpus;
 mod for_each;
@@ -27,6 +28,7 @@ mod thread_lib;
 mod time;
 mod timers;
 
+pub use bells::Bell;
 pub use cpus::{CoreId, CpuSet, CpuSetError};
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
