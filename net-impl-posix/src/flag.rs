@@ -28,13 +28,13 @@ pub(crate) const QUICK_ACK: u32 = 1 << 12;
 pub(crate) const HELD: u32 = 1 << 13;
 
 /// In the list of sockets to serve.
-pub(crate) const IN_READY: u32 = 1 << 16;
+pub(crate) const IN_READY: u32 = 1 << 24;
 /// In the list of sockets with frames to write.
-pub(crate) const IN_DIRTY: u32 = 1 << 17;
+pub(crate) const IN_DIRTY: u32 = 1 << 25;
 /// In the list of sockets that wait for a buffer.
-pub(crate) const IN_STARVED: u32 = 1 << 18;
+pub(crate) const IN_STARVED: u32 = 1 << 26;
 /// In the list of listeners that wait for a descriptor.
-pub(crate) const IN_NO_FD: u32 = 1 << 19;
+pub(crate) const IN_NO_FD: u32 = 1 << 27;
 /// A frame may be queued if only this is set of it and [`CANNOT_SEND`].
 pub(crate) const CANNOT_SEND: u32 = FIN_WANTED | FIN_SENT | FAILED;
 

@@ -11,6 +11,8 @@
 
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 
+use crate::slab::Hot;
+
 const NONE: u32 = u32::MAX;
 
 /// Frames of one socket, or reports, first in, first out.
@@ -114,13 +116,13 @@ impl Frames {
 
     /// Bytes of the first frame.
     #[inline]
-    pub fn first(&self, queue: &Queue) -> Option<usize> {
+    fn first(&self, queue: &Queue) -> Option<usize> {
         self.nodes.get(queue.head as usize).map(|node| node.bytes)
     }
 
     /// Takes the first frame off a queue: it is sent. Without a tag its buffers go home at once; with one a report is made of it, and true is answered.
     #[inline]
-    pub fn sent(&mut self, queue: &mut Queue, id: SockId, token: Token) -> bool {
+    fn sent(&mut self, queue: &mut Queue, id: SockId, token: Token) -> bool {
         let Some(at) = self.unlink(queue) else { return false };
         let node = &mut self.nodes[at as usize];
         if node.frame.tag().is_none() {
@@ -131,6 +133,23 @@ impl Frames {
         node.report = Report { id, token, written: node.bytes, what: What::Sent };
         self.report(at);
         true
+    }
+
+    /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
+    pub fn written(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
+        hot.queued -= n;
+        while let Some(bytes) = self.first(&hot.queue) {
+            let left = bytes - hot.written;
+            if n < left {
+                hot.written += n;
+                return;
+            }
+            n -= left;
+            hot.written = 0;
+            if !self.sent(&mut hot.queue, id, hot.token) {
+                hot.frames -= 1;
+            }
+        }
     }
 
     /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first with the system.

@@ -17,6 +17,8 @@ const SO_INCOMING_NAPI_ID: i32 = 56;
 pub struct Kept {
     backlog: u32,
     priority: Option<u32>,
+    /// Whether [`SockOptions::low_water`] is more than a byte.
+    pub low_water: bool,
     /// [`SockOptions::quick_ack`].
     pub quick_ack: bool,
     /// [`SockOptions::zero_copy`].
@@ -26,7 +28,13 @@ pub struct Kept {
 impl Kept {
     /// Those of `options`.
     pub fn of(options: &SockOptions) -> Self {
-        Self { backlog: options.backlog, priority: options.priority, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
+        Self {
+            backlog: options.backlog,
+            priority: options.priority,
+            low_water: options.low_water.is_some_and(|bytes| bytes > 1),
+            quick_ack: options.quick_ack,
+            zero_copy: options.zero_copy,
+        }
     }
 }
 

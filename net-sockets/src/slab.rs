@@ -28,7 +28,7 @@ pub struct Hot {
     pub written: usize,
     /// Bytes in the queue that the system has not.
     pub queued: usize,
-    /// Of the next socket here.
+    /// Of the socket here, or of the next one.
     generation: u32,
 }
 
@@ -36,9 +36,15 @@ const _: () = assert!(size_of::<Hot>() == 64);
 
 /// The bits of [`Hot::flags`] that say in which lists of its group a place is. They belong to the place and outlive its socket, so that a place is in each
 /// list once and the lists never grow; what is found in a list is judged by its other flags. The other bits are the backend's.
-pub const LISTS: u32 = 0xFFFF_0000;
+pub const LISTS: u32 = 0xFF00_0000;
 
 impl Hot {
+    /// Which of the sockets that had this place.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Whether any of `flags` is set.
     #[inline]
     pub fn is(&self, flags: u32) -> bool {
@@ -107,6 +113,12 @@ impl<S> Slab<S> {
         self.hot.get(id.index()).filter(|hot| hot.id == id).map(|_| id.index())
     }
 
+    /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
+    #[inline]
+    pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {
+        self.hot.get_mut(place).filter(|hot| hot.generation & 0xFF_FFFF == generation && hot.fd >= 0)
+    }
+
     /// What an echo needs of a place.
     #[inline]
     pub fn hot(&mut self, place: usize) -> &mut Hot {
@@ -137,6 +149,11 @@ impl<S> Slab<S> {
         hot.frames = 0;
         self.cold[place] = Some(socket);
         Ok(place)
+    }
+
+    /// Makes the keys of a place's socket stale, which stays there for the time being.
+    pub fn retire(&mut self, place: usize) {
+        self.hot[place].id = SockId::from_raw(Self::NOTHING);
     }
 
     /// Takes the socket out of its place: its keys are stale from here on.
