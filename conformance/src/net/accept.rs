@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use core_reactor::net::{NetEvent, SockOptions, Socket, Token};
+use core_reactor::net::{NetError, NetEvent, SockOptions, Socket, Token};
 
 use super::driver::{LISTENER, Setup};
 use super::limits::Descriptors;
@@ -54,6 +54,15 @@ pub fn s16_a_paused_listener_lets_wait(env: &Env) {
     assert_eq!(driver.seen().count(), 0);
     driver.group().resume(listener).expect("it is there");
     assert_eq!(accepted(&mut driver).peer_addr(), far.local_addr().ok());
+}
+
+/// A listener sends nothing, so it has no sending side to end.
+pub fn s16_a_listener_sends_nothing(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (listener, _) = driver.listen();
+    let frame = driver.frame(b"to whom");
+    assert_eq!(driver.group().send(listener, frame).expect_err("to nobody").why, NetError::NotConnected);
+    assert_eq!(driver.group().shutdown(listener), Err(NetError::NotConnected));
 }
 
 /// A listener is a socket like others: it can be closed, and moved.

@@ -1,7 +1,7 @@
 //! Statement 21: close and detach at any time; keys that are stale; sockets that change their group.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use core_reactor::net::{Frame, NetError, NetEvent, Placement, SockId, SockOptions, Socket, Token};
 
@@ -153,6 +153,33 @@ pub fn s21_detach_gives_back_what_was_not_sent(env: &Env) {
     other.group().shutdown(id).expect("it is there");
     assert_eq!(other.closed(id), None);
     assert!(reader.join().expect("the peer is content") == peer::pattern(2, 0, 200 * 4096), "the stream is whole");
+}
+
+/// A peer's end belongs to the socket, not to the group that was told of it; ours stays what it is.
+pub fn s21_ends_move_with_their_socket(env: &Env) {
+    let (mut one, mut other) = (Driver::new(env), Driver::new(env));
+    let (id, mut far) = one.pair(Token(1));
+    far.shutdown(Shutdown::Write).expect("allowed");
+    one.peer_closed(id);
+    let socket = one.group().detach(id).expect("it is there");
+    let id = other.attach(socket, Token(1));
+    other.peer_closed(id);
+    other.send(id, b"still here");
+    other.group().shutdown(id).expect("it is there");
+    assert_eq!(other.closed(id), None);
+    assert_eq!(peer::read_to_end(&mut far), b"still here");
+
+    let (id, mut far) = one.pair(Token(2));
+    one.group().shutdown(id).expect("it is there");
+    assert_eq!(peer::read_to_end(&mut far), b"");
+    let socket = one.group().detach(id).expect("it is there");
+    let id = other.attach(socket, Token(2));
+    let frame = other.frame(b"too late");
+    assert_eq!(other.group().send(id, frame).expect_err("FIN is out").why, NetError::NotConnected);
+    far.write_all(b"last").expect("sent");
+    assert_eq!(other.receive(id, 4), b"last");
+    drop(far);
+    assert_eq!(other.closed(id), None);
 }
 
 /// A socket in no group may cross cores.

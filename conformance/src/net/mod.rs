@@ -97,6 +97,7 @@ macro_rules! net_statements {
                 s16_accept_drains_in_batches
                 s16_an_accepted_socket_that_is_dropped_is_closed
                 s16_a_paused_listener_lets_wait
+                s16_a_listener_sends_nothing
                 s16_a_listener_can_change_its_group
                 s16_listeners_may_share_an_address
             }
@@ -151,6 +152,7 @@ macro_rules! net_statements {
                 s21_a_key_of_a_group_that_is_gone_is_stale
                 s21_detach_and_attach_elsewhere_mid_stream
                 s21_detach_gives_back_what_was_not_sent
+                s21_ends_move_with_their_socket
                 s21_an_accepted_socket_may_cross_cores
                 s21_a_socket_that_is_refused_comes_back
             }

@@ -1,6 +1,6 @@
 //! The other side: plain sockets of the standard library.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -41,4 +41,20 @@ pub(crate) fn pattern(seed: u64, from: usize, len: usize) -> Vec<u8> {
 pub(crate) fn byte(seed: u64, at: usize) -> u8 {
     let x = (at as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed;
     (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes()[at % 8]
+}
+
+/// Writes a pattern of seed 0 until the system takes no more. Tells how much it took.
+pub(crate) fn write_until_full(far: &mut TcpStream) -> usize {
+    far.set_nonblocking(true).expect("allowed");
+    let mut sent = 0;
+    loop {
+        match far.write(&pattern(0, sent, 65_536)) {
+            Ok(n) => sent += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+            Err(e) => panic!("the peer cannot write: {e}"),
+        }
+    }
+    far.set_nonblocking(false).expect("allowed");
+    assert!(sent > 0);
+    sent
 }

@@ -1,7 +1,6 @@
 //! Statement 17: bytes arrive in order, each once; who is slow holds back only itself.
 
-use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
 use core_reactor::net::{NetEvent, SockId, Token};
 use pool::Buf;
@@ -51,7 +50,7 @@ pub fn s17_a_slow_consumer_holds_back_only_its_own_socket(env: &Env) {
     let (slow, mut slow_far) = driver.pair(Token(1));
     let (quick, mut quick_far) = driver.pair(Token(2));
     driver.group().pause(slow).expect("it is there");
-    let sent = write_until_full(&mut slow_far);
+    let sent = peer::write_until_full(&mut slow_far);
     for round in 0..50 {
         let bytes = peer::pattern(round, 0, 500);
         quick_far.write_all(&bytes).expect("sent");
@@ -184,20 +183,4 @@ fn stream_bytes(event: NetEvent, of: SockId, seed: u64, from: usize) -> usize {
     assert_eq!(id, of);
     assert!(*buf == peer::pattern(seed, from, buf.len())[..], "the stream differs after byte {from}");
     buf.len()
-}
-
-/// Writes a pattern of seed 0 until the system takes no more. Tells how much it took.
-fn write_until_full(far: &mut TcpStream) -> usize {
-    far.set_nonblocking(true).expect("allowed");
-    let mut sent = 0;
-    loop {
-        match far.write(&peer::pattern(0, sent, 65_536)) {
-            Ok(n) => sent += n,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-            Err(e) => panic!("the peer cannot write: {e}"),
-        }
-    }
-    far.set_nonblocking(false).expect("allowed");
-    assert!(sent > 0);
-    sent
 }

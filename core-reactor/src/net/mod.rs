@@ -131,6 +131,9 @@ pub trait SockGroup {
     /// Gives a socket up. Sends that the system had not taken come back as [`NetEvent::Sent`] with [`NetError::Cancelled`] and how much
     /// of them was written; no other event of it follows.
     ///
+    /// A connect under way goes on, and its outcome is told where the socket is attached next. There a peer's end that had been told is told again; a pause,
+    /// and a [`shutdown`](Self::shutdown) whose FIN was not out, are forgotten.
+    ///
     /// # Errors
     /// [`NetError::Stale`]; the system's.
     fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError>;
@@ -144,13 +147,17 @@ pub trait SockGroup {
     /// [`NetError::Stale`]; [`NetError::NotConnected`] after [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>>;
 
-    /// Ends the sending side when all queued frames are out (FIN). Receiving goes on. When the peer has ended its side too, `Closed` follows.
+    /// Ends the sending side (FIN) when all queued frames are out, or when the connect under way has succeeded. Receiving goes on. When the peer has
+    /// ended its side too, `Closed` follows.
     ///
     /// # Errors
-    /// [`NetError::Stale`].
+    /// [`NetError::Stale`]; [`NetError::NotConnected`] for a listener.
     fn shutdown(&mut self, id: SockId) -> Result<(), NetError>;
 
     /// Closes a socket of any kind and state. Queued frames come back as cancelled, in order, then `Closed` without an error.
+    ///
+    /// What the system had taken still goes out, then FIN. Bytes that had arrived unread are thrown away, so that they do not turn the end into a reset; to
+    /// what arrives later the system answers with one.
     ///
     /// # Errors
     /// [`NetError::Stale`].
@@ -162,7 +169,8 @@ pub trait SockGroup {
     /// [`NetError::Stale`].
     fn abort(&mut self, id: SockId) -> Result<(), NetError>;
 
-    /// Stops reading from a socket: what its peer sends waits in the system, and the peer is held back. Other sockets go on.
+    /// Stops reading from a socket: what its peer sends waits in the system, and the peer is held back. Other sockets go on. The peer's
+    /// end waits, too, behind what it sent; [`close`](Self::close) does not. A paused listener takes no connections.
     ///
     /// # Errors
     /// [`NetError::Stale`].
