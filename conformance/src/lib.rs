@@ -8,3 +8,4 @@
 pub mod heap;
 pub mod net;
 pub mod platform;
+pub mod transport;

@@ -12,7 +12,7 @@ use core::task::Waker;
 
 use crate::ring::{PushError, Ring};
 use crate::thread_lib::LibShared;
-use crate::{Cx, Msg, Name, Refused};
+use crate::{Cx, Msg, Name, Refused, sync};
 
 /// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ pub type Critical = fn(&mut Cx<'_>);
 pub(crate) struct Shared {
     pub(crate) id: ThreadId,
     pub(crate) name: Name,
-    mailbox: Arc<Ring<Msg>>,
+    mailbox: sync::Arc<Ring<Msg>>,
     critical: AtomicPtr<()>,
     exit: AtomicBool,
     /// Whether a turn was asked for that has not begun.
@@ -155,7 +155,7 @@ impl Wake for Shared {
 const ENDED: *mut () = ptr::without_provenance_mut(usize::MAX);
 
 impl Shared {
-    pub(crate) fn new(id: ThreadId, name: Name, mailbox: Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
+    pub(crate) fn new(id: ThreadId, name: Name, mailbox: sync::Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
         let critical = AtomicPtr::new(ptr::null_mut());
         Self { id, name, mailbox, critical, exit: AtomicBool::new(false), woken: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
     }

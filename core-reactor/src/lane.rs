@@ -1,15 +1,15 @@
 //! What the rest of a set sees of one core: whether it sleeps, and how to hand its reactor something.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::AtomicUsize;
 
 use crossbeam_utils::CachePadded;
 use spin::Mutex;
 
 use crate::ring::{PushError, Receiver, Ring};
+use crate::sleep::Sleep;
 use crate::thread::Movable;
-use crate::{CoreId, Platform, Reactor, Refused};
+use crate::{CoreId, Platform, Reactor, Refused, sync};
 
 /// Events that a reactor's ring holds.
 const EVENTS: usize = 256;
@@ -24,9 +24,9 @@ pub(crate) enum Event {
 
 pub(crate) struct Lane {
     pub(crate) core: CoreId,
-    /// Whether its core sleeps or is about to. On a line of its own: every sender reads it, and it is rarely written.
-    sleeping: CachePadded<AtomicBool>,
-    events: Arc<Ring<Event>>,
+    /// On a line of its own: every sender reads it, and it is rarely written.
+    pub(crate) sleep: CachePadded<Sleep>,
+    events: sync::Arc<Ring<Event>>,
     /// When a thread was last placed here, in placements of the set.
     pub(crate) placed: AtomicUsize,
     /// The ring's other end until a reactor takes it.
@@ -37,7 +37,7 @@ impl Lane {
     pub(crate) fn new(core: CoreId) -> Self {
         let (events, receiver) = Ring::new(EVENTS);
         let (placed, unclaimed) = (AtomicUsize::new(0), Mutex::new(Some(receiver)));
-        Self { core, sleeping: CachePadded::new(AtomicBool::new(false)), events, placed, unclaimed }
+        Self { core, sleep: CachePadded::new(Sleep::new()), events, placed, unclaimed }
     }
 
     /// Gives the events' receiving end to the one reactor of this core; `None` the second time.
@@ -51,20 +51,11 @@ impl Lane {
         Ok(())
     }
 
-    /// Wakes the core if it sleeps; one of many wakers does it.
+    /// Wakes the core if it sleeps.
     #[inline]
     pub(crate) fn wake(&self, platform: &dyn Platform) {
-        if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
+        if self.sleep.wake() {
             platform.unpark(self.core);
         }
-    }
-
-    /// Says that the core sleeps from now on, unless it finds something when it looks once more.
-    pub(crate) fn fall_asleep(&self) {
-        self.sleeping.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn wake_up(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
     }
 }

@@ -11,25 +11,31 @@ pub mod balance;
 mod bells;
 mod channels;
 mod cpus;
+mod event_list;
 mod for_each;
 mod handle;
 mod lane;
 mod msg;
 pub mod net;
 mod platform;
+pub mod plugin;
 mod pollers;
 mod reactor;
 mod ring;
 pub mod sim;
+#[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for the model checker's tests only"))]
+mod sleep;
 mod stats;
 mod sync;
 mod thread;
 mod thread_lib;
 mod time;
 mod timers;
+pub mod transport;
 
 pub use bells::Bell;
 pub use cpus::{CoreId, CpuSet, CpuSetError};
+pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
 pub use platform::{Platform, PlatformError, WaitSource};
@@ -40,6 +46,9 @@ pub use stats::{ReactorStats, ThreadStats, Turn};
 pub use thread::{Cx, Hold, MoveError, Thread, Watch};
 pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};
 pub use time::Instant;
+#[cfg(loom)]
+#[doc(hidden)]
+pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};
 
 /// The name of a thread or poller, short enough to need no heap.
 pub type Name = heapless::String<32>;
@@ -63,3 +72,8 @@ pub struct Refused<T, E> {
     /// Why it was refused.
     pub why: E,
 }
+
+/// The README's example is run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

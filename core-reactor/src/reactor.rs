@@ -417,7 +417,7 @@ impl Reactor {
         }
         let lib = self.lib.clone();
         let lane: &Lane = &lib.lanes[self.lane];
-        lane.fall_asleep();
+        lane.sleep.fall_asleep();
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
         let nothing = self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work());
@@ -431,7 +431,7 @@ impl Reactor {
             self.last = Some((after, 0));
         }
         self.threads.iter().for_each(|t| t.after_sleep());
-        lane.wake_up();
+        lane.sleep.wake_up();
     }
 }
 

@@ -11,14 +11,13 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
 use crate::Refused;
-use crate::sync::{AtomicUsize, Ordering, UnsafeCell, model_fence};
+use crate::sync::{Arc, AtomicUsize, Ordering, UnsafeCell, model_fence};
 
 /// Positions count modulo this; the tail keeps one more bit for `CLOSED`.
 const POSITIONS: usize = usize::MAX >> 1;
@@ -304,10 +303,13 @@ impl<T> Receiver<T> {
         if self.told == self.head {
             return;
         }
-        // Only a full batch may hide more behind it; looking at the senders' line costs a miss, so not for less.
-        let seen = if taken < most { taken } else { taken + distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
-        if seen > self.ring.high_water.load(Ordering::Relaxed) {
-            self.ring.high_water.fetch_max(seen.min(self.ring.capacity()), Ordering::Relaxed);
+        let mark = self.ring.high_water.load(Ordering::Relaxed);
+        // Only a full batch may hide more behind it. Whether that is more than ever is told by the slot that lies so far behind the batch's
+        // first, which this side has read a lap ago; the senders' own line is a miss, for them too when they send the next item.
+        let record = self.told.wrapping_add(mark) & POSITIONS;
+        if taken > mark || (taken >= most && self.ring.slots.at(record).is_published(record)) {
+            let behind = if taken < most { 0 } else { distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
+            self.ring.high_water.fetch_max((taken + behind).min(self.ring.capacity()), Ordering::Relaxed);
         }
         self.told = self.head;
         self.ring.head.store(self.head, Ordering::Release);

@@ -1,13 +1,16 @@
-//! The atomics of the rings: the real ones, or the model checker's under `cfg(loom)`.
+//! What the rings are made of: the real atomics and counted references, or the model checker's under `cfg(loom)`.
 
 #[cfg(loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use alloc::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// `core`'s cell with loom's way of reaching into it.
 #[cfg(not(loom))]
@@ -33,9 +36,16 @@ impl<T> UnsafeCell<T> {
 
 /// Orders what a sender published before what it reads next about the receiver's sleep, and the other way round. On real machines the
 /// sequentially consistent operations beside it already do (a locked instruction on x86, `stlr`/`ldar` on ARM); loom treats those as
-/// acquire and release only, so the model needs the fence spelled out.
+/// acquire and release only, so the model needs the fence spelled out. Only where sleep is modelled: elsewhere it would hide orderings that
+/// the ring owes to nothing but its own atomics.
 #[inline(always)]
 pub(crate) fn model_fence() {
     #[cfg(loom)]
-    loom::sync::atomic::fence(Ordering::SeqCst);
+    if SLEEP_IS_MODELLED.load(Ordering::Relaxed) {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
 }
+
+/// Whether the fences are in the model.
+#[cfg(loom)]
+pub static SLEEP_IS_MODELLED: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);

@@ -3,13 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use lcore::AppOptions;
 
 /// Echoes over any linked network backend: a server with -S, otherwise a client that sends standard input and prints what comes back.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
+    // Its -V is our -V.
+    disable_version_flag = true,
     after_help = "Examples:\n  hello-sock -S -H 127.0.0.1 -P 9999                 an echo server\n  \
         cat file | hello-sock -P 9999 | cmp - file          a client in a pipe\n  \
         hello-sock -P 9999 --load 64,1,64,5                 64 connections, 1 message of 64 bytes on the way on each, 5 seconds"
@@ -28,7 +30,7 @@ pub(crate) struct Args {
     #[arg(short = 'V', long)]
     pub(crate) verbose: bool,
     /// Stop after so many seconds.
-    #[arg(short = 't', long = "time", value_name = "SECONDS", value_parser = parse_seconds)]
+    #[arg(short = 't', long = "time", value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "load")]
     pub(crate) seconds: Option<Duration>,
     /// Be a load generator that verifies every byte: CONNECTIONS,DEPTH,SIZE,SECONDS (DEPTH messages of SIZE bytes on the way on each connection).
     #[arg(long, value_name = "C,D,SIZE,SECONDS", conflicts_with = "server")]
@@ -37,11 +39,14 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     /// Connections that the server holds on each core.
-    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
+    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..(1 << 24) - 1))]
     pub(crate) sockets: u32,
     /// A listener on each core (SO_REUSEPORT) in place of handing connections over.
     #[arg(long, requires = "server")]
     pub(crate) reuseport: bool,
+    /// Print the version.
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     pub(crate) app: AppOptions,
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use lcore::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use lcore::pool::BufGroup;
@@ -16,7 +16,7 @@ use lcore::{App, AppHandle, Cx, Polled, Schedule, ThreadHandle};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{print, report_head};
 
 /// Bytes of a piece of input, and pieces that each queue holds.
 const PIECE: usize = 64 << 10;
@@ -41,12 +41,14 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         let (app, mut events) = (app.clone(), Events::new(64));
         cx.local_poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             let busy = client.poll(&mut events);
-            match client.outcome.take() {
-                Some(outcome) => client.finish(outcome, &app, &args),
-                None if !cx.is_exiting() => return if busy { Polled::Busy } else { Polled::Idle },
-                None => {}
+            if cx.is_exiting() {
+                client.outcome.get_or_insert(Ok(()));
             }
-            Polled::Done
+            if client.has_written_all() {
+                client.finish(&app, &args);
+                return Polled::Done;
+            }
+            if busy { Polled::Busy } else { Polled::Idle }
         });
         Ok(())
     })
@@ -60,60 +62,75 @@ struct Client {
     piece: Option<(Vec<u8>, usize)>,
     /// A frame that the socket had no room for.
     refused: Option<Frame>,
-    output: Option<Output>,
+    output: Output,
+    /// The socket is not read, because the output is stuck.
+    paused: bool,
     connected: bool,
     ended: bool,
     sent: u64,
     received: u64,
-    outcome: Option<Result<(), Box<dyn std::error::Error>>>,
+    /// Set at the end of the connection; what had come by then is still written.
+    outcome: Option<Outcome>,
 }
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 impl Client {
     fn new(group: Box<dyn SockGroup>, id: SockId, me: &ThreadHandle) -> Self {
-        let (input, output) = (read_input(me.clone()), Some(Output::new(me.clone())));
+        let (input, output) = (read_input(me.clone()), Output::new(me.clone()));
         let (piece, refused, outcome) = (None, None, None);
-        Self { group, id, input, piece, refused, output, connected: false, ended: false, sent: 0, received: 0, outcome }
+        Self { group, id, input, piece, refused, output, paused: false, connected: false, ended: false, sent: 0, received: 0, outcome }
     }
 
     /// One poll; tells whether anything moved.
     fn poll(&mut self, events: &mut Events) -> bool {
-        let got = self.group.poll(events);
+        let got = if self.outcome.is_none() { self.group.poll(events) } else { 0 };
         for event in events.drain() {
             match event {
                 NetEvent::Connected { .. } => self.connected = true,
                 NetEvent::Received { buf, .. } => {
                     self.received += buf.len() as u64;
-                    if let Some(out) = &mut self.output {
-                        out.queue.push_back(buf.to_vec());
-                    }
+                    self.output.queue.push_back(buf.to_vec());
                 }
+                // An echo server ends its side after us: there is nothing to wait for either way.
+                NetEvent::PeerClosed { .. } => self.closed(None),
                 NetEvent::Closed { why, .. } => self.closed(why),
                 _ => {}
             }
         }
-        let written = self.write();
+        let written = self.output.push();
+        self.hold_back();
         let sent = self.connected && self.send();
         got > 0 || written || sent
     }
 
-    /// Passes output on; while it is stuck the socket is not read.
-    fn write(&mut self) -> bool {
-        let Some(out) = &mut self.output else { return false };
-        let was_stuck = out.is_stuck();
-        let moved = match out.push() {
-            Ok(moved) => moved,
-            Err(why) => {
-                self.outcome.get_or_insert(Err(why));
-                return true;
+    /// While output is stuck the socket is not read.
+    fn hold_back(&mut self) {
+        let stuck = !self.output.queue.is_empty();
+        if stuck != self.paused {
+            self.paused = stuck;
+            // The key is stale once the connection has ended; then there is nothing to hold back.
+            let _ = if stuck { self.group.pause(self.id) } else { self.group.resume(self.id) };
+        }
+    }
+
+    /// Whether the connection has ended and all that came is written, or nothing can be written any more.
+    fn has_written_all(&mut self) -> bool {
+        if self.outcome.is_some() && self.output.queue.is_empty() {
+            self.output.send = None;
+        }
+        match self.output.ended.try_recv() {
+            Ok(Ok(())) => true,
+            Ok(Err(why)) => {
+                self.outcome = Some(Err(format!("write standard output: {why}").into()));
+                true
             }
-        };
-        // The key is stale once the connection has ended; then there is nothing to hold back.
-        let _ = match (was_stuck, self.output.as_ref().is_some_and(Output::is_stuck)) {
-            (false, true) => self.group.pause(self.id),
-            (true, false) => self.group.resume(self.id),
-            _ => Ok(()),
-        };
-        moved
+            Err(TryRecvError::Empty) => false,
+            Err(TryRecvError::Disconnected) => {
+                self.outcome = Some(Err("the writer of standard output panicked".into()));
+                true
+            }
+        }
     }
 
     /// Sends input while the socket takes it; at its end the FIN follows the last byte.
@@ -169,19 +186,19 @@ impl Client {
         self.outcome.get_or_insert(outcome);
     }
 
-    /// Lets the output drain, reports and stops.
-    fn finish(&mut self, outcome: Result<(), Box<dyn std::error::Error>>, app: &AppHandle, args: &Args) {
-        let flushed = self.output.take().map_or(Ok(()), Output::finish);
+    /// Reports and stops.
+    fn finish(&mut self, app: &AppHandle, args: &Args) {
         if args.verbose {
             log::info!("{} bytes out, {} bytes in", self.sent, self.received);
         }
+        let mut outcome = self.outcome.take().unwrap_or(Ok(()));
         if args.json {
             let mut head = report_head(app, "client");
             head["bytes_out"] = json!(self.sent);
             head["bytes_in"] = json!(self.received);
-            println!("{head}");
+            outcome = outcome.and(print(&head));
         }
-        match outcome.and(flushed) {
+        match outcome {
             Ok(()) => app.stop(0),
             Err(why) => app.fail(&*why),
         }
@@ -227,57 +244,44 @@ fn nudge(thread: &ThreadHandle) {
 /// Standard output behind a queue.
 struct Output {
     queue: VecDeque<Vec<u8>>,
-    send: SyncSender<Vec<u8>>,
-    writer: JoinHandle<io::Result<()>>,
+    /// Taken away when nothing more will come.
+    send: Option<SyncSender<Vec<u8>>>,
+    /// How the writer ended.
+    ended: Receiver<io::Result<()>>,
 }
 
 impl Output {
     fn new(wake: ThreadHandle) -> Self {
         let (send, receive) = sync_channel::<Vec<u8>>(PIECES);
-        let writer = thread::spawn(move || {
-            let mut output = io::stdout().lock();
-            for piece in receive {
-                output.write_all(&piece)?;
-                output.flush()?;
+        let (end, ended) = sync_channel(1);
+        thread::spawn(move || {
+            let write = |piece: Vec<u8>| {
+                let mut output = io::stdout().lock();
+                output.write_all(&piece).and_then(|()| output.flush())?;
                 nudge(&wake);
-            }
-            Ok(())
+                Ok(())
+            };
+            // The other end waits for this, unless it has been stopped by force.
+            let _ = end.send(receive.into_iter().try_for_each(write));
+            nudge(&wake);
         });
-        Self { queue: VecDeque::new(), send, writer }
-    }
-
-    fn is_stuck(&self) -> bool {
-        !self.queue.is_empty()
+        Self { queue: VecDeque::new(), send: Some(send), ended }
     }
 
     /// Hands over what the writer has room for; tells whether that was anything.
-    fn push(&mut self) -> Result<bool, Box<dyn std::error::Error>> {
+    fn push(&mut self) -> bool {
         let mut moved = false;
-        while let Some(piece) = self.queue.pop_front() {
-            match self.send.try_send(piece) {
+        while let (Some(send), Some(piece)) = (&self.send, self.queue.pop_front()) {
+            match send.try_send(piece) {
                 Ok(()) => moved = true,
                 Err(TrySendError::Full(piece)) => {
                     self.queue.push_front(piece);
                     break;
                 }
-                Err(TrySendError::Disconnected(_)) => return Err("standard output was closed".into()),
+                // The writer has ended, and tells why.
+                Err(TrySendError::Disconnected(_)) => break,
             }
         }
-        Ok(moved)
-    }
-
-    /// Writes what is left. Blocks: there is nothing else to do any more.
-    fn finish(self) -> Result<(), Box<dyn std::error::Error>> {
-        for piece in self.queue {
-            if self.send.send(piece).is_err() {
-                break;
-            }
-        }
-        drop(self.send);
-        match self.writer.join() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(format!("write standard output: {why}").into()),
-            Err(_) => Err("the writer of standard output panicked".into()),
-        }
+        moved
     }
 }

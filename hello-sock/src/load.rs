@@ -13,22 +13,25 @@ use serde_json::json;
 
 use crate::args::{Args, Load};
 use crate::pattern::Pattern;
-use crate::report_head;
+use crate::{print, report_head};
 
-/// How long the last messages may take to come back when the time is up.
+/// How long nothing may come back when the time is up and something is still on the way.
 const GRACE: Duration = Duration::from_secs(2);
-/// Buffers for sending and receiving, and their size.
-const BUFS: (usize, usize) = (1024, 16 << 10);
+/// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
+/// waits for that would take nothing more.
+const SEND_BUFS: usize = 1024;
+const RECEIVE_BUFS: usize = 512;
+const BUF_SIZE: usize = 16 << 10;
 
 pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
     app.run(move |cx, app| {
-        let mut config = GroupConfig::new(BufGroup::new(BUFS.0, BUFS.1));
+        let mut config = GroupConfig::new(BufGroup::new(RECEIVE_BUFS, BUF_SIZE));
         config.sockets = load.connections;
         config.send_limit = (2 * load.depth * load.size).max(config.send_limit);
-        config.send_frames = (load.depth * load.size / BUFS.1 + 2).max(config.send_frames);
+        config.send_frames = (load.depth * load.size / BUF_SIZE + 2).max(config.send_frames);
         config.hold_reads_at = usize::MAX;
         let group = app.net().group(cx, config)?;
-        let mut loader = Loader::new(group, load)?;
+        let mut loader = Loader::new(group, load, cx.now())?;
         loader.connect(app, to)?;
         let (app, mut events) = (app.clone(), Events::new(256));
         cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -36,7 +39,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
             if !loader.is_finished(cx.now()) && !cx.is_exiting() {
                 return if got > 0 { Polled::Busy } else { Polled::Idle };
             }
-            loader.finish(&app, &args);
+            loader.finish(cx.now(), &app, &args);
             Polled::Done
         });
         // Wakes the core at the ends of the phases, in case that nothing else does.
@@ -51,9 +54,11 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
 struct Loader {
     load: Load,
     group: Box<dyn SockGroup>,
+    /// What is sent.
+    bufs: BufGroup,
     pattern: Pattern,
     connections: Vec<Connection>,
-    /// Connections that found no buffer to send from.
+    /// Connections that found no buffer to send from, or no room to send.
     starved: VecDeque<usize>,
     /// Connections that are still to come up.
     connecting: usize,
@@ -61,7 +66,11 @@ struct Loader {
     open: usize,
     started: Option<Instant>,
     stopped: Option<Instant>,
+    /// When something last came back.
+    heard: Instant,
     echoes: u64,
+    /// Those that came back before the time was up.
+    in_time: u64,
     bytes: u64,
     mismatches: u64,
     errors: u64,
@@ -72,6 +81,7 @@ struct Loader {
 /// One stream: `received <= sent <= want` bytes of it.
 struct Connection {
     id: SockId,
+    state: State,
     sent: u64,
     want: u64,
     received: u64,
@@ -79,11 +89,19 @@ struct Connection {
     times: VecDeque<Instant>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Open,
+    Ended,
+}
+
 impl Loader {
-    fn new(group: Box<dyn SockGroup>, load: Load) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    fn new(group: Box<dyn SockGroup>, load: Load, now: Instant) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Self {
             load,
             group,
+            bufs: BufGroup::new(SEND_BUFS, BUF_SIZE),
             pattern: Pattern::new(),
             connections: Vec::with_capacity(load.connections),
             starved: VecDeque::with_capacity(load.connections),
@@ -91,7 +109,9 @@ impl Loader {
             open: 0,
             started: None,
             stopped: None,
+            heard: now,
             echoes: 0,
+            in_time: 0,
             bytes: 0,
             mismatches: 0,
             errors: 0,
@@ -106,7 +126,7 @@ impl Loader {
             let socket = app.net().connect(&[to], &SockOptions::default())?;
             let id = self.group.attach(socket, Token(index as u64)).map_err(|refused| refused.why)?;
             let times = VecDeque::with_capacity(self.load.depth);
-            self.connections.push(Connection { id, sent: 0, want: 0, received: 0, times });
+            self.connections.push(Connection { id, state: State::Connecting, sent: 0, want: 0, received: 0, times });
         }
         Ok(())
     }
@@ -130,7 +150,7 @@ impl Loader {
             self.start(cx.now());
         }
         if self.stopped.is_none() && self.started.is_some_and(|t| cx.now().since(t) >= self.load.time) {
-            self.stopped = Some(cx.now());
+            self.stop(cx.now());
         }
         got
     }
@@ -145,18 +165,28 @@ impl Loader {
         }
     }
 
+    /// The time is up: nothing more is sent.
+    fn stop(&mut self, now: Instant) {
+        (self.stopped, self.heard) = (Some(now), now);
+        self.in_time = self.echoes;
+    }
+
     fn handle(&mut self, event: NetEvent, now: Instant) {
         match event {
-            NetEvent::Connected { .. } => {
+            NetEvent::Connected { token, .. } => {
+                self.connections[token.0 as usize].state = State::Open;
                 self.connecting -= 1;
                 self.open += 1;
             }
             NetEvent::Received { token, buf, .. } => self.received(token.0 as usize, &buf, now),
-            NetEvent::Closed { why, .. } => {
-                if self.started.is_none() {
-                    self.connecting -= 1;
+            // The server ended its side, which it has no reason to; `Closed` follows.
+            NetEvent::PeerClosed { id, .. } => drop(self.group.close(id)),
+            NetEvent::Closed { token, why, .. } => {
+                match std::mem::replace(&mut self.connections[token.0 as usize].state, State::Ended) {
+                    State::Connecting => self.connecting -= 1,
+                    State::Open => self.open -= 1,
+                    State::Ended => {}
                 }
-                self.open = self.open.saturating_sub(1);
                 self.errors += 1;
                 self.first_error = self.first_error.take().or(why);
             }
@@ -166,6 +196,7 @@ impl Loader {
 
     fn received(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let size = self.load.size as u64;
+        self.heard = now;
         let c = &mut self.connections[index];
         if !self.pattern.matches(index, c.received, bytes) {
             self.mismatches += 1;
@@ -188,8 +219,8 @@ impl Loader {
     /// Sends what the connection may have on the way and has not.
     fn pump(&mut self, index: usize, now: Instant) {
         let size = self.load.size as u64;
-        while self.connections[index].sent < self.connections[index].want {
-            let Some(mut buf) = self.group.buffer() else {
+        while self.connections[index].state == State::Open && self.connections[index].sent < self.connections[index].want {
+            let Some(mut buf) = self.bufs.get() else {
                 self.group.flush();
                 self.starved.push_back(index);
                 return;
@@ -198,35 +229,45 @@ impl Loader {
             let n = (c.want - c.sent).min(buf.spare_capacity() as u64);
             self.pattern.fill(index, c.sent, &mut buf.spare_mut()[..n as usize]);
             buf.grow(n as usize);
+            match self.group.send(c.id, Frame::from(buf)).map_err(|refused| refused.why) {
+                Ok(()) => {}
+                // Small echoes made many small frames.
+                Err(NetError::SendLimit { .. }) => return self.starved.push_back(index),
+                // The end of the connection, which `Closed` tells with its reason.
+                Err(_) => return,
+            }
             let begun = |offset: u64| offset.div_ceil(size);
             for _ in begun(c.sent)..begun(c.sent + n) {
                 c.times.push_back(now);
             }
             c.sent += n;
-            if let Err(refused) = self.group.send(c.id, Frame::from(buf)) {
-                // The limits were set for the whole window, so this is the end of the connection, which `Closed` counts.
-                self.first_error.get_or_insert(refused.why);
-                return;
-            }
         }
     }
 
     fn is_finished(&self, now: Instant) -> bool {
-        let all_back = || self.connections.iter().all(|c| c.received == c.sent);
         match self.stopped {
             _ if self.connecting == 0 && self.open == 0 => true,
-            Some(stopped) => all_back() || now.since(stopped) >= GRACE,
+            Some(_) => self.missing() == 0 || now.since(self.heard) >= GRACE,
             None => false,
         }
     }
 
-    fn finish(&mut self, app: &AppHandle, args: &Args) {
+    /// Living connections that have not got everything back.
+    fn missing(&self) -> usize {
+        self.connections.iter().filter(|c| c.state == State::Open && c.received != c.sent).count()
+    }
+
+    fn finish(&mut self, now: Instant, app: &AppHandle, args: &Args) {
+        // Ended by a signal, or by the end of all connections: then nothing is missing that was still waited for.
+        let missing = if self.stopped.is_some() { self.missing() as u64 } else { 0 };
+        if self.stopped.is_none() {
+            self.stop(now);
+        }
         let seconds = match (self.started, self.stopped) {
             (Some(a), Some(b)) => b.since(a).as_secs_f64(),
             _ => 0.0,
         };
-        let missing = self.connections.iter().filter(|c| c.received != c.sent).count() as u64;
-        let rate = if seconds > 0.0 { self.echoes as f64 / seconds } else { 0.0 };
+        let rate = if seconds > 0.0 { self.in_time as f64 / seconds } else { 0.0 };
         let at = |q: f64| self.latency.value_at_quantile(q);
         log::info!(
             "{} echoes verified in {seconds:.2} s over {} connections: {rate:.0} per second, p50 {:.1} us, p99 {:.1} us, p99.9 {:.1} us",
@@ -236,19 +277,21 @@ impl Loader {
             at(0.99) as f64 / 1e3,
             at(0.999) as f64 / 1e3
         );
-        if args.json {
-            println!("{}", self.json(app, seconds, rate, missing));
+        let printed = if args.json { print(&self.json(app, seconds, rate, missing)) } else { Ok(()) };
+        match self.verdict(missing).and(printed) {
+            Ok(()) => app.stop(0),
+            Err(why) => app.fail(&*why),
         }
-        match (&self.first_error, self.mismatches) {
-            (_, 1..) => app.fail(&*Box::<dyn std::error::Error>::from(format!("{} pieces came back wrong", self.mismatches))),
-            (Some(why), _) => {
-                app.fail(&*Box::<dyn std::error::Error>::from(format!("{} connections failed; the first: {why}", self.errors.max(1))));
-            }
-            (None, _) if missing + self.errors > 0 => {
-                let why = format!("{missing} connections did not get everything back, {} were closed by the server", self.errors);
-                app.fail(&*Box::<dyn std::error::Error>::from(why));
-            }
-            _ => app.stop(0),
+    }
+
+    fn verdict(&self, missing: u64) -> Result<(), Box<dyn std::error::Error>> {
+        let (errors, all) = (self.errors, self.load.connections);
+        match &self.first_error {
+            _ if self.mismatches > 0 => Err(format!("{} pieces came back wrong", self.mismatches).into()),
+            Some(why) => Err(format!("{errors} of {all} connections failed; the first: {why}").into()),
+            None if errors > 0 => Err(format!("{errors} of {all} connections were closed by the server").into()),
+            None if missing > 0 => Err(format!("{missing} of {all} connections did not get everything back").into()),
+            None => Ok(()),
         }
     }
 

@@ -7,6 +7,8 @@ mod load;
 mod pattern;
 mod serve;
 
+use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +22,7 @@ fn main() -> ExitCode {
         Ok(at) => at,
         Err(why) => {
             let why = Failure::Usage(format!("-H: {why}"));
-            eprintln!("hello_sock: {why}");
+            let _ = writeln!(io::stderr(), "hello_sock: {why}");
             return ExitCode::from(why.exit_code());
         }
     };
@@ -41,4 +43,9 @@ fn report_head(app: &lcore::AppHandle, mode: &str) -> serde_json::Value {
         "linked": lcore::net_backends(),
         "cores": app.cores().to_string(),
     })
+}
+
+/// Prints a report. A reader that is gone is an error and no panic.
+fn print(report: &serde_json::Value) -> Result<(), Box<dyn Error>> {
+    writeln!(io::stdout(), "{report}").map_err(|why| format!("write standard output: {why}").into())
 }

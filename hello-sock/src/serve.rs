@@ -6,14 +6,22 @@ use std::sync::{Arc, OnceLock};
 
 use hello_sock::{GroupReport, Server, ServerConfig};
 use lcore::net::SockOptions;
+use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{print, report_head};
 
-/// Buffers of a group, and their size: what a poll takes in from its sockets before it goes out again.
-const BUFS: (usize, usize) = (1024, 16 << 10);
+/// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
+const POOL: DataPoolConfig = DataPoolConfig {
+    small: ClassConfig { count: 2048, size: 16 << 10 },
+    large: ClassConfig { count: 0, size: 128 << 10 },
+    control: ClassConfig { count: 0, size: 4 << 10 },
+    waiters: 256,
+};
+/// What each group has for itself: a poll's worth of reads.
+const RESERVE: ReserveConfig = ReserveConfig { small: 128, large: 0, control: 0 };
 
 pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     let running = Arc::new(OnceLock::<Server>::new());
@@ -25,7 +33,8 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     });
     app.run(move |cx, app| {
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
-        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, bufs: BUFS };
+        let pool = app.data_pool(POOL)?.clone();
+        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve: RESERVE };
         let (ready, name) = (app.clone(), app.net().name());
         log::info!("network backend: {}", app.selected());
         let server = Server::start(app.lib(), app.cores(), config, move |_, index, outcome| match outcome {
@@ -50,11 +59,12 @@ fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reacto
         for (index, (core, group)) in groups.iter().enumerate() {
             let (stats, idle) = (group.stats, group.stats.polls - group.stats.busy_polls);
             log::info!(
-                "poll_group_{index} on core {core}: {} connections, {} events, {} bytes in, {} bytes out, {} busy and {idle} idle polls",
+                "poll_group_{index} on core {core}: {} connections, {} events, {} bytes in, {} bytes out, {} buffers held, {} busy and {idle} idle polls",
                 group.connections,
                 stats.events,
                 stats.bytes_in,
                 stats.bytes_out,
+                group.bufs.in_use,
                 stats.busy_polls
             );
         }
@@ -66,8 +76,11 @@ fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reacto
     if args.json {
         let mut head = report_head(app, "server");
         head["groups"] = groups.iter().map(group_json).collect();
+        head["pool"] = app.made_pool().map(pool_json).into();
         head["reactors"] = reactors.iter().map(reactor_json).collect();
-        println!("{head}");
+        if let Err(why) = print(&head) {
+            app.fail(&*why);
+        }
     }
 }
 
@@ -82,9 +95,33 @@ fn group_json((core, group): &(CoreId, GroupReport)) -> serde_json::Value {
         "events": group.stats.events,
         "bytes_in": group.stats.bytes_in,
         "bytes_out": group.stats.bytes_out,
+        "buffers": {
+            "reserve": group.bufs.reserve,
+            "held": group.bufs.in_use,
+            "high_water": group.bufs.high_water,
+            "from_reserve": group.bufs.from_reserve,
+            "from_shared": group.bufs.from_shared,
+            "waits": group.bufs.waits,
+            "longest_wait_ns": group.bufs.longest_wait_ns,
+        },
         "buffer_waits": group.stats.buffer_waits,
         "polls_busy": group.stats.busy_polls,
         "polls_idle": group.stats.polls - group.stats.busy_polls,
+    })
+}
+
+fn pool_json(pool: &DataPool) -> serde_json::Value {
+    let small = pool.stats(Class::Small);
+    json!({
+        "resident_bytes": pool.region().1,
+        "buffer_bytes": pool.buf_size(Class::Small),
+        "buffers": small.count,
+        "held": small.in_use,
+        "high_water": small.high_water,
+        "from_reserve": small.from_reserve,
+        "from_shared": small.from_shared,
+        "waits": small.waits,
+        "longest_wait_ns": small.longest_wait_ns,
     })
 }
 

@@ -1,7 +1,8 @@
 //! An echo server over poll groups.
 //!
 //! Each core has a thread `poll_group_N` with a socket group and one poller. The listener sits in the first group (or, with `reuse_port`, one in
-//! each): what it accepts goes to the group with the fewest connections, as a `Box<dyn Socket>` inside a message.
+//! each): what it accepts goes to the group that [`GroupMap`] names, as a `Box<dyn Socket>` inside a
+//! message.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -9,11 +10,13 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token};
+use core_reactor::net::{
+    Events, Frame, GroupConfig, GroupMap, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token,
+};
 use core_reactor::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
-use pool::BufGroup;
+use pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
 use spin::Mutex;
 
 /// Events that a group takes from one poll.
@@ -30,8 +33,10 @@ pub struct ServerConfig {
     pub options: SockOptions,
     /// Connections that one group can hold.
     pub sockets: usize,
-    /// Buffers of each group, and their size in bytes.
-    pub bufs: (usize, usize),
+    /// The buffers that all groups share, and what each has for itself.
+    pub pool: DataPool,
+    /// What each group has for itself, so that it can go on whatever the others do.
+    pub reserve: ReserveConfig,
 }
 
 /// A running server, for any thread: where it listens, and what its groups have done.
@@ -49,11 +54,26 @@ struct Place {
     core: CoreId,
     /// Connections that it has or that are on their way to it.
     connections: AtomicUsize,
+    /// Its thread, while the group is open.
     thread: Mutex<Option<ThreadHandle>>,
+    /// It could not be opened, or has ended.
+    gone: AtomicBool,
     report: Mutex<GroupReport>,
 }
 
-type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync;
+impl Place {
+    fn new(core: CoreId) -> Self {
+        Self {
+            core,
+            connections: AtomicUsize::new(0),
+            thread: Mutex::new(None),
+            gone: AtomicBool::new(false),
+            report: Mutex::new(GroupReport::default()),
+        }
+    }
+}
+
+type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
 
 /// What one poll group has done.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +84,20 @@ pub struct GroupReport {
     pub failed: u64,
     /// The socket group's own figures.
     pub stats: GroupStats,
+    /// Its small buffers; those in use are held by sends that the peers have not taken.
+    pub bufs: pool::GroupStats,
+}
+
+/// Why a group could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The backend refused the group or the listener.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The pool has not what the group is to have for itself.
+    #[error("the buffers of a poll group: {0}")]
+    Buffers(#[from] PoolError),
 }
 
 impl Server {
@@ -74,11 +108,9 @@ impl Server {
     /// The first thread cannot be made.
     pub fn start<F>(lib: &ThreadLib, cores: &CpuSet, config: ServerConfig, ready: F) -> Result<Self, SpawnError>
     where
-        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, NetError>) + Send + Sync + 'static,
+        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
-        let place =
-            |core| Place { core, connections: AtomicUsize::new(0), thread: Mutex::new(None), report: Mutex::new(GroupReport::default()) };
-        let groups = cores.iter().map(place).collect();
+        let groups = cores.iter().map(Place::new).collect();
         let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
         server.spawn(lib, 0, Arc::new(ready))?;
         Ok(server)
@@ -88,17 +120,18 @@ impl Server {
     fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
         let server = self.clone();
         let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
-        let thread = lib.spawn(config, move |cx| {
+        lib.spawn(config, move |cx| {
             let outcome = EchoGroup::open(cx, server.clone(), index);
             let opened = outcome.is_ok();
+            server.0.groups[index].gone.store(!opened, Ordering::Relaxed);
             ready(cx, index, outcome);
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
+                    server.0.groups[other].gone.store(true, Ordering::Relaxed);
                     pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
                 }
             }
         })?;
-        *self.0.groups[index].thread.lock() = Some(thread);
         Ok(())
     }
 
@@ -111,12 +144,6 @@ impl Server {
     pub fn reports(&self) -> Vec<(CoreId, GroupReport)> {
         self.0.groups.iter().map(|g| (g.core, g.report.lock().clone())).collect()
     }
-
-    /// The group that an accepted connection goes to.
-    fn choose(&self) -> usize {
-        let load = |i: &usize| self.0.groups[*i].connections.load(Ordering::Relaxed);
-        (0..self.0.groups.len()).min_by_key(load).unwrap_or(0)
-    }
 }
 
 /// One poll group. It is its thread's channel, so that messages reach it.
@@ -124,6 +151,9 @@ pub struct EchoGroup {
     server: Server,
     index: usize,
     group: Box<dyn SockGroup>,
+    bufs: BufGroup,
+    /// Where the connections that this group accepts go.
+    map: GroupMap,
     report: GroupReport,
     /// Connections on their way to groups whose mailboxes were full.
     waiting: VecDeque<(usize, Msg)>,
@@ -131,11 +161,14 @@ pub struct EchoGroup {
 
 impl EchoGroup {
     /// Makes the group of this thread, and the listener if it is the one to have it. Answers where the server listens.
-    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, NetError> {
+    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, ServerError> {
         let config = &server.0.config;
-        let (count, size) = config.bufs;
-        let mut group_config = GroupConfig::new(BufGroup::new(count, size));
-        group_config.sockets = config.sockets;
+        let bufs = config.pool.group(config.reserve)?;
+        let mut group_config = GroupConfig::new(bufs.clone());
+        // One place is the listener's.
+        group_config.sockets = config.sockets + 1;
+        // Nothing is read while an echo waits, so that a peer that does not read holds what one poll took from it, and no more of the pool.
+        group_config.hold_reads_at = 1;
         let mut group = config.net.group(cx, group_config)?;
         let mut at = config.at;
         if index == 0 || config.options.reuse_port {
@@ -147,7 +180,9 @@ impl EchoGroup {
             server.0.local.lock().get_or_insert(at);
         }
         let report = GroupReport::default();
-        cx.open_channel(Self { server, index, group, report, waiting: VecDeque::new() });
+        let map = GroupMap::new(server.0.groups.iter().map(|group| group.core));
+        *server.0.groups[index].thread.lock() = Some(cx.handle());
+        cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new() });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             if cx.is_exiting() {
@@ -167,7 +202,8 @@ impl EchoGroup {
             }
         }
         if self.group.poll(events) == 0 {
-            return Polled::Idle;
+            // Nothing would wake this core when there is room for what waits.
+            return if self.waiting.is_empty() { Polled::Idle } else { Polled::Busy };
         }
         for event in events.drain() {
             self.handle(event);
@@ -197,7 +233,13 @@ impl EchoGroup {
             let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
             pool::fmt::info!("{}", line.as_str());
         }
-        let to = if self.server.0.config.options.reuse_port { self.index } else { self.server.choose() };
+        let groups = &self.server.0.groups;
+        // One that is not open yet counts: what it is given waits for it.
+        let count = |group: usize| match groups[group].gone.load(Ordering::Relaxed) {
+            false => groups[group].connections.load(Ordering::Relaxed),
+            true => usize::MAX,
+        };
+        let to = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
     }
@@ -215,13 +257,15 @@ impl EchoGroup {
         self.send_to(to, Msg::new(adopt));
     }
 
-    /// Sends to another group; while it has no room or no thread yet, again with the next poll.
+    /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the connection ends with the message.
     fn send_to(&mut self, to: usize, msg: Msg) {
-        let refused = match &*self.server.0.groups[to].thread.lock() {
+        let place = &self.server.0.groups[to];
+        let waits = match &*place.thread.lock() {
             Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
-            None => Some(msg),
+            // It is about to open, unless it is gone: then the connection is closed with the message.
+            None => Some(msg).filter(|_| !place.gone.load(Ordering::Relaxed)),
         };
-        self.waiting.extend(refused.map(|msg| (to, msg)));
+        self.waiting.extend(waits.map(|msg| (to, msg)));
     }
 
     fn adopt(&mut self, socket: Box<dyn Socket>) {
@@ -249,6 +293,10 @@ impl EchoGroup {
 impl Drop for EchoGroup {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
-        *self.server.0.groups[self.index].report.lock() = self.report.clone();
+        self.report.bufs = self.bufs.stats(Class::Small);
+        let place = &self.server.0.groups[self.index];
+        place.gone.store(true, Ordering::Relaxed);
+        *place.thread.lock() = None;
+        *place.report.lock() = self.report.clone();
     }
 }

@@ -1,4 +1,4 @@
-//! An echo server: `cargo run --release -p lcore --example echo`, then `nc 127.0.0.1 9999`.
+//! An echo server: `cargo run --release -p lcore --example echo`, then `nc 127.0.0.1 9999`. Takes another address as its argument.
 use lcore::net::{Events, GroupConfig, NetEvent, SockOptions, Token};
 use lcore::pool::BufGroup;
 use lcore::{App, Cx, Polled, Schedule};
@@ -6,7 +6,9 @@ use lcore::{App, Cx, Polled, Schedule};
 fn main() -> std::process::ExitCode {
     App::new("echo").network().run(|cx, app| {
         let mut group = app.net().group(cx, GroupConfig::new(BufGroup::new(256, 16384)))?;
-        let listener = app.net().listen("127.0.0.1:9999".parse()?, &SockOptions::default())?;
+        let at = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
+        let listener = app.net().listen(at.parse()?, &SockOptions::default())?;
+        println!("echoes at {}", listener.local_addr()?);
         group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
         let mut events = Events::new(64);
         cx.local_poller("echo", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {

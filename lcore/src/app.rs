@@ -2,19 +2,25 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use core_reactor::net::{self, NetImpl, SelectError, Selected};
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
-    ThreadLib,
+    ThreadLib, balance,
 };
 use platform_linux::{CpuLocks, LinuxPlatform, StopFlag, StopSignals};
+use pool::DataPool;
 
-use crate::{AppOptions, NET_FEATURES, OptionsError, logging};
+use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, logging};
+
+/// How often reactors are looked at for balance, as in SPDK.
+const BALANCE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a start function answers: any error ends the application with exit code 1, or the code of a [`Failure`].
 type Started = Result<(), Box<dyn Error + Send + Sync>>;
@@ -40,6 +46,7 @@ struct Shared {
     net: Option<Selected>,
     options: AppOptions,
     cores: CpuSet,
+    pool: OnceLock<DataPool>,
 }
 
 /// Why an application could not start or had to end. Its exit code is 2 where the options were wrong, 101 after a panic, and otherwise 1.
@@ -70,7 +77,7 @@ pub enum Failure {
         allowed: CpuSet,
     },
     /// No network backend.
-    #[error("-N: {0}")]
+    #[error(transparent)]
     Net(#[from] SelectError),
     /// A core is locked by another process.
     #[error("{0}; choose other cores with -m, or share them with --no-cpumask-locks")]
@@ -141,7 +148,8 @@ impl App {
     }
 
     /// Runs it on the calling thread: starts the reactors, runs `start` on the first thread (`app_thread`, on the first core), and returns the exit
-    /// code when everything has stopped. What failed is one line on standard error.
+    /// code when everything has stopped. What failed is one line on standard error. The application ends with its first thread, as a program with
+    /// its main function.
     pub fn run<F>(self, start: F) -> ExitCode
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
@@ -150,7 +158,8 @@ impl App {
         match self.try_run(start) {
             Ok(code) => ExitCode::from(code),
             Err(why) => {
-                eprintln!("{name}: {why}");
+                // Nobody may be left to read it, which is no reason for a panic.
+                let _ = writeln!(std::io::stderr(), "{name}: {why}");
                 ExitCode::from(why.exit_code())
             }
         }
@@ -167,13 +176,13 @@ impl App {
         let options = self.options.resolve()?;
         logging::start(&self.name, &options.log_flags);
         let platform = Arc::new(LinuxPlatform::new()?);
-        let cores = choose_cores(&platform, options.cores)?;
+        let (cores, _locks) = claim_cores(&platform, &options)?;
         let net = if self.network { Some(net::select(options.net.as_deref(), NET_FEATURES)?) } else { None };
-        let _locks = if options.no_cpumask_locks { None } else { Some(CpuLocks::claim(&cores).map_err(Failure::Locked)?) };
         let mut reactor_options = ReactorOptions::new(cores);
         reactor_options.idle = options.idle();
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
-        let handle = AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores }));
+        let handle =
+            AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores, pool: OnceLock::new() }));
         // The set has a core, or `Reactors::new` had refused it.
         let first = cores.iter().next().unwrap_or(CoreId(0));
         let flag = Arc::new(StopFlag::new(platform, first));
@@ -228,6 +237,16 @@ impl AppHandle {
         &self.0.cores
     }
 
+    /// The pool of [`data_pool`](Self::data_pool), if it has been made.
+    pub fn made_pool(&self) -> Option<&DataPool> {
+        self.0.pool.get()
+    }
+
+    /// Keeps the application's pool, unless another thread was first; the one that is kept comes back.
+    pub(crate) fn keep_pool(&self, pool: DataPool) -> &DataPool {
+        self.0.pool.get_or_init(|| pool)
+    }
+
     /// The options as they are in force.
     pub fn options(&self) -> &AppOptions {
         &self.0.options
@@ -240,10 +259,10 @@ impl fmt::Debug for AppHandle {
     }
 }
 
-/// The cores to use: those asked for, or the first allowed one.
-fn choose_cores(platform: &LinuxPlatform, asked: Option<CpuSet>) -> Result<CpuSet, Failure> {
+/// The cores to use, with their locks: those asked for, or else one that no other process has.
+fn claim_cores(platform: &LinuxPlatform, options: &AppOptions) -> Result<(CpuSet, Option<CpuLocks>), Failure> {
     let allowed = platform.cores();
-    let Some(asked) = asked else { return Ok(allowed.iter().take(1).collect()) };
+    let Some(asked) = options.cores else { return claim_any(&allowed, options) };
     let has = platform_linux::online_cores()?;
     let missing = asked.minus(&has);
     if !missing.is_empty() {
@@ -253,7 +272,27 @@ fn choose_cores(platform: &LinuxPlatform, asked: Option<CpuSet>) -> Result<CpuSe
     if !denied.is_empty() {
         return Err(Failure::CoresDenied { asked, denied, allowed });
     }
-    Ok(asked)
+    let locks = if options.no_cpumask_locks { None } else { Some(CpuLocks::claim(&asked).map_err(Failure::Locked)?) };
+    Ok((asked, locks))
+}
+
+/// The first allowed core that is free, so that a client beside its server needs no `-m`. If none is free the first one is shared, and that is said:
+/// the locks are there so that nobody polls on another's core unawares, and a reactor that sleeps does not.
+fn claim_any(allowed: &CpuSet, options: &AppOptions) -> Result<(CpuSet, Option<CpuLocks>), Failure> {
+    let mut taken = None;
+    for core in allowed.iter().map(CpuSet::of).filter(|_| !options.no_cpumask_locks) {
+        match CpuLocks::claim(&core) {
+            Ok(locks) => return Ok((core, Some(locks))),
+            Err(why @ PlatformError::CoreTaken { .. }) => taken = taken.or(Some(why)),
+            Err(why) => return Err(Failure::Locked(why)),
+        }
+    }
+    match taken {
+        Some(why) if options.busy_poll => return Err(Failure::Locked(why)),
+        Some(why) => log::warn!("{why} and shared with it, as all others are taken too and -m names none"),
+        None => {}
+    }
+    Ok((allowed.iter().take(1).collect(), None))
 }
 
 /// Makes the first thread: it runs `start`, and watches for the request to shut down.
@@ -274,8 +313,18 @@ where
                 on_shutdown(cx, &watcher);
                 return Polled::Busy;
             }
-            if cx.is_exiting() { Polled::Done } else { Polled::Idle }
+            if !cx.is_exiting() {
+                return Polled::Idle;
+            }
+            // Nobody would look for a signal any more.
+            watcher.stop(0);
+            Polled::Done
         });
+        if app.options().balance == Some(Balance::Busy)
+            && let Err(why) = balance::start(app.lib(), BALANCE_PERIOD)
+        {
+            log::error!("balance: {why}");
+        }
         if let Err(why) = start(cx, &app) {
             app.fail(&*why);
         }

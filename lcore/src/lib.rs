@@ -7,6 +7,7 @@
 
 mod app;
 mod config;
+mod data_pool;
 mod linked;
 mod logging;
 mod options;
@@ -17,7 +18,8 @@ pub use core_reactor::{
     PollerStats, PushError, ReactorStats, Refused, Schedule, SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions,
     ThreadStats, Turn, Watch, net,
 };
+pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, net_backends};
-pub use options::{AppOptions, OptionsError};
+pub use options::{AppOptions, Balance, OptionsError};
 pub use platform_linux as platform;
 pub use pool;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use core_reactor::{CpuSet, CpuSetError, Idle};
 
-use crate::{config, logging};
+use crate::{PoolOptions, config, logging};
 
 /// The options that all applications share. Flatten it into a clap command, or fill it in.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reactor options")]
 #[non_exhaustive]
 pub struct AppOptions {
-    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4]) or both joined by a comma. Default: the first core that the process may use.
+    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4]) or both joined by a comma. Default: the first core that no other process of this kind has.
     #[arg(short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<CpuSet>,
     /// Log the details of a part: app, platform, pool, posix, reactor, or all. Can be given more than once.
@@ -28,11 +28,29 @@ pub struct AppOptions {
     #[arg(long)]
     pub busy_poll: bool,
     /// Microseconds that an idle reactor polls on before it sleeps. Default: 20.
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", conflicts_with = "busy_poll")]
     pub idle_spin: Option<u64>,
     /// Do not lock the cores against other processes of this kind.
     #[arg(long)]
     pub no_cpumask_locks: bool,
+    /// Move movable threads between reactors: static (never) or busy (from a reactor above 95 % to one below 20 %).
+    #[arg(long, value_name = "POLICY")]
+    pub balance: Option<Balance>,
+    /// The size of the buffer pool.
+    #[command(flatten)]
+    pub pool: PoolOptions,
+}
+
+/// When threads change cores by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Balance {
+    /// Never.
+    #[default]
+    Static,
+    /// From a reactor that is busy for more than 95 % to one that is for less than 20 %; see [`core_reactor::balance`].
+    Busy,
 }
 
 /// Options that do not make sense. A program ends with exit code 2 for them.
@@ -40,7 +58,7 @@ pub struct AppOptions {
 #[non_exhaustive]
 pub enum OptionsError {
     /// A log flag that no part has.
-    #[error("-L {flag}: no part is called so; known are {known}")]
+    #[error("log flag {flag:?}: no part is called so; known are {known}")]
     LogFlag {
         /// What was given.
         flag: String,
@@ -65,14 +83,6 @@ pub enum OptionsError {
         /// What is wrong with it, with line and column.
         why: serde_json::Error,
     },
-    /// A mask in the file that is none.
-    #[error("-c {}: cpumask: {why}", .path.display())]
-    ConfigMask {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: CpuSetError,
-    },
 }
 
 impl AppOptions {
@@ -82,7 +92,7 @@ impl AppOptions {
     /// The file is unreadable or wrong; a log flag is unknown.
     pub(crate) fn resolve(mut self) -> Result<Self, OptionsError> {
         if let Some(path) = self.config.clone() {
-            config::read(&path)?.fill(&path, &mut self)?;
+            config::read(&path)?.fill(&mut self);
         }
         logging::check(&self.log_flags)?;
         Ok(self)

@@ -9,13 +9,15 @@ use socket2::{Socket, TcpKeepalive};
 use crate::error::{self, Errno};
 use crate::sys;
 
+/// Connections that may wait where nothing was asked for.
+const BACKLOG: u32 = 1024;
 /// Not in libc; the generic number of Linux (include/uapi/asm-generic/socket.h).
 const SO_INCOMING_NAPI_ID: i32 = 56;
 
 /// What the system does not keep for us, or not for the connections of a listener.
 #[derive(Clone, Copy)]
 pub struct Kept {
-    backlog: u32,
+    backlog: Option<u32>,
     priority: Option<u32>,
     /// Whether [`SockOptions::low_water`] is more than a byte.
     pub low_water: bool,
@@ -100,7 +102,7 @@ pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, N
         }),
     };
     let backlog =
-        if listens { sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))? } else { kept.backlog };
+        if listens { Some(sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?) } else { kept.backlog };
     Ok(SockOptions {
         recv_buf: Some(of_socket(libc::SO_RCVBUF)?),
         send_buf: Some(of_socket(libc::SO_SNDBUF)?),
@@ -124,10 +126,11 @@ pub fn placement(fd: RawFd) -> Placement {
     Placement { napi_id: tell(SO_INCOMING_NAPI_ID).filter(|id| *id != 0), incoming_cpu: tell(libc::SO_INCOMING_CPU) }
 }
 
-/// Listens, with as many waiting connections as were asked for or none.
-pub fn listen(socket: &Socket, backlog: u32) -> Result<(), NetError> {
-    let asked = i32::try_from(backlog).unwrap_or(i32::MAX);
+/// Listens, with as many waiting connections as were asked for, or an error. Where nothing was asked for, fewer are fine.
+pub fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
+    let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
     socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
+    let Some(backlog) = backlog else { return Ok(()) };
     let granted = sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?;
     at_least("backlog", backlog as usize, granted as usize, "net.core.somaxconn")
 }

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("poller_test: {why}");
+            let _ = writeln!(io::stderr(), "poller_test: {why}");
             ExitCode::FAILURE
         }
     }
@@ -49,12 +51,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 
     let (busy, total) = turn_until_done(&*platform, &mut threads, || stop.signal().is_some());
     platform.release(core);
-    println!("the active poller ran {} times", counted.load(Ordering::Relaxed));
+    say(format_args!("the active poller ran {} times", counted.load(Ordering::Relaxed)))?;
     let share = busy as f64 / total.max(1) as f64 * 100.0;
-    println!("reactor on core {core}: {share:.3} % busy, {:.3} % idle", 100.0 - share);
+    say(format_args!("reactor on core {core}: {share:.3} % busy, {:.3} % idle", 100.0 - share))?;
     for thread in &threads {
         let stats = thread.stats();
-        println!("thread {}: {} turns, {} ns busy, {} ns idle", stats.name, stats.turns, stats.busy, stats.idle);
+        say(format_args!("thread {}: {} turns, {} ns busy, {} ns idle", stats.name, stats.turns, stats.busy, stats.idle))?;
     }
     Ok(())
 }
@@ -83,13 +85,13 @@ fn turn_until_done(platform: &dyn Platform, threads: &mut [Thread], stop: impl F
 
 /// `hello reader` once, `hello poller` with each period.
 fn add_hellos(cx: &mut Cx<'_>, args: &Args) {
-    cx.poller("hello_reader", Schedule::Always, |_: &mut Cx<'_>| {
-        println!("hello reader");
+    cx.poller("hello_reader", Schedule::Always, |cx: &mut Cx<'_>| {
+        say_or_end(cx, "hello reader");
         Polled::Done
     });
     let mut left = args.times;
     let hello = cx.poller("hello_poller", Schedule::Every(args.period), move |cx: &mut Cx<'_>| {
-        println!("hello poller");
+        say_or_end(cx, "hello poller");
         left = left.map(|n| n - 1);
         if left == Some(0) {
             cx.exit();
@@ -114,6 +116,18 @@ fn add_counter(cx: &mut Cx<'_>, counted: Arc<AtomicU64>) {
         counted.fetch_add(1, Ordering::Relaxed);
         if cx.is_exiting() { Polled::Done } else { Polled::Idle }
     });
+}
+
+/// Prints a line.
+fn say(line: fmt::Arguments<'_>) -> Result<(), String> {
+    writeln!(io::stdout(), "{line}").map_err(|why| format!("write standard output: {why}"))
+}
+
+/// Prints a line. When nobody is left to read it the thread ends, and the figures at the end tell why.
+fn say_or_end(cx: &mut Cx<'_>, line: &str) {
+    if say(format_args!("{line}")).is_err() {
+        cx.exit();
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

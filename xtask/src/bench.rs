@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{program, repository};
+use crate::{memory, program, repository};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -23,10 +23,14 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    Memory(memory::Args),
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let What::Micro { args } = &args.what;
+    let args = match &args.what {
+        What::Micro { args } => args,
+        What::Memory(args) => return memory::main(args),
+    };
     let folder = repository().join("bench");
     ensure!(folder.join("Cargo.toml").is_file(), "{} is not there: the measurements live in it", folder.display());
     let mut cargo = Command::new(program::cargo());

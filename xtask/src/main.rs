@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod child;
+mod memory;
 mod program;
 mod run;
 mod setup;

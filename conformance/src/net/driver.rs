@@ -63,7 +63,11 @@ impl Driver {
 
     /// A group of this size.
     pub fn with(env: &Env, setup: Setup) -> Self {
-        let bufs = BufGroup::new(setup.bufs, setup.buf_size);
+        Self::over(env, setup, BufGroup::new(setup.bufs, setup.buf_size))
+    }
+
+    /// A group of this size over buffers of the test's, of which `setup.bufs` must be there in the end.
+    pub fn over(env: &Env, setup: Setup, bufs: BufGroup) -> Self {
         let config = GroupConfig {
             sockets: setup.sockets,
             send_limit: setup.send_limit,

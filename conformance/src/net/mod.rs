@@ -16,6 +16,8 @@ mod limits;
 pub mod options;
 mod peer;
 #[doc(hidden)]
+pub mod pools;
+#[doc(hidden)]
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
@@ -165,6 +167,10 @@ macro_rules! net_statements {
                 s23_busy_poll_is_granted_or_refused
                 s23_zero_copy_is_honoured_or_refused_and_off_on_loopback
             }
+            pools {
+                s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared
+                s28_a_group_that_waits_is_served_when_another_core_gives_back
+            }
         }
         $crate::net_cases! { alone
             accept {
@@ -204,6 +210,7 @@ mod tests {
             include_str!("fairness.rs"),
             include_str!("keys.rs"),
             include_str!("options.rs"),
+            include_str!("pools.rs"),
             include_str!("receive.rs"),
             include_str!("send.rs"),
             include_str!("stream.rs"),

@@ -23,8 +23,8 @@ pub struct SockOptions {
     pub keepalive: Option<Keepalive>,
     /// Send frames of at least so many bytes without a copy (`MSG_ZEROCOPY`); never on loopback, where the system copies anyway. Default off.
     pub zero_copy: Option<usize>,
-    /// Connections that may wait to be accepted. Default 1024.
-    pub backlog: u32,
+    /// Connections that may wait to be accepted. Default: 1024, or as many as the system allows if those are fewer.
+    pub backlog: Option<u32>,
     /// Poll the device for so long before waiting (`SO_BUSY_POLL`, microseconds).
     pub busy_poll: Option<Duration>,
     /// Several listeners at one address (`SO_REUSEPORT`). Default off.
@@ -43,7 +43,7 @@ impl Default for SockOptions {
             user_timeout: None,
             keepalive: None,
             zero_copy: None,
-            backlog: 1024,
+            backlog: None,
             busy_poll: None,
             reuse_port: false,
         }

@@ -8,7 +8,9 @@ use core_reactor::{CoreId, CpuSet, Cx, MoveError, Polled, Reactor, Ring, Schedul
 use crate::record::{Hand, NoteDrop, Record, at, ms};
 
 /// Notes that it is dropped, and panics in the middle of it.
-struct PanicDrop(NoteDrop<u32>);
+struct PanicDrop {
+    _note: NoteDrop<u32>,
+}
 
 impl Drop for PanicDrop {
     fn drop(&mut self) {
@@ -182,7 +184,7 @@ fn a_panic_in_the_drop_of_a_message_that_waits_keeps_none_from_being_dropped_onc
         for n in 0..5 {
             let note = NoteDrop(seen.clone(), n);
             if n == panicking {
-                let note = PanicDrop(note);
+                let note = PanicDrop { _note: note };
                 hand.send(move |_| drop(note));
             } else {
                 hand.send(move |_| drop(note));
@@ -197,7 +199,7 @@ fn a_panic_in_the_drop_of_a_message_that_waits_keeps_none_from_being_dropped_onc
 fn a_panic_in_the_drop_of_a_poller_leaves_the_thread_usable() {
     for done in [true, false] {
         let (mut hand, seen) = (Hand::new(), Record::new());
-        let note = PanicDrop(NoteDrop(seen.clone(), 1));
+        let note = PanicDrop { _note: NoteDrop(seen.clone(), 1) };
         let id = hand.cx(|cx| {
             cx.poller("p", Schedule::Always, move |_: &mut Cx<'_>| {
                 let _ = &note;

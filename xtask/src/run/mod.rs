@@ -1,6 +1,5 @@
 //! `cargo xtask run`: a server and a load client against each other, or any program of the workspace.
 
-mod child;
 mod statistics;
 
 #[cfg(test)]
@@ -11,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::child::{Child, Line};
 use crate::{Usage, program, repository};
-use child::{Child, Line};
 use statistics::Load;
 
 /// Connections, echoes under way on each, bytes of an echo, seconds.
@@ -86,7 +85,7 @@ fn measure(program: &dyn Fn() -> Command, cores: &[u16]) -> Result<String> {
 }
 
 /// Waits for `Listening connection on 127.0.0.1:PORT with sock_impl(NAME)`.
-fn port(server: &mut Child) -> Result<u16> {
+pub(crate) fn port(server: &mut Child) -> Result<u16> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let line = match server.next(deadline)? {
@@ -106,7 +105,7 @@ fn load(mut client: Child) -> Result<Load> {
     client.json("load").context("the load client's statistics")
 }
 
-fn ended(child: &mut Child, deadline: Instant) -> Result<ExitStatus> {
+pub(crate) fn ended(child: &mut Child, deadline: Instant) -> Result<ExitStatus> {
     while child.next(deadline)?.is_some() {}
     child.wait(deadline)
 }

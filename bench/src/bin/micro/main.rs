@@ -28,10 +28,10 @@ struct Options {
     /// Fewer and shorter rounds: a look, not a figure to quote.
     #[arg(long)]
     quick: bool,
-    /// Rounds; in each every candidate of a row runs once. [default: 31, or 5 with --quick]
+    /// Rounds; in each every candidate of a row runs once. [default: 51, or 5 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Time that one run of one candidate takes, in milliseconds. [default: 5, or 1 with --quick]
+    /// Time that one run of one candidate takes, in milliseconds. [default: 2, or 1 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     millis: Option<u64>,
     /// Only rows with this text in their names, without regard to case; may be given more than once.
@@ -97,7 +97,7 @@ fn prepare(options: &Options) -> Result<Bench> {
         ensure!(platform.cores().contains(core), "core {core} is none of those that this process may use ({})", platform.cores());
     }
     platform.adopt(here)?;
-    let millis = options.millis.unwrap_or(if options.quick { 1 } else { 5 });
-    let rounds = options.rounds.unwrap_or(if options.quick { 5 } else { 31 });
+    let millis = options.millis.unwrap_or(if options.quick { 1 } else { 2 });
+    let rounds = options.rounds.unwrap_or(if options.quick { 5 } else { 51 });
     Ok(Bench { platform, here, there, rounds, length: Duration::from_millis(millis) })
 }

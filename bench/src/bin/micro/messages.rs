@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 use platform_linux::LinuxPlatform;
 
 use crate::measure::{Aim, Bench, Case, Row, Sample, time};
-use crate::peer::Peer;
+use crate::peer::{Gate, Peer};
 
 /// Messages that are sent together in the bulk rows.
 const BULK: u64 = 32;
@@ -25,28 +25,38 @@ const OTHER: &str = "one message sent to the other core, and run there (a round 
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
-        Row { name: "message to the own thread, 1 in flight", operation: OWN, aim: None, cases: |b| own(b, 1, hop) },
-        Row { name: "message to the own thread, 32 in flight", operation: OWN, aim: Some(Aim::Millions(75.0)), cases: |b| own(b, 32, hop) },
-        Row { name: "message to the own thread, 256 in flight", operation: OWN, aim: None, cases: |b| own(b, 256, hop) },
+        Row { name: "message to the own thread, 1 in flight", operation: OWN, aim: None, cases: |b| Ok(vec![own(b, 1, hop)?]) },
+        Row {
+            name: "message to the own thread, 32 in flight",
+            operation: OWN,
+            aim: Some(Aim::Millions(75.0)),
+            cases: |b| Ok(vec![own(b, 32, hop)?]),
+        },
+        Row { name: "message to the own thread, 256 in flight", operation: OWN, aim: None, cases: |b| Ok(vec![own(b, 256, hop)?]) },
         Row {
             name: "message to the own thread, bulk of 32, 256 in flight",
             operation: "one message of a bulk sent to the own thread, and run there",
             aim: None,
-            cases: |b| own(b, 256 / BULK, bulk_hop),
+            cases: |b| Ok(vec![own(b, 256 / BULK, bulk_hop)?]),
         },
-        Row { name: "message to another core, 1 in flight", operation: OTHER, aim: Some(Aim::Millions(3.0)), cases: |b| other(b, 1, hop) },
+        Row {
+            name: "message to another core, 1 in flight",
+            operation: OTHER,
+            aim: Some(Aim::Millions(3.0)),
+            cases: |b| Ok(vec![other(b, 1, hop)?, bare(b)?]),
+        },
         Row {
             name: "message to another core, 32 in flight",
             operation: OTHER,
             aim: Some(Aim::Millions(25.0)),
-            cases: |b| other(b, 32, hop),
+            cases: |b| Ok(vec![other(b, 32, hop)?]),
         },
-        Row { name: "message to another core, 256 in flight", operation: OTHER, aim: None, cases: |b| other(b, 256, hop) },
+        Row { name: "message to another core, 256 in flight", operation: OTHER, aim: None, cases: |b| Ok(vec![other(b, 256, hop)?]) },
         Row {
             name: "message to another core, bulk of 32, 256 in flight",
             operation: "one message of a bulk sent to the other core, and run there",
             aim: None,
-            cases: |b| other(b, 256 / BULK, bulk_hop),
+            cases: |b| Ok(vec![other(b, 256 / BULK, bulk_hop)?]),
         },
     ]
 }
@@ -151,17 +161,17 @@ fn bulk_hop(court: &'static Court, to: usize) {
     });
 }
 
-fn own(bench: &Bench, balls: u64, send: Send) -> Result<Vec<Case>> {
+fn own(bench: &Bench, balls: u64, send: Send) -> Result<Case> {
     let reactors = reactors(&bench.platform, &[bench.here])?;
     let court = Court::new(&reactors, &[bench.here])?;
     let mut reactor = reactors.reactor(bench.here).context("the reactor's core is taken")?;
     reactor.turn();
     let platform = bench.platform.clone();
     let run = move |operations| time(&platform, || court.play(&mut reactor, balls, operations, send));
-    Ok(vec![Case { who: "lcore", run: Box::new(run) }])
+    Ok(Case { who: "lcore", run: Box::new(run) })
 }
 
-fn other(bench: &Bench, balls: u64, send: Send) -> Result<Vec<Case>> {
+fn other(bench: &Bench, balls: u64, send: Send) -> Result<Case> {
     let platform = bench.another_platform()?;
     let reactors = reactors(&platform, &[bench.here, bench.there])?;
     let court = Court::new(&reactors, &[bench.here, bench.there])?;
@@ -171,7 +181,7 @@ fn other(bench: &Bench, balls: u64, send: Send) -> Result<Vec<Case>> {
     let peer = Peer::new(platform.clone(), there, move || {
         let mut reactor = reactors.reactor(there).expect("only this thread claims it");
         reactor.turn();
-        move |_, gate: &crate::peer::Gate| {
+        move |_, gate: &Gate| {
             while gate.is_open() {
                 reactor.turn();
             }
@@ -183,7 +193,37 @@ fn other(bench: &Bench, balls: u64, send: Send) -> Result<Vec<Case>> {
         peer.stop();
         sample
     };
-    Ok(vec![Case { who: "lcore", run: Box::new(run) }])
+    Ok(Case { who: "lcore", run: Box::new(run) })
+}
+
+/// A number that goes to the other core and back through two cache lines, with nothing around it: what the machine itself takes.
+fn bare(bench: &Bench) -> Result<Case> {
+    let lines: Arc<[CachePadded<AtomicU64>; 2]> = Arc::default();
+    let platform = bench.another_platform()?;
+    let theirs = lines.clone();
+    let peer = Peer::new(platform.clone(), bench.there, move || {
+        move |_, gate: &Gate| {
+            while gate.is_open() {
+                theirs[1].store(theirs[0].load(Ordering::Acquire), Ordering::Release);
+            }
+        }
+    })?;
+    let mut last = 0;
+    let run = move |operations: u64| -> Sample {
+        peer.go(operations);
+        let sample = time(&platform, || {
+            let end = last + operations.div_ceil(2);
+            while last < end {
+                last += 1;
+                lines[0].store(last, Ordering::Release);
+                while lines[1].load(Ordering::Acquire) != last {}
+            }
+            operations.div_ceil(2) * 2
+        });
+        peer.stop();
+        sample
+    };
+    Ok(Case { who: "two atomics, no message", run: Box::new(run) })
 }
 
 fn reactors(platform: &Arc<LinuxPlatform>, cores: &[CoreId]) -> Result<Reactors> {

@@ -63,7 +63,7 @@ impl Tx for LcoreTx {
     fn send_bulk(&mut self, first: u64, count: u64) -> u64 {
         // What the ring had no room for last time is still at the front.
         let waiting = self.bulk.len() as u64;
-        self.bulk.extend(first + waiting..first + count.max(waiting));
+        self.bulk.extend(first + waiting..first + count);
         self.ring.push_bulk(&mut self.bulk).unwrap_or(0) as u64
     }
 }

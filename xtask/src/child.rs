@@ -12,17 +12,17 @@ use serde::de::DeserializeOwned;
 
 /// Where a line was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     Stdout,
     Stderr,
 }
 
 /// One line of output.
 #[derive(Clone, Debug)]
-pub(super) struct Line(pub(super) From, pub(super) String);
+pub(crate) struct Line(pub(super) From, pub(super) String);
 
 /// Dropped while it runs, it is killed.
-pub(super) struct Child {
+pub(crate) struct Child {
     name: &'static str,
     process: process::Child,
     lines: Receiver<Line>,
@@ -30,7 +30,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub(super) fn start(name: &'static str, mut command: Command) -> Result<Self> {
+    pub(crate) fn start(name: &'static str, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("could not start the {name}"))?;
         let (to, lines) = mpsc::channel();
@@ -40,7 +40,7 @@ impl Child {
     }
 
     /// The next line of either output; `None` when both have ended.
-    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<Line>> {
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Line>> {
         match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 self.seen.push(line.clone());
@@ -51,13 +51,18 @@ impl Child {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends SIGINT, as ^C does.
-    pub(super) fn interrupt(&self) -> Result<()> {
+    pub(crate) fn interrupt(&self) -> Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::INT).with_context(|| format!("could not send SIGINT to the {}", self.name))
     }
 
     /// Its exit status. Its output has ended, so it is about to.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
+    pub(crate) fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
         loop {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(status);
@@ -71,13 +76,13 @@ impl Child {
     }
 
     /// Its lines so far, each on a new line with its name before it; statistics left out, as they are for programs.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let text = |line: &&Line| !(line.0 == From::Stdout && line.1.starts_with('{'));
         self.seen.iter().filter(text).map(|Line(_, line)| format!("\n{} | {line}", self.name)).collect()
     }
 
     /// The JSON object that it printed with this `mode`.
-    pub(super) fn json<T: DeserializeOwned>(&self, mode: &str) -> Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, mode: &str) -> Result<T> {
         for Line(_, line) in self.seen.iter().filter(|line| line.0 == From::Stdout) {
             let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { continue };
             if value.get("mode").is_some_and(|m| m == mode) {

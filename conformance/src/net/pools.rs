@@ -1,0 +1,102 @@
+//! Statements 26 and 28: groups that share a pool of buffers.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use core_reactor::net::{Frame, NetEvent, Token};
+use pool::{Buf, BufGroup, Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+
+use super::driver::Setup;
+use super::limits::need_descriptors;
+use super::{Driver, Env};
+
+const RESERVE: usize = 32;
+const SHARED: usize = 64;
+const SIZE: usize = 4096;
+
+/// Somebody else has borrowed every shared buffer and keeps it; 500 connections of this group are echoed out of its reserve of 32.
+pub fn s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared(env: &Env) {
+    const SOCKETS: usize = 500;
+    const ROUNDS: u8 = 4;
+    need_descriptors(2 * SOCKETS as u64 + 100);
+    let pool = shared_pool();
+    let (greedy, mine) = (group(&pool), group(&pool));
+    let held = take_all(&greedy);
+    assert_eq!(held.len(), RESERVE + SHARED, "nothing shared is left");
+    let setup = Setup { sockets: SOCKETS + 1, room: 256, bufs: RESERVE, ..Setup::default() };
+    let mut driver = Driver::over(env, setup, mine);
+    let (_, at) = driver.listen();
+    let mut peers: Vec<_> = (0..SOCKETS).map(|n| driver.accept_from(at, Token(n as u64)).1).collect();
+    for round in 0..ROUNDS {
+        for (n, peer) in peers.iter_mut().enumerate() {
+            peer.write_all(&message(n, round)).expect("sent");
+        }
+        let mut echoed = 0;
+        driver.until("all echoes", |driver| {
+            echoed += echo(driver);
+            echoed == SOCKETS * message(0, 0).len()
+        });
+        // What the last events asked to send goes out with one more poll.
+        driver.turns(1);
+        for (n, peer) in peers.iter_mut().enumerate() {
+            assert_eq!(receive(peer), message(n, round), "connection {n}");
+        }
+    }
+    assert_eq!(pool.stats(Class::Small).free, 0, "and all the time the other had everything");
+    drop(driver);
+    drop(held);
+}
+
+/// All buffers of the pool are out, on this core and another; the other core's come back, and what the peer had sent arrives.
+pub fn s28_a_group_that_waits_is_served_when_another_core_gives_back(env: &Env) {
+    let pool = shared_pool();
+    let (greedy, mine) = (group(&pool), group(&pool));
+    let held: Vec<_> = take_all(&greedy).into_iter().map(Buf::into_send).collect();
+    let mut driver = Driver::over(env, Setup { bufs: RESERVE + SHARED, ..Setup::default() }, mine);
+    let own = driver.take_buffers();
+    assert_eq!(own.len(), RESERVE);
+    let (id, mut far) = driver.pair(Token(1));
+    far.write_all(b"is anybody there?").expect("sent");
+    driver.until("a wait for a buffer", |driver| driver.group().stats().buffer_waits > 0);
+    assert!(driver.seen().next().is_none(), "nothing is read without a buffer");
+    let other = std::thread::spawn(move || drop(held));
+    assert_eq!(driver.receive(id, 17), b"is anybody there?");
+    other.join().expect("it only drops");
+    drop(own);
+}
+
+/// A pool for two groups, of which [`SHARED`] buffers are nobody's.
+fn shared_pool() -> DataPool {
+    let none = ClassConfig { count: 0, size: SIZE };
+    let small = ClassConfig { count: 2 * RESERVE + SHARED, size: SIZE };
+    DataPool::on_heap(DataPoolConfig { small, large: none, control: none, ..DataPoolConfig::default() }).expect("memory for a pool")
+}
+
+fn group(pool: &DataPool) -> BufGroup {
+    pool.group(ReserveConfig { small: RESERVE, large: 0, control: 0 }).expect("a reserve")
+}
+
+fn take_all(group: &BufGroup) -> Vec<Buf> {
+    std::iter::from_fn(|| group.get()).collect()
+}
+
+fn message(n: usize, round: u8) -> [u8; 64] {
+    std::array::from_fn(|at| (n as u8).wrapping_mul(31) ^ round.wrapping_mul(101) ^ at as u8)
+}
+
+/// Sends back what has come; how many bytes that was.
+fn echo(driver: &mut Driver) -> usize {
+    let mut bytes = 0;
+    while let Some(event) = driver.next_seen() {
+        let NetEvent::Received { id, buf, .. } = event else { panic!("only bytes, not {}", super::driver::name(&event)) };
+        bytes += buf.len();
+        driver.send_frame(id, Frame::from(buf));
+    }
+    bytes
+}
+
+fn receive(peer: &mut TcpStream) -> [u8; 64] {
+    let mut back = [0; 64];
+    peer.read_exact(&mut back).expect("the echo");
+    back
+}

@@ -1,0 +1,83 @@
+//! Keys to what a group holds. 64 bits, so that they ride in a work request's id: index, generation, group.
+
+use core::fmt;
+
+/// A queue or a listener in a group. A key whose queue is gone is refused as [`TransportError::Stale`](super::TransportError::Stale) and never names
+/// another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QueueId(u64);
+
+/// A buffer that a group has exposed. Stale as a [`QueueId`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ExposedKey(u64);
+
+macro_rules! key {
+    ($key:ident) => {
+        impl $key {
+            /// Packs a key. `index` and `generation` keep their low 24 bits; `group` is of [`group_tag`](crate::net::group_tag).
+            #[inline]
+            pub const fn new(index: u32, generation: u32, group: u16) -> Self {
+                Self((group as u64) << 48 | ((generation & 0xFF_FFFF) as u64) << 24 | (index & 0xFF_FFFF) as u64)
+            }
+
+            /// The place in the group's slab.
+            #[inline]
+            pub const fn index(self) -> usize {
+                (self.0 & 0xFF_FFFF) as usize
+            }
+
+            /// Which of those that had this place.
+            #[inline]
+            pub const fn generation(self) -> u32 {
+                (self.0 >> 24 & 0xFF_FFFF) as u32
+            }
+
+            /// Which group, so that a key is not taken for another group's.
+            #[inline]
+            pub const fn group(self) -> u16 {
+                (self.0 >> 48) as u16
+            }
+
+            /// The key as one number, and back by [`from_raw`](Self::from_raw).
+            #[inline]
+            pub const fn raw(self) -> u64 {
+                self.0
+            }
+
+            /// A key out of its number.
+            #[inline]
+            pub const fn from_raw(raw: u64) -> Self {
+                Self(raw)
+            }
+        }
+
+        impl fmt::Debug for $key {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($key), "({}:{}.{})"), self.group(), self.index(), self.generation())
+            }
+        }
+    };
+}
+
+key!(QueueId);
+key!(ExposedKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn a_key_tells_what_it_was_made_of() {
+        let key = QueueId::new(0xAB_CDEF, 0x12_3456, 0x789A);
+        assert_eq!((key.index(), key.generation(), key.group()), (0xAB_CDEF, 0x12_3456, 0x789A));
+        assert_eq!(QueueId::from_raw(key.raw()), key);
+        assert_eq!(format!("{:?}", QueueId::new(3, 2, 1)), "QueueId(1:3.2)");
+    }
+
+    #[test]
+    fn a_generation_that_overflows_leaves_the_group_alone() {
+        let key = ExposedKey::new(1, 0x100_0002, 5);
+        assert_eq!((key.index(), key.generation(), key.group()), (1, 2, 5));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a queue and a group are asked to be, and what they are.
+
+use core::time::Duration;
+
+use pool::BufGroup;
+
+/// What a queue is asked to be. What is beyond the device, or cannot be honoured, is an error and not cut down in silence (statement 32).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// Sends, reads and writes that may be posted at a time. Default 64.
+    pub send_depth: u32,
+    /// Reads among them that may be under way, in each direction; the smaller of the two ends' counts. Default 16.
+    pub reads: u32,
+    /// Buffers that a frame may have. Default 4, the most that a [`Frame`](super::Frame) carries.
+    pub gather: u32,
+    /// Bytes up to which a message is copied when it is posted, where that saves the device a read. Default 64.
+    pub inline: u32,
+    /// How often a message *of the peer's* that finds no receive buffer here is tried again before its connection fails; at most 6. `None`, the default: for as long as
+    /// it takes. The receiving end's choice, as InfiniBand's connection messages carry it.
+    pub rnr_retry: Option<u8>,
+    /// Time from [`attach`](super::QueueGroup::attach) to `Established`, after which the queue ends with [`TimedOut`](super::TransportError::TimedOut). Default 5 s.
+    pub connect_timeout: Duration,
+    /// Requests that may wait at a listener until they are delivered. Default 128.
+    pub backlog: u32,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { send_depth: 64, reads: 16, gather: 4, inline: 64, rnr_retry: None, connect_timeout: Duration::from_secs(5), backlog: 128 }
+    }
+}
+
+/// What a queue can do: what was asked for, within what the device and the peer can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Operations that may be posted at a time.
+    pub sends: u32,
+    /// Reads among them.
+    pub reads: u32,
+    /// Buffers that a frame may have.
+    pub gather: u32,
+    /// Bytes up to which a message is copied when it is posted.
+    pub inline: u32,
+    /// Bytes that one operation may move.
+    pub message: u32,
+    /// Messages that can arrive before buffers are needed, shared by the group's queues: what a protocol's credits have to come out of.
+    pub receives: u32,
+    /// The longest message that can be received.
+    pub receive_size: u32,
+}
+
+/// The size of a group. Everything is allocated when it is made.
+#[derive(Clone)]
+pub struct QueueGroupConfig {
+    /// Queues and listeners it can hold. Default 256.
+    pub queues: u32,
+    /// The send depths of all its queues together: what its completion queue has room for beside receives. Default 16384.
+    pub operations: u32,
+    /// Receive buffers that its queues share; the group takes them out of `bufs` and takes more as they are handed out. Default 256.
+    pub receives: u32,
+    /// Buffers that may be exposed at a time. Default 1024.
+    pub exposures: u32,
+    /// How its core waits. Default [`Wait::Polled`].
+    pub wait: Wait,
+    /// Where messages are received.
+    pub bufs: BufGroup,
+}
+
+impl QueueGroupConfig {
+    /// The defaults, over these buffers.
+    pub fn new(bufs: BufGroup) -> Self {
+        Self { queues: 256, operations: 16384, receives: 256, exposures: 1024, wait: Wait::Polled, bufs }
+    }
+}
+
+/// How a group's core learns that there is something to poll (statement 30).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// It polls: nothing wakes it, and the group's poller is one that keeps its core awake ([`Schedule::Always`](crate::Schedule::Always)). The lowest latency.
+    #[default]
+    Polled,
+    /// It may sleep: the device tells ([`Schedule::WhenAwake`](crate::Schedule::WhenAwake)).
+    Events,
+}
+
+/// What a group has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueGroupStats {
+    /// Queues and listeners in it now.
+    pub queues: usize,
+    /// Polls.
+    pub polls: u64,
+    /// Polls that appended at least one event.
+    pub busy_polls: u64,
+    /// Events delivered.
+    pub events: u64,
+    /// Messages sent that were done without an error.
+    pub sends: u64,
+    /// Reads that were done without an error.
+    pub reads: u64,
+    /// Writes that were done without an error.
+    pub writes: u64,
+    /// Messages and tellings of writes received.
+    pub receives: u64,
+    /// Bytes sent and written, and bytes that were read.
+    pub bytes_out: u64,
+    /// Bytes of messages received.
+    pub bytes_in: u64,
+    /// Operations that failed or were flushed.
+    pub errors: u64,
+    /// Times that the group had fewer receive buffers than it was made for, because all others were out.
+    pub buffer_waits: u64,
+}

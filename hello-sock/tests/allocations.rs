@@ -1,0 +1,95 @@
+//! An echo allocates nothing: the server module over lcore's reactors and the posix backend, the peer beside it in the same process, and an allocator
+//! that counts. In a program of its own, as the allocator counts for all.
+// UNSAFETY: an allocator is unsafe by its trait; this one passes everything on and counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use hello_sock::{Server, ServerConfig};
+use lcore::net::SockOptions;
+use lcore::pool::{ClassConfig, DataPoolConfig, ReserveConfig};
+use lcore::{App, AppOptions};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is the system allocator's, with the caller's own arguments.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: `at` came from `alloc` or `realloc` above, so from the system's.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above, and the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Runs a server until the process ends; tells where.
+fn serve() -> SocketAddr {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut options = AppOptions::default();
+        options.no_cpumask_locks = true;
+        let ran = App::new("test").options(options).network().try_run(move |_, app| {
+            let none = ClassConfig { count: 0, size: 1 << 16 };
+            let small = ClassConfig { count: 256, size: 16 << 10 };
+            let pool = app.data_pool(DataPoolConfig { small, large: none, control: none, waiters: 16 })?.clone();
+            let config = ServerConfig {
+                net: app.net(),
+                at: "127.0.0.1:0".parse()?,
+                options: SockOptions::default(),
+                sockets: 64,
+                pool,
+                reserve: ReserveConfig { small: 32, large: 0, control: 0 },
+            };
+            Server::start(app.lib(), app.cores(), config, move |_, _, at| tell.send(at.expect("it listens")).unwrap())?;
+            Ok(())
+        });
+        panic!("the server ended: {ran:?}");
+    });
+    told.recv_timeout(Duration::from_secs(30)).expect("it listens")
+}
+
+#[test]
+fn an_echo_allocates_nothing() {
+    let at = serve();
+    let mut peers = [(); 8].map(|()| TcpStream::connect(at).unwrap());
+    let (text, mut back) = ([5; 40_000], [0; 40_000]);
+    let mut round = |sizes: &[usize], rounds: usize| {
+        for _ in 0..rounds {
+            for peer in &mut peers {
+                for size in sizes {
+                    peer.write_all(&text[..*size]).unwrap();
+                    peer.read_exact(&mut back[..*size]).unwrap();
+                }
+            }
+        }
+    };
+    let sizes = [1, 64, 16_384, 40_000];
+    round(&sizes, 20);
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    round(&sizes, 300);
+    let made = ALLOCATIONS.load(Ordering::SeqCst) - before;
+    assert_eq!(made, 0, "allocations in {} echoes", 300 * 8 * sizes.len());
+    // The count is alive.
+    drop(std::hint::black_box(Box::new(1u8)));
+    assert!(ALLOCATIONS.load(Ordering::SeqCst) > before);
+}

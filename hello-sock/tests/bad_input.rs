@@ -1,0 +1,134 @@
+//! Every bad input is one sentence and an exit code.
+
+mod common;
+
+use std::net::TcpListener;
+use std::{fs, thread};
+
+use common::{allowed_cores, run};
+
+#[track_caller]
+fn refused(args: &str, code: i32, parts: &[&str]) {
+    let ended = run(args);
+    ended.refusal(code);
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{args}: no {part:?} in {:?}", ended.stderr);
+    }
+}
+
+#[test]
+fn ports() {
+    for port in ["65536", "-1", "x", "99999999999999999999"] {
+        refused(&format!("-S -P={port}"), 2, &[port, "--port"]);
+    }
+}
+
+#[test]
+fn addresses() {
+    for host in ["localhost", "256.0.0.1", "127.0.0.1:80", "[::1", "::g"] {
+        for mode in ["-S", ""] {
+            refused(&format!("{mode} -H {host}"), 2, &["-H", host, "no IPv4 or IPv6 address"]);
+        }
+    }
+}
+
+#[test]
+fn an_address_of_another_machine() {
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    refused("-S -P 0 -H 192.0.2.1 --no-cpumask-locks", 1, &["192.0.2.1"]);
+}
+
+#[test]
+fn a_port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    refused(&format!("-S -P {} --no-cpumask-locks", at.port()), 1, &[&at.to_string(), "in use"]);
+}
+
+#[test]
+fn s11_masks_that_are_none_point_at_the_character() {
+    for (mask, at) in [("0xZ", 2), ("0x", 2), ("[0-]", 3), ("[1]junk", 3), ("[3-1]", 3), ("[0,]", 3), ("[1024]", 1), ("7", 0)] {
+        refused(&format!("-S -m {mask}"), 2, &[mask, "--cpumask", &format!("at character {at}")]);
+    }
+    refused("-S -m 0x0", 2, &["the set is empty"]);
+}
+
+#[test]
+fn a_mask_without_a_core_of_this_machine() {
+    refused("-S -P 0 -m [1023]", 2, &["-m [1023]", "no core [1023]", "it has ["]);
+    refused(&format!("-S -P 0 -m [{},1022]", allowed_cores()[0]), 2, &["no core [1022]"]);
+}
+
+#[test]
+fn a_mask_outside_of_the_affinity() {
+    let cores = allowed_cores();
+    assert!(cores.len() >= 2, "this test needs two cores");
+    // A process inherits the cores of the thread that starts it.
+    thread::spawn(move || {
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(cores[0]);
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        let (allowed, denied) = (format!("[{}]", cores[0]), format!("[{}]", cores[1]));
+        refused(&format!("-S -P 0 -m {denied}"), 2, &[&format!("may not use {denied}"), &format!("affinity is {allowed}")]);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn an_unknown_backend_names_those_that_are_linked_and_the_feature() {
+    for mode in ["-S", "", "--load 1,1,1,1"] {
+        refused(&format!("{mode} -N nope --no-cpumask-locks"), 2, &["\"nope\"", "has posix", "--features posix"]);
+    }
+}
+
+#[test]
+fn an_unknown_log_flag() {
+    refused("-S -L nope", 2, &["\"nope\"", "app", "posix", "reactor", "all"]);
+}
+
+#[test]
+fn configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.json");
+    let file = path.to_str().unwrap();
+    let args = format!("-S -c {file} --no-cpumask-locks");
+    refused(&args, 2, &[file, "No such file"]);
+    for (json, parts) in [
+        ("{\n\"cpumask\": \"[0-\"\n}", &["cpumask", "at character 3", "line 2"][..]),
+        ("{\n\"busy_poll\": \"yes\"\n}", &["busy_poll", "line 2"]),
+        ("{\n\"colour\": 1\n}", &["colour", "unknown field", "line 2"]),
+        ("{\"logflags\": [\"nope\"]}", &["logflags", "\"nope\"", "line 1"]),
+        ("{", &["line 1"]),
+    ] {
+        fs::write(&path, json).unwrap();
+        refused(&args, 2, &[&["-c ", file][..], parts].concat());
+    }
+    fs::write(&path, "{\"sock_impl\": \"nope\"}").unwrap();
+    refused(&args, 2, &["\"nope\"", "has posix"]);
+    // What stands on the command line comes first.
+    let ended = run(&format!("{args} -P 0 -N posix -t 0.1"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn options_that_do_not_go_together_or_are_none() {
+    refused("-S --load 1,1,1,1", 2, &["--load", "--server"]);
+    refused("--reuseport", 2, &["--server"]);
+    refused("--load 1,1,1,1 -t 3", 2, &["--time", "--load"]);
+    refused("-S --busy-poll --idle-spin 3", 2, &["--busy-poll", "--idle-spin"]);
+    refused("-S -t 0", 2, &["--time", "above 0"]);
+    refused("--load 1,2", 2, &["2 parts where 4 belong"]);
+    refused("-S --sockets 0", 2, &["--sockets"]);
+    refused("-S --colour", 2, &["--colour"]);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for args in ["--help", "-h", "--version"] {
+        let ended = run(args);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args}");
+    }
+    let version = run("--version").stdout;
+    assert_eq!(String::from_utf8(version).unwrap().trim(), concat!("hello-sock ", env!("CARGO_PKG_VERSION")));
+}

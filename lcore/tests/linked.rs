@@ -1,0 +1,42 @@
+//! What this program carries: the backends of the cargo features that it was built with, and no other.
+
+use lcore::{App, AppOptions};
+
+#[test]
+fn the_linked_backends_are_those_of_the_features() {
+    let mut expected = Vec::new();
+    if cfg!(feature = "posix") {
+        expected.push("posix");
+    }
+    assert_eq!(lcore::net_backends(), expected);
+    assert!(lcore::net_backends().iter().all(|name| lcore::NET_FEATURES.contains(name)), "each is called like its feature");
+}
+
+#[test]
+#[cfg(feature = "posix")]
+fn posix_is_chosen_by_priority_and_by_name() {
+    for (name, why) in [(None, "posix (highest priority)"), (Some("posix"), "posix (asked for by name)")] {
+        let mut options = AppOptions::default();
+        (options.net, options.no_cpumask_locks) = (name.map(Into::into), true);
+        let code = App::new("test").options(options).network().try_run(move |_, app| {
+            assert_eq!(app.net().name(), "posix");
+            assert_eq!(app.selected().to_string(), why);
+            app.stop(0);
+            Ok(())
+        });
+        assert_eq!(code.unwrap(), 0);
+    }
+}
+
+#[test]
+fn an_unknown_backend_is_refused_with_those_that_are_there() {
+    let mut options = AppOptions::default();
+    (options.net, options.no_cpumask_locks) = (Some("nope".into()), true);
+    let why = App::new("test").options(options).network().try_run(|_, _| unreachable!("it must not start")).unwrap_err();
+    assert_eq!(why.exit_code(), 2);
+    let text = why.to_string();
+    assert!(text.contains("--features posix"), "{text}");
+    if cfg!(feature = "posix") {
+        assert!(text.contains("\"nope\"") && text.contains("has posix"), "{text}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Options: the file, what comes first, and what is refused.
+
+use std::fs;
+
+use lcore::{App, AppOptions, CpuSet, Failure, Platform, Polled, Schedule};
+
+/// Options that read `json`.
+fn with_file(json: &str) -> (tempfile::TempDir, AppOptions) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lcore.json");
+    fs::write(&path, json).unwrap();
+    let mut options = AppOptions::default();
+    options.config = Some(path);
+    (dir, options)
+}
+
+fn refusal(options: AppOptions) -> Failure {
+    let why = App::new("test").options(options).network().try_run(|_, _| unreachable!("it must not start")).unwrap_err();
+    assert_eq!(why.exit_code(), 2, "{why}");
+    why
+}
+
+/// Runs with `options` and gives them as they were in force.
+fn in_force(options: AppOptions) -> AppOptions {
+    let (tell, told) = std::sync::mpsc::channel();
+    let code = App::new("test").options(options).network().try_run(move |_, app| {
+        assert_eq!(app.options().cores.unwrap_or(*app.cores()), *app.cores());
+        tell.send(app.options().clone())?;
+        app.stop(0);
+        Ok(())
+    });
+    assert_eq!(code.unwrap(), 0);
+    told.recv().unwrap()
+}
+
+fn first_core() -> CpuSet {
+    lcore::platform::LinuxPlatform::new().unwrap().cores().iter().take(1).collect()
+}
+
+#[test]
+fn a_wrong_file_is_told_with_its_name_key_and_line() {
+    for (json, parts) in [
+        ("", &["line 1 column 0"][..]),
+        ("{", &["line 1 column 1"]),
+        ("[]", &["line 1"]),
+        ("{\n\"busy_poll\": 1}", &["busy_poll", "line 2 column 14"]),
+        ("{\n\n  \"logflags\": [\"all\", 7]\n}", &["logflags[1]", "line 3"]),
+        ("{\"logflags\":\n[\"nope\"\n]}", &["logflags[0]", "\"nope\"", "known are", "posix", "line 2"]),
+        ("{\n\"cpumask\": \"0xZ\"\n}", &["cpumask", "no hex digit", "at character 2", "line 2"]),
+        ("{\n\"cpumask\": \"[1]junk\"}", &["cpumask", "something follows", "at character 3", "line 2"]),
+        ("{\n\"cpumask\": 3}", &["cpumask", "line 2"]),
+        ("{\"idle_spin\": -1}", &["idle_spin", "line 1"]),
+        ("{\n\"mask\": \"0x1\"}", &["mask", "unknown field", "cpumask", "line 2"]),
+        ("{\"busy_poll\": true,\n\"busy_poll\": true}", &["duplicate", "busy_poll", "line 2"]),
+        ("{}\n{}", &["line 2"]),
+    ] {
+        let (_dir, options) = with_file(json);
+        let text = refusal(options).to_string();
+        for part in ["-c ", "lcore.json"].iter().chain(parts) {
+            assert!(text.contains(part), "{json:?} without {part:?}: {text}");
+        }
+        assert!(!text.contains('\n') && !text.contains(": .:"), "one sentence: {text}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_name() {
+    let mut options = AppOptions::default();
+    for (path, part) in [("/nowhere/lcore.json", "No such file"), ("/", "directory")] {
+        options.config = Some(path.into());
+        let text = refusal(options.clone()).to_string();
+        assert!(text.contains(path) && text.contains(part), "{text}");
+    }
+    let (_dir, options) = with_file("");
+    fs::write(options.config.as_ref().unwrap(), [0xFF, 0xFE]).unwrap();
+    assert!(refusal(options).to_string().contains("UTF-8"));
+}
+
+#[test]
+fn the_file_sets_all_options() {
+    let mask = first_core();
+    let json = format!(
+        r#"{{"cpumask": "{mask}", "logflags": ["app"], "sock_impl": "posix", "busy_poll": true, "idle_spin": 7, "cpumask_locks": false}}"#
+    );
+    let (_dir, options) = with_file(&json);
+    let set = in_force(options);
+    assert_eq!((set.cores, set.log_flags, set.net.as_deref()), (Some(mask), vec!["app".to_owned()], Some("posix")));
+    assert_eq!((set.busy_poll, set.idle_spin, set.no_cpumask_locks), (true, Some(7), true));
+}
+
+#[test]
+fn what_stands_on_the_command_line_comes_first() {
+    let mask = first_core();
+    let json = r#"{"cpumask": "[1023]", "logflags": ["posix"], "sock_impl": "nope", "busy_poll": true, "idle_spin": 7}"#;
+    let (_dir, mut options) = with_file(json);
+    (options.cores, options.net, options.idle_spin) = (Some(mask), Some("posix".into()), Some(100));
+    (options.log_flags, options.no_cpumask_locks) = (vec!["app".into()], true);
+    let set = in_force(options);
+    assert_eq!((set.cores, set.log_flags, set.net.as_deref()), (Some(mask), vec!["app".to_owned()], Some("posix")));
+    assert_eq!((set.busy_poll, set.idle_spin, set.no_cpumask_locks), (false, Some(100), true));
+}
+
+#[test]
+fn a_log_flag_that_no_part_has_is_refused() {
+    let mut options = AppOptions::default();
+    options.log_flags = vec!["posix".into(), "nope".into()];
+    let text = refusal(options).to_string();
+    assert!(text.contains("\"nope\"") && text.contains("posix") && text.contains("all"), "{text}");
+}
+
+#[test]
+fn cores_that_are_not_there_are_refused() {
+    let mut options = AppOptions::default();
+    options.cores = Some("[1023]".parse().unwrap());
+    let text = refusal(options).to_string();
+    assert!(text.contains("no core [1023]"), "{text}");
+}
+
+#[test]
+fn s13_busy_poll_never_parks_and_a_spin_does() {
+    for busy in [true, false] {
+        let mut options = AppOptions::default();
+        (options.busy_poll, options.no_cpumask_locks) = (busy, true);
+        let (tell, told) = std::sync::mpsc::channel();
+        let app = App::new("test").options(options).on_stopped(move |_, figures| tell.send(figures[0].parks).unwrap());
+        let code = app.try_run(|cx, app| {
+            let app = app.clone();
+            cx.poller("end", Schedule::Every(std::time::Duration::from_millis(50)), move |_: &mut lcore::Cx<'_>| {
+                app.stop(0);
+                Polled::Done
+            });
+            Ok(())
+        });
+        assert_eq!(code.unwrap(), 0);
+        assert_eq!(told.recv().unwrap() == 0, busy);
+    }
+}
