@@ -11,7 +11,7 @@ use crate::group::State;
 use crate::key::{Key, Op};
 use crate::poll::emit;
 use crate::ring::{Completion, Io};
-use crate::socket::Luggage;
+use crate::socket::{How, Luggage};
 
 impl State {
     /// Asks for a connection to the address that is next, or for news of a connect that began in another group.
@@ -103,7 +103,9 @@ impl State {
     pub(crate) fn connect_left(&mut self, completion: Completion) {
         let place = completion.key.place();
         self.reading_ended(place);
-        if matches!(completion.result, 0) || completion.result == -libc::ECANCELED {
+        let detached =
+            self.slab.socket(place).and_then(|seat| seat.leaving.as_ref()).is_some_and(|leaving| matches!(leaving.how, How::Detached));
+        if !detached || completion.result == 0 || completion.result == -libc::ECANCELED {
             return;
         }
         if let Err(why) = self.next_address(place, Errno(-completion.result))

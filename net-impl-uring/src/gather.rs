@@ -12,6 +12,7 @@ pub(crate) const PARTS: usize = 64;
 /// The lists of a group.
 #[derive(Default)]
 pub(crate) struct Gathers {
+    #[allow(clippy::vec_box, reason = "the kernel knows where each list lies, so they stay there while the vector grows")]
     lists: Vec<Box<Gather>>,
     free: Vec<u32>,
 }

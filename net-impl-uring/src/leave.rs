@@ -7,22 +7,24 @@ use std::time::Duration;
 
 use core_reactor::net::{NetError, SockId};
 
-use crate::flag;
 use crate::group::{State, Timer};
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Leaving, Seat};
+use crate::{flag, sys};
 
-/// Entries after which waiting for the kernel takes a pause between two, and after how many it is given up (a second). Network requests are given up
-/// at once; one that the kernel has passed to a worker takes what the worker takes.
+/// Entries after which waiting for the kernel takes a pause of a millisecond between two, and after how many it ends. Network requests are given up at
+/// once; one that the kernel has passed to a worker takes what the worker takes, and memory that is sent without a copy what the peer takes.
 const EAGER: usize = 100;
-const PATIENT: usize = 1100;
+const PATIENT: usize = 200;
 
 impl State {
     /// Asks for what is wanted of each socket in the list, and gives up what is not.
     pub(crate) fn look_after(&mut self, io: &mut Io) {
-        for i in 0..self.todo.len() {
-            let place = self.todo[i] as usize;
+        let mut at = 0;
+        // Looking after one may put others in the list.
+        while let Some(place) = self.todo.get(at).map(|place| *place as usize) {
+            at += 1;
             self.slab.hot(place).flags &= !flag::IN_TODO;
             self.look_after_one(io, place);
         }
@@ -194,7 +196,8 @@ impl State {
         done(self)
     }
 
-    /// Closes everything and waits for the kernel. False if it keeps something.
+    /// Closes everything and waits for the kernel. A connection whose peer does not take what is sent without a copy is reset in the end, which takes it back. False if
+    /// the kernel keeps something all the same.
     pub(crate) fn wind_up(&mut self, io: &mut Io) -> bool {
         for place in 0..self.slab.places() {
             if self.slab.hot(place).is(flag::KIND) {
@@ -204,7 +207,21 @@ impl State {
         if self.timer == Timer::Running {
             io.cancel(Key::new(Op::Timer, self.member, 0, 0));
         }
-        self.settle(io, |state| state.in_flight == 0)
+        self.settle(io, |state| state.in_flight == 0) || {
+            self.reset_all();
+            self.settle(io, |state| state.in_flight == 0)
+        }
+    }
+
+    /// Resets every connection that something of is with the kernel.
+    #[cold]
+    fn reset_all(&mut self) {
+        for place in 0..self.slab.places() {
+            let hot = self.slab.hot(place);
+            if hot.is(flag::IN_FLIGHT) {
+                sys::disconnect(hot.fd);
+            }
+        }
     }
 }
 

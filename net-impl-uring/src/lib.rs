@@ -94,3 +94,6 @@ impl NetImpl for Uring {
         Ok(Box::new(Group::new(cx, config, self.sizes)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

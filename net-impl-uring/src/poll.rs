@@ -31,7 +31,7 @@ impl State {
         if out.room() > 0 {
             io.each(self.member, |completion| self.on(completion, out));
         }
-        if out.room() > 0 && !(self.starved.is_empty() && !self.no_fd_said) {
+        if (self.no_fd_said || !self.starved.is_empty()) && out.room() > 0 {
             self.all_is_handled(io);
         }
         if self.frames.has_reports() {

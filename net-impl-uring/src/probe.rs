@@ -10,6 +10,7 @@ use pool::BufGroup;
 
 use crate::key::{Key, Op};
 use crate::ring::{Next, Ring, Sizes};
+use crate::sys::GET_EVENTS;
 
 /// The bytes that go through the probe's socket, and how often.
 const BYTES: &[u8] = b"probe";
@@ -43,9 +44,9 @@ fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
     io.receive(key, near.as_raw_fd(), &buffers, true, true);
     let mut outcome = Ok(());
     for _ in 0..TIMES {
-        io.enter_for_events();
+        io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
         far.write_all(BYTES).map_err(fail("write to a socket pair"))?;
-        io.enter_for_events();
+        io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
         let mut received = None;
         io.each(member, |completion| {
             let buf = completion.buffer().and_then(|number| buffers.take(number, completion.result.max(0) as usize));

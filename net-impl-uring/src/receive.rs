@@ -229,15 +229,12 @@ impl State {
         buf.is_some_and(|buf| self.buffers.provide(buf).is_ok())
     }
 
-    /// Puts a socket at the end of those that wait for a buffer.
+    /// Puts a socket at the end of those that wait for a buffer; [`feed`](Self::feed) asks for one when all completions are handled.
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
-        }
-        if self.wait.is_none() {
-            self.queue_for_a_buffer();
         }
     }
 

@@ -9,7 +9,7 @@
 //! Completions are handled where they lie. Those of other members go to their inboxes.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
@@ -89,6 +89,7 @@ pub(crate) struct Ring {
     pub(crate) io: RefCell<Io>,
     /// Told by the kernel when there is something to run, but only while it is armed.
     eventfd: Eventfd,
+    armed: Cell<bool>,
     sizes: Sizes,
 }
 
@@ -118,7 +119,12 @@ impl Ring {
         uring.completion().disable_eventfd();
         let register = uring.submitter().register_eventfd(eventfd.fd());
         register.map_err(|why| error::plain("io_uring_register(EVENTFD)", Errno::of(&why)))?;
-        Ok(Self { io: RefCell::new(Io { uring, queued: 0, backlog: VecDeque::new(), inboxes: Vec::new() }), eventfd, sizes })
+        Ok(Self {
+            io: RefCell::new(Io { uring, queued: 0, backlog: VecDeque::new(), failed: false, inboxes: Vec::new() }),
+            eventfd,
+            armed: Cell::new(false),
+            sizes,
+        })
     }
 
     /// A descriptor of its own for each member to watch: it becomes readable when there is something to run, if the ring was armed.
@@ -130,6 +136,10 @@ impl Ring {
 impl Bell for Ring {
     fn arm(&self) -> bool {
         let mut io = self.io.borrow_mut();
+        // It may be the bell of several groups.
+        if self.armed.replace(true) {
+            return io.is_quiet();
+        }
         io.uring.completion().enable_eventfd();
         // What was left to do before it was armed has told nobody. It is run now, whatever the flag says: the kernel sets that without an order
         // to its look at the eventfd. An entry runs what it finds or is told of what comes.
@@ -139,8 +149,10 @@ impl Bell for Ring {
     }
 
     fn disarm(&self) {
-        self.io.borrow_mut().uring.completion().disable_eventfd();
-        self.eventfd.clear();
+        if self.armed.replace(false) {
+            self.io.borrow_mut().uring.completion().disable_eventfd();
+            self.eventfd.clear();
+        }
     }
 }
 
@@ -168,6 +180,8 @@ pub(crate) struct Io {
     queued: u32,
     /// Requests that found no room there, because the kernel took none.
     backlog: VecDeque<squeue::Entry>,
+    /// The kernel does not let it enter, which was said.
+    failed: bool,
     /// What each member has not handled yet; `None` for a number that no member has.
     inboxes: Vec<Option<VecDeque<Completion>>>,
 }
@@ -237,12 +251,29 @@ impl Io {
 
     #[inline]
     fn enter_with(&mut self, flags: u32) {
-        match sys::enter(self.uring.as_raw_fd(), self.queued, flags) {
-            Ok(taken) => self.queued -= taken.min(self.queued),
-            Err(why) => entry_failed(why),
+        if let Err(why) = self.try_enter(flags) {
+            self.entry_failed(why);
         }
         if !self.backlog.is_empty() {
             self.work_off();
+        }
+    }
+
+    /// Enters the kernel and tells how that went. What it did not take waits for the next entry.
+    #[inline]
+    pub(crate) fn try_enter(&mut self, flags: u32) -> Result<(), Errno> {
+        let taken = sys::enter(self.uring.as_raw_fd(), self.queued, flags)?;
+        self.queued -= taken.min(self.queued);
+        Ok(())
+    }
+
+    /// Interrupted or short of memory, the kernel does it with the next entry.
+    #[cold]
+    fn entry_failed(&mut self, why: Errno) {
+        let passes = matches!(why.0, libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM);
+        if !passes && !self.failed {
+            self.failed = true;
+            log::error!("{}: its groups stand still", error::plain("io_uring_enter", why));
         }
     }
 
@@ -419,13 +450,5 @@ fn deliver(inboxes: &mut [Option<VecDeque<Completion>>], completion: Completion)
     // Nothing comes for a member that is gone but the answers to its cancellations.
     if let Some(Some(inbox)) = inboxes.get_mut(usize::from(completion.key.member())) {
         inbox.push_back(completion);
-    }
-}
-
-/// Interrupted or short of memory, the kernel does it with the next entry.
-#[cold]
-fn entry_failed(why: Errno) {
-    if !matches!(why.0, libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) {
-        log::error!("io_uring_enter: error {}", why.0);
     }
 }

@@ -16,6 +16,7 @@ pub(crate) type UringSocket = Tcp<Own>;
 #[derive(Default)]
 pub(crate) struct Own {
     pub(crate) bytes: Vec<SendBuf>,
+    #[allow(clippy::vec_box, reason = "they come in boxes and leave in boxes")]
     pub(crate) connections: Vec<Box<UringSocket>>,
 }
 

@@ -72,6 +72,13 @@ pub(crate) fn buffers_taken(ring: RawFd, group: u16) -> Result<u16, Errno> {
     if done < 0 { Err(Errno::last()) } else { Ok(status.head as u16) }
 }
 
+/// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but a connection is left as it is.
+pub(crate) fn disconnect(fd: RawFd) {
+    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
+    unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
+}
+
 /// The connection that an accept has answered, and its peer.
 pub(crate) fn accepted(answer: i32) -> (Socket, Option<SocketAddr>) {
     debug_assert!(answer >= 0, "an accept answers a descriptor or an error");
