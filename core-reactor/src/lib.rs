@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod balance;
+mod bells;
 mod channels;
 mod cpus;
 mod event_list;
@@ -33,6 +34,7 @@ mod time;
 mod timers;
 pub mod transport;
 
+pub use bells::Bell;
 pub use cpus::{CoreId, CpuSet, CpuSetError};
 pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};

@@ -422,7 +422,8 @@ impl Reactor {
         lane.sleep.fall_asleep();
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
-        if self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work()) {
+        let nothing = self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work());
+        if nothing && self.threads.iter().all(|t| t.before_sleep()) {
             let before = lib.platform.now();
             self.charge_idle(before);
             lib.platform.park(self.stats.core, self.next_deadline());
@@ -431,6 +432,7 @@ impl Reactor {
             self.stats.parks += 1;
             self.last = Some((after, 0));
         }
+        self.threads.iter().for_each(|t| t.after_sleep());
         lane.sleep.wake_up();
     }
 }

@@ -16,14 +16,15 @@ use core::marker::PhantomData;
 use core::time::Duration;
 
 use crate::balance::ThreadLoad;
+use crate::bells::{Bells, Rung};
 use crate::channels::Channels;
 use crate::handle::Shared;
 use crate::pollers::Pollers;
 use crate::ring::Receiver;
 use crate::time::nanos;
 use crate::{
-    CoreId, CpuSet, Instant, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId, Schedule, StalePoller, ThreadHandle, ThreadLib,
-    ThreadStats, Turn, WaitSource, name,
+    Bell, CoreId, CpuSet, Instant, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId, Schedule, StalePoller, ThreadHandle,
+    ThreadLib, ThreadStats, Turn, WaitSource, name,
 };
 
 /// A thread, for the one who turns it.
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pollers: Pollers,
     /// One for each hold given out; a hold that was dropped leaves its entry with no other owner.
     holds: Vec<Rc<Name>>,
+    bells: Bells,
     channels: Channels,
     cpus: CpuSet,
     core: CoreId,
@@ -63,6 +65,7 @@ impl Thread {
             inbox,
             pollers: Pollers::default(),
             holds: Vec::new(),
+            bells: Bells::default(),
             channels: Channels::default(),
             cpus,
             core,
@@ -136,6 +139,17 @@ impl Thread {
     /// Whether its core may sleep as far as its pollers go (none is [`Schedule::Always`]).
     pub fn may_park(&self) -> bool {
         self.inner.exited || self.inner.pollers.may_park()
+    }
+
+    /// Prepares for a sleep of its core, after everything else has been looked at; false if one of its bells has something to tell. Whoever turns the thread
+    /// calls [`after_sleep`](Self::after_sleep) in either case.
+    pub fn before_sleep(&self) -> bool {
+        self.inner.bells.arm()
+    }
+
+    /// Its core is awake, or did not sleep.
+    pub fn after_sleep(&self) {
+        self.inner.bells.disarm();
     }
 
     /// When its next turn is due at the latest: the first timer, or the limit on its exit.
@@ -224,7 +238,7 @@ mod movable {
     pub(crate) struct Movable(pub(super) Box<Thread>);
 
     // SAFETY: `Thread::into_movable` makes it only when no poller is local, no hold is out and no channel is open. What is left is `Send`: pollers that were `Send` when
-    // registered, messages, figures, and an empty list of `Rc`s.
+    // registered, messages, figures, and empty lists of `Rc`s.
     unsafe impl Send for Movable {}
 
     impl Movable {
@@ -356,6 +370,8 @@ impl Inner {
 
     fn drop_stale_holds(&mut self) {
         self.holds.retain(|hold| Rc::strong_count(hold) > 1);
+        // A watch is a hold, so where nothing is held no bell is left either.
+        self.bells.drop_stale();
     }
 
     fn is_pinned(&self) -> bool {
@@ -558,9 +574,22 @@ impl Cx<'_> {
     /// # Errors
     /// The platform refuses the source.
     pub fn watch(&mut self, source: WaitSource) -> Result<Watch, PlatformError> {
+        self.watch_as(source, None)
+    }
+
+    /// As [`watch`](Self::watch), for a source that must be armed before each sleep.
+    ///
+    /// # Errors
+    /// The platform refuses the source.
+    pub fn watch_bell(&mut self, source: WaitSource, bell: Rc<dyn Bell>) -> Result<Watch, PlatformError> {
+        self.watch_as(source, Some(bell))
+    }
+
+    fn watch_as(&mut self, source: WaitSource, bell: Option<Rc<dyn Bell>>) -> Result<Watch, PlatformError> {
         let platform = self.platform();
         platform.watch(self.thread.core, source)?;
-        Ok(Watch { platform, core: self.thread.core, source, _hold: self.hold("watch") })
+        let bell = bell.map(|bell| self.thread.bells.add(bell));
+        Ok(Watch { platform, core: self.thread.core, source, _bell: bell, _hold: self.hold("watch") })
     }
 
     /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins the thread to its core, and keeps it from ending
@@ -607,6 +636,7 @@ pub struct Watch {
     platform: Arc<dyn Platform>,
     core: CoreId,
     source: WaitSource,
+    _bell: Option<Rc<Rung>>,
     _hold: Hold,
 }
 

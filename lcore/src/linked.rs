@@ -3,9 +3,11 @@
 
 #[cfg(feature = "posix")]
 use net_impl_posix as _;
+#[cfg(feature = "uring")]
+use net_impl_uring as _;
 
 /// The cargo features that bring a network backend, each called like its backend.
-pub const NET_FEATURES: &[&str] = &["posix"];
+pub const NET_FEATURES: &[&str] = &["posix", "uring"];
 
 /// The names of the linked network backends, the one that is tried first in front.
 pub fn net_backends() -> Vec<&'static str> {

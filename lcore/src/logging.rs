@@ -8,8 +8,14 @@ use log::LevelFilter;
 use crate::OptionsError;
 
 /// The parts that `-L` knows, and the crate whose details each stands for.
-const FLAGS: &[(&str, &str)] =
-    &[("app", "lcore"), ("platform", "platform_linux"), ("pool", "pool"), ("posix", "net_impl_posix"), ("reactor", "core_reactor")];
+const FLAGS: &[(&str, &str)] = &[
+    ("app", "lcore"),
+    ("platform", "platform_linux"),
+    ("pool", "pool"),
+    ("posix", "net_impl_posix"),
+    ("reactor", "core_reactor"),
+    ("uring", "net_impl_uring"),
+];
 
 /// Checks flags without switching anything on.
 pub(crate) fn check(flags: &[String]) -> Result<(), OptionsError> {

@@ -3,13 +3,11 @@
 use std::net::SocketAddr;
 
 use core_reactor::net::{Events, NetEvent};
+use net_sockets::options::{self, Kept};
+use net_sockets::{Errno, error};
 
-use crate::error;
 use crate::group::{Group, emit};
-use crate::options::{self, Kept};
-use crate::slab::flag;
-use crate::socket::PosixSocket;
-use crate::sys::{self, Errno};
+use crate::{PosixSocket, flag, sys};
 
 /// Connections that one listener may take in a poll before the others have their turn.
 const ACCEPTS_A_TURN: usize = 16;

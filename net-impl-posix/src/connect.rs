@@ -1,19 +1,17 @@
 //! Connects: to one address after the other until one answers.
 
 use core_reactor::net::{Events, NetError, NetEvent};
+use net_sockets::{Errno, Kind, error};
 
-use crate::error;
 use crate::group::{Group, emit};
-use crate::slab::flag;
-use crate::socket::{Kind, PosixSocket};
-use crate::sys::Errno;
+use crate::{PosixSocket, flag};
 
 impl Group {
     /// Starts to connect the socket that there is; on to the next address for as long as they fail at once.
     pub(crate) fn connect(&mut self, place: usize) {
         loop {
             let Some(socket) = self.slab.socket_mut(place) else { return };
-            let why = match socket.start() {
+            let why = match start(socket) {
                 Ok(()) => match self.enrol(place) {
                     Ok(()) => return,
                     Err(why) => why,
@@ -29,7 +27,7 @@ impl Group {
     /// Something happened to a connect: it is done, or on to the next address. The caller has left room for an event.
     pub(crate) fn connected(&mut self, place: usize, out: &mut Events) {
         let Some(socket) = self.slab.socket_mut(place) else { return };
-        match socket.outcome() {
+        match outcome(socket) {
             None => self.slab.hot(place).flags &= !flag::READABLE,
             Some(Err(why)) => {
                 if self.next_address(place, why) {
@@ -59,7 +57,7 @@ impl Group {
     fn next_address(&mut self, place: usize, mut why: NetError) -> bool {
         let Some(socket) = self.slab.socket_mut(place) else { return false };
         let Kind::Connect(connect) = &mut socket.kind else { return false };
-        match connect.next() {
+        match connect.advance() {
             Some(Ok(next)) => {
                 socket.peer = connect.address();
                 // The old socket is closed here, which takes it out of epoll.
@@ -78,25 +76,23 @@ impl Group {
     }
 }
 
-impl PosixSocket {
-    fn start(&mut self) -> Result<(), NetError> {
-        let Kind::Connect(connect) = &mut self.kind else { return Err(NetError::NotConnected) };
-        let to = connect.address().ok_or(NetError::NoAddress)?;
-        connect.under_way = true;
-        match self.socket.connect(&to.into()).map_err(|e| Errno::of(&e)) {
-            Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EINTR)) => Ok(()),
-            Err(errno) => Err(error::at("connect", errno, to)),
-        }
+fn start(socket: &mut PosixSocket) -> Result<(), NetError> {
+    let Kind::Connect(connect) = &mut socket.kind else { return Err(NetError::NotConnected) };
+    let to = connect.address().ok_or(NetError::NoAddress)?;
+    connect.under_way = true;
+    match socket.socket.connect(&to.into()).map_err(|e| Errno::of(&e)) {
+        Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EINTR)) => Ok(()),
+        Err(errno) => Err(error::at("connect", errno, to)),
     }
+}
 
-    /// How the connect went; `None` if it is still going on.
-    fn outcome(&self) -> Option<Result<(), NetError>> {
-        let Kind::Connect(connect) = &self.kind else { return None };
-        let to = connect.address()?;
-        match self.socket.take_error() {
-            Ok(Some(e)) | Err(e) => Some(Err(error::at("connect", Errno::of(&e), to))),
-            // Writable without an error may also be the news of a socket that was here before.
-            Ok(None) => self.socket.peer_addr().ok().map(|_| Ok(())),
-        }
+/// How the connect went; `None` if it is still going on.
+fn outcome(socket: &PosixSocket) -> Option<Result<(), NetError>> {
+    let Kind::Connect(connect) = &socket.kind else { return None };
+    let to = connect.address()?;
+    match socket.socket.take_error() {
+        Ok(Some(e)) | Err(e) => Some(Err(error::at("connect", Errno::of(&e), to))),
+        // Writable without an error may also be the news of a socket that was here before.
+        Ok(None) => socket.socket.peer_addr().ok().map(|_| Ok(())),
     }
 }

@@ -11,13 +11,11 @@ use core_reactor::net::{
     Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
 };
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
+use net_sockets::{Frames, Kind, Slab, error, slab};
 use pool::{Buf, BufGroup, Request};
 
-use crate::frames::Frames;
-use crate::slab::{Slab, flag};
-use crate::socket::{Kind, PosixSocket};
 use crate::sys::{Epoll, Ready, Timer};
-use crate::{NAME, error, sys};
+use crate::{NAME, PosixSocket, flag};
 
 /// What every socket is added to epoll for.
 const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET) as u32;
@@ -42,7 +40,7 @@ pub(crate) struct Group {
     epoll: Epoll,
     timer: Timer,
     timer_armed: bool,
-    pub(crate) slab: Slab,
+    pub(crate) slab: Slab<PosixSocket>,
     pub(crate) frames: Frames,
     pub(crate) bufs: BufGroup,
     /// Places with frames to write.
@@ -71,8 +69,8 @@ impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
         let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at } = config;
         let send_frames = u32::try_from(send_frames).unwrap_or(u32::MAX);
-        if sockets > Slab::LIMIT {
-            let why = format!("{sockets} were asked for, keys name at most {}", Slab::LIMIT).into();
+        if sockets > slab::LIMIT {
+            let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
             return Err(NetError::Option { option: "GroupConfig::sockets", why });
         }
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
@@ -257,8 +255,8 @@ impl Group {
         flags |= if socket.fin_sent { flag::FIN_SENT } else { 0 };
         flags |= if socket.kept.quick_ack { flag::QUICK_ACK } else { 0 };
         flags |= if socket.failed.is_some() { flag::FAILED | flag::READABLE | flag::DRAIN } else { 0 };
-        let places = self.slab.places();
-        let place = self.slab.put(socket, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
+        let (places, fd) = (self.slab.places(), socket.fd());
+        let place = self.slab.put(socket, fd, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
         let id = self.slab.hot(place).id;
         if fresh {
             self.connect(place);
@@ -338,7 +336,7 @@ impl SockGroup for Group {
     fn close(&mut self, id: SockId) -> Result<(), NetError> {
         let place = self.place(id)?;
         if let Some(socket) = self.slab.socket(place) {
-            hang_up(socket);
+            socket.hang_up();
         }
         self.finish(place, None);
         Ok(())
@@ -421,7 +419,7 @@ impl SockGroup for Group {
     }
 
     fn stats(&self) -> GroupStats {
-        GroupStats { sockets: self.slab.len(), ..self.stats }
+        GroupStats { sockets: self.slab.sockets(), ..self.stats }
     }
 
     fn wait_source(&self) -> Option<WaitSource> {
@@ -431,15 +429,6 @@ impl SockGroup for Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.slab.drain().for_each(|socket| hang_up(&socket));
-    }
-}
-
-/// Before an orderly close. A socket that is closed with unread bytes in it sends a reset in place of a FIN (RFC 2525, 2.17), and a reset may
-/// destroy what the peer has not read yet of what we sent. So what has arrived is thrown away first. What arrives later still meets a reset.
-fn hang_up(socket: &PosixSocket) {
-    if matches!(socket.kind, Kind::Stream) {
-        // Twice, because the first call also lets in what had to wait for the socket's lock. An error means that nothing is there.
-        let _ = sys::discard(socket.fd()).and_then(|_| sys::discard(socket.fd()));
+        self.slab.drain().for_each(|socket| socket.hang_up());
     }
 }

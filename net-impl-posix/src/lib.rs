@@ -1,26 +1,22 @@
 //! Sockets over epoll: the network backend "posix".
 //!
-//! [`Posix`] makes sockets and groups. A group is a slab of sockets (`slab`), one epoll set, and the frames of all its sockets (`frames`). A poll
+//! [`Posix`] makes sockets and groups. A group is a slab of sockets, one epoll set, and the frames of all its sockets (`net_sockets`). A poll
 //! writes what is queued (`send`), asks epoll once, and reads, accepts or goes on connecting (`receive`, `accept`, `connect`) where something is ready.
 //!
 //! # Edge-triggered
 //!
 //! Each socket is added to epoll once, for everything, and edge-triggered. So nothing is said to epoll while a socket is used: no call to pause it,
 //! to wait for room to write, or to keep one that is not yet served from being told again. With level triggers the kernel looks at each ready
-//! socket once more in the next wait to find that it no longer is. The price is that the group itself remembers who is readable (`slab::flag::READABLE`).
+//! socket once more in the next wait to find that it no longer is. The price is that the group itself remembers who is readable (`flag::READABLE`).
 //! A read that returns less than was asked for has emptied the socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
 
 mod accept;
 mod connect;
-mod error;
-mod frames;
+mod flag;
 mod group;
-mod options;
 mod receive;
 mod send;
-mod slab;
-mod socket;
 mod sys;
 
 use std::net::SocketAddr;
@@ -28,9 +24,9 @@ use std::net::SocketAddr;
 use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use linkme::distributed_slice;
+use net_sockets::{Backend, Tcp, error};
 
 use crate::group::Group;
-use crate::socket::PosixSocket;
 
 pub(crate) const NAME: &str = "posix";
 
@@ -57,14 +53,31 @@ impl NetImpl for Posix {
     }
 
     fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Ok(Box::new(PosixSocket::listen(at, options)?))
+        Ok(Box::new(PosixSocket::listen(at, copying(options)?)?))
     }
 
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Ok(Box::new(PosixSocket::connect(to, options)?))
+        Ok(Box::new(PosixSocket::connect(to, copying(options)?)?))
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
         Ok(Box::new(Group::new(cx, config)?))
+    }
+}
+
+pub(crate) type PosixSocket = Tcp<Own>;
+
+/// Nothing travels with a socket of this backend.
+#[derive(Default)]
+pub(crate) struct Own;
+
+impl Backend for Own {
+    const NAME: &'static str = NAME;
+}
+
+fn copying(options: &SockOptions) -> Result<&SockOptions, NetError> {
+    match options.zero_copy {
+        None => Ok(options),
+        Some(_) => Err(NetError::Option { option: "zero_copy", why: "backend posix sends by copying only".into() }),
     }
 }

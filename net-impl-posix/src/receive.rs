@@ -2,12 +2,11 @@
 
 use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
+use net_sockets::{Errno, error};
 use pool::{Buf, Class};
 
-use crate::error;
 use crate::group::{Group, emit};
-use crate::slab::flag;
-use crate::sys::{self, Errno};
+use crate::{flag, sys};
 
 /// Buffers that one socket may fill in a poll before the others have their turn.
 const BUFS_A_TURN: usize = 4;

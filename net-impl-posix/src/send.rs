@@ -2,10 +2,11 @@
 
 use std::net::Shutdown;
 
-use crate::error;
+use net_sockets::{Errno, error};
+
+use crate::flag;
 use crate::group::Group;
-use crate::slab::flag;
-use crate::sys::{self, Errno, Gather};
+use crate::sys::{self, Gather};
 
 impl Group {
     /// Writes for every socket that has got frames since the last time.
@@ -106,24 +107,11 @@ impl Group {
         }
     }
 
-    /// Counts `n` bytes as the system's and takes off the queue what is sent.
-    #[inline]
-    fn taken(&mut self, place: usize, mut n: usize) {
+    /// Counts `n` bytes as the system's.
+    fn taken(&mut self, place: usize, n: usize) {
         self.stats.bytes_out += n as u64;
         let hot = self.slab.hot(place);
-        hot.queued -= n;
-        while let Some(bytes) = self.frames.first(&hot.queue) {
-            let left = bytes - hot.written;
-            if n < left {
-                hot.written += n;
-                return;
-            }
-            n -= left;
-            hot.written = 0;
-            if !self.frames.sent(&mut hot.queue, hot.id, hot.token) {
-                hot.frames -= 1;
-            }
-        }
+        self.frames.written(hot, hot.id, n);
     }
 
     /// The connection is gone. What had been received is still delivered, then `Closed`.

@@ -10,28 +10,8 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use net_sockets::Errno;
 use socket2::{SockAddr, Socket};
-
-/// A system's error number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Errno(pub(crate) i32);
-
-impl Errno {
-    #[cold]
-    fn last() -> Self {
-        Self::of(&io::Error::last_os_error())
-    }
-
-    /// The number in an error of the standard library's; `EIO` where it has none.
-    pub(crate) fn of(error: &io::Error) -> Self {
-        Self(error.raw_os_error().unwrap_or(libc::EIO))
-    }
-
-    /// Nothing there now, or no room now.
-    pub(crate) fn would_block(self) -> bool {
-        self.0 == libc::EAGAIN || self.0 == libc::EWOULDBLOCK
-    }
-}
 
 /// An epoll set.
 pub(crate) struct Epoll(OwnedFd);
@@ -123,12 +103,6 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     count(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-/// Throws away what has arrived, without copying it. Tells how much that was.
-pub(crate) fn discard(fd: RawFd) -> Result<usize, Errno> {
-    // SAFETY: with MSG_TRUNC, TCP writes nothing to memory (tcp(7)), so a null pointer is not followed.
-    count(unsafe { libc::recv(fd, std::ptr::null_mut(), i32::MAX as usize, libc::MSG_TRUNC | libc::MSG_DONTWAIT) })
-}
-
 /// Byte slices that go out in one call.
 pub(crate) struct Gather<'a> {
     iov: [MaybeUninit<libc::iovec>; Gather::PARTS],
@@ -188,32 +162,6 @@ pub(crate) fn accept(fd: RawFd) -> Result<(Socket, Option<SocketAddr>), Errno> {
     let (fd, from) = unsafe { SockAddr::try_init(take) }.map_err(|error| Errno::of(&error))?;
     // SAFETY: a descriptor that accept4 has just made belongs to nobody else.
     Ok((unsafe { Socket::from_raw_fd(fd) }, from.as_socket()))
-}
-
-/// An integer option of a socket.
-pub(crate) fn get_int(fd: RawFd, level: i32, name: i32) -> Result<i32, Errno> {
-    let mut value: i32 = 0;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: `value` has room for `len` bytes.
-    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
-    Ok(value)
-}
-
-/// Sets an integer option of a socket.
-pub(crate) fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> Result<(), Errno> {
-    // SAFETY: `value` is read during the call only.
-    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as libc::socklen_t) })
-}
-
-/// How many connections a listener lets wait, as the system has it.
-pub(crate) fn backlog(fd: RawFd) -> Result<u32, Errno> {
-    // SAFETY: all-zero is a valid tcp_info: it is numbers only.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: `info` has room for `len` bytes.
-    check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut len) })?;
-    // Of a listener the field tells sk_max_ack_backlog (tcp_get_info in the kernel).
-    Ok(info.tcpi_sacked)
 }
 
 fn owned(fd: RawFd) -> Result<OwnedFd, Errno> {

@@ -33,23 +33,26 @@ pub(crate) fn need_descriptors(count: u64) {
     }
 }
 
-/// All descriptors of the process taken, until they are freed.
+/// A limit on the descriptors of the process, and those taken.
 pub struct Descriptors {
     before: Rlimit,
     held: Vec<File>,
 }
 
 impl Descriptors {
-    /// Takes all that the process may have, after having lowered what it may.
-    pub fn exhaust() -> Self {
+    /// Lets the process have few. Before anything is started that may remember how many it could have.
+    pub fn few() -> Self {
         let before = getrlimit(Resource::Nofile);
         let few = open_descriptors() as u64 + 64;
         setrlimit(Resource::Nofile, Rlimit { current: Some(few), ..before }).expect("a lower limit is allowed");
-        let mut held = Vec::new();
+        Self { before, held: Vec::new() }
+    }
+
+    /// Takes all that are left.
+    pub fn exhaust(&mut self) {
         while let Ok(file) = File::open("/dev/null") {
-            held.push(file);
+            self.held.push(file);
         }
-        Self { before, held }
     }
 
     /// Frees this many.

@@ -97,7 +97,8 @@ pub fn s18_past_its_limit_a_send_is_refused_and_the_frame_given_back(env: &Env) 
         let NetError::SendLimit { queued, limit: 50_000 } = why else { panic!("{why}") };
         assert!((50_000..50_000 + 4096).contains(&queued), "{queued} bytes are held");
     });
-    assert!(driver.take_buffers().len() >= 64 - 50_000 / 4096 - 2, "no more buffers are held than the limit says");
+    // Of the frames that are held the first may be half sent, and the last may have passed the limit; one is here.
+    assert!(driver.take_buffers().len() >= 64 - 50_000 / 4096 - 3, "no more buffers are held than the limit says");
     let reader = std::thread::spawn(move || peer::read(&mut far, sent + 4096));
     driver.until("there is room again", |driver| driver.group().stats().bytes_out == sent as u64);
     driver.send_frame(id, frame);

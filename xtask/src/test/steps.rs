@@ -58,6 +58,7 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
+    cmd!(sh, "{cargo} clippy -p hello-sock --features uring -- -D warnings").run()?;
     without_backend(sh)?;
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;

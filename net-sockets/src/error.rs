@@ -5,10 +5,30 @@ use std::net::SocketAddr;
 
 use core_reactor::net::NetError;
 
-use crate::sys::Errno;
+/// A system's error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// What the last call of this thread failed of.
+    #[cold]
+    pub fn last() -> Self {
+        Self::of(&io::Error::last_os_error())
+    }
+
+    /// The number in an error of the standard library's; `EIO` where it has none.
+    pub fn of(error: &io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// Nothing there now, or no room now.
+    pub fn would_block(self) -> bool {
+        self.0 == libc::EAGAIN || self.0 == libc::EWOULDBLOCK
+    }
+}
 
 /// What an error at `at` means to a caller who was `doing` this.
-pub(crate) fn at(doing: &'static str, errno: Errno, at: SocketAddr) -> NetError {
+pub fn at(doing: &'static str, errno: Errno, at: SocketAddr) -> NetError {
     match errno.0 {
         libc::EADDRINUSE => NetError::AddressInUse(at),
         libc::EADDRNOTAVAIL => NetError::AddressUnavailable(at),
@@ -20,7 +40,7 @@ pub(crate) fn at(doing: &'static str, errno: Errno, at: SocketAddr) -> NetError 
 }
 
 /// What an error without an address means.
-pub(crate) fn plain(doing: &'static str, errno: Errno) -> NetError {
+pub fn plain(doing: &'static str, errno: Errno) -> NetError {
     match errno.0 {
         libc::ETIMEDOUT => NetError::TimedOut,
         // EPIPE: the reset came after the peer's FIN, or an earlier call was told of it.
@@ -31,12 +51,12 @@ pub(crate) fn plain(doing: &'static str, errno: Errno) -> NetError {
 }
 
 /// An option that the system refused.
-pub(crate) fn option(option: &'static str, errno: Errno) -> NetError {
+pub fn option(option: &'static str, errno: Errno) -> NetError {
     NetError::Option { option, why: format!("{} (error {})", words(errno), errno.0).into() }
 }
 
 /// The probe's answer.
-pub(crate) fn unusable(doing: &'static str, errno: Errno) -> NetError {
+pub fn unusable(doing: &'static str, errno: Errno) -> NetError {
     NetError::Unusable(format!("{doing}: {} (error {})", words(errno), errno.0).into())
 }
 

@@ -11,11 +11,13 @@
 
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 
+use crate::slab::Hot;
+
 const NONE: u32 = u32::MAX;
 
 /// Frames of one socket, or reports, first in, first out.
 #[derive(Clone, Copy)]
-pub(crate) struct Queue {
+pub struct Queue {
     head: u32,
     tail: u32,
 }
@@ -27,14 +29,15 @@ impl Default for Queue {
 }
 
 impl Queue {
+    /// Whether nothing is in it.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.head == NONE
     }
 }
 
 /// All nodes of a group.
-pub(crate) struct Frames {
+pub struct Frames {
     nodes: Vec<Node>,
     free: u32,
     reports: Queue,
@@ -68,13 +71,13 @@ impl Report {
 
 impl Frames {
     /// Room for `nodes` before the list grows.
-    pub(crate) fn new(nodes: usize) -> Self {
+    pub fn new(nodes: usize) -> Self {
         Self { nodes: Vec::with_capacity(nodes), free: NONE, reports: Queue::default() }
     }
 
     /// Queues a frame of `bytes` bytes.
     #[inline]
-    pub(crate) fn push(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
+    pub fn push(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
         let at = self.node();
         let node = &mut self.nodes[at as usize];
         node.frame = frame;
@@ -83,7 +86,7 @@ impl Frames {
     }
 
     /// The frames of a queue from the first on.
-    pub(crate) fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Frame> {
+    pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Frame> {
         let mut at = queue.head;
         std::iter::from_fn(move || {
             let node = self.nodes.get(at as usize)?;
@@ -94,7 +97,7 @@ impl Frames {
 
     /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not empty.
     #[inline]
-    pub(crate) fn single(&self, queue: &Queue) -> Option<&[u8]> {
+    pub fn single(&self, queue: &Queue) -> Option<&[u8]> {
         let node = self.nodes.get(queue.head as usize)?;
         match node.frame.parts() {
             [part] if node.next == NONE && node.frame.tag().is_none() && !part.is_empty() => Some(part),
@@ -104,7 +107,7 @@ impl Frames {
 
     /// Takes the frame that [`single`](Self::single) told of off its queue: it is sent.
     #[inline]
-    pub(crate) fn drop_single(&mut self, queue: &mut Queue) {
+    pub fn drop_single(&mut self, queue: &mut Queue) {
         let at = queue.head;
         *queue = Queue::default();
         self.nodes[at as usize].frame = Frame::new();
@@ -113,13 +116,13 @@ impl Frames {
 
     /// Bytes of the first frame.
     #[inline]
-    pub(crate) fn first(&self, queue: &Queue) -> Option<usize> {
+    fn first(&self, queue: &Queue) -> Option<usize> {
         self.nodes.get(queue.head as usize).map(|node| node.bytes)
     }
 
     /// Takes the first frame off a queue: it is sent. Without a tag its buffers go home at once; with one a report is made of it, and true is answered.
     #[inline]
-    pub(crate) fn sent(&mut self, queue: &mut Queue, id: SockId, token: Token) -> bool {
+    fn sent(&mut self, queue: &mut Queue, id: SockId, token: Token) -> bool {
         let Some(at) = self.unlink(queue) else { return false };
         let node = &mut self.nodes[at as usize];
         if node.frame.tag().is_none() {
@@ -132,8 +135,25 @@ impl Frames {
         true
     }
 
+    /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
+    pub fn written(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
+        hot.queued -= n;
+        while let Some(bytes) = self.first(&hot.queue) {
+            let left = bytes - hot.written;
+            if n < left {
+                hot.written += n;
+                return;
+            }
+            n -= left;
+            hot.written = 0;
+            if !self.sent(&mut hot.queue, id, hot.token) {
+                hot.frames -= 1;
+            }
+        }
+    }
+
     /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first with the system.
-    pub(crate) fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
+    pub fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
         let mut written = written;
         while let Some(at) = self.unlink(queue) {
             self.nodes[at as usize].report = Report { id, token, written, what: What::Cancelled };
@@ -143,7 +163,7 @@ impl Frames {
     }
 
     /// Reports the end of a socket.
-    pub(crate) fn closed(&mut self, id: SockId, token: Token, why: Option<NetError>) {
+    pub fn closed(&mut self, id: SockId, token: Token, why: Option<NetError>) {
         let at = self.node();
         self.nodes[at as usize].report = Report { id, token, written: 0, what: What::Closed(why.map(Box::new)) };
         self.report(at);
@@ -151,12 +171,12 @@ impl Frames {
 
     /// Whether there are reports.
     #[inline]
-    pub(crate) fn has_reports(&self) -> bool {
+    pub fn has_reports(&self) -> bool {
         !self.reports.is_empty()
     }
 
     /// The first report, as an event.
-    pub(crate) fn next_report(&mut self) -> Option<NetEvent> {
+    pub fn next_report(&mut self) -> Option<NetEvent> {
         let mut reports = self.reports;
         let at = self.unlink(&mut reports)?;
         self.reports = reports;

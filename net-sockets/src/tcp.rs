@@ -1,4 +1,4 @@
-//! A socket in no group.
+//! A socket, in a group or in none.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -6,40 +6,60 @@ use std::os::fd::{AsRawFd, RawFd};
 use core_reactor::net::{NetError, Placement, SockOptions, Socket};
 use socket2::{Domain, Protocol, Type};
 
+use crate::error::{self, Errno};
 use crate::options::{self, Kept};
-use crate::sys::Errno;
-use crate::{NAME, error};
+use crate::sys;
 
-/// A socket of this backend. It owns its descriptor in a group and out of it.
-pub(crate) struct PosixSocket {
-    pub(crate) socket: socket2::Socket,
-    pub(crate) kind: Kind,
-    pub(crate) kept: Kept,
-    pub(crate) peer: Option<SocketAddr>,
-    /// The sending side has ended.
-    pub(crate) fin_sent: bool,
-    /// What a send failed of, while received bytes are still to be delivered.
-    pub(crate) failed: Option<NetError>,
+/// What a backend adds to a socket of its own: its name, and what travels with the socket.
+pub trait Backend: Default + Send + 'static {
+    /// As [`core_reactor::net::NetImpl::name`] tells it.
+    const NAME: &'static str;
 }
 
-pub(crate) enum Kind {
+/// A TCP socket of one backend. It owns its descriptor in a group and out of it.
+pub struct Tcp<B> {
+    /// The socket.
+    pub socket: socket2::Socket,
+    /// What it is.
+    pub kind: Kind,
+    /// Those of its options that the system does not keep.
+    pub kept: Kept,
+    /// The other side, where it has one.
+    pub peer: Option<SocketAddr>,
+    /// The sending side has ended.
+    pub fin_sent: bool,
+    /// What a send failed of, while received bytes are still to be delivered.
+    pub failed: Option<NetError>,
+    /// The backend's own.
+    pub own: B,
+}
+
+/// What a socket is.
+pub enum Kind {
+    /// It takes connections.
     Listener,
+    /// It is to be connected.
     Connect(Box<Connect>),
+    /// It is a connection.
     Stream,
 }
 
 /// A connect: the addresses to try, and how far it is.
-pub(crate) struct Connect {
+pub struct Connect {
     options: SockOptions,
     addresses: Vec<SocketAddr>,
     /// The address of the socket there is now.
     at: usize,
     /// The system has been told to connect that socket.
-    pub(crate) under_way: bool,
+    pub under_way: bool,
 }
 
-impl PosixSocket {
-    pub(crate) fn listen(at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
+impl<B: Backend> Tcp<B> {
+    /// Listens at `at`.
+    ///
+    /// # Errors
+    /// As [`core_reactor::net::NetImpl::listen`].
+    pub fn listen(at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
         let socket = open(at, options)?;
         let fail = |doing| move |e| error::at(doing, Errno::of(&e), at);
         socket.set_reuse_address(true).map_err(fail("setsockopt(SO_REUSEADDR)"))?;
@@ -52,7 +72,11 @@ impl PosixSocket {
         Ok(Self::new(socket, Kind::Listener, Kept::of(options), None))
     }
 
-    pub(crate) fn connect(to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
+    /// A socket for the first of `to` whose family this machine has. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`core_reactor::net::NetImpl::connect`].
+    pub fn connect(to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
         let mut connect = Connect { options: options.clone(), addresses: to.to_vec(), at: 0, under_way: false };
         let first = *to.first().ok_or(NetError::NoAddress)?;
         let socket = connect.open()?;
@@ -61,33 +85,49 @@ impl PosixSocket {
     }
 
     /// A connection that a listener with these options took.
-    pub(crate) fn accepted(socket: socket2::Socket, peer: Option<SocketAddr>, kept: Kept) -> Self {
+    pub fn accepted(socket: socket2::Socket, peer: Option<SocketAddr>, kept: Kept) -> Self {
         Self::new(socket, Kind::Stream, kept, peer)
     }
 
     fn new(socket: socket2::Socket, kind: Kind, kept: Kept, peer: Option<SocketAddr>) -> Self {
-        Self { socket, kind, kept, peer, fin_sent: false, failed: None }
+        Self { socket, kind, kept, peer, fin_sent: false, failed: None, own: B::default() }
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
+    /// Its descriptor.
+    pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
+    /// Before an orderly close. A socket that is closed with unread bytes in it sends a reset in place of a FIN (RFC 2525, 2.17), and a reset may
+    /// destroy what the peer has not read yet of what we sent. So what has arrived is thrown away first. What arrives later still meets a reset.
+    pub fn hang_up(&self) {
+        if matches!(self.kind, Kind::Stream) {
+            // Twice, because the first call also lets in what had to wait for the socket's lock. An error means that nothing is there.
+            let _ = sys::discard(self.fd()).and_then(|_| sys::discard(self.fd()));
+        }
+    }
+
     /// Its own address.
-    pub(crate) fn local(&self) -> Result<SocketAddr, NetError> {
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn local(&self) -> Result<SocketAddr, NetError> {
         let address = self.socket.local_addr().map_err(|e| error::plain("getsockname", Errno::of(&e)))?;
         address.as_socket().ok_or(NetError::Os { doing: "getsockname", code: libc::EAFNOSUPPORT, text: "no IP address".into() })
     }
 
     /// Its options as they are now.
-    pub(crate) fn read_options(&self) -> Result<SockOptions, NetError> {
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn read_options(&self) -> Result<SockOptions, NetError> {
         options::read(&self.socket, self.kept, matches!(self.kind, Kind::Listener))
     }
 }
 
 impl Connect {
     /// The address that the socket there is now is for.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.addresses.get(self.at).copied()
     }
 
@@ -105,7 +145,7 @@ impl Connect {
     }
 
     /// A socket for the next address; `None` when all have been tried.
-    pub(crate) fn next(&mut self) -> Option<Result<socket2::Socket, NetError>> {
+    pub fn advance(&mut self) -> Option<Result<socket2::Socket, NetError>> {
         self.at += 1;
         self.under_way = false;
         self.address()?;
@@ -124,7 +164,7 @@ fn open(at: SocketAddr, options: &SockOptions) -> Result<socket2::Socket, NetErr
     Ok(socket)
 }
 
-impl Socket for PosixSocket {
+impl<B: Backend> Socket for Tcp<B> {
     fn local_addr(&self) -> Result<SocketAddr, NetError> {
         self.local()
     }
@@ -142,6 +182,6 @@ impl Socket for PosixSocket {
     }
 
     fn backend(&self) -> &'static str {
-        NAME
+        B::NAME
     }
 }

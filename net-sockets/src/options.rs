@@ -6,8 +6,8 @@ use std::time::Duration;
 use core_reactor::net::{Keepalive, NetError, Placement, SockOptions};
 use socket2::{Socket, TcpKeepalive};
 
-use crate::error;
-use crate::sys::{self, Errno};
+use crate::error::{self, Errno};
+use crate::sys;
 
 /// Connections that may wait where nothing was asked for.
 const BACKLOG: u32 = 1024;
@@ -16,21 +16,32 @@ const SO_INCOMING_NAPI_ID: i32 = 56;
 
 /// What the system does not keep for us, or not for the connections of a listener.
 #[derive(Clone, Copy)]
-pub(crate) struct Kept {
+pub struct Kept {
     backlog: Option<u32>,
     priority: Option<u32>,
-    pub(crate) quick_ack: bool,
-    pub(crate) zero_copy: Option<usize>,
+    /// Whether [`SockOptions::low_water`] is more than a byte.
+    pub low_water: bool,
+    /// [`SockOptions::quick_ack`].
+    pub quick_ack: bool,
+    /// [`SockOptions::zero_copy`].
+    pub zero_copy: Option<usize>,
 }
 
 impl Kept {
-    pub(crate) fn of(options: &SockOptions) -> Self {
-        Self { backlog: options.backlog, priority: options.priority, quick_ack: options.quick_ack, zero_copy: options.zero_copy }
+    /// Those of `options`.
+    pub fn of(options: &SockOptions) -> Self {
+        Self {
+            backlog: options.backlog,
+            priority: options.priority,
+            low_water: options.low_water.is_some_and(|bytes| bytes > 1),
+            quick_ack: options.quick_ack,
+            zero_copy: options.zero_copy,
+        }
     }
 }
 
 /// Sets what a connection does not inherit from its listener. It may be gone by now, which reading will tell.
-pub(crate) fn apply_to_accepted(socket: &Socket, kept: &Kept) {
+pub fn apply_to_accepted(socket: &Socket, kept: &Kept) {
     if let Some(priority) = kept.priority {
         let _ = socket.set_priority(priority);
     }
@@ -40,7 +51,7 @@ pub(crate) fn apply_to_accepted(socket: &Socket, kept: &Kept) {
 }
 
 /// Sets all options that belong before `listen` or `connect`.
-pub(crate) fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
+pub fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if let Some(bytes) = o.recv_buf {
         set("recv_buf", socket.set_recv_buffer_size(bytes))?;
         // The system counts its own overhead in, so it doubles what it grants; and it grants less without a word.
@@ -75,14 +86,11 @@ pub(crate) fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if o.reuse_port {
         set("reuse_port", socket.set_reuse_port(true))?;
     }
-    if o.zero_copy.is_some() {
-        return Err(NetError::Option { option: "zero_copy", why: "backend posix sends by copying only".into() });
-    }
     Ok(())
 }
 
 /// The options as they are now.
-pub(crate) fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, NetError> {
+pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, NetError> {
     let of_socket = |name| int(socket, libc::SOL_SOCKET, name);
     let of_tcp = |name| int(socket, libc::IPPROTO_TCP, name);
     let keepalive = match of_socket(libc::SO_KEEPALIVE)? {
@@ -112,14 +120,14 @@ pub(crate) fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOpt
 }
 
 /// Where the packets of a socket arrive, as far as the system tells.
-pub(crate) fn placement(fd: RawFd) -> Placement {
+pub fn placement(fd: RawFd) -> Placement {
     let tell = |name| sys::get_int(fd, libc::SOL_SOCKET, name).ok().and_then(|n| u32::try_from(n).ok());
     // 0: no packet has come through a NAPI instance.
     Placement { napi_id: tell(SO_INCOMING_NAPI_ID).filter(|id| *id != 0), incoming_cpu: tell(libc::SO_INCOMING_CPU) }
 }
 
 /// Listens, with as many waiting connections as were asked for, or an error. Where nothing was asked for, fewer are fine.
-pub(crate) fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
+pub fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
     let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
     socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
     let Some(backlog) = backlog else { return Ok(()) };

@@ -1,0 +1,45 @@
+//! Sources that are silent while their core is awake.
+
+use alloc::rc::{Rc, Weak};
+use alloc::vec::Vec;
+
+/// Something that makes a watched source ready only if it was asked to, so that a busy core does not pay for news that it finds anyway: the eventfd of an
+/// io_uring, the completion channel of an RDMA queue.
+///
+/// A core that is about to sleep arms its bells first. An armed bell makes its source ready for whatever happens from then on.
+pub trait Bell {
+    /// Arms it. False if something has happened already, which a poll would find: then the core does not sleep.
+    fn arm(&self) -> bool;
+
+    /// The core is awake again. Called also if it was not armed.
+    fn disarm(&self);
+}
+
+/// The bells of one thread.
+#[derive(Default)]
+pub(crate) struct Bells(Vec<Weak<Rung>>);
+
+/// Keeps a bell with its thread.
+pub(crate) struct Rung(Rc<dyn Bell>);
+
+impl Bells {
+    pub(crate) fn add(&mut self, bell: Rc<dyn Bell>) -> Rc<Rung> {
+        self.drop_stale();
+        let rung = Rc::new(Rung(bell));
+        self.0.push(Rc::downgrade(&rung));
+        rung
+    }
+
+    /// Forgets those whose watch is gone.
+    pub(crate) fn drop_stale(&mut self) {
+        self.0.retain(|bell| bell.strong_count() > 0);
+    }
+
+    pub(crate) fn arm(&self) -> bool {
+        self.0.iter().filter_map(Weak::upgrade).all(|rung| rung.0.arm())
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.0.iter().filter_map(Weak::upgrade).for_each(|rung| rung.0.disarm());
+    }
+}

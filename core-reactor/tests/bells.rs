@@ -1,0 +1,71 @@
+//! Bells: sources that are armed before a sleep (statement 13).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use core_reactor::sim::Sim;
+use core_reactor::{Bell, CoreId, Idle, Polled, Schedule, ThreadConfig, WaitSource};
+
+#[derive(Default)]
+struct Record {
+    /// What the next arm answers.
+    quiet: bool,
+    armed: usize,
+    disarmed: usize,
+}
+
+struct Noted(Rc<RefCell<Record>>);
+
+impl Bell for Noted {
+    fn arm(&self) -> bool {
+        let mut record = self.0.borrow_mut();
+        record.armed += 1;
+        record.quiet
+    }
+
+    fn disarm(&self) {
+        self.0.borrow_mut().disarmed += 1;
+    }
+}
+
+/// Runs a reactor by itself until `turns` turns have passed; a poller keeps it from ending before.
+fn run(turns: usize, quiet: bool) -> (Record, usize) {
+    let mut sim = Sim::with(1, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+    let platform = sim.platform.clone();
+    let lib = sim.lib().clone();
+    let reactor = sim.reactors.remove(0);
+    let (send, receive) = std::sync::mpsc::channel();
+    lib.spawn(ThreadConfig::new("bell"), move |cx| {
+        let record = Rc::new(RefCell::new(Record { quiet, ..Record::default() }));
+        let mut watch = Some(cx.watch_bell(WaitSource(7), Rc::new(Noted(record.clone()))).expect("simulated"));
+        let mut left = turns;
+        cx.local_poller("count", Schedule::WhenAwake, move |cx: &mut core_reactor::Cx<'_>| {
+            left -= 1;
+            if left > 0 {
+                return Polled::Idle;
+            }
+            drop(watch.take());
+            send.send(record.take()).expect("the test waits");
+            cx.lib().stop();
+            Polled::Done
+        });
+    })
+    .expect("a reactor is there");
+    reactor.run();
+    (receive.recv().expect("it was sent"), platform.parks(CoreId(0)).len())
+}
+
+#[test]
+fn s13_bells_are_armed_before_each_sleep_and_disarmed_after() {
+    let (record, parks) = run(10, true);
+    assert!(parks >= 8, "{parks} parks");
+    assert!(record.armed >= 8 && record.disarmed == record.armed, "{} and {}", record.armed, record.disarmed);
+}
+
+#[test]
+fn s13_a_bell_that_has_something_to_tell_keeps_the_core_awake() {
+    let (record, parks) = run(10, false);
+    assert!(record.armed >= 8 && record.disarmed == record.armed);
+    assert!(parks <= 1, "only after the watch has gone, and it parked {parks} times");
+}

@@ -1,0 +1,97 @@
+//! Listeners.
+
+use core_reactor::net::Events;
+use net_sockets::{Errno, error, options};
+
+use crate::group::State;
+use crate::key::Op;
+use crate::ring::{Completion, Io};
+use crate::socket::{Early, UringSocket};
+use crate::{flag, sys};
+
+impl State {
+    /// Asks for connections, again and again.
+    pub(crate) fn accept(&mut self, io: &mut Io, place: usize) {
+        let key = self.key(Op::Accept, place);
+        let hot = self.slab.hot(place);
+        hot.flags |= flag::READING;
+        self.in_flight += 1;
+        io.accept(key, hot.fd);
+    }
+
+    /// A connection has come, or none will any more. The caller has left room for an event.
+    pub(crate) fn on_accept(&mut self, completion: Completion, out: &mut Events) {
+        let (place, generation) = (completion.key.place(), completion.key.generation());
+        if self.slab.hot_of(place, generation).is_some_and(|hot| hot.is(flag::LEAVING)) {
+            self.on_leaving(completion);
+        } else if let Some((place, early)) = self.accepted(completion) {
+            self.arrived(place, early, out);
+        }
+    }
+
+    /// The connection that a completion brings, and the place of its listener.
+    pub(crate) fn accepted(&mut self, completion: Completion) -> Option<(usize, Early)> {
+        let (key, result) = (completion.key, completion.result);
+        // Made before anything else, so that it is closed whatever becomes of it.
+        let taken = (result >= 0).then(|| sys::accepted(result));
+        let place = key.place();
+        self.slab.hot_of(place, key.generation())?;
+        if !completion.more() {
+            self.reading_ended(place);
+        }
+        if let Some((socket, peer)) = taken {
+            let kept = self.slab.socket(place)?.socket.kept;
+            options::apply_to_accepted(&socket, &kept);
+            return Some((place, Early::Connection(Box::new(UringSocket::accepted(socket, peer, kept)))));
+        }
+        match Errno(-result) {
+            Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => self.no_descriptors(place),
+            Errno(libc::ECANCELED | libc::EAGAIN) => {}
+            errno if is_the_connections(errno) => {}
+            errno => return Some((place, Early::Broken(error::plain("accept", errno)))),
+        }
+        None
+    }
+
+    /// A descriptor may be free: paused listeners try again.
+    pub(crate) fn retry_accepts(&mut self) {
+        while let Some(place) = self.no_fd.pop_front() {
+            self.slab.hot(place as usize).flags &= !flag::IN_NO_FD;
+            self.look_at(place as usize);
+        }
+    }
+
+    /// Pauses a listener until a descriptor may be free; its connections wait in the system. Said once, until all that wait have been taken.
+    #[cold]
+    fn no_descriptors(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_NO_FD) {
+            self.no_fd.push_back(place as u32);
+        }
+        self.wake_later();
+        if !self.no_fd_said {
+            self.no_fd_said = true;
+            self.stats.accept_pauses += 1;
+            let at = self.slab.socket(place).and_then(|seat| seat.socket.local().ok());
+            let at = at.map_or_else(|| "a listener".to_owned(), |at| at.to_string());
+            log::warn!("out of file descriptors: {at} accepts nothing until some are free (see ulimit -n)");
+        }
+    }
+}
+
+/// Errors of the connection that was accepted, not of the listener (accept(2)).
+fn is_the_connections(errno: Errno) -> bool {
+    matches!(
+        errno.0,
+        libc::ECONNABORTED
+            | libc::EINTR
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENONET
+    )
+}

@@ -1,0 +1,151 @@
+//! A group's buffers that lie ready for the kernel to receive into.
+//!
+//! UNSAFETY: the kernel reads the ring's entries and writes into the buffers that they name, whenever a request that receives runs.
+//!
+//! ```text
+//!   pool ── provide ──► in the ring ── a receive completes: take ──► the reader, as the very Buf
+//!                           └──── retract, where the kernel can tell what it has taken ──► pool
+//! ```
+//!
+//! A buffer in the ring is owned here and touched by nobody. Its memory stays where it is while its `Buf` lives. The kernel takes entries only while
+//! it runs requests, and an entry whose completion was not seen yet still counts as being in the ring.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+use net_sockets::Errno;
+use pool::Buf;
+
+use crate::sys;
+
+/// The kernel wants the ring at the start of a page.
+const PAGE: usize = 4096;
+
+/// A buffer ring that is registered, until [`close`](Self::close).
+pub(crate) struct BufRing {
+    entries: NonNull<BufRingEntry>,
+    layout: Layout,
+    mask: u16,
+    /// Where the next entry goes. Counts on, as the kernel's own head does.
+    tail: u16,
+    group: u16,
+    /// The buffers by their number in the ring. Given back by [`close`](Self::close) only: whatever else ends this leaves them to the kernel.
+    held: ManuallyDrop<Box<[Option<Buf>]>>,
+    /// Numbers that no buffer has.
+    free: Vec<u16>,
+}
+
+impl BufRing {
+    /// Registers an empty ring of `entries` (a power of two) with `uring`, as its buffer group `group`.
+    pub(crate) fn open(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
+        let bytes = usize::from(entries) * size_of::<BufRingEntry>();
+        let Ok(layout) = Layout::from_size_align(bytes, PAGE) else { unreachable!("a page is a power of two") };
+        // SAFETY: a ring has at least one entry, so the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let free = (0..entries).rev().collect();
+        let held = ManuallyDrop::new((0..entries).map(|_| None).collect());
+        // SAFETY: the memory is zeroed, as large as the ring and page-aligned; it is given back only after the ring was unregistered, or never.
+        if let Err(why) = unsafe { uring.submitter().register_buf_ring_with_flags(memory.as_ptr() as u64, entries, group, 0) } {
+            // SAFETY: allocated above with this layout; the kernel did not take it.
+            unsafe { dealloc(memory.as_ptr(), layout) };
+            return Err(Errno::of(&why));
+        }
+        Ok(Self { entries: memory.cast(), layout, mask: entries - 1, tail: 0, group, held, free })
+    }
+
+    /// Its number with the kernel.
+    #[inline]
+    pub(crate) fn group(&self) -> u16 {
+        self.group
+    }
+
+    /// Buffers in it, as far as completions have told.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.held.len() - self.free.len()
+    }
+
+    /// Whether no more buffers fit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// Puts an empty buffer in; it comes back if there is no room.
+    #[inline]
+    pub(crate) fn provide(&mut self, mut buf: Buf) -> Result<(), Buf> {
+        let Some(number) = self.free.pop() else { return Err(buf) };
+        let spare = buf.spare_mut();
+        let (address, len) = (spare.as_mut_ptr() as u64, spare.len() as u32);
+        // SAFETY: the masked index is within the ring. There are as many numbers as entries, so the kernel does not own this entry; its last two
+        // bytes, which of the first entry are the tail, are not written.
+        let entry = unsafe { self.entries.add(usize::from(self.tail & self.mask)).as_mut() };
+        entry.set_addr(address);
+        entry.set_len(len);
+        entry.set_bid(number);
+        self.held[usize::from(number)] = Some(buf);
+        self.tail = self.tail.wrapping_add(1);
+        // Release: the kernel that sees the tail sees the entry.
+        self.shared_tail().store(self.tail, Ordering::Release);
+        Ok(())
+    }
+
+    /// The buffer of this number, into which the kernel has received `len` bytes.
+    #[inline]
+    pub(crate) fn take(&mut self, number: u16, len: usize) -> Option<Buf> {
+        let mut buf = self.held.get_mut(usize::from(number))?.take()?;
+        self.free.push(number);
+        buf.grow(len);
+        Some(buf)
+    }
+
+    /// Takes back the buffer that was put in last, if the kernel has not taken it. Only a kernel that tells what it has taken (6.8) lets go of one: another
+    /// may be about to receive into it, on a worker thread of its own.
+    #[cold]
+    pub(crate) fn retract(&mut self, ring: RawFd) -> Option<Buf> {
+        if self.free.len() == self.held.len() {
+            return None;
+        }
+        let before = self.tail;
+        let last = before.wrapping_sub(1);
+        // Who selects a buffer from here on does not find the last one. Asking goes through the lock under which the kernel selects, so what
+        // it has taken before is in the answer.
+        self.shared_tail().store(last, Ordering::SeqCst);
+        if sys::buffers_taken(ring, self.group).is_ok_and(|taken| taken != before) {
+            // SAFETY: the masked index is within the ring, and the entry there was written by `provide` and not taken by the kernel.
+            let number = unsafe { self.entries.add(usize::from(last & self.mask)).as_ref() }.bid();
+            self.tail = last;
+            return self.take(number, 0);
+        }
+        self.shared_tail().store(before, Ordering::SeqCst);
+        None
+    }
+
+    /// Unregisters the ring and gives its buffers and its memory back. Only when no request that receives into it is with the kernel; if the kernel
+    /// does not let go of it, everything is leaked.
+    pub(crate) fn close(&mut self, uring: &IoUring) {
+        if self.held.is_empty() {
+            return;
+        }
+        if let Err(why) = uring.submitter().unregister_buf_ring(self.group) {
+            log::error!("the kernel keeps a buffer ring, whose {} buffers are lost: {why}", self.len());
+            return;
+        }
+        // Without numbers nothing can be put in or taken out any more.
+        self.free.clear();
+        drop(std::mem::take(&mut *self.held));
+        // SAFETY: allocated in `open` with this layout; the kernel has let go of it just now, and nothing here looks at it without a number.
+        unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
+    }
+
+    fn shared_tail(&self) -> &AtomicU16 {
+        // SAFETY: the tail lies within the first entry, is aligned, and is only ever accessed as an atomic.
+        unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) }
+    }
+}

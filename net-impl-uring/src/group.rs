@@ -1,0 +1,377 @@
+//! The group: its parts, and what the application calls.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
+use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
+use net_sockets::{Frames, Hot, Kind, Slab, slab};
+use pool::{Buf, BufGroup, Class, Request};
+
+use crate::bufring::BufRing;
+use crate::gather::Gathers;
+use crate::ring::{Io, Ring, Sizes};
+use crate::socket::{How, Luggage, Seat, UringSocket};
+use crate::{NAME, flag};
+
+/// A group: what it is, and the ring that it shares with the other groups of its core.
+pub(crate) struct Group {
+    /// Dropped first: a watch ends before its source is closed.
+    _watch: Watch,
+    bell: OwnedFd,
+    pub(crate) ring: Rc<Ring>,
+    pub(crate) state: State,
+}
+
+/// What a group is, apart from its ring, so that completions can be handled where they lie in that.
+pub(crate) struct State {
+    /// Its number among the members of the ring.
+    pub(crate) member: u16,
+    pub(crate) slab: Slab<Seat>,
+    pub(crate) frames: Frames,
+    pub(crate) gathers: Gathers,
+    /// Buffers that lie ready to be received into, and how many there are to be.
+    pub(crate) buffers: BufRing,
+    pub(crate) ready_buffers: usize,
+    pub(crate) bufs: BufGroup,
+    /// Places for which something may have to be asked of the kernel.
+    pub(crate) todo: Vec<u32>,
+    /// Places with frames to send.
+    pub(crate) dirty: Vec<u32>,
+    /// Places with something early to deliver.
+    pub(crate) ready: VecDeque<u32>,
+    /// Places that wait for a buffer, first come first served.
+    pub(crate) starved: VecDeque<u32>,
+    /// What was asked of the pool for them.
+    pub(crate) wait: Option<Request>,
+    pub(crate) waker: Waker,
+    pub(crate) platform: Arc<dyn Platform>,
+    /// Listeners that wait for a descriptor.
+    pub(crate) no_fd: VecDeque<u32>,
+    /// The want of descriptors was logged, and is not over.
+    pub(crate) no_fd_said: bool,
+    pub(crate) timer: Timer,
+    /// Requests with the kernel.
+    pub(crate) in_flight: usize,
+    /// Places whose sockets are leaving.
+    pub(crate) leaving: usize,
+    pub(crate) limits: Limits,
+    pub(crate) stats: GroupStats,
+}
+
+/// A timer that wakes a sleeping core.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Off,
+    Wanted,
+    Running,
+}
+
+/// What a socket may hold.
+pub(crate) struct Limits {
+    send: usize,
+    send_frames: u32,
+    hold_reads_at: usize,
+    hold_reads_at_frames: u32,
+}
+
+impl Limits {
+    fn new(config: &GroupConfig) -> Self {
+        let send_frames = u32::try_from(config.send_frames).unwrap_or(u32::MAX);
+        Self {
+            send: config.send_limit,
+            send_frames,
+            // At 0, or at half of one frame, nothing would ever be read.
+            hold_reads_at: config.hold_reads_at.max(1),
+            hold_reads_at_frames: if config.hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
+        }
+    }
+
+    /// Whether a socket holds so much to send that nothing more is read from it.
+    #[inline]
+    pub(crate) fn are_met_by(&self, hot: &Hot) -> bool {
+        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
+    }
+}
+
+impl Group {
+    pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig, sizes: Sizes) -> Result<Self, NetError> {
+        let sockets = config.sockets;
+        if sockets > slab::LIMIT {
+            let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
+            return Err(NetError::Option { option: "GroupConfig::sockets", why });
+        }
+        let ring = Ring::here(sizes)?;
+        let bell = ring.bell()?;
+        let watch = cx.watch_bell(WaitSource(bell.as_raw_fd()), ring.clone())?;
+        let mut io = ring.io.borrow_mut();
+        // Room for a completion of each socket, and for buffers received.
+        let member = io.join(sockets + usize::from(sizes.buffers))?;
+        let buffers = io.buffers(member, sizes.buffers).inspect_err(|_| io.leave(member))?;
+        drop(io);
+        Ok(Self { _watch: watch, bell, ring, state: State::new(cx, config, member, buffers, sizes) })
+    }
+
+    /// A place for one more, though sockets that are leaving may hold it yet.
+    fn make_room(&mut self) {
+        if self.state.slab.sockets() == self.state.slab.places() && self.state.leaving > 0 {
+            let io = &mut *self.ring.io.borrow_mut();
+            self.state.settle(io, |state| state.slab.sockets() < state.slab.places());
+        }
+    }
+}
+
+impl State {
+    fn new(cx: &Cx<'_>, config: GroupConfig, member: u16, buffers: BufRing, sizes: Sizes) -> Self {
+        let limits = Limits::new(&config);
+        let GroupConfig { sockets, bufs, .. } = config;
+        // Half of the reserve is left to the application, though it can have the others back one by one.
+        let reserve = bufs.stats(Class::Small).reserve;
+        Self {
+            member,
+            slab: Slab::new(sockets, group_tag()),
+            // Room for an echo on each socket, and for the report of its end.
+            frames: Frames::new(2 * sockets),
+            gathers: Gathers::default(),
+            buffers,
+            ready_buffers: usize::from(sizes.buffers).min(reserve / 2).max(1),
+            bufs,
+            todo: Vec::with_capacity(sockets),
+            dirty: Vec::with_capacity(sockets),
+            ready: VecDeque::with_capacity(sockets),
+            starved: VecDeque::with_capacity(sockets),
+            wait: None,
+            waker: cx.handle().waker(),
+            platform: cx.platform(),
+            no_fd: VecDeque::with_capacity(sockets),
+            no_fd_said: false,
+            timer: Timer::Off,
+            in_flight: 0,
+            leaving: 0,
+            limits,
+            stats: GroupStats::default(),
+        }
+    }
+
+    /// Has it looked whether something is to be asked of the kernel for a place.
+    pub(crate) fn look_at(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_TODO) {
+            self.todo.push(place as u32);
+        }
+    }
+
+    /// Whether a socket holds so much to send that nothing more is read from it.
+    #[inline]
+    pub(crate) fn is_full(&mut self, place: usize) -> bool {
+        self.limits.are_met_by(self.slab.hot(place))
+    }
+
+    /// Goes on reading from a socket whose queue has got shorter.
+    #[cold]
+    pub(crate) fn end_hold(&mut self, place: usize) {
+        if !self.is_full(place) {
+            self.slab.hot(place).flags &= !flag::HELD;
+            self.go_on_reading(place);
+        }
+    }
+
+    /// What came early comes first.
+    pub(crate) fn go_on_reading(&mut self, place: usize) {
+        let hot = self.slab.hot(place);
+        if !hot.is(flag::EARLY) {
+            self.look_at(place);
+        } else if hot.enlist(flag::IN_READY) {
+            self.ready.push_back(place as u32);
+        }
+    }
+
+    fn place(&self, id: SockId) -> Result<usize, NetError> {
+        self.slab.find(id).ok_or(NetError::Stale)
+    }
+
+    fn attach(&mut self, mut socket: Box<UringSocket>, token: Token) -> Result<SockId, (Box<UringSocket>, NetError)> {
+        socket.mind_loopback();
+        let (places, fd, flags) = (self.slab.places(), socket.fd(), socket.flags());
+        let early = if self.slab.sockets() < places { socket.unpack(&self.bufs) } else { VecDeque::new() };
+        let mut seat = Box::new(Seat::new(socket));
+        seat.early = early;
+        let came_early = !seat.early.is_empty();
+        let place = self.slab.put(seat, fd, token, flags).map_err(|seat| (seat.socket, NetError::GroupFull(places)))?;
+        if came_early {
+            self.slab.hot(place).flags |= flag::EARLY;
+        }
+        self.go_on_reading(place);
+        Ok(self.slab.hot(place).id)
+    }
+
+    /// Gives a socket back, with what had arrived, once the kernel has given back what it held of it.
+    fn detach(&mut self, io: &mut Io, place: usize) -> Result<Box<UringSocket>, NetError> {
+        self.leave(place, How::Detached);
+        self.give_up(io, place);
+        if !self.settle(io, |state| !state.slab.hot(place).is(flag::IN_FLIGHT)) {
+            // It is closed, then, whenever the kernel lets go of it.
+            self.closes_after_all(place);
+            return Err(NetError::Os { doing: "detach", code: libc::ETIME, text: "the kernel does not give the socket back".into() });
+        }
+        let mut seat = self.vacate(place).ok_or(NetError::Stale)?;
+        seat.socket.pack(std::mem::take(&mut seat.early));
+        Ok(seat.socket)
+    }
+
+    /// Takes back a buffer that lies ready to be received into.
+    #[cold]
+    fn retract(&mut self, io: &mut Io) -> Option<Buf> {
+        if self.buffers.len() == 0 {
+            return None;
+        }
+        // What has been received into must be known, which is what completions tell.
+        io.enter_for_events();
+        io.sift(self.member, |_| false);
+        self.buffers.retract(io.fd())
+    }
+}
+
+impl SockGroup for Group {
+    fn attach(&mut self, socket: Box<dyn Socket>, token: Token) -> Result<SockId, Refused<Box<dyn Socket>, NetError>> {
+        if !(&*socket as &dyn Any).is::<UringSocket>() {
+            let why = NetError::WrongBackend { socket: socket.backend(), group: NAME };
+            return Err(Refused { item: socket, why });
+        }
+        let Ok(socket) = (socket as Box<dyn Any>).downcast::<UringSocket>() else { unreachable!("its type was looked at above") };
+        self.make_room();
+        let begins = matches!(socket.kind, Kind::Connect(_));
+        let id = self.state.attach(socket, token).map_err(|(socket, why)| Refused { item: socket as Box<dyn Socket>, why })?;
+        if begins {
+            // A connect takes a while, which had better begin now.
+            let io = &mut *self.ring.io.borrow_mut();
+            self.state.look_after(io);
+            io.submit();
+        }
+        Ok(id)
+    }
+
+    fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError> {
+        let place = self.state.place(id)?;
+        Ok(self.state.detach(&mut self.ring.io.borrow_mut(), place)?)
+    }
+
+    #[inline]
+    fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
+        let state = &mut self.state;
+        let Some(place) = state.slab.find(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
+        let hot = state.slab.hot(place);
+        if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
+            return Err(Refused { item: frame, why: NetError::NotConnected });
+        }
+        if hot.queued >= state.limits.send || hot.frames >= state.limits.send_frames {
+            let why = NetError::SendLimit { queued: hot.queued, limit: state.limits.send };
+            return Err(Refused { item: frame, why });
+        }
+        let bytes = frame.bytes();
+        hot.queued += bytes;
+        hot.frames += 1;
+        state.frames.push(&mut hot.queue, frame, bytes);
+        if hot.is(flag::SENDING) {
+            state.sent_behind(place);
+        } else if hot.enlist(flag::IN_DIRTY) {
+            state.dirty.push(place as u32);
+        }
+        Ok(())
+    }
+
+    fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.state.place(id)?;
+        let hot = self.state.slab.hot(place);
+        if hot.is(flag::LISTENER) {
+            return Err(NetError::NotConnected);
+        }
+        if !hot.is(flag::CANNOT_SEND) {
+            hot.flags |= flag::FIN_WANTED;
+            self.state.end_sending(place);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.state.place(id)?;
+        self.state.finish(place, None);
+        Ok(())
+    }
+
+    fn abort(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.state.place(id)?;
+        if let Some(seat) = self.state.slab.socket(place)
+            && let Err(why) = seat.socket.socket.set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("abort ends as a close: SO_LINGER: {why}");
+        }
+        self.state.finish(place, None);
+        Ok(())
+    }
+
+    fn pause(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.state.place(id)?;
+        self.state.slab.hot(place).flags |= flag::PAUSED;
+        self.state.look_at(place);
+        Ok(())
+    }
+
+    fn resume(&mut self, id: SockId) -> Result<(), NetError> {
+        let place = self.state.place(id)?;
+        self.state.slab.hot(place).flags &= !flag::PAUSED;
+        self.state.go_on_reading(place);
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.state.flush(&mut self.ring.io.borrow_mut());
+    }
+
+    fn poll(&mut self, out: &mut Events) -> usize {
+        self.state.poll(&mut self.ring.io.borrow_mut(), out)
+    }
+
+    fn buffer(&mut self) -> Option<Buf> {
+        self.state.bufs.get().or_else(|| self.state.retract(&mut self.ring.io.borrow_mut()))
+    }
+
+    fn addresses(&self, id: SockId) -> Result<(SocketAddr, Option<SocketAddr>), NetError> {
+        let seat = self.state.slab.socket(self.state.place(id)?).ok_or(NetError::Stale)?;
+        Ok((seat.socket.local()?, seat.socket.peer))
+    }
+
+    fn options(&self, id: SockId) -> Result<SockOptions, NetError> {
+        self.state.slab.socket(self.state.place(id)?).ok_or(NetError::Stale)?.socket.read_options()
+    }
+
+    fn stats(&self) -> GroupStats {
+        GroupStats { sockets: self.state.slab.sockets(), ..self.state.stats }
+    }
+
+    fn wait_source(&self) -> Option<WaitSource> {
+        Some(WaitSource(self.bell.as_raw_fd()))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let io = &mut *self.ring.io.borrow_mut();
+        if self.state.wind_up(io) {
+            io.end_buffers(&mut self.state.buffers);
+            io.leave(self.state.member);
+        } else {
+            // The kernel may still read and write it. The buffer ring leaks by itself.
+            let state = &mut self.state;
+            log::error!("the kernel keeps {} requests of a group that has ended: their memory is lost", state.in_flight);
+            let slab = std::mem::replace(&mut state.slab, Slab::new(0, 0));
+            let frames = std::mem::replace(&mut state.frames, Frames::new(0));
+            Box::leak(Box::new((slab, frames, std::mem::take(&mut state.gathers), self.ring.clone())));
+        }
+    }
+}

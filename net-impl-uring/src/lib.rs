@@ -1,0 +1,99 @@
+//! Sockets over io_uring: the network backend "uring".
+//!
+//! [`Uring`] makes sockets and groups. The groups of a core share one ring (`ring`). A group is a slab of sockets, their queued frames (both of `net_sockets`), and a few
+//! buffers that lie ready for the kernel to receive into (`bufring`).
+//!
+//! A poll queues requests for what is wanted (`leave::look_after`, `send`), enters the kernel at most once, and turns completions into events (`receive`,
+//! `accept`, `connect`). A poll that finds nothing makes no system call.
+//!
+//! # What is with the kernel
+//!
+//! A socket has at most one request that reads (it accepts, connects, receives or watches) and one that sends. Each is counted, and what it names
+//! stays until its last completion: a socket whose key is stale keeps its place until then (`leave`). A group that is dropped waits for all of them; if
+//! the kernel does not answer, their memory is leaked, never freed.
+//!
+//! # Sleep
+//!
+//! A ring whose completions wait for its own thread (`DEFER_TASKRUN`) does not wake an epoll set. Its eventfd does, and costs nothing while it is switched off:
+//! it is armed before a core sleeps ([`core_reactor::Bell`], decision 0030).
+#![deny(unsafe_code)]
+
+mod accept;
+mod bufring;
+mod connect;
+mod flag;
+mod gather;
+mod group;
+mod key;
+mod leave;
+mod poll;
+mod probe;
+mod receive;
+mod ring;
+mod send;
+mod socket;
+mod sys;
+
+use std::net::SocketAddr;
+
+use core_reactor::Cx;
+use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use linkme::distributed_slice;
+
+use crate::group::Group;
+use crate::ring::Sizes;
+use crate::socket::UringSocket;
+
+pub(crate) const NAME: &str = "uring";
+
+#[distributed_slice(LCORE_NET_IMPLS)]
+static URING: &dyn NetImpl = &Uring::new();
+
+/// The backend. Linked programs find it by its name, "uring".
+#[derive(Clone, Copy, Debug)]
+pub struct Uring {
+    sizes: Sizes,
+}
+
+impl Uring {
+    /// The backend, with rings of the usual size.
+    pub const fn new() -> Self {
+        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 32 } }
+    }
+}
+
+impl Default for Uring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NetImpl for Uring {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Above "posix".
+    fn priority(&self) -> u8 {
+        DEFAULT_PRIORITY + 2
+    }
+
+    fn probe(&self) -> Result<(), NetError> {
+        probe::probe(self.sizes)
+    }
+
+    fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(UringSocket::listen(at, options)?))
+    }
+
+    fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(UringSocket::connect(to, options)?))
+    }
+
+    fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
+        Ok(Box::new(Group::new(cx, config, self.sizes)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! A poll: asks the kernel for what is wanted, enters it at most once, and handles what it has done.
+
+use core_reactor::net::{Events, NetEvent};
+use io_uring::types::Timespec;
+
+use crate::flag;
+use crate::group::{State, Timer};
+use crate::key::{Key, Op};
+use crate::ring::{Completion, Io, Next};
+
+/// Time after which a group tries again what waits for descriptors that others hold. Their return is not announced, and the core may be asleep.
+static RETRY: Timespec = Timespec::new().nsec(10_000_000);
+
+impl State {
+    /// One poll. An idle one is a few loads.
+    pub(crate) fn poll(&mut self, io: &mut Io, out: &mut Events) -> usize {
+        let before = out.len();
+        self.stats.polls += 1;
+        self.ask(io);
+        if self.frames.has_reports() {
+            // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
+            self.report((out.room() + (self.stats.polls & 1) as usize) / 2, out);
+        }
+        if io.wants_entry() {
+            self.lay_out_buffers();
+            io.enter(self.member);
+        }
+        if !self.ready.is_empty() {
+            self.deliver_early(out);
+        }
+        if out.room() > 0 {
+            io.each(self.member, |completion| self.on(completion, out));
+        }
+        if (self.no_fd_said || !self.starved.is_empty()) && out.room() > 0 {
+            self.all_is_handled(io);
+        }
+        if self.frames.has_reports() {
+            self.report(out.room(), out);
+        }
+        let found = out.len() - before;
+        if found > 0 {
+            self.stats.busy_polls += 1;
+            self.stats.events += found as u64;
+        }
+        found
+    }
+
+    /// Sends what is queued, without handing out events.
+    pub(crate) fn flush(&mut self, io: &mut Io) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        self.send_dirty(io);
+        io.submit();
+        io.sift(self.member, |completion| self.on_out_of_turn(completion));
+    }
+
+    /// Asks the kernel for all that is wanted now.
+    #[inline]
+    fn ask(&mut self, io: &mut Io) {
+        if !self.dirty.is_empty() {
+            self.send_dirty(io);
+        }
+        if !self.todo.is_empty() {
+            self.look_after(io);
+        }
+        if self.timer == Timer::Wanted {
+            self.timer = Timer::Running;
+            self.in_flight += 1;
+            io.timer(Key::new(Op::Timer, self.member, 0, 0), &RETRY);
+        }
+    }
+
+    /// No completion is left, so what they told is known: how many buffers lie ready, and whether there are descriptors.
+    #[cold]
+    fn all_is_handled(&mut self, io: &mut Io) {
+        if !self.starved.is_empty() {
+            self.feed(io);
+        }
+        // A listener that has been asked again and did not complain has taken all that waited.
+        if self.no_fd.is_empty() && self.todo.is_empty() {
+            self.no_fd_said = false;
+        }
+    }
+
+    /// Puts buffers of the pool in the place of those that were received into. The pool hands out the one that came home last, so a quiet group
+    /// lives in few.
+    #[inline]
+    fn lay_out_buffers(&mut self) {
+        while self.buffers.len() < self.ready_buffers
+            && let Some(buf) = self.bufs.get()
+        {
+            // There is room, since fewer lie there than may.
+            let _ = self.buffers.provide(buf);
+        }
+    }
+
+    #[inline]
+    fn on(&mut self, completion: Completion, out: &mut Events) -> Next {
+        match completion.key.op() {
+            Op::Recv => self.on_receive(completion, out),
+            Op::Send => self.on_send(completion),
+            _ => self.on_rare(completion, out),
+        }
+        if out.room() > 0 { Next::Go } else { Next::Stop }
+    }
+
+    #[inline(never)]
+    fn on_rare(&mut self, completion: Completion, out: &mut Events) {
+        match completion.key.op() {
+            Op::SendMsg => self.on_send(completion),
+            Op::Accept => self.on_accept(completion, out),
+            Op::Connect => self.on_connect(completion, out),
+            Op::Writable => self.on_writable(completion, out),
+            Op::Gone => self.on_gone(completion),
+            Op::Timer => self.on_timer(),
+            Op::Cancel | Op::Recv | Op::Send => {}
+        }
+    }
+
+    /// Handles a completion before those that came earlier, if that does no harm: it tells the application nothing, or its socket is leaving. Tells whether it
+    /// was handled.
+    pub(crate) fn on_out_of_turn(&mut self, completion: Completion) -> bool {
+        let key = completion.key;
+        match key.op() {
+            Op::Cancel => {}
+            Op::Send | Op::SendMsg => self.on_send(completion),
+            Op::Timer => self.on_timer(),
+            _ => match self.slab.hot_of(key.place(), key.generation()) {
+                Some(hot) if hot.is(flag::LEAVING) => self.on_leaving(completion),
+                _ => return false,
+            },
+        }
+        true
+    }
+
+    fn on_timer(&mut self) {
+        self.timer = Timer::Off;
+        self.in_flight -= 1;
+        self.retry_accepts();
+    }
+
+    /// Hands out at most `most` reports.
+    fn report(&mut self, most: usize, out: &mut Events) {
+        for _ in 0..most {
+            let Some(event) = self.frames.next_report() else { return };
+            if let NetEvent::Sent { id, .. } = event
+                && let Some(place) = self.slab.find(id)
+            {
+                let hot = self.slab.hot(place);
+                hot.frames -= 1;
+                if hot.is(flag::HELD) {
+                    self.end_hold(place);
+                }
+            }
+            emit(out, event);
+        }
+    }
+
+    /// Has a poll soon, also on a sleeping core.
+    pub(crate) fn wake_later(&mut self) {
+        if self.timer == Timer::Off {
+            self.timer = Timer::Wanted;
+        }
+    }
+}
+
+/// Appends an event that the caller has seen room for.
+#[inline]
+pub(crate) fn emit(out: &mut Events, event: NetEvent) {
+    let full = out.push(event).is_err();
+    debug_assert!(!full, "the caller looked for room");
+}

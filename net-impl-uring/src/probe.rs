@@ -1,0 +1,71 @@
+//! Whether io_uring works here, found out by doing what a group does.
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use core_reactor::net::NetError;
+use net_sockets::{Errno, error};
+use pool::BufGroup;
+
+use crate::key::{Key, Op};
+use crate::ring::{Next, Ring, Sizes};
+use crate::sys::GET_EVENTS;
+
+/// The bytes that go through the probe's socket, and how often.
+const BYTES: &[u8] = b"probe";
+const TIMES: usize = 2;
+
+/// Sets up a ring of its own and receives through it, twice with one request.
+///
+/// # Errors
+/// [`NetError::Unusable`], with the call that failed.
+pub(crate) fn probe(sizes: Sizes) -> Result<(), NetError> {
+    receive_twice(sizes).map_err(|why| match why {
+        NetError::Os { doing, code, .. } => error::unusable(doing, Errno(code)),
+        NetError::Unusable(_) => why,
+        other => NetError::Unusable(other.to_string().into()),
+    })
+}
+
+fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
+    let fail = |doing| move |why: std::io::Error| error::plain(doing, Errno::of(&why));
+    let ring = Ring::new(sizes)?;
+    let io = &mut *ring.io.borrow_mut();
+    let member = io.join(TIMES)?;
+    let mut buffers = io.buffers(member, 2)?;
+    let bufs = BufGroup::new(TIMES, 64);
+    while let Some(buf) = bufs.get() {
+        // There is room for as many as there are.
+        let _ = buffers.provide(buf);
+    }
+    let (mut far, near) = UnixStream::pair().map_err(fail("socketpair"))?;
+    let key = Key::new(Op::Recv, member, 0, 0);
+    io.receive(key, near.as_raw_fd(), &buffers, true, true);
+    let mut outcome = Ok(());
+    for _ in 0..TIMES {
+        io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
+        far.write_all(BYTES).map_err(fail("write to a socket pair"))?;
+        io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
+        let mut received = None;
+        io.each(member, |completion| {
+            let buf = completion.buffer().and_then(|number| buffers.take(number, completion.result.max(0) as usize));
+            received = Some((completion.result, completion.more(), buf));
+            Next::Go
+        });
+        outcome = match received {
+            Some((_, true, Some(buf))) if *buf == *BYTES => continue,
+            Some((n, ..)) if n < 0 => Err(error::unusable("a multishot receive", Errno(-n))),
+            Some(_) => Err(NetError::Unusable("a multishot receive ended early".into())),
+            None => Err(NetError::Unusable("a multishot receive did not complete".into())),
+        };
+        break;
+    }
+    drop(far);
+    drop(near);
+    // The end of the stream ends the request, and so the kernel's use of the buffers.
+    io.enter_for_events();
+    io.each(member, |_| Next::Go);
+    io.end_buffers(&mut buffers);
+    outcome
+}

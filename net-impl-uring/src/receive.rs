@@ -1,0 +1,330 @@
+//! Reading: bytes, the peer's end, the connection's end.
+//!
+//! ```text
+//!                    wanted                       F_MORE: bytes
+//!     nothing ──────────────────► READING ───────────────┐ ◄─┐
+//!      ▲  ▲ ▲                      │  │ └────────────────┘   │
+//!      │  │ └── the end, an error ─┘  │ not wanted           │ bytes that were on their way: kept (EARLY)
+//!      │  │                           ▼                      │
+//!      │  └── its last completion ── READING | STOPPING ─────┘
+//!      └───── ENOBUFS: waits for a buffer (IN_STARVED), then receives once
+//! ```
+
+use core_reactor::Platform;
+use core_reactor::net::{Events, NetError, NetEvent};
+use net_sockets::{Errno, error};
+use pool::{Buf, Class};
+
+use crate::flag;
+use crate::group::State;
+use crate::key::{Key, Op};
+use crate::poll::emit;
+use crate::ring::{Completion, Io};
+use crate::socket::Early;
+
+impl State {
+    /// Something was received, or nothing more will be. The caller has left room for an event.
+    #[inline]
+    pub(crate) fn on_receive(&mut self, completion: Completion, out: &mut Events) {
+        let (key, n) = (completion.key, completion.result);
+        // An open connection on which nothing is special, and bytes: all that an echo meets.
+        if n > 0
+            && completion.more()
+            && let Some(number) = completion.buffer()
+            && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
+            && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY) == flag::STREAM | flag::READING
+            && !self.limits.are_met_by(hot)
+            && let Some(buf) = self.buffers.take(number, n as usize)
+        {
+            let (id, token) = (hot.id, hot.token);
+            self.stats.bytes_in += n as u64;
+            emit(out, NetEvent::Received { id, token, buf });
+        } else {
+            self.on_special_receive(completion, out);
+        }
+    }
+
+    #[inline(never)]
+    fn on_special_receive(&mut self, completion: Completion, out: &mut Events) {
+        let (place, generation) = (completion.key.place(), completion.key.generation());
+        if self.slab.hot_of(place, generation).is_some_and(|hot| hot.is(flag::LEAVING)) {
+            self.on_leaving(completion);
+        } else if let Some((place, Some(early))) = self.received(completion) {
+            self.arrived(place, early, out);
+        }
+    }
+
+    /// What a completion of a receive says of which place.
+    pub(crate) fn received(&mut self, completion: Completion) -> Option<(usize, Option<Early>)> {
+        let (key, n) = (completion.key, completion.result);
+        let buf = completion.buffer().and_then(|number| self.buffers.take(number, n.max(0) as usize));
+        let place = key.place();
+        self.slab.hot_of(place, key.generation())?;
+        if !completion.more() {
+            self.reading_ended(place);
+        }
+        let early = match n {
+            1.. => {
+                self.stats.bytes_in += n as u64;
+                Early::Bytes(buf?)
+            }
+            0 => Early::Eof,
+            _ => match Errno(-n) {
+                Errno(libc::ENOBUFS) => {
+                    self.starve(place);
+                    return Some((place, None));
+                }
+                Errno(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Some((place, None)),
+                errno => Early::Broken(error::plain("recv", errno)),
+            },
+        };
+        Some((place, Some(early)))
+    }
+
+    /// The last completion of the request that reads: another one may be wanted.
+    pub(crate) fn reading_ended(&mut self, place: usize) {
+        self.in_flight -= 1;
+        self.slab.hot(place).flags &= !(flag::READING | flag::STOPPING);
+        self.look_at(place);
+    }
+
+    /// Hands out what has arrived, or keeps it while the application does not want it. The caller has left room for an event.
+    pub(crate) fn arrived(&mut self, place: usize, early: Early, out: &mut Events) {
+        if self.slab.hot(place).is(flag::STREAM) && self.is_full(place) {
+            self.slab.hot(place).flags |= flag::HELD;
+        }
+        if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
+            self.keep(place, early);
+            self.look_at(place);
+        } else {
+            self.deliver(place, early, out);
+        }
+    }
+
+    pub(crate) fn keep(&mut self, place: usize, early: Early) {
+        self.slab.hot(place).flags |= flag::EARLY;
+        if let Some(seat) = self.slab.socket_mut(place) {
+            seat.early.push_back(early);
+        }
+    }
+
+    fn deliver(&mut self, place: usize, early: Early, out: &mut Events) {
+        let hot = self.slab.hot(place);
+        let (id, token) = (hot.id, hot.token);
+        match early {
+            Early::Bytes(buf) => {
+                emit(out, NetEvent::Received { id, token, buf });
+                if hot.is(flag::QUICK_ACK) {
+                    self.acknowledge(place);
+                }
+            }
+            Early::Connection(socket) => {
+                self.stats.accepted += 1;
+                emit(out, NetEvent::Accepted { id, token, socket });
+            }
+            Early::Eof => self.peer_closed(place, out),
+            Early::Broken(why) => {
+                let why = self.failure(place).unwrap_or(why);
+                self.finish(place, Some(why));
+            }
+        }
+    }
+
+    /// Hands out what was kept, socket by socket, as far as there is room and it is wanted.
+    #[cold]
+    pub(crate) fn deliver_early(&mut self, out: &mut Events) {
+        for _ in 0..self.ready.len() {
+            if out.room() == 0 {
+                return;
+            }
+            let Some(place) = self.ready.pop_front() else { return };
+            self.slab.hot(place as usize).flags &= !flag::IN_READY;
+            self.deliver_early_of(place as usize, out);
+        }
+    }
+
+    fn deliver_early_of(&mut self, place: usize, out: &mut Events) {
+        loop {
+            let hot = self.slab.hot(place);
+            if !hot.is(flag::EARLY) || hot.is(flag::PAUSED | flag::HELD | flag::LEAVING) {
+                return;
+            }
+            if out.room() == 0 {
+                if hot.enlist(flag::IN_READY) {
+                    self.ready.push_front(place as u32);
+                }
+                return;
+            }
+            if hot.is(flag::STREAM) && self.is_full(place) {
+                self.slab.hot(place).flags |= flag::HELD;
+                return;
+            }
+            match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {
+                Some(early) => self.deliver(place, early, out),
+                None => {
+                    self.slab.hot(place).flags &= !flag::EARLY;
+                    self.look_at(place);
+                }
+            }
+        }
+    }
+
+    /// Asks for bytes, or to be told of the end where none will come; in either case again and again.
+    pub(crate) fn receive(&mut self, io: &mut Io, place: usize) {
+        let hot = self.slab.hot(place);
+        let (fd, eof) = (hot.fd, hot.is(flag::READ_EOF));
+        let wait = hot.is(flag::FRESH | flag::LOW_WATER);
+        hot.flags = hot.flags & !flag::FRESH | flag::READING;
+        let key = self.reading_key(place);
+        self.in_flight += 1;
+        if eof {
+            io.watch(key, fd, libc::POLLERR | libc::POLLHUP, true);
+        } else {
+            io.receive(key, fd, &self.buffers, true, wait);
+        }
+    }
+
+    /// The key of the request that reads from a connection.
+    pub(crate) fn reading_key(&mut self, place: usize) -> Key {
+        let hot = self.slab.hot(place);
+        Key::new(if hot.is(flag::READ_EOF) { Op::Gone } else { Op::Recv }, self.member, place, hot.generation())
+    }
+
+    /// Lets those that wait for a buffer receive once each, first come first served, while there are buffers. They take them as they are asked, so nobody
+    /// else can be before them.
+    #[cold]
+    pub(crate) fn feed(&mut self, io: &mut Io) {
+        let mut promised = 0;
+        while let Some(place) = self.starved.front().map(|place| *place as usize) {
+            let hot = self.slab.hot(place);
+            let waits =
+                hot.flags & (flag::STREAM | flag::PAUSED | flag::HELD | flag::EARLY | flag::LEAVING | flag::READING) == flag::STREAM;
+            if waits {
+                if promised == self.buffers.len() && !self.another_buffer() {
+                    return;
+                }
+                promised += 1;
+                self.receive_once(io, place);
+            }
+            self.slab.hot(place).flags &= !flag::IN_STARVED;
+            self.starved.pop_front();
+        }
+        self.wait = None;
+    }
+
+    fn receive_once(&mut self, io: &mut Io, place: usize) {
+        let key = self.reading_key(place);
+        let hot = self.slab.hot(place);
+        hot.flags = hot.flags & !flag::FRESH | flag::READING;
+        self.in_flight += 1;
+        io.receive(key, hot.fd, &self.buffers, false, hot.is(flag::LOW_WATER));
+    }
+
+    /// Lays out one more buffer, if there is one.
+    fn another_buffer(&mut self) -> bool {
+        if self.buffers.is_full() {
+            return false;
+        }
+        let buf = self.waited_for();
+        buf.is_some_and(|buf| self.buffers.provide(buf).is_ok())
+    }
+
+    /// Puts a socket at the end of those that wait for a buffer; [`feed`](Self::feed) asks for one when all completions are handled.
+    #[cold]
+    pub(crate) fn starve(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_STARVED) {
+            self.starved.push_back(place as u32);
+            self.stats.buffer_waits += 1;
+        }
+    }
+
+    /// A buffer for those that wait: the one asked for, or while none is asked for any that is free.
+    fn waited_for(&mut self) -> Option<Buf> {
+        if let Some(request) = &mut self.wait {
+            let granted = request.poll(now(&*self.platform));
+            return granted.and_then(|mut granted| {
+                self.wait = None;
+                granted.next()
+            });
+        }
+        let buf = self.bufs.get();
+        if buf.is_none() {
+            self.queue_for_a_buffer();
+        }
+        buf
+    }
+
+    /// Joins those of all groups that wait for a buffer (statement 28). The core is woken when it is there.
+    fn queue_for_a_buffer(&mut self) {
+        let now = now(&*self.platform);
+        let Ok(mut request) = self.bufs.request(Class::Small, 1, now, &self.waker) else {
+            // The queue is full of other groups' requests.
+            return self.wake_later();
+        };
+        match request.poll(now) {
+            None => self.wait = Some(request),
+            // It came home just now: back, for the next poll.
+            Some(_) => self.waker.wake_by_ref(),
+        }
+    }
+
+    /// The peer's FIN, behind all that it sent.
+    fn peer_closed(&mut self, place: usize, out: &mut Events) {
+        let hot = self.slab.hot(place);
+        hot.flags |= flag::READ_EOF;
+        let (id, token) = (hot.id, hot.token);
+        if !hot.is(flag::FAILED | flag::FIN_SENT) {
+            emit(out, NetEvent::PeerClosed { id, token });
+        }
+        let fin_sent = hot.is(flag::FIN_SENT);
+        let why = self.failure(place);
+        if why.is_some() || fin_sent {
+            self.finish(place, why);
+        } else {
+            self.look_at(place);
+        }
+    }
+
+    /// Something became of a connection whose peer has ended its side, so it is no data.
+    pub(crate) fn on_gone(&mut self, completion: Completion) {
+        let (place, generation) = (completion.key.place(), completion.key.generation());
+        match self.slab.hot_of(place, generation) {
+            None => {}
+            Some(hot) if hot.is(flag::LEAVING) => self.on_leaving(completion),
+            Some(_) => {
+                if !completion.more() {
+                    self.reading_ended(place);
+                }
+                // The kernel always tells of the peer's end as well (POLLRDHUP), which is no news.
+                if completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0 && completion.result > 0 {
+                    self.gone(place);
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self, place: usize) {
+        let error = self.slab.socket(place).and_then(|seat| seat.socket.socket.take_error().ok()?);
+        let why = self.failure(place).or_else(|| error.map(|e| error::plain("recv", Errno::of(&e))));
+        self.finish(place, why);
+    }
+
+    /// What a send failed of.
+    fn failure(&mut self, place: usize) -> Option<NetError> {
+        self.slab.socket_mut(place)?.socket.failed.take()
+    }
+
+    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is renewed.
+    #[cold]
+    fn acknowledge(&mut self, place: usize) {
+        if let Some(seat) = self.slab.socket(place) {
+            // The connection may be gone; the next receive tells.
+            let _ = seat.socket.socket.set_tcp_quickack(true);
+        }
+    }
+}
+
+/// The time, for the pool's own counts. Read only while someone waits.
+fn now(platform: &dyn Platform) -> u64 {
+    platform.now().as_nanos()
+}

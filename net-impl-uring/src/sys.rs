@@ -1,0 +1,90 @@
+//! The system calls that the crate io-uring has not, each behind a safe function.
+//!
+//! UNSAFETY: calls into libc with pointers to memory that is lent for the length of the call.
+#![allow(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use net_sockets::Errno;
+use socket2::Socket;
+
+/// `IORING_ENTER_GETEVENTS`.
+pub(crate) const GET_EVENTS: u32 = 1;
+
+/// `IORING_REGISTER_PBUF_STATUS`, of Linux 6.8.
+const REGISTER_PBUF_STATUS: u32 = 26;
+
+/// An eventfd.
+pub(crate) struct Eventfd(OwnedFd);
+
+impl Eventfd {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        // SAFETY: no memory is passed.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(Errno::last());
+        }
+        // SAFETY: the descriptor was just made, and nobody else knows of it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Another descriptor of the same eventfd.
+    pub(crate) fn again(&self) -> Result<OwnedFd, Errno> {
+        self.0.try_clone().map_err(|e| Errno::of(&e))
+    }
+
+    /// Takes what it told, so that it is not ready any more.
+    pub(crate) fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: the kernel writes eight bytes. That nothing was told is its only error.
+        unsafe { libc::read(self.fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+}
+
+/// Enters a ring: submits, and with [`GET_EVENTS`] runs what completions have left to do. Never waits. Tells how many requests were taken.
+///
+/// Memory that the requests name is the business of who queued them.
+#[inline]
+pub(crate) fn enter(ring: RawFd, submit: u32, flags: u32) -> Result<u32, Errno> {
+    // SAFETY: no argument points to memory.
+    let n = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, submit, 0u32, flags, std::ptr::null::<libc::c_void>(), 0usize) };
+    if n < 0 { Err(Errno::last()) } else { Ok(n as u32) }
+}
+
+/// How many entries the kernel has taken off a buffer ring, modulo 2¹⁶.
+pub(crate) fn buffers_taken(ring: RawFd, group: u16) -> Result<u16, Errno> {
+    /// `struct io_uring_buf_status`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Status {
+        group: u32,
+        head: u32,
+        reserved: [u32; 8],
+    }
+    let mut status = Status { group: group.into(), ..Status::default() };
+    // SAFETY: the kernel reads and writes one such structure.
+    let done = unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_PBUF_STATUS, &raw mut status, 1u32) };
+    if done < 0 { Err(Errno::last()) } else { Ok(status.head as u16) }
+}
+
+/// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but a connection is left as it is.
+pub(crate) fn disconnect(fd: RawFd) {
+    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
+    unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
+}
+
+/// The connection that an accept has answered, and its peer.
+pub(crate) fn accepted(answer: i32) -> (Socket, Option<SocketAddr>) {
+    debug_assert!(answer >= 0, "an accept answers a descriptor or an error");
+    // SAFETY: the kernel has just made this descriptor for the accept that it answers, and told nobody else of it.
+    let socket = unsafe { Socket::from_raw_fd(answer) };
+    // A connection that was reset meanwhile has no peer any more.
+    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
+    (socket, peer)
+}

@@ -1,0 +1,104 @@
+//! Tests that need to see inside: rings at their limits, and sends without a copy.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+
+use conformance::platform::{CORE, self_driven};
+use core_reactor::net::{Events, Frame, GroupConfig, NetEvent, SockGroup, SockId, SockOptions, Token};
+use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use pool::BufGroup;
+
+use crate::flag;
+use crate::group::Group;
+use crate::ring::Sizes;
+use crate::{NetImpl, Uring};
+
+/// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
+static TINY: Uring = Uring { sizes: Sizes { submissions: 2, completions: 4, buffers: 2 } };
+
+/// The whole suite over rings at their limits: nothing is lost when completions find no room, and buffers that lie ready run out all the time.
+mod tiny {
+    use super::{TINY, self_driven};
+
+    conformance::net_suite!(&TINY, self_driven());
+}
+
+/// A group and a connection of it whose long frames are sent without a copy, though it is over loopback; and its peer.
+fn lending() -> (Thread, Group, SockId, TcpStream) {
+    let uring = Uring::new();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    let config = GroupConfig::new(BufGroup::new(64, 16 << 10));
+    let mut group = thread.with(|cx| Group::new(cx, config, uring.sizes)).expect("a group");
+    let far = std::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).expect("a free port");
+    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let socket = uring.connect(&[far.local_addr().expect("its address")], &options).expect("a socket");
+    let id = group.attach(socket, Token(1)).map_err(|refused| refused.why).expect("room");
+    let (peer, _) = far.accept().expect("a connection");
+    while !group.state.slab.hot(id.index()).is(flag::STREAM) {
+        group.poll(&mut Events::new(4));
+    }
+    (thread, group, id, peer)
+}
+
+fn lend(group: &mut Group, id: SockId) {
+    group.state.slab.hot(id.index()).flags |= flag::ZERO_COPY;
+    group.state.slab.socket_mut(id.index()).expect("it is there").socket.kept.zero_copy = Some(1000);
+}
+
+/// Sends without a copy come back only when the kernel has let go of their memory; on loopback it copies after all, and then none of it is asked for.
+#[test]
+fn s18_a_send_without_a_copy_keeps_its_frame_until_the_kernel_is_done() {
+    let (_thread, mut group, id, mut peer) = lending();
+    assert!(!group.state.slab.hot(id.index()).is(flag::ZERO_COPY), "never on loopback");
+    let mut events = Events::new(16);
+    for (round, parts) in [1, 1, 4, 2, 1, 4].into_iter().enumerate() {
+        lend(&mut group, id);
+        let mut frame = Frame::new().tagged(round as u32);
+        for part in 0..parts {
+            let mut buf = group.buffer().expect("a buffer");
+            buf.append(&[(round * 10 + part) as u8; 16 << 10]);
+            frame.push(buf).map_err(drop).expect("room");
+        }
+        group.send(id, frame).map_err(|refused| refused.why).expect("taken");
+        let mut got = vec![0; parts * (16 << 10)];
+        group.flush();
+        peer.read_exact(&mut got).expect("it comes");
+        for (part, bytes) in got.chunks(16 << 10).enumerate() {
+            assert!(bytes.iter().all(|byte| *byte == (round * 10 + part) as u8));
+        }
+        let mut sent = false;
+        while !sent {
+            group.poll(&mut events);
+            for event in events.drain() {
+                let NetEvent::Sent { frame, written, error, .. } = event else { panic!("only reports") };
+                assert_eq!((frame.tag(), written, error), (Some(round as u32), parts * (16 << 10), None));
+                sent = true;
+            }
+        }
+        let hot = group.state.slab.hot(id.index());
+        assert!(!hot.is(flag::ZERO_COPY | flag::SENDING), "it was copied, which was noticed");
+    }
+}
+
+/// A group that goes while the kernel reads frames of it gets them back: by a reset, if the peer takes nothing.
+#[test]
+fn s19_a_group_that_goes_waits_for_sends_without_a_copy() {
+    let (_thread, mut group, id, mut peer) = lending();
+    let mut sent = 0;
+    while let Some(mut buf) = group.buffer() {
+        lend(&mut group, id);
+        buf.append(&[5; 16 << 10]);
+        if group.send(id, buf.into()).is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    group.flush();
+    assert!(group.state.slab.hot(id.index()).is(flag::SENDING) && sent > 50);
+    drop(group);
+    let mut all = Vec::new();
+    let ended = peer.read_to_end(&mut all);
+    assert_eq!(ended.expect_err("it was reset").kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(all.iter().all(|byte| *byte == 5));
+}

@@ -1,0 +1,27 @@
+//! Nothing is allocated per I/O. A program of its own, because its heap counts.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use conformance::heap::CountingHeap;
+use conformance::net::{Env, steady};
+use conformance::platform::self_driven;
+use net_impl_uring::Uring;
+
+#[global_allocator]
+static HEAP: CountingHeap = CountingHeap;
+
+static URING: Uring = Uring::new();
+
+fn env() -> Env {
+    Env { backend: &URING, host: IpAddr::V4(Ipv4Addr::LOCALHOST), platform: self_driven() }
+}
+
+#[test]
+fn s17_s18_nothing_is_allocated_per_echo() {
+    steady::s17_s18_nothing_is_allocated_per_echo(&env(), &HEAP);
+}
+
+#[test]
+fn s26_an_idle_connection_is_small() {
+    steady::s26_an_idle_connection_is_small(&env(), &HEAP);
+}
