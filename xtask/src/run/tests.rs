@@ -1,6 +1,8 @@
 //! The show with shell scripts in the place of hello-sock.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::*;
 
@@ -21,6 +23,7 @@ fn server(at_end: &str) -> String {
 
 /// The show over a server and a client given as shell commands.
 fn show_of(server: &str, client: &str) -> Result<String> {
+    sigint_reaches_children();
     let script = format!("case \"$1\" in -S) {server};; *) {client};; esac");
     let program = || {
         let mut sh = Command::new("sh");
@@ -28,6 +31,13 @@ fn show_of(server: &str, client: &str) -> Result<String> {
         sh
     };
     measure(&program, &[0, 1])
+}
+
+/// Where this process was started with SIGINT ignored, as shells start their background jobs, its children would be too, and a shell cannot trap what it finds
+/// ignored. A handler is not handed on to children; the default is.
+fn sigint_reaches_children() {
+    let always = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, always).expect("SIGINT can be handled");
 }
 
 fn good_end() -> String {
