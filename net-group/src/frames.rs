@@ -9,6 +9,9 @@
 //!   free ── closed ──────────────────────────────────────────────────┘
 //! ```
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 
 use crate::slab::Hot;
@@ -88,7 +91,7 @@ impl Frames {
     /// The frames of a queue from the first on.
     pub fn iter(&self, queue: &Queue) -> impl Iterator<Item = &Frame> {
         let mut at = queue.head;
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             let node = self.nodes.get(at as usize)?;
             at = node.next;
             Some(&node.frame)
@@ -181,8 +184,8 @@ impl Frames {
         let at = self.unlink(&mut reports)?;
         self.reports = reports;
         let node = &mut self.nodes[at as usize];
-        let frame = std::mem::take(&mut node.frame);
-        let Report { id, token, written, what } = std::mem::replace(&mut node.report, Report::NOTHING);
+        let frame = core::mem::take(&mut node.frame);
+        let Report { id, token, written, what } = core::mem::replace(&mut node.report, Report::NOTHING);
         self.release(at);
         Some(match what {
             What::Sent => NetEvent::Sent { id, token, frame, written, error: None },
@@ -194,7 +197,7 @@ impl Frames {
     #[inline]
     fn node(&mut self) -> u32 {
         match self.nodes.get(self.free as usize) {
-            Some(node) => std::mem::replace(&mut self.free, node.next),
+            Some(node) => core::mem::replace(&mut self.free, node.next),
             None => self.another(),
         }
     }
@@ -207,7 +210,7 @@ impl Frames {
 
     #[inline]
     fn release(&mut self, at: u32) {
-        self.nodes[at as usize].next = std::mem::replace(&mut self.free, at);
+        self.nodes[at as usize].next = core::mem::replace(&mut self.free, at);
     }
 
     #[inline]
