@@ -114,6 +114,12 @@ impl<S> Slab<S> {
         self.hot.get(id.index()).filter(|hot| hot.id == id).map(|_| id.index())
     }
 
+    /// What an echo needs of the place of a key whose socket is still here.
+    #[inline]
+    pub fn find_hot(&mut self, id: SockId) -> Option<&mut Hot> {
+        self.hot.get_mut(id.index()).filter(|hot| hot.id == id)
+    }
+
     /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
     #[inline]
     pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use core_reactor::net::{Events, NetEvent, Socket};
 
 use crate::flag;
-use crate::group::{State, emit};
+use crate::group::State;
 use crate::socket::SmolSocket;
 use crate::stack::Stack;
 
@@ -27,7 +27,7 @@ impl State {
             let Some(at) = stack.accept(number) else { return };
             if let Some(socket) = self.taken(stack, place, at) {
                 self.stats.accepted += 1;
-                emit(out, NetEvent::Accepted { id, token, socket });
+                out.append(NetEvent::Accepted { id, token, socket });
             }
         }
         self.enqueue(place);

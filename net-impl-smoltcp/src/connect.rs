@@ -7,7 +7,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpAddress;
 
 use crate::flag;
-use crate::group::{State as Group, emit};
+use crate::group::State as Group;
 use crate::place::{End, Role, Wants};
 use crate::socket::Kind;
 use crate::stack::Stack;
@@ -52,7 +52,7 @@ impl Group {
                 let hot = self.slab.hot(place);
                 hot.flags = hot.flags & !flag::CONNECTING | flag::STREAM;
                 let (id, token) = (hot.id, hot.token);
-                emit(out, NetEvent::Connected { id, token });
+                out.append(NetEvent::Connected { id, token });
                 self.end_sending(stack, place);
                 // What has arrived meanwhile.
                 self.enqueue(place);

@@ -194,7 +194,7 @@ impl State {
                     self.end_hold(place);
                 }
             }
-            emit(out, event);
+            out.append(event);
         }
     }
 
@@ -240,13 +240,6 @@ impl State {
         self.enqueue(place);
         Ok(id)
     }
-}
-
-/// Appends an event that the caller has seen room for.
-#[inline]
-pub(crate) fn emit(out: &mut Events, event: NetEvent) {
-    let full = out.push(event).is_err();
-    debug_assert!(!full, "the caller looked for room");
 }
 
 /// Why a socket cannot join a group of this stack.

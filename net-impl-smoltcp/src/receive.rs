@@ -5,7 +5,7 @@ use pool::{Buf, Class};
 use smoltcp::socket::tcp::{RecvError, State as Tcp};
 
 use crate::flag;
-use crate::group::{State, emit};
+use crate::group::State;
 use crate::place::End;
 use crate::stack::Stack;
 
@@ -47,7 +47,7 @@ impl State {
             }
             self.stats.bytes_in += n as u64;
             buf.grow(n);
-            emit(out, NetEvent::Received { id, token, buf });
+            out.append(NetEvent::Received { id, token, buf });
         }
         self.enqueue(place);
     }
@@ -131,7 +131,7 @@ impl State {
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
         if !hot.is(flag::FIN_SENT) && stack.places[hot.fd as usize].end.is_none() {
-            emit(out, NetEvent::PeerClosed { id, token });
+            out.append(NetEvent::PeerClosed { id, token });
         }
         self.after_eof(stack, place);
     }

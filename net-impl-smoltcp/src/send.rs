@@ -26,7 +26,7 @@ impl State {
         let socket = stack.tcp(number);
         let mut room = limit.saturating_sub(socket.send_queue());
         let mut blocked = false;
-        for part in self.frames.iter(&hot.queue).flat_map(|frame| frame.parts()) {
+        for part in self.frames.parts(&hot.queue) {
             let gone = skip.min(part.len());
             skip -= gone;
             let rest = &part[gone..];

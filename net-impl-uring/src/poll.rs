@@ -153,7 +153,7 @@ impl State {
                     self.end_hold(place);
                 }
             }
-            emit(out, event);
+            out.append(event);
         }
     }
 
@@ -163,11 +163,4 @@ impl State {
             self.timer = Timer::Wanted;
         }
     }
-}
-
-/// Appends an event that the caller has seen room for.
-#[inline]
-pub(crate) fn emit(out: &mut Events, event: NetEvent) {
-    let full = out.push(event).is_err();
-    debug_assert!(!full, "the caller looked for room");
 }

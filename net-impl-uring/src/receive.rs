@@ -18,7 +18,6 @@ use pool::{Buf, Class};
 use crate::flag;
 use crate::group::State;
 use crate::key::{Key, Op};
-use crate::poll::emit;
 use crate::ring::{Completion, Io};
 use crate::socket::Early;
 
@@ -38,7 +37,7 @@ impl State {
         {
             let (id, token) = (hot.id, hot.token);
             self.stats.bytes_in += n as u64;
-            emit(out, NetEvent::Received { id, token, buf });
+            out.append(NetEvent::Received { id, token, buf });
         } else {
             self.on_special_receive(completion, out);
         }
@@ -113,14 +112,14 @@ impl State {
         let (id, token) = (hot.id, hot.token);
         match early {
             Early::Bytes(buf) => {
-                emit(out, NetEvent::Received { id, token, buf });
+                out.append(NetEvent::Received { id, token, buf });
                 if hot.is(flag::QUICK_ACK) {
                     self.acknowledge(place);
                 }
             }
             Early::Connection(socket) => {
                 self.stats.accepted += 1;
-                emit(out, NetEvent::Accepted { id, token, socket });
+                out.append(NetEvent::Accepted { id, token, socket });
             }
             Early::Eof => self.peer_closed(place, out),
             Early::Broken(why) => {
@@ -274,7 +273,7 @@ impl State {
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
         if !hot.is(flag::FAILED | flag::FIN_SENT) {
-            emit(out, NetEvent::PeerClosed { id, token });
+            out.append(NetEvent::PeerClosed { id, token });
         }
         let fin_sent = hot.is(flag::FIN_SENT);
         let why = self.failure(place);
