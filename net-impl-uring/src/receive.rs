@@ -200,7 +200,7 @@ impl State {
                 hot.flags & (flag::STREAM | flag::PAUSED | flag::HELD | flag::EARLY | flag::LEAVING | flag::READING) == flag::STREAM;
             if waits {
                 if promised == self.buffers.len() && !self.another_buffer() {
-                    return;
+                    break;
                 }
                 promised += 1;
                 self.receive_once(io, place);
@@ -208,7 +208,13 @@ impl State {
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
         }
-        self.wait = None;
+        if self.starved.is_empty() {
+            self.wait = None;
+        } else if promised > 0 {
+            // Those that were asked may have no bytes, and then take no buffer and tell nothing. So the next ones are asked in the next poll, before which
+            // the core must not fall asleep: a buffer that lies ready wakes nobody.
+            self.waker.wake_by_ref();
+        }
     }
 
     fn receive_once(&mut self, io: &mut Io, place: usize) {
