@@ -87,7 +87,8 @@ impl State {
     /// lives in few.
     #[inline]
     fn lay_out_buffers(&mut self) {
-        while self.buffers.len() < self.ready_buffers
+        let wanted = self.depth.fill(self.buffers.len());
+        while self.buffers.len() < wanted
             && let Some(buf) = self.bufs.get()
         {
             // There is room, since fewer lie there than may.

@@ -238,6 +238,9 @@ impl State {
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
+            if self.starved.is_empty() {
+                self.depth.grow();
+            }
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
         }
