@@ -100,6 +100,8 @@ impl Failure {
     /// The exit code that it ends a program with.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // The command line was right, and this machine has it not.
+            Self::Net(SelectError::Unusable { .. } | SelectError::NoneUsable { .. }) => 1,
             Self::Options(_) | Self::NoSuchCores { .. } | Self::CoresDenied { .. } | Self::Net(_) | Self::Usage(_) => 2,
             Self::Panicked | Self::Platform(PlatformError::Panicked { .. }) => 101,
             Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) => 1,

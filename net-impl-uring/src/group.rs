@@ -63,6 +63,8 @@ pub(crate) struct State {
     /// Places whose sockets are leaving.
     pub(crate) leaving: usize,
     pub(crate) limits: Limits,
+    /// The place that was handed out from last in this poll, and how often in a row.
+    run: (usize, u32),
     pub(crate) stats: GroupStats,
 }
 
@@ -80,6 +82,8 @@ pub(crate) struct Limits {
     send_frames: u32,
     hold_reads_at: usize,
     hold_reads_at_frames: u32,
+    /// Buffers that one socket hands out in a row.
+    in_a_row: u32,
 }
 
 impl Limits {
@@ -88,6 +92,9 @@ impl Limits {
         Self {
             send: config.send_limit,
             send_frames,
+            // A socket has two rows at most in a poll, one of what the poll before left. Who answers each buffer by a frame has room for those answers, then, before
+            // reading is held up.
+            in_a_row: (send_frames / 4).clamp(1, 16),
             // At 0, or at half of one frame, nothing would ever be read.
             hold_reads_at: config.hold_reads_at.max(1),
             hold_reads_at_frames: if config.hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
@@ -156,6 +163,7 @@ impl State {
             in_flight: 0,
             leaving: 0,
             limits,
+            run: (usize::MAX, 0),
             stats: GroupStats::default(),
         }
     }
@@ -167,10 +175,33 @@ impl State {
         }
     }
 
+    /// A poll begins.
+    #[inline]
+    pub(crate) fn begin_rows(&mut self) {
+        self.run = (usize::MAX, 0);
+    }
+
+    /// Whether one more buffer may be handed out from a place: the application answers after the poll only, and the others have their turn.
+    #[inline]
+    pub(crate) fn is_its_turn(&mut self, place: usize) -> bool {
+        if self.run.0 != place {
+            self.run = (place, 0);
+        }
+        self.run.1 += 1;
+        self.run.1 <= self.limits.in_a_row
+    }
+
     /// Whether a socket holds so much to send that nothing more is read from it.
     #[inline]
     pub(crate) fn is_full(&mut self, place: usize) -> bool {
         self.limits.are_met_by(self.slab.hot(place))
+    }
+
+    /// Hands out what was kept in the next poll.
+    pub(crate) fn hand_out_later(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_READY) {
+            self.ready.push_back(place as u32);
+        }
     }
 
     /// Goes on reading from a socket whose queue has got shorter.
@@ -187,8 +218,8 @@ impl State {
         let hot = self.slab.hot(place);
         if !hot.is(flag::EARLY) {
             self.look_at(place);
-        } else if hot.enlist(flag::IN_READY) {
-            self.ready.push_back(place as u32);
+        } else {
+            self.hand_out_later(place);
         }
     }
 

@@ -16,6 +16,7 @@ impl State {
     pub(crate) fn poll(&mut self, io: &mut Io, out: &mut Events) -> usize {
         let before = out.len();
         self.stats.polls += 1;
+        self.begin_rows();
         self.ask(io);
         if self.frames.has_reports() {
             // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
@@ -37,6 +38,9 @@ impl State {
         if self.frames.has_reports() {
             self.report(out.room(), out);
         }
+        if out.len() == before {
+            self.finish_idle(io, out);
+        }
         let found = out.len() - before;
         if found > 0 {
             self.stats.busy_polls += 1;
@@ -53,6 +57,17 @@ impl State {
         self.send_dirty(io);
         io.submit();
         io.sift(self.member, |completion| self.on_out_of_turn(completion));
+    }
+
+    /// After a poll that found nothing the core may fall asleep, so what its completions have made possible cannot wait for the next one: the rest of a send that
+    /// was taken in part, and what was kept while that was held up.
+    #[inline]
+    fn finish_idle(&mut self, io: &mut Io, out: &mut Events) {
+        if !self.ready.is_empty() {
+            self.deliver_early(out);
+        }
+        self.ask(io);
+        io.submit();
     }
 
     /// Asks the kernel for all that is wanted now.

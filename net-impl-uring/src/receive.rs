@@ -33,8 +33,10 @@ impl State {
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
             && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY) == flag::STREAM | flag::READING
             && !self.limits.are_met_by(hot)
+            && self.is_its_turn(key.place())
             && let Some(buf) = self.buffers.take(number, n as usize)
         {
+            let hot = self.slab.hot(key.place());
             let (id, token) = (hot.id, hot.token);
             self.stats.bytes_in += n as u64;
             out.append(NetEvent::Received { id, token, buf });
@@ -95,6 +97,9 @@ impl State {
         if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
             self.keep(place, early);
             self.look_at(place);
+        } else if matches!(early, Early::Bytes(_)) && !self.is_its_turn(place) {
+            self.keep(place, early);
+            self.hand_out_later(place);
         } else {
             self.deliver(place, early, out);
         }
@@ -157,6 +162,9 @@ impl State {
             if hot.is(flag::STREAM) && self.is_full(place) {
                 self.slab.hot(place).flags |= flag::HELD;
                 return;
+            }
+            if !self.is_its_turn(place) {
+                return self.hand_out_later(place);
             }
             match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {
                 Some(early) => self.deliver(place, early, out),

@@ -58,7 +58,9 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    cmd!(sh, "{cargo} clippy -p hello-sock --features uring -- -D warnings").run()?;
+    for backend in ["posix", "uring"] {
+        cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
+    }
     without_backend(sh)?;
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;

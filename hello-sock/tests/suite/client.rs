@@ -1,7 +1,5 @@
 //! The client in pipes: everything comes back, and what goes wrong is said.
 
-mod common;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Program, Server, hello_sock, run_command, until};
+use crate::common::{Program, Server, hello_sock, run_command, until};
 use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 

@@ -1,14 +1,12 @@
 //! The server against peers of the standard library: text, streams, resets, a thousand at once.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Server, echo, until};
+use crate::common::{PATIENCE, Server, echo, until};
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
 
@@ -223,7 +221,7 @@ fn wide() -> rustix::process::Rlimit {
 
 #[test]
 fn s20_connections_are_shared_among_the_cores() {
-    let cores = common::allowed_cores();
+    let cores = crate::common::allowed_cores();
     assert!(cores.len() >= 2, "this test needs two cores");
     let mut server = Server::start(&format!("-m [{},{}] --json", cores[0], cores[1]));
     let mut peers: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
@@ -244,7 +242,7 @@ fn s20_connections_are_shared_among_the_cores() {
 
 #[test]
 fn reuse_port_listens_on_each_core() {
-    let cores = common::allowed_cores();
+    let cores = crate::common::allowed_cores();
     assert!(cores.len() >= 2, "this test needs two cores");
     let server = Server::start(&format!("-m [{},{}] --reuseport", cores[0], cores[1]));
     let mut peers: Vec<TcpStream> = (0..64).map(|_| server.connect()).collect();

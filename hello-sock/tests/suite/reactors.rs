@@ -1,15 +1,13 @@
 //! The server as the system sees it: threads, cores, signals, processor time, descriptors, allocations of time.
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Server, allowed_cores, echo, hello_sock, until};
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use crate::common::{Server, allowed_cores, echo, hello_sock, until};
+use rustix::process::Signal;
 
 /// Name and cores of each thread of a process.
 fn threads(pid: u32) -> Vec<(String, String)> {
@@ -64,7 +62,7 @@ fn s12_a_second_signal_ends_it_at_once() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut command = server.client("");
         command.stdin(fs::File::open("/dev/zero").unwrap()).stdout(Stdio::piped());
-        let mut client = common::Program::start(command);
+        let mut client = crate::common::Program::start(command);
         let unread = client.child().stdout.take().unwrap();
         // As much as a pipe holds: the next piece is stuck.
         until("the pipe to be full", || (rustix::io::ioctl_fionread(&unread).unwrap() >= 1 << 16).then_some(()));
@@ -111,13 +109,15 @@ fn s13_a_server_with_idle_connections_uses_no_processor_time_unless_told_to_poll
 #[test]
 fn s16_out_of_descriptors_accepting_pauses_is_said_once_and_goes_on() {
     const ALL: usize = 40;
-    let mut server = Server::start("--json");
+    let room = 10;
+    let limit = Server::start("").program.descriptors() + room;
+    // From the start: an io_uring goes by the limit that was there when it was asked to accept.
+    let mut command = Command::new("sh");
+    let server = hello_sock("-S -P 0 --no-cpumask-locks --json");
+    command.args(["-c", r#"ulimit -n "$0"; exec "$@""#, &limit.to_string()]).arg(server.get_program()).args(server.get_args());
+    let mut server = Server::start_with(command);
     assert_eq!(echo(&mut server.connect(), b"before"), b"before");
     server.program.line_with("Connection closed");
-    let room = 10;
-    let limit = (server.program.descriptors() + room) as u64;
-    let narrow = Rlimit { current: Some(limit), maximum: Some(limit) };
-    prlimit(Pid::from_raw(server.program.pid() as i32), Resource::Nofile, narrow).expect("a limit can be lowered");
     let mut peers: Vec<TcpStream> = (0..ALL).map(|_| server.connect()).collect();
     server.program.line_with("out of file descriptors");
     for (n, peer) in peers.iter_mut().take(room).enumerate() {
@@ -141,14 +141,14 @@ fn a_second_instance_on_a_locked_core_names_the_first() {
     let mut cores = allowed_cores().into_iter().cycle();
     let (core, server) = until("a core that no other program has locked", || {
         let core = cores.next().unwrap();
-        let mut first = common::Program::start_collecting(hello_sock(&format!("-S -P 0 -m [{core}]")));
+        let mut first = crate::common::Program::start_collecting(hello_sock(&format!("-S -P 0 -m [{core}]")));
         let listens = until("the server to listen or to end", || {
             let listens = first.stderr().iter().any(|line| line.contains("Listening"));
             (listens || first.child().try_wait().unwrap().is_some()).then_some(listens)
         });
         listens.then_some((core, first))
     });
-    let why = common::run(&format!("-S -P 0 -m [{core}]")).refusal(1);
+    let why = crate::common::run(&format!("-S -P 0 -m [{core}]")).refusal(1);
     assert!(why.contains(&format!("core {core} is taken by process {}", server.pid())), "{why}");
     assert!(why.contains("--no-cpumask-locks"), "{why}");
     Server::start(&format!("-m [{core}]")).stop();
@@ -160,7 +160,7 @@ fn a_second_instance_on_a_locked_core_names_the_first() {
     drop(server);
     let again = hello_sock(&format!("-S -P 0 -m [{core}] -t 0.1"));
     until("the lock to end with its process", || {
-        let ended = common::run_command({
+        let ended = crate::common::run_command({
             let mut command = hello_sock("");
             command.args(again.get_args());
             command
