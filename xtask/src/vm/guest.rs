@@ -62,6 +62,7 @@ until active; do
     [ $tries -lt 200 ] || broken "rxe0 does not become active: $(cat /sys/class/infiniband/rxe0/ports/1/state)"
     usleep 20000
 done
+ulimit -n 65536
 ulimit -l "$MEMLOCK" || broken "ulimit -l $MEMLOCK"
 cd /work
 if [ -n "$INTERACTIVE" ]; then

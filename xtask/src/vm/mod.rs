@@ -32,7 +32,7 @@ pub(crate) struct Args {
 enum What {
     Build(Build),
     Run(run::Run),
-    Test(test::Test),
+    Test(test::Args),
     Shell(run::Shell),
 }
 

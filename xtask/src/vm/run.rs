@@ -1,7 +1,7 @@
 //! `vm run`, `vm shell`: a command in one machine or in two.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -196,7 +196,10 @@ pub(super) fn show(before: &str, event: &Event) -> Result<()> {
 
 /// An error for everything but exit code 0: the command's exit code is ours, and what no command has said has a code of its own.
 pub(super) fn hand_on(session: &Session, machine: usize, end: End) -> Result<()> {
-    let tail = |text: String| format!("{text}; the console's last lines:{}", session.tail(machine));
+    let tail = |text: String| match session.tail(machine) {
+        lines if lines.is_empty() => format!("{text}; its console said nothing"),
+        lines => format!("{text}; its console's last lines:{lines}"),
+    };
     let (code, why) = match end {
         End::Exit(0) => return Ok(()),
         End::Exit(code @ 129..=192) => (code, format!("the command was killed by signal {} (exit code {code})", code - 128)),
@@ -212,7 +215,7 @@ pub(super) fn hand_on(session: &Session, machine: usize, end: End) -> Result<()>
 }
 
 pub(super) fn shell(args: &Shell) -> Result<()> {
-    let terminal = rustix::termios::isatty(std::io::stdin()) && rustix::termios::isatty(std::io::stdout());
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     ensure!(terminal, "a shell needs a terminal: use `cargo xtask vm run -- sh -c '…'`");
     let mut ready = Ready::new(&args.hardware, args.out.as_deref())?;
     ready.load(&args.cargo, None)?;
