@@ -25,6 +25,8 @@ use crate::{Usage, repository};
 
 /// One test binary is killed after this many seconds, so that the others get their turn.
 const EACH: u64 = 120;
+/// All of them, seconds.
+const ALL: u64 = 300;
 /// How init and the script below name a result: number, exit code, tests that passed, seconds.
 const RESULT: &str = "VM_TEST=";
 
@@ -99,7 +101,11 @@ pub(super) fn main(args: &Args) -> Result<()> {
         }
     }
     let outcomes = run(&ready, &tests, args)?;
-    judge(&tests, &outcomes, !args.args.is_empty())
+    let judged = judge(&tests, &outcomes, !args.args.is_empty());
+    for (package, declared) in declared.iter().filter(|(_, declared)| !declared.skip.is_empty()) {
+        println!("left out, as {package}/Cargo.toml says why: {}", declared.skip.join(", "));
+    }
+    judged
 }
 
 /// Packages and what they declare, those of `wanted` if it names any.
@@ -133,7 +139,7 @@ fn build(package: &str, declared: &Declared) -> Result<Vec<Built>> {
 
 /// Runs them in one machine.
 fn run(ready: &Ready, tests: &[Test], args: &Args) -> Result<Vec<Outcome>> {
-    let limit = args.limit.duration();
+    let limit = args.limit.or(ALL);
     let job = Job { hosts: 1, limit: Some(run::own_limit(limit)), ..Job::default() };
     let mut session = Session::new(limit)?;
     let machine = session.start(&ready.spec("machine", &job, &script(tests, &args.args))?)?;
@@ -213,8 +219,7 @@ fn judge(tests: &[Test], outcomes: &[Outcome], filtered: bool) -> Result<()> {
             137 => Some(format!("killed, after {EACH} s or by itself")),
             code => Some(format!("exit code {code}")),
         };
-        let left_out = if test.skip.is_empty() { String::new() } else { format!("  without {}", test.skip.join(", ")) };
-        println!("{name:<40} {:>7} {:>9.1}{}{left_out}", outcome.passed, outcome.seconds, if why.is_some() { "  FAILED" } else { "" });
+        println!("{name:<40} {:>7} {:>9.1}{}", outcome.passed, outcome.seconds, if why.is_some() { "  FAILED" } else { "" });
         failed.extend(why.map(|why| format!("{name} ({why})")));
     }
     ensure!(failed.is_empty(), "failed in the machine: {}", failed.join(", "));
