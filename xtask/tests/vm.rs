@@ -135,7 +135,7 @@ fn two_machines_speak_over_a_wire_and_the_server_gets_sigint() {
 #[test]
 fn a_server_that_fails_is_seen_before_and_after_the_client() {
     let out = run(&["--two", "--server", "exit 4"], "true");
-    assert_ends(&out, 1, "", "the server ended with exit code 4 before it was ready");
-    let out = run(&["--two", "--server", "echo up; exit 4", "--ready", "up"], "true");
+    assert_ends(&out, 1, "", "the server ended with exit code 4 before the client began");
+    let out = run(&["--two", "--server", "trap 'exit 4' INT; echo up; while :; do usleep 10000; done", "--ready", "up"], "true");
     assert_ends(&out, 4, "", "the client ended well, and the server with exit code 4");
 }

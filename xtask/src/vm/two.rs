@@ -54,7 +54,7 @@ pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, wor
     }
     if let Some((machine, end)) = introduce(&mut session, options.ready.as_deref().unwrap_or(""))? {
         return match end {
-            End::Exit(code) => Err(Exit(1, format!("the server ended with exit code {code} before it was ready")).into()),
+            End::Exit(code) => Err(Exit(1, format!("the server ended with exit code {code} before the client began")).into()),
             end => run::hand_on(&session, machine, end),
         };
     }
