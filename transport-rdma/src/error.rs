@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use core_reactor::transport::{Op, TransportError};
 
-use crate::verbs::{Errno, Status};
+use crate::verbs::{Errno, LOCAL, Status};
 
 /// InfiniBand's reasons for a rejection (12.6.7.2): no such service, and the application's no.
 const NO_SERVICE: i32 = 8;
@@ -83,6 +83,7 @@ pub(crate) fn posted(status: Status, op: Op) -> Option<TransportError> {
         Status::NotReady => TransportError::ReceiverNotReady,
         Status::Invalid => TransportError::RemoteInvalid,
         Status::Access => TransportError::RemoteAccess,
+        Status::Local => device(other, LOCAL),
         Status::Other(code) => device(other, code),
     })
 }
@@ -91,7 +92,7 @@ pub(crate) fn posted(status: Status, op: Op) -> Option<TransportError> {
 pub(crate) fn received(status: Status, buf_size: usize) -> Option<TransportError> {
     Some(match status {
         Status::Done | Status::Flushed => return None,
-        Status::Invalid => TransportError::Overrun { buf_size },
+        Status::Invalid | Status::Local => TransportError::Overrun { buf_size },
         Status::Access => TransportError::AccessViolation,
         Status::TimedOut => TransportError::TimedOut,
         Status::NotReady => TransportError::ReceiverNotReady,

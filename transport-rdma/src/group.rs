@@ -46,6 +46,8 @@ pub(crate) struct Group {
     pub(crate) ready: VecDeque<QueueEvent>,
     /// Places with something to hand over.
     pub(crate) dirty: Vec<usize>,
+    /// Places of listeners. Each has a channel of its own.
+    pub(crate) listeners: Vec<usize>,
     /// Places in states that do not last.
     pub(crate) unsettled: Vec<usize>,
     /// Polls in a row that found nothing, and that found something.
@@ -93,6 +95,7 @@ impl Group {
             operations: 0,
             ready: VecDeque::with_capacity(READY),
             dirty: Vec::with_capacity(config.queues as usize),
+            listeners: Vec::new(),
             unsettled: Vec::with_capacity(config.queues as usize),
             idle: 0,
             busy: 0,
@@ -268,12 +271,15 @@ impl QueueGroup for Group {
             Ok(id) => id,
             Err(why) => return Err(Refused { item: listener, why }),
         };
-        let Ok(mut listener) = (listener as Box<dyn Any>).downcast::<RdmaListener>() else { unreachable!("its type was looked at above") };
-        if let Err(why) = listener.id.move_to(&self.channel, id.raw()) {
-            return Err(Refused { item: listener, why: os("move a listener to a group", why) });
+        let Ok(listener) = (listener as Box<dyn Any>).downcast::<RdmaListener>() else { unreachable!("its type was looked at above") };
+        if let Some(sources) = &self.sources
+            && let Err(why) = sources.add(&**listener.id.channel())
+        {
+            return Err(Refused { item: listener, why });
         }
         let RdmaListener { id: conn, at, options } = *listener;
         self.add(Member::Listener(Listening { id, token, conn, at, options }));
+        self.listeners.push(id.index());
         Ok(id)
     }
 
@@ -314,7 +320,11 @@ impl QueueGroup for Group {
         match self.members.at(place) {
             Some(Member::Listener(listening)) => {
                 let event = QueueEvent::Closed { id, token: listening.token, why: None };
+                if let Some(sources) = &self.sources {
+                    sources.remove(&**listening.conn.channel());
+                }
                 self.members.remove(place);
+                self.listeners.retain(|listener| *listener != place);
                 self.ready.push_back(event);
             }
             Some(Member::Queue(pair)) => {

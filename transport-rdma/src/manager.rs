@@ -1,12 +1,14 @@
 //! What the connection manager tells, and what is asked of it: from a request to a connection.
 
+use std::sync::Arc;
+
 use core_reactor::transport::{QueueEvent, QueueId, QueueLimits, Token, TransportError};
 
 use crate::error::{connect, os, rejected};
 use crate::group::Group;
 use crate::member::{Link, Member, Pair, State};
 use crate::queue::RdmaQueue;
-use crate::verbs::{CmEvent, ConnId, Happened, PairConfig, Parameters, QueuePair, Request};
+use crate::verbs::{CmEvent, ConnId, Errno, EventChannel, Happened, PairConfig, Parameters, QueuePair, Request};
 
 /// Events that are taken at a time.
 const BATCH: usize = 32;
@@ -15,35 +17,24 @@ const BATCH: usize = 32;
 const FOR_EVER: u8 = 7;
 
 impl Group {
-    /// Takes events of the connection manager. Tells whether there were any.
-    pub(crate) fn hear_manager(&mut self) -> bool {
-        for n in 0..BATCH {
-            match self.channel.next() {
-                Ok(Some(event)) => self.happened(event),
-                Ok(None) => return n > 0,
-                Err(why) => {
-                    log::error!("the connection manager tells nothing (error {})", why.0);
-                    return n > 0;
-                }
+    /// Takes what the connection manager tells: of queues, and of each listener.
+    pub(crate) fn hear_manager(&mut self) {
+        let channel = self.channel.clone();
+        for event in heard(&channel) {
+            let Ok(place) = self.place(QueueId::from_raw(event.key)) else { continue };
+            if self.queue_at(place).and_then(|pair| pair.conn()).is_some_and(|conn| conn.name() == event.of) {
+                self.progress(place, event.what);
             }
         }
-        true
-    }
-
-    fn happened(&mut self, event: CmEvent) {
-        let key = QueueId::from_raw(event.key);
-        let Ok(place) = self.place(key) else { return };
-        match self.members.at(place) {
-            Some(Member::Listener(listening)) => {
-                // What happens to a queue that was requested here and waits somewhere shows when it is attached.
-                if let (true, Happened::Requested(request)) = (listening.conn.name() == event.of, event.what) {
+        for n in 0..self.listeners.len() {
+            let Some(Member::Listener(listening)) = self.members.at(self.listeners[n]) else { continue };
+            for event in heard(&listening.conn.channel().clone()) {
+                // What else happens to a queue that was requested here and waits somewhere shows when it is attached.
+                if let Happened::Requested(request) = event.what {
                     let queue = Box::new(RdmaQueue::requested(request, &listening.options));
-                    let (id, token) = (listening.id, listening.token);
-                    self.ready.push_back(QueueEvent::Requested { id, token, queue });
+                    self.ready.push_back(QueueEvent::Requested { id: listening.id, token: listening.token, queue });
                 }
             }
-            Some(Member::Queue(pair)) if pair.conn().is_some_and(|conn| conn.name() == event.of) => self.progress(place, event.what),
-            _ => {}
         }
     }
 
@@ -99,7 +90,8 @@ impl Group {
         let Some(pair) = self.queue_at(place) else { return Ok(()) };
         let port = pair.port;
         let Link::Id(conn) = std::mem::replace(&mut pair.link, Link::Gone) else { return Ok(()) };
-        let queue = self.queue_pair(conn, port, place).map_err(|(_, why)| why)?;
+        let config = config_of(&pair.options);
+        let queue = self.make_pair(conn, port, place, config).map_err(|(_, why)| os("make a queue pair", why))?;
         let Some(pair) = self.queue_at(place) else { return Ok(()) };
         let (private_data, to) = (std::mem::take(&mut pair.private_data), pair.peer);
         let reads = pair.options.reads as u8;
@@ -111,18 +103,9 @@ impl Group {
     }
 
     /// The queue pair of a place.
-    fn queue_pair(&mut self, conn: ConnId, port: usize, place: usize) -> Result<QueuePair, (ConnId, TransportError)> {
-        let options = match self.members.at(place) {
-            Some(Member::Queue(pair)) => pair.options.clone(),
-            _ => return Err((conn, TransportError::Stale)),
-        };
-        self.make_pair(conn, port, place, config_of(&options))
-    }
-
-    fn make_pair(&mut self, conn: ConnId, port: usize, place: usize, config: PairConfig) -> Result<QueuePair, (ConnId, TransportError)> {
+    fn make_pair(&mut self, conn: ConnId, port: usize, place: usize, config: PairConfig) -> Result<QueuePair, (ConnId, Errno)> {
         let port = &mut self.ports[port];
-        let made = QueuePair::new(conn, &port.node.domain, &port.region, &port.receive, &port.completions, config);
-        let queue = made.map_err(|(conn, why)| (conn, os("make a queue pair", why)))?;
+        let queue = QueuePair::new(conn, &port.node.domain, &port.region, &port.receive, &port.completions, config)?;
         port.places.insert(queue.number(), place);
         Ok(queue)
     }
@@ -145,23 +128,28 @@ impl Group {
             }
         };
         let Request { id: conn, private_data: asked, reads_in, reads_out } = request;
-        let made = match self.make_pair(conn, port, id.index(), config_of(&queue.options)) {
-            Ok(made) => made,
+        let until = self.platform.now() + queue.options.connect_timeout;
+        let reads = queue.options.reads;
+        let link = match self.make_pair(conn, port, id.index(), config_of(&queue.options)) {
+            Ok(made) => Link::Pair(made),
+            // The connection manager knows nothing of the connection any more.
+            Err((conn, Errno(libc::EINVAL))) => Link::Id(conn),
             Err((id, why)) => {
                 queue.put_back(Request { id, private_data: asked, reads_in, reads_out });
-                return Err(why);
+                return Err(os("make a queue pair", why));
             }
         };
-        let reads = queue.options.reads;
         let parameters = Parameters {
             private_data,
             reads_in: reads.min(reads_in.into()) as u8,
             reads_out: reads.min(reads_out.into()) as u8,
             rnr_retry: queue.options.rnr_retry.unwrap_or(FOR_EVER),
         };
-        let accepted = made.id().accept(&parameters);
-        let until = self.platform.now() + queue.options.connect_timeout;
-        let mut pair = Pair::new(id, token, State::Accepting, Link::Pair(made), queue.peer, queue.options.clone(), until);
+        let accepted = match &link {
+            Link::Pair(made) => made.id().accept(&parameters),
+            _ => Err(Errno(libc::EINVAL)),
+        };
+        let mut pair = Pair::new(id, token, State::Accepting, link, queue.peer, queue.options.clone(), until);
         (pair.port, pair.reads) = (port, parameters.reads_out.into());
         self.operations += pair.options.send_depth;
         self.add(Member::Queue(Box::new(pair)));
@@ -210,6 +198,18 @@ impl Group {
         self.unsettled.retain(|unsettled| *unsettled != place);
         self.ready.push_back(QueueEvent::Established { id, token, private_data });
     }
+}
+
+/// What a channel tells, up to a bound.
+fn heard(channel: &Arc<EventChannel>) -> impl Iterator<Item = CmEvent> + '_ {
+    let next = || match channel.next() {
+        Ok(event) => event,
+        Err(why) => {
+            log::error!("the connection manager tells nothing (error {})", why.0);
+            None
+        }
+    };
+    std::iter::from_fn(next).take(BATCH)
 }
 
 fn config_of(options: &core_reactor::transport::QueueOptions) -> PairConfig {

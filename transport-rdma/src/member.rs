@@ -103,11 +103,6 @@ impl Pair {
         }
     }
 
-    /// Whether it is in a state that does not last.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.state != State::Open
-    }
-
     /// Notes what went wrong, if it is the first.
     pub(crate) fn blame(&mut self, why: Option<TransportError>) {
         if self.why.is_none() {

@@ -35,6 +35,13 @@ impl Sources {
         epoll::add(&self.set, source, EventData::new_u64(0), EventFlags::IN).map_err(failed)
     }
 
+    /// Takes back what was added.
+    pub(crate) fn remove(&self, source: impl AsFd) {
+        if let Err(why) = epoll::delete(&self.set, source) {
+            log::error!("a channel is watched for ever: {why}");
+        }
+    }
+
     pub(crate) fn source(&self) -> WaitSource {
         WaitSource(self.set.as_raw_fd())
     }

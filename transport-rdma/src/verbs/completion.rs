@@ -56,7 +56,9 @@ pub(crate) enum Status {
     Invalid,
     /// The peer does not expose that.
     Access,
-    /// Anything else, with the library's number and word for it.
+    /// This end could not do it; of a receive, with Soft-RoCE: what came is too long.
+    Local,
+    /// Anything else, with the library's number for it.
     Other(u32),
 }
 
@@ -174,7 +176,9 @@ impl Status {
             status::IBV_WC_WR_FLUSH_ERR => Self::Flushed,
             status::IBV_WC_RETRY_EXC_ERR | status::IBV_WC_RESP_TIMEOUT_ERR => Self::TimedOut,
             status::IBV_WC_RNR_RETRY_EXC_ERR => Self::NotReady,
-            status::IBV_WC_REM_INV_REQ_ERR | status::IBV_WC_LOC_LEN_ERR => Self::Invalid,
+            // Soft-RoCE answers with the last one when a message does not fit; elsewhere it stands for a receiver that is broken in itself, which comes to the same.
+            status::IBV_WC_REM_INV_REQ_ERR | status::IBV_WC_LOC_LEN_ERR | status::IBV_WC_REM_OP_ERR => Self::Invalid,
+            status::IBV_WC_LOC_QP_OP_ERR => Self::Local,
             status::IBV_WC_REM_ACCESS_ERR => Self::Access,
             other => Self::Other(other),
         }
@@ -209,6 +213,9 @@ impl Drop for Channel {
         unsafe { ffi::ibv_destroy_comp_channel(self.0.as_ptr()) };
     }
 }
+
+/// [`Status::Local`] as a number.
+pub(crate) const LOCAL: u32 = status::IBV_WC_LOC_QP_OP_ERR;
 
 /// The library's words for a status.
 pub(crate) fn status_text(raw: u32) -> String {

@@ -59,7 +59,12 @@ impl ConnId {
         self.raw.addr().get()
     }
 
-    /// Moves it to another channel, with the events that wait, and gives it another key.
+    /// Where its events come.
+    pub(crate) fn channel(&self) -> &Arc<EventChannel> {
+        &self.channel
+    }
+
+    /// Moves it to another channel, and gives it another key. Not for listeners: Linux loses the requests that wait (6.1 leaves their ids on the old channel).
     pub(crate) fn move_to(&mut self, channel: &Arc<EventChannel>, key: u64) -> Result<(), Errno> {
         if !Arc::ptr_eq(&self.channel, channel) {
             // SAFETY: both channels live. It returns when every event of the id that was got from the old one is acknowledged.

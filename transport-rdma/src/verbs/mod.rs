@@ -20,7 +20,7 @@ mod pair;
 mod receive;
 
 pub(crate) use channel::{CmEvent, EventChannel, Happened, Request};
-pub(crate) use completion::{Completion, CompletionQueue, Status, status_text};
+pub(crate) use completion::{Completion, CompletionQueue, LOCAL, Status, status_text};
 pub(crate) use device::{Device, DeviceLimits, devices};
 pub(crate) use id::{ConnId, Parameters};
 pub(crate) use memory::{Domain, Exposure, Region};
