@@ -3,7 +3,7 @@
 use core_reactor::Refused;
 use core_reactor::transport::{Frame, Op, QueueId, TransportError};
 
-use crate::error::limit;
+use crate::error::{limit, os};
 use crate::group::Group;
 use crate::member::Pair;
 use crate::verbs::Work;
@@ -32,16 +32,20 @@ impl Group {
 
     /// Hands over what was posted: one list for each queue.
     pub(crate) fn hand_over(&mut self) {
-        while let Some(place) = self.dirty.pop() {
-            let Some(pair) = self.queue_at(place) else { continue };
-            pair.dirty = false;
-            let Some(queue) = pair.queue_pair() else { continue };
-            if let Err(why) = queue.flush() {
-                self.end(place, Some(crate::error::os("hand requests to a device", why)));
-                continue;
-            }
+        for n in 0..self.dirty.len() {
+            self.hand_over_of(self.dirty[n]);
+        }
+        self.dirty.clear();
+    }
+
+    fn hand_over_of(&mut self, place: usize) {
+        let Some(pair) = self.queue_at(place) else { return };
+        pair.dirty = false;
+        let Some(queue) = pair.queue_pair() else { return };
+        match queue.flush() {
             // What the device has no part in may have ended already.
-            self.take_finished(place);
+            Ok(()) => self.take_finished(place),
+            Err(why) => self.end(place, Some(os("hand requests to a device", why))),
         }
     }
 }
