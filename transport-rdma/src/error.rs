@@ -23,11 +23,15 @@ pub(crate) fn limit(what: &'static str, asked: u64, limit: impl Into<u64>) -> Re
 
 pub(crate) fn no_manager(why: Errno) -> TransportError {
     let text = io::Error::from_raw_os_error(why.0);
-    TransportError::Unusable(format!("no RDMA connection manager: {text} (is there a device, and is the kernel module rdma_ucm loaded?)").into())
+    TransportError::Unusable(
+        format!("no RDMA connection manager: {text} (is there a device, and is the kernel module rdma_ucm loaded?)").into(),
+    )
 }
 
 pub(crate) fn no_device() -> TransportError {
-    TransportError::Unusable("there is no RDMA device (a network interface can be made one by `rdma link add rxe0 type rxe netdev NAME`)".into())
+    TransportError::Unusable(
+        "there is no RDMA device (a network interface can be made one by `rdma link add rxe0 type rxe netdev NAME`)".into(),
+    )
 }
 
 /// Why memory cannot be registered.

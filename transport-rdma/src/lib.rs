@@ -17,9 +17,9 @@
 //!
 //! With `Wait::Events` a poll that finds nothing asks for an event and looks once more (`wait`).
 //!
-//! Without the feature `verbs` this crate is empty (docs/decisions/0040).
+//! Without the feature `rdma` this crate is empty (docs/decisions/0040).
 #![deny(unsafe_code)]
-#![cfg(feature = "verbs")]
+#![cfg(feature = "rdma")]
 
 mod error;
 mod group;
@@ -39,9 +39,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use core_reactor::Cx;
-use core_reactor::transport::{
-    LCORE_TRANSPORTS, Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError,
-};
+use core_reactor::transport::{LCORE_TRANSPORTS, Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError};
 use linkme::distributed_slice;
 
 use crate::group::Group;

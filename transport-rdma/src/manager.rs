@@ -95,8 +95,12 @@ impl Group {
         let Some(pair) = self.queue_at(place) else { return Ok(()) };
         let (private_data, to) = (std::mem::take(&mut pair.private_data), pair.peer);
         let reads = pair.options.reads as u8;
-        let parameters =
-            Parameters { private_data: &private_data, reads_in: reads, reads_out: reads, rnr_retry: pair.options.rnr_retry.unwrap_or(FOR_EVER) };
+        let parameters = Parameters {
+            private_data: &private_data,
+            reads_in: reads,
+            reads_out: reads,
+            rnr_retry: pair.options.rnr_retry.unwrap_or(FOR_EVER),
+        };
         let asked = queue.id().connect(&parameters);
         pair.link = Link::Pair(queue);
         asked.map_err(|why| connect(to, why))

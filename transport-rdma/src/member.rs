@@ -80,7 +80,15 @@ pub(crate) enum Link {
 }
 
 impl Pair {
-    pub(crate) fn new(id: QueueId, token: Token, state: State, link: Link, peer: SocketAddr, options: QueueOptions, until: Instant) -> Self {
+    pub(crate) fn new(
+        id: QueueId,
+        token: Token,
+        state: State,
+        link: Link,
+        peer: SocketAddr,
+        options: QueueOptions,
+        until: Instant,
+    ) -> Self {
         Self {
             id,
             token,

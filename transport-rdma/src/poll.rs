@@ -11,7 +11,10 @@ use crate::member::{Link, Member, State};
 use crate::verbs::{Completion, Finished, Status};
 
 /// Polls between two looks at what can only be seen by entering the system, while nothing is being connected or ended.
-const NOW_AND_THEN: u32 = 64;
+const NOW_AND_THEN: u32 = 256;
+
+/// The same, while something is.
+const OFTEN: u32 = 8;
 
 impl Group {
     /// Polls once; if that finds nothing and the core may sleep, the sources are armed and looked at once more (statement 30).
@@ -65,11 +68,10 @@ impl Group {
 
     /// Takes completions as long as there is room for their events.
     fn take_completions(&mut self, room: usize) {
-        let first = self.stats.polls as usize;
-        for n in 0..self.ports.len() {
-            let place = (first + n) % self.ports.len();
-            self.take_completions_of(place, room);
-        }
+        let ports = self.ports.len();
+        // Each is the first in turn.
+        let first = if ports > 1 { self.stats.polls as usize % ports } else { 0 };
+        (first..ports).chain(0..first).for_each(|port| self.take_completions_of(port, room));
     }
 
     fn take_completions_of(&mut self, port: usize, room: usize) {
@@ -118,17 +120,16 @@ impl Group {
             }
             return;
         }
-        // A message may come before the event that says that the connection stands.
-        if self.queue_at(place).is_some_and(|pair| pair.state == State::Accepting) {
-            self.establish(place, Box::default());
-        }
         let Some(Member::Queue(pair)) = self.members.at(place) else { return };
         let (id, token, stood) = (pair.id, pair.token, pair.limits.is_some());
+        if pair.state == State::Accepting {
+            // A message may come before the event that says that the connection stands.
+            self.establish(place, Box::default());
+        } else if !stood {
+            return self.ports[port].receive.again(completion);
+        }
         let (imm, bytes) = (completion.imm, completion.bytes());
         let receive = &self.ports[port].receive;
-        if !stood {
-            return receive.again(completion);
-        }
         self.stats.receives += 1;
         if completion.is_write {
             receive.again(completion);
@@ -167,15 +168,17 @@ impl Group {
         }
     }
 
-    /// Whether it is time to ask the connection manager: each time while something is on its way and there is nothing better to do.
+    /// Whether it is time to ask the connection manager: at once while something is on its way and there is nothing better to do, or when that may be what
+    /// has woken the core.
     fn manager_is_due(&self) -> bool {
         let quiet = self.ready.is_empty();
-        if quiet && (!self.unsettled.is_empty() || self.idle.is_power_of_two()) {
+        let unsettled = !self.unsettled.is_empty();
+        if quiet && (unsettled || self.sources.is_some() && self.idle.is_power_of_two()) {
             return true;
         }
         let polls = if quiet { self.idle } else { self.busy };
-        let often = if self.unsettled.is_empty() { NOW_AND_THEN } else { NOW_AND_THEN / 8 };
-        polls % often == often - 1
+        let every = if unsettled { OFTEN } else { NOW_AND_THEN };
+        polls % every == every - 1
     }
 
     /// Asks to be woken. Tells whether something has to be looked at once more.

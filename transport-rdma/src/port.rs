@@ -36,8 +36,7 @@ impl Port {
         let completions = config.operations + config.receives;
         let completions = CompletionQueue::new(node.domain.device(), completions.max(1), config.wait == Wait::Events)
             .map_err(|why| os("make a completion queue", why))?;
-        let receive =
-            SharedReceive::new(&node.domain, &region, config.receives).map_err(|why| os("make a shared receive queue", why))?;
+        let receive = SharedReceive::new(&node.domain, &region, config.receives).map_err(|why| os("make a shared receive queue", why))?;
         let places = HashMap::with_capacity_and_hasher(2 * config.queues as usize, BuildHasherDefault::default());
         Ok(Self { node, region, completions, receive, places, empty: 0, armed: false, looks: 0 })
     }

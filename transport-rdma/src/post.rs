@@ -20,6 +20,7 @@ impl Group {
         let reads = u32::from(work.op == Op::Read);
         match pair.queue_pair().map(|queue| queue.push(work)) {
             Some(Ok(())) => {}
+            // There is room: it is the memory that does not suit.
             Some(Err(work)) => return Err(Refused { item: work.frame, why: TransportError::ForeignBuffer }),
             None => unreachable!("an open queue has its queue pair"),
         }
@@ -69,9 +70,6 @@ impl Pair {
         }
         let reading = self.reading;
         let Some(queue) = self.queue_pair() else { return Err(TransportError::NotConnected) };
-        if !queue.can_reach(&work.frame) {
-            return Err(TransportError::ForeignBuffer);
-        }
         if queue.posted() >= limits.sends as usize {
             return Err(TransportError::QueueFull { what: "operations", limit: limits.sends });
         }

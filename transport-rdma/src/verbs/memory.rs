@@ -167,17 +167,15 @@ impl Exposure {
         }
         let mut allowed = flags(0);
         if access.reads() {
-            allowed = allowed | flags::IBV_ACCESS_REMOTE_READ;
+            allowed |= flags::IBV_ACCESS_REMOTE_READ;
         }
         if access.writes() {
-            allowed = allowed | flags::IBV_ACCESS_REMOTE_WRITE | flags::IBV_ACCESS_LOCAL_WRITE;
+            allowed |= flags::IBV_ACCESS_REMOTE_WRITE | flags::IBV_ACCESS_LOCAL_WRITE;
         }
         let (at, len) = (NonNull::from(&mut *buf).cast(), buf.len());
         // SAFETY: the buffer is kept, out of anybody's sight, as long as the registration, and its memory by the region.
         match unsafe { Registered::new(domain, at, len, allowed) } {
-            Ok(registered) => {
-                Ok(Self { registered: ManuallyDrop::new(registered), buf: ManuallyDrop::new(buf), _region: region.clone() })
-            }
+            Ok(registered) => Ok(Self { registered: ManuallyDrop::new(registered), buf: ManuallyDrop::new(buf), _region: region.clone() }),
             Err(why) => Err((buf, Some(why))),
         }
     }

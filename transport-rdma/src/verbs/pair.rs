@@ -1,7 +1,7 @@
 //! Queue pairs, and what is posted on them.
 
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::{Completion, CompletionQueue, ConnId, Domain, Errno, Region, SharedRe
 /// Requests that are handed over at a time: one system call or doorbell for all.
 const BATCH: usize = 16;
 
+/// Buffers of a frame.
 const PARTS: usize = Frame::PARTS;
 
 /// How long a peer whose message finds no receive buffer waits before it tries again: 0.64 ms (InfiniBand 9.7.5.2.8). The connection manager's own choice is 655 ms.
@@ -154,15 +155,10 @@ impl QueuePair {
         self.handed > self.ended
     }
 
-    /// Whether all buffers are of the pool that it can reach.
-    pub(crate) fn can_reach(&self, frame: &Frame) -> bool {
-        frame.parts().iter().all(|buf| self.region.has(buf))
-    }
-
-    /// Takes something to be handed to the device by [`flush`](Self::flush). The caller has looked that there is room, and that the frame is of the region; what
-    /// is not comes back.
+    /// Takes something to be handed to the device by [`flush`](Self::flush). It comes back if there is no room, or if its buffers are not of the region's pool.
     pub(crate) fn push(&mut self, work: Work) -> Result<(), Work> {
-        if self.posted.len() >= self.config.send_depth as usize || !self.can_reach(&work.frame) || work.frame.parts().len() > PARTS {
+        let parts = work.frame.parts();
+        if self.posted.len() >= self.config.send_depth as usize || !parts.iter().all(|buf| self.region.has(buf)) {
             return Err(work);
         }
         self.posted.push_back(Posted { work, status: Status::Done });
@@ -181,19 +177,19 @@ impl QueuePair {
     /// Hands over a batch, up to the next that the device need not hear of.
     fn hand_over(&mut self) -> Result<(), Errno> {
         let Some(raw) = self.raw else { return Err(Errno(libc::ENOTCONN)) };
-        let mut sges = [ffi::ibv_sge { addr: 0, length: 0, lkey: 0 }; BATCH * PARTS];
-        // SAFETY: all zeros is a value of this structure of numbers and pointers.
-        let mut requests: [ffi::ibv_send_wr; BATCH] = unsafe { std::mem::zeroed() };
-        let (first_sge, first) = (sges.as_mut_ptr(), requests.as_mut_ptr());
+        // Only as much is written as there are requests.
+        let mut sges = [const { MaybeUninit::<ffi::ibv_sge>::uninit() }; BATCH * PARTS];
+        let mut requests = [const { MaybeUninit::<ffi::ibv_send_wr>::uninit() }; BATCH];
+        let (first_sge, first) = (sges.as_mut_ptr().cast::<ffi::ibv_sge>(), requests.as_mut_ptr().cast::<ffi::ibv_send_wr>());
         let mut n = 0;
         for posted in self.posted.iter_mut().skip(self.handed).take(BATCH).take_while(|posted| !posted.work.is_nothing()) {
             let parts = first_sge.wrapping_add(n * PARTS);
             // SAFETY: both arrays have this place, and a frame has no more than so many parts.
             unsafe {
                 let count = gather(&mut posted.work, self.region.key(), parts);
-                let request = &mut *first.add(n);
-                describe(&posted.work, self.config.inline, request);
+                let mut request = describe(&posted.work, self.config.inline);
                 (request.wr_id, request.sg_list, request.num_sge) = (u64::from(self.serial), parts, count);
+                first.add(n).write(request);
                 if n > 0 {
                     (*first.add(n - 1)).next = first.add(n);
                 }
@@ -319,8 +315,10 @@ unsafe fn gather(work: &mut Work, key: u32, parts: *mut ffi::ibv_sge) -> i32 {
     count as i32
 }
 
-/// Writes down what is to be done.
-fn describe(work: &Work, inline: u32, request: &mut ffi::ibv_send_wr) {
+/// What is to be done, but for the memory at this end.
+fn describe(work: &Work, inline: u32) -> ffi::ibv_send_wr {
+    // SAFETY: all zeros is a value of this structure of numbers and pointers.
+    let mut request: ffi::ibv_send_wr = unsafe { std::mem::zeroed() };
     request.opcode = match (work.op, work.imm) {
         (Op::Message, None) => opcode::IBV_WR_SEND,
         (Op::Message, Some(_)) => opcode::IBV_WR_SEND_WITH_IMM,
@@ -338,6 +336,7 @@ fn describe(work: &Work, inline: u32, request: &mut ffi::ibv_send_wr) {
     if let Some(remote) = work.remote {
         request.wr = ffi::wr_t { rdma: ffi::rdma_t { remote_addr: remote.addr, rkey: remote.key } };
     }
+    request
 }
 
 /// A frame with so many more bytes counted as filled, the first buffer first.

@@ -1,7 +1,7 @@
 //! Shared receive queues.
 
 use std::cell::RefCell;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,14 +87,16 @@ impl SharedReceive {
 
     /// Hands the buffers of these places to the device. If it fails: why, and from which one on.
     fn post(&self, places: &mut Places, batch: &Batch) -> Result<(), (Errno, usize)> {
-        const EMPTY_SGE: ffi::ibv_sge = ffi::ibv_sge { addr: 0, length: 0, lkey: 0 };
-        let mut sges = [EMPTY_SGE; BATCH];
-        let mut requests = [const { ffi::ibv_recv_wr { wr_id: 0, next: std::ptr::null_mut(), sg_list: std::ptr::null_mut(), num_sge: 1 } }; BATCH];
-        let (first_sge, first) = (sges.as_mut_ptr(), requests.as_mut_ptr());
+        let mut sges = [const { MaybeUninit::<ffi::ibv_sge>::uninit() }; BATCH];
+        let mut requests = [const { MaybeUninit::<ffi::ibv_recv_wr>::uninit() }; BATCH];
+        let (first_sge, first) = (sges.as_mut_ptr().cast::<ffi::ibv_sge>(), requests.as_mut_ptr().cast::<ffi::ibv_recv_wr>());
         for (n, place) in batch.places[..batch.len].iter().enumerate() {
-            let Some(buf) = &mut places.bufs[*place as usize] else { continue };
-            let spare = buf.spare_mut();
-            let sge = ffi::ibv_sge { addr: spare.as_mut_ptr().expose_provenance() as u64, length: spare.len() as u32, lkey: self.region.key() };
+            // Every place in a batch has a buffer; without one the device gets no byte of memory.
+            let (at, len) = places.bufs[*place as usize].as_mut().map_or((std::ptr::null_mut(), 0), |buf| {
+                let spare = buf.spare_mut();
+                (spare.as_mut_ptr(), spare.len())
+            });
+            let sge = ffi::ibv_sge { addr: at.expose_provenance() as u64, length: len as u32, lkey: self.region.key() };
             let wr_id = RECEIVE | u64::from(self.serial) << 32 | u64::from(*place);
             let next = if n + 1 < batch.len { first.wrapping_add(n + 1) } else { std::ptr::null_mut() };
             // SAFETY: both arrays have this place.
