@@ -79,11 +79,14 @@ fn without_backend(sh: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// First the machine itself, then what runs in it.
+/// First the machine itself, then what is for it: lints, which the other steps cannot see without RDMA's packages, and tests.
 fn vm(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
     let (cargo, xtask) = (cargo(), std::env::current_exe()?);
     cmd!(sh, "{xtask} vm build").run()?;
+    cmd!(sh, "{cargo} clippy -p xtask --test vm -- -D warnings").run()?;
     cmd!(sh, "{cargo} test -p xtask --test vm").run()?;
+    crate::vm::lint()?;
     Ok(cmd!(sh, "{xtask} vm test").run()?)
 }
 

@@ -52,6 +52,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
 }
 
+/// Checks the code of the tests that `vm test` runs.
+pub(crate) fn lint() -> Result<()> {
+    test::lint()
+}
+
 fn build_pieces() -> Result<()> {
     let base = base::Base::get()?;
     println!("kernel       {}", base.kernel.version);

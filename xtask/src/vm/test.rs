@@ -108,6 +108,28 @@ pub(super) fn main(args: &Args) -> Result<()> {
     judged
 }
 
+/// Lints and documentation of the packages whose tests take features, with these.
+pub(super) fn lint() -> Result<()> {
+    for (package, declared) in chosen(&program::workspace()?, &[])?.iter().filter(|(_, declared)| !declared.features.is_empty()) {
+        let mut clippy = Command::new(program::cargo());
+        clippy.args(["clippy", "-p", package, "--all-targets"]);
+        checked(clippy, declared, &["--", "-D", "warnings"])?;
+        let mut doc = Command::new(program::cargo());
+        doc.args(["doc", "-p", package, "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        checked(doc, declared, &[])?;
+    }
+    Ok(())
+}
+
+fn checked(mut command: Command, declared: &Declared, rest: &[&str]) -> Result<()> {
+    build::features(&mut command, &declared.features)?;
+    command.args(rest).current_dir(repository());
+    println!("$ {command:?}");
+    let status = command.status().context("could not start cargo")?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
 /// Packages and what they declare, those of `wanted` if it names any.
 fn chosen(workspace: &[Package], wanted: &[String]) -> Result<Vec<(String, Declared)>> {
     let mut declared = Vec::new();
