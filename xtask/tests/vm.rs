@@ -122,8 +122,8 @@ fn a_program_of_the_workspace_is_built_and_runs() {
 
 #[test]
 fn two_machines_speak_over_a_wire_and_the_server_gets_sigint() {
-    // The server goes on until it is told to stop, and then tells that it was.
-    let server = "trap 'echo told to stop; exit 0' INT; ibv_rc_pingpong -d rxe0 -g 1 -n 100; while :; do usleep 10000; done";
+    // The second program goes on until it is told to stop, and then tells that it was.
+    let server = r#"ibv_rc_pingpong -d rxe0 -g 1 -n 100; sh -c 'trap "echo told to stop; exit 0" INT; while :; do usleep 10000; done'"#;
     let client = "ibv_rc_pingpong -d rxe0 -g 1 -n 100 $LCORE_RDMA_PEER";
     let out = run(&["--two", "--server", server, "--ready", "local address"], client);
     assert_ends(&out, 0, "client | 100 iters in", "");
@@ -136,6 +136,13 @@ fn two_machines_speak_over_a_wire_and_the_server_gets_sigint() {
 fn a_server_that_fails_is_seen_before_and_after_the_client() {
     let out = run(&["--two", "--server", "exit 4"], "true");
     assert_ends(&out, 1, "", "the server ended with exit code 4 before the client began");
-    let out = run(&["--two", "--server", "trap 'exit 4' INT; echo up; while :; do usleep 10000; done", "--ready", "up"], "true");
+    let stubborn = "sh -c 'trap \"exit 4\" INT; echo up; while :; do usleep 10000; done'";
+    let out = run(&["--two", "--server", stubborn, "--ready", "up"], "true");
     assert_ends(&out, 4, "", "the client ended well, and the server with exit code 4");
+}
+
+#[test]
+fn a_server_without_a_handler_is_ended_by_sigint_and_that_is_no_failure() {
+    let out = run(&["--two", "--server", "echo up; sleep 600"], "exit 0");
+    assert_ends(&out, 0, "server | up", "");
 }
