@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cache;
+use super::{cache, packages};
 
 /// A kernel of the distribution.
 pub(super) struct Kernel {
