@@ -25,7 +25,7 @@ use crate::verbs::{ConnId, EventChannel, Exposure, Work};
 use crate::wait::Sources;
 
 /// Events that a group has room for before any list takes them: what one poll finds, and what it may find beyond.
-const READY: usize = 256;
+pub(crate) const READY: usize = 256;
 
 pub(crate) struct Group {
     /// Dropped first: a watch ends before its source is closed.

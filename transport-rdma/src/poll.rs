@@ -6,7 +6,7 @@ use core_reactor::transport::{Op, QueueEvent, QueueEvents};
 use pool::Class;
 
 use crate::error::{posted, received};
-use crate::group::Group;
+use crate::group::{Group, READY};
 use crate::member::{Link, Member, State};
 use crate::verbs::{Completion, Finished, Status};
 
@@ -171,6 +171,10 @@ impl Group {
     /// Whether it is time to ask the connection manager: at once while something is on its way and there is nothing better to do, or when that may be what
     /// has woken the core.
     fn manager_is_due(&self) -> bool {
+        if self.ready.len() >= READY / 2 {
+            // Peers ask faster than the application takes: what it has not taken must not grow.
+            return false;
+        }
         let quiet = self.ready.is_empty();
         let unsettled = !self.unsettled.is_empty();
         if quiet && (unsettled || self.sources.is_some() && self.idle.is_power_of_two()) {

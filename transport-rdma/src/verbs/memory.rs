@@ -129,7 +129,7 @@ impl Region {
     /// Whether a buffer is of this pool. The pool lives, so nobody else has memory where its own is.
     pub(crate) fn has(&self, buf: &Buf) -> bool {
         let at = buf.as_ptr().addr();
-        self.base <= at && at < self.base + self.len.max(1)
+        self.base <= at && at + buf.len() <= self.base + self.len
     }
 
     pub(super) fn key(&self) -> u32 {
