@@ -15,6 +15,7 @@ use net_sockets::{Frames, Hot, Kind, Slab, slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
+use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
@@ -38,7 +39,7 @@ pub(crate) struct State {
     pub(crate) gathers: Gathers,
     /// Buffers that lie ready to be received into, and how many there are to be.
     pub(crate) buffers: BufRing,
-    pub(crate) ready_buffers: usize,
+    pub(crate) depth: Depth,
     pub(crate) bufs: BufGroup,
     /// Places for which something may have to be asked of the kernel.
     pub(crate) todo: Vec<u32>,
@@ -140,7 +141,7 @@ impl State {
             frames: Frames::new(2 * sockets),
             gathers: Gathers::default(),
             buffers,
-            ready_buffers: usize::from(sizes.buffers).min(reserve / 2).max(1),
+            depth: Depth::new(usize::from(sizes.buffers).min(reserve / 2)),
             bufs,
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),

@@ -226,8 +226,8 @@ impl State {
 }
 
 impl Seat {
-    /// Whether so many bytes are to be sent without a copy.
-    pub(crate) fn lends(&self, bytes: usize) -> bool {
-        self.socket.kept.zero_copy.is_some_and(|least| bytes >= least)
+    /// From how many bytes on it is to be sent without a copy.
+    pub(crate) fn lends_from(&self) -> Option<usize> {
+        self.socket.kept.zero_copy
     }
 }

@@ -87,7 +87,8 @@ impl State {
     /// lives in few.
     #[inline]
     fn lay_out_buffers(&mut self) {
-        while self.buffers.len() < self.ready_buffers
+        let wanted = self.depth.fill(self.buffers.len());
+        while self.buffers.len() < wanted
             && let Some(buf) = self.bufs.get()
         {
             // There is room, since fewer lie there than may.
@@ -153,7 +154,7 @@ impl State {
                     self.end_hold(place);
                 }
             }
-            emit(out, event);
+            out.append(event);
         }
     }
 
@@ -163,11 +164,4 @@ impl State {
             self.timer = Timer::Wanted;
         }
     }
-}
-
-/// Appends an event that the caller has seen room for.
-#[inline]
-pub(crate) fn emit(out: &mut Events, event: NetEvent) {
-    let full = out.push(event).is_err();
-    debug_assert!(!full, "the caller looked for room");
 }

@@ -18,7 +18,6 @@ use pool::{Buf, Class};
 use crate::flag;
 use crate::group::State;
 use crate::key::{Key, Op};
-use crate::poll::emit;
 use crate::ring::{Completion, Io};
 use crate::socket::Early;
 
@@ -38,7 +37,7 @@ impl State {
         {
             let (id, token) = (hot.id, hot.token);
             self.stats.bytes_in += n as u64;
-            emit(out, NetEvent::Received { id, token, buf });
+            out.append(NetEvent::Received { id, token, buf });
         } else {
             self.on_special_receive(completion, out);
         }
@@ -113,14 +112,14 @@ impl State {
         let (id, token) = (hot.id, hot.token);
         match early {
             Early::Bytes(buf) => {
-                emit(out, NetEvent::Received { id, token, buf });
+                out.append(NetEvent::Received { id, token, buf });
                 if hot.is(flag::QUICK_ACK) {
                     self.acknowledge(place);
                 }
             }
             Early::Connection(socket) => {
                 self.stats.accepted += 1;
-                emit(out, NetEvent::Accepted { id, token, socket });
+                out.append(NetEvent::Accepted { id, token, socket });
             }
             Early::Eof => self.peer_closed(place, out),
             Early::Broken(why) => {
@@ -201,7 +200,7 @@ impl State {
                 hot.flags & (flag::STREAM | flag::PAUSED | flag::HELD | flag::EARLY | flag::LEAVING | flag::READING) == flag::STREAM;
             if waits {
                 if promised == self.buffers.len() && !self.another_buffer() {
-                    return;
+                    break;
                 }
                 promised += 1;
                 self.receive_once(io, place);
@@ -209,7 +208,13 @@ impl State {
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
         }
-        self.wait = None;
+        if self.starved.is_empty() {
+            self.wait = None;
+        } else if promised > 0 {
+            // Those that were asked may have no bytes, and then take no buffer and tell nothing. So the next ones are asked in the next poll, before which
+            // the core must not fall asleep: a buffer that lies ready wakes nobody.
+            self.waker.wake_by_ref();
+        }
     }
 
     fn receive_once(&mut self, io: &mut Io, place: usize) {
@@ -233,6 +238,9 @@ impl State {
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
+            if self.starved.is_empty() {
+                self.depth.grow();
+            }
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
         }
@@ -274,7 +282,7 @@ impl State {
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
         if !hot.is(flag::FAILED | flag::FIN_SENT) {
-            emit(out, NetEvent::PeerClosed { id, token });
+            out.append(NetEvent::PeerClosed { id, token });
         }
         let fin_sent = hot.is(flag::FIN_SENT);
         let why = self.failure(place);

@@ -1,7 +1,8 @@
 //! Tests that need to see inside: rings at their limits, and sends without a copy.
 
-use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, Frame, GroupConfig, NetEvent, SockGroup, SockId, SockOptions, Token};
@@ -23,21 +24,87 @@ mod tiny {
     conformance::net_suite!(&TINY, self_driven());
 }
 
-/// A group and a connection of it whose long frames are sent without a copy, though it is over loopback; and its peer.
-fn lending() -> (Thread, Group, SockId, TcpStream) {
-    let uring = Uring::new();
+/// A group of these buffers, and its thread.
+fn group(bufs: BufGroup) -> (Thread, Group) {
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let config = GroupConfig::new(BufGroup::new(64, 16 << 10));
-    let mut group = thread.with(|cx| Group::new(cx, config, uring.sizes)).expect("a group");
-    let far = std::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).expect("a free port");
-    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
-    let socket = uring.connect(&[far.local_addr().expect("its address")], &options).expect("a socket");
-    let id = group.attach(socket, Token(1)).map_err(|refused| refused.why).expect("room");
+    let group = thread.with(|cx| Group::new(cx, GroupConfig::new(bufs), Uring::new().sizes)).expect("a group");
+    (thread, group)
+}
+
+/// A connection of a group, and its peer.
+fn pair(group: &mut Group, options: &SockOptions, token: Token) -> (SockId, TcpStream) {
+    let far = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).expect("a free port");
+    let socket = Uring::new().connect(&[far.local_addr().expect("its address")], options).expect("a socket");
+    let id = group.attach(socket, token).map_err(|refused| refused.why).expect("room");
     let (peer, _) = far.accept().expect("a connection");
     while !group.state.slab.hot(id.index()).is(flag::STREAM) {
         group.poll(&mut Events::new(4));
     }
+    (id, peer)
+}
+
+/// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
+fn next_awake(thread: &mut Thread, group: &mut Group) -> Option<NetEvent> {
+    let mut events = Events::new(1);
+    let until = Instant::now() + Duration::from_millis(500);
+    loop {
+        if thread.has_work() {
+            thread.turn(self_driven().now());
+        }
+        if group.poll(&mut events) > 0 {
+            return events.drain().next();
+        }
+        while !thread.has_work() && thread.before_sleep() {
+            thread.after_sleep();
+            if Instant::now() > until {
+                return None;
+            }
+        }
+        thread.after_sleep();
+    }
+}
+
+/// A buffer that comes home is offered to those that wait for one in turn, also if those in front have no use for it yet, and also if nothing else happens.
+#[test]
+fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_without() {
+    let (mut thread, mut group) = group(BufGroup::new(4, 1024));
+    let mut peers: Vec<_> = (0..40).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    for (_, peer) in &mut peers {
+        peer.write_all(b"first").expect("sent");
+        assert!(matches!(next_awake(&mut thread, &mut group), Some(NetEvent::Received { .. })));
+    }
+    // With every buffer taken, the first socket waits for one with bytes, and those behind it without, but for the last.
+    let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    peers[0].1.write_all(b"front").expect("sent");
+    assert!(next_awake(&mut thread, &mut group).is_none(), "there is no buffer");
+    for (id, _) in &peers[1..] {
+        group.pause(*id).expect("it is there");
+    }
+    assert!(next_awake(&mut thread, &mut group).is_none(), "nothing came for the others");
+    for (id, _) in &peers[1..] {
+        group.resume(*id).expect("it is there");
+    }
+    peers[39].1.write_all(b"last").expect("sent");
+    assert!(next_awake(&mut thread, &mut group).is_none(), "there is no buffer");
+    for (token, bytes) in [(0, &b"front"[..]), (39, b"last")] {
+        drop(taken.pop().expect("all were taken"));
+        match next_awake(&mut thread, &mut group) {
+            Some(NetEvent::Received { token: of, buf, .. }) => {
+                assert_eq!((of, &buf[..]), (Token(token), bytes));
+                taken.insert(0, buf);
+            }
+            Some(_) => panic!("only bytes"),
+            None => panic!("the core sleeps while there is a buffer for connection {token}, which has bytes"),
+        }
+    }
+}
+
+/// A group and a connection of it whose long frames are sent without a copy, though it is over loopback; and its peer.
+fn lending() -> (Thread, Group, SockId, TcpStream) {
+    let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
+    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let (id, peer) = pair(&mut group, &options, Token(1));
     (thread, group, id, peer)
 }
 

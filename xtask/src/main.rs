@@ -5,6 +5,7 @@
 
 mod bench;
 mod child;
+mod counts;
 mod memory;
 mod program;
 mod run;

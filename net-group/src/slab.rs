@@ -3,7 +3,8 @@
 //! A place is split in two: [`Hot`], one cache line that an echo touches, and the socket itself, which is looked at when it comes and goes. A key names
 //! its place and the generation of its socket, so one comparison tells whether it is still meant.
 
-use std::os::fd::RawFd;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use core_reactor::net::{SockId, Token};
 
@@ -16,8 +17,8 @@ pub struct Hot {
     pub id: SockId,
     /// The application's name for it.
     pub token: Token,
-    /// Its descriptor; -1 in an empty place.
-    pub fd: RawFd,
+    /// Its descriptor, or whatever number its backend knows it by; -1 in an empty place.
+    pub fd: i32,
     /// What is so of it now: [`LISTS`], and bits of the backend's.
     pub flags: u32,
     /// Frames to be sent.
@@ -113,6 +114,12 @@ impl<S> Slab<S> {
         self.hot.get(id.index()).filter(|hot| hot.id == id).map(|_| id.index())
     }
 
+    /// What an echo needs of the place of a key whose socket is still here.
+    #[inline]
+    pub fn find_hot(&mut self, id: SockId) -> Option<&mut Hot> {
+        self.hot.get_mut(id.index()).filter(|hot| hot.id == id)
+    }
+
     /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
     #[inline]
     pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {
@@ -136,7 +143,7 @@ impl<S> Slab<S> {
     }
 
     /// Puts a socket into an empty place, with the flags that say what it is.
-    pub fn put(&mut self, socket: Box<S>, fd: RawFd, token: Token, flags: u32) -> Result<usize, Box<S>> {
+    pub fn put(&mut self, socket: Box<S>, fd: i32, token: Token, flags: u32) -> Result<usize, Box<S>> {
         let Some(place) = self.free.pop() else { return Err(socket) };
         let place = place as usize;
         let hot = &mut self.hot[place];
