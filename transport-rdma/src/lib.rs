@@ -1,6 +1,6 @@
 //! Queue pairs over RDMA verbs and the connection manager: the transport "rdma".
 //!
-//! [`Rdma`] makes listeners, queues and groups. A listener has an event channel of its own until a group takes it (`queue`). A group has one event channel, and for each
+//! `Rdma` makes listeners, queues and groups. A listener has an event channel of its own until a group takes it (`queue`). A group has one event channel, and for each
 //! device that its queues are on a port: a completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What all groups share of a device
 //! is its protection domain and the registrations of pools (`registry`).
 //!
