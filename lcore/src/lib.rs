@@ -19,7 +19,7 @@ pub use core_reactor::{
     ThreadStats, Turn, Watch, net,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
-pub use linked::{NET_FEATURES, net_backends};
+pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 pub use options::{AppOptions, Balance, OptionsError};
 pub use platform_linux as platform;
 pub use pool;

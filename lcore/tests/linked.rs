@@ -11,6 +11,13 @@ fn the_linked_backends_are_those_of_the_features() {
 }
 
 #[test]
+fn the_linked_transports_are_those_of_the_features() {
+    let expected: &[&str] = if cfg!(feature = "rdma") { &["rdma"] } else { &[] };
+    assert_eq!(lcore::transports(), expected);
+    assert!(expected.iter().all(|name| lcore::TRANSPORT_FEATURES.contains(name)), "each is called like its feature");
+}
+
+#[test]
 #[cfg(all(feature = "posix", feature = "uring"))]
 fn uring_is_chosen_by_priority_and_posix_by_name() {
     for (name, chosen, why) in [(None, "uring", "uring (highest priority)"), (Some("posix"), "posix", "posix (asked for by name)")] {

@@ -16,12 +16,13 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 8] = [
+pub(super) const STEPS: [Step; 9] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
+    Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
     Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and passes its tests", run: bench },
@@ -78,6 +79,17 @@ fn without_backend(sh: &Shell) -> Result<()> {
         ensure!(said.contains(part), "hello-sock without a backend did not say {part:?}:\n{said}");
     }
     Ok(())
+}
+
+/// First the machine itself, then what is for it: lints, which the other steps cannot see without RDMA's packages, and tests.
+fn vm(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
+    let (cargo, xtask) = (cargo(), std::env::current_exe()?);
+    cmd!(sh, "{xtask} vm build").run()?;
+    cmd!(sh, "{cargo} clippy -p xtask --test vm -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test -p xtask --test vm").run()?;
+    crate::vm::lint()?;
+    Ok(cmd!(sh, "{xtask} vm test").run()?)
 }
 
 fn loom(sh: &Shell) -> Result<()> {

@@ -62,6 +62,7 @@ until active; do
     [ $tries -lt 200 ] || broken "rxe0 does not become active: $(cat /sys/class/infiniband/rxe0/ports/1/state)"
     usleep 20000
 done
+ulimit -n 65536
 ulimit -l "$MEMLOCK" || broken "ulimit -l $MEMLOCK"
 cd /work
 if [ -n "$INTERACTIVE" ]; then
@@ -74,9 +75,10 @@ say VM_READY
 if [ -n "$WAIT" ]; then
     read -r word <&3
 else
-    { read -r word <&3; kill -INT "$(cat /run/command)"; } &
+    { read -r word <&3; kill -INT -- "-$(cat /run/command)"; } &
 fi
-sh /vm/command < /dev/null 3>&-
+# A session of its own, so that SIGINT reaches all of the command.
+setsid sh /vm/command < /dev/null 3>&-
 say "VM_EXIT=$?"
 end
 "#;
@@ -126,6 +128,11 @@ impl Job {
 pub(super) fn command(words: &[String]) -> String {
     let words = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     format!("echo $$ > /run/command\nexec {words}\n")
+}
+
+/// The text of `/vm/command` for a script, which outlives a SIGINT so that its exit code is that of the program that got it too.
+pub(super) fn script(text: &str) -> String {
+    format!("echo $$ > /run/command\ntrap : INT\n{text}\n")
 }
 
 /// A word that the shell takes as it is.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cache;
+use super::{cache, packages};
 
 /// A kernel of the distribution.
 pub(super) struct Kernel {
@@ -39,8 +39,9 @@ impl Kernel {
 
     /// The files of `module` and of all that it needs, in the order of loading; none if it is built in.
     pub(super) fn module(&self, module: &str) -> Result<Vec<PathBuf>> {
+        let modprobe = packages::find("modprobe").context("modprobe is not there")?;
         let out =
-            Command::new("modprobe").args(["-S", &self.version, "--show-depends", module]).output().context("could not start modprobe")?;
+            Command::new(modprobe).args(["-S", &self.version, "--show-depends", module]).output().context("could not start modprobe")?;
         ensure!(out.status.success(), "kernel {} has no module {module}: {}", self.version, String::from_utf8_lossy(&out.stderr).trim());
         let said = String::from_utf8_lossy(&out.stdout);
         Ok(said.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next()).map(PathBuf::from).collect())

@@ -109,7 +109,9 @@ struct Machine {
 /// One or two machines, heard together, within one time limit.
 pub(super) struct Session {
     machines: Vec<Machine>,
-    heard: (Sender<(usize, Event)>, Receiver<(usize, Event)>),
+    /// For the threads that listen to a machine: its number and what it said.
+    to: Sender<(usize, Event)>,
+    heard: Receiver<(usize, Event)>,
     limit: Duration,
     deadline: Instant,
     _signals: signals::Caught,
@@ -118,7 +120,8 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(limit: Duration) -> Result<Self> {
         let deadline = Instant::now() + limit;
-        Ok(Self { machines: Vec::new(), heard: mpsc::channel(), limit, deadline, _signals: signals::Caught::catch()? })
+        let (to, heard) = mpsc::channel();
+        Ok(Self { machines: Vec::new(), to, heard, limit, deadline, _signals: signals::Caught::catch()? })
     }
 
     /// Starts a machine and hands back its number.
@@ -130,10 +133,10 @@ impl Session {
         let mut process = qemu.spawn().context("could not start qemu-system-x86_64")?;
         let number = self.machines.len();
         let hear = |event: fn(String) -> Event| {
-            let to = self.heard.0.clone();
+            let to = self.to.clone();
             move |line: String| to.send((number, event(line.trim_end_matches('\r').to_owned()))).is_ok()
         };
-        let to = self.heard.0.clone();
+        let to = self.to.clone();
         // Whether somebody still listens is of no interest at the end.
         pump(process.stdout.take(), hear(Event::Console), move || drop(to.send((number, Event::Ended))));
         pump(process.stderr.take(), hear(Event::Qemu), || ());
@@ -149,7 +152,7 @@ impl Session {
                 return Ok(Err(End::Interrupted));
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.heard.1.recv_timeout(left.min(GLANCE)) {
+            match self.heard.recv_timeout(left.min(GLANCE)) {
                 Ok((number, event)) => {
                     self.machines[number].note(&event)?;
                     return Ok(Ok((number, event)));
@@ -171,7 +174,7 @@ impl Session {
             on(from, &event)?;
             if from == number && self.end(number).is_some() {
                 match event {
-                    Event::Ended => return Ok(self.end(number).context("it has ended")?),
+                    Event::Ended => return self.end(number).context("it has ended"),
                     _ => self.deadline = self.deadline.min(Instant::now() + POWER_OFF),
                 }
             }

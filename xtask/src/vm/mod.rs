@@ -32,7 +32,7 @@ pub(crate) struct Args {
 enum What {
     Build(Build),
     Run(run::Run),
-    Test(test::Test),
+    Test(test::Args),
     Shell(run::Shell),
 }
 
@@ -50,6 +50,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Test(args) => test::main(args),
         What::Shell(args) => run::shell(args),
     }
+}
+
+/// Checks the code of the tests that `vm test` runs.
+pub(crate) fn lint() -> Result<()> {
+    test::lint()
 }
 
 fn build_pieces() -> Result<()> {

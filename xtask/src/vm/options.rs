@@ -80,14 +80,14 @@ impl Hardware {
 /// The time limit around QEMU.
 #[derive(clap::Args, Clone)]
 pub(super) struct Limit {
-    /// Seconds after which the machine is ended, with exit code 124.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    timeout: u64,
+    /// Seconds after which the machine is ended, with exit code 124 [default: 120, and 300 for tests].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    timeout: Option<u64>,
 }
 
 impl Limit {
-    pub(super) fn duration(&self) -> Duration {
-        Duration::from_secs(self.timeout)
+    pub(super) fn or(&self, seconds: u64) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(seconds))
     }
 }
 

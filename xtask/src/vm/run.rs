@@ -1,7 +1,7 @@
 //! `vm run`, `vm shell`: a command in one machine or in two.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::{Exit, Usage};
 const TIMED_OUT: u8 = 124;
 const NO_VERDICT: u8 = 125;
 const INTERRUPTED: u8 = 130;
+/// A command's time, seconds.
+const LIMIT: u64 = 120;
 /// How much longer than our limit the machine gives itself.
 const GRACE: u64 = 30;
 
@@ -164,7 +166,7 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let mut words = args.command.clone();
     let mut ready = Ready::new(&args.hardware, args.out.as_deref())?;
     ready.load(&args.cargo, words.first_mut())?;
-    let limit = args.limit.duration();
+    let limit = args.limit.or(LIMIT);
     let job = Job { hosts: 1, limit: Some(own_limit(limit)), env: args.cargo.env.clone(), ..Job::default() };
     if let Some(server) = args.two.server()? {
         return two::run(&ready, &job, server, &args.two, &words, limit);
@@ -183,9 +185,10 @@ pub(super) fn own_limit(limit: Duration) -> u64 {
 /// Prints a line of a machine, with a word before it.
 pub(super) fn show(before: &str, event: &Event) -> Result<()> {
     match event {
-        // The kernel's last line, which no level of quiet keeps away.
-        Event::Console(line) if line.ends_with("] reboot: Power down") => Ok(()),
-        Event::Console(line) => writeln!(std::io::stdout(), "{before}{line}").context("could not print what the machine says"),
+        Event::Console(line) => match without_power_down(line) {
+            Some(line) => writeln!(std::io::stdout(), "{before}{line}").context("could not print what the machine says"),
+            None => Ok(()),
+        },
         Event::Qemu(line) => {
             eprintln!("{before}{line}");
             Ok(())
@@ -194,9 +197,20 @@ pub(super) fn show(before: &str, event: &Event) -> Result<()> {
     }
 }
 
+/// Takes off `[    3.35] reboot: Power down`, the kernel's last line, which no level of quiet keeps away and which may come behind a line without an end.
+fn without_power_down(line: &str) -> Option<&str> {
+    match line.strip_suffix("] reboot: Power down").and_then(|rest| rest.rsplit_once('[')) {
+        Some((before, _)) => Some(before).filter(|before| !before.is_empty()),
+        None => Some(line),
+    }
+}
+
 /// An error for everything but exit code 0: the command's exit code is ours, and what no command has said has a code of its own.
 pub(super) fn hand_on(session: &Session, machine: usize, end: End) -> Result<()> {
-    let tail = |text: String| format!("{text}; the console's last lines:{}", session.tail(machine));
+    let tail = |text: String| match session.tail(machine) {
+        lines if lines.is_empty() => format!("{text}; its console said nothing"),
+        lines => format!("{text}; its console's last lines:{lines}"),
+    };
     let (code, why) = match end {
         End::Exit(0) => return Ok(()),
         End::Exit(code @ 129..=192) => (code, format!("the command was killed by signal {} (exit code {code})", code - 128)),
@@ -212,7 +226,7 @@ pub(super) fn hand_on(session: &Session, machine: usize, end: End) -> Result<()>
 }
 
 pub(super) fn shell(args: &Shell) -> Result<()> {
-    let terminal = rustix::termios::isatty(std::io::stdin()) && rustix::termios::isatty(std::io::stdout());
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     ensure!(terminal, "a shell needs a terminal: use `cargo xtask vm run -- sh -c '…'`");
     let mut ready = Ready::new(&args.hardware, args.out.as_deref())?;
     ready.load(&args.cargo, None)?;
@@ -222,4 +236,18 @@ pub(super) fn shell(args: &Shell) -> Result<()> {
     let status = qemu.stdin(Stdio::inherit()).status().context("could not start qemu-system-x86_64")?;
     ensure!(status.success(), "QEMU ended with {status}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_last_line_is_not_shown_and_what_is_before_it_is() {
+        assert_eq!(without_power_down("[    3.357689] reboot: Power down"), None);
+        assert_eq!(without_power_down("a [b[   13.357689] reboot: Power down"), Some("a [b"));
+        for line in ["", "text", "reboot: Power down", "[  1.2] sysrq: Trigger a crash"] {
+            assert_eq!(without_power_down(line), Some(line));
+        }
+    }
 }

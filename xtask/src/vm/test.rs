@@ -1,11 +1,12 @@
 //! `vm test`: the tests that packages declare for the machine, built, and run one after the other in one machine.
 //!
-//! A package declares them in its Cargo.toml; both keys may be left out:
+//! A package declares them in its Cargo.toml; each key may be left out:
 //!
 //! ```toml
 //! [package.metadata.vm]
 //! features = ["rdma"]           # cargo features that they are built with
 //! tests = ["verbs", "faults"]   # test targets; without it all, the library's unit tests too
+//! skip = ["v6::"]               # tests with this in their name are left out, which the table says
 //! ```
 
 use std::fmt::Write;
@@ -24,6 +25,8 @@ use crate::{Usage, repository};
 
 /// One test binary is killed after this many seconds, so that the others get their turn.
 const EACH: u64 = 120;
+/// All of them, seconds.
+const ALL: u64 = 300;
 /// How init and the script below name a result: number, exit code, tests that passed, seconds.
 const RESULT: &str = "VM_TEST=";
 
@@ -37,7 +40,7 @@ const RESULT: &str = "VM_TEST=";
   cargo xtask vm test
   cargo xtask vm test --list
   cargo xtask vm test -p transport-rdma -- --nocapture disconnect")]
-pub(super) struct Test {
+pub(super) struct Args {
     /// Only the tests of this package (may be repeated).
     #[arg(long, short, value_name = "NAME")]
     package: Vec<String>,
@@ -59,6 +62,13 @@ pub(super) struct Test {
 struct Declared {
     features: Vec<String>,
     tests: Option<Vec<String>>,
+    skip: Vec<String>,
+}
+
+/// A test binary, and what is left out of it.
+struct Test {
+    built: Built,
+    skip: Vec<String>,
 }
 
 /// What became of a test binary.
@@ -70,7 +80,7 @@ struct Outcome {
     seconds: f64,
 }
 
-pub(super) fn main(args: &Test) -> Result<()> {
+pub(super) fn main(args: &Args) -> Result<()> {
     let declared = chosen(&program::workspace()?, &args.package)?;
     if args.list {
         for (package, declared) in &declared {
@@ -80,18 +90,44 @@ pub(super) fn main(args: &Test) -> Result<()> {
         return Ok(());
     }
     packages::to_boot()?;
-    let mut built = Vec::new();
-    for (package, declared) in &declared {
-        built.extend(build(package, declared).with_context(|| format!("the tests of {package} did not build"))?);
-    }
     let mut ready = Ready::new(&args.hardware, None)?;
-    for program in &built {
-        let at = program.executable.to_str().context("a test's path is text")?;
-        ready.program(program, at)?;
+    let mut tests = Vec::new();
+    for (package, declared) in &declared {
+        for built in build(package, declared).with_context(|| format!("the tests of {package} did not build"))? {
+            ready.program(&built, built.executable.to_str().context("a test's path is text")?)?;
+            if built.test {
+                tests.push(Test { built, skip: declared.skip.clone() });
+            }
+        }
     }
-    let tests: Vec<_> = built.iter().filter(|built| built.test).collect();
     let outcomes = run(&ready, &tests, args)?;
-    judge(&tests, &outcomes, !args.args.is_empty())
+    let judged = judge(&tests, &outcomes, !args.args.is_empty());
+    for (package, declared) in declared.iter().filter(|(_, declared)| !declared.skip.is_empty()) {
+        println!("left out, as {package}/Cargo.toml says why: {}", declared.skip.join(", "));
+    }
+    judged
+}
+
+/// Lints and documentation of the packages whose tests take features, with these.
+pub(super) fn lint() -> Result<()> {
+    for (package, declared) in chosen(&program::workspace()?, &[])?.iter().filter(|(_, declared)| !declared.features.is_empty()) {
+        let mut clippy = Command::new(program::cargo());
+        clippy.args(["clippy", "-p", package, "--all-targets"]);
+        checked(clippy, declared, &["--", "-D", "warnings"])?;
+        let mut doc = Command::new(program::cargo());
+        doc.args(["doc", "-p", package, "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        checked(doc, declared, &[])?;
+    }
+    Ok(())
+}
+
+fn checked(mut command: Command, declared: &Declared, rest: &[&str]) -> Result<()> {
+    build::features(&mut command, &declared.features)?;
+    command.args(rest).current_dir(repository());
+    println!("$ {command:?}");
+    let status = command.status().context("could not start cargo")?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
 }
 
 /// Packages and what they declare, those of `wanted` if it names any.
@@ -118,12 +154,14 @@ fn build(package: &str, declared: &Declared) -> Result<Vec<Built>> {
         command.args(["--test", test]);
     }
     build::features(&mut command, &declared.features)?;
-    program::artifacts(command)
+    let mut built = program::artifacts(command)?;
+    built.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(built)
 }
 
 /// Runs them in one machine.
-fn run(ready: &Ready, tests: &[&Built], args: &Test) -> Result<Vec<Outcome>> {
-    let limit = args.limit.duration();
+fn run(ready: &Ready, tests: &[Test], args: &Args) -> Result<Vec<Outcome>> {
+    let limit = args.limit.or(ALL);
     let job = Job { hosts: 1, limit: Some(run::own_limit(limit)), ..Job::default() };
     let mut session = Session::new(limit)?;
     let machine = session.start(&ready.spec("machine", &job, &script(tests, &args.args))?)?;
@@ -143,7 +181,7 @@ fn run(ready: &Ready, tests: &[&Built], args: &Test) -> Result<Vec<Outcome>> {
 }
 
 /// The command: each binary in its package's folder, as cargo would run it.
-fn script(tests: &[&Built], args: &[String]) -> String {
+fn script(tests: &[Test], args: &[String]) -> String {
     let mut script = format!(
         r#"echo $$ > /run/command
 one() {{
@@ -160,7 +198,9 @@ one() {{
 "#
     );
     for (number, test) in tests.iter().enumerate() {
-        let words = [label(test), test.package.display().to_string(), test.executable.display().to_string()];
+        let Built { package, executable, .. } = &test.built;
+        let mut words = vec![test.label(), package.display().to_string(), executable.display().to_string()];
+        words.extend(test.skip.iter().flat_map(|name| ["--skip".into(), name.clone()]));
         let words = words.iter().chain(args).map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
         // Writing to a string cannot fail.
         let _ = writeln!(script, "one {number} {words}");
@@ -168,10 +208,12 @@ one() {{
     script + "exit 0\n"
 }
 
-/// `net-impl-posix conformance`, as people know it.
-fn label(test: &Built) -> String {
-    let folder = test.package.strip_prefix(repository()).unwrap_or(&test.package);
-    format!("{} {}", folder.display(), test.name)
+impl Test {
+    /// `net-impl-posix conformance`, as people know it.
+    fn label(&self) -> String {
+        let package = &self.built.package;
+        format!("{} {}", package.strip_prefix(repository()).unwrap_or(package).display(), self.built.name)
+    }
 }
 
 fn outcome(text: &str) -> Option<Outcome> {
@@ -183,11 +225,11 @@ fn outcome(text: &str) -> Option<Outcome> {
 }
 
 /// Prints the table; an error if a binary failed, was not heard of, or passed nothing. With a filter it is enough that one passed something.
-fn judge(tests: &[&Built], outcomes: &[Outcome], filtered: bool) -> Result<()> {
+fn judge(tests: &[Test], outcomes: &[Outcome], filtered: bool) -> Result<()> {
     println!("\n{:<40} {:>7} {:>9}", "in the machine", "passed", "seconds");
     let mut failed = Vec::new();
     for (number, test) in tests.iter().enumerate() {
-        let name = label(test);
+        let name = test.label();
         let Some(outcome) = outcomes.iter().find(|outcome| outcome.number == number) else {
             println!("{name:<40} {:>7}", "NOT RUN");
             failed.push(format!("{name} (not run)"));
@@ -212,8 +254,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn test(name: &str) -> Built {
-        Built { name: name.into(), executable: format!("/t/{name}-1").into(), test: true, package: repository().join("pool") }
+    fn test(name: &str) -> Test {
+        let built = Built { name: name.into(), executable: format!("/t/{name}-1").into(), test: true, package: repository().join("pool") };
+        Test { built, skip: Vec::new() }
     }
 
     fn package(name: &str, metadata: serde_json::Value) -> Package {
@@ -225,10 +268,10 @@ mod tests {
         let workspace = [
             package("plain", json!(null)),
             package("all", json!({ "vm": {} })),
-            package("some", json!({ "vm": { "features": ["rdma"], "tests": ["a", "b"] } })),
+            package("some", json!({ "vm": { "features": ["rdma"], "tests": ["a", "b"], "skip": ["c"] } })),
         ];
         let found = chosen(&workspace, &[]).expect("declared");
-        let some = Declared { features: vec!["rdma".into()], tests: Some(vec!["a".into(), "b".into()]) };
+        let some = Declared { features: vec!["rdma".into()], tests: Some(vec!["a".into(), "b".into()]), skip: vec!["c".into()] };
         assert_eq!(found, [("all".into(), Declared::default()), ("some".into(), some)]);
         assert_eq!(chosen(&workspace, &["all".into()]).expect("declared").len(), 1);
         let error = chosen(&workspace, &["plain".into()]).expect_err("refused");
@@ -246,7 +289,6 @@ mod tests {
     #[test]
     fn only_binaries_that_passed_something_have_passed() {
         let tests = [test("a"), test("b")];
-        let tests: Vec<_> = tests.iter().collect();
         let outcome = |number, code, passed| Outcome { number, code, passed, seconds: 0.5 };
         let why = |outcomes: &[Outcome], filtered| judge(&tests, outcomes, filtered).err().map(|error| error.to_string());
         assert_eq!(why(&[outcome(0, 0, 3), outcome(1, 0, 1)], false), None);
@@ -275,15 +317,18 @@ mod tests {
             let file = folder.path().join(name);
             std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).expect("written");
             std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
-            Built { name: name.into(), executable: file, test: true, package: folder.path().join(name).with_extension("d") }
+            let built = Built { name: name.into(), executable: file, test: true, package: folder.path().join(name).with_extension("d") };
+            Test { built, skip: vec!["v6::".into()] }
         };
-        let good = binary("good", "echo 'test result: ok. 7 passed; 0 failed; 0 ignored'; pwd >&2");
+        let good = binary("good", "echo 'test result: ok. 7 passed; 0 failed; 0 ignored'; pwd >&2; echo \"$@\"");
         let bad = binary("bad", "echo 'test result: FAILED. 6 passed; 1 failed'; exit 101");
-        let script =
-            script(&[&good, &bad], &[]).replace("/run/", &format!("{place}/")).replace("> /dev/ttyS1", &format!(">> {place}/said-to-us"));
+        let script = script(&[good, bad], &["--nocapture".into()])
+            .replace("/run/", &format!("{place}/"))
+            .replace("> /dev/ttyS1", &format!(">> {place}/said-to-us"));
         let out = Command::new("sh").args(["-c", &script]).output().expect("runs");
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        assert!(String::from_utf8_lossy(&out.stdout).contains("good.d\n"), "it runs in its package's folder");
+        let shown = String::from_utf8_lossy(&out.stdout);
+        assert!(shown.contains("good.d\n--skip v6:: --nocapture\n"), "its package's folder, what it is to skip, the arguments: {shown}");
         let said = std::fs::read_to_string(folder.path().join("said-to-us")).expect("said");
         let results: Vec<_> = said.lines().map(|line| outcome(line.strip_prefix(RESULT).expect("a result")).expect("whole")).collect();
         assert_eq!(results.iter().map(|o| (o.number, o.code, o.passed)).collect::<Vec<_>>(), [(0, 0, 7), (1, 101, 0)]);

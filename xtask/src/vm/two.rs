@@ -28,7 +28,7 @@ pub(super) struct Options {
     /// The same as --hosts 2.
     #[arg(long, conflicts_with = "hosts")]
     two: bool,
-    /// The server's command, for `sh -c`. It gets SIGINT when CMD has ended.
+    /// The server's command, a line for the shell. It gets SIGINT when CMD has ended.
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
     /// Start CMD when the server has printed a line with this text [default: any line].
@@ -54,7 +54,7 @@ pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, wor
     }
     if let Some((machine, end)) = introduce(&mut session, options.ready.as_deref().unwrap_or(""))? {
         return match end {
-            End::Exit(code) => Err(Exit(1, format!("the server ended with exit code {code} before it was ready")).into()),
+            End::Exit(code) => Err(Exit(1, format!("the server ended with exit code {code} before the client began")).into()),
             end => run::hand_on(&session, machine, end),
         };
     }
@@ -75,8 +75,7 @@ pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, wor
 /// Starts both, the server first, because QEMU makes its end of the wire at once and tries the other only once.
 fn start(session: &mut Session, ready: &Ready, job: &Job, server: &str, words: &[String]) -> Result<Option<End>> {
     let socket = ready.folder.path().join("wire");
-    let server = guest::command(&["sh", "-c", server].map(String::from));
-    let mut first = ready.spec("server", &Job { host: SERVER, hosts: 2, ..job.clone() }, &server)?;
+    let mut first = ready.spec("server", &Job { host: SERVER, hosts: 2, ..job.clone() }, &guest::script(server))?;
     let mut second = ready.spec("client", &Job { host: CLIENT, hosts: 2, wait: true, ..job.clone() }, &guest::command(words))?;
     first.wire = Some((socket.clone(), true));
     second.wire = Some((socket.clone(), false));
