@@ -18,7 +18,7 @@ fn s17_s18_nothing_is_allocated_per_echo() {
     let (near, _) = pair(&platform, &mut one, &mut two);
     let mut round = |len: usize| {
         let frame = one.frame(&[7; 2048][..len]).expect("a buffer");
-        let frame = if len % 2 == 0 { frame.tagged(1) } else { frame };
+        let frame = if len.is_multiple_of(2) { frame.tagged(1) } else { frame };
         one.group.send(near, frame).map_err(|refused| refused.why).expect("it is taken");
         let mut heard = 0;
         while heard < len {
