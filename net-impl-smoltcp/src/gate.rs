@@ -3,6 +3,9 @@
 //! - A SYN is held until the stack has looked at it. smoltcp gives it to the first socket that could take it, which for a repeated SYN may be another one than
 //!   that of its connection, and resets the peer where none listens at the moment.
 //! - A frame of the host to itself is handed back to it; no device would.
+//! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC 9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first
+//!   unacknowledged byte when it retransmits, and acknowledges with that; the peer finds such a segment outside of its window and ignores what it
+//!   acknowledges. Where both sides retransmit at once, neither would ever go on.
 //! - A reset is noted, because the socket that it ends does not say why it has ended.
 
 use alloc::boxed::Box;
@@ -14,11 +17,14 @@ use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, IPV6_HEADER_LEN, Icmpv6Message, Icmpv6Packet, IpAddress, IpCidr, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket,
+    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
 };
 
 /// Frames to the host itself that may be under way.
 const LOOPED: usize = 16;
+
+/// Connections whose sequence numbers are followed: a power of two.
+const CONNECTIONS: usize = 256;
 
 pub(crate) struct Gate {
     hardware: [u8; 6],
@@ -33,6 +39,8 @@ pub(crate) struct Gate {
     /// Where a frame is written whose way is not known yet.
     scratch: Frame,
     reset: bool,
+    /// How far connections have sent, found by a number made of their ends. Two with one number take turns in being helped.
+    highest: Box<[Option<(Syn, u32)>]>,
 }
 
 /// A frame of the host to itself, or a SYN.
@@ -73,6 +81,18 @@ pub(crate) struct Syn {
     pub(crate) to: SocketAddr,
 }
 
+impl Syn {
+    /// A number that connections seldom share: it need not be hard to guess, since all that a collision costs is a correction.
+    fn number(&self) -> usize {
+        let ip = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(v6) => v6.to_bits() as u32,
+        };
+        let ports = u32::from(self.from.port()) << 16 | u32::from(self.to.port());
+        (ports ^ ip(self.to.ip()).rotate_left(7) ^ ip(self.from.ip())).wrapping_mul(0x9E37_79B1) as usize >> 20
+    }
+}
+
 impl Gate {
     pub(crate) fn new(hardware: [u8; 6], mtu: usize) -> Self {
         Self {
@@ -85,6 +105,7 @@ impl Gate {
             loops: false,
             scratch: Frame::new(mtu),
             reset: false,
+            highest: vec![None; CONNECTIONS].into(),
         }
     }
 
@@ -177,6 +198,25 @@ impl Gate {
         frame.dst_addr().0 == self.hardware || asked_for(&frame).is_some_and(|who| self.own.contains(&Some(who)))
     }
 
+    /// Looks at a frame that goes out: follows what its connection has sent, and corrects an acknowledgement.
+    fn see_off(&mut self, frame: &mut [u8]) {
+        let Some((ends, tcp)) = segment(frame) else { return };
+        let (seq, len, plain) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32, !tcp.syn() && !tcp.fin() && !tcp.rst());
+        let (next, opens) = (seq.wrapping_add(len), tcp.syn());
+        let entry = &mut self.highest[ends.number() % CONNECTIONS];
+        match entry {
+            Some((known, highest)) if *known == ends && !opens => {
+                let behind = (highest.wrapping_sub(next) as i32) > 0;
+                if !behind {
+                    *highest = next;
+                } else if plain && len == 0 {
+                    set_sequence(frame, ends, *highest);
+                }
+            }
+            _ => *entry = Some((ends, next)),
+        }
+    }
+
     fn keep(&mut self, frame: &[u8]) {
         let at = (self.first + self.waiting) % self.frames.len();
         if self.waiting < self.frames.len() && self.frames[at].fill(frame) {
@@ -219,6 +259,16 @@ fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
     };
     let tcp = TcpPacket::new_checked(tcp).ok()?;
     Some((Syn { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
+}
+
+/// Gives the segment in a frame another sequence number.
+fn set_sequence(frame: &mut [u8], ends: Syn, seq: u32) {
+    let ip = &mut frame[14..];
+    let header = if ends.from.is_ipv4() { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
+    let mut tcp = TcpPacket::new_unchecked(&mut ip[header..]);
+    tcp.set_seq_number(TcpSeqNumber(seq as i32));
+    // Where the device does it, this is done again.
+    tcp.fill_checksum(&ends.from.ip().into(), &ends.to.ip().into());
 }
 
 /// A device behind its gate, as smoltcp sees it.
@@ -311,11 +361,17 @@ pub(crate) struct GatedTx<'a, T> {
 impl<T: TxToken> TxToken for GatedTx<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         if !self.gate.borrow().loops || len > self.gate.borrow().scratch.bytes.len() {
-            return self.token.consume(len, f);
+            let gate = self.gate;
+            return self.token.consume(len, |frame| {
+                let done = f(frame);
+                gate.borrow_mut().see_off(frame);
+                done
+            });
         }
         let mut frame = core::mem::take(&mut self.gate.borrow_mut().scratch);
         frame.len = len;
         let done = f(&mut frame.bytes[..len]);
+        self.gate.borrow_mut().see_off(&mut frame.bytes[..len]);
         if self.gate.borrow().is_own(frame.bytes()) {
             self.gate.borrow_mut().keep(frame.bytes());
         } else {

@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 use super::steps::need_clippy;
 use crate::program::cargo;
 
-const CRATES: [&str; 2] = ["pool", "core-reactor"];
+const CRATES: [&str; 4] = ["pool", "core-reactor", "net-group", "net-impl-smoltcp"];
 
 /// Crates that are doors to the operating system, whatever they say of std.
 const DOORS: [&str; 8] = ["errno", "io-uring", "libc", "mio", "nix", "rustix", "socket2", "windows-sys"];
