@@ -124,8 +124,10 @@ lcore_long_mode:
 );
 
 extern "C" fn start(info: u32) -> ! {
+    let loaded = Loaded::read(info);
+    // Behind the reading: some loaders leave their structures in the first page.
     guard();
-    crate::run(Loaded::read(info))
+    crate::run(loaded)
 }
 
 /// Takes the first page, to which null points, and the page below the stack out of the map, so that using either is a fault.
@@ -155,8 +157,8 @@ pub(crate) fn is_guard(address: usize) -> bool {
 
 /// What the loader left.
 pub(crate) struct Loaded {
-    /// The kernel's command line, on which microvm names its devices.
-    pub(crate) command_line: String<1024>,
+    /// The kernel's command line, until someone takes it.
+    pub(crate) command_line: Option<String<1024>>,
     /// The memory behind the image, from its first page on.
     pub(crate) free: Free,
     /// Bytes that the image takes, stack and statics included.
@@ -192,6 +194,6 @@ impl Loaded {
         let memory = ranges.iter().map(|(_, size)| size).sum();
         let around = ranges.iter().find(|(at, size)| (*at..at + size).contains(&end));
         let len = around.map_or(0, |(at, size)| (at + size).min(1 << 32) - end);
-        Self { command_line, free: Free { base: ptr::with_exposed_provenance_mut(end), len }, image: end - start, memory }
+        Self { command_line: Some(command_line), free: Free { base: ptr::with_exposed_provenance_mut(end), len }, image: end - start, memory }
     }
 }

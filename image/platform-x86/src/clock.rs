@@ -6,6 +6,7 @@
 // UNSAFETY: the PIT's registers are ports.
 #![allow(unsafe_code)]
 
+use core::fmt;
 use core::arch::x86_64::{__cpuid, _rdtsc};
 
 use core_reactor::Instant;
@@ -30,6 +31,16 @@ pub enum RatesFrom {
     Processor,
     /// Counting against the PIT.
     Pit,
+}
+
+impl fmt::Display for RatesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hypervisor => "the hypervisor's word",
+            Self::Processor => "the processor's word",
+            Self::Pit => "the PIT",
+        })
+    }
 }
 
 /// What runs how fast, in Hz.
@@ -156,6 +167,6 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Instant {
         let counts = tsc().saturating_sub(self.start);
-        Instant::from_nanos((u128::from(counts) * u128::from(self.scale) >> 32) as u64)
+        Instant::from_nanos(((u128::from(counts) * u128::from(self.scale)) >> 32) as u64)
     }
 }

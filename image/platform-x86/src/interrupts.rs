@@ -132,7 +132,7 @@ pub(crate) fn init() {
         let limit = size_of::<TaskState>() as u64 - 1;
         let low = limit | (state & 0xff_ffff) << 16 | 0x89 << 40 | (state >> 24 & 0xff) << 56;
         tables.descriptors = [0, 0x00af_9a00_0000_ffff, 0x00cf_9200_0000_ffff, low, state >> 32];
-        for (vector, stub) in (*(&raw const lcore_faults)).iter().enumerate() {
+        for (vector, stub) in lcore_faults.iter().enumerate() {
             tables.gates[vector] = Gate::to(stub.as_ptr().addr());
         }
         tables.gates[usize::from(WAKE)] = Gate::to(wake as *const () as usize);

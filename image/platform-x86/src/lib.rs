@@ -11,12 +11,12 @@ mod apic;
 mod boot;
 mod clock;
 mod console;
+mod devices;
 #[cfg(feature = "defmt")]
 mod frames;
 mod heap;
 mod interrupts;
 mod mem;
-mod pci;
 mod platform;
 mod port;
 mod power;
@@ -29,8 +29,8 @@ use core_reactor::{Instant, Platform};
 
 pub use clock::RatesFrom;
 pub use console::{interrupted, log_to_serial, print};
+pub use devices::Devices;
 pub use heap::{HeapStats, heap};
-pub use pci::Ports;
 pub use platform::X86;
 pub use power::{Exit, exit, fail};
 
@@ -52,9 +52,9 @@ impl Machine {
         self.platform.now()
     }
 
-    /// The kernel's command line; microvm names its devices on it.
-    pub fn command_line(&self) -> &str {
-        &self.loaded.command_line
+    /// The right to its devices; `None` the second time.
+    pub fn devices(&mut self) -> Option<Devices> {
+        self.loaded.command_line.take().map(Devices::new)
     }
 
     /// Bytes of memory that the machine has below 4 GiB.
