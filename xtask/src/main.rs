@@ -1,11 +1,13 @@
-//! The project's own commands: `cargo xtask setup | run | test | bench`.
+//! The project's own commands: `cargo xtask setup | run | test | bench | image`.
 //!
 //! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME` and `bench` hand on the code of what they ran.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod child;
+mod image;
 mod memory;
+mod packages;
 mod program;
 mod run;
 mod setup;
@@ -30,6 +32,7 @@ enum Command {
     Run(run::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Image(image::Args),
 }
 
 /// A command line that names something which is not there: exit code 2.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Image(args) => image::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
