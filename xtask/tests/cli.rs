@@ -51,7 +51,7 @@ fn machine(user: u32) -> TempDir {
 
 #[test]
 fn each_command_has_help() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["setup"],
         &["setup", "status"],
@@ -61,6 +61,12 @@ fn each_command_has_help() {
         &["test"],
         &["bench"],
         &["bench", "micro"],
+        &["image"],
+        &["image", "build"],
+        &["image", "run"],
+        &["image", "test"],
+        &["image", "bench"],
+        &["image", "size"],
     ];
     for command in commands {
         let out = xtask(&[command, &["--help"]].concat());
@@ -77,6 +83,7 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["setup", "apply", "--bind", "eth0"], 2, "not a PCI address");
     assert_fails(&["setup", "apply", "--hugemem", "lots"], 2, "--hugemem");
     assert_fails(&["test", "--step", "nope"], 2, "fmt, clippy");
+    assert_fails(&["image", "build", "nope"], 2, "nope.toml");
     assert_fails(&["run", "nope"], 2, "hello-sock, poller-test, reactor-test");
 }
 
@@ -85,7 +92,7 @@ fn the_steps_of_the_test_are_listed() {
     let out = xtask(&["test", "--list"]);
     let text = String::from_utf8_lossy(&out.stdout);
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "no-std", "loom", "bench"]);
+    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "no-std", "loom", "image", "bench"]);
 }
 
 #[test]

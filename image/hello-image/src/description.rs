@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 /// An image's description.
+#[cfg_attr(not(feature = "smoltcp"), allow(dead_code, reason = "without a backend some of it has no use"))]
 pub(crate) struct Description {
     /// Its name: the file's, without the ending.
     pub(crate) name: &'static str,

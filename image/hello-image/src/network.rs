@@ -1,6 +1,5 @@
 //! Gives the backend what it needs of the machine: a card and an address.
 
-use alloc::format;
 use alloc::string::String;
 
 use platform_x86::{Exit, Machine};
@@ -18,10 +17,12 @@ pub(crate) type Failure = (Exit, String);
 
 #[cfg(feature = "smoltcp")]
 mod smoltcp {
+    use alloc::format;
+
     use net_impl_smoltcp::{Addresses, SMOLTCP, StackConfig};
     use platform_x86::println;
 
-    use super::{Exit, Failure, Machine, String, format};
+    use super::{Exit, Failure, Machine, String};
     use crate::description::IMAGE;
 
     pub(crate) fn start(machine: &mut Machine) -> Result<(), Failure> {

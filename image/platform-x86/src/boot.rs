@@ -194,6 +194,11 @@ impl Loaded {
         let memory = ranges.iter().map(|(_, size)| size).sum();
         let around = ranges.iter().find(|(at, size)| (*at..at + size).contains(&end));
         let len = around.map_or(0, |(at, size)| (at + size).min(1 << 32) - end);
-        Self { command_line: Some(command_line), free: Free { base: ptr::with_exposed_provenance_mut(end), len }, image: end - start, memory }
+        Self {
+            command_line: Some(command_line),
+            free: Free { base: ptr::with_exposed_provenance_mut(end), len },
+            image: end - start,
+            memory,
+        }
     }
 }

@@ -6,8 +6,8 @@
 // UNSAFETY: the PIT's registers are ports.
 #![allow(unsafe_code)]
 
-use core::fmt;
 use core::arch::x86_64::{__cpuid, _rdtsc};
+use core::fmt;
 
 use core_reactor::Instant;
 

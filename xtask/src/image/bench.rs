@@ -18,6 +18,10 @@ pub(super) fn bench(image: &Image, kind: Kind, runs: u32) -> Result<()> {
     times.sort();
     let ms = |time: &Duration| time.as_secs_f64() * 1e3;
     let (first, last) = (times.first().map_or(0.0, ms), times.last().map_or(0.0, ms));
-    println!("{}: from QEMU's start to the first echo {:.0} ms (median of {runs}; {first:.0} to {last:.0})", kind.name(), ms(&times[times.len() / 2]));
+    println!(
+        "{}: from QEMU's start to the first echo {:.0} ms (median of {runs}; {first:.0} to {last:.0})",
+        kind.name(),
+        ms(&times[times.len() / 2])
+    );
     Ok(())
 }

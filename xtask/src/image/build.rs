@@ -22,6 +22,13 @@ pub(super) enum Target {
 
 pub(super) const NONE: &str = "x86_64-unknown-none";
 
+impl Image {
+    /// Where its machine writes its defmt frames.
+    pub(super) fn frames(&self) -> PathBuf {
+        self.file.with_extension("defmt")
+    }
+}
+
 /// A built image.
 pub(super) struct Image {
     pub(super) description: Description,
@@ -45,6 +52,10 @@ pub(super) fn build(image: &str, target: Target) -> Result<Image> {
     command.args(["build", "--quiet", "--release", "--locked", "--package", "hello-image", "--features", description.features()]);
     if target == Target::None {
         command.args(["--target", NONE]);
+    }
+    if description.has_frames() {
+        // The texts of the frames are symbols of the file.
+        command.args(["--config", "profile.release.strip=false"]).env("DEFMT_LOG", "debug");
     }
     let status = command.status().context("could not start cargo build")?;
     ensure!(status.success(), "the image {} did not build ({status})", description.name);

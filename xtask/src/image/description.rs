@@ -54,7 +54,7 @@ pub(super) struct Description {
     mailbox: u64,
 }
 
-const LEVELS: [&str; 5] = ["off", "error", "warn", "info", "debug"];
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "defmt"];
 /// What an image takes beside its pools: itself, its stack and tables, the card's buffers, the mailboxes; and what the machine keeps for itself.
 const BESIDE: u64 = 2 << 20;
 
@@ -105,11 +105,15 @@ impl Description {
             mailbox: number("mailbox", &pools.mailbox, 2..=65536)?,
         };
         if description.reserve > description.buffers {
-            return Err((pools.reserve.span(), format!("reserve = {} is more than there are buffers ({})", description.reserve, description.buffers)));
+            return Err((
+                pools.reserve.span(),
+                format!("reserve = {} is more than there are buffers ({})", description.reserve, description.buffers),
+            ));
         }
         let (takes, has) = (description.takes(), description.memory);
         if takes > has {
-            let why = format!("memory = {} MiB is too little: the pools and the image take about {} MiB", has >> 20, takes.div_ceil(1 << 20));
+            let why =
+                format!("memory = {} MiB is too little: the pools and the image take about {} MiB", has >> 20, takes.div_ceil(1 << 20));
             return Err((file.memory.span(), why));
         }
         Ok(description)
@@ -121,9 +125,19 @@ impl Description {
         windows + self.buffers * self.buffer.next_multiple_of(4096) + 4 * self.mailbox * 64 + BESIDE
     }
 
+    /// Whether its messages are defmt frames on the debug console and no text on the serial port.
+    pub(super) fn has_frames(&self) -> bool {
+        self.log == "defmt"
+    }
+
     /// The cargo features of its build.
     pub(super) fn features(&self) -> &'static str {
-        if self.has_backend { "smoltcp,log" } else { "log" }
+        match (self.has_backend, self.has_frames()) {
+            (true, false) => "smoltcp,log",
+            (true, true) => "smoltcp,defmt",
+            (false, false) => "log",
+            (false, true) => "defmt",
+        }
     }
 
     /// As a value in the image's source.
@@ -138,7 +152,8 @@ impl Description {
         });
         let address = address.map_or("None".into(), |address| format!("Some({address})"));
         let Self { name, port, connections, backlog, window, buffers, reserve, buffer, mailbox, .. } = self;
-        let level = self.log[..1].to_uppercase() + &self.log[1..];
+        let log = if self.has_frames() { "off" } else { &self.log };
+        let level = log[..1].to_uppercase() + &log[1..];
         format!(
             "Description {{ name: {name:?}, address: {address}, port: {port}, connections: {connections}, backlog: {backlog}, window: {window}, \
              buffers: {buffers}, reserve: {reserve}, buffer_size: {buffer}, mailbox: {mailbox}, log: ::log::LevelFilter::{level} }}\n"
@@ -198,7 +213,8 @@ fn address(value: &Spanned<String>, router: Option<&Spanned<String>>) -> Result<
 pub(super) fn names() -> Result<Vec<String>> {
     let folder = repository().join("image/images");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("could not list {}", folder.display()))?;
-    let stem = |path: &Path| path.extension().is_some_and(|e| e == "toml").then(|| path.file_stem().map(|s| s.to_string_lossy().into_owned()));
+    let stem =
+        |path: &Path| path.extension().is_some_and(|e| e == "toml").then(|| path.file_stem().map(|s| s.to_string_lossy().into_owned()));
     let mut names: Vec<String> = entries.filter_map(|entry| stem(&entry.ok()?.path()).flatten()).collect();
     names.sort();
     Ok(names)

@@ -57,6 +57,10 @@ pub(super) fn command(kind: Kind, image: &Image, port: u16) -> Command {
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]);
     command.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:{}", description.port)]);
     command.args(["-device", &format!("{},netdev=net", kind.card())]);
+    if description.has_frames() {
+        command.args(["-chardev", &format!("file,id=frames,path={}", image.frames().display())]);
+        command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=frames"]);
+    }
     command.arg("-kernel").arg(&image.file);
     // A ^C at the terminal goes to every program of its group; the machine gets it through its console.
     command.process_group(0);

@@ -21,6 +21,9 @@ pub(super) fn run(image: &Image, kind: Kind, port: u16) -> Result<()> {
     }
     println!("boots {} ({} KiB) on {}; try: echo hi | nc -N 127.0.0.1 {port}", image.description.name, image.size >> 10, kind.name());
     println!("^C stops it");
+    if image.description.has_frames() {
+        println!("its messages: defmt-print -e {} < {}", image.file.display(), image.frames().display());
+    }
     let mut command = machine::command(kind, image, port);
     let mut process = command.stdin(Stdio::piped()).spawn().context("could not start QEMU")?;
     let mut console = process.stdin.take().context("its input is piped")?;

@@ -34,6 +34,7 @@ pub(super) fn test() -> Result<()> {
         serves(kind, &hello).with_context(|| format!("image hello on {}", kind.name()))?;
     }
     asks_for_an_address(&build::build("hello-dhcp", Target::Host)?).context("image hello-dhcp on microvm")?;
+    logs_frames(&build::build("hello-defmt", Target::Host)?).context("image hello-defmt on microvm")?;
     says_that_no_backend_is_linked(&build::build("no-backend", Target::Host)?).context("image no-backend on microvm")?;
     if build::is_installed(NONE)? {
         boots(Kind::Microvm, &build::build("hello", Target::None)?).context("image hello for x86_64-unknown-none")?;
@@ -50,8 +51,8 @@ fn lint() -> Result<()> {
     let (cargo, source) = (cargo(), repository().join("target/image/images/hello.rs"));
     build::describe("hello")?;
     cmd!(sh, "{cargo} fmt --check").run()?;
-    for features in ["smoltcp,log", "log", "defmt"] {
-        let lint = cmd!(sh, "{cargo} clippy --quiet --locked --workspace --features hello-image/{features} -- -D warnings");
+    for features in ["smoltcp,log", "smoltcp,defmt", "log"] {
+        let lint = cmd!(sh, "{cargo} clippy --quiet --locked -p hello-image -p smallest --features hello-image/{features} -- -D warnings");
         lint.env("LCORE_IMAGE", &source).env_remove("RUSTFLAGS").run()?;
     }
     Ok(())
@@ -64,7 +65,11 @@ fn boots(kind: Kind, image: &Image) -> Result<Guest> {
     guest.line("Listening connection on", PATIENCE)?;
     let address = guest.line("address", PATIENCE)?;
     let booted = guest.line("booted in", PATIENCE)?;
-    println!("{}: listens at {address} after {booted}, {:.0} ms after QEMU's start", kind.name(), guest.started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "{}: listens at {address} after {booted}, {:.0} ms after QEMU's start",
+        kind.name(),
+        guest.started.elapsed().as_secs_f64() * 1e3
+    );
     Ok(guest)
 }
 
@@ -86,7 +91,10 @@ fn serves(kind: Kind, image: &Image) -> Result<()> {
     guest.interrupt()?;
     let report = guest.line("poll_group_0 on core 0:", PATIENCE)?;
     let expected = format!("{} connections, 0 failed,", QUICK + 2);
-    ensure!(report.starts_with(&expected) && report.ends_with(" 0 buffers held"), "its report is not {expected:?} … 0 buffers held: {report}");
+    ensure!(
+        report.starts_with(&expected) && report.ends_with(" 0 buffers held"),
+        "its report is not {expected:?} … 0 buffers held: {report}"
+    );
     let heap = guest.line("heap ", PATIENCE)?;
     println!("{}: stopped by ^C; heap {heap}", kind.name());
     let status = guest.wait(PATIENCE)?;
@@ -97,6 +105,21 @@ fn serves(kind: Kind, image: &Image) -> Result<()> {
 fn asks_for_an_address(image: &Image) -> Result<()> {
     let guest = boots(Kind::Microvm, image)?;
     peer::half_closed(guest.at, b"hi\n")
+}
+
+/// Each message of an image with defmt is a frame of a few bytes on the debug console; its text is in the file.
+fn logs_frames(image: &Image) -> Result<()> {
+    let mut guest = boots(Kind::Microvm, image)?;
+    peer::half_closed(guest.at, b"hi\n")?;
+    guest.interrupt()?;
+    guest.line("heap ", PATIENCE)?;
+    ensure!(guest.wait(PATIENCE)?.code() == Some(STOPPED), "it was not stopped in order{}", guest.said());
+    let frames = std::fs::read(image.frames()).context("could not read its frames")?;
+    ensure!(!frames.is_empty(), "it sent no frame");
+    let elf = std::fs::read(&image.file).context("could not read the image")?;
+    ensure!(elf.windows(17).any(|text| text == b"Connection closed"), "the texts of its frames are not in the image");
+    println!("hello-defmt: {} bytes of frames; defmt-print reads them", frames.len());
+    Ok(())
 }
 
 fn says_that_no_backend_is_linked(image: &Image) -> Result<()> {
