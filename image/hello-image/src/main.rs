@@ -68,7 +68,8 @@ fn run(machine: &mut Machine) -> Result<(), Failure> {
         kib(heap.size),
         kib(heap.used)
     );
-    println!("booted in        {:.1} ms", machine.now().as_nanos() as f64 / 1e6);
+    let tenths = machine.now().as_nanos() / 100_000;
+    println!("booted in        {}.{} ms", tenths / 10, tenths % 10);
     let stats = reactors.run().map_err(|why| (Exit::Setup, format!("{why}")))?;
     report(&server, &stats);
     Ok(())
@@ -128,8 +129,18 @@ fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
         );
     }
     for reactor in reactors {
-        let (busy, parked) = (reactor.busy_share() * 100.0, reactor.parked_share() * 100.0);
-        println!("reactor_{}: {busy:.1} % busy, {parked:.1} % parked, {} messages", reactor.core, reactor.messages);
+        // In thousandths: printing of floating-point numbers would be a twentieth of the image.
+        let all = (reactor.busy + reactor.idle + reactor.parked).max(1);
+        let (busy, parked) = (u128::from(reactor.busy) * 1000 / u128::from(all), u128::from(reactor.parked) * 1000 / u128::from(all));
+        let messages = reactor.messages;
+        println!(
+            "reactor_{}: {}.{} % busy, {}.{} % parked, {messages} messages",
+            reactor.core,
+            busy / 10,
+            busy % 10,
+            parked / 10,
+            parked % 10
+        );
     }
     let heap = platform_x86::heap();
     println!("heap             {} KiB used, {} allocations", heap.used >> 10, heap.allocations);

@@ -33,11 +33,15 @@ macro_rules! println {
 struct Log;
 
 impl log::Log for Log {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, message: &log::Metadata<'_>) -> bool {
+        // What the driver of the card negotiates is a detail; it calls it information.
+        message.level() != log::Level::Info || !message.target().starts_with("virtio_drivers")
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         match record.level() {
             log::Level::Info => print(format_args!("{}\n", record.args())),
             level => print(format_args!("{level}: {}\n", record.args())),

@@ -37,7 +37,16 @@ pub(super) struct Image {
     pub(super) size: u64,
 }
 
+/// The image that goes wrong on purpose, with the memory of `hello`.
+pub(super) fn faults() -> Result<Image> {
+    build_program("faults", "hello", Target::Host)
+}
+
 pub(super) fn build(image: &str, target: Target) -> Result<Image> {
+    build_program("hello-image", image, target)
+}
+
+fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
     let description = Description::read(image)?;
     ensure!(
         cfg!(all(target_arch = "x86_64", target_os = "linux")) || target == Target::None,
@@ -49,7 +58,18 @@ pub(super) fn build(image: &str, target: Target) -> Result<Image> {
     let source = write_source(&description)?;
     let mut command = Command::new(cargo());
     command.current_dir(repository().join("image")).env("LCORE_IMAGE", &source).env_remove("RUSTFLAGS");
-    command.args(["build", "--quiet", "--release", "--locked", "--package", "hello-image", "--features", description.features()]);
+    command.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "hello-image",
+        "--bin",
+        program,
+        "--features",
+        description.features(),
+    ]);
     if target == Target::None {
         command.args(["--target", NONE]);
     }
@@ -60,8 +80,8 @@ pub(super) fn build(image: &str, target: Target) -> Result<Image> {
     let status = command.status().context("could not start cargo build")?;
     ensure!(status.success(), "the image {} did not build ({status})", description.name);
     let triple = if target == Target::None { NONE.to_owned() } else { host()? };
-    let built = repository().join("target/image").join(triple).join("release/hello-image");
-    let file = source.with_extension("elf");
+    let built = repository().join("target/image").join(triple).join("release").join(program);
+    let file = if program == "faults" { source.with_file_name("faults.elf") } else { source.with_extension("elf") };
     let size = std::fs::copy(&built, &file).with_context(|| format!("could not copy {}", built.display()))?;
     Ok(Image { description, file, size })
 }

@@ -39,7 +39,7 @@ fn what_is_wrong_is_said_with_its_line() {
     wrong("9999", "\"x\"", 5, "invalid type");
     wrong("8M", "2M", 6, "no size between");
     wrong("8M", "8 MB", 6, "no size between");
-    wrong("8M", "4M", 6, "is too little: the pools and the image take about");
+    wrong("connections = 32", "connections = 300", 6, "is too little: the pools and the image take about");
     wrong("info", "loud", 7, "none of off, error");
     wrong("connections = 32", "connections = -1", 10, "not between 1 and 4096");
     wrong("reserve = 32", "reserve = 65", 14, "more than there are buffers (64)");

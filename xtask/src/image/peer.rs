@@ -1,9 +1,9 @@
 //! The other end of an image's connections: echoes, streams, and how long they take.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
@@ -30,28 +30,14 @@ pub(super) fn half_closed(at: SocketAddr, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The first echo: tries again while nobody listens yet.
-pub(super) fn first_echo(at: SocketAddr, deadline: Instant) -> Result<()> {
-    loop {
-        match try_echo(at) {
-            Ok(()) => return Ok(()),
-            // QEMU's own network accepts before the image listens, and resets then.
-            Err(why) if matches!(why.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
-                ensure!(Instant::now() < deadline, "no echo came: {why}");
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(why) => return Err(why).context("no echo came"),
-        }
-    }
-}
-
-fn try_echo(at: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(at)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// One echo, without waiting for an end.
+pub(super) fn echo(at: SocketAddr) -> Result<()> {
+    let mut stream = connect(at)?;
     stream.write_all(b"first")?;
     let mut back = [0; 5];
-    stream.read_exact(&mut back)?;
-    if &back == b"first" { Ok(()) } else { Err(std::io::Error::other("something else came back")) }
+    stream.read_exact(&mut back).context("no echo came")?;
+    ensure!(&back == b"first", "{back:?} came back for \"first\"");
+    Ok(())
 }
 
 /// Sends `bytes` bytes that no pattern repeats, ends its side, and compares what comes back. Tells the SHA-256 of both.
