@@ -97,7 +97,8 @@ fn discard(socket: &mut tcp::Socket<'_>) {
 
 /// Makes a socket forget its connection without a word.
 pub(crate) fn wipe(socket: &mut tcp::Socket<'_>) {
-    // Only `listen` and `connect` forget everything, and neither is refused by a closed socket.
+    // Only `listen` and `connect` forget everything, and neither is refused by a closed socket. The reset of the abort is forgotten with the rest.
+    socket.abort();
     let _ = socket.listen(1);
     socket.close();
 }

@@ -33,10 +33,10 @@ fn s17_an_echo_comes_back() {
 /// A MiB and more each way, under loss, repetition and reordering, half-closed as soon as each side has sent its own: every byte arrives, once and in order.
 #[test]
 fn s17_s19_streams_survive_a_bad_wire() {
-    for seed in 1..=24 {
+    for seed in 1..=8 {
         // Said if the test fails.
         println!("seed {seed}");
-        exchange(Weather::storm(seed), 1 << 20, 1_300_000);
+        exchange(Weather::storm(seed), 1 << 20, 1_100_000);
     }
 }
 
@@ -59,16 +59,15 @@ fn s17_a_long_stream_arrives() {
 fn exchange(weather: Weather, there: usize, back: usize) {
     let (platform, mut one, mut two) = two(weather);
     let (near, far) = pair(&platform, &mut one, &mut two);
-    let mut sides = [Side::new(near, weather.seed, there, back), Side::new(far, weather.seed + 1, back, there)];
-    sides[0].hears = weather.seed + 1;
-    sides[1].hears = weather.seed;
+    let (there, back) = (pattern(weather.seed, there), pattern(weather.seed + 1, back));
+    let mut sides = [Side::new(near, there.clone(), back.clone()), Side::new(far, back, there)];
     until(&platform, [&mut one, &mut two], Duration::from_secs(3600), "both ends", |one, two| {
         sides[0].act(one);
         sides[1].act(two);
         sides.iter().all(|side| side.closed)
     });
     for (host, side) in [one, two].iter().zip(&sides) {
-        assert_eq!((side.heard, side.to_send), (side.to_hear, side.sent));
+        assert_eq!((side.heard, side.sent), (side.hears.len(), side.says.len()));
         assert_eq!(host.group.stats().sockets, 0);
     }
 }
@@ -76,12 +75,10 @@ fn exchange(weather: Weather, there: usize, back: usize) {
 /// One end of a stream.
 struct Side {
     id: SockId,
-    seed: u64,
-    /// The seed of what it hears.
-    hears: u64,
-    to_send: usize,
+    /// What it sends, and what it is to hear.
+    says: Vec<u8>,
+    hears: Vec<u8>,
     sent: usize,
-    to_hear: usize,
     heard: usize,
     finished: bool,
     peer_closed: bool,
@@ -89,8 +86,8 @@ struct Side {
 }
 
 impl Side {
-    fn new(id: SockId, seed: u64, to_send: usize, to_hear: usize) -> Self {
-        Self { id, seed, hears: 0, to_send, sent: 0, to_hear, heard: 0, finished: false, peer_closed: false, closed: false }
+    fn new(id: SockId, says: Vec<u8>, hears: Vec<u8>) -> Self {
+        Self { id, says, hears, sent: 0, heard: 0, finished: false, peer_closed: false, closed: false }
     }
 
     /// Hears what there is, and sends as much as is taken, then ends its side.
@@ -98,16 +95,16 @@ impl Side {
         for event in std::mem::take(&mut host.seen) {
             self.hear(event);
         }
-        while self.sent < self.to_send {
+        while self.sent < self.says.len() {
             let Some(mut buf) = host.group.buffer() else { break };
-            let len = (self.to_send - self.sent).min(1 + self.sent % 2048);
-            buf.append(&pattern(self.seed, self.sent, len));
+            let len = (self.says.len() - self.sent).min(1 + self.sent % 2048);
+            buf.append(&self.says[self.sent..][..len]);
             if host.group.send(self.id, buf.into()).is_err() {
                 break;
             }
             self.sent += len;
         }
-        if self.sent == self.to_send && !self.finished {
+        if self.sent == self.says.len() && !self.finished {
             host.group.shutdown(self.id).expect("it is there");
             self.finished = true;
         }
@@ -117,7 +114,7 @@ impl Side {
         match event {
             NetEvent::Received { buf, .. } => {
                 assert!(!self.peer_closed && !self.closed);
-                assert!(*buf == pattern(self.hears, self.heard, buf.len())[..], "the stream differs after byte {}", self.heard);
+                assert!(self.hears[self.heard..].starts_with(&buf), "the stream differs after byte {}", self.heard);
                 self.heard += buf.len();
             }
             NetEvent::PeerClosed { .. } => self.peer_closed = true,
@@ -127,16 +124,16 @@ impl Side {
             }
             // The listener's.
             NetEvent::Closed { .. } => {}
-            _ => panic!("another event"),
+            other => panic!("{}", common::name(&other)),
         }
     }
 }
 
 /// Bytes that tell their place.
-fn pattern(seed: u64, from: usize, len: usize) -> Vec<u8> {
+fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let byte = |at: usize| {
         let x = (at as u64 / 8).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed;
         (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes()[at % 8]
     };
-    (from..from + len).map(byte).collect()
+    (0..len).map(byte).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use net_impl_smoltcp::NetDevice;
-use net_impl_smoltcp::smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use net_impl_smoltcp::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use net_impl_smoltcp::smoltcp::time::{Duration, Instant};
 
 pub(crate) const MTU: usize = 1514;
@@ -25,7 +25,7 @@ impl Weather {
     pub(crate) const CALM: Self = Self { seed: 1, loss: 0, duplication: 0, reordering: 0, delay: Duration::ZERO };
 
     pub(crate) const fn storm(seed: u64) -> Self {
-        Self { seed, loss: 50, duplication: 50, reordering: 100, delay: Duration::from_millis(2) }
+        Self { seed, loss: 20, duplication: 20, reordering: 50, delay: Duration::from_millis(1) }
     }
 }
 
@@ -44,11 +44,23 @@ struct Wire {
     /// Most frames that may be under way to a side; others find no room.
     room: usize,
     sent: [u64; 2],
+    /// Frames that have arrived, to be used again.
+    spare: Vec<Vec<u8>>,
+    /// Whether checksums of what arrives are looked at.
+    checks: bool,
 }
 
 pub(crate) fn wire(weather: Weather) -> [End; 2] {
     let lot = weather.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let wire = Wire { weather, lot, queues: [VecDeque::with_capacity(512), VecDeque::with_capacity(512)], room: 256, sent: [0; 2] };
+    let wire = Wire {
+        weather,
+        lot,
+        queues: [VecDeque::with_capacity(512), VecDeque::with_capacity(512)],
+        room: 256,
+        sent: [0; 2],
+        spare: Vec::with_capacity(1024),
+        checks: true,
+    };
     let wire = Arc::new(Mutex::new(wire));
     [0, 1].map(|side| End { wire: wire.clone(), side })
 }
@@ -67,11 +79,16 @@ impl Wire {
         if self.below(1000) < weather.loss {
             return;
         }
-        let copies = 1 + u32::from(self.below(1000) < weather.duplication);
-        for _ in 0..copies {
-            let slow = if self.below(1000) < weather.reordering { 1 + self.below(4) } else { 0 };
-            self.put(to, at + weather.delay * (1 + slow), frame.clone());
+        if self.below(1000) < weather.duplication {
+            self.put_slowly(to, at, frame.clone());
         }
+        self.put_slowly(to, at, frame);
+    }
+
+    fn put_slowly(&mut self, to: usize, at: Instant, frame: Vec<u8>) {
+        let weather = self.weather;
+        let slow = if self.below(1000) < weather.reordering { 1 + self.below(4) } else { 0 };
+        self.put(to, at + weather.delay * (1 + slow), frame);
     }
 
     /// Queues a frame behind those that arrive no later.
@@ -95,6 +112,12 @@ impl End {
     /// The next frame that has reached this end.
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         self.lock().queues[self.side].pop_front().map(|(_, frame)| frame)
+    }
+
+    /// Has devices on this wire believe every checksum. Before they are used.
+    pub(crate) fn without_checksums(self) -> Self {
+        self.lock().checks = false;
+        self
     }
 
     /// Frames that this end has sent.
@@ -122,7 +145,7 @@ impl Device for End {
         let due = wire.queues[self.side].front().is_some_and(|(at, _)| *at <= now);
         let frame = if due { wire.queues[self.side].pop_front()?.1 } else { return None };
         drop(wire);
-        Some((Rx(frame), Tx { end: self.clone(), now }))
+        Some((Rx { frame, end: self.clone() }, Tx { end: self.clone(), now }))
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Tx> {
@@ -137,17 +160,25 @@ impl Device for End {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = MTU;
+        if !self.lock().checks {
+            capabilities.checksum = ChecksumCapabilities::ignored();
+        }
         capabilities
     }
 }
 
 impl NetDevice for End {}
 
-pub(crate) struct Rx(Vec<u8>);
+pub(crate) struct Rx {
+    frame: Vec<u8>,
+    end: End,
+}
 
 impl RxToken for Rx {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
+        let done = f(&self.frame);
+        self.end.lock().spare.push(self.frame);
+        done
     }
 }
 
@@ -158,7 +189,9 @@ pub(crate) struct Tx {
 
 impl TxToken for Tx {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
+        let mut frame = self.end.lock().spare.pop().unwrap_or_else(|| Vec::with_capacity(MTU));
+        frame.clear();
+        frame.resize(len, 0);
         let done = f(&mut frame);
         self.end.lock().send(1 - self.end.side, self.now, frame);
         done
