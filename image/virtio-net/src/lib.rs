@@ -1,6 +1,6 @@
 //! A virtio network card (virtio 1.2, 5.1), over MMIO or PCI, as a device of `net-impl-smoltcp`.
 //!
-//! [`find`] looks for one. Its buffers are allocated then, and frames are read and written in place; nothing is allocated later. While a core sleeps, a frame
+//! [`find()`] looks for one. Its buffers are allocated then, and frames are read and written in place; nothing is allocated later. While a core sleeps, a frame
 //! that arrives interrupts it ([`NetDevice::arm`]).
 #![no_std]
 #![deny(unsafe_code)]
