@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::{program, repository};
+use crate::{packages, program, repository};
 
 /// Count instructions of the hot paths, and compare them with those that are kept in bench/instructions.json.
 ///
@@ -42,8 +42,13 @@ const ROWS: [&str; 6] = [
 /// Operations of the two runs: multiples of all that rows do at a time.
 const OPERATIONS: [u64; 2] = [32_000, 160_000];
 
+/// The step of the tests.
+pub(crate) fn check() -> Result<()> {
+    main(&Args { keep: false })
+}
+
 pub(crate) fn main(args: &Args) -> Result<()> {
-    need_valgrind()?;
+    packages::need(&[("valgrind", "valgrind")])?;
     let (kept, now) = (kept()?, count()?);
     let width = now.keys().map(String::len).max().unwrap_or(0);
     println!("{:<width$}  {:>8} {:>8}", "instructions for one operation", "kept", "now");
@@ -63,12 +68,6 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         "{}; if it is meant to be so: `cargo xtask bench counts --keep`, and commit bench/instructions.json",
         wrong.join("; ")
     );
-    Ok(())
-}
-
-fn need_valgrind() -> Result<()> {
-    let there = Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
-    ensure!(there, "valgrind is not there, and instructions are counted with it: install it (Debian's package valgrind)");
     Ok(())
 }
 

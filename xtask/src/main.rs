@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup | run | test | bench | vm`.
+//! The project's own commands: `cargo xtask setup | run | test | bench | vm | image`.
 //!
 //! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and `vm run` hand on the code of what they ran.
 #![forbid(unsafe_code)]
@@ -6,7 +6,9 @@
 mod bench;
 mod child;
 mod counts;
+mod image;
 mod memory;
+mod packages;
 mod program;
 mod run;
 mod setup;
@@ -33,6 +35,7 @@ enum Command {
     Test(test::Args),
     Bench(bench::Args),
     Vm(vm::Args),
+    Image(image::Args),
 }
 
 /// A command line that names something which is not there: exit code 2.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Vm(args) => vm::main(&args),
+        Command::Image(args) => image::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -51,7 +51,7 @@ fn machine(user: u32) -> TempDir {
 
 #[test]
 fn each_command_has_help() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["setup"],
         &["setup", "status"],
@@ -66,6 +66,12 @@ fn each_command_has_help() {
         &["vm", "run"],
         &["vm", "test"],
         &["vm", "shell"],
+        &["image"],
+        &["image", "build"],
+        &["image", "run"],
+        &["image", "test"],
+        &["image", "bench"],
+        &["image", "size"],
     ];
     for command in commands {
         let out = xtask(&[command, &["--help"]].concat());
@@ -90,6 +96,7 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["vm", "run", "--ready", "up", "--", "true"], 2, "--server");
     assert_fails(&["vm", "test", "-p", "pool", "--list"], 2, "pool declares no tests for the machine");
     assert_fails(&["vm", "shell"], 1, "a shell needs a terminal");
+    assert_fails(&["image", "build", "nope"], 2, "nope.toml");
     assert_fails(&["run", "nope"], 2, "hello-sock, poller-test, reactor-test");
 }
 
@@ -98,7 +105,7 @@ fn the_steps_of_the_test_are_listed() {
     let out = xtask(&["test", "--list"]);
     let text = String::from_utf8_lossy(&out.stdout);
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "vm", "no-std", "loom", "bench"]);
+    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "vm", "no-std", "loom", "image", "counts", "bench"]);
 }
 
 #[test]
