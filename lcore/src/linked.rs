@@ -13,3 +13,11 @@ pub const NET_FEATURES: &[&str] = &["posix", "uring"];
 pub fn net_backends() -> Vec<&'static str> {
     core_reactor::net::linked().iter().map(|backend| backend.name()).collect()
 }
+
+/// The cargo features that bring a transport, each called like its transport.
+pub const TRANSPORT_FEATURES: &[&str] = &["rdma"];
+
+/// The names of the linked transports, the one that is tried first in front.
+pub fn transports() -> Vec<&'static str> {
+    core_reactor::transport::linked().iter().map(|transport| transport.name()).collect()
+}

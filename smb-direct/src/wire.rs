@@ -126,7 +126,7 @@ impl Descriptor {
     }
 }
 
-/// The first bytes of a message as a layout; `None` if there are too few.
-pub(crate) fn read<T: FromBytes>(message: &[u8]) -> Option<T> {
+/// The first bytes of a message as one of these layouts; `None` if there are too few. To look at a message: a [`Connection`](crate::Connection) reads its own.
+pub fn read<T: FromBytes>(message: &[u8]) -> Option<T> {
     T::read_from_prefix(message).ok().map(|(value, _)| value)
 }

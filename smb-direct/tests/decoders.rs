@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 /// Messages that are right, to start from.
 const CORPUS: &[&[u8]] = &[
-    include_bytes!("../../fuzz/corpus/negotiate/request"),
-    include_bytes!("../../fuzz/corpus/negotiate/response"),
-    include_bytes!("../../fuzz/corpus/data/empty"),
-    include_bytes!("../../fuzz/corpus/data/payload"),
-    include_bytes!("../../fuzz/corpus/conversation/three"),
+    include_bytes!("../../fuzz/seeds/negotiate/request"),
+    include_bytes!("../../fuzz/seeds/negotiate/response"),
+    include_bytes!("../../fuzz/seeds/data/empty"),
+    include_bytes!("../../fuzz/seeds/data/payload"),
+    include_bytes!("../../fuzz/seeds/conversation/three"),
 ];
 
 fn all(bytes: &[u8]) {
