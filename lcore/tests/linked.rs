@@ -13,6 +13,13 @@ fn the_linked_backends_are_those_of_the_features() {
 }
 
 #[test]
+fn the_linked_transports_are_those_of_the_features() {
+    let expected: &[&str] = if cfg!(feature = "rdma") { &["rdma"] } else { &[] };
+    assert_eq!(lcore::transports(), expected);
+    assert!(expected.iter().all(|name| lcore::TRANSPORT_FEATURES.contains(name)), "each is called like its feature");
+}
+
+#[test]
 #[cfg(feature = "posix")]
 fn posix_is_chosen_by_priority_and_by_name() {
     for (name, why) in [(None, "posix (highest priority)"), (Some("posix"), "posix (asked for by name)")] {

@@ -98,6 +98,11 @@ impl BufGroup {
         Request::new(&self.local, class, count, now_ns, waker)
     }
 
+    /// The pool that it is a share of.
+    pub fn pool(&self) -> DataPool {
+        DataPool::of(self.local.shared.pool.clone())
+    }
+
     /// Bytes that each small buffer holds.
     pub fn buf_size(&self) -> usize {
         self.size_of(Class::Small)
