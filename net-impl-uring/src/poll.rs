@@ -68,6 +68,9 @@ impl State {
         }
         self.ask(io);
         io.submit();
+        if self.frames.has_reports() {
+            self.report(out.room(), out);
+        }
     }
 
     /// Asks the kernel for all that is wanted now.
