@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   pool ── provide ──► in the ring ── a receive completes: take ──► the reader, as the very Buf
-//!                           └──── retract, where the kernel can tell what it has taken ──► pool
+//!                           ├──── retract, where the kernel can tell what it has taken ──► pool
+//!                           └──── renew, where nothing receives ──► pool
 //! ```
 //!
 //! A buffer in the ring is owned here and touched by nobody. Its memory stays where it is while its `Buf` lives. The kernel takes entries only while
@@ -22,10 +23,15 @@ use io_uring::types::BufRingEntry;
 use net_sockets::Errno;
 use pool::Buf;
 
+use crate::key::Key;
 use crate::sys;
 
 /// The kernel wants the ring at the start of a page.
 const PAGE: usize = 4096;
+
+/// A member's rings are registered in turn under its own number and under the one that differs from it by this.
+const TURN: u16 = 1 << 15;
+const _: () = assert!(Key::MEMBERS <= TURN as usize);
 
 /// A buffer ring that is registered, until [`close`](Self::close).
 pub(crate) struct BufRing {
@@ -107,12 +113,15 @@ impl BufRing {
 
     /// Takes back the buffer that was put in last, if the kernel has not taken it. Only a kernel that tells what it has taken (6.8) lets go of one: another
     /// may be about to receive into it, on a worker thread of its own.
+    ///
+    /// # Errors
+    /// The kernel does not tell, and nothing was changed.
     #[cold]
-    pub(crate) fn retract(&mut self, ring: RawFd) -> Option<Buf> {
-        if self.free.len() == self.held.len() {
-            return None;
-        }
+    pub(crate) fn retract(&mut self, ring: RawFd) -> Result<Option<Buf>, Errno> {
         let before = self.tail;
+        if sys::buffers_taken(ring, self.group)? == before {
+            return Ok(None);
+        }
         let last = before.wrapping_sub(1);
         // Who selects a buffer from here on does not find the last one. Asking goes through the lock under which the kernel selects, so what
         // it has taken before is in the answer.
@@ -121,10 +130,23 @@ impl BufRing {
             // SAFETY: the masked index is within the ring, and the entry there was written by `provide` and not taken by the kernel.
             let number = unsafe { self.entries.add(usize::from(last & self.mask)).as_ref() }.bid();
             self.tail = last;
-            return self.take(number, 0);
+            return Ok(self.take(number, 0));
         }
         self.shared_tail().store(before, Ordering::SeqCst);
-        None
+        Ok(None)
+    }
+
+    /// Takes all buffers back and drops them, but for those `named`: completions tell of these, so they are kept under their numbers to be
+    /// [taken](Self::take). Only when no request that receives into the ring is with the kernel. Without memory for another ring all stays as it is.
+    #[cold]
+    pub(crate) fn renew(&mut self, uring: &IoUring, named: &[u16]) {
+        let Ok(mut new) = Self::open(uring, self.mask + 1, self.group ^ TURN) else { return };
+        for &number in named {
+            new.held[usize::from(number)] = self.held[usize::from(number)].take();
+        }
+        new.free.retain(|number| !named.contains(number));
+        self.close(uring);
+        *self = new;
     }
 
     /// Unregisters the ring and gives its buffers and its memory back. Only when no request that receives into it is with the kernel; if the kernel
