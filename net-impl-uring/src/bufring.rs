@@ -29,9 +29,12 @@ use crate::sys;
 /// The kernel wants the ring at the start of a page.
 const PAGE: usize = 4096;
 
-/// A member's rings are registered in turn under its own number and under the one that differs from it by this.
-const TURN: u16 = 1 << 15;
-const _: () = assert!(Key::MEMBERS <= TURN as usize);
+/// The number with the kernel of the first member's ring. Numbers below are not used: Linux 6.1 keeps what it knows of them when their ring is unregistered, and
+/// would take the entries of the next one from where it stopped in that.
+const FIRST: u16 = 64;
+/// A member's rings are registered in turn under two numbers, which differ by this.
+const TURN: u16 = 1 << 13;
+const _: () = assert!(FIRST as usize + Key::MEMBERS <= TURN as usize);
 
 /// A buffer ring that is registered, until [`close`](Self::close).
 pub(crate) struct BufRing {
@@ -48,8 +51,13 @@ pub(crate) struct BufRing {
 }
 
 impl BufRing {
-    /// Registers an empty ring of `entries` (a power of two) with `uring`, as its buffer group `group`.
-    pub(crate) fn open(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
+    /// Registers an empty ring of `entries` (a power of two) with `uring`, for a member of that.
+    pub(crate) fn open(uring: &IoUring, entries: u16, member: u16) -> Result<Self, Errno> {
+        Self::open_as(uring, entries, FIRST + member)
+    }
+
+    /// Registers an empty ring as the buffer group `group`.
+    fn open_as(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
         let bytes = usize::from(entries) * size_of::<BufRingEntry>();
         let Ok(layout) = Layout::from_size_align(bytes, PAGE) else { unreachable!("a page is a power of two") };
         // SAFETY: a ring has at least one entry, so the layout is not empty.
@@ -140,7 +148,7 @@ impl BufRing {
     /// [taken](Self::take). Only when no request that receives into the ring is with the kernel. Without memory for another ring all stays as it is.
     #[cold]
     pub(crate) fn renew(&mut self, uring: &IoUring, named: &[u16]) {
-        let Ok(mut new) = Self::open(uring, self.mask + 1, self.group ^ TURN) else { return };
+        let Ok(mut new) = Self::open_as(uring, self.mask + 1, self.group ^ TURN) else { return };
         for &number in named {
             new.held[usize::from(number)] = self.held[usize::from(number)].take();
         }
