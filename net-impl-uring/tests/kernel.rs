@@ -220,7 +220,7 @@ fn a_group_in_the_place_of_another_starts_with_its_own_buffers() {
     for round in 0..4 {
         let mut driver = Driver::new(&env());
         let (near, mut far) = driver.pair(Token(round));
-        for part in 0..10 {
+        for part in 0..50 {
             far.write_all(&bytes(part, 0, 300)).expect("sent");
             assert_eq!(driver.receive(near, 300), bytes(part, 0, 300), "round {round}");
         }
