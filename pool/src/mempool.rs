@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn objects_that_do_not_fit_are_refused() {
         let config = MempoolConfig { objects: 1 << 31, caches: 1, cache_size: 1 };
-        let made = Mempool::<[u8; 1 << 40]>::new(config, |_| unreachable!("made without memory"));
+        let made = Mempool::<[u8; 1 << 17]>::new(config, |_| unreachable!("made without memory"));
         assert!(matches!(made.unwrap_err(), PoolError::NoMemory { .. }));
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
@@ -206,13 +207,16 @@ impl Silent {
     }
 }
 
+/// Sockets for as long as the program runs.
+static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+
 /// An address at which nobody listens.
 fn no_listener(env: &Env) -> SocketAddr {
     // Bound but not listening: the port stays ours as long as the program runs, so nobody else can listen there.
     let socket = Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
     let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
-    Box::leak(Box::new(socket));
+    KEPT.lock().expect("nobody panics in here").push(socket);
     at
 }
 
