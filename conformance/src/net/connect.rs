@@ -21,7 +21,7 @@ pub fn s14_port_0_takes_a_free_port_and_tells_it(env: &Env) {
     assert_eq!(driver.group().addresses(id), Ok((at, Some(here))));
 }
 
-/// The loopback addresses as people write them.
+/// The addresses as people write them.
 pub fn s14_a_written_address_can_be_listened_to(env: &Env) {
     let bracketed = format!("[{}]", env.host);
     let text = if env.host.is_ipv6() { &bracketed } else { &env.host.to_string() };
@@ -33,7 +33,7 @@ pub fn s14_a_written_address_can_be_listened_to(env: &Env) {
 
 /// What is taken, foreign or not allowed is told as such.
 pub fn s14_an_address_that_cannot_be_had_is_an_error(env: &Env) {
-    let taken = TcpListener::bind((env.host, 0)).expect("a free port");
+    let taken = env.backend.listen((env.host, 0).into(), &SockOptions::default()).expect("a free port");
     let at = taken.local_addr().expect("its address");
     let why = env.backend.listen(at, &SockOptions::default()).err();
     assert_eq!(why, Some(NetError::AddressInUse(at)));
@@ -66,7 +66,7 @@ pub fn s15_a_connect_connects(env: &Env) {
 
 /// Until it is connected a socket takes no frame; afterwards bytes that had come at once are not forgotten.
 pub fn s15_before_connected_nothing_is_sent(env: &Env) {
-    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let far = TcpListener::bind((env.peer, 0)).expect("a free port");
     let mut driver = Driver::new(env);
     let id = driver.connect(&[far.local_addr().expect("its address")], Token(5));
     let frame = driver.frame(b"early");
@@ -82,7 +82,7 @@ pub fn s15_before_connected_nothing_is_sent(env: &Env) {
 
 /// FIN that was asked for before there was a connection goes out with it.
 pub fn s15_shutdown_while_connecting_waits_for_the_connection(env: &Env) {
-    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let far = TcpListener::bind((env.peer, 0)).expect("a free port");
     let mut driver = Driver::new(env);
     let id = driver.connect(&[far.local_addr().expect("its address")], Token(5));
     driver.group().shutdown(id).expect("it is there");
@@ -124,7 +124,7 @@ pub fn s15_all_addresses_are_tried(env: &Env) {
         IpAddr::V4(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
-    let elsewhere = no_listener(&Env { host: other, ..env.clone() });
+    let elsewhere = no_listener(&Env { peer: other, ..env.clone() });
     let id = driver.connect(&[no_listener(env), elsewhere, no_listener(env), at], Token(5));
     driver.connected(id);
     assert_eq!(driver.group().addresses(id).expect("it is there").1, Some(at));
@@ -167,7 +167,7 @@ pub fn s15_a_connect_under_way_can_be_closed(env: &Env) {
 
 /// A connect that is under way can change its group.
 pub fn s15_a_connect_under_way_can_be_detached(env: &Env) {
-    let far = TcpListener::bind((env.host, 0)).expect("a free port");
+    let far = TcpListener::bind((env.peer, 0)).expect("a free port");
     let (mut one, mut other) = (Driver::new(env), Driver::new(env));
     let id = one.connect(&[far.local_addr().expect("its address")], Token(1));
     let socket = one.group().detach(id).expect("it is there");
@@ -189,9 +189,9 @@ struct Silent {
 
 impl Silent {
     fn new(env: &Env) -> Self {
-        let open = || Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
+        let open = || Socket::new(Domain::for_address((env.peer, 0).into()), Type::STREAM, None).expect("a socket");
         let listener = open();
-        listener.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
+        listener.bind(&SocketAddr::new(env.peer, 0).into()).expect("a free port");
         listener.listen(0).expect("allowed");
         let at = listener.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
         let mut waiting = Vec::new();
@@ -209,8 +209,8 @@ impl Silent {
 /// An address at which nobody listens.
 fn no_listener(env: &Env) -> SocketAddr {
     // Bound but not listening: the port stays ours as long as the program runs, so nobody else can listen there.
-    let socket = Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
+    let socket = Socket::new(Domain::for_address((env.peer, 0).into()), Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::new(env.peer, 0).into()).expect("a free port");
     let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
     Box::leak(Box::new(socket));
     at

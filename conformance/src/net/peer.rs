@@ -43,9 +43,9 @@ pub(crate) fn byte(seed: u64, at: usize) -> u8 {
     (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes()[at % 8]
 }
 
-/// Writes a pattern of seed 0 until the system takes no more. Tells how much it took.
+/// Writes a pattern of seed 0 until the system has taken nothing for a while. Tells how much it took.
 pub(crate) fn write_until_full(far: &mut TcpStream) -> usize {
-    far.set_nonblocking(true).expect("allowed");
+    far.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout is allowed");
     let mut sent = 0;
     loop {
         match far.write(&pattern(0, sent, 65_536)) {
@@ -54,7 +54,7 @@ pub(crate) fn write_until_full(far: &mut TcpStream) -> usize {
             Err(e) => panic!("the peer cannot write: {e}"),
         }
     }
-    far.set_nonblocking(false).expect("allowed");
+    patient(far);
     assert!(sent > 0);
     sent
 }
