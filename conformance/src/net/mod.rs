@@ -15,6 +15,7 @@ mod limits;
 #[doc(hidden)]
 pub mod options;
 mod peer;
+mod plain;
 #[doc(hidden)]
 pub mod pools;
 #[doc(hidden)]
@@ -27,6 +28,8 @@ pub mod stream;
 
 pub use driver::{Driver, LISTENER, Setup};
 pub use limits::{Descriptors, alone, beside_others};
+pub use peer::{PATIENCE, Peer, PeerListener, PeerStream, Peers};
+pub use plain::Plain;
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -42,7 +45,9 @@ pub struct Env {
     pub backend: &'static dyn NetImpl,
     /// The address at which it listens.
     pub host: IpAddr,
-    /// The address of the peers, plain sockets: the same over a kernel's sockets, the other end of the wire for a stack of its own.
+    /// The other side.
+    pub peers: Arc<dyn Peers>,
+    /// The address of the other side: the same over a kernel's sockets, the other end of the wire for a stack of its own.
     pub peer: IpAddr,
     /// The platform of the test's threads.
     pub platform: Arc<dyn Platform>,
@@ -53,7 +58,7 @@ pub struct Env {
 impl Env {
     /// A backend over the kernel's sockets: both sides are at this loopback address.
     pub fn on_loopback(backend: &'static dyn NetImpl, host: IpAddr, platform: Arc<dyn Platform>) -> Self {
-        Self { backend, host, peer: host, platform, world: None }
+        Self { backend, host, peer: host, peers: Arc::new(Plain), platform, world: None }
     }
 }
 

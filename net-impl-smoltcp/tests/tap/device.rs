@@ -36,7 +36,8 @@ impl Tap {
     /// Makes the device in the thread's namespace. It is gone with its last descriptor.
     pub(crate) fn new() -> Self {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
-        let file = file.unwrap_or_else(|e| panic!("/dev/net/tun cannot be opened: {e}: a kernel with TAP devices is needed (modprobe tun)"));
+        let file =
+            file.unwrap_or_else(|e| panic!("/dev/net/tun cannot be opened: {e}: a kernel with TAP devices is needed (modprobe tun)"));
         // SAFETY: zeros are a request without a name and flags.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(NAME.bytes()) {

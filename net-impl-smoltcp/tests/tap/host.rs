@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use conformance::net::Env;
+use conformance::net::{Env, Plain};
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, GroupConfig, NetImpl};
 use core_reactor::{CpuSet, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
@@ -35,7 +35,7 @@ pub(crate) fn env((peer, host): Ends) -> Env {
     net.start(tap, &config()).expect("a device and a configuration that go together");
     let platform = self_driven();
     let driver = Driven::new(net, platform.clone(), handle);
-    Env { backend: net, host, peer, platform, world: Some(Arc::new(driver)) }
+    Env { backend: net, host, peer, peers: Arc::new(Plain), platform, world: Some(Arc::new(driver)) }
 }
 
 /// As much as the suite asks of a kernel: a thousand connections, 200,000 bytes that wait in a paused one, a backlog of a hundred.

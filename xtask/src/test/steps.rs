@@ -61,11 +61,12 @@ fn tap(sh: &Shell) -> Result<()> {
     ensure!(sh.path_exists("/dev/net/tun"), "/dev/net/tun is not there: load TAP devices into the kernel with `modprobe tun`");
     let cargo = cargo();
     cmd!(sh, "{cargo} clippy -p net-impl-smoltcp --test tap -- -D warnings").run()?;
-    let root: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["unshare", "--map-root-user"] };
     cmd!(sh, "ip -V").quiet().ignore_stdout().run().context("`ip` is not there: install iproute2")?;
-    let mut words = root.iter().copied().chain([cargo.as_str(), "test", "-p", "net-impl-smoltcp", "--test", "tap"]);
-    let first = words.next().context("there is a command")?;
-    Ok(cmd!(sh, "{first} {words...}").run()?)
+    if rustix::process::geteuid().is_root() {
+        Ok(cmd!(sh, "{cargo} test -p net-impl-smoltcp --test tap").run()?)
+    } else {
+        Ok(cmd!(sh, "unshare --map-root-user {cargo} test -p net-impl-smoltcp --test tap").run()?)
+    }
 }
 
 /// What `--workspace` cannot see, because there the features of all packages are on at once.
