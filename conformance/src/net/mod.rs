@@ -71,24 +71,25 @@ macro_rules! net_suite {
         $crate::net_tests!(
             v4,
             $crate::net::Env::on_loopback($backend, std::net::Ipv4Addr::LOCALHOST.into(), $platform),
-            net_statements net_statements_of_kernels
+            net_statements net_statements_of_plain_peers net_statements_of_kernels
         );
         $crate::net_tests!(
             v6,
             $crate::net::Env::on_loopback($backend, std::net::Ipv6Addr::LOCALHOST.into(), $platform),
-            net_statements net_statements_of_kernels
+            net_statements net_statements_of_plain_peers net_statements_of_kernels
         );
     };
 }
 
-/// As [`net_suite!`], for a backend with a TCP of its own: without the tests of what only a kernel has (`net_statements_of_kernels!`).
+/// As [`net_suite!`], for a backend with a TCP of its own: only these lists of tests, without that of what only a kernel has.
 ///
-/// The arguments are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test.
+/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test. The lists: `net_statements`, and with
+/// plain sockets as peers `net_statements_of_plain_peers`.
 #[macro_export]
-macro_rules! net_suite_without_a_kernel {
-    ($v4:expr, $v6:expr) => {
-        $crate::net_tests!(v4, $v4, net_statements);
-        $crate::net_tests!(v6, $v6, net_statements);
+macro_rules! net_suite_of {
+    ($v4:expr, $v6:expr; $($list:ident)*) => {
+        $crate::net_tests!(v4, $v4, $($list)*);
+        $crate::net_tests!(v6, $v6, $($list)*);
     };
 }
 
@@ -110,7 +111,7 @@ macro_rules! net_tests {
     };
 }
 
-/// The list of the tests for every backend. A test of this crate's own sees to it that all are in this list or the next.
+/// The list of the tests for every backend. A test of this crate's own sees to it that all are in this list or the next two.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements {
@@ -177,7 +178,6 @@ macro_rules! net_statements {
                 s19_dropping_a_group_closes_its_sockets
             }
             fairness {
-                s20_a_firehose_cannot_starve_999_others
                 s20_ready_sockets_are_served_in_rotation
                 s20_reports_leave_room_for_what_arrives
             }
@@ -208,6 +208,19 @@ macro_rules! net_statements {
         $crate::net_cases! { alone
             ends {
                 s19_a_thousand_connections_half_reset_leave_nothing
+            }
+        }
+    };
+}
+
+/// The list of the tests that need peers whose bytes have arrived when their write returns, as between a kernel's sockets.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! net_statements_of_plain_peers {
+    () => {
+        $crate::net_cases! { beside_others
+            fairness {
+                s20_a_firehose_cannot_starve_999_others
             }
         }
     };

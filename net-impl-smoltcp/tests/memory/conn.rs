@@ -25,7 +25,7 @@ pub(crate) struct State {
     pub(crate) inbox: VecDeque<u8>,
     /// Written and not sent.
     pub(crate) outbox: VecDeque<u8>,
-    /// Nothing more will come.
+    /// The stream has ended in good order. What happens later is nothing to a reader.
     pub(crate) eof: bool,
     pub(crate) error: Option<ErrorKind>,
     /// The handle has ended its sending side, or is gone.
@@ -75,7 +75,7 @@ impl PeerStream for Stream {
             if !state.inbox.is_empty() {
                 return Some(io::Read::read(&mut state.inbox, to));
             }
-            state.error.map(|kind| Err(kind.into())).or(state.eof.then_some(Ok(0)))
+            state.eof.then_some(Ok(0)).or(state.error.map(|kind| Err(kind.into())))
         });
         read.unwrap_or(Err(ErrorKind::WouldBlock.into()))
     }

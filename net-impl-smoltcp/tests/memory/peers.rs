@@ -168,7 +168,7 @@ impl Far {
             NetEvent::PeerClosed { .. } => conn.change(|state| state.eof = true),
             NetEvent::Closed { why, .. } => {
                 self.conns.remove(&token);
-                conn.change(|state| (state.eof, state.error) = (true, why.map(kind)));
+                conn.change(|state| (state.eof, state.error) = (state.eof || why.is_none(), why.map(kind)));
             }
             _ => {}
         }
