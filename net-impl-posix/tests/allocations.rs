@@ -1,6 +1,6 @@
 //! Nothing is allocated per I/O. A program of its own, because its heap counts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use conformance::heap::CountingHeap;
 use conformance::net::{Env, steady};
@@ -11,7 +11,7 @@ use net_impl_posix::Posix;
 static HEAP: CountingHeap = CountingHeap;
 
 fn env() -> Env {
-    Env { backend: &Posix, host: IpAddr::V4(Ipv4Addr::LOCALHOST), platform: self_driven() }
+    Env::on_loopback(&Posix, Ipv4Addr::LOCALHOST.into(), self_driven())
 }
 
 #[test]

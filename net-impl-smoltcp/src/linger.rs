@@ -51,8 +51,8 @@ impl Stack {
         let place = &mut self.places[at as usize];
         let socket = self.sockets.get_mut::<tcp::Socket>(place.handle);
         if socket.recv_queue() > 0 {
-            // Bytes that nobody will read (RFC 1122, 4.2.2.13).
-            socket.abort();
+            // Bytes that nobody will read. A reset says so (RFC 1122, 4.2.2.13), but not before the peer has all that it is to have.
+            if socket.state() == State::FinWait1 { discard(socket) } else { socket.abort() }
         }
         if socket.send_queue() != place.queued {
             (place.queued, place.since) = (socket.send_queue(), now);

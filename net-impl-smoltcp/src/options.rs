@@ -22,7 +22,7 @@ pub(crate) fn wants(o: &SockOptions, sizes: Sizes) -> Result<Wants, NetError> {
     if let Some(bytes) = o.low_water.filter(|bytes| *bytes > sizes.recv_buf / 2) {
         return wrong("low_water", format!("{bytes} bytes are more than half of the receive buffer, which has {}", sizes.recv_buf).into());
     }
-    if o.priority.is_some() {
+    if o.priority.is_some_and(|priority| priority != 0) {
         return wrong("priority", "smoltcp has one queue for all packets".into());
     }
     if o.zero_copy.is_some() {
@@ -62,6 +62,7 @@ pub(crate) fn effective(asked: &SockOptions, sizes: Sizes) -> SockOptions {
         recv_buf: Some(sizes.recv_buf),
         send_buf: Some(asked.send_buf.unwrap_or(sizes.send_buf)),
         low_water: Some(asked.low_water.unwrap_or(1).max(1)),
+        priority: Some(0),
         ..asked.clone()
     }
 }

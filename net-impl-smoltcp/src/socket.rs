@@ -63,8 +63,7 @@ pub(crate) fn connect(stack: Arc<Shared>, to: &[SocketAddr], options: &SockOptio
 impl SmolSocket {
     /// A connection that a listener with these options took.
     pub(crate) fn accepted(stack: Arc<Shared>, place: u32, listener: &SockOptions, local: SocketAddr, peer: SocketAddr) -> Self {
-        let options = SockOptions { backlog: None, ..listener.clone() };
-        Self { stack, kind: Kind::Stream(place), options, local, peer: Some(peer), fin_sent: false }
+        Self { stack, kind: Kind::Stream(place), options: listener.clone(), local, peer: Some(peer), fin_sent: false }
     }
 
     /// Its place in the stack; a listener's number.

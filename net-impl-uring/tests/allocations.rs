@@ -1,6 +1,6 @@
 //! Nothing is allocated per I/O. A program of its own, because its heap counts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use conformance::heap::CountingHeap;
 use conformance::net::{Env, steady};
@@ -13,7 +13,7 @@ static HEAP: CountingHeap = CountingHeap;
 static URING: Uring = Uring::new();
 
 fn env() -> Env {
-    Env { backend: &URING, host: IpAddr::V4(Ipv4Addr::LOCALHOST), platform: self_driven() }
+    Env::on_loopback(&URING, Ipv4Addr::LOCALHOST.into(), self_driven())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is special about this backend: buffers that lie ready, requests that are with the kernel, a ring that several groups share.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 
 use conformance::net::{Driver, Env, Setup, alone, beside_others};
 use conformance::platform::self_driven;
@@ -14,7 +14,7 @@ static URING: Uring = Uring::new();
 const READY: usize = 32;
 
 fn env() -> Env {
-    Env { backend: &URING, host: IpAddr::V4(Ipv4Addr::LOCALHOST), platform: self_driven() }
+    Env::on_loopback(&URING, Ipv4Addr::LOCALHOST.into(), self_driven())
 }
 
 fn open_descriptors() -> usize {

@@ -1,7 +1,6 @@
 //! Statement 16: listeners.
 
 use std::io::Write;
-use std::net::TcpStream;
 
 use core_reactor::net::{NetError, NetEvent, SockOptions, Socket, Token};
 
@@ -13,7 +12,7 @@ use super::{Driver, Env, peer};
 pub fn s16_accept_drains_in_batches(env: &Env) {
     let mut driver = Driver::with(env, Setup { room: 7, ..Setup::default() });
     let (listener, at) = driver.listen();
-    let peers: Vec<_> = (0..100).map(|_| TcpStream::connect(at).expect("it waits")).collect();
+    let peers: Vec<_> = (0..100).map(|_| env.peers.connect(at).expect("it waits")).collect();
     let mut accepted = Vec::new();
     let mut most = 0;
     driver.until("all connections", |driver| {
@@ -38,8 +37,7 @@ pub fn s16_accept_drains_in_batches(env: &Env) {
 pub fn s16_an_accepted_socket_that_is_dropped_is_closed(env: &Env) {
     let mut driver = Driver::new(env);
     let (_, at) = driver.listen();
-    let mut far = TcpStream::connect(at).expect("it waits");
-    peer::patient(&far);
+    let mut far = env.peers.connect(at).expect("it waits");
     drop(accepted(&mut driver));
     assert_eq!(peer::read_to_end(&mut far), b"");
 }
@@ -49,7 +47,7 @@ pub fn s16_a_paused_listener_lets_wait(env: &Env) {
     let mut driver = Driver::new(env);
     let (listener, at) = driver.listen();
     driver.group().pause(listener).expect("it is there");
-    let far = TcpStream::connect(at).expect("it waits");
+    let far = env.peers.connect(at).expect("it waits");
     driver.turns(20);
     assert_eq!(driver.seen().count(), 0);
     driver.group().resume(listener).expect("it is there");
@@ -69,9 +67,9 @@ pub fn s16_a_listener_sends_nothing(env: &Env) {
 pub fn s16_a_listener_can_change_its_group(env: &Env) {
     let (mut one, mut other) = (Driver::new(env), Driver::new(env));
     let (listener, at) = one.listen();
-    let first = TcpStream::connect(at).expect("it waits");
+    let first = env.peers.connect(at).expect("it waits");
     let socket = one.group().detach(listener).expect("it is there");
-    let second = TcpStream::connect(at).expect("it waits");
+    let second = env.peers.connect(at).expect("it waits");
     other.attach(socket, LISTENER);
     assert_eq!(accepted(&mut other).peer_addr(), first.local_addr().ok());
     assert_eq!(accepted(&mut other).peer_addr(), second.local_addr().ok());
@@ -86,7 +84,7 @@ pub fn s16_out_of_descriptors_pauses_and_goes_on(env: &Env) {
     let mut driver = Driver::new(env);
     let (_, at) = driver.listen();
     let (resident, resident_far) = driver.accept_from(at, Token(99));
-    let mut peers: Vec<_> = (0..COUNT).map(|_| TcpStream::connect(at).expect("it waits")).collect();
+    let mut peers: Vec<_> = (0..COUNT).map(|_| env.peers.connect(at).expect("it waits")).collect();
     peers.iter_mut().for_each(|far| far.write_all(b"before").expect("sent"));
     taken.exhaust();
     driver.until("the pause", |driver| driver.group().stats().accept_pauses == 1);
@@ -131,7 +129,7 @@ pub fn s16_listeners_may_share_an_address(env: &Env) {
     let second = env.backend.listen(at, &options).expect("shared");
     driver.attach(second, LISTENER);
     for _ in 0..20 {
-        let far = TcpStream::connect(at).expect("it waits");
+        let far = env.peers.connect(at).expect("it waits");
         assert_eq!(accepted(&mut driver).peer_addr(), far.local_addr().ok());
     }
 }

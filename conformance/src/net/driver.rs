@@ -1,14 +1,14 @@
 //! One group, driven by the test.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token};
 use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
 
-use super::Env;
+use super::{Env, Peer};
 use crate::platform::CORE;
 
 /// Time after which a condition that does not come is a failure. Nothing waits this long in a run that passes.
@@ -118,25 +118,24 @@ impl Driver {
         self.group().attach(socket, token).map_err(|refused| refused.why).expect("room in the group")
     }
 
-    /// A socket of the group as `token`, and its peer, a socket of the standard library's, connected through the listener at `at`.
-    pub fn accept_from(&mut self, at: SocketAddr, token: Token) -> (SockId, TcpStream) {
-        let peer = TcpStream::connect(at).expect("the listener lets it wait");
+    /// A socket of the group as `token`, and its peer, connected through the listener at `at`.
+    pub fn accept_from(&mut self, at: SocketAddr, token: Token) -> (SockId, Peer) {
+        let peer = self.env.peers.connect(at).expect("the listener lets it wait");
         let here = peer.local_addr().expect("its address");
         let socket = self.wait("a connection", |event| match event {
             NetEvent::Accepted { socket, .. } if socket.peer_addr() == Some(here) => Ok(socket),
             other => Err(other),
         });
-        super::peer::patient(&peer);
         (self.attach(socket, token), peer)
     }
 
     /// As [`accept_from`](Self::accept_from), over a listener of its own that is gone afterwards.
-    pub fn pair(&mut self, token: Token) -> (SockId, TcpStream) {
+    pub fn pair(&mut self, token: Token) -> (SockId, Peer) {
         self.pair_with(token, &SockOptions::default())
     }
 
     /// As [`pair`](Self::pair), with options.
-    pub fn pair_with(&mut self, token: Token, options: &SockOptions) -> (SockId, TcpStream) {
+    pub fn pair_with(&mut self, token: Token, options: &SockOptions) -> (SockId, Peer) {
         let (listener, at) = self.listen_with(options);
         let pair = self.accept_from(at, token);
         self.group().close(listener).expect("it is there");
@@ -148,7 +147,7 @@ impl Driver {
     }
 
     /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not read.
-    pub fn narrow_pair(&mut self, token: Token) -> (SockId, TcpStream) {
+    pub fn narrow_pair(&mut self, token: Token) -> (SockId, Peer) {
         self.pair_with(token, &SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() })
     }
 

@@ -1,7 +1,6 @@
 //! Statement 19: the ends of streams and connections.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
 
 use core_reactor::net::{NetError, NetEvent, SockId, Token};
 
@@ -57,7 +56,7 @@ pub fn s19_after_our_fin_the_peer_may_go_on_sending(env: &Env) {
 pub fn s19_after_the_peers_fin_we_may_go_on_sending(env: &Env) {
     let mut driver = Driver::new(env);
     let (id, mut far) = driver.pair(Token(1));
-    far.shutdown(Shutdown::Write).expect("allowed");
+    far.shutdown().expect("allowed");
     driver.peer_closed(id);
     for round in 0..10 {
         driver.send(id, &[round; 100]);
@@ -103,7 +102,7 @@ pub fn s19_a_reset_closes_with_the_error(env: &Env) {
 pub fn s19_a_reset_after_fin_closes_with_the_error(env: &Env) {
     let mut driver = Driver::new(env);
     let (id, far) = driver.pair(Token(3));
-    far.shutdown(Shutdown::Write).expect("allowed");
+    far.shutdown().expect("allowed");
     driver.peer_closed(id);
     peer::reset(far);
     assert_eq!(driver.closed(id), Some(NetError::Reset));
@@ -180,7 +179,7 @@ pub fn s19_dropping_a_group_closes_its_sockets(env: &Env) {
     assert_eq!(peer::read_to_end(&mut idle), b"");
     let got = peer::read_to_end(&mut busy);
     assert!(got == peer::pattern(8, 0, got.len()));
-    let refused = std::net::TcpStream::connect(at).expect_err("nobody listens there any more");
+    let refused = env.peers.connect(at).err().expect("nobody listens there any more");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 

@@ -1,7 +1,7 @@
 //! Statement 21: close and detach at any time; keys that are stale; sockets that change their group.
 
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 
 use core_reactor::net::{Frame, NetError, NetEvent, Placement, SockId, SockOptions, Socket, Token};
 
@@ -159,7 +159,7 @@ pub fn s21_detach_gives_back_what_was_not_sent(env: &Env) {
 pub fn s21_ends_move_with_their_socket(env: &Env) {
     let (mut one, mut other) = (Driver::new(env), Driver::new(env));
     let (id, mut far) = one.pair(Token(1));
-    far.shutdown(Shutdown::Write).expect("allowed");
+    far.shutdown().expect("allowed");
     one.peer_closed(id);
     let socket = one.group().detach(id).expect("it is there");
     let id = other.attach(socket, Token(1));
@@ -186,8 +186,7 @@ pub fn s21_ends_move_with_their_socket(env: &Env) {
 pub fn s21_an_accepted_socket_may_cross_cores(env: &Env) {
     let mut driver = Driver::new(env);
     let (_, at) = driver.listen();
-    let mut far = std::net::TcpStream::connect(at).expect("it waits");
-    peer::patient(&far);
+    let mut far = env.peers.connect(at).expect("it waits");
     let socket = driver.wait("a connection", |event| match event {
         NetEvent::Accepted { socket, .. } => Ok(socket),
         other => Err(other),

@@ -15,6 +15,7 @@ mod limits;
 #[doc(hidden)]
 pub mod options;
 mod peer;
+mod plain;
 #[doc(hidden)]
 pub mod pools;
 #[doc(hidden)]
@@ -27,7 +28,10 @@ pub mod stream;
 
 pub use driver::{Driver, LISTENER, Setup};
 pub use limits::{Descriptors, alone, beside_others};
+pub use peer::{PATIENCE, Peer, PeerListener, PeerStream, Peers};
+pub use plain::Plain;
 
+use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -39,10 +43,23 @@ use core_reactor::net::NetImpl;
 pub struct Env {
     /// The backend under test.
     pub backend: &'static dyn NetImpl,
-    /// A loopback address.
+    /// The address at which it listens.
     pub host: IpAddr,
+    /// The other side.
+    pub peers: Arc<dyn Peers>,
+    /// The address of the other side: the same over a kernel's sockets, the other end of the wire for a stack of its own.
+    pub peer: IpAddr,
     /// The platform of the test's threads.
     pub platform: Arc<dyn Platform>,
+    /// What has to live as long as the test.
+    pub world: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Env {
+    /// A backend over the kernel's sockets: both sides are at this loopback address.
+    pub fn on_loopback(backend: &'static dyn NetImpl, host: IpAddr, platform: Arc<dyn Platform>) -> Self {
+        Self { backend, host, peer: host, peers: Arc::new(Plain), platform, world: None }
+    }
 }
 
 /// One `#[test]` for each property of a network backend, in the modules `v4` and `v6`.
@@ -51,8 +68,28 @@ pub struct Env {
 #[macro_export]
 macro_rules! net_suite {
     ($backend:expr, $platform:expr) => {
-        $crate::net_tests!(v4, std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), $backend, $platform);
-        $crate::net_tests!(v6, std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), $backend, $platform);
+        $crate::net_tests!(
+            v4,
+            $crate::net::Env::on_loopback($backend, std::net::Ipv4Addr::LOCALHOST.into(), $platform),
+            net_statements net_statements_of_plain_peers net_statements_of_kernels
+        );
+        $crate::net_tests!(
+            v6,
+            $crate::net::Env::on_loopback($backend, std::net::Ipv6Addr::LOCALHOST.into(), $platform),
+            net_statements net_statements_of_plain_peers net_statements_of_kernels
+        );
+    };
+}
+
+/// As [`net_suite!`], for a backend with a TCP of its own: only these lists of tests, without that of what only a kernel has.
+///
+/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test. The lists: `net_statements`, and with
+/// plain sockets as peers `net_statements_of_plain_peers`.
+#[macro_export]
+macro_rules! net_suite_of {
+    ($v4:expr, $v6:expr; $($list:ident)*) => {
+        $crate::net_tests!(v4, $v4, $($list)*);
+        $crate::net_tests!(v6, $v6, $($list)*);
     };
 }
 
@@ -60,21 +97,21 @@ macro_rules! net_suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_tests {
-    ($family:ident, $host:expr, $backend:expr, $platform:expr) => {
+    ($family:ident, $env:expr, $($list:ident)*) => {
         mod $family {
             #[allow(unused_imports)]
             use super::*;
 
             fn env() -> $crate::net::Env {
-                $crate::net::Env { backend: $backend, host: $host, platform: $platform }
+                $env
             }
 
-            $crate::net_statements! {}
+            $($crate::$list! {})*
         }
     };
 }
 
-/// The list of all tests. A test of this crate's own sees to it that it is complete.
+/// The list of the tests for every backend. A test of this crate's own sees to it that all are in this list or the next two.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements {
@@ -101,7 +138,6 @@ macro_rules! net_statements {
                 s16_a_paused_listener_lets_wait
                 s16_a_listener_sends_nothing
                 s16_a_listener_can_change_its_group
-                s16_listeners_may_share_an_address
             }
             receive {
                 s17_an_echo_comes_back
@@ -111,7 +147,6 @@ macro_rules! net_statements {
                 s17_without_buffers_sockets_wait_and_lose_nothing
                 s17_sockets_wait_for_buffers_in_order
                 s17_s27_buffers_from_another_core_end_the_wait
-                s17_urgent_data_holds_nothing_up
             }
             send {
                 s18_sends_complete_in_order
@@ -143,7 +178,6 @@ macro_rules! net_statements {
                 s19_dropping_a_group_closes_its_sockets
             }
             fairness {
-                s20_a_firehose_cannot_starve_999_others
                 s20_ready_sockets_are_served_in_rotation
                 s20_reports_leave_room_for_what_arrives
             }
@@ -159,7 +193,6 @@ macro_rules! net_statements {
                 s21_a_socket_that_is_refused_comes_back
             }
             options {
-                s22_placement_is_told
                 s23_defaults
                 s23_options_are_set_and_read_back
                 s23_below_the_low_water_mark_bytes_wait
@@ -173,11 +206,47 @@ macro_rules! net_statements {
             }
         }
         $crate::net_cases! { alone
-            accept {
-                s16_out_of_descriptors_pauses_and_goes_on
-            }
             ends {
                 s19_a_thousand_connections_half_reset_leave_nothing
+            }
+        }
+    };
+}
+
+/// The list of the tests that need peers whose bytes have arrived when their write returns, as between a kernel's sockets.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! net_statements_of_plain_peers {
+    () => {
+        $crate::net_cases! { beside_others
+            fairness {
+                s20_a_firehose_cannot_starve_999_others
+            }
+        }
+    };
+}
+
+/// The list of the tests for what only a kernel's sockets have: descriptors to run out of, listeners that share a port, urgent data, CPUs at which packets
+/// arrive, and the options that a stack of its own need not have.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! net_statements_of_kernels {
+    () => {
+        $crate::net_cases! { beside_others
+            accept {
+                s16_listeners_may_share_an_address
+            }
+            receive {
+                s17_urgent_data_holds_nothing_up
+            }
+            options {
+                s22_placement_is_told
+                s23_the_options_of_kernels_are_set_and_read_back
+            }
+        }
+        $crate::net_cases! { alone
+            accept {
+                s16_out_of_descriptors_pauses_and_goes_on
             }
         }
     };

@@ -38,9 +38,20 @@ pub fn s23_defaults(env: &Env) {
     }
 }
 
-/// Every option, on the three kinds of sockets, and the connection works.
+/// The options that every backend has, on the three kinds of sockets, and the connection works.
 pub fn s23_options_are_set_and_read_back(env: &Env) {
-    let options = SockOptions {
+    let every = Duration::from_secs(77);
+    let keepalive = Some(Keepalive { idle: every, interval: every, probes: 4 });
+    set_and_read_back(env, SockOptions { priority: Some(0), keepalive, reuse_port: false, ..all() });
+}
+
+/// Every option.
+pub fn s23_the_options_of_kernels_are_set_and_read_back(env: &Env) {
+    set_and_read_back(env, all());
+}
+
+fn all() -> SockOptions {
+    SockOptions {
         recv_buf: Some(50_000),
         send_buf: Some(60_000),
         low_water: Some(10),
@@ -53,7 +64,10 @@ pub fn s23_options_are_set_and_read_back(env: &Env) {
         backlog: Some(100),
         busy_poll: None,
         reuse_port: true,
-    };
+    }
+}
+
+fn set_and_read_back(env: &Env, options: SockOptions) {
     let mut driver = Driver::new(env);
     let (listener, at) = driver.listen_with(&options);
     let (accepted, mut far) = driver.accept_from(at, Token(1));

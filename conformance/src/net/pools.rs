@@ -1,14 +1,13 @@
 //! Statements 26 and 28: groups that share a pool of buffers.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use core_reactor::net::{Frame, NetEvent, Token};
 use pool::{Buf, BufGroup, Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 
 use super::driver::Setup;
 use super::limits::need_descriptors;
-use super::{Driver, Env};
+use super::{Driver, Env, Peer};
 
 const RESERVE: usize = 32;
 const SHARED: usize = 64;
@@ -95,7 +94,7 @@ fn echo(driver: &mut Driver) -> usize {
     bytes
 }
 
-fn receive(peer: &mut TcpStream) -> [u8; 64] {
+fn receive(peer: &mut Peer) -> [u8; 64] {
     let mut back = [0; 64];
     peer.read_exact(&mut back).expect("the echo");
     back

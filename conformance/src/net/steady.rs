@@ -69,7 +69,7 @@ impl Echo {
     /// A client, connected.
     fn accept(&mut self) -> TcpStream {
         let peer = TcpStream::connect(self.at).expect("it waits");
-        super::peer::patient(&peer);
+        super::plain::patient(&peer);
         let before = self.accepted;
         while self.accepted == before {
             self.turn();

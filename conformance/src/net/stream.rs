@@ -1,13 +1,12 @@
 //! Streams with everything drawn by lot: sizes, parts, tags, pauses, both directions at once. What arrives is compared byte by byte.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
 
 use core_reactor::net::{Frame, NetEvent, SockId, SockOptions, Token};
 
 use super::driver::Setup;
-use super::{Driver, Env, peer};
+use super::{Driver, Env, Peer, peer};
 
 /// Against a socket of the standard library's that reads and writes by lot.
 pub fn s17_s18_random_streams_with_a_plain_peer(env: &Env) {
@@ -166,8 +165,8 @@ impl Side {
 }
 
 /// Threads that send and hear the other ends of both directions.
-fn plain_peer(far: TcpStream, seed: u64, to_hear: usize, to_send: usize) -> [JoinHandle<()>; 2] {
-    let mut out = far.try_clone().expect("a second handle");
+fn plain_peer(far: Peer, seed: u64, to_hear: usize, to_send: usize) -> [JoinHandle<()>; 2] {
+    let mut out = far.clone();
     let writer = std::thread::spawn(move || {
         let (mut lot, mut at) = (Lot(seed + 500), 0);
         while at < to_send {
@@ -176,7 +175,7 @@ fn plain_peer(far: TcpStream, seed: u64, to_hear: usize, to_send: usize) -> [Joi
             at += size;
             (0..lot.below(3)).for_each(|_| std::thread::yield_now());
         }
-        out.shutdown(Shutdown::Write).expect("allowed");
+        out.shutdown().expect("allowed");
     });
     let mut far = far;
     let reader = std::thread::spawn(move || {

@@ -16,11 +16,12 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 12] = [
+pub(super) const STEPS: [Step; 13] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
+    Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
@@ -53,6 +54,20 @@ fn docs(sh: &Shell) -> Result<()> {
 fn tests(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     Ok(cmd!(sh, "{cargo} test --workspace").run()?)
+}
+
+/// Needs root, for network namespaces and devices in them. A user's own namespace will do, where the system lets users have one.
+fn tap(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
+    ensure!(sh.path_exists("/dev/net/tun"), "/dev/net/tun is not there: load TAP devices into the kernel with `modprobe tun`");
+    let cargo = cargo();
+    cmd!(sh, "{cargo} clippy -p net-impl-smoltcp --test tap -- -D warnings").run()?;
+    cmd!(sh, "ip -V").quiet().ignore_stdout().run().context("`ip` is not there: install iproute2")?;
+    if rustix::process::geteuid().is_root() {
+        Ok(cmd!(sh, "{cargo} test -p net-impl-smoltcp --test tap").run()?)
+    } else {
+        Ok(cmd!(sh, "unshare --map-root-user {cargo} test -p net-impl-smoltcp --test tap").run()?)
+    }
 }
 
 /// What `--workspace` cannot see, because there the features of all packages are on at once.
