@@ -107,12 +107,10 @@ impl Reactors {
         }
         if let Some(reactor) = self.reactor(*first) {
             let stats = reactor.run();
-            figures.lock().push(stats);
+            enter(&figures, stats);
         }
         outcome.and(crew.join())?;
-        let mut figures = core::mem::take(&mut *figures.lock());
-        figures.sort_by_key(|f: &ReactorStats| f.core);
-        Ok(figures)
+        Ok(core::mem::take(&mut *figures.lock()))
     }
 
     fn start(&self, core: CoreId, figures: &Arc<spin::Mutex<Vec<ReactorStats>>>) -> Result<(), PlatformError> {
@@ -120,7 +118,7 @@ impl Reactors {
         let entry = move || {
             if let Some(reactor) = Reactor::claim(&lib, core, idle) {
                 let stats = reactor.run();
-                figures.lock().push(stats);
+                enter(&figures, stats);
             }
         };
         self.lib.platform().start(core, Box::new(entry))
@@ -134,6 +132,13 @@ impl Drop for Reactors {
             drop(lane.claim());
         }
     }
+}
+
+/// Enters what a reactor did, in the order of the cores.
+fn enter(figures: &spin::Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
+    let mut figures = figures.lock();
+    let at = figures.partition_point(|other| other.core < stats.core);
+    figures.insert(at, stats);
 }
 
 /// The cores of a running set, for the one that waits for them, also when its own reactor panics.

@@ -4,7 +4,6 @@
 //! to the end of its period's queue, and expiry, postponing and removal are O(1). The heap orders the queues by their first entry, so with `p`
 //! different periods each of these costs O(log p) at most. Periods are few (SPDK keeps one tree of all pollers and pays O(log n)).
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::Instant;
@@ -19,8 +18,8 @@ pub(crate) struct Timers {
     /// By the poller's slot.
     entries: Vec<Entry>,
     queues: Vec<Queue>,
-    /// Queues that are in use, by period, and those that are not.
-    by_period: BTreeMap<u64, u32>,
+    /// Queues that are in use, sorted by their period, and those that are not.
+    by_period: Vec<(u64, u32)>,
     unused: Vec<u32>,
     /// Queues that are not empty, a binary heap by their first entry's order.
     heap: Vec<u32>,
@@ -97,11 +96,12 @@ impl Timers {
         self.entries.get(slot as usize).filter(|e| e.queue != NONE).map(|e| e.deadline)
     }
 
-    /// The queue of a period. The maps are touched here and when a queue empties, never when a timer fires.
+    /// The queue of a period. The list is touched here and when a queue empties, never when a timer fires.
     fn queue_for(&mut self, period: u64) -> u32 {
-        if let Some(queue) = self.by_period.get(&period) {
-            return *queue;
-        }
+        let at = match self.by_period.binary_search_by_key(&period, |(period, _)| *period) {
+            Ok(at) => return self.by_period[at].1,
+            Err(at) => at,
+        };
         let fresh = Queue { period, first: NONE, last: NONE, place: NONE };
         let queue = match self.unused.pop() {
             Some(queue) => {
@@ -113,7 +113,7 @@ impl Timers {
                 (self.queues.len() - 1) as u32
             }
         };
-        self.by_period.insert(period, queue);
+        self.by_period.insert(at, (period, queue));
         queue
     }
 
@@ -177,7 +177,9 @@ impl Timers {
     fn retire(&mut self, queue: u32, place: u32) {
         let q = &mut self.queues[queue as usize];
         q.place = NONE;
-        self.by_period.remove(&q.period);
+        if let Ok(at) = self.by_period.binary_search_by_key(&q.period, |(period, _)| *period) {
+            self.by_period.remove(at);
+        }
         self.unused.push(queue);
         self.heap.swap_remove(place as usize);
         if let Some(moved) = self.heap.get(place as usize).copied() {

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use core_reactor::net::NetError;
-use smoltcp::wire::{EthernetAddress, IpAddress};
+use smoltcp::wire::EthernetAddress;
+
+use crate::family;
 
 /// The size and the addresses of a host. Everything is allocated when it starts.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ pub enum Addresses {
         /// The routers, at most one of each family.
         gateways: Vec<IpAddr>,
     },
-    /// A lease of IPv4 by DHCP (RFC 2131), renewed as its server asks. Until there is one, only the unspecified address can be listened to.
+    /// With the feature `dhcp`: a lease of IPv4 by DHCP (RFC 2131), renewed as its server asks. Until there is one, only the unspecified address can be listened to.
     Dhcp,
 }
 
@@ -78,14 +80,20 @@ impl Addresses {
     }
 
     fn check(&self) -> Result<(), NetError> {
-        let Self::Static { own, gateways } = self else { return Ok(()) };
         let wrong = |why| Err(NetError::Option { option: "StackConfig::addresses", why });
+        let Self::Static { own, gateways } = self else {
+            let without = "net-impl-smoltcp was built without DHCP: add its feature dhcp, or give an address";
+            return if cfg!(feature = "dhcp") { Ok(()) } else { wrong(without.into()) };
+        };
+        if own.iter().map(|own| own.address).chain(gateways.iter().copied()).any(|ip| family::of(ip).is_none()) {
+            return wrong("net-impl-smoltcp was built without IPv6: add its feature ipv6".into());
+        }
         if own.len() > smoltcp::config::IFACE_MAX_ADDR_COUNT {
             return wrong(format!("{} addresses, at most {} are kept", own.len(), smoltcp::config::IFACE_MAX_ADDR_COUNT).into());
         }
         for Network { address, prefix } in own {
             let longest = if address.is_ipv4() { 32 } else { 128 };
-            if *prefix > longest || !IpAddress::from(*address).is_unicast() {
+            if *prefix > longest || !family::of(*address).is_some_and(|ip| ip.is_unicast()) {
                 return wrong(format!("{address}/{prefix} is no address of one host").into());
             }
         }
@@ -121,4 +129,30 @@ pub struct StackStats {
     pub syns_repeated: u64,
     /// Half-open connections given up: their peer did not answer.
     pub half_open_ended: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    fn said(addresses: Addresses) -> Option<alloc::string::String> {
+        StackConfig::new([2, 0, 0, 0, 0, 1], addresses).check().err().map(|why| format!("{why}"))
+    }
+
+    #[test]
+    fn what_was_left_out_of_the_build_is_refused_by_the_name_of_its_feature() {
+        let cases = [
+            (Addresses::Dhcp, cfg!(feature = "dhcp"), "feature dhcp"),
+            (Addresses::one(Ipv6Addr::LOCALHOST.into(), 64, None), cfg!(feature = "ipv6"), "feature ipv6"),
+            (Addresses::one(Ipv4Addr::LOCALHOST.into(), 8, Some(Ipv6Addr::LOCALHOST.into())), cfg!(feature = "ipv6"), "feature ipv6"),
+            (Addresses::one(Ipv4Addr::LOCALHOST.into(), 8, None), true, ""),
+        ];
+        for (addresses, there, feature) in cases {
+            let said = said(addresses);
+            assert_eq!(said.is_none(), there, "{said:?}");
+            assert!(said.as_ref().is_none_or(|said| said.contains(feature)), "{said:?}");
+        }
+    }
 }

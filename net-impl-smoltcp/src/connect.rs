@@ -4,8 +4,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use core_reactor::net::{Events, NetError, NetEvent};
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::IpAddress;
+use smoltcp::wire::{IpAddress, IpEndpoint};
 
+use crate::family;
 use crate::flag;
 use crate::group::State as Group;
 use crate::place::{End, Role, Wants};
@@ -87,10 +88,8 @@ impl Stack {
 
     /// Tells a socket to connect. Tells its own address.
     fn connect(&mut self, at: u32, to: SocketAddr) -> Result<SocketAddr, NetError> {
-        let remote = IpAddress::from(to.ip());
-        if to.port() == 0 || !remote.is_unicast() || !self.has_way(remote) {
-            return Err(NetError::Unreachable(to));
-        }
+        let way = family::of(to.ip()).filter(|remote| to.port() != 0 && remote.is_unicast() && self.has_way(*remote));
+        let remote = way.ok_or(NetError::Unreachable(to))?;
         if self.is_own(remote) {
             self.loop_back();
         }
@@ -98,7 +97,7 @@ impl Stack {
         let place = &mut self.places[at as usize];
         place.end = None;
         let socket = self.sockets.get_mut::<smoltcp::socket::tcp::Socket>(place.handle);
-        socket.connect(self.iface.context(), to, port).map_err(|_| NetError::Unreachable(to))?;
+        socket.connect(self.iface.context(), IpEndpoint::new(remote, to.port()), port).map_err(|_| NetError::Unreachable(to))?;
         self.unsent = true;
         Ok(self.ends(at).map_or(unspecified(&to), |(local, _)| local))
     }
@@ -112,6 +111,7 @@ impl Stack {
         let routes = self.iface.routes();
         let router = match to {
             IpAddress::Ipv4(_) => routes.get_default_ipv4_route(),
+            #[cfg(feature = "ipv6")]
             IpAddress::Ipv6(_) => routes.get_default_ipv6_route(),
         };
         let family = own.iter().any(|cidr| cidr.address().version() == to.version());

@@ -11,14 +11,20 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use core::cell::RefCell;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, IPV6_HEADER_LEN, Icmpv6Message, Icmpv6Packet, IpAddress, IpCidr, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
+    ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber,
 };
+#[cfg(feature = "ipv6")]
+use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Packet};
+
+use crate::family;
+
+/// Bytes of the header of IPv6 without extensions (RFC 8200, 3).
+const IPV6_HEADER_LEN: usize = 40;
 
 /// Frames to the host itself that may be under way.
 const LOOPED: usize = 16;
@@ -233,6 +239,7 @@ fn asked_for(frame: &EthernetFrame<&[u8]>) -> Option<IpAddress> {
             let target = <[u8; 4]>::try_from(arp.target_protocol_addr()).ok()?;
             (arp.operation() == ArpOperation::Request).then(|| IpAddress::Ipv4(Ipv4Addr::from(target)))
         }
+        #[cfg(feature = "ipv6")]
         EthernetProtocol::Ipv6 => {
             let icmp = Icmpv6Packet::new_checked(frame.payload().get(IPV6_HEADER_LEN..)?).ok()?;
             let solicits = Ipv6Packet::new_checked(frame.payload()).ok()?.next_header() == IpProtocol::Icmpv6;
@@ -250,10 +257,10 @@ fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
             let ip = Ipv4Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
             (ip.src_addr().into(), ip.dst_addr().into(), packet.get(usize::from(ip.header_len())..usize::from(ip.total_len()))?)
         }
+        #[cfg(feature = "ipv6")]
         (EthernetProtocol::Ipv6, packet) => {
             let ip = Ipv6Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
-            let addresses: (Ipv6Addr, Ipv6Addr) = (ip.src_addr(), ip.dst_addr());
-            (addresses.0.into(), addresses.1.into(), packet.get(IPV6_HEADER_LEN..ip.total_len())?)
+            (ip.src_addr().into(), ip.dst_addr().into(), packet.get(IPV6_HEADER_LEN..ip.total_len())?)
         }
         _ => return None,
     };
@@ -263,12 +270,13 @@ fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
 
 /// Gives the segment in a frame another sequence number.
 fn set_sequence(frame: &mut [u8], ends: Syn, seq: u32) {
+    let Some((from, to)) = family::of(ends.from.ip()).zip(family::of(ends.to.ip())) else { return };
     let ip = &mut frame[14..];
     let header = if ends.from.is_ipv4() { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
     let mut tcp = TcpPacket::new_unchecked(&mut ip[header..]);
     tcp.set_seq_number(TcpSeqNumber(seq as i32));
     // Where the device does it, this is done again.
-    tcp.fill_checksum(&ends.from.ip().into(), &ends.to.ip().into());
+    tcp.fill_checksum(&from, &to);
 }
 
 /// A device behind its gate, as smoltcp sees it.

@@ -29,7 +29,9 @@ mod bell;
 mod config;
 mod connect;
 mod device;
+#[cfg(feature = "dhcp")]
 mod dhcp;
+mod family;
 mod flag;
 mod gate;
 mod group;

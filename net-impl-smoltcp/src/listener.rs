@@ -16,6 +16,7 @@ use core_reactor::net::NetError;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::wire::IpListenEndpoint;
 
+use crate::family;
 use crate::gate::Syn;
 use crate::linger::wipe;
 use crate::place::{Role, Wants};
@@ -51,7 +52,7 @@ impl Listener {
 impl Stack {
     /// Makes a listener. Tells its number, its address with the real port, and its backlog.
     pub(crate) fn listen(&mut self, at: SocketAddr, backlog: Option<u32>, wants: Wants) -> Result<(u32, SocketAddr, u32), NetError> {
-        if !at.ip().is_unspecified() && !self.is_own(at.ip().into()) {
+        if !family::of(at.ip()).is_some_and(|ip| ip.is_unspecified() || self.is_own(ip)) {
             return Err(NetError::AddressUnavailable(at));
         }
         let mut at = at;
@@ -260,5 +261,5 @@ impl Listener {
 }
 
 fn endpoint(at: SocketAddr) -> IpListenEndpoint {
-    IpListenEndpoint { addr: Some(at.ip()).filter(|ip| !ip.is_unspecified()).map(Into::into), port: at.port() }
+    IpListenEndpoint { addr: family::of(at.ip()).filter(|ip| !ip.is_unspecified()), port: at.port() }
 }

@@ -35,13 +35,13 @@ pub(crate) fn wants(o: &SockOptions, sizes: Sizes) -> Result<Wants, NetError> {
         return wrong("reuse_port", "backend smoltcp has one listener for an address".into());
     }
     if let Some(time) = o.user_timeout.filter(|time| time.as_millis() == 0) {
-        return wrong("user_timeout", format!("{time:?} is less than a millisecond").into());
+        return wrong("user_timeout", format!("{} ns is less than a millisecond", time.as_nanos() as u64).into());
     }
     let keepalive = match o.keepalive {
         None => None,
         Some(probe) if probe.idle != probe.interval || probe.idle.is_zero() || probe.probes == 0 => {
-            let why =
-                format!("smoltcp probes at one interval: idle ({:?}) and interval ({:?}) must be the same", probe.idle, probe.interval);
+            let (idle, interval) = (probe.idle.as_millis() as u64, probe.interval.as_millis() as u64);
+            let why = format!("smoltcp probes at one interval: idle ({idle} ms) and interval ({interval} ms) must be the same");
             return wrong("keepalive", why.into());
         }
         Some(probe) => Some((probe.idle, probe.interval.saturating_mul(probe.probes.saturating_add(1)))),

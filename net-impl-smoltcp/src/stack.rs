@@ -21,7 +21,9 @@ use spin::{Mutex, MutexGuard};
 
 use crate::config::{Addresses, Network, StackConfig, StackStats};
 use crate::device::{DevicePort, NetDevice, Port};
+#[cfg(feature = "dhcp")]
 use crate::dhcp::Lease;
+use crate::family;
 use crate::listener::{HANDSHAKE, Listener};
 use crate::options;
 use crate::place::{End, Place, Role, Wants};
@@ -72,6 +74,7 @@ pub(crate) struct Stack {
     pub(crate) free: Vec<u32>,
     pub(crate) closing: Vec<u32>,
     pub(crate) listeners: Vec<Option<Listener>>,
+    #[cfg(feature = "dhcp")]
     pub(crate) lease: Option<Lease>,
     pub(crate) default_backlog: u32,
     pub(crate) next_port: u16,
@@ -106,6 +109,7 @@ impl Stack {
         let iface = Interface::new(wanted, &mut port.gated(), SmolInstant::ZERO);
         let mut sockets = SocketSet::new(Vec::with_capacity(config.sockets + 1));
         let places = (0..config.sockets).map(|_| place(&mut sockets, config)).collect();
+        #[cfg(feature = "dhcp")]
         let lease = matches!(config.addresses, Addresses::Dhcp).then(|| Lease::new(&mut sockets));
         let mut stack = Self {
             port: Box::new(port),
@@ -115,6 +119,7 @@ impl Stack {
             free: (0..config.sockets as u32).rev().collect(),
             closing: Vec::with_capacity(config.sockets),
             listeners: Vec::new(),
+            #[cfg(feature = "dhcp")]
             lease,
             default_backlog: config.backlog,
             // RFC 6335: the dynamic ports.
@@ -138,15 +143,17 @@ impl Stack {
         self.iface.update_ip_addrs(|addresses| {
             addresses.clear();
             // At most as many as fit, which was looked at when the host was started.
-            addresses.extend(own.iter().map(|n| IpCidr::new(n.address.into(), n.prefix)).take(addresses.capacity()));
+            addresses.extend(own.iter().filter_map(|n| Some(IpCidr::new(family::of(n.address)?, n.prefix))).take(addresses.capacity()));
         });
         let routes = self.iface.routes_mut();
         routes.remove_default_ipv4_route();
+        #[cfg(feature = "ipv6")]
         routes.remove_default_ipv6_route();
-        for gateway in gateways {
+        for gateway in gateways.iter().filter_map(|ip| family::of(*ip)) {
             // There is room for one of each family.
-            let _ = match IpAddress::from(*gateway) {
+            let _ = match gateway {
                 IpAddress::Ipv4(v4) => routes.add_default_ipv4_route(v4),
+                #[cfg(feature = "ipv6")]
                 IpAddress::Ipv6(v6) => routes.add_default_ipv6_route(v6),
             };
         }
@@ -194,6 +201,7 @@ impl Stack {
         self.stats.frames_in += taken as u64;
         let end = if self.port.gate().take_reset() { End::Reset } else { End::Orderly };
         self.settle(end);
+        #[cfg(feature = "dhcp")]
         self.lease_events();
         true
     }
@@ -216,6 +224,7 @@ impl Stack {
         self.changes = self.changes.wrapping_add(1);
         // What has not ended by what arrived has ended because nothing did.
         self.settle(End::TimedOut);
+        #[cfg(feature = "dhcp")]
         self.lease_events();
     }
 
@@ -345,7 +354,11 @@ impl Stack {
     pub(crate) fn addresses(&self) -> Addresses {
         let own = self.iface.ip_addrs().iter().map(|cidr| Network { address: cidr.address().into(), prefix: cidr.prefix_len() });
         let routes = self.iface.routes();
-        let gateways = [routes.get_default_ipv4_route(), routes.get_default_ipv6_route()];
+        let gateways = [
+            routes.get_default_ipv4_route(),
+            #[cfg(feature = "ipv6")]
+            routes.get_default_ipv6_route(),
+        ];
         Addresses::Static { own: own.collect(), gateways: gateways.into_iter().flatten().map(|route| route.via_router.into()).collect() }
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    packages::need(&[("valgrind", "valgrind")])?;
+    packages::need("counting of instructions", &[packages::program("valgrind", "valgrind")])?;
     let (kept, now) = (kept()?, count()?);
     let width = now.keys().map(String::len).max().unwrap_or(0);
     println!("{:<width$}  {:>8} {:>8}", "instructions for one operation", "kept", "now");

@@ -130,8 +130,8 @@ fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
     }
     for reactor in reactors {
         // In thousandths: printing of floating-point numbers would be a twentieth of the image.
-        let all = (reactor.busy + reactor.idle + reactor.parked).max(1);
-        let (busy, parked) = (u128::from(reactor.busy) * 1000 / u128::from(all), u128::from(reactor.parked) * 1000 / u128::from(all));
+        let thousandth = ((reactor.busy + reactor.idle + reactor.parked) / 1000).max(1);
+        let (busy, parked) = (reactor.busy / thousandth, reactor.parked / thousandth);
         let messages = reactor.messages;
         println!(
             "reactor_{}: {}.{} % busy, {}.{} % parked, {messages} messages",

@@ -68,8 +68,9 @@ fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
         "--bin",
         program,
         "--features",
-        description.features(),
+        &description.features(),
     ]);
+    command.args(["--config", &format!("build.rustflags={:?}", short_paths()?)]);
     if target == Target::None {
         command.args(["--target", NONE]);
     }
@@ -84,6 +85,16 @@ fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
     let file = if program == "faults" { source.with_file_name("faults.elf") } else { source.with_extension("elf") };
     let size = std::fs::copy(&built, &file).with_context(|| format!("could not copy {}", built.display()))?;
     Ok(Image { description, file, size })
+}
+
+/// Flags that shorten the paths of sources, which panics name: to those of the repository, and to the package and its version.
+fn short_paths() -> Result<Vec<String>> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let sources = home.context("cargo's folder is unknown: set CARGO_HOME")?.join("registry/src");
+    let registries = std::fs::read_dir(&sources).with_context(|| format!("could not list {}", sources.display()))?;
+    let registries = registries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let folders = registries.into_iter().chain([repository().to_path_buf()]);
+    Ok(folders.map(|folder| format!("--remap-path-prefix={}/=", folder.display())).collect())
 }
 
 /// Writes the source of an image's description, as its build needs it.

@@ -130,14 +130,16 @@ impl Description {
         self.log == "defmt"
     }
 
-    /// The cargo features of its build.
-    pub(super) fn features(&self) -> &'static str {
-        match (self.has_backend, self.has_frames()) {
-            (true, false) => "smoltcp,log",
-            (true, true) => "smoltcp,defmt",
-            (false, false) => "log",
-            (false, true) => "defmt",
-        }
+    /// The cargo features of its build: what it does not use is left out.
+    pub(super) fn features(&self) -> String {
+        let address = match self.address {
+            None => "dhcp",
+            Some((own, ..)) if own.is_ipv6() => "ipv6",
+            Some(_) => "",
+        };
+        let network = if self.has_backend { ["smoltcp", address] } else { [""; 2] };
+        let all = network.into_iter().chain([if self.has_frames() { "defmt" } else { "log" }]);
+        all.filter(|feature| !feature.is_empty()).collect::<Vec<_>>().join(",")
     }
 
     /// As a value in the image's source.

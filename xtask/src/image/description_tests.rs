@@ -17,8 +17,20 @@ fn wrong(from: &str, to: &str, line: usize, why: &str) {
 #[test]
 fn the_example_is_understood() {
     let image = Description::parse("hello", GOOD).expect("right");
-    assert_eq!((image.port, image.memory, image.features()), (9999, 8 << 20, "smoltcp,log"));
+    assert_eq!((image.port, image.memory, image.features().as_str()), (9999, 8 << 20, "smoltcp,log"));
     assert!(image.source().contains("Ipv4Addr::from_bits(167772687)), 24, Some("), "{}", image.source());
+}
+
+#[test]
+fn the_build_takes_what_the_description_uses() {
+    let features = |from: &str, to: &str| Description::parse("x", &GOOD.replace(from, to)).expect("right").features();
+    assert_eq!(
+        features("address = \"10.0.2.15/24\"    # or \"dhcp\"\nrouter = \"10.0.2.2\"\n", "address = \"dhcp\"\n"),
+        "smoltcp,dhcp,log"
+    );
+    assert_eq!(features("10.0.2.15/24\"    # or \"dhcp\"\nrouter = \"10.0.2.2", "fd00::15/64\"\nrouter = \"fd00::2"), "smoltcp,ipv6,log");
+    assert_eq!(features("\"info\"", "\"defmt\""), "smoltcp,defmt");
+    assert_eq!(features("\"smoltcp\"", "\"none\""), "log");
 }
 
 #[test]

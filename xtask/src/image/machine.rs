@@ -43,7 +43,7 @@ impl Kind {
 
 /// Makes sure that machines can be booted here.
 pub(super) fn need() -> Result<()> {
-    packages::need(&[("qemu-system-x86", QEMU)])
+    packages::need("an image's machine", &[packages::program("qemu-system-x86", QEMU)])
 }
 
 /// The command that boots `image`, with port `port` of 127.0.0.1 as its own. In software emulation, which runs everywhere.

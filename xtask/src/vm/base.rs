@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::kernel::Kernel;
 use super::tree::Tree;
-use super::{cache, guest, packages};
+use super::{cache, guest};
+use crate::packages;
 
 /// Tools that the machine carries beside busybox's.
 pub(super) const TOOLS: [&str; 11] = [

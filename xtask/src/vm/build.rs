@@ -6,10 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::options::Cargo;
-use super::packages;
 use super::tree::Tree;
-use crate::Usage;
 use crate::program::{self, Built, Package};
+use crate::{Usage, packages};
 
 /// The cargo feature whose build takes RDMA's development packages.
 const RDMA: &str = "rdma";

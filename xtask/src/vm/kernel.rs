@@ -10,17 +10,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{cache, packages};
+use super::cache;
+use crate::packages;
 
 /// A kernel of the distribution.
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     pub(super) version: String,
     image: PathBuf,
 }
 
 impl Kernel {
     /// The newest in `/boot` whose modules are there too.
-    pub(super) fn newest() -> Option<Self> {
+    pub(crate) fn newest() -> Option<Self> {
         let version = newest(Path::new("/boot"), Path::new("/lib/modules"))?;
         Some(Self { image: Path::new("/boot").join(format!("vmlinuz-{version}")), version })
     }

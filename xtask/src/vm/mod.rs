@@ -11,7 +11,6 @@ mod guest;
 mod kernel;
 mod machine;
 mod options;
-mod packages;
 mod run;
 mod signals;
 mod test;
@@ -19,7 +18,9 @@ mod tree;
 mod two;
 
 use anyhow::Result;
+
 use clap::Subcommand;
+pub(crate) use kernel::Kernel;
 
 /// A virtual machine with an RDMA device (Soft-RoCE): made from the distribution's packages, booted in seconds, without hardware and without KVM.
 #[derive(clap::Args)]

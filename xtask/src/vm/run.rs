@@ -14,9 +14,9 @@ use super::guest::{self, Job};
 use super::machine::{End, Event, Session, Spec};
 use super::options::{Cargo, Hardware, Limit};
 use super::tree::Tree;
-use super::{build, cache, packages, two};
+use super::{build, cache, two};
 use crate::program::{self, Built};
-use crate::{Exit, Usage};
+use crate::{Exit, Usage, packages};
 
 /// Exit codes for what no command in the machine has said, as timeout(1) has them.
 const TIMED_OUT: u8 = 124;

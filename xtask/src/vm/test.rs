@@ -15,13 +15,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::build;
 use super::guest::{Job, quoted};
 use super::machine::{End, Event, Session};
 use super::options::{Hardware, Limit};
 use super::run::{self, Ready};
-use super::{build, packages};
 use crate::program::{self, Built, Package};
-use crate::{Usage, repository};
+use crate::{Usage, packages, repository};
 
 /// One test binary is killed after this many seconds, so that the others get their turn.
 const EACH: u64 = 120;
