@@ -29,7 +29,7 @@ impl Server {
     fn start(args: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_smbd-server"))
             .args(args.split_whitespace())
-            .args(["-N", "rdma", "--no-cpumask-locks"])
+            .args(["-N", "rdma"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
@@ -58,7 +58,7 @@ impl Server {
 
     fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smbd-client"));
-        command.args([&host(), &self.port]).args(args.split_whitespace()).arg("--no-cpumask-locks");
+        command.args([&host(), &self.port]).args(args.split_whitespace());
         command
     }
 
@@ -95,7 +95,6 @@ fn port_of(stderr: &mut BufReader<ChildStderr>) -> String {
     panic!("the server does not listen: {all}");
 }
 
-/// Each ends at the same moment as `Command::output`: when it has ended and its pipes are closed.
 fn negotiate_stream_and_memory(wait: &str) {
     let _machine = machine();
     let server = Server::start(&format!("--echo --wait {wait}"));
@@ -105,7 +104,7 @@ fn negotiate_stream_and_memory(wait: &str) {
         "Address resolved",
         "Route resolved",
         "Connected",
-        "CreditsRequested 255, CreditsGranted",
+        "CreditsRequested 100, CreditsGranted 100",
         "Status 0x00000000, MaxReadWriteSize 1048576",
     ] {
         assert!(stderr.contains(said), "no {said:?} in {stderr}");
@@ -167,7 +166,7 @@ fn s31_refusals_are_one_sentence_and_exit_code_1() {
     let free = Server::start("--wait event");
     let (port, host) = (free.port.clone(), host());
     free.stop();
-    let ended = Command::new(env!("CARGO_BIN_EXE_smbd-client")).args([&host, &port, "--no-cpumask-locks"]).output().expect("it starts");
+    let ended = Command::new(env!("CARGO_BIN_EXE_smbd-client")).args([&host, &port]).output().expect("it starts");
     let stderr = String::from_utf8(ended.stderr).expect("text");
     assert_eq!(ended.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains(&format!("connect to {host}:{port}: refused")), "{stderr}");
