@@ -20,20 +20,29 @@ impl Pattern {
 
     /// Fills `out` with the next bytes.
     pub fn fill(&mut self, out: &mut [u8]) {
-        for byte in &mut *out {
-            *byte = self.word(self.at / 8).to_le_bytes()[(self.at % 8) as usize];
-            self.at += 1;
-        }
+        self.each(out.chunks_mut(8), |out, bytes| out.copy_from_slice(bytes));
     }
 
     /// Whether `bytes` are the next ones.
     pub fn matches(&mut self, bytes: &[u8]) -> bool {
         let mut all = true;
-        for byte in bytes {
-            all &= *byte == self.word(self.at / 8).to_le_bytes()[(self.at % 8) as usize];
-            self.at += 1;
-        }
+        self.each(bytes.chunks(8), |part, bytes| all &= *part == *bytes);
         all
+    }
+
+    /// Calls `each` with every part, of 8 bytes or less, and what belongs there.
+    fn each<T: std::ops::Deref<Target = [u8]>>(&mut self, parts: impl Iterator<Item = T>, mut each: impl FnMut(T, &[u8])) {
+        let from = (self.at % 8) as usize;
+        let mut word = self.word(self.at / 8);
+        for part in parts {
+            let next = self.word(self.at / 8 + 1);
+            // Two words side by side, as a part may begin anywhere in the first.
+            let both = (u128::from(word) | u128::from(next) << 64).to_le_bytes();
+            let length = part.len();
+            each(part, &both[from..from + length]);
+            self.at += length as u64;
+            word = next;
+        }
     }
 
     fn word(&self, index: u64) -> u64 {

@@ -24,7 +24,7 @@ use crate::{Budget, Service};
 const EVENTS: usize = 128;
 
 /// How often connections are told the time, which they only need for their timers of seconds and more.
-const TIME: Duration = Duration::from_millis(250);
+pub(crate) const TIME: Duration = Duration::from_millis(250);
 
 /// The token of the listener.
 const LISTENER: Token = Token(u64::MAX);

@@ -12,10 +12,10 @@ export PATH=/work:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mkdir -p /dev/shm /dev/pts
+mkdir -p /dev/shm /dev/pts /var/tmp
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t devpts pts /dev/pts
-chmod 1777 /tmp
+chmod 1777 /tmp /var/tmp
 exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
 
