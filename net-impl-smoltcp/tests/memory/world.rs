@@ -10,7 +10,7 @@ use conformance::net::Env;
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, GroupConfig, NetImpl};
 use core_reactor::{CpuSet, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
-use net_impl_smoltcp::{Addresses, Network, Smoltcp, StackConfig};
+use net_impl_smoltcp::{Addresses, Network, Smoltcp, StackConfig, smoltcp};
 use pool::BufGroup;
 
 use crate::peers::{Far, Jobs, StackPeers};
@@ -33,7 +33,8 @@ const fn v6(host: u8) -> IpAddr {
 /// Bad weather, of another seed in each test.
 pub(crate) fn storm() -> Weather {
     static SEED: AtomicU64 = AtomicU64::new(1);
-    let weather = Weather::storm(SEED.fetch_add(1, Ordering::Relaxed));
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    let weather = Weather { seed, loss: 8, duplication: 20, reordering: 20, delay: smoltcp::time::Duration::from_micros(200) };
     println!("{weather:?}");
     weather
 }
