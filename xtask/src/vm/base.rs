@@ -65,7 +65,7 @@ impl Base {
 
 fn tree(kernel: &Kernel) -> Result<Tree> {
     let mut tree = Tree::default();
-    for folder in ["/dev", "/etc", "/out", "/proc", "/root", "/run", "/sys", "/tmp", "/var", "/work"] {
+    for folder in ["/dev", "/etc", "/out", "/proc", "/root", "/run", "/sys", "/tmp", "/var", "/job"] {
         tree.folder(folder);
     }
     tree.link("/var/run", "/run");

@@ -8,7 +8,7 @@ use std::fmt::Write;
 /// The machine's first process. `/vm/job` sets what is in capitals, `/vm/command` is the command.
 pub(super) const INIT: &str = r#"#!/bin/sh
 # Made by cargo xtask vm: mounts, modules, the RDMA device, the command, its verdict.
-export PATH=/work:/bin HOME=/root
+export PATH=/job:/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -64,7 +64,7 @@ until active; do
 done
 ulimit -n 65536
 ulimit -l "$MEMLOCK" || broken "ulimit -l $MEMLOCK"
-cd /work
+cd /job
 if [ -n "$INTERACTIVE" ]; then
     echo "rxe0 is at $ADDRESS; exit or ^D ends the machine, ^A x kills it"
     setsid cttyhack sh 3>&-

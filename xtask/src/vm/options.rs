@@ -45,7 +45,7 @@ pub(super) struct Cargo {
     /// Build in release: slower to build, faster to run.
     #[arg(long, short)]
     pub(super) release: bool,
-    /// Carry a file (a program with its libraries) to PATH [default: /work, where the command runs and is looked for] (may be repeated).
+    /// Carry a file (a program with its libraries) to PATH [default: /job, where the command runs and is looked for] (may be repeated).
     #[arg(long = "file", value_name = "FILE[:PATH]", value_parser = carried)]
     pub(super) files: Vec<Carried>,
     /// Set a variable (may be repeated). LCORE_RDMA_ADDR and LCORE_RDMA_PEER are set: the machine's own address and its peer's.
@@ -107,7 +107,7 @@ fn carried(text: &str) -> Result<Carried, String> {
         None => {
             let from = PathBuf::from(text);
             let name = from.file_name().and_then(|name| name.to_str()).ok_or("it has no name")?;
-            let to = format!("/work/{name}");
+            let to = format!("/job/{name}");
             (from, to)
         }
     };
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_file_goes_to_the_working_directory_unless_told() {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        assert_eq!(carried(manifest), Ok(Carried { from: manifest.into(), to: "/work/Cargo.toml".into() }));
+        assert_eq!(carried(manifest), Ok(Carried { from: manifest.into(), to: "/job/Cargo.toml".into() }));
         assert_eq!(carried(&format!("{manifest}:/etc/x")), Ok(Carried { from: manifest.into(), to: "/etc/x".into() }));
         assert!(carried(&format!("{manifest}:etc/x")).is_err_and(|why| why.contains("must begin with a slash")));
         assert_eq!(carried("/no/such"), Err("/no/such is not there, or no file".into()));

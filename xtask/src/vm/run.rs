@@ -30,7 +30,7 @@ const GRACE: u64 = 30;
 /// Run a command in the machine, with its output and its exit code.
 ///
 /// The command is a program of the workspace, which is built (`smbd-server`), one that the machine has (`ibv_devinfo`, `ib_send_lat`, `rping`, `ip`, `rdma`, everything of
-/// busybox), a path (`target/debug/x`), or one of this computer's. It runs as root in /work, without input; what it prints comes as it is printed. There is an
+/// busybox), a path (`target/debug/x`), or one of this computer's. It runs as root in /job, without input; what it prints comes as it is printed. There is an
 /// RDMA device `rxe0` (Soft-RoCE), whose address is in LCORE_RDMA_ADDR. Files that it leaves in /out come to the folder given by --out.
 ///
 /// Exit codes: the command's own (128 and the signal's number if a signal killed it); 124 when it takes longer than --timeout; 125 when the machine ended without
@@ -101,7 +101,7 @@ impl Ready {
             *program = find(program, &self.base, &mut cargo, &mut self.carried)?;
         }
         for built in build::programs(&cargo)? {
-            self.program(&built, &format!("/work/{}", built.name))?;
+            self.program(&built, &format!("/job/{}", built.name))?;
         }
         self.carried.subtract(&self.base.tree);
         Ok(())
@@ -138,7 +138,7 @@ impl Ready {
 
 /// Says where the machine finds the command's program; one of the workspace is noted to be built, one of this computer is carried.
 fn find(word: &str, base: &Base, cargo: &mut Cargo, carried: &mut Tree) -> Result<String> {
-    let place = format!("/work/{word}");
+    let place = format!("/job/{word}");
     if base.tree.has(word) || base.has_program(word) || carried.has(&place) || cargo.bin.iter().any(|bin| bin == word) {
         return Ok(word.into());
     }
@@ -146,8 +146,8 @@ fn find(word: &str, base: &Base, cargo: &mut Cargo, carried: &mut Tree) -> Resul
         let file = Path::new(word);
         let name = file.file_name().and_then(|name| name.to_str()).filter(|_| file.is_file());
         let name = name.ok_or_else(|| Usage(format!("{word} is no file here, and the machine has none of that name")))?;
-        carried.program(&format!("/work/{name}"), file)?;
-        return Ok(format!("/work/{name}"));
+        carried.program(&format!("/job/{name}"), file)?;
+        return Ok(format!("/job/{name}"));
     }
     let programs = program::names()?;
     if programs.iter().any(|name| name == word) {

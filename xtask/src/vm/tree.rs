@@ -172,9 +172,9 @@ mod tests {
     fn this_test_brings_its_libraries_and_a_text_brings_none() {
         let own = std::env::current_exe().expect("known");
         let mut tree = Tree::default();
-        tree.program("/work/test", &own).expect("carried");
+        tree.program("/job/test", &own).expect("carried");
         assert!(tree.entries.keys().any(|path| path.contains("libc.so")), "{:?}", tree.entries.keys());
-        assert!(tree.has("/work") && tree.has("/work/test"));
+        assert!(tree.has("/job") && tree.has("/job/test"));
         assert!(libraries(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("looked at").is_empty());
     }
 
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_folder_cannot_be_carried() {
-        let error = Tree::default().file("/work/x", Path::new("/")).expect_err("a folder");
+        let error = Tree::default().file("/job/x", Path::new("/")).expect_err("a folder");
         assert_eq!(error.to_string(), "/ is no file, and only files can be carried into the machine");
     }
 }
