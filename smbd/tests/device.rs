@@ -95,7 +95,7 @@ fn port_of(stderr: &mut BufReader<ChildStderr>) -> String {
     panic!("the server does not listen: {all}");
 }
 
-fn negotiate_stream_and_memory(wait: &str) {
+fn negotiate_stream_and_memory(wait: &str, mib: u64) {
     let _machine = machine();
     let server = Server::start(&format!("--echo --wait {wait}"));
     let (code, _, stderr) = server.client(&format!("--wait {wait}"));
@@ -109,10 +109,10 @@ fn negotiate_stream_and_memory(wait: &str) {
     ] {
         assert!(stderr.contains(said), "no {said:?} in {stderr}");
     }
-    let stdout = server.good_client(&format!("--wait {wait} --bytes 64M"));
+    let stdout = server.good_client(&format!("--wait {wait} --bytes {mib}M"));
     let digest = |word| stdout.lines().find_map(|line| line.strip_prefix(word)).expect("a digest");
     assert_eq!(digest("sent: "), digest("back: "));
-    assert!(digest("back: ").starts_with("67108864 bytes, SHA-256 "), "{stdout}");
+    assert!(digest("back: ").starts_with(&format!("{} bytes, SHA-256 ", mib << 20)), "{stdout}");
     let stdout = server.good_client(&format!("--wait {wait} --rdma-write --rdma-read"));
     assert!(stdout.contains("read 1048576 bytes") && stdout.contains("wrote 2097152 bytes") && stdout.contains("verified"), "{stdout}");
     let lines = server.stop();
@@ -123,12 +123,13 @@ fn negotiate_stream_and_memory(wait: &str) {
 
 #[test]
 fn s30_s33_negotiated_streamed_and_moved_by_descriptor_polled() {
-    negotiate_stream_and_memory("polled");
+    // Less, as two programs that poll leave little of two emulated processors to the device, which is software.
+    negotiate_stream_and_memory("polled", 16);
 }
 
 #[test]
 fn s30_s33_negotiated_streamed_and_moved_by_descriptor_by_events() {
-    negotiate_stream_and_memory("event");
+    negotiate_stream_and_memory("event", 64);
 }
 
 #[test]
