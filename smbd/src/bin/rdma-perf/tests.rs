@@ -89,7 +89,8 @@ fn every_test_ends_with_a_report_in_both_ways_of_waiting() {
             let (client, server) = measure(wait, plan);
             let text = client.unwrap_or_else(|why| panic!("{test:?}: {why}")).to_string();
             server.unwrap_or_else(|why| panic!("{test:?}: {why}"));
-            let column = if test.is_latency() { 4 } else { 2 };
+            // The longest: simulated time stands still within a turn, so the median may be nothing.
+            let column = if test.is_latency() { 3 } else { 2 };
             assert!(figure("ours", &text, "4096", column).is_ok(), "{text}");
         }
     }
