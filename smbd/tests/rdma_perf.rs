@@ -18,7 +18,7 @@ fn bad_input_is_told_with_exit_code_2() {
         (&["127.0.0.1", "--iterations", "0"], "--iterations: 0; at least 1 is needed"),
         (&["127.0.0.1", "--size", "1073741824"], "lower --size or --depth"),
         (&["127.0.0.1", "--test", "atomic-lat"], "atomic-lat"),
-        (&["127.0.0.1", "-N", "carrier-pigeon"], "carrier-pigeon"),
+        (&["127.0.0.1", "-N", "carrier-pigeon"], "transport"),
     ];
     for (args, words) in wrong {
         let (code, text) = run(args);
