@@ -91,8 +91,6 @@ pub(super) fn ending(status: ExitStatus) -> String {
 pub(super) const STOPPED: i32 = 33;
 /// For an image without a backend.
 pub(super) const NO_BACKEND: i32 = 35;
-/// For one that found no network card.
-pub(super) const NO_CARD: i32 = 37;
 /// For one that panicked.
 pub(super) const PANIC: i32 = 41;
 /// For one that the processor found at fault.
@@ -109,14 +107,14 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn start(kind: Kind, image: &Image) -> Result<Self> {
-        Self::start_with(kind, image, &[])
+        Self::start_with(kind, image, "")
     }
 
-    /// As [`start`](Self::start), with more arguments for QEMU.
-    pub(super) fn start_with(kind: Kind, image: &Image, more: &[&str]) -> Result<Self> {
+    /// As [`start`](Self::start), with words on the kernel's command line.
+    pub(super) fn start_with(kind: Kind, image: &Image, words: &str) -> Result<Self> {
         let port = free_port()?;
         let mut command = command(kind, image, port);
-        command.args(more);
+        command.args(["-append", words]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let started = Instant::now();
         let mut process = command.spawn().with_context(|| format!("could not start {QEMU}"))?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::build::{self, Image, NONE, Target};
-use super::machine::{self, FAULT, Guest, Kind, NO_BACKEND, NO_CARD, PANIC, STOPPED};
+use super::machine::{self, FAULT, Guest, Kind, NO_BACKEND, PANIC, STOPPED};
 use super::{peer, size};
 use crate::program::cargo;
 use crate::repository;
@@ -33,7 +33,6 @@ pub(super) fn test() -> Result<()> {
     for kind in [Kind::Microvm, Kind::Q35] {
         serves(kind, &hello).with_context(|| format!("image hello on {}", kind.name()))?;
     }
-    says_that_it_finds_no_card(&hello).context("image hello on microvm without a card")?;
     asks_for_an_address(&build::build("hello-dhcp", Target::Host)?).context("image hello-dhcp on microvm")?;
     logs_frames(&build::build("hello-defmt", Target::Host)?).context("image hello-defmt on microvm")?;
     says_that_no_backend_is_linked(&build::build("no-backend", Target::Host)?).context("image no-backend on microvm")?;
@@ -137,20 +136,10 @@ fn says_that_no_backend_is_linked(image: &Image) -> Result<()> {
     Ok(())
 }
 
-/// On microvm the command line is what tells of cards.
-fn says_that_it_finds_no_card(image: &Image) -> Result<()> {
-    let mut guest = Guest::start_with(Kind::Microvm, image, &["-machine", "auto-kernel-cmdline=off"])?;
-    let why = guest.line("image hello:", PATIENCE)?;
-    let status = guest.wait(PATIENCE)?;
-    ensure!(status.code() == Some(NO_CARD), "it ended otherwise: {}", machine::ending(status));
-    println!("microvm without a card: {why} (exit status {NO_CARD})");
-    Ok(())
-}
-
 /// What goes wrong is said with its place, and has an exit code of its own.
 fn goes_wrong(kind: Kind, image: &Image) -> Result<()> {
     for (how, says, code) in [("panic", "panic at hello-image/src/bin/faults.rs:", PANIC), ("stack", "page fault at 0x", FAULT)] {
-        let mut guest = Guest::start_with(kind, image, &["-append", how])?;
+        let mut guest = Guest::start_with(kind, image, how)?;
         let why = guest.line("image: ", PATIENCE)?;
         let ends = if how == "panic" { "as asked" } else { "(the stack is full)" };
         ensure!(why.starts_with(says) && why.ends_with(ends), "it says {why:?}");
