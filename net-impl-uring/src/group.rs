@@ -20,6 +20,10 @@ use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
 use crate::{NAME, flag};
 
+/// Buffers that lie ready at first. The kernel walks through all that lie there, so there are no more than it takes at once: with 256, an echo of 16 KiB
+/// costs 1.4 times the CPU that it costs with 32.
+const FIRST_READY: usize = 32;
+
 /// A group: what it is, and the ring that it shares with the other groups of its core.
 pub(crate) struct Group {
     /// Dropped first: a watch ends before its source is closed.
@@ -36,9 +40,12 @@ pub(crate) struct State {
     pub(crate) slab: Slab<Seat>,
     pub(crate) frames: Frames,
     pub(crate) gathers: Gathers,
-    /// Buffers that lie ready to be received into, and how many there are to be.
+    /// Buffers that lie ready to be received into, how many there are to be, and how many there may be.
     pub(crate) buffers: BufRing,
     pub(crate) ready_buffers: usize,
+    pub(crate) most_ready: usize,
+    /// The pool had not as many when it was last asked.
+    pub(crate) dry: bool,
     pub(crate) bufs: BufGroup,
     /// Places for which something may have to be asked of the kernel.
     pub(crate) todo: Vec<u32>,
@@ -132,7 +139,7 @@ impl State {
         let limits = Limits::new(&config);
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
-        let reserve = bufs.stats(Class::Small).reserve;
+        let most_ready = usize::from(sizes.buffers).min(bufs.stats(Class::Small).reserve / 2).max(1);
         Self {
             member,
             slab: Slab::new(sockets, group_tag()),
@@ -140,7 +147,9 @@ impl State {
             frames: Frames::new(2 * sockets),
             gathers: Gathers::default(),
             buffers,
-            ready_buffers: usize::from(sizes.buffers).min(reserve / 2).max(1),
+            ready_buffers: most_ready.min(FIRST_READY),
+            most_ready,
+            dry: false,
             bufs,
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),

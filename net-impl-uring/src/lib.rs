@@ -58,7 +58,7 @@ pub struct Uring {
 impl Uring {
     /// The backend, with rings of the usual size.
     pub const fn new() -> Self {
-        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 32 } }
+        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 128 } }
     }
 }
 

@@ -93,6 +93,7 @@ impl State {
             // There is room, since fewer lie there than may.
             let _ = self.buffers.provide(buf);
         }
+        self.dry = self.buffers.len() < self.ready_buffers;
     }
 
     #[inline]

@@ -190,10 +190,14 @@ impl State {
         Key::new(if hot.is(flag::READ_EOF) { Op::Gone } else { Op::Recv }, self.member, place, hot.generation())
     }
 
-    /// Lets those that wait for a buffer receive once each, first come first served, while there are buffers. They take them as they are asked, so nobody
-    /// else can be before them.
+    /// Lets those that wait for a buffer receive, first come first served, as many as there are buffers. They take them as they are asked, so nobody else can
+    /// be before them. Where the pool has no more, each receives once.
     #[cold]
     pub(crate) fn feed(&mut self, io: &mut Io) {
+        if !self.dry {
+            // The kernel takes more at once than lie there.
+            self.ready_buffers = (2 * self.ready_buffers).min(self.most_ready);
+        }
         let mut promised = 0;
         while let Some(place) = self.starved.front().map(|place| *place as usize) {
             let hot = self.slab.hot(place);
@@ -204,7 +208,7 @@ impl State {
                     break;
                 }
                 promised += 1;
-                self.receive_once(io, place);
+                if self.dry { self.receive_once(io, place) } else { self.receive(io, place) }
             }
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
@@ -228,7 +232,7 @@ impl State {
 
     /// Lays out one more buffer, if there is one.
     fn another_buffer(&mut self) -> bool {
-        if self.buffers.is_full() {
+        if self.buffers.len() >= self.ready_buffers {
             return false;
         }
         let buf = self.waited_for();
@@ -255,6 +259,7 @@ impl State {
         }
         let buf = self.bufs.get();
         if buf.is_none() {
+            self.dry = true;
             self.queue_for_a_buffer();
         }
         buf
