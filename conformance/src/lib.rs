@@ -10,4 +10,5 @@
 pub mod heap;
 pub mod net;
 pub mod platform;
+pub mod sandbox;
 pub mod transport;

@@ -3,6 +3,8 @@
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 
+use crate::Instant;
+
 /// Something that makes a watched source ready only if it was asked to, so that a busy core does not pay for news that it finds anyway: the eventfd of an
 /// io_uring, the completion channel of an RDMA queue.
 ///
@@ -13,6 +15,12 @@ pub trait Bell {
 
     /// The core is awake again. Called also if it was not armed.
     fn disarm(&self);
+
+    /// When the core must be awake again at the latest, whatever is told until then. Asked after [`arm`](Self::arm): the time of a protocol's next
+    /// retransmission, which no poller's period could say.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// The bells of one thread.
@@ -37,6 +45,10 @@ impl Bells {
 
     pub(crate) fn arm(&self) -> bool {
         self.0.iter().filter_map(Weak::upgrade).all(|rung| rung.0.arm())
+    }
+
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.0.iter().filter_map(Weak::upgrade).filter_map(|rung| rung.0.due()).min()
     }
 
     pub(crate) fn disarm(&self) {

@@ -4,21 +4,22 @@ use alloc::vec::Vec;
 
 /// Events of one poll, up to a bound, in a list that is used again and again.
 pub struct EventList<E> {
+    /// Its capacity is the bound, so that one comparison looks for both.
     list: Vec<E>,
-    room: usize,
 }
 
 impl<E> EventList<E> {
     /// A list that takes `room` events at a time (at least 1). Allocates once, here.
     pub fn new(room: usize) -> Self {
-        let room = room.max(1);
-        Self { list: Vec::with_capacity(room), room }
+        let mut list = Vec::new();
+        list.reserve_exact(room.max(1));
+        Self { list }
     }
 
     /// How many more events fit.
     #[inline]
     pub fn room(&self) -> usize {
-        self.room - self.list.len()
+        self.list.capacity() - self.list.len()
     }
 
     /// Appends an event.
@@ -27,11 +28,22 @@ impl<E> EventList<E> {
     /// The list is full; the event comes back.
     #[inline]
     pub fn push(&mut self, event: E) -> Result<(), E> {
-        if self.list.len() == self.room {
+        if self.list.len() == self.list.capacity() {
             return Err(event);
         }
         self.list.push(event);
         Ok(())
+    }
+
+    /// Appends an event for which there is room: the caller has looked. One too many is dropped.
+    ///
+    /// Unlike [`push`](Self::push) it can give nothing back, so that the event is written where it lies, and not built first and then copied.
+    #[inline]
+    pub fn append(&mut self, event: E) {
+        debug_assert!(self.room() > 0, "the caller looked for room");
+        if self.list.len() < self.list.capacity() {
+            self.list.push(event);
+        }
     }
 
     /// Takes the events out, first one first.

@@ -121,7 +121,8 @@ impl<P: Plugin + ?Sized> Selected<P> {
         fmt::from_fn(|f| match self.why {
             Why::Name => f.write_str("asked for by name"),
             Why::Priority if self.skipped.is_empty() => f.write_str("highest priority"),
-            Why::Priority => write!(f, "highest priority that works here; skipped: {}", Skipped(&self.skipped)),
+            // Which were skipped, and why, was said when that was found out.
+            Why::Priority => f.write_str("highest priority that works here"),
         })
     }
 }

@@ -152,16 +152,13 @@ impl Thread {
         self.inner.bells.disarm();
     }
 
-    /// When its next turn is due at the latest: the first timer, or the limit on its exit.
+    /// When its next turn is due at the latest: the first timer, what a bell says, or the limit on its exit.
     pub fn next_deadline(&self) -> Option<Instant> {
         let inner = &self.inner;
         if inner.exited {
             return None;
         }
-        match (inner.pollers.next_deadline(), inner.exit_by) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [inner.pollers.next_deadline(), inner.bells.due(), inner.exit_by].into_iter().flatten().min()
     }
 
     /// The handle by which others reach it.
@@ -574,7 +571,8 @@ impl Cx<'_> {
     /// # Errors
     /// The platform refuses the source.
     pub fn watch(&mut self, source: WaitSource) -> Result<Watch, PlatformError> {
-        self.watch_as(source, None)
+        self.platform().watch(self.thread.core, source)?;
+        Ok(self.watch_as(Some(source), None))
     }
 
     /// As [`watch`](Self::watch), for a source that must be armed before each sleep.
@@ -582,14 +580,18 @@ impl Cx<'_> {
     /// # Errors
     /// The platform refuses the source.
     pub fn watch_bell(&mut self, source: WaitSource, bell: Rc<dyn Bell>) -> Result<Watch, PlatformError> {
-        self.watch_as(source, Some(bell))
+        self.platform().watch(self.thread.core, source)?;
+        Ok(self.watch_as(Some(source), Some(bell)))
     }
 
-    fn watch_as(&mut self, source: WaitSource, bell: Option<Rc<dyn Bell>>) -> Result<Watch, PlatformError> {
-        let platform = self.platform();
-        platform.watch(self.thread.core, source)?;
+    /// A bell without a source: it keeps its core awake, or says when to wake it.
+    pub fn bell(&mut self, bell: Rc<dyn Bell>) -> Watch {
+        self.watch_as(None, Some(bell))
+    }
+
+    fn watch_as(&mut self, source: Option<WaitSource>, bell: Option<Rc<dyn Bell>>) -> Watch {
         let bell = bell.map(|bell| self.thread.bells.add(bell));
-        Ok(Watch { platform, core: self.thread.core, source, _bell: bell, _hold: self.hold("watch") })
+        Watch { platform: self.platform(), core: self.thread.core, source, _bell: bell, _hold: self.hold("watch") }
     }
 
     /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins the thread to its core, and keeps it from ending
@@ -635,13 +637,15 @@ pub struct Hold {
 pub struct Watch {
     platform: Arc<dyn Platform>,
     core: CoreId,
-    source: WaitSource,
+    source: Option<WaitSource>,
     _bell: Option<Rc<Rung>>,
     _hold: Hold,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.platform.unwatch(self.core, self.source);
+        if let Some(source) = self.source {
+            self.platform.unwatch(self.core, source);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use core_reactor::sim::Sim;
-use core_reactor::{Bell, CoreId, Idle, Polled, Schedule, ThreadConfig, WaitSource};
+use core_reactor::{Bell, CoreId, Idle, Instant, Polled, Schedule, ThreadConfig, WaitSource};
 
 #[derive(Default)]
 struct Record {
@@ -13,6 +13,7 @@ struct Record {
     quiet: bool,
     armed: usize,
     disarmed: usize,
+    due: Option<Instant>,
 }
 
 struct Noted(Rc<RefCell<Record>>);
@@ -27,17 +28,27 @@ impl Bell for Noted {
     fn disarm(&self) {
         self.0.borrow_mut().disarmed += 1;
     }
+
+    fn due(&self) -> Option<Instant> {
+        self.0.borrow().due
+    }
 }
 
 /// Runs a reactor by itself until `turns` turns have passed; a poller keeps it from ending before.
 fn run(turns: usize, quiet: bool) -> (Record, usize) {
+    let (record, parks) = run_until(turns, quiet, None);
+    (record, parks.len())
+}
+
+/// As [`run`], with a bell that says when it is due. Tells until when each park was to last.
+fn run_until(turns: usize, quiet: bool, due: Option<Instant>) -> (Record, Vec<Option<Instant>>) {
     let mut sim = Sim::with(1, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
     let platform = sim.platform.clone();
     let lib = sim.lib().clone();
     let reactor = sim.reactors.remove(0);
     let (send, receive) = std::sync::mpsc::channel();
     lib.spawn(ThreadConfig::new("bell"), move |cx| {
-        let record = Rc::new(RefCell::new(Record { quiet, ..Record::default() }));
+        let record = Rc::new(RefCell::new(Record { quiet, due, ..Record::default() }));
         let mut watch = Some(cx.watch_bell(WaitSource(7), Rc::new(Noted(record.clone()))).expect("simulated"));
         let mut left = turns;
         cx.local_poller("count", Schedule::WhenAwake, move |cx: &mut core_reactor::Cx<'_>| {
@@ -53,7 +64,7 @@ fn run(turns: usize, quiet: bool) -> (Record, usize) {
     })
     .expect("a reactor is there");
     reactor.run();
-    (receive.recv().expect("it was sent"), platform.parks(CoreId(0)).len())
+    (receive.recv().expect("it was sent"), platform.parks(CoreId(0)))
 }
 
 #[test]
@@ -68,4 +79,11 @@ fn s13_a_bell_that_has_something_to_tell_keeps_the_core_awake() {
     let (record, parks) = run(10, false);
     assert!(record.armed >= 8 && record.disarmed == record.armed);
     assert!(parks <= 1, "only after the watch has gone, and it parked {parks} times");
+}
+
+#[test]
+fn s13_a_core_sleeps_no_longer_than_until_a_bell_is_due() {
+    let due = Some(Instant::from_nanos(5_000));
+    let (_, parks) = run_until(10, true, due);
+    assert!(parks.iter().filter(|until| **until == due).count() >= 8, "{parks:?}");
 }

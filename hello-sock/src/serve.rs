@@ -20,8 +20,11 @@ const POOL: DataPoolConfig = DataPoolConfig {
     control: ClassConfig { count: 0, size: 4 << 10 },
     waiters: 256,
 };
-/// What each group has for itself: a poll's worth of reads.
-const RESERVE: ReserveConfig = ReserveConfig { small: 128, large: 0, control: 0 };
+/// What each group has for itself: the reads of a burst, and as many echoes on their way; with many groups a part of half the pool.
+fn reserve(pool: &DataPool, groups: usize) -> ReserveConfig {
+    let half = pool.stats(Class::Small).count / 2;
+    ReserveConfig { small: (half / groups.max(1)).min(1024), large: 0, control: 0 }
+}
 
 pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     let running = Arc::new(OnceLock::<Server>::new());
@@ -34,7 +37,8 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     app.run(move |cx, app| {
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
         let pool = app.data_pool(POOL)?.clone();
-        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve: RESERVE };
+        let reserve = reserve(&pool, app.cores().count());
+        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve };
         let (ready, name) = (app.clone(), app.net().name());
         log::info!("network backend: {}", app.selected());
         let server = Server::start(app.lib(), app.cores(), config, move |_, index, outcome| match outcome {

@@ -7,6 +7,9 @@ use std::{fs, thread};
 
 use common::{allowed_cores, run};
 
+/// No backend in particular: bad input is refused before one is used.
+const NET: &str = "";
+
 #[track_caller]
 fn refused(args: &str, code: i32, parts: &[&str]) {
     let ended = run(args);
@@ -78,7 +81,7 @@ fn a_mask_outside_of_the_affinity() {
 #[test]
 fn an_unknown_backend_names_those_that_are_linked_and_the_feature() {
     for mode in ["-S", "", "--load 1,1,1,1"] {
-        refused(&format!("{mode} -N nope --no-cpumask-locks"), 2, &["\"nope\"", "has posix", "choose one of these, or build with"]);
+        refused(&format!("{mode} -N nope --no-cpumask-locks"), 2, &["\"nope\"", "has uring, posix", "choose one of these"]);
     }
 }
 
@@ -105,7 +108,7 @@ fn configurations() {
         refused(&args, 2, &[&["-c ", file][..], parts].concat());
     }
     fs::write(&path, "{\"sock_impl\": \"nope\"}").unwrap();
-    refused(&args, 2, &["\"nope\"", "has posix"]);
+    refused(&args, 2, &["\"nope\"", "has uring, posix"]);
     // What stands on the command line comes first.
     let ended = run(&format!("{args} -P 0 -N posix -t 0.1"));
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use core_reactor::net::{self, NetImpl, SelectError, Selected};
+use core_reactor::transport;
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
     ThreadLib, balance,
@@ -17,7 +18,7 @@ use core_reactor::{
 use platform_linux::{CpuLocks, LinuxPlatform, StopFlag, StopSignals};
 use pool::DataPool;
 
-use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, logging};
+use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub struct App {
     name: String,
     options: AppOptions,
     network: bool,
+    transport: bool,
     on_shutdown: OnShutdown,
     on_stopped: OnStopped,
 }
@@ -44,6 +46,7 @@ struct Shared {
     lib: ThreadLib,
     code: AtomicU8,
     net: Option<Selected>,
+    transport: Option<transport::Selected>,
     options: AppOptions,
     cores: CpuSet,
     pool: OnceLock<DataPool>,
@@ -79,6 +82,9 @@ pub enum Failure {
     /// No network backend.
     #[error(transparent)]
     Net(#[from] SelectError),
+    /// No transport.
+    #[error(transparent)]
+    Transport(#[from] transport::SelectError),
     /// A core is locked by another process.
     #[error("{0}; choose other cores with -m, or share them with --no-cpumask-locks")]
     Locked(PlatformError),
@@ -100,8 +106,13 @@ impl Failure {
     /// The exit code that it ends a program with.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // The command line was right, and this machine has it not.
+            Self::Net(SelectError::Unusable { .. } | SelectError::NoneUsable { .. }) => 1,
             Self::Options(_) | Self::NoSuchCores { .. } | Self::CoresDenied { .. } | Self::Net(_) | Self::Usage(_) => 2,
             Self::Panicked | Self::Platform(PlatformError::Panicked { .. }) => 101,
+            // It was asked for rightly: what is missing is a device, or whatever else its probe looked for.
+            Self::Transport(transport::SelectError::Unusable { .. } | transport::SelectError::NoneUsable { .. }) => 1,
+            Self::Transport(_) => 2,
             Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) => 1,
         }
     }
@@ -114,6 +125,7 @@ impl App {
             name: name.into(),
             options: AppOptions::default(),
             network: false,
+            transport: false,
             on_shutdown: Box::new(|_, app| app.stop(0)),
             on_stopped: Box::new(|_, _| {}),
         }
@@ -130,6 +142,13 @@ impl App {
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// Uses a transport (RDMA): one is selected before the start, by the same option `-N`, and a program without one ends there.
+    #[must_use]
+    pub fn transport(mut self) -> Self {
+        self.transport = true;
         self
     }
 
@@ -178,11 +197,12 @@ impl App {
         let platform = Arc::new(LinuxPlatform::new()?);
         let (cores, _locks) = claim_cores(&platform, &options)?;
         let net = if self.network { Some(net::select(options.net.as_deref(), NET_FEATURES)?) } else { None };
+        let transport = if self.transport { Some(transport::select(options.net.as_deref(), TRANSPORT_FEATURES)?) } else { None };
         let mut reactor_options = ReactorOptions::new(cores);
         reactor_options.idle = options.idle();
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
-        let handle =
-            AppHandle(Arc::new(Shared { lib: reactors.lib().clone(), code: AtomicU8::new(0), net, options, cores, pool: OnceLock::new() }));
+        let (lib, code, pool) = (reactors.lib().clone(), AtomicU8::new(0), OnceLock::new());
+        let handle = AppHandle(Arc::new(Shared { lib, code, net, transport, options, cores, pool }));
         // The set has a core, or `Reactors::new` had refused it.
         let first = cores.iter().next().unwrap_or(CoreId(0));
         let flag = Arc::new(StopFlag::new(platform, first));
@@ -224,6 +244,17 @@ impl AppHandle {
         match &self.0.net {
             Some(selected) => selected,
             None => panic!("this application has no network: make it with App::network()"),
+        }
+    }
+
+    /// The transport, with the reason for which it was selected.
+    ///
+    /// # Panics
+    /// The application was made without [`App::transport`].
+    pub fn transport(&self) -> &transport::Selected {
+        match &self.0.transport {
+            Some(selected) => selected,
+            None => panic!("this application has no transport: make it with App::transport()"),
         }
     }
 

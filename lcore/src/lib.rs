@@ -16,10 +16,10 @@ pub use app::{App, AppHandle, Failure};
 pub use core_reactor::{
     CoreId, CpuSet, Critical, Cx, Hold, Idle, Instant, MoveError, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId,
     PollerStats, PushError, ReactorStats, Refused, Schedule, SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions,
-    ThreadStats, Turn, Watch, net,
+    ThreadStats, Turn, Watch, net, transport,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
-pub use linked::{NET_FEATURES, net_backends};
+pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 pub use options::{AppOptions, Balance, OptionsError};
 pub use platform_linux as platform;
 pub use pool;

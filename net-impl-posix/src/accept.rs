@@ -6,7 +6,7 @@ use core_reactor::net::{Events, NetEvent};
 use net_sockets::options::{self, Kept};
 use net_sockets::{Errno, error};
 
-use crate::group::{Group, emit};
+use crate::group::Group;
 use crate::{PosixSocket, flag, sys};
 
 /// Connections that one listener may take in a poll before the others have their turn.
@@ -28,7 +28,7 @@ impl Group {
             match sys::accept(fd) {
                 Ok((socket, peer)) => {
                     self.stats.accepted += 1;
-                    emit(out, NetEvent::Accepted { id, token, socket: taken(socket, peer, kept) });
+                    out.append(NetEvent::Accepted { id, token, socket: taken(socket, peer, kept) });
                 }
                 Err(errno) if errno.would_block() => {
                     self.no_fd_said = false;

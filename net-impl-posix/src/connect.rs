@@ -3,7 +3,7 @@
 use core_reactor::net::{Events, NetError, NetEvent};
 use net_sockets::{Errno, Kind, error};
 
-use crate::group::{Group, emit};
+use crate::group::Group;
 use crate::{PosixSocket, flag};
 
 impl Group {
@@ -39,7 +39,7 @@ impl Group {
                 let hot = self.slab.hot(place);
                 hot.flags = hot.flags & !flag::CONNECTING | flag::STREAM;
                 let (id, token) = (hot.id, hot.token);
-                emit(out, NetEvent::Connected { id, token });
+                out.append(NetEvent::Connected { id, token });
                 self.end_sending_if_wanted(place);
             }
         }

@@ -241,7 +241,7 @@ impl Group {
                     self.end_hold(place);
                 }
             }
-            emit(out, event);
+            out.append(event);
         }
     }
 
@@ -271,13 +271,6 @@ impl Group {
     }
 }
 
-/// Appends an event that the caller has seen room for.
-#[inline]
-pub(crate) fn emit(out: &mut Events, event: NetEvent) {
-    let full = out.push(event).is_err();
-    debug_assert!(!full, "the caller looked for room");
-}
-
 impl SockGroup for Group {
     fn attach(&mut self, socket: Box<dyn Socket>, token: Token) -> Result<SockId, Refused<Box<dyn Socket>, NetError>> {
         if !(&*socket as &dyn Any).is::<PosixSocket>() {
@@ -301,8 +294,7 @@ impl SockGroup for Group {
 
     #[inline]
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
-        let Some(place) = self.slab.find(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
-        let hot = self.slab.hot(place);
+        let Some(hot) = self.slab.find_hot(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
@@ -315,7 +307,7 @@ impl SockGroup for Group {
         hot.frames += 1;
         self.frames.push(&mut hot.queue, frame, bytes);
         if !hot.is(flag::BLOCKED) && hot.enlist(flag::IN_DIRTY) {
-            self.dirty.push(place as u32);
+            self.dirty.push(id.index() as u32);
         }
         Ok(())
     }

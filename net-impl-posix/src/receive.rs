@@ -5,7 +5,7 @@ use core_reactor::net::{Events, NetError, NetEvent};
 use net_sockets::{Errno, error};
 use pool::{Buf, Class};
 
-use crate::group::{Group, emit};
+use crate::group::Group;
 use crate::{flag, sys};
 
 /// Buffers that one socket may fill in a poll before the others have their turn.
@@ -25,7 +25,7 @@ impl Group {
             Ok(n) if n > 0 => {
                 self.stats.bytes_in += n as u64;
                 buf.grow(n);
-                emit(out, NetEvent::Received { id, token, buf });
+                out.append(NetEvent::Received { id, token, buf });
                 if n == room {
                     self.read_more(place, out);
                 }
@@ -61,7 +61,7 @@ impl Group {
                 Ok(n) if n > 0 => {
                     self.stats.bytes_in += n as u64;
                     buf.grow(n);
-                    emit(out, NetEvent::Received { id, token, buf });
+                    out.append(NetEvent::Received { id, token, buf });
                     if self.slab.hot(place).is(flag::QUICK_ACK) {
                         self.acknowledge(place);
                     }
@@ -173,7 +173,7 @@ impl Group {
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
         if !hot.is(flag::FAILED | flag::FIN_SENT) {
-            emit(out, NetEvent::PeerClosed { id, token });
+            out.append(NetEvent::PeerClosed { id, token });
         }
         self.after_eof(place);
     }

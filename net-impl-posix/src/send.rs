@@ -12,19 +12,20 @@ impl Group {
     /// Writes for every socket that has got frames since the last time.
     #[inline]
     pub(crate) fn write_dirty(&mut self) {
-        for i in 0..self.dirty.len() {
-            let place = self.dirty[i] as usize;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for place in dirty.drain(..) {
+            let place = place as usize;
             let hot = self.slab.hot(place);
             hot.flags &= !flag::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
-            match self.frames.single(&hot.queue) {
+            match hot.queue.single() {
                 Some(bytes) if hot.written == 0 => {
                     let offered = bytes.len();
                     let done = sys::send(hot.fd, bytes);
                     if done == Ok(offered) && !hot.is(flag::HELD | flag::FIN_WANTED) {
                         self.stats.bytes_out += offered as u64;
                         (hot.queued, hot.frames) = (0, hot.frames - 1);
-                        self.frames.drop_single(&mut hot.queue);
+                        hot.queue.drop_single();
                     } else {
                         self.wrote(place, offered, done);
                         self.write(place);
@@ -33,7 +34,7 @@ impl Group {
                 _ => self.write(place),
             }
         }
-        self.dirty.clear();
+        self.dirty = dirty;
     }
 
     /// Writes in gather calls, until the queue is empty or the system takes no more.
@@ -45,7 +46,7 @@ impl Group {
             }
             let mut gather = Gather::new();
             let mut skip = hot.written;
-            for part in self.frames.iter(&hot.queue).flat_map(|frame| frame.parts()) {
+            for part in self.frames.parts(&hot.queue) {
                 let gone = skip.min(part.len());
                 skip -= gone;
                 if gather.room() == 0 {

@@ -72,6 +72,11 @@ impl BufRing {
         self.held.len() - self.free.len()
     }
 
+    /// Whether no more buffers fit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
     /// Puts an empty buffer in; it comes back if there is no room.
     #[inline]
     pub(crate) fn provide(&mut self, mut buf: Buf) -> Result<(), Buf> {

@@ -9,7 +9,6 @@ use net_sockets::{Errno, Kind, error};
 use crate::flag;
 use crate::group::State;
 use crate::key::{Key, Op};
-use crate::poll::emit;
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Luggage};
 
@@ -86,7 +85,7 @@ impl State {
         let hot = self.slab.hot(place);
         hot.flags = hot.flags & !flag::CONNECTING | flags;
         let (id, token) = (hot.id, hot.token);
-        emit(out, NetEvent::Connected { id, token });
+        out.append(NetEvent::Connected { id, token });
         if hot.is(flag::FIN_WANTED) {
             self.end_sending(place);
         }

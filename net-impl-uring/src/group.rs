@@ -15,14 +15,11 @@ use net_sockets::{Frames, Hot, Kind, Slab, slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
+use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
 use crate::{NAME, flag};
-
-/// Buffers that lie ready at first. The kernel walks through all that lie there, so there are no more than it takes at once: with 256, an echo of 16 KiB
-/// costs 1.4 times the CPU that it costs with 32.
-const FIRST_READY: usize = 32;
 
 /// A group: what it is, and the ring that it shares with the other groups of its core.
 pub(crate) struct Group {
@@ -40,12 +37,9 @@ pub(crate) struct State {
     pub(crate) slab: Slab<Seat>,
     pub(crate) frames: Frames,
     pub(crate) gathers: Gathers,
-    /// Buffers that lie ready to be received into, how many there are to be, and how many there may be.
+    /// Buffers that lie ready to be received into, and how many there are to be.
     pub(crate) buffers: BufRing,
-    pub(crate) ready_buffers: usize,
-    pub(crate) most_ready: usize,
-    /// The pool had not as many when it was last asked.
-    pub(crate) dry: bool,
+    pub(crate) depth: Depth,
     pub(crate) bufs: BufGroup,
     /// Places for which something may have to be asked of the kernel.
     pub(crate) todo: Vec<u32>,
@@ -69,6 +63,8 @@ pub(crate) struct State {
     /// Places whose sockets are leaving.
     pub(crate) leaving: usize,
     pub(crate) limits: Limits,
+    /// The place that was handed out from last in this poll, and how often in a row.
+    run: (usize, u32),
     pub(crate) stats: GroupStats,
 }
 
@@ -86,6 +82,8 @@ pub(crate) struct Limits {
     send_frames: u32,
     hold_reads_at: usize,
     hold_reads_at_frames: u32,
+    /// Buffers that one socket hands out in a row.
+    in_a_row: u32,
 }
 
 impl Limits {
@@ -94,6 +92,9 @@ impl Limits {
         Self {
             send: config.send_limit,
             send_frames,
+            // A socket has two rows at most in a poll, one of what the poll before left. Who answers each buffer by a frame has room for those answers, then, before
+            // reading is held up.
+            in_a_row: (send_frames / 4).clamp(1, 16),
             // At 0, or at half of one frame, nothing would ever be read.
             hold_reads_at: config.hold_reads_at.max(1),
             hold_reads_at_frames: if config.hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
@@ -139,7 +140,7 @@ impl State {
         let limits = Limits::new(&config);
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
-        let most_ready = usize::from(sizes.buffers).min(bufs.stats(Class::Small).reserve / 2).max(1);
+        let reserve = bufs.stats(Class::Small).reserve;
         Self {
             member,
             slab: Slab::new(sockets, group_tag()),
@@ -147,9 +148,7 @@ impl State {
             frames: Frames::new(2 * sockets),
             gathers: Gathers::default(),
             buffers,
-            ready_buffers: most_ready.min(FIRST_READY),
-            most_ready,
-            dry: false,
+            depth: Depth::new(usize::from(sizes.buffers).min(reserve / 2)),
             bufs,
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),
@@ -164,6 +163,7 @@ impl State {
             in_flight: 0,
             leaving: 0,
             limits,
+            run: (usize::MAX, 0),
             stats: GroupStats::default(),
         }
     }
@@ -175,10 +175,33 @@ impl State {
         }
     }
 
+    /// A poll begins.
+    #[inline]
+    pub(crate) fn begin_rows(&mut self) {
+        self.run = (usize::MAX, 0);
+    }
+
+    /// Whether one more buffer may be handed out from a place: the application answers after the poll only, and the others have their turn.
+    #[inline]
+    pub(crate) fn is_its_turn(&mut self, place: usize) -> bool {
+        if self.run.0 != place {
+            self.run = (place, 0);
+        }
+        self.run.1 += 1;
+        self.run.1 <= self.limits.in_a_row
+    }
+
     /// Whether a socket holds so much to send that nothing more is read from it.
     #[inline]
     pub(crate) fn is_full(&mut self, place: usize) -> bool {
         self.limits.are_met_by(self.slab.hot(place))
+    }
+
+    /// Hands out what was kept in the next poll.
+    pub(crate) fn hand_out_later(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_READY) {
+            self.ready.push_back(place as u32);
+        }
     }
 
     /// Goes on reading from a socket whose queue has got shorter.
@@ -195,8 +218,8 @@ impl State {
         let hot = self.slab.hot(place);
         if !hot.is(flag::EARLY) {
             self.look_at(place);
-        } else if hot.enlist(flag::IN_READY) {
-            self.ready.push_back(place as u32);
+        } else {
+            self.hand_out_later(place);
         }
     }
 

@@ -55,8 +55,8 @@ impl State {
         match flags & flag::KIND {
             flag::LISTENER => self.accept(io, place),
             flag::CONNECTING => self.connect(io, place),
-            // Not past those that wait for a buffer, if there are none.
-            _ if self.dry && !self.starved.is_empty() && flags & (flag::READ_EOF | flag::FRESH) == 0 => self.starve(place),
+            // Not past those that wait for a buffer.
+            _ if !self.starved.is_empty() && flags & (flag::READ_EOF | flag::FRESH) == 0 => self.starve(place),
             _ => self.receive(io, place),
         }
     }
@@ -226,8 +226,8 @@ impl State {
 }
 
 impl Seat {
-    /// Whether so many bytes are to be sent without a copy.
-    pub(crate) fn lends(&self, bytes: usize) -> bool {
-        self.socket.kept.zero_copy.is_some_and(|least| bytes >= least)
+    /// From how many bytes on it is to be sent without a copy.
+    pub(crate) fn lends_from(&self) -> Option<usize> {
+        self.socket.kept.zero_copy
     }
 }

@@ -21,6 +21,7 @@
 mod accept;
 mod bufring;
 mod connect;
+mod depth;
 mod flag;
 mod gather;
 mod group;
@@ -58,7 +59,7 @@ pub struct Uring {
 impl Uring {
     /// The backend, with rings of the usual size.
     pub const fn new() -> Self {
-        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 128 } }
+        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 512 } }
     }
 }
 

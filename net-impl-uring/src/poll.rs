@@ -16,6 +16,7 @@ impl State {
     pub(crate) fn poll(&mut self, io: &mut Io, out: &mut Events) -> usize {
         let before = out.len();
         self.stats.polls += 1;
+        self.begin_rows();
         self.ask(io);
         if self.frames.has_reports() {
             // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
@@ -37,6 +38,9 @@ impl State {
         if self.frames.has_reports() {
             self.report(out.room(), out);
         }
+        if out.len() == before {
+            self.finish_idle(io, out);
+        }
         let found = out.len() - before;
         if found > 0 {
             self.stats.busy_polls += 1;
@@ -53,6 +57,20 @@ impl State {
         self.send_dirty(io);
         io.submit();
         io.sift(self.member, |completion| self.on_out_of_turn(completion));
+    }
+
+    /// After a poll that found nothing the core may fall asleep, so what its completions have made possible cannot wait for the next one: the rest of a send that
+    /// was taken in part, and what was kept while that was held up.
+    #[inline]
+    fn finish_idle(&mut self, io: &mut Io, out: &mut Events) {
+        if !self.ready.is_empty() {
+            self.deliver_early(out);
+        }
+        self.ask(io);
+        io.submit();
+        if self.frames.has_reports() {
+            self.report(out.room(), out);
+        }
     }
 
     /// Asks the kernel for all that is wanted now.
@@ -87,13 +105,13 @@ impl State {
     /// lives in few.
     #[inline]
     fn lay_out_buffers(&mut self) {
-        while self.buffers.len() < self.ready_buffers
+        let wanted = self.depth.fill(self.buffers.len());
+        while self.buffers.len() < wanted
             && let Some(buf) = self.bufs.get()
         {
             // There is room, since fewer lie there than may.
             let _ = self.buffers.provide(buf);
         }
-        self.dry = self.buffers.len() < self.ready_buffers;
     }
 
     #[inline]
@@ -154,7 +172,7 @@ impl State {
                     self.end_hold(place);
                 }
             }
-            emit(out, event);
+            out.append(event);
         }
     }
 
@@ -164,11 +182,4 @@ impl State {
             self.timer = Timer::Wanted;
         }
     }
-}
-
-/// Appends an event that the caller has seen room for.
-#[inline]
-pub(crate) fn emit(out: &mut Events, event: NetEvent) {
-    let full = out.push(event).is_err();
-    debug_assert!(!full, "the caller looked for room");
 }

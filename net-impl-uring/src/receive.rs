@@ -18,7 +18,6 @@ use pool::{Buf, Class};
 use crate::flag;
 use crate::group::State;
 use crate::key::{Key, Op};
-use crate::poll::emit;
 use crate::ring::{Completion, Io};
 use crate::socket::Early;
 
@@ -34,11 +33,13 @@ impl State {
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
             && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY) == flag::STREAM | flag::READING
             && !self.limits.are_met_by(hot)
+            && self.is_its_turn(key.place())
             && let Some(buf) = self.buffers.take(number, n as usize)
         {
+            let hot = self.slab.hot(key.place());
             let (id, token) = (hot.id, hot.token);
             self.stats.bytes_in += n as u64;
-            emit(out, NetEvent::Received { id, token, buf });
+            out.append(NetEvent::Received { id, token, buf });
         } else {
             self.on_special_receive(completion, out);
         }
@@ -96,6 +97,9 @@ impl State {
         if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
             self.keep(place, early);
             self.look_at(place);
+        } else if matches!(early, Early::Bytes(_)) && !self.is_its_turn(place) {
+            self.keep(place, early);
+            self.hand_out_later(place);
         } else {
             self.deliver(place, early, out);
         }
@@ -113,14 +117,14 @@ impl State {
         let (id, token) = (hot.id, hot.token);
         match early {
             Early::Bytes(buf) => {
-                emit(out, NetEvent::Received { id, token, buf });
+                out.append(NetEvent::Received { id, token, buf });
                 if hot.is(flag::QUICK_ACK) {
                     self.acknowledge(place);
                 }
             }
             Early::Connection(socket) => {
                 self.stats.accepted += 1;
-                emit(out, NetEvent::Accepted { id, token, socket });
+                out.append(NetEvent::Accepted { id, token, socket });
             }
             Early::Eof => self.peer_closed(place, out),
             Early::Broken(why) => {
@@ -159,6 +163,9 @@ impl State {
                 self.slab.hot(place).flags |= flag::HELD;
                 return;
             }
+            if !self.is_its_turn(place) {
+                return self.hand_out_later(place);
+            }
             match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {
                 Some(early) => self.deliver(place, early, out),
                 None => {
@@ -190,14 +197,10 @@ impl State {
         Key::new(if hot.is(flag::READ_EOF) { Op::Gone } else { Op::Recv }, self.member, place, hot.generation())
     }
 
-    /// Lets those that wait for a buffer receive, first come first served, as many as there are buffers. They take them as they are asked, so nobody else can
-    /// be before them. Where the pool has no more, each receives once.
+    /// Lets those that wait for a buffer receive once each, first come first served, while there are buffers. They take them as they are asked, so nobody
+    /// else can be before them.
     #[cold]
     pub(crate) fn feed(&mut self, io: &mut Io) {
-        if !self.dry {
-            // The kernel takes more at once than lie there.
-            self.ready_buffers = (2 * self.ready_buffers).min(self.most_ready);
-        }
         let mut promised = 0;
         while let Some(place) = self.starved.front().map(|place| *place as usize) {
             let hot = self.slab.hot(place);
@@ -208,7 +211,7 @@ impl State {
                     break;
                 }
                 promised += 1;
-                if self.dry { self.receive_once(io, place) } else { self.receive(io, place) }
+                self.receive_once(io, place);
             }
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
@@ -232,7 +235,7 @@ impl State {
 
     /// Lays out one more buffer, if there is one.
     fn another_buffer(&mut self) -> bool {
-        if self.buffers.len() >= self.ready_buffers {
+        if self.buffers.is_full() {
             return false;
         }
         let buf = self.waited_for();
@@ -243,6 +246,9 @@ impl State {
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
+            if self.starved.is_empty() {
+                self.depth.grow();
+            }
             self.starved.push_back(place as u32);
             self.stats.buffer_waits += 1;
         }
@@ -259,7 +265,6 @@ impl State {
         }
         let buf = self.bufs.get();
         if buf.is_none() {
-            self.dry = true;
             self.queue_for_a_buffer();
         }
         buf
@@ -285,7 +290,7 @@ impl State {
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
         if !hot.is(flag::FAILED | flag::FIN_SENT) {
-            emit(out, NetEvent::PeerClosed { id, token });
+            out.append(NetEvent::PeerClosed { id, token });
         }
         let fin_sent = hot.is(flag::FIN_SENT);
         let why = self.failure(place);

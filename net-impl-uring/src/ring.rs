@@ -40,7 +40,7 @@ pub(crate) struct Sizes {
     pub(crate) submissions: u32,
     /// Completions that can lie there; the kernel keeps those beyond.
     pub(crate) completions: u32,
-    /// Buffers of one group that lie ready to be received into; a power of two.
+    /// Most buffers of one group that lie ready to be received into; a power of two.
     pub(crate) buffers: u16,
 }
 

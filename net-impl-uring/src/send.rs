@@ -13,6 +13,7 @@ use crate::gather::PARTS;
 use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
+use crate::socket::Seat;
 
 impl State {
     /// Sends for every socket that has got frames since the last time.
@@ -23,7 +24,7 @@ impl State {
             let hot = self.slab.hot(place);
             hot.flags &= !flag::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
-            match self.frames.single(&hot.queue) {
+            match hot.queue.single() {
                 Some(bytes) if hot.written == 0 && hot.flags & !flag::READING == flag::STREAM => {
                     hot.flags |= flag::SENDING;
                     self.in_flight += 1;
@@ -43,39 +44,45 @@ impl State {
         if hot.flags & (flag::STREAM | flag::SENDING | flag::FAILED | flag::LEAVING) != flag::STREAM || hot.queue.is_empty() {
             return;
         }
-        let (queue, mut skip, fd, generation, may_lend) = (hot.queue, hot.written, hot.fd, hot.generation(), hot.is(flag::ZERO_COPY));
-        let parts = self.frames.iter(&queue).flat_map(|frame| frame.parts());
-        let mut rest = parts.filter_map(|part| {
+        let may_lend = hot.is(flag::ZERO_COPY);
+        let lends_from = self.slab.socket(place).and_then(Seat::lends_from).filter(|_| may_lend);
+        let Some(gather) = self.request(io, place, lends_from.unwrap_or(usize::MAX)) else {
+            // Frames without bytes are sent without a request.
+            return self.sent(place, 0);
+        };
+        if gather.is_some()
+            && let Some(seat) = self.slab.socket_mut(place)
+        {
+            seat.gather = gather;
+        }
+        self.slab.hot(place).flags |= flag::SENDING;
+        self.in_flight += 1;
+    }
+
+    /// Has the kernel send the bytes of a place's queue that it has not, without a copy from `lends_from` bytes on. Tells the gather list that the request uses, if
+    /// it uses one; nothing if there are no bytes.
+    fn request(&mut self, io: &mut Io, place: usize, lends_from: usize) -> Option<Option<u32>> {
+        let hot = self.slab.hot(place);
+        let (mut skip, fd, generation) = (hot.written, hot.fd, hot.generation());
+        let mut rest = self.frames.parts(&hot.queue).filter_map(|part| {
             let gone = skip.min(part.len());
             skip -= gone;
             Some(&part[gone..]).filter(|rest| !rest.is_empty())
         });
-        // Frames without bytes are sent without a request.
-        let Some(first) = rest.next() else {
-            drop(rest);
-            return self.sent(place, 0);
+        let first = rest.next()?;
+        let Some(second) = rest.next() else {
+            let key = Key::new(Op::Send, self.member, place, generation);
+            // SAFETY: the bytes are those of a frame in the queue of a socket that the caller makes SENDING.
+            unsafe { io.send(key, fd, first, first.len() >= lends_from) };
+            return Some(None);
         };
-        let Some(seat) = self.slab.socket_mut(place) else { return };
-        match rest.next() {
-            None => {
-                let zero_copy = may_lend && seat.lends(first.len());
-                let key = Key::new(Op::Send, self.member, place, generation);
-                // SAFETY: the bytes are those of a frame in the queue of a socket that is SENDING from here on.
-                unsafe { io.send(key, fd, first, zero_copy) };
-            }
-            Some(second) => {
-                let number = self.gathers.claim();
-                seat.gather = Some(number);
-                let gather = self.gathers.list(number);
-                let bytes = gather.fill([first, second].into_iter().chain(rest).take(PARTS));
-                let zero_copy = may_lend && seat.lends(bytes);
-                let key = Key::new(Op::SendMsg, self.member, place, generation);
-                // SAFETY: the slices are those of frames in the queue of a socket that is SENDING from here on; the list is claimed as long, and does not move.
-                unsafe { io.send_message(key, fd, gather.message(), zero_copy) };
-            }
-        }
-        self.slab.hot(place).flags |= flag::SENDING;
-        self.in_flight += 1;
+        let number = self.gathers.claim();
+        let gather = self.gathers.list(number);
+        let bytes = gather.fill([first, second].into_iter().chain(rest).take(PARTS));
+        let key = Key::new(Op::SendMsg, self.member, place, generation);
+        // SAFETY: the slices are those of frames in the queue of a socket that the caller makes SENDING; the list is claimed as long, and does not move.
+        unsafe { io.send_message(key, fd, gather.message(), bytes >= lends_from) };
+        Some(Some(number))
     }
 
     /// A send was taken by the system, or was not.
@@ -85,14 +92,14 @@ impl State {
         let Some(hot) = self.slab.hot_of(key.place(), key.generation()) else { return };
         // One frame of one buffer, sent as a whole.
         if hot.flags & !flag::READING == flag::STREAM | flag::SENDING
-            && let Some(bytes) = self.frames.single(&hot.queue)
+            && let Some(bytes) = hot.queue.single()
             && (bytes.len(), hot.written) == (n as usize, 0)
         {
             hot.flags &= !flag::SENDING;
             self.in_flight -= 1;
             self.stats.bytes_out += n as u64;
             (hot.queued, hot.frames) = (0, hot.frames - 1);
-            self.frames.drop_single(&mut hot.queue);
+            hot.queue.drop_single();
         } else {
             self.on_special_send(completion);
         }

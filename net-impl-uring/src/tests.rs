@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, Frame, GroupConfig, NetEvent, SockGroup, SockId, SockOptions, Token};
-use core_reactor::{CpuSet, Platform, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::BufGroup;
 
 use crate::flag;

@@ -11,7 +11,7 @@ use net_impl_uring::Uring;
 static URING: Uring = Uring::new();
 
 /// Buffers that lie ready, at most.
-const READY: usize = 128;
+const READY: usize = 32;
 
 fn env() -> Env {
     Env { backend: &URING, host: IpAddr::V4(Ipv4Addr::LOCALHOST), platform: self_driven() }

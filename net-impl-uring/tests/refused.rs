@@ -1,41 +1,23 @@
 //! A sandbox that refuses io_uring (statement 24).
 //!
-//! UNSAFETY: a seccomp filter is installed by system calls. It binds the calling thread only, for good, so each test runs on one of its own.
-#![allow(unsafe_code)]
+//! A filter binds the calling thread only, for good, so each test runs on one of its own.
 
 use std::sync::Mutex;
 use std::thread::ThreadId;
 
+use conformance::sandbox;
 use core_reactor::net::{NetError, SelectError, Why, linked, select};
-use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use net_impl_posix as _;
 use net_impl_uring as _;
 
 /// Runs `f` where a system call fails with `errno`.
 fn without<T: Send + 'static>(call: libc::c_long, errno: i32, f: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::spawn(move || {
-        refuse(call, errno);
+        sandbox::refuse(call, errno).expect("a thread may bind itself");
         f()
     })
     .join()
     .expect("the thread is content")
-}
-
-fn refuse(call: libc::c_long, errno: i32) {
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut steps = [
-        // The number of the call is the first word of what a filter sees (struct seccomp_data).
-        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
-        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, call as u32),
-        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
-        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    // SAFETY: the kernel reads the program and its steps during the calls.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program), 0, "a thread may bind itself");
-    }
 }
 
 /// What was logged.

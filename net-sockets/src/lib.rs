@@ -7,13 +7,10 @@
 #![deny(unsafe_code)]
 
 pub mod error;
-mod frames;
 pub mod options;
-pub mod slab;
 pub mod sys;
 mod tcp;
 
 pub use error::Errno;
-pub use frames::{Frames, Queue};
-pub use slab::{Hot, Slab};
+pub use net_group::{Frames, Hot, Queue, Slab, slab};
 pub use tcp::{Backend, Connect, Kind, Tcp};

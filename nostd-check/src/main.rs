@@ -10,12 +10,15 @@ extern crate alloc;
 mod machine;
 
 use alloc::string::ToString;
-use core::mem::size_of_val;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use core_reactor::net::LCORE_NET_IMPLS;
+use core_reactor::net::{self, NetImpl, SockOptions};
 use core_reactor::sim::Sim;
 use core_reactor::{CpuSet, Cx, Polled, Schedule, ThreadConfig};
+use net_impl_smoltcp::smoltcp::phy::{Loopback, Medium};
+use net_impl_smoltcp::{Addresses, PollOnly, SMOLTCP, StackConfig};
 use pool::{BufGroup, Mempool, MempoolConfig};
 
 #[global_allocator]
@@ -23,7 +26,7 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 6] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry];
+    let checks: [fn() -> bool; 7] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -65,7 +68,17 @@ fn turns() -> bool {
     spawned.is_ok() && lives && sim.lib().threads().is_empty()
 }
 
-/// The link-time slice is there, and empty: no backend is linked.
+/// The backend that is linked is in the link-time slice, and not usable without a device.
 fn registry() -> bool {
-    size_of_val(&LCORE_NET_IMPLS) > 0 && LCORE_NET_IMPLS.is_empty()
+    let names: Vec<_> = net::linked().iter().map(|backend| backend.name()).collect();
+    names == ["smoltcp"] && net::select(None, &[]).is_err()
+}
+
+/// A host gets its device and listens.
+fn host() -> bool {
+    let own = IpAddr::from([10, 0, 0, 1]);
+    let config = StackConfig::new([2, 0, 0, 0, 0, 1], Addresses::one(own, 24, None));
+    let started = SMOLTCP.start(PollOnly(Loopback::new(Medium::Ethernet)), &config);
+    let listener = SMOLTCP.listen(SocketAddr::new(own, 0), &SockOptions::default());
+    started.is_ok() && listener.is_ok_and(|listener| listener.local_addr().is_ok_and(|at| at.port() != 0))
 }

@@ -31,7 +31,7 @@ impl Buf {
         meta.witness.touch();
         meta.start.set(0);
         meta.end.set(0);
-        meta.home.set(Some(home));
+        meta.set_home(home);
         Self(NonNull::from(meta))
     }
 
@@ -102,11 +102,22 @@ impl Buf {
 
     /// The same buffer, free to go to another core.
     pub fn into_send(self) -> SendBuf {
-        match self.meta().home.take() {
-            Some(Home::Here(group)) => self.meta().home.set(Some(Home::Away(group.shared.clone()))),
-            away => self.meta().home.set(away),
-        }
+        self.change_home(|home| match home {
+            Home::Here(group) => Some(Home::Away(group.shared.clone())),
+            Home::Away(_) => None,
+        });
         SendBuf(self)
+    }
+
+    /// Gives it the home that `other` makes of its own, if it makes one. The old one is dropped last, since its group may end with it, which may run wakers.
+    fn change_home(&self, other: impl FnOnce(&Home) -> Option<Home>) {
+        // SAFETY: the buffer is in hand, so its home is there, and nobody changes it meanwhile.
+        if let Some(new) = other(unsafe { self.meta().home() }) {
+            // SAFETY: as above; the new home comes at once.
+            let old = unsafe { self.meta().take_home() };
+            self.meta().set_home(new);
+            drop(old);
+        }
     }
 
     #[inline]
@@ -126,10 +137,10 @@ impl SendBuf {
     /// The same buffer, to be used on the core of `here`; its home stays what it was.
     pub fn into_local(self, here: &BufGroup) -> Buf {
         let buf = self.0;
-        match buf.meta().home.take() {
-            Some(Home::Away(home)) if here.is(&home) => buf.meta().home.set(Some(Home::Here(here.local.clone()))),
-            away => buf.meta().home.set(away),
-        }
+        buf.change_home(|home| match home {
+            Home::Away(home) if here.is(home) => Some(Home::Here(here.local.clone())),
+            _ => None,
+        });
         buf
     }
 }
@@ -175,10 +186,10 @@ impl Drop for Buf {
     fn drop(&mut self) {
         let meta = self.meta();
         meta.witness.touch();
-        match meta.home.take() {
-            Some(Home::Here(group)) => group.put(meta),
-            Some(Home::Away(group)) => group.give_back(meta),
-            None => {}
+        // SAFETY: the buffer ends here.
+        match unsafe { meta.take_home() } {
+            Home::Here(group) => group.put(meta),
+            Home::Away(group) => group.give_back(meta),
         }
     }
 }

@@ -63,6 +63,11 @@ impl DataPool {
         Ok(Self { shared: Arc::new(PoolShared { slab, classes, config, memory }) })
     }
 
+    /// Another handle.
+    pub(crate) fn of(shared: Arc<PoolShared>) -> Self {
+        Self { shared }
+    }
+
     /// A pool in memory from the allocator.
     ///
     /// # Errors

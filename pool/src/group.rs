@@ -76,11 +76,10 @@ impl BufGroup {
     /// An empty buffer of `class`, as [`get`](Self::get).
     #[inline]
     pub fn get_class(&self, class: Class) -> Option<Buf> {
-        let index = match self.local.pop(class) {
-            Some(index) => index,
-            None => self.local.gather(class, 1)?.first,
-        };
-        Some(self.local.lend(index))
+        match self.local.pop(class) {
+            Some(meta) => Some(Buf::lend(meta, Home::Here(self.local.clone()))),
+            None => self.local.get_slow(class),
+        }
     }
 
     /// Asks for `count` buffers of `class`, all or none. If they cannot be had at once the request waits its turn, and `waker` is woken,
@@ -96,6 +95,11 @@ impl BufGroup {
     /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many, [`PoolError::QueueFull`].
     pub fn request(&self, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Request, PoolError> {
         Request::new(&self.local, class, count, now_ns, waker)
+    }
+
+    /// The pool that it is a share of.
+    pub fn pool(&self) -> DataPool {
+        DataPool::of(self.local.shared.pool.clone())
     }
 
     /// Bytes that each small buffer holds.
@@ -148,7 +152,10 @@ impl GroupLocal {
         let group = self.class(meta.class);
         // In this order: who served this group's last request raised `borrowed` before it lowered `queued`.
         if group.queued.load(Acquire) == 0 && group.borrowed.load(Relaxed) == 0 {
-            self.add(meta.class, Chain { first: meta.index, last: meta.index, len: 1 });
+            let list = self.list(meta.class);
+            meta.set_next(list.head.get());
+            list.head.set(meta.index);
+            group.counters.free.store(group.counters.free.load(Relaxed) + 1, Relaxed);
         } else {
             self.shared.give_back(meta);
         }
@@ -156,13 +163,11 @@ impl GroupLocal {
 
     /// A buffer of the reserve, if one is free on this core.
     #[inline]
-    pub(crate) fn pop(&self, class: Class) -> Option<u32> {
+    fn pop(&self, class: Class) -> Option<&Meta> {
         let list = self.list(class);
-        let index = list.head.get();
-        if index == NIL {
-            return None;
-        }
-        list.head.set(self.metas().after(index));
+        // The end of the list is no index of the slab.
+        let meta = self.metas().get(list.head.get() as usize)?;
+        list.head.set(meta.next());
         let counters = &self.class(class).counters;
         let free = counters.free.load(Relaxed) - 1;
         counters.free.store(free, Relaxed);
@@ -170,7 +175,13 @@ impl GroupLocal {
         if free < list.low.get() {
             self.note_high_water(class);
         }
-        Some(index)
+        Some(meta)
+    }
+
+    /// A buffer when none is free on this core.
+    #[cold]
+    fn get_slow(self: &Rc<Self>, class: Class) -> Option<Buf> {
+        Some(self.lend(self.gather(class, 1)?.first))
     }
 
     /// `count` buffers (1 or more) or none: of the reserve, of what came home from elsewhere, and of the shared pool unless somebody waits.

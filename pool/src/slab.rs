@@ -4,6 +4,7 @@
 
 use alloc::{boxed::Box, rc::Rc, sync::Arc};
 use core::cell::Cell;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
@@ -26,7 +27,8 @@ pub(crate) enum Home {
 pub(crate) struct Meta {
     pub(crate) data: NonNull<u8>,
     pub(crate) offset: usize,
-    pub(crate) home: Cell<Option<Home>>,
+    /// There while a `Buf` is, and only then.
+    home: Cell<MaybeUninit<Home>>,
     pub(crate) start: Cell<u32>,
     pub(crate) end: Cell<u32>,
     pub(crate) cap: u32,
@@ -48,7 +50,45 @@ impl Meta {
         // SAFETY: within, as the caller says.
         let data = unsafe { base.add(offset) };
         let (start, end) = (Cell::new(0), Cell::new(0));
-        Self { data, offset, home: Cell::new(None), start, end, cap, index, next: AtomicU32::new(NIL), class, witness: Witness::new() }
+        let (home, next) = (Cell::new(MaybeUninit::uninit()), AtomicU32::new(NIL));
+        Self { data, offset, home, start, end, cap, index, next, class, witness: Witness::new() }
+    }
+
+    /// Says where the buffer goes that begins here, or that has just lost its home.
+    #[inline]
+    pub(crate) fn set_home(&self, home: Home) {
+        self.home.set(MaybeUninit::new(home));
+    }
+
+    /// The home.
+    ///
+    /// # Safety
+    /// It is there, and is not taken out or set while the reference lives.
+    pub(crate) unsafe fn home(&self) -> &Home {
+        // SAFETY: it was written when the buffer began, or was last taken out, and stays while it is looked at.
+        unsafe { (*self.home.as_ptr()).assume_init_ref() }
+    }
+
+    /// Takes the home out.
+    ///
+    /// # Safety
+    /// It is there: the caller holds the buffer, and sets another home or lets the buffer end.
+    #[inline]
+    pub(crate) unsafe fn take_home(&self) -> Home {
+        // SAFETY: it was written when the buffer began, or was last taken out.
+        unsafe { self.home.replace(MaybeUninit::uninit()).assume_init() }
+    }
+
+    /// Links the buffer to the one that lies under it in a list.
+    #[inline]
+    pub(crate) fn set_next(&self, next: u32) {
+        self.next.store(next, Release);
+    }
+
+    /// What lies under it in a list.
+    #[inline]
+    pub(crate) fn next(&self) -> u32 {
+        self.next.load(Acquire)
     }
 }
 
@@ -65,11 +105,11 @@ unsafe impl Sync for Slab {}
 impl Links for [Meta] {
     #[inline]
     fn after(&self, index: u32) -> u32 {
-        self[index as usize].next.load(Acquire)
+        self[index as usize].next()
     }
 
     #[inline]
     fn set_after(&self, index: u32, next: u32) {
-        self[index as usize].next.store(next, Release);
+        self[index as usize].set_next(next);
     }
 }

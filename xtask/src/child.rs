@@ -34,8 +34,9 @@ impl Child {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("could not start the {name}"))?;
         let (to, lines) = mpsc::channel();
-        pump(process.stdout.take(), From::Stdout, to.clone());
-        pump(process.stderr.take(), From::Stderr, to);
+        let hear = |from, to: Sender<Line>| move |line| to.send(Line(from, line)).is_ok();
+        pump(process.stdout.take(), hear(From::Stdout, to.clone()), || ());
+        pump(process.stderr.take(), hear(From::Stderr, to), || ());
         Ok(Self { name, process, lines, seen: Vec::new() })
     }
 
@@ -101,15 +102,20 @@ impl Drop for Child {
     }
 }
 
-/// Sends each line of `output` on; the thread ends with the output.
-fn pump(output: Option<impl Read + Send + 'static>, from: From, to: Sender<Line>) {
+/// Hands each line of `output` to `line` until that says no, and then calls `end`, on a thread of its own.
+pub(crate) fn pump(
+    output: Option<impl Read + Send + 'static>,
+    line: impl Fn(String) -> bool + Send + 'static,
+    end: impl FnOnce() + Send + 'static,
+) {
     thread::spawn(move || {
-        let Some(output) = output else { return };
         // Bytes that are no text are shown as such: a line must not be lost for one of them.
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if to.send(Line(from, String::from_utf8_lossy(&line).into_owned())).is_err() {
-                return;
+        let lines = output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n').map_while(Result::ok));
+        for bytes in lines {
+            if !line(String::from_utf8_lossy(&bytes).into_owned()) {
+                break;
             }
         }
+        end();
     });
 }

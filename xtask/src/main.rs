@@ -1,15 +1,19 @@
-//! The project's own commands: `cargo xtask setup | run | test | bench`.
+//! The project's own commands: `cargo xtask setup | run | test | bench | vm | image`.
 //!
-//! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME` and `bench` hand on the code of what they ran.
+//! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and `vm run` hand on the code of what they ran.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod child;
+mod counts;
+mod image;
 mod memory;
+mod packages;
 mod program;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +34,8 @@ enum Command {
     Run(run::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Vm(vm::Args),
+    Image(image::Args),
 }
 
 /// A command line that names something which is not there: exit code 2.
@@ -44,19 +50,41 @@ impl std::fmt::Display for Usage {
     }
 }
 
+/// A failure with an exit code of its own.
+#[derive(Debug)]
+struct Exit(u8, String);
+
+impl std::error::Error for Exit {}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Vm(args) => vm::main(&args),
+        Command::Image(args) => image::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(code(&error))
         }
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Exit>() {
+        Some(Exit(code, _)) => *code,
+        None if error.is::<Usage>() => 2,
+        None => 1,
     }
 }
 

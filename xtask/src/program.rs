@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -29,8 +29,12 @@ struct Metadata {
     packages: Vec<Package>,
 }
 
+/// A package of the workspace.
 #[derive(Deserialize)]
-struct Package {
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// What its Cargo.toml says under `[package.metadata]`.
+    pub(crate) metadata: serde_json::Value,
     targets: Vec<Target>,
 }
 
@@ -40,8 +44,21 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The names of the workspace's programs, sorted, this one left out.
-pub(crate) fn names() -> Result<Vec<String>> {
+impl Target {
+    fn is_program(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "bin")
+    }
+}
+
+impl Package {
+    /// The names of its programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter(|target| target.is_program()).map(|target| target.name.as_str())
+    }
+}
+
+/// The packages of the workspace.
+pub(crate) fn workspace() -> Result<Vec<Package>> {
     let out = Command::new(cargo())
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(repository())
@@ -50,8 +67,12 @@ pub(crate) fn names() -> Result<Vec<String>> {
         .context("could not start cargo metadata")?;
     ensure!(out.status.success(), "cargo metadata failed ({})", out.status);
     let metadata: Metadata = serde_json::from_slice(&out.stdout).context("cargo metadata answered something else than expected")?;
-    let targets = metadata.packages.into_iter().flat_map(|p| p.targets);
-    let mut names: Vec<_> = targets.filter(|t| t.kind.iter().any(|k| k == "bin")).map(|t| t.name).collect();
+    Ok(metadata.packages)
+}
+
+/// The names of the workspace's programs, sorted, this one left out.
+pub(crate) fn names() -> Result<Vec<String>> {
+    let mut names: Vec<_> = workspace()?.iter().flat_map(Package::programs).map(str::to_owned).collect();
     names.retain(|name| name != env!("CARGO_BIN_NAME"));
     names.sort();
     Ok(names)
@@ -62,27 +83,54 @@ pub(crate) fn names() -> Result<Vec<String>> {
 struct Artifact {
     reason: String,
     target: Option<Target>,
+    manifest_path: Option<PathBuf>,
+    profile: Option<Profile>,
     executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// A program that cargo has built.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Built {
+    pub(crate) name: String,
+    pub(crate) executable: PathBuf,
+    /// It has a test runner in it.
+    pub(crate) test: bool,
+    /// The folder of its package.
+    pub(crate) package: PathBuf,
 }
 
 /// Builds the program `name` in release and tells where it is.
 pub(crate) fn build(name: &str) -> Result<PathBuf> {
-    let out = Command::new(cargo())
-        .args(["build", "--release", "--message-format=json-render-diagnostics", "--bin", name])
-        .current_dir(repository())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("could not start cargo build")?;
-    ensure!(out.status.success(), "{name} did not build ({})", out.status);
-    executable(&String::from_utf8_lossy(&out.stdout), name).with_context(|| format!("cargo built {name} but did not say where it is"))
+    let mut command = Command::new(cargo());
+    command.args(["build", "--release", "--bin", name]);
+    let built = artifacts(command).with_context(|| format!("{name} did not build"))?;
+    let found = built.into_iter().find(|built| built.name == name);
+    found.map(|built| built.executable).with_context(|| format!("cargo built {name} but did not say where it is"))
 }
 
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
-        .filter(|a| a.reason == "compiler-artifact" && a.target.as_ref().is_some_and(|t| t.name == name))
-        .find_map(|a| a.executable)
+/// Runs cargo's `build` or `test --no-run` and tells which programs came of it.
+pub(crate) fn artifacts(mut command: Command) -> Result<Vec<Built>> {
+    command.arg("--message-format=json-render-diagnostics").current_dir(repository()).stderr(Stdio::inherit());
+    let out = command.output().context("could not start cargo")?;
+    ensure!(out.status.success(), "cargo ended with {}", out.status);
+    Ok(executables(&String::from_utf8_lossy(&out.stdout)))
+}
+
+fn executables(messages: &str) -> Vec<Built> {
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
+    artifacts.filter(|artifact| artifact.reason == "compiler-artifact").filter_map(Artifact::built).collect()
+}
+
+impl Artifact {
+    fn built(self) -> Option<Built> {
+        let package = self.manifest_path.as_deref().and_then(Path::parent).map(Path::to_path_buf)?;
+        Some(Built { name: self.target?.name, executable: self.executable?, test: self.profile.is_some_and(|p| p.test), package })
+    }
 }
 
 #[cfg(test)]
@@ -90,18 +138,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_the_one_of_that_name() {
+    fn programs_and_tests_are_told_from_what_cannot_be_run() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"hello_sock","kind":["lib"]},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/h/Cargo.toml","target":{"name":"hello_sock","kind":["lib"]},"profile":{"test":false},"executable":null}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"other","kind":["bin"]},"executable":"/t/other"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/h/Cargo.toml","target":{"name":"echo","kind":["test"]},"profile":{"test":true},"executable":"/t/echo-1"}"#,
             "\n",
             r#"{"reason":"build-script-executed","package_id":"x"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"hello-sock","kind":["bin"]},"executable":"/t/hello-sock"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/h/Cargo.toml","target":{"name":"hello-sock","kind":["bin"]},"profile":{"test":false},"executable":"/t/hello-sock"}"#,
             "\n",
         );
-        assert_eq!(executable(messages, "hello-sock"), Some(PathBuf::from("/t/hello-sock")));
-        assert_eq!(executable(messages, "nope"), None);
+        let built =
+            |name: &str, executable: &str, test| Built { name: name.into(), executable: executable.into(), test, package: "/h".into() };
+        assert_eq!(executables(messages), [built("echo", "/t/echo-1", true), built("hello-sock", "/t/hello-sock", false)]);
     }
 }

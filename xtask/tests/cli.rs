@@ -51,7 +51,7 @@ fn machine(user: u32) -> TempDir {
 
 #[test]
 fn each_command_has_help() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["setup"],
         &["setup", "status"],
@@ -61,6 +61,17 @@ fn each_command_has_help() {
         &["test"],
         &["bench"],
         &["bench", "micro"],
+        &["vm"],
+        &["vm", "build"],
+        &["vm", "run"],
+        &["vm", "test"],
+        &["vm", "shell"],
+        &["image"],
+        &["image", "build"],
+        &["image", "run"],
+        &["image", "test"],
+        &["image", "bench"],
+        &["image", "size"],
     ];
     for command in commands {
         let out = xtask(&[command, &["--help"]].concat());
@@ -77,6 +88,15 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["setup", "apply", "--bind", "eth0"], 2, "not a PCI address");
     assert_fails(&["setup", "apply", "--hugemem", "lots"], 2, "--hugemem");
     assert_fails(&["test", "--step", "nope"], 2, "fmt, clippy");
+    assert_fails(&["test", "--no-vm", "--step", "vm"], 2, "the only one asked for");
+    assert_fails(&["vm", "run"], 2, "<CMD>");
+    assert_fails(&["vm", "run", "--hosts", "3", "--", "true"], 2, "3 is not in 1..=2");
+    assert_fails(&["vm", "run", "--file", "/no/such", "--", "true"], 2, "/no/such is not there, or no file");
+    assert_fails(&["vm", "run", "--memlock", "lots", "--", "true"], 2, "neither a number of KiB nor `unlimited`");
+    assert_fails(&["vm", "run", "--ready", "up", "--", "true"], 2, "--server");
+    assert_fails(&["vm", "test", "-p", "pool", "--list"], 2, "pool declares no tests for the machine");
+    assert_fails(&["vm", "shell"], 1, "a shell needs a terminal");
+    assert_fails(&["image", "build", "nope"], 2, "nope.toml");
     assert_fails(&["run", "nope"], 2, "hello-sock, poller-test, reactor-test");
 }
 
@@ -85,7 +105,7 @@ fn the_steps_of_the_test_are_listed() {
     let out = xtask(&["test", "--list"]);
     let text = String::from_utf8_lossy(&out.stdout);
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "no-std", "loom", "bench"]);
+    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "features", "vm", "no-std", "loom", "image", "counts", "bench"]);
 }
 
 #[test]

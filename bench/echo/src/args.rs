@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Print JSON in place of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only count instructions, and measure nothing.
+    #[arg(long, conflicts_with_all = ["points", "rounds", "seconds", "plot"])]
+    pub(crate) count_only: bool,
 }
 
 /// Which engines of the load generator to use.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Args;
@@ -32,12 +32,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut bench = Bench { args, programs: &programs, ports: Ports::new() };
     let folder = folder()?;
     let instructions = count(&mut bench, &servers, &folder, &bar, &mut notes)?;
+    if args.count_only {
+        bar.finish_and_clear();
+        return counted(args, &instructions, &servers, &notes);
+    }
     let (cells, rounds) = bench.rounds(&servers, &points, began, &bar)?;
     bar.finish_and_clear();
     explain(args, &cells, rounds, &mut notes);
     let head = head(args, rounds);
     let results = Results { head, points, engines: args.engines().to_vec(), cells, instructions, notes, servers };
     write(args, &results, &folder)
+}
+
+/// Prints the counts alone. One that is missing is an error here, since nothing else was asked for.
+fn counted(args: &Args, counts: &[Count], servers: &[Server], notes: &[String]) -> Result<()> {
+    ensure!(counts.len() == servers.iter().filter(|s| s.is_counted()).count() && notes.is_empty(), "{}", notes.join("; "));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(counts)?);
+    } else {
+        counts.iter().for_each(|count| println!("{:<16} {:>6.0}", count.server, count.per_echo));
+    }
+    Ok(())
 }
 
 /// The points for which enough files may be open.

@@ -60,6 +60,21 @@ impl Frame {
         }
     }
 
+    /// The only buffer of a frame without a tag. Any other frame comes back.
+    ///
+    /// # Errors
+    /// The frame, if it has a tag, or not exactly one buffer.
+    #[inline]
+    pub fn into_single(mut self) -> Result<Buf, Self> {
+        if self.tag.is_none()
+            && self.parts.len() == 1
+            && let Some(buf) = self.parts.pop()
+        {
+            return Ok(buf);
+        }
+        Err(self)
+    }
+
     /// The buffers themselves.
     #[inline]
     pub fn into_parts(self) -> heapless::Vec<Buf, 4> {

@@ -11,14 +11,19 @@ use std::{fmt, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::NET;
+
 /// Nothing that is waited for takes this long, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A command that runs hello-sock with `args`, split at spaces.
+/// A command that runs hello-sock with `args`, split at spaces, over the backend that this test program is about, if it is about one.
 pub(crate) fn hello_sock(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hello-sock"));
     // So that a panic would show its backtrace.
     command.args(args.split_whitespace()).env("RUST_BACKTRACE", "1");
+    if !args.is_empty() && !NET.is_empty() {
+        command.args(["-N", NET]);
+    }
     command
 }
 
@@ -177,7 +182,7 @@ impl Server {
         let line = program.line_with("Listening connection on ");
         let (_, rest) = line.split_once("Listening connection on ").unwrap();
         let (at, net) = rest.split_once(' ').unwrap();
-        assert_eq!(net, "with sock_impl(posix)");
+        assert!(NET.is_empty() || net == format!("with sock_impl({NET})"), "{line}");
         Self { at: at.parse().unwrap(), program }
     }
 

@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 use xshell::Shell;
 
-use crate::repository;
+use crate::{Usage, repository};
 use steps::{STEPS, Step};
 
-/// Check everything: format, lints, docs, tests, feature builds, the build without std, the model checker, the benchmarks' build.
+/// Check everything: format, lints, docs, tests, feature builds, virtual machines, the build without std, the model checker, the benchmarks' build.
 ///
 /// The steps run in this order and the first failure ends it. A step that cannot run here fails and names what to install. The exit code
 /// is 0 if all that ran passed.
@@ -25,9 +25,21 @@ pub(crate) struct Args {
     /// Run the other steps too when one has failed.
     #[arg(long)]
     keep_going: bool,
+    /// Leave out the step that boots virtual machines, where QEMU is not to be had.
+    #[arg(long)]
+    no_vm: bool,
     /// Show the steps and run none.
     #[arg(long)]
     list: bool,
+}
+
+/// The step that `--no-vm` leaves out.
+const VM: &str = "vm";
+
+impl Args {
+    fn chooses(&self, step: &str) -> bool {
+        (self.steps.is_empty() || self.steps.iter().any(|name| name == step)) && !(self.no_vm && step == VM)
+    }
 }
 
 /// What became of a step.
@@ -54,8 +66,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     let sh = Shell::new()?;
     sh.change_dir(repository());
-    let chosen = STEPS.iter().filter(|s| args.steps.is_empty() || args.steps.iter().any(|name| name == s.name));
-    let results = run(&sh, &chosen.collect::<Vec<_>>(), args.keep_going);
+    let chosen = STEPS.iter().filter(|s| args.chooses(s.name));
+    let chosen: Vec<_> = chosen.collect();
+    if chosen.is_empty() {
+        bail!(Usage(format!("--no-vm leaves out the step {VM}, which is the only one asked for")));
+    }
+    let results = run(&sh, &chosen, args.keep_going);
     println!("\nstep           time");
     for (step, outcome) in &results {
         println!("{:<9} {outcome}", step.name);
@@ -63,6 +79,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let total: Duration = results.iter().map(|(_, outcome)| outcome.time()).sum();
     println!("{:<9} {:>7.1} s", "all", total.as_secs_f64());
     let failed: Vec<_> = results.iter().filter(|(_, o)| matches!(o, Outcome::Failed(_))).map(|(s, _)| s.name).collect();
+    if args.no_vm {
+        println!("left out by --no-vm: {VM}, so nothing has run on an RDMA device or another kernel");
+    }
     if !failed.is_empty() {
         bail!("failed: {} (`cargo xtask test --step NAME` runs one alone)", failed.join(", "));
     }
@@ -119,6 +138,17 @@ mod tests {
             Outcome::NotRun => "not run",
         };
         run(&sh, steps, keep_going).into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn the_virtual_machine_is_left_out_when_told_and_never_by_itself() {
+        let chosen = |steps: &[&str], no_vm| {
+            let args = Args { steps: steps.iter().map(|&s| s.into()).collect(), keep_going: false, no_vm, list: false };
+            STEPS.iter().map(|s| s.name).filter(|name| args.chooses(name)).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&[], false), STEPS.map(|s| s.name));
+        assert_eq!(chosen(&[], true), STEPS.map(|s| s.name).into_iter().filter(|&name| name != "vm").collect::<Vec<_>>());
+        assert_eq!(chosen(&["vm", "fmt"], false), ["fmt", "vm"]);
     }
 
     #[test]

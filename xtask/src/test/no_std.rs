@@ -10,7 +10,12 @@ use xshell::{Shell, cmd};
 use super::steps::need_clippy;
 use crate::program::cargo;
 
-const CRATES: [&str; 2] = ["pool", "core-reactor"];
+/// The no_std crates, with the features that images take.
+const CRATES: [(&str, &str); 5] =
+    [("pool", ""), ("core-reactor", ""), ("net-group", ""), ("net-impl-smoltcp", ""), ("hello-sock", "--no-default-features")];
+
+/// What an image consists of: a workspace of its own, whose build dependencies are no part of it.
+const IMAGE: [&str; 2] = ["hello-image", "smallest"];
 
 /// Crates that are doors to the operating system, whatever they say of std.
 const DOORS: [&str; 8] = ["errno", "io-uring", "libc", "mio", "nix", "rustix", "socket2", "windows-sys"];
@@ -19,8 +24,16 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     need_clippy(sh)?;
     let cargo = cargo();
     let format = "{p}|{f}";
-    for package in CRATES {
-        let tree = cmd!(sh, "{cargo} tree -p {package} -e normal,no-proc-macro --prefix none --format {format}").read()?;
+    for (package, features) in CRATES {
+        let features = features.split_ascii_whitespace();
+        let tree = cmd!(sh, "{cargo} tree -p {package} {features...} -e normal,no-proc-macro --prefix none --format {format}").read()?;
+        look_through(package, &tree)?;
+    }
+    for package in IMAGE {
+        let _in = sh.push_dir("image");
+        let features = if package == "hello-image" { "--features=smoltcp,log" } else { "--no-default-features" };
+        let tree =
+            cmd!(sh, "{cargo} tree --locked -p {package} {features} -e normal,no-proc-macro --prefix none --format {format}").read()?;
         look_through(package, &tree)?;
     }
     // The versions that the product has; cargo takes out what this program does not need.

@@ -16,14 +16,17 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 8] = [
+pub(super) const STEPS: [Step; 11] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
+    Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
+    Step { name: "image", about: "images build, boot on microvm and q35, and echo", run: crate::image::step },
+    Step { name: "counts", about: "no hot path takes a tenth more instructions than is kept", run: |_| crate::counts::check() },
     Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and passes its tests", run: bench },
 ];
 
@@ -58,7 +61,9 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    cmd!(sh, "{cargo} clippy -p hello-sock --features uring -- -D warnings").run()?;
+    for backend in ["program", "posix", "uring"] {
+        cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
+    }
     without_backend(sh)?;
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
@@ -69,13 +74,26 @@ fn features(sh: &Shell) -> Result<()> {
 /// A program without a backend says so, and what to do.
 fn without_backend(sh: &Shell) -> Result<()> {
     let cargo = cargo();
-    let output = cmd!(sh, "{cargo} run --quiet -p hello-sock --no-default-features -- -S --no-cpumask-locks").ignore_status().output()?;
+    let output = cmd!(sh, "{cargo} run --quiet -p hello-sock --no-default-features --features program -- -S --no-cpumask-locks")
+        .ignore_status()
+        .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(2), "hello-sock without a backend ended with {} and not with exit code 2:\n{said}", output.status);
     for part in ["no network backend is linked", "--features posix"] {
         ensure!(said.contains(part), "hello-sock without a backend did not say {part:?}:\n{said}");
     }
     Ok(())
+}
+
+/// First the machine itself, then what is for it: lints, which the other steps cannot see without RDMA's packages, and tests.
+fn vm(sh: &Shell) -> Result<()> {
+    need_clippy(sh)?;
+    let (cargo, xtask) = (cargo(), std::env::current_exe()?);
+    cmd!(sh, "{xtask} vm build").run()?;
+    cmd!(sh, "{cargo} clippy -p xtask --test vm -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test -p xtask --test vm").run()?;
+    crate::vm::lint()?;
+    Ok(cmd!(sh, "{xtask} vm test").run()?)
 }
 
 fn loom(sh: &Shell) -> Result<()> {

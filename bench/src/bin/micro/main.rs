@@ -44,6 +44,9 @@ struct Options {
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// Runs so many operations of the first candidate of one row, and measures nothing: for a tool that counts instructions.
+    #[arg(long, value_name = "OPERATIONS", conflicts_with_all = ["json", "rounds", "millis", "quick"])]
+    count: Option<u64>,
 }
 
 fn main() -> Result<()> {
@@ -54,6 +57,9 @@ fn main() -> Result<()> {
         |row: &&Row| options.filter.is_empty() || options.filter.iter().any(|f| row.name.to_lowercase().contains(&f.to_lowercase()));
     let wanted: Vec<&Row> = rows.iter().filter(wanted).collect();
     ensure!(!wanted.is_empty(), "no row has {:?} in its name; the rows are:\n  {}", options.filter, names(&rows));
+    if let Some(operations) = options.count {
+        return count(&bench, &wanted, operations);
+    }
     if !options.json {
         table::head(&bench);
     }
@@ -71,6 +77,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Runs what is to be counted.
+fn count(bench: &Bench, rows: &[&Row], operations: u64) -> Result<()> {
+    let [row] = rows else { anyhow::bail!("one row can be counted at a time, and {} were named", rows.len()) };
+    let mut cases = (row.cases)(bench)?;
+    let case = cases.first_mut().with_context(|| format!("{} has no candidate", row.name))?;
+    (case.run)(operations);
+    Ok(())
+}
+
 /// Everything that is measured, in the order in which it is printed.
 fn rows() -> Vec<Row> {
     [pollers::rows(), messages::rows(), rings::rows(), pools::rows(), buffers::rows()].into_iter().flatten().collect()
@@ -84,7 +99,7 @@ fn names(rows: &[Row]) -> String {
 fn prepare(options: &Options) -> Result<Bench> {
     let platform = Arc::new(LinuxPlatform::new()?);
     ensure!(
-        platform.clock().kind() == ClockKind::Tsc,
+        platform.clock().kind() == ClockKind::Tsc || options.count.is_some(),
         "no trusted time-stamp counter here, and cycles are counted with it: {}",
         platform.clock()
     );

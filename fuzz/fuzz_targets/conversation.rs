@@ -1,0 +1,4 @@
+//! See `conversation` of the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| smb_direct_fuzz::conversation(bytes));

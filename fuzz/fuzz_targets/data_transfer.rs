@@ -1,0 +1,4 @@
+//! See `data_transfer` of the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| smb_direct_fuzz::data_transfer(bytes));

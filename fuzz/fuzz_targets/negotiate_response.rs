@@ -1,0 +1,4 @@
+//! See `negotiate_response` of the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| smb_direct_fuzz::negotiate_response(bytes));

@@ -1,0 +1,56 @@
+//! Which backend is chosen, and what is said of it (statement 24).
+
+mod common;
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use common::{Server, echo, hello_sock, run_command};
+use conformance::sandbox;
+
+/// None is asked for, unless a test does.
+const NET: &str = "";
+
+/// hello-sock where setting up an io_uring fails with `errno`.
+fn without_uring(args: &str, errno: i32) -> Command {
+    let mut command = hello_sock(args);
+    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(move || sandbox::refuse(libc::SYS_io_uring_setup, errno)) };
+    command
+}
+
+#[test]
+fn s24_without_a_name_uring_is_chosen_and_the_log_says_why() {
+    let mut server = Server::start("");
+    assert_eq!(echo(&mut server.connect(), b"hello"), b"hello");
+    server.program.line_with("network backend: uring (highest priority)");
+    let ended = server.stop();
+    assert!(!ended.stderr.contains("skipped"), "{}", ended.stderr);
+}
+
+#[test]
+fn s24_in_a_sandbox_that_refuses_io_uring_posix_is_chosen_with_one_line() {
+    for errno in [libc::EPERM, libc::ENOSYS, libc::EACCES] {
+        let mut server = Server::start_with(without_uring("-S -P 0 --no-cpumask-locks", errno));
+        assert_eq!(echo(&mut server.connect(), b"hello"), b"hello");
+        server.program.line_with("network backend: posix (highest priority that works here)");
+        let ended = server.stop();
+        let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("uring")).collect();
+        let why = format!("network backend uring is skipped: not usable here: io_uring_setup: {}", said(errno));
+        assert!(matches!(lines[..], [line] if line.contains(&why)), "one line with {why:?} is wanted: {lines:#?}");
+    }
+}
+
+#[test]
+fn s24_asked_for_in_such_a_sandbox_uring_is_an_error_that_says_why() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let why = run_command(without_uring("-S -P 0 --no-cpumask-locks -N uring", errno)).refusal(1);
+        assert!(why.contains("uring") && why.contains(&said(errno)), "{why}");
+    }
+}
+
+/// What the system says of an error.
+fn said(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os").next().expect("a part").to_owned()
+}

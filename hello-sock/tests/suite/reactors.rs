@@ -1,0 +1,170 @@
+//! The server as the system sees it: threads, cores, signals, processor time, descriptors, allocations of time.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Server, allowed_cores, echo, hello_sock, until};
+use rustix::process::Signal;
+
+/// Name and cores of each thread of a process.
+fn threads(pid: u32) -> Vec<(String, String)> {
+    let read = |task: &fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap();
+    let cores = |status: &str| status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
+    let mut threads: Vec<_> = tasks.map(|t| (read(&t, "comm").trim().to_owned(), cores(&read(&t, "status")))).collect();
+    threads.sort();
+    threads
+}
+
+#[test]
+fn reactors_are_named_after_their_cores_and_pinned_to_them() {
+    let cores = allowed_cores();
+    assert!(cores.len() >= 2, "this test needs two cores");
+    let server = Server::start(&format!("-m [{},{}]", cores[0], cores[1]));
+    let mut expected: Vec<_> = cores[..2].iter().map(|core| (format!("reactor_{core}"), core.to_string())).collect();
+    expected.sort();
+    assert_eq!(threads(server.program.pid()), expected);
+}
+
+#[test]
+fn without_a_mask_there_is_one_reactor() {
+    let server = Server::start("");
+    let first = allowed_cores()[0];
+    assert_eq!(threads(server.program.pid()), [(format!("reactor_{first}"), first.to_string())]);
+}
+
+#[test]
+fn s12_a_signal_ends_it_with_0_and_connections_open() {
+    for signal in [Signal::INT, Signal::TERM] {
+        for args in ["", "--busy-poll"] {
+            let mut server = Server::start(args);
+            let mut peers: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+            for peer in &mut peers {
+                assert_eq!(echo(peer, b"here"), b"here");
+            }
+            server.program.signal(signal);
+            let ended = server.program.wait();
+            println!("{signal:?} {args}: ended after {:?} with 20 connections open", ended.took);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
+            assert!(!ended.stderr.contains("by force"), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn s12_a_second_signal_ends_it_at_once() {
+    // A client whose output is stuck has something to wait for after the first signal.
+    let server = Server::start("");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut command = server.client("");
+        command.stdin(fs::File::open("/dev/zero").unwrap()).stdout(Stdio::piped());
+        let mut client = crate::common::Program::start(command);
+        let unread = client.child().stdout.take().unwrap();
+        // As much as a pipe holds: the next piece is stuck.
+        until("the pipe to be full", || (rustix::io::ioctl_fionread(&unread).unwrap() >= 1 << 16).then_some(()));
+        client.signal(Signal::INT);
+        client.line_with("shutting down");
+        client.signal(signal);
+        assert_eq!(client.wait().code, Some(code));
+    }
+}
+
+#[test]
+fn a_server_ends_after_its_time() {
+    let began = Instant::now();
+    let mut server = Server::start("-t 0.3 --json");
+    let _peer = server.connect();
+    let ended = server.program.wait();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    serde_json::from_slice::<serde_json::Value>(&ended.stdout).expect("its report is there");
+}
+
+#[test]
+fn s13_a_server_with_idle_connections_uses_no_processor_time_unless_told_to_poll() {
+    let share = |args: &str| {
+        let server = Server::start(args);
+        let mut peers: Vec<TcpStream> = (0..50).map(|_| server.connect()).collect();
+        for peer in &mut peers {
+            assert_eq!(echo(peer, b"idle from now on"), b"idle from now on");
+        }
+        let (began, before) = (Instant::now(), server.program.cpu_time());
+        // What is measured is time: two seconds of it, at a resolution of 10 ms.
+        std::thread::sleep(Duration::from_secs(2));
+        let used = server.program.cpu_time() - before;
+        println!("server {args}: {used:?} of processor time in {:?}", began.elapsed());
+        used.as_secs_f64() / began.elapsed().as_secs_f64()
+    };
+    let parked = share("");
+    assert!(parked < 0.01, "{parked}");
+    // It would be all of a core if no other program wanted any; against parking, even a small part of it tells.
+    let polling = share("--busy-poll");
+    assert!(polling > 0.1, "{polling}");
+}
+
+#[test]
+fn s16_out_of_descriptors_accepting_pauses_is_said_once_and_goes_on() {
+    const ALL: usize = 40;
+    let room = 10;
+    let limit = Server::start("").program.descriptors() + room;
+    // From the start: an io_uring goes by the limit that was there when it was asked to accept.
+    let mut command = Command::new("sh");
+    let server = hello_sock("-S -P 0 --no-cpumask-locks --json");
+    command.args(["-c", r#"ulimit -n "$0"; exec "$@""#, &limit.to_string()]).arg(server.get_program()).args(server.get_args());
+    let mut server = Server::start_with(command);
+    assert_eq!(echo(&mut server.connect(), b"before"), b"before");
+    server.program.line_with("Connection closed");
+    let mut peers: Vec<TcpStream> = (0..ALL).map(|_| server.connect()).collect();
+    server.program.line_with("out of file descriptors");
+    for (n, peer) in peers.iter_mut().take(room).enumerate() {
+        assert_eq!(echo(peer, &[n as u8; 100]), [n as u8; 100], "those that are in are served");
+    }
+    // Those that wait come in as those that are in go, and none is lost. What they say meanwhile waits with them.
+    for (n, mut peer) in peers.into_iter().enumerate() {
+        peer.write_all(&[n as u8; 10]).unwrap();
+        assert_eq!(echo(&mut peer, &[n as u8; 10]), [n as u8; 10]);
+    }
+    server.program.nth_line_with("Connection closed", 1 + ALL);
+    let ended = server.stop();
+    assert_eq!(ended.stderr.matches("out of file descriptors").count(), 1, "{}", ended.stderr);
+    let figures: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(figures["groups"][0]["accepted"], ALL + 1, "{figures}");
+}
+
+#[test]
+fn a_second_instance_on_a_locked_core_names_the_first() {
+    // Another program may have a core for a while; one of them is free some time.
+    let mut cores = allowed_cores().into_iter().cycle();
+    let (core, server) = until("a core that no other program has locked", || {
+        let core = cores.next().unwrap();
+        let mut first = crate::common::Program::start_collecting(hello_sock(&format!("-S -P 0 -m [{core}]")));
+        let listens = until("the server to listen or to end", || {
+            let listens = first.stderr().iter().any(|line| line.contains("Listening"));
+            (listens || first.child().try_wait().unwrap().is_some()).then_some(listens)
+        });
+        listens.then_some((core, first))
+    });
+    let why = crate::common::run(&format!("-S -P 0 -m [{core}]")).refusal(1);
+    assert!(why.contains(&format!("core {core} is taken by process {}", server.pid())), "{why}");
+    assert!(why.contains("--no-cpumask-locks"), "{why}");
+    Server::start(&format!("-m [{core}]")).stop();
+    // Without a mask another core is taken, or this one is shared.
+    let mut beside = Server::start_with(hello_sock("-S -P 0"));
+    assert_eq!(echo(&mut beside.connect(), b"beside"), b"beside");
+    beside.stop();
+    server.signal(Signal::KILL);
+    drop(server);
+    let again = hello_sock(&format!("-S -P 0 -m [{core}] -t 0.1"));
+    until("the lock to end with its process", || {
+        let ended = crate::common::run_command({
+            let mut command = hello_sock("");
+            command.args(again.get_args());
+            command
+        });
+        (ended.code == Some(0)).then_some(())
+    });
+}

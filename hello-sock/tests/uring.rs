@@ -1,0 +1,7 @@
+//! hello-sock over the backend uring: the suite that it runs over each.
+
+mod common;
+mod suite;
+
+/// The backend.
+const NET: &str = "uring";

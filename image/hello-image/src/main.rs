@@ -1,0 +1,147 @@
+//! hello-sock's echo server as an image: the module that runs on Linux, on another platform and another backend.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod description;
+mod network;
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use core_reactor::net::{NetImpl, SockOptions};
+use core_reactor::{Cx, Platform, Polled, ReactorOptions, Reactors, Schedule, ThreadConfig, ThreadLib, net};
+use hello_sock::{Server, ServerConfig};
+use platform_x86::{Exit, Machine, entry, println};
+use pool::{ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+
+use crate::description::IMAGE;
+use crate::network::Failure;
+
+entry!(main);
+
+/// How often the operator's ^C and a lease of DHCP are looked for: no wait for anybody, and nothing to notice in an idle machine.
+const LOOK: Duration = Duration::from_millis(100);
+
+fn main(mut machine: Machine) -> Exit {
+    platform_x86::log_to_serial(IMAGE.log);
+    let (hz, by) = machine.clock();
+    println!("lcore image      {}", IMAGE.name);
+    println!("clock            {}.{:03} GHz, by {by}", hz / 1_000_000_000, hz / 1_000_000 % 1000);
+    match run(&mut machine) {
+        Ok(()) => Exit::Stopped,
+        Err((how, why)) => {
+            println!("image {}: {why}", IMAGE.name);
+            how
+        }
+    }
+}
+
+fn run(machine: &mut Machine) -> Result<(), Failure> {
+    let linked: Vec<&str> = net::linked().iter().map(|backend| backend.name()).collect();
+    let names = if linked.is_empty() { "none".into() } else { linked.join(" ") };
+    println!("backends linked  {names}");
+    if linked.is_empty() {
+        let why = "no network backend is linked: set `backend = \"smoltcp\"` in the image's description and build it again";
+        return Err((Exit::NoBackend, why.into()));
+    }
+    network::start(machine)?;
+    let selected = net::select(None, &["smoltcp"]).map_err(|why| (Exit::Setup, format!("{why}")))?;
+    println!("chosen           {selected}");
+
+    let platform = machine.platform();
+    let mut options = ReactorOptions::new(platform.cores());
+    options.threads.mailbox = IMAGE.mailbox;
+    let reactors = Reactors::new(platform, &options).map_err(|why| (Exit::Setup, format!("{why}")))?;
+    let server = serve(reactors.lib(), selected.backend)?;
+    watch(reactors.lib())?;
+    let heap = platform_x86::heap();
+    let kib = |bytes: usize| bytes >> 10;
+    println!(
+        "memory           {} KiB: image {} KiB, heap {} KiB with {} KiB used",
+        kib(machine.memory()),
+        kib(machine.image()),
+        kib(heap.size),
+        kib(heap.used)
+    );
+    let tenths = machine.now().as_nanos() / 100_000;
+    println!("booted in        {}.{} ms", tenths / 10, tenths % 10);
+    let stats = reactors.run().map_err(|why| (Exit::Setup, format!("{why}")))?;
+    report(&server, &stats);
+    Ok(())
+}
+
+/// Starts the server on every core there is.
+fn serve(lib: &ThreadLib, net: &'static dyn NetImpl) -> Result<Server, Failure> {
+    let none = |size| ClassConfig { count: 0, size };
+    let small = ClassConfig { count: IMAGE.buffers, size: IMAGE.buffer_size };
+    let pool = DataPool::on_heap(DataPoolConfig { small, large: none(4096), control: none(4096), waiters: IMAGE.connections });
+    let pool = pool.map_err(|why| (Exit::Setup, format!("{why}")))?;
+    let reserve = ReserveConfig { small: IMAGE.reserve, large: 0, control: 0 };
+    // Whatever address it gets, also later.
+    let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IMAGE.port);
+    let options = SockOptions { backlog: Some(IMAGE.backlog), ..SockOptions::default() };
+    let config = ServerConfig { net, at, options, sockets: IMAGE.connections, pool, reserve };
+    let ready = move |_: &mut Cx<'_>, _, outcome: Result<SocketAddr, _>| match outcome {
+        Ok(at) => println!("Listening connection on {at} with sock_impl({})", net.name()),
+        Err(why) => platform_x86::fail(Exit::Setup, format_args!("{why}")),
+    };
+    Server::start(lib, &lib.reactors(), config, ready).map_err(|why| (Exit::Setup, format!("{why}")))
+}
+
+/// Tells the image's address when it has one, and stops the image when the operator types ^C.
+fn watch(lib: &ThreadLib) -> Result<(), Failure> {
+    let started = lib.spawn(ThreadConfig::new("operator"), |cx| {
+        let mut told = tell_address();
+        cx.poller("look", Schedule::Every(LOOK), move |cx: &mut Cx<'_>| {
+            if cx.is_exiting() {
+                return Polled::Done;
+            }
+            told = told || tell_address();
+            if platform_x86::interrupted() {
+                println!("stopping: ^C on the console");
+                cx.lib().stop();
+            }
+            Polled::Idle
+        });
+    });
+    started.map(drop).map_err(|why| (Exit::Setup, format!("{why}")))
+}
+
+fn tell_address() -> bool {
+    let address = network::address();
+    if let Some(address) = &address {
+        println!("address          {address}");
+    }
+    address.is_some()
+}
+
+/// What was done, as hello-sock tells it on Linux.
+fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
+    for (index, (core, group)) in server.reports().iter().enumerate() {
+        println!(
+            "poll_group_{index} on core {core}: {} connections, {} failed, {} bytes in, {} bytes out, {} buffers held",
+            group.connections, group.failed, group.stats.bytes_in, group.stats.bytes_out, group.bufs.in_use
+        );
+    }
+    for reactor in reactors {
+        // In thousandths: printing of floating-point numbers would be a twentieth of the image.
+        let all = (reactor.busy + reactor.idle + reactor.parked).max(1);
+        let (busy, parked) = (u128::from(reactor.busy) * 1000 / u128::from(all), u128::from(reactor.parked) * 1000 / u128::from(all));
+        let messages = reactor.messages;
+        println!(
+            "reactor_{}: {}.{} % busy, {}.{} % parked, {messages} messages",
+            reactor.core,
+            busy / 10,
+            busy % 10,
+            parked / 10,
+            parked % 10
+        );
+    }
+    let heap = platform_x86::heap();
+    println!("heap             {} KiB used, {} allocations", heap.used >> 10, heap.allocations);
+}

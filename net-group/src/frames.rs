@@ -1,0 +1,275 @@
+//! The frames of all sockets of a group, and the reports about them.
+//!
+//! Queues are linked through one shared list of nodes, so that an idle socket costs nothing. The list grows when more frames are queued at once than ever
+//! before, up to what [`GroupConfig`](core_reactor::net::GroupConfig) allows, and not again: in a steady state nothing is allocated.
+//!
+//! ```text
+//!   free ── push ──► a socket's queue ── sent without a tag ──────────────► free
+//!                          └─ sent with a tag, or cancelled ──► reports ──► free
+//!   free ── closed ──────────────────────────────────────────────────┘
+//! ```
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
+use pool::Buf;
+
+use crate::slab::Hot;
+
+const NONE: u32 = u32::MAX;
+
+/// Frames of one socket, first in, first out.
+#[derive(Default)]
+pub struct Queue {
+    /// The only frame, where it is one buffer without a tag: all that an echo queues, and then no node is touched. It is not empty.
+    single: Option<Buf>,
+    list: List,
+}
+
+impl Queue {
+    /// Whether nothing is in it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.single.is_none() && self.list.head == NONE
+    }
+
+    /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not empty. `None` also where such a frame is what is left of several.
+    #[inline]
+    pub fn single(&self) -> Option<&[u8]> {
+        self.single.as_deref()
+    }
+
+    /// Takes the frame that [`single`](Self::single) told of off the queue: it is sent.
+    #[inline]
+    pub fn drop_single(&mut self) {
+        self.single = None;
+    }
+}
+
+/// Nodes, first in, first out.
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { head: NONE, tail: NONE }
+    }
+}
+
+/// All nodes of a group.
+pub struct Frames {
+    nodes: Vec<Node>,
+    free: u32,
+    reports: List,
+}
+
+struct Node {
+    frame: Frame,
+    bytes: usize,
+    next: u32,
+    report: Report,
+}
+
+/// What is told of a frame or a socket.
+struct Report {
+    id: SockId,
+    token: Token,
+    written: usize,
+    what: What,
+}
+
+enum What {
+    Sent,
+    Cancelled,
+    /// In a box, because it is rare and would make each node half as large again.
+    Closed(Option<Box<NetError>>),
+}
+
+impl Report {
+    const NOTHING: Self = Self { id: SockId::from_raw(u64::MAX), token: Token(0), written: 0, what: What::Sent };
+}
+
+impl Frames {
+    /// Room for `nodes` before the list grows.
+    pub fn new(nodes: usize) -> Self {
+        Self { nodes: Vec::with_capacity(nodes), free: NONE, reports: List::default() }
+    }
+
+    /// Queues a frame of `bytes` bytes.
+    #[inline]
+    pub fn push(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
+        if queue.is_empty() && bytes > 0 {
+            match frame.into_single() {
+                Ok(buf) => queue.single = Some(buf),
+                Err(frame) => self.push_node(queue, frame, bytes),
+            }
+        } else {
+            self.push_node(queue, frame, bytes);
+        }
+    }
+
+    /// The same, for a frame that is not alone or not simple.
+    #[inline(never)]
+    fn push_node(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
+        self.spill(queue);
+        let at = self.node();
+        let node = &mut self.nodes[at as usize];
+        node.frame = frame;
+        node.bytes = bytes;
+        self.append(&mut queue.list, at);
+    }
+
+    /// Gives a single frame a node.
+    fn spill(&mut self, queue: &mut Queue) {
+        if let Some(buf) = queue.single.take() {
+            let bytes = buf.len();
+            self.push_node(queue, Frame::from(buf), bytes);
+        }
+    }
+
+    /// The buffers of a queue from the first on.
+    pub fn parts<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = &'a Buf> {
+        let mut at = queue.list.head;
+        let nodes = core::iter::from_fn(move || {
+            let node = self.nodes.get(at as usize)?;
+            at = node.next;
+            Some(&node.frame)
+        });
+        queue.single.iter().chain(nodes.flat_map(Frame::parts))
+    }
+
+    /// Bytes of the first frame.
+    #[inline]
+    fn first(&self, queue: &List) -> Option<usize> {
+        self.nodes.get(queue.head as usize).map(|node| node.bytes)
+    }
+
+    /// Takes the first frame off a queue: it is sent. Without a tag its buffers go home at once; with one a report is made of it, and true is answered.
+    #[inline]
+    fn sent(&mut self, queue: &mut List, id: SockId, token: Token) -> bool {
+        let Some(at) = self.unlink(queue) else { return false };
+        let node = &mut self.nodes[at as usize];
+        if node.frame.tag().is_none() {
+            node.frame = Frame::new();
+            self.release(at);
+            return false;
+        }
+        node.report = Report { id, token, written: node.bytes, what: What::Sent };
+        self.report(at);
+        true
+    }
+
+    /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
+    pub fn written(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
+        hot.queued -= n;
+        if let Some(buf) = &hot.queue.single {
+            hot.written += n;
+            if hot.written == buf.len() {
+                hot.queue.single = None;
+                (hot.written, hot.frames) = (0, hot.frames - 1);
+            }
+            return;
+        }
+        while let Some(bytes) = self.first(&hot.queue.list) {
+            let left = bytes - hot.written;
+            if n < left {
+                hot.written += n;
+                return;
+            }
+            n -= left;
+            hot.written = 0;
+            if !self.sent(&mut hot.queue.list, id, hot.token) {
+                hot.frames -= 1;
+            }
+        }
+    }
+
+    /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first with the system.
+    pub fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
+        let mut written = written;
+        self.spill(queue);
+        while let Some(at) = self.unlink(&mut queue.list) {
+            self.nodes[at as usize].report = Report { id, token, written, what: What::Cancelled };
+            self.report(at);
+            written = 0;
+        }
+    }
+
+    /// Reports the end of a socket.
+    pub fn closed(&mut self, id: SockId, token: Token, why: Option<NetError>) {
+        let at = self.node();
+        self.nodes[at as usize].report = Report { id, token, written: 0, what: What::Closed(why.map(Box::new)) };
+        self.report(at);
+    }
+
+    /// Whether there are reports.
+    #[inline]
+    pub fn has_reports(&self) -> bool {
+        self.reports.head != NONE
+    }
+
+    /// The first report, as an event.
+    pub fn next_report(&mut self) -> Option<NetEvent> {
+        let mut reports = self.reports;
+        let at = self.unlink(&mut reports)?;
+        self.reports = reports;
+        let node = &mut self.nodes[at as usize];
+        let frame = core::mem::take(&mut node.frame);
+        let Report { id, token, written, what } = core::mem::replace(&mut node.report, Report::NOTHING);
+        self.release(at);
+        Some(match what {
+            What::Sent => NetEvent::Sent { id, token, frame, written, error: None },
+            What::Cancelled => NetEvent::Sent { id, token, frame, written, error: Some(NetError::Cancelled) },
+            What::Closed(why) => NetEvent::Closed { id, token, why: why.map(|why| *why) },
+        })
+    }
+
+    #[inline]
+    fn node(&mut self) -> u32 {
+        match self.nodes.get(self.free as usize) {
+            Some(node) => core::mem::replace(&mut self.free, node.next),
+            None => self.another(),
+        }
+    }
+
+    #[cold]
+    fn another(&mut self) -> u32 {
+        self.nodes.push(Node { frame: Frame::new(), bytes: 0, next: NONE, report: Report::NOTHING });
+        (self.nodes.len() - 1) as u32
+    }
+
+    #[inline]
+    fn release(&mut self, at: u32) {
+        self.nodes[at as usize].next = core::mem::replace(&mut self.free, at);
+    }
+
+    #[inline]
+    fn append(&mut self, queue: &mut List, at: u32) {
+        self.nodes[at as usize].next = NONE;
+        match self.nodes.get_mut(queue.tail as usize) {
+            Some(last) => last.next = at,
+            None => queue.head = at,
+        }
+        queue.tail = at;
+    }
+
+    #[inline]
+    fn unlink(&mut self, queue: &mut List) -> Option<u32> {
+        let at = queue.head;
+        queue.head = self.nodes.get(at as usize)?.next;
+        if queue.head == NONE {
+            queue.tail = NONE;
+        }
+        Some(at)
+    }
+
+    fn report(&mut self, at: u32) {
+        let mut reports = self.reports;
+        self.append(&mut reports, at);
+        self.reports = reports;
+    }
+}

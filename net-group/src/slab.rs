@@ -1,0 +1,182 @@
+//! The places of a group's sockets, and the keys to them.
+//!
+//! A place is split in two: [`Hot`], one cache line that an echo touches, and the socket itself, which is looked at when it comes and goes. A key names
+//! its place and the generation of its socket, so one comparison tells whether it is still meant.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use core_reactor::net::{SockId, Token};
+
+use crate::frames::Queue;
+
+/// What each echo needs of a socket.
+#[repr(align(64))]
+pub struct Hot {
+    /// The key of the socket here; of an empty place one that [`Slab::find`] never looks for.
+    pub id: SockId,
+    /// The application's name for it.
+    pub token: Token,
+    /// Its descriptor, or whatever number its backend knows it by; -1 in an empty place.
+    pub fd: i32,
+    /// What is so of it now: [`LISTS`], and bits of the backend's.
+    pub flags: u32,
+    /// Frames to be sent.
+    pub queue: Queue,
+    /// Frames in the queue, and those sent whose event has not been taken.
+    pub frames: u32,
+    /// Bytes of the queue's first frame that the system has.
+    pub written: usize,
+    /// Bytes in the queue that the system has not.
+    pub queued: usize,
+    /// Of the socket here, or of the next one.
+    generation: u32,
+}
+
+const _: () = assert!(size_of::<Hot>() == 64);
+
+/// The bits of [`Hot::flags`] that say in which lists of its group a place is. They belong to the place and outlive its socket, so that a place is in each
+/// list once and the lists never grow; what is found in a list is judged by its other flags. The other bits are the backend's.
+pub const LISTS: u32 = 0xFF00_0000;
+
+impl Hot {
+    /// Which of the sockets that had this place.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub fn is(&self, flags: u32) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// Sets a list flag; false if it was set.
+    #[inline]
+    pub fn enlist(&mut self, list: u32) -> bool {
+        let new = self.flags & list == 0;
+        self.flags |= list;
+        new
+    }
+}
+
+/// A slab of at most this many places keeps the last index for keys that name nothing.
+pub const LIMIT: usize = 0xFF_FFFF;
+
+/// The places of one group.
+pub struct Slab<S> {
+    hot: Box<[Hot]>,
+    cold: Box<[Option<Box<S>>]>,
+    /// Empty places; the one used last is taken first, while it is in the cache.
+    free: Vec<u32>,
+    tag: u16,
+}
+
+impl<S> Slab<S> {
+    /// A key that names nothing.
+    const NOTHING: u64 = u64::MAX;
+
+    /// Empty places; `tag` is the group's part of their keys.
+    pub fn new(places: usize, tag: u16) -> Self {
+        let empty = || Hot {
+            id: SockId::from_raw(Self::NOTHING),
+            token: Token::default(),
+            fd: -1,
+            flags: 0,
+            queue: Queue::default(),
+            frames: 0,
+            written: 0,
+            queued: 0,
+            generation: 1,
+        };
+        Self {
+            hot: (0..places).map(|_| empty()).collect(),
+            cold: (0..places).map(|_| None).collect(),
+            free: (0..places as u32).rev().collect(),
+            tag,
+        }
+    }
+
+    /// Sockets in it.
+    pub fn sockets(&self) -> usize {
+        self.hot.len() - self.free.len()
+    }
+
+    /// Places in it.
+    pub fn places(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// The place of a key whose socket is still here.
+    #[inline]
+    pub fn find(&self, id: SockId) -> Option<usize> {
+        self.hot.get(id.index()).filter(|hot| hot.id == id).map(|_| id.index())
+    }
+
+    /// What an echo needs of the place of a key whose socket is still here.
+    #[inline]
+    pub fn find_hot(&mut self, id: SockId) -> Option<&mut Hot> {
+        self.hot.get_mut(id.index()).filter(|hot| hot.id == id)
+    }
+
+    /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
+    #[inline]
+    pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {
+        self.hot.get_mut(place).filter(|hot| hot.generation & 0xFF_FFFF == generation && hot.fd >= 0)
+    }
+
+    /// What an echo needs of a place.
+    #[inline]
+    pub fn hot(&mut self, place: usize) -> &mut Hot {
+        &mut self.hot[place]
+    }
+
+    /// The socket of a place that is not empty.
+    pub fn socket(&self, place: usize) -> Option<&S> {
+        self.cold[place].as_deref()
+    }
+
+    /// The socket of a place that is not empty.
+    pub fn socket_mut(&mut self, place: usize) -> Option<&mut S> {
+        self.cold[place].as_deref_mut()
+    }
+
+    /// Puts a socket into an empty place, with the flags that say what it is.
+    pub fn put(&mut self, socket: Box<S>, fd: i32, token: Token, flags: u32) -> Result<usize, Box<S>> {
+        let Some(place) = self.free.pop() else { return Err(socket) };
+        let place = place as usize;
+        let hot = &mut self.hot[place];
+        hot.id = SockId::new(place as u32, hot.generation, self.tag);
+        hot.token = token;
+        hot.fd = fd;
+        hot.flags = hot.flags & LISTS | flags;
+        hot.written = 0;
+        hot.queued = 0;
+        hot.frames = 0;
+        self.cold[place] = Some(socket);
+        Ok(place)
+    }
+
+    /// Makes the keys of a place's socket stale, which stays there for the time being.
+    pub fn retire(&mut self, place: usize) {
+        self.hot[place].id = SockId::from_raw(Self::NOTHING);
+    }
+
+    /// Takes the socket out of its place: its keys are stale from here on.
+    pub fn take(&mut self, place: usize) -> Option<Box<S>> {
+        let socket = self.cold[place].take()?;
+        let hot = &mut self.hot[place];
+        hot.id = SockId::from_raw(Self::NOTHING);
+        hot.flags &= LISTS;
+        hot.fd = -1;
+        hot.generation = hot.generation.wrapping_add(1);
+        self.free.push(place as u32);
+        Some(socket)
+    }
+
+    /// All sockets, out of their places.
+    pub fn drain(&mut self) -> impl Iterator<Item = Box<S>> + '_ {
+        self.cold.iter_mut().filter_map(Option::take)
+    }
+}

@@ -1,0 +1,126 @@
+//! Connects: to one address after the other until one answers.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use core_reactor::net::{Events, NetError, NetEvent};
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::IpAddress;
+
+use crate::flag;
+use crate::group::State as Group;
+use crate::place::{End, Role, Wants};
+use crate::socket::Kind;
+use crate::stack::Stack;
+
+impl Group {
+    /// Starts to connect; on to the next address for as long as they fail at once.
+    pub(crate) fn connect(&mut self, stack: &mut Stack, place: usize) {
+        while let Err(why) = self.start(stack, place) {
+            if !self.next_address(place) {
+                return self.finish(stack, place, Some(why));
+            }
+        }
+    }
+
+    fn start(&mut self, stack: &mut Stack, place: usize) -> Result<(), NetError> {
+        let Some(socket) = self.slab.socket_mut(place) else { return Ok(()) };
+        let Kind::Connect(number, connect) = &mut socket.kind else { return Ok(()) };
+        let to = *connect.addresses.get(connect.at).ok_or(NetError::NoAddress)?;
+        socket.peer = Some(to);
+        connect.under_way = true;
+        socket.local = stack.connect(*number, to)?;
+        Ok(())
+    }
+
+    /// Something happened to a connect: it is done, or on to the next address. The caller has left room for an event.
+    pub(crate) fn connected(&mut self, stack: &mut Stack, place: usize, out: &mut Events) {
+        let number = self.slab.hot(place).fd as u32;
+        match stack.tcp(number).state() {
+            State::SynSent | State::SynReceived => {}
+            State::Closed => {
+                let why = self.outcome(stack, place);
+                if self.next_address(place) {
+                    self.connect(stack, place);
+                } else {
+                    self.finish(stack, place, Some(why));
+                }
+            }
+            _ => {
+                if let Some(socket) = self.slab.socket_mut(place) {
+                    socket.kind = Kind::Stream(number);
+                }
+                let hot = self.slab.hot(place);
+                hot.flags = hot.flags & !flag::CONNECTING | flag::STREAM;
+                let (id, token) = (hot.id, hot.token);
+                out.append(NetEvent::Connected { id, token });
+                self.end_sending(stack, place);
+                // What has arrived meanwhile.
+                self.enqueue(place);
+            }
+        }
+    }
+
+    /// Why a connect failed.
+    fn outcome(&mut self, stack: &mut Stack, place: usize) -> NetError {
+        let number = self.slab.hot(place).fd as usize;
+        let to = self.slab.socket(place).and_then(|socket| socket.peer);
+        match (stack.places[number].end, to) {
+            (Some(End::TimedOut), _) | (_, None) => NetError::TimedOut,
+            (_, Some(to)) => NetError::ConnectRefused(to),
+        }
+    }
+
+    /// On to the next address; false if there is none.
+    fn next_address(&mut self, place: usize) -> bool {
+        let Some(socket) = self.slab.socket_mut(place) else { return false };
+        let Kind::Connect(_, connect) = &mut socket.kind else { return false };
+        connect.at += 1;
+        connect.under_way = false;
+        connect.at < connect.addresses.len()
+    }
+}
+
+impl Stack {
+    pub(crate) fn take_for_connect(&mut self, wants: Wants) -> Result<u32, NetError> {
+        self.take_free(Role::Owned, wants).ok_or_else(|| self.none_free())
+    }
+
+    /// Tells a socket to connect. Tells its own address.
+    fn connect(&mut self, at: u32, to: SocketAddr) -> Result<SocketAddr, NetError> {
+        let remote = IpAddress::from(to.ip());
+        if to.port() == 0 || !remote.is_unicast() || !self.has_way(remote) {
+            return Err(NetError::Unreachable(to));
+        }
+        if self.is_own(remote) {
+            self.loop_back();
+        }
+        let port = self.free_port().ok_or(NetError::AddressUnavailable(unspecified(&to)))?;
+        let place = &mut self.places[at as usize];
+        place.end = None;
+        let socket = self.sockets.get_mut::<smoltcp::socket::tcp::Socket>(place.handle);
+        socket.connect(self.iface.context(), to, port).map_err(|_| NetError::Unreachable(to))?;
+        self.unsent = true;
+        Ok(self.ends(at).map_or(unspecified(&to), |(local, _)| local))
+    }
+
+    /// Whether the host has an address of the family, and a network or a router on the way.
+    fn has_way(&self, to: IpAddress) -> bool {
+        let own = self.iface.ip_addrs();
+        let near = own.iter().any(|cidr| cidr.contains_addr(&to));
+        let broadcast =
+            own.iter().any(|cidr| matches!(cidr, smoltcp::wire::IpCidr::Ipv4(v4) if v4.broadcast().map(IpAddress::Ipv4) == Some(to)));
+        let routes = self.iface.routes();
+        let router = match to {
+            IpAddress::Ipv4(_) => routes.get_default_ipv4_route(),
+            IpAddress::Ipv6(_) => routes.get_default_ipv6_route(),
+        };
+        let family = own.iter().any(|cidr| cidr.address().version() == to.version());
+        !broadcast && (near || family && router.is_some())
+    }
+}
+
+/// What a socket is bound to that is bound to nothing.
+pub(crate) fn unspecified(to: &SocketAddr) -> SocketAddr {
+    let ip = if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    SocketAddr::new(ip, 0)
+}

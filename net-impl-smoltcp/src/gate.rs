@@ -1,0 +1,387 @@
+//! Between the device and smoltcp: what smoltcp would judge wrongly, or could not send.
+//!
+//! - A SYN is held until the stack has looked at it. smoltcp gives it to the first socket that could take it, which for a repeated SYN may be another one than
+//!   that of its connection, and resets the peer where none listens at the moment.
+//! - A frame of the host to itself is handed back to it; no device would.
+//! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC 9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first
+//!   unacknowledged byte when it retransmits, and acknowledges with that; the peer finds such a segment outside of its window and ignores what it
+//!   acknowledges. Where both sides retransmit at once, neither would ever go on.
+//! - A reset is noted, because the socket that it ends does not say why it has ended.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::cell::RefCell;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, IPV6_HEADER_LEN, Icmpv6Message, Icmpv6Packet, IpAddress, IpCidr, IpProtocol,
+    Ipv4Packet, Ipv6Packet, TcpPacket, TcpSeqNumber,
+};
+
+/// Frames to the host itself that may be under way.
+const LOOPED: usize = 16;
+
+/// Connections whose sequence numbers are followed: a power of two.
+const CONNECTIONS: usize = 256;
+
+pub(crate) struct Gate {
+    hardware: [u8; 6],
+    own: [Option<IpAddress>; smoltcp::config::IFACE_MAX_ADDR_COUNT],
+    /// Frames that smoltcp takes before the device's: a ring.
+    frames: Box<[Frame]>,
+    first: usize,
+    waiting: usize,
+    held: Held,
+    /// The host has been asked to connect to itself: from then on what goes out is looked at.
+    loops: bool,
+    /// Where a frame is written whose way is not known yet.
+    scratch: Frame,
+    reset: bool,
+    /// How far connections have sent, found by a number made of their ends. Two with one number take turns in being helped.
+    highest: Box<[Option<(Syn, u32)>]>,
+}
+
+/// A frame of the host to itself, or a SYN.
+#[derive(Default)]
+struct Frame {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl Frame {
+    fn new(size: usize) -> Self {
+        Self { bytes: vec![0; size].into(), len: 0 }
+    }
+
+    fn fill(&mut self, from: &[u8]) -> bool {
+        let Some(room) = self.bytes.get_mut(..from.len()) else { return false };
+        room.copy_from_slice(from);
+        self.len = from.len();
+        true
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The SYN that was read last.
+struct Held {
+    frame: Frame,
+    syn: Option<Syn>,
+    admitted: bool,
+}
+
+/// Who asks whom for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Syn {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+}
+
+impl Syn {
+    /// A number that connections seldom share: it need not be hard to guess, since all that a collision costs is a correction.
+    fn number(&self) -> usize {
+        let ip = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(v6) => v6.to_bits() as u32,
+        };
+        let ports = u32::from(self.from.port()) << 16 | u32::from(self.to.port());
+        (ports ^ ip(self.to.ip()).rotate_left(7) ^ ip(self.from.ip())).wrapping_mul(0x9E37_79B1) as usize >> 20
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(hardware: [u8; 6], mtu: usize) -> Self {
+        Self {
+            hardware,
+            own: [None; smoltcp::config::IFACE_MAX_ADDR_COUNT],
+            frames: (0..LOOPED).map(|_| Frame::new(mtu)).collect(),
+            first: 0,
+            waiting: 0,
+            held: Held { frame: Frame::new(mtu), syn: None, admitted: false },
+            loops: false,
+            scratch: Frame::new(mtu),
+            reset: false,
+            highest: vec![None; CONNECTIONS].into(),
+        }
+    }
+
+    /// From now on the host may send frames to itself.
+    pub(crate) fn loop_back(&mut self) {
+        self.loops = true;
+    }
+
+    pub(crate) fn set_own(&mut self, addresses: &[IpCidr]) {
+        for (at, own) in self.own.iter_mut().enumerate() {
+            *own = addresses.get(at).map(|cidr| cidr.address());
+        }
+    }
+
+    /// Whether a SYN waits for [`syn`](Self::syn).
+    pub(crate) fn holds_syn(&self) -> bool {
+        self.held.syn.is_some() && !self.held.admitted
+    }
+
+    /// The SYN that is held, to be judged.
+    pub(crate) fn syn(&self) -> Option<Syn> {
+        self.held.syn.filter(|_| !self.held.admitted)
+    }
+
+    /// Lets the SYN go on, or drops it.
+    pub(crate) fn judge(&mut self, admit: bool) {
+        self.held.admitted = admit;
+        if !admit {
+            self.held.syn = None;
+        }
+    }
+
+    /// Whether a reset has passed since the last time.
+    pub(crate) fn take_reset(&mut self) -> bool {
+        core::mem::take(&mut self.reset)
+    }
+
+    /// Whether there is a frame that is not the device's.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.waiting > 0 || self.held.syn.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting < self.frames.len()
+    }
+
+    fn next_frame(&self) -> Option<Next> {
+        if self.held.syn.is_some() { Some(Next::Admitted) } else { (self.waiting > 0).then_some(Next::Looped) }
+    }
+
+    fn take(&mut self, next: Next) -> Frame {
+        match next {
+            Next::Admitted => {
+                self.held.syn = None;
+                core::mem::take(&mut self.held.frame)
+            }
+            Next::Looped => core::mem::take(&mut self.frames[self.first]),
+        }
+    }
+
+    fn put_back(&mut self, next: Next, frame: Frame) {
+        match next {
+            Next::Admitted => self.held.frame = frame,
+            Next::Looped => {
+                self.frames[self.first] = frame;
+                self.first = (self.first + 1) % self.frames.len();
+                self.waiting -= 1;
+            }
+        }
+    }
+
+    /// Looks at a frame before smoltcp does; false if it is to wait.
+    fn pass(&mut self, frame: &[u8]) -> bool {
+        let Some((syn, tcp)) = segment(frame) else { return true };
+        self.reset |= tcp.rst();
+        if !tcp.syn() || tcp.ack() || tcp.rst() {
+            return true;
+        }
+        // One too long for a frame of this device has no business here.
+        if self.held.frame.fill(frame) {
+            self.held.syn = Some(syn);
+            self.held.admitted = false;
+        }
+        false
+    }
+
+    /// Whether a frame that goes out is for the host itself.
+    fn is_own(&self, frame: &[u8]) -> bool {
+        let Ok(frame) = EthernetFrame::new_checked(frame) else { return false };
+        frame.dst_addr().0 == self.hardware || asked_for(&frame).is_some_and(|who| self.own.contains(&Some(who)))
+    }
+
+    /// Looks at a frame that goes out: follows what its connection has sent, and corrects an acknowledgement.
+    fn see_off(&mut self, frame: &mut [u8]) {
+        let Some((ends, tcp)) = segment(frame) else { return };
+        let (seq, len, plain) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32, !tcp.syn() && !tcp.fin() && !tcp.rst());
+        let (next, opens) = (seq.wrapping_add(len), tcp.syn());
+        let entry = &mut self.highest[ends.number() % CONNECTIONS];
+        match entry {
+            Some((known, highest)) if *known == ends && !opens => {
+                let behind = (highest.wrapping_sub(next) as i32) > 0;
+                if !behind {
+                    *highest = next;
+                } else if plain && len == 0 {
+                    set_sequence(frame, ends, *highest);
+                }
+            }
+            _ => *entry = Some((ends, next)),
+        }
+    }
+
+    fn keep(&mut self, frame: &[u8]) {
+        let at = (self.first + self.waiting) % self.frames.len();
+        if self.waiting < self.frames.len() && self.frames[at].fill(frame) {
+            self.waiting += 1;
+        }
+    }
+}
+
+/// The address that an ARP request or a neighbour solicitation asks for.
+fn asked_for(frame: &EthernetFrame<&[u8]>) -> Option<IpAddress> {
+    match frame.ethertype() {
+        EthernetProtocol::Arp => {
+            let arp = ArpPacket::new_checked(frame.payload()).ok()?;
+            let target = <[u8; 4]>::try_from(arp.target_protocol_addr()).ok()?;
+            (arp.operation() == ArpOperation::Request).then(|| IpAddress::Ipv4(Ipv4Addr::from(target)))
+        }
+        EthernetProtocol::Ipv6 => {
+            let icmp = Icmpv6Packet::new_checked(frame.payload().get(IPV6_HEADER_LEN..)?).ok()?;
+            let solicits = Ipv6Packet::new_checked(frame.payload()).ok()?.next_header() == IpProtocol::Icmpv6;
+            (solicits && icmp.msg_type() == Icmpv6Message::NeighborSolicit).then(|| IpAddress::Ipv6(icmp.target_addr()))
+        }
+        _ => None,
+    }
+}
+
+/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is nothing here: smoltcp knows what to do with it.
+fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
+    let frame = frame.get(14..).map(|payload| (EthernetFrame::new_unchecked(frame).ethertype(), payload))?;
+    let (from, to, tcp): (IpAddr, IpAddr, &[u8]) = match frame {
+        (EthernetProtocol::Ipv4, packet) => {
+            let ip = Ipv4Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
+            (ip.src_addr().into(), ip.dst_addr().into(), packet.get(usize::from(ip.header_len())..usize::from(ip.total_len()))?)
+        }
+        (EthernetProtocol::Ipv6, packet) => {
+            let ip = Ipv6Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
+            let addresses: (Ipv6Addr, Ipv6Addr) = (ip.src_addr(), ip.dst_addr());
+            (addresses.0.into(), addresses.1.into(), packet.get(IPV6_HEADER_LEN..ip.total_len())?)
+        }
+        _ => return None,
+    };
+    let tcp = TcpPacket::new_checked(tcp).ok()?;
+    Some((Syn { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
+}
+
+/// Gives the segment in a frame another sequence number.
+fn set_sequence(frame: &mut [u8], ends: Syn, seq: u32) {
+    let ip = &mut frame[14..];
+    let header = if ends.from.is_ipv4() { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
+    let mut tcp = TcpPacket::new_unchecked(&mut ip[header..]);
+    tcp.set_seq_number(TcpSeqNumber(seq as i32));
+    // Where the device does it, this is done again.
+    tcp.fill_checksum(&ends.from.ip().into(), &ends.to.ip().into());
+}
+
+/// A device behind its gate, as smoltcp sees it.
+pub(crate) struct Gated<'a, D> {
+    pub(crate) device: &'a mut D,
+    pub(crate) gate: &'a RefCell<Gate>,
+}
+
+impl<D: Device> Device for Gated<'_, D> {
+    type RxToken<'b>
+        = GatedRx<'b, D::RxToken<'b>>
+    where
+        Self: 'b;
+    type TxToken<'b>
+        = GatedTx<'b, D::TxToken<'b>>
+    where
+        Self: 'b;
+
+    fn receive(&mut self, at: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        let gate = self.gate;
+        let (from, token) = match gate.borrow_mut().next_frame() {
+            Some(next) => (From::Gate(next), self.device.transmit(at)?),
+            None => {
+                let (rx, tx) = self.device.receive(at)?;
+                (From::Device(rx), tx)
+            }
+        };
+        Some((GatedRx { from, gate }, GatedTx { token, gate }))
+    }
+
+    fn transmit(&mut self, at: Instant) -> Option<Self::TxToken<'_>> {
+        let gate = self.gate;
+        let room = gate.borrow().has_room();
+        self.device.transmit(at).filter(|_| room).map(|token| GatedTx { token, gate })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.device.capabilities()
+    }
+}
+
+/// Where a frame comes from.
+enum From<R> {
+    Device(R),
+    Gate(Next),
+}
+
+/// Which of the gate's frames is next.
+#[derive(Clone, Copy)]
+enum Next {
+    Admitted,
+    Looped,
+}
+
+pub(crate) struct GatedRx<'a, R> {
+    from: From<R>,
+    gate: &'a RefCell<Gate>,
+}
+
+impl<R: RxToken> RxToken for GatedRx<'_, R> {
+    /// smoltcp passes over a frame without bytes, as which it sees one that is held.
+    fn consume<T, F: FnOnce(&[u8]) -> T>(self, f: F) -> T {
+        let gate = self.gate;
+        match self.from {
+            From::Device(token) => token.consume(|frame| f(if gate.borrow_mut().pass(frame) { frame } else { &[] })),
+            From::Gate(next) => {
+                // The answer, which is given inside `f`, needs the gate too.
+                let frame = gate.borrow_mut().take(next);
+                let passes = matches!(next, Next::Admitted) || gate.borrow_mut().pass(frame.bytes());
+                let done = f(if passes { frame.bytes() } else { &[] });
+                gate.borrow_mut().put_back(next, frame);
+                done
+            }
+        }
+    }
+
+    fn meta(&self) -> PacketMeta {
+        match &self.from {
+            From::Device(token) => token.meta(),
+            From::Gate(_) => PacketMeta::default(),
+        }
+    }
+}
+
+pub(crate) struct GatedTx<'a, T> {
+    token: T,
+    gate: &'a RefCell<Gate>,
+}
+
+impl<T: TxToken> TxToken for GatedTx<'_, T> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        if !self.gate.borrow().loops || len > self.gate.borrow().scratch.bytes.len() {
+            let gate = self.gate;
+            return self.token.consume(len, |frame| {
+                let done = f(frame);
+                gate.borrow_mut().see_off(frame);
+                done
+            });
+        }
+        let mut frame = core::mem::take(&mut self.gate.borrow_mut().scratch);
+        frame.len = len;
+        let done = f(&mut frame.bytes[..len]);
+        self.gate.borrow_mut().see_off(&mut frame.bytes[..len]);
+        if self.gate.borrow().is_own(frame.bytes()) {
+            self.gate.borrow_mut().keep(frame.bytes());
+        } else {
+            self.token.consume(len, |to| to.copy_from_slice(frame.bytes()));
+        }
+        self.gate.borrow_mut().scratch = frame;
+        done
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.token.set_meta(meta);
+    }
+}

@@ -1,0 +1,147 @@
+//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that have no operating system's.
+//!
+//! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their buffers. The one that is registered at link time is
+//! [`SMOLTCP`]; whoever starts the program gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe fails with words that
+//! say so. Tests make as many hosts as they need.
+//!
+//! ```text
+//!   device ─ gate ─ smoltcp's Interface and SocketSet ─ places ─ groups' slabs ─ events
+//!                   └────────────── the stack, behind one lock ──────────┘
+//! ```
+//!
+//! # Who drives it
+//!
+//! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack send. Time is the platform's, read once for each poll. When a
+//! core is about to sleep, the group's [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled next.
+//!
+//! # What smoltcp has not, and is added here
+//!
+//! - A backlog: a listener is a pool of listening sockets, and a SYN that finds none is dropped, so that its sender tries again (`listener`, `gate`).
+//! - Half-open connections that end, connections that go on closing after their application has forgotten them (`linger`).
+//! - Frames of the host to itself (`gate`).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod accept;
+mod bell;
+mod config;
+mod connect;
+mod device;
+mod dhcp;
+mod flag;
+mod gate;
+mod group;
+mod linger;
+mod listener;
+mod options;
+mod place;
+mod receive;
+mod send;
+mod socket;
+mod stack;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use core_reactor::Cx;
+use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use linkme::distributed_slice;
+use spin::Mutex;
+
+pub use config::{Addresses, Network, StackConfig, StackStats};
+pub use device::{NetDevice, PollOnly};
+pub use smoltcp;
+
+use crate::group::Group;
+use crate::stack::Shared;
+
+pub(crate) const NAME: &str = "smoltcp";
+
+/// The host that is registered at link time, without a device until [`Smoltcp::start`].
+pub static SMOLTCP: Smoltcp = Smoltcp::new();
+
+#[distributed_slice(LCORE_NET_IMPLS)]
+static REGISTERED: &dyn NetImpl = &SMOLTCP;
+
+/// The backend: one host on one device. Linked programs find [`SMOLTCP`] by its name, "smoltcp".
+pub struct Smoltcp {
+    stack: Mutex<Option<Arc<Shared>>>,
+}
+
+impl Smoltcp {
+    /// A host without a device.
+    pub const fn new() -> Self {
+        Self { stack: Mutex::new(None) }
+    }
+
+    /// Gives the host its device and addresses. All of its memory is allocated here.
+    ///
+    /// # Errors
+    /// It has a device already; `config` asks for what cannot be.
+    pub fn start<D: NetDevice + Send + 'static>(&self, device: D, config: &StackConfig) -> Result<(), NetError> {
+        let mut stack = self.stack.lock();
+        if stack.is_some() {
+            return Err(NetError::Unusable("the smoltcp backend has a device already".into()));
+        }
+        config.check()?;
+        *stack = Some(Arc::new(Shared::new(device, config)?));
+        Ok(())
+    }
+
+    /// What the host has done; `None` without a device.
+    pub fn stats(&self) -> Option<StackStats> {
+        self.shared().ok().map(|shared| shared.lock().stats())
+    }
+
+    /// Its addresses: those it was given, or those of its lease, if it has one.
+    pub fn addresses(&self) -> Addresses {
+        self.shared().map(|shared| shared.lock().addresses()).unwrap_or_default()
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, NetError> {
+        let none =
+            || NetError::Unusable("backend smoltcp has no device: call net_impl_smoltcp::SMOLTCP.start(device, config) first".into());
+        self.stack.lock().clone().ok_or_else(none)
+    }
+}
+
+impl Default for Smoltcp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NetImpl for Smoltcp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Below the backends over a kernel's sockets: where one of those works, it is meant.
+    fn priority(&self) -> u8 {
+        core_reactor::net::DEFAULT_PRIORITY
+    }
+
+    fn probe(&self) -> Result<(), NetError> {
+        self.shared().map(|_| ())
+    }
+
+    fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(socket::listen(self.shared()?, at, options)?))
+    }
+
+    fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(socket::connect(self.shared()?, to, options)?))
+    }
+
+    fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
+        if config.sockets > net_group::slab::LIMIT {
+            let why = format!("{} were asked for, keys name at most {}", config.sockets, net_group::slab::LIMIT).into();
+            return Err(NetError::Option { option: "GroupConfig::sockets", why });
+        }
+        Ok(Box::new(Group::new(cx, self.shared()?, config)?))
+    }
+}

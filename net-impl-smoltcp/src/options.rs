@@ -1,0 +1,81 @@
+//! [`SockOptions`] over smoltcp: what can be honoured, and words for what cannot (statement 23).
+
+use alloc::boxed::Box;
+use alloc::format;
+use core::time::Duration;
+
+use core_reactor::net::{NetError, SockOptions};
+use smoltcp::socket::tcp;
+use smoltcp::time::Duration as SmolDuration;
+
+use crate::place::Wants;
+use crate::stack::Sizes;
+
+/// Looks through options before a socket is made.
+pub(crate) fn wants(o: &SockOptions, sizes: Sizes) -> Result<Wants, NetError> {
+    let wrong = |option, why: Box<str>| Err(NetError::Option { option, why });
+    for (option, asked, there) in [("recv_buf", o.recv_buf, sizes.recv_buf), ("send_buf", o.send_buf, sizes.send_buf)] {
+        if let Some(bytes) = asked.filter(|bytes| *bytes > there || *bytes == 0) {
+            return wrong(option, format!("{bytes} bytes were asked for, the stack's sockets have {there} (StackConfig::{option})").into());
+        }
+    }
+    if let Some(bytes) = o.low_water.filter(|bytes| *bytes > sizes.recv_buf / 2) {
+        return wrong("low_water", format!("{bytes} bytes are more than half of the receive buffer, which has {}", sizes.recv_buf).into());
+    }
+    if o.priority.is_some() {
+        return wrong("priority", "smoltcp has one queue for all packets".into());
+    }
+    if o.zero_copy.is_some() {
+        return wrong("zero_copy", "backend smoltcp sends by copying only".into());
+    }
+    if o.busy_poll.is_some() {
+        return wrong("busy_poll", "backend smoltcp polls its device in every poll of a group and waits for nothing else".into());
+    }
+    if o.reuse_port {
+        return wrong("reuse_port", "backend smoltcp has one listener for an address".into());
+    }
+    if let Some(time) = o.user_timeout.filter(|time| time.as_millis() == 0) {
+        return wrong("user_timeout", format!("{time:?} is less than a millisecond").into());
+    }
+    let keepalive = match o.keepalive {
+        None => None,
+        Some(probe) if probe.idle != probe.interval || probe.idle.is_zero() || probe.probes == 0 => {
+            let why =
+                format!("smoltcp probes at one interval: idle ({:?}) and interval ({:?}) must be the same", probe.idle, probe.interval);
+            return wrong("keepalive", why.into());
+        }
+        Some(probe) => Some((probe.idle, probe.interval.saturating_mul(probe.probes.saturating_add(1)))),
+    };
+    Ok(Wants {
+        no_delay: o.no_delay,
+        quick_ack: o.quick_ack,
+        user_timeout: o.user_timeout,
+        keepalive,
+        low_water: o.low_water.unwrap_or(1).max(1),
+        send_buf: o.send_buf.unwrap_or(sizes.send_buf),
+    })
+}
+
+/// The options as they are, for a socket that was made with `asked`.
+pub(crate) fn effective(asked: &SockOptions, sizes: Sizes) -> SockOptions {
+    SockOptions {
+        recv_buf: Some(sizes.recv_buf),
+        send_buf: Some(asked.send_buf.unwrap_or(sizes.send_buf)),
+        low_water: Some(asked.low_water.unwrap_or(1).max(1)),
+        ..asked.clone()
+    }
+}
+
+/// Sets on a socket what stays the same all its life.
+pub(crate) fn apply(socket: &mut tcp::Socket<'_>, wants: &Wants) {
+    socket.set_nagle_enabled(!wants.no_delay);
+    socket.set_ack_delay(if wants.quick_ack { None } else { Some(ACK_DELAY) });
+    socket.set_keep_alive(wants.keepalive.map(|(every, _)| smol(every)));
+}
+
+/// smoltcp's own default.
+const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
+
+pub(crate) fn smol(time: Duration) -> SmolDuration {
+    SmolDuration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2).min(u64::MAX / 4))
+}

@@ -1,0 +1,506 @@
+//! The server: a thread `poll_group_N` with a queue group on each core. The listener sits in the first group; what asks to connect goes to the group with the
+//! fewest connections, as a `Box<dyn Queue>` inside a message.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use lcore::pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
+use lcore::transport::{
+    Frame, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats, QueueId, QueueOptions, Token, Transport,
+    TransportError, Wait,
+};
+use lcore::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
+use smb_direct::wire::{self, NegotiateRequest};
+use smb_direct::{Connection, Received, Settings};
+
+use crate::session::{End, Session};
+use crate::work::MemoryWork;
+use crate::{Budget, Service};
+
+/// Events that a group takes from one poll.
+const EVENTS: usize = 128;
+
+/// How often connections are told the time, which they only need for their timers of seconds and more.
+const TIME: Duration = Duration::from_millis(250);
+
+/// The token of the listener.
+const LISTENER: Token = Token(u64::MAX);
+
+/// What a server is to be.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// The transport.
+    pub transport: &'static dyn Transport,
+    /// Where to listen; port 0 takes a free one.
+    pub at: SocketAddr,
+    /// Options of the listener, which its queues have.
+    pub options: QueueOptions,
+    /// How the groups' cores wait.
+    pub wait: Wait,
+    /// What each connection is to be. The longest message is cut down to a buffer's size.
+    pub settings: Settings,
+    /// Connections that one group can hold.
+    pub connections: u32,
+    /// Receive buffers of one group: at least 5 for each connection.
+    pub receives: u32,
+    /// Messages of data come back. Otherwise a client that asks for the echo is refused when it sends some.
+    pub echo: bool,
+    /// The buffers that all groups share; each takes twice its receives for itself, as a buffer that is echoed is replaced meanwhile.
+    pub pool: DataPool,
+}
+
+/// A running server, for any thread.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    config: ServerConfig,
+    local: Mutex<Option<SocketAddr>>,
+    groups: Box<[Place]>,
+}
+
+/// What others see of one group.
+struct Place {
+    core: CoreId,
+    /// Connections that it has or that are on their way to it.
+    connections: AtomicUsize,
+    /// Its thread, while the group is open.
+    thread: Mutex<Option<ThreadHandle>>,
+    /// It could not be opened, or has ended.
+    gone: AtomicBool,
+    report: Mutex<GroupReport>,
+}
+
+type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
+
+/// What one group has done.
+#[derive(Clone, Debug, Default)]
+pub struct GroupReport {
+    /// Connections that it was given.
+    pub connections: u64,
+    /// Connections that ended for a reason other than an orderly end.
+    pub failed: u64,
+    /// Connections that are there now.
+    pub open: usize,
+    /// Messages that came after negotiation, and those of them that carried data.
+    pub messages: u64,
+    /// Bytes of data that came.
+    pub bytes: u64,
+    /// Why connections failed, the last ones.
+    pub last_ends: VecDeque<End>,
+    /// The queue group's own figures.
+    pub stats: QueueGroupStats,
+}
+
+/// Why a group could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The transport refused the group or the listener.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The pool has not what the group is to have for itself.
+    #[error("the buffers of a poll group: {0}")]
+    Buffers(#[from] PoolError),
+    /// The receives do not do for the connections.
+    #[error("{receives} receive buffers for {connections} connections, which need {needed}")]
+    Receives {
+        /// Those that there are to be.
+        receives: u32,
+        /// Connections.
+        connections: u32,
+        /// Those that are needed.
+        needed: u32,
+    },
+    /// No connection can be like that.
+    #[error(transparent)]
+    Settings(#[from] smb_direct::SettingsError),
+}
+
+impl Server {
+    /// Starts a server: a group on each of `cores`, the listener in the first; calls `ready` on each group's thread with the outcome (the group's index, and
+    /// where the server listens).
+    ///
+    /// # Errors
+    /// The first thread cannot be made.
+    pub fn start<F>(lib: &ThreadLib, cores: &CpuSet, config: ServerConfig, ready: F) -> Result<Self, SpawnError>
+    where
+        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
+    {
+        let groups = cores.iter().map(Place::new).collect();
+        let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
+        server.spawn(lib, 0, Arc::new(ready))?;
+        Ok(server)
+    }
+
+    /// Makes the thread of one group; the first one makes the others when it listens.
+    fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
+        let server = self.clone();
+        let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
+        lib.spawn(config, move |cx| {
+            let outcome = Group::open(cx, server.clone(), index);
+            let opened = outcome.is_ok();
+            server.0.groups[index].gone.store(!opened, Ordering::Relaxed);
+            ready(cx, index, outcome);
+            for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
+                if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
+                    server.0.groups[other].gone.store(true, Ordering::Relaxed);
+                    log::error!("poll_group_{other} was not made: {why}");
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Where it listens, once it does.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        *lock(&self.0.local)
+    }
+
+    /// Connections that the groups have now, or that are on their way to them.
+    pub fn connections(&self) -> Vec<usize> {
+        self.0.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Each group's core and what it has done; final when the groups' threads have ended.
+    pub fn reports(&self) -> Vec<(CoreId, GroupReport)> {
+        self.0.groups.iter().map(|group| (group.core, lock(&group.report).clone())).collect()
+    }
+}
+
+impl Place {
+    fn new(core: CoreId) -> Self {
+        Self {
+            core,
+            connections: AtomicUsize::new(0),
+            thread: Mutex::new(None),
+            gone: AtomicBool::new(false),
+            report: Mutex::new(GroupReport::default()),
+        }
+    }
+}
+
+/// One poll group. It is its thread's channel, so that messages reach it.
+struct Group {
+    server: Server,
+    index: usize,
+    group: Box<dyn QueueGroup>,
+    bufs: BufGroup,
+    settings: Settings,
+    budget: Budget,
+    /// By token.
+    places: Vec<Option<Client>>,
+    free: Vec<usize>,
+    report: GroupReport,
+    /// Queues on their way to groups whose mailboxes were full.
+    waiting: VecDeque<(usize, Msg)>,
+}
+
+/// A connection.
+struct Client {
+    from: SocketAddr,
+    credits: u16,
+    service: Service,
+    /// From the moment on at which it is established.
+    session: Option<Session>,
+    memory: Option<MemoryWork>,
+    /// The negotiate request has come; its response is out.
+    asked: bool,
+    answered: bool,
+}
+
+impl Group {
+    /// Makes the group of this thread, and the listener if it is the first. Answers where the server listens.
+    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, ServerError> {
+        let config = &server.0.config;
+        let (receives, connections) = (config.receives, config.connections);
+        let budget = Budget::new(receives, connections).map_err(|needed| ServerError::Receives { receives, connections, needed })?;
+        let bufs = config.pool.group(ReserveConfig { small: 2 * receives as usize + EVENTS, large: 2, control: 0 })?;
+        let mut settings = config.settings;
+        settings.max_receive_size = settings.max_receive_size.min(u32::try_from(bufs.buf_size()).unwrap_or(u32::MAX));
+        settings.preferred_send_size = settings.preferred_send_size.min(settings.max_receive_size);
+        Connection::server(settings, Duration::ZERO)?;
+        let mut group = config.transport.group(cx, group_config(config, bufs.clone()))?;
+        let mut at = config.at;
+        if index == 0 {
+            let listener = config.transport.listen(at, &config.options)?;
+            at = listener.local_addr();
+            group.listen(listener, LISTENER).map_err(|refused| refused.why)?;
+            *lock(&server.0.local) = Some(at);
+        }
+        *lock(&server.0.groups[index].thread) = Some(cx.handle());
+        let wait = config.wait;
+        let (places, free) = ((0..connections).map(|_| None).collect(), (0..connections as usize).rev().collect());
+        let (report, waiting) = (GroupReport::default(), VecDeque::new());
+        cx.open_channel(Self { server, index, group, bufs, settings, budget, places, free, report, waiting });
+        Self::register(cx, wait);
+        Ok(at)
+    }
+
+    fn register(cx: &mut Cx<'_>, wait: Wait) {
+        let mut events = QueueEvents::new(EVENTS);
+        cx.local_poller("group", schedule(wait), move |cx: &mut Cx<'_>| {
+            if cx.is_exiting() {
+                cx.close_channel::<Self>();
+                return Polled::Done;
+            }
+            let now = since_start(cx);
+            cx.channel::<Self>().map_or(Polled::Done, |group| group.poll(&mut events, now))
+        });
+        cx.local_poller("timers", Schedule::Every(TIME), move |cx: &mut Cx<'_>| {
+            let now = since_start(cx);
+            cx.channel::<Self>().map_or(Polled::Done, |group| group.on_time(now))
+        });
+    }
+
+    /// One poll: takes the group's events, then acts on them.
+    fn poll(&mut self, events: &mut QueueEvents, now: Duration) -> Polled {
+        for (to, msg) in std::mem::take(&mut self.waiting) {
+            self.send_to(to, msg);
+        }
+        if self.group.poll(events) == 0 {
+            // Nothing would wake this core when there is room for what waits.
+            return if self.waiting.is_empty() { Polled::Idle } else { Polled::Busy };
+        }
+        for event in events.drain() {
+            self.handle(event, now);
+        }
+        self.group.flush();
+        Polled::Busy
+    }
+
+    fn on_time(&mut self, now: Duration) -> Polled {
+        let group = &mut *self.group;
+        for session in self.places.iter_mut().flatten().filter_map(|client| client.session.as_mut()) {
+            // Also what waits for buffers is tried again.
+            session.conn().on_time(now);
+            session.pump(group, now);
+        }
+        self.report.stats = self.group.stats();
+        let place = &self.server.0.groups[self.index];
+        *lock(&place.report) = self.report.clone();
+        Polled::Idle
+    }
+
+    fn handle(&mut self, event: QueueEvent, now: Duration) {
+        match event {
+            QueueEvent::Requested { queue, .. } => self.requested(queue),
+            QueueEvent::Established { id, token, .. } => self.established(id, token, now),
+            QueueEvent::Received { token, buf, .. } => self.received(token, buf, now),
+            QueueEvent::Done { token, tag, op, frame, error, .. } => self.done(token, (tag, op), frame, error, now),
+            QueueEvent::Closed { token: LISTENER, why: Some(why), .. } => log::error!("the listener ended: {why}"),
+            QueueEvent::Closed { token, why, .. } if token != LISTENER => self.closed(token, why),
+            _ => {}
+        }
+    }
+
+    fn requested(&mut self, queue: Box<dyn Queue>) {
+        let from = queue.peer_addr();
+        log::info!("Connect request from {} port {}", from.ip(), from.port());
+        if Service::asked_for(queue.private_data()).is_none() {
+            log::warn!("a connect request was rejected: its private data asks for no service there is");
+            // It has no private data that could be too much.
+            let _ = queue.reject(&[]);
+            return;
+        }
+        let groups = &self.server.0.groups;
+        let open = |place: &&Place| !place.gone.load(Ordering::Relaxed);
+        let fewest = |(_, place): &(usize, &Place)| place.connections.load(Ordering::Relaxed);
+        let to = groups.iter().enumerate().filter(|(_, place)| open(place)).min_by_key(fewest).map_or(self.index, |(to, _)| to);
+        groups[to].connections.fetch_add(1, Ordering::Relaxed);
+        if to == self.index {
+            return self.adopt(queue);
+        }
+        let adopt = move |cx: &mut Cx<'_>| {
+            if let Some(group) = cx.channel::<Self>() {
+                group.adopt(queue);
+            }
+        };
+        self.send_to(to, Msg::new(adopt));
+    }
+
+    /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the request is rejected with the message.
+    fn send_to(&mut self, to: usize, msg: Msg) {
+        let place = &self.server.0.groups[to];
+        let waits = match &*lock(&place.thread) {
+            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
+            // It is about to open, unless it is gone.
+            None => Some(msg).filter(|_| !place.gone.load(Ordering::Relaxed)),
+        };
+        self.waiting.extend(waits.map(|msg| (to, msg)));
+    }
+
+    fn adopt(&mut self, queue: Box<dyn Queue>) {
+        let (from, service) = (queue.peer_addr(), Service::asked_for(queue.private_data()).unwrap_or(Service::Echo));
+        let taken = self.free.pop().and_then(|place| Some((place, self.budget.take(self.settings.credits)?)));
+        let Some((place, credits)) = taken else {
+            self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("a connection was turned away: all {} places of this core are taken", self.places.len());
+            let _ = queue.reject(&[]);
+            return;
+        };
+        match self.group.attach(queue, Token(place as u64), &[]) {
+            Ok(_) => {
+                self.report.connections += 1;
+                self.places[place] = Some(Client { from, credits, service, session: None, memory: None, asked: false, answered: false });
+            }
+            Err(refused) => {
+                self.free.push(place);
+                self.budget.give_back(credits);
+                self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+                log::warn!("a connection was turned away: {}", refused.why);
+            }
+        }
+    }
+
+    fn established(&mut self, id: QueueId, token: Token, now: Duration) {
+        let Some(client) = client_of(&mut self.places, token) else { return };
+        log::info!("Connected: {} port {}", client.from.ip(), client.from.port());
+        let depth = self.group.limits(id).map_or(1, |limits| limits.sends);
+        let Ok(conn) = Connection::server(Settings { credits: client.credits, ..self.settings }, now) else {
+            unreachable!("such settings were tried when the group was made, and a budget gives no less than the least credits")
+        };
+        client.session = Some(Session::new(id, conn, depth));
+        client.memory = (client.service == Service::Memory).then(|| MemoryWork::new(self.settings.max_read_write_size));
+    }
+
+    fn received(&mut self, token: Token, buf: lcore::pool::Buf, now: Duration) {
+        let Some(client) = client_of(&mut self.places, token) else { return };
+        let Some(session) = &mut client.session else { return };
+        if !client.asked {
+            client.asked = true;
+            print_request(client.from, &buf);
+        }
+        let open = session.conn().agreed().is_some();
+        let outcome = match session.conn().on_message(now, &buf) {
+            Received::Fragment { bytes, first, remaining } => {
+                self.report.messages += 1;
+                self.report.bytes += bytes.len() as u64;
+                let total = first.then_some(bytes.len() + remaining);
+                match &mut client.memory {
+                    Some(memory) => {
+                        session.conn().receives_freed(1);
+                        let group = &mut *self.group;
+                        memory.on_piece(session, group, &buf[bytes], remaining).and_then(|()| memory.go_on(session, group, &self.bufs))
+                    }
+                    None if self.server.0.config.echo => {
+                        session.send_back(buf, bytes.start, bytes.end, total);
+                        Ok(())
+                    }
+                    None => Err(End::Application("data, which only a server with --echo takes".into())),
+                }
+            }
+            _ => {
+                self.report.messages += u64::from(open);
+                session.conn().receives_freed(u16::from(open));
+                Ok(())
+            }
+        };
+        match outcome {
+            Ok(()) => session.pump(&mut *self.group, now),
+            Err(end) => session.fail(&mut *self.group, end),
+        }
+    }
+
+    fn done(&mut self, token: Token, (tag, op): (u64, Op), frame: Frame, error: Option<TransportError>, now: Duration) {
+        let Some(client) = client_of(&mut self.places, token) else { return };
+        let Some(session) = &mut client.session else { return };
+        let owners = session.on_done(&mut *self.group, tag);
+        if error.is_some() {
+            // `Closed` says why.
+            return;
+        }
+        if !std::mem::replace(&mut client.answered, true) {
+            log::info!("Send completed: negotiate response to {} port {}", client.from.ip(), client.from.port());
+        }
+        if let Some(memory) = &mut client.memory {
+            if owners {
+                memory.on_done(op, frame);
+            }
+            if let Err(end) = memory.go_on(session, &mut *self.group, &self.bufs) {
+                return session.fail(&mut *self.group, end);
+            }
+        }
+        session.pump(&mut *self.group, now);
+    }
+
+    fn closed(&mut self, token: Token, why: Option<TransportError>) {
+        let place = token.0 as usize;
+        let Some(client) = self.places.get_mut(place).and_then(Option::take) else { return };
+        self.free.push(place);
+        self.budget.give_back(client.credits);
+        self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        let end = client.session.as_ref().and_then(|session| session.end().cloned()).or(why.map(End::Transport));
+        match end {
+            None => log::info!("Disconnected: {} port {}", client.from.ip(), client.from.port()),
+            Some(end) => {
+                log::info!("Disconnected: {} port {}: {end}", client.from.ip(), client.from.port());
+                self.report.failed += 1;
+                self.report.last_ends.push_back(end);
+                self.report.last_ends.truncate(16);
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.report.stats = self.group.stats();
+        self.report.open = self.bufs.stats(Class::Small).in_use.min(self.places.iter().flatten().count());
+        let place = &self.server.0.groups[self.index];
+        place.gone.store(true, Ordering::Relaxed);
+        *lock(&place.thread) = None;
+        *lock(&place.report) = self.report.clone();
+    }
+}
+
+fn client_of(places: &mut [Option<Client>], token: Token) -> Option<&mut Client> {
+    places.get_mut(token.0 as usize)?.as_mut()
+}
+
+fn group_config(config: &ServerConfig, bufs: BufGroup) -> QueueGroupConfig {
+    let mut made = QueueGroupConfig::new(bufs);
+    // One place is the listener's.
+    made.queues = config.connections + 1;
+    made.operations = config.connections.saturating_mul(config.options.send_depth);
+    made.receives = config.receives;
+    // What clients reach is their own memory; a server exposes none.
+    made.exposures = 1;
+    made.wait = config.wait;
+    made
+}
+
+/// How often a poller of a group that waits like this has to run.
+pub(crate) fn schedule(wait: Wait) -> Schedule {
+    match wait {
+        Wait::Polled => Schedule::Always,
+        Wait::Events => Schedule::WhenAwake,
+    }
+}
+
+/// The time, as the protocol takes it.
+pub(crate) fn since_start(cx: &Cx<'_>) -> Duration {
+    Duration::from_nanos(cx.now().as_nanos())
+}
+
+fn print_request(from: SocketAddr, message: &[u8]) {
+    let Some(request) = wire::read::<NegotiateRequest>(message) else { return };
+    log::info!(
+        "Negotiate request from port {}: MinVersion {:#06x}, MaxVersion {:#06x}, CreditsRequested {}, PreferredSendSize {}, MaxReceiveSize {}, MaxFragmentedSize {}",
+        from.port(),
+        request.min_version,
+        request.max_version,
+        request.credits_requested,
+        request.preferred_send_size,
+        request.max_receive_size,
+        request.max_fragmented_size
+    );
+}
+
+/// Locks what another thread's panic may have poisoned; that panic is reported where it happened.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,137 @@
+//! What all groups share of the devices: protection domains, and pools that are registered once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use core_reactor::transport::{QueueGroupConfig, QueueOptions, TransportError};
+use pool::DataPool;
+
+use crate::error::{limit, memory, no_device, no_manager, os};
+use crate::verbs::{Device, DeviceLimits, Domain, Region, devices};
+
+/// The devices that are in use.
+#[derive(Default)]
+pub(crate) struct Registry {
+    nodes: Mutex<Vec<Arc<Node>>>,
+}
+
+/// A device in use.
+pub(crate) struct Node {
+    pub(crate) domain: Arc<Domain>,
+    pub(crate) name: String,
+    limits: DeviceLimits,
+    /// Bytes that it copies with a request.
+    inline: u32,
+    /// Registered pools, as long as a group has one.
+    regions: Mutex<Vec<Weak<Region>>>,
+}
+
+impl Registry {
+    /// All devices of this machine.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be used.
+    pub(crate) fn all(&self) -> Result<Vec<Arc<Node>>, TransportError> {
+        let found = devices().map_err(no_manager)?;
+        if found.is_empty() {
+            return Err(no_device());
+        }
+        found.into_iter().map(|device| self.node(device)).collect()
+    }
+
+    /// What is shared of this device.
+    pub(crate) fn node(&self, device: Device) -> Result<Arc<Node>, TransportError> {
+        let mut nodes = lock(&self.nodes);
+        if let Some(known) = nodes.iter().find(|node| node.domain.device() == device) {
+            return Ok(known.clone());
+        }
+        let node = Arc::new(Node::new(device)?);
+        nodes.push(node.clone());
+        Ok(node)
+    }
+
+    /// Whether a queue can be like this, on some device: which one, only its address tells.
+    pub(crate) fn check(&self, options: &QueueOptions) -> Result<(), TransportError> {
+        check_form(options)?;
+        any(&self.all()?, |node| node.check(options))
+    }
+
+    /// Whether a group can be like this, on some device.
+    pub(crate) fn check_group(&self, config: &QueueGroupConfig) -> Result<Vec<Arc<Node>>, TransportError> {
+        let nodes = self.all()?;
+        any(&nodes, |node| node.check_group(config))?;
+        Ok(nodes)
+    }
+}
+
+impl Node {
+    fn new(device: Device) -> Result<Self, TransportError> {
+        let limits = device.limits().map_err(|why| os("ask a device what it can do", why))?;
+        let domain = Domain::new(device).map_err(|why| os("make a protection domain", why))?;
+        let inline = domain.inline().map_err(|why| os("make a completion queue", why))?;
+        Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default() })
+    }
+
+    /// The pool, registered; once, whoever asks.
+    pub(crate) fn region(&self, pool: &DataPool) -> Result<Arc<Region>, TransportError> {
+        let mut regions = lock(&self.regions);
+        regions.retain(|region| region.strong_count() > 0);
+        if let Some(known) = regions.iter().filter_map(Weak::upgrade).find(|region| region.is_of(pool)) {
+            return Ok(known);
+        }
+        let region = Region::new(&self.domain, pool.clone()).map_err(|why| memory(pool.region().1, why))?;
+        let region = Arc::new(region);
+        regions.push(Arc::downgrade(&region));
+        Ok(region)
+    }
+
+    /// Whether a queue can be like this here.
+    pub(crate) fn check(&self, options: &QueueOptions) -> Result<(), TransportError> {
+        let QueueOptions { send_depth, reads, gather, inline, .. } = *options;
+        limit("operations of a queue (QueueOptions::send_depth)", send_depth.into(), self.limits.send_depth)?;
+        limit("reads of a queue (QueueOptions::reads)", reads.into(), self.limits.reads)?;
+        limit("buffers of a frame (QueueOptions::gather)", gather.into(), self.limits.gather)?;
+        limit("bytes that are copied (QueueOptions::inline)", inline.into(), self.inline)
+    }
+
+    /// Whether a group can be like this here.
+    pub(crate) fn check_group(&self, config: &QueueGroupConfig) -> Result<(), TransportError> {
+        let QueueGroupConfig { queues, operations, receives, exposures, .. } = *config;
+        limit("queues (QueueGroupConfig::queues)", queues.into(), self.limits.queue_pairs.min(crate::slab::PLACES))?;
+        limit("receive buffers (QueueGroupConfig::receives)", receives.into(), self.limits.receives)?;
+        limit("exposed buffers (QueueGroupConfig::exposures)", exposures.into(), self.limits.registrations.min(crate::slab::PLACES))?;
+        let completions = u64::from(operations) + u64::from(receives);
+        limit("completions (QueueGroupConfig::operations and receives)", completions, self.limits.completions)
+    }
+}
+
+/// What no device could mean.
+fn check_form(options: &QueueOptions) -> Result<(), TransportError> {
+    let odd = |option, why: &str| Err(TransportError::Option { option, why: why.into() });
+    if options.send_depth == 0 {
+        return odd("QueueOptions::send_depth", "a queue that can post nothing: 0");
+    }
+    if options.gather == 0 {
+        return odd("QueueOptions::gather", "frames without buffers: 0");
+    }
+    match options.rnr_retry {
+        Some(times @ 7..) => odd("QueueOptions::rnr_retry", &format!("{times} is more than 6; for as long as it takes, it is None")),
+        _ => Ok(()),
+    }
+}
+
+/// Good if it is so for one of them; otherwise what the last one says.
+fn any(nodes: &[Arc<Node>], check: impl Fn(&Node) -> Result<(), TransportError>) -> Result<(), TransportError> {
+    let mut last = Err(no_device());
+    for node in nodes {
+        last = check(node);
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// The lists are whole at any moment.
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}

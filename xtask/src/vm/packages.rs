@@ -1,0 +1,138 @@
+//! What the machine is made of comes from packages of the distribution: which are missing, and getting them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::kernel::Kernel;
+
+/// Programs of a user who is not root are looked for here too.
+const SYSTEM: &str = "/usr/sbin:/sbin";
+/// Where the libraries of bindgen are that rdma-sys can do with; newer ones make its build panic.
+const LLVM: &str = "/usr/lib/llvm-14/lib";
+
+/// A package, by one thing that it brings.
+struct Needed {
+    package: &'static str,
+    by: Mark,
+}
+
+enum Mark {
+    Kernel,
+    Program(&'static str),
+    File(&'static str),
+    Provider,
+}
+
+const fn program(package: &'static str, name: &'static str) -> Needed {
+    Needed { package, by: Mark::Program(name) }
+}
+
+/// What making and booting a machine takes.
+const TO_BOOT: [Needed; 12] = [
+    program("qemu-system-x86", "qemu-system-x86_64"),
+    Needed { package: "linux-image-amd64", by: Mark::Kernel },
+    program("xz-utils", "xz"),
+    program("kmod", "modprobe"),
+    program("busybox-static", "busybox"),
+    program("binutils", "strip"),
+    program("libc-bin", "ldd"),
+    program("iproute2", "rdma"),
+    Needed { package: "ibverbs-providers", by: Mark::Provider },
+    program("ibverbs-utils", "ibv_rc_pingpong"),
+    program("rdmacm-utils", "rping"),
+    program("perftest", "ib_send_lat"),
+];
+
+/// What building with the cargo feature `rdma` takes on top.
+const TO_BUILD: [Needed; 4] = [
+    Needed { package: "libibverbs-dev", by: Mark::File("/usr/include/infiniband/verbs.h") },
+    Needed { package: "librdmacm-dev", by: Mark::File("/usr/include/rdma/rdma_cma.h") },
+    Needed { package: "libclang-14-dev", by: Mark::File("/usr/lib/llvm-14/lib/libclang.so") },
+    Needed { package: "clang-14", by: Mark::Program("clang-14") },
+];
+
+/// Makes sure that a machine can be made here.
+pub(super) fn to_boot() -> Result<()> {
+    ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "the machine is one for x86-64 Linux, and this is none");
+    get(&TO_BOOT, "the machine in a box")
+}
+
+/// Makes sure that what uses rdma-sys builds here, and tells `cargo` where the libclang is that it can do with.
+pub(super) fn to_build(cargo: &mut Command) -> Result<()> {
+    get(&TO_BUILD, "a build with RDMA")?;
+    if std::env::var_os("LIBCLANG_PATH").is_none() {
+        cargo.env("LIBCLANG_PATH", LLVM);
+    }
+    Ok(())
+}
+
+fn get(needed: &[Needed], what: &str) -> Result<()> {
+    let missing = missing(needed);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let can_install = rustix::process::geteuid().is_root() && find("apt-get").is_some();
+    ensure!(can_install, "{what} takes packages that are not installed here: run `{}` as root", command(&missing));
+    println!("{what} takes packages that are not installed here: {}", command(&missing));
+    let install = || apt_get(&[&["install", "-y", "--no-install-recommends"], &missing[..]].concat());
+    // The first attempt fails where the lists of packages are old or were never there.
+    if !install()? {
+        ensure!(apt_get(&["update"])? && install()?, "`{}` failed: install them by hand", command(&missing));
+    }
+    let still = self::missing(needed);
+    ensure!(still.is_empty(), "installed {}, but {what} still does not find what it needs of: {}", missing.join(" "), still.join(" "));
+    Ok(())
+}
+
+fn command(packages: &[&str]) -> String {
+    format!("apt-get install -y --no-install-recommends {}", packages.join(" "))
+}
+
+fn apt_get(args: &[&str]) -> Result<bool> {
+    let mut command = Command::new("apt-get");
+    command.args(["-q"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    Ok(command.status().context("could not start apt-get")?.success())
+}
+
+fn missing(needed: &[Needed]) -> Vec<&'static str> {
+    needed.iter().filter(|needed| !needed.by.is_here()).map(|needed| needed.package).collect()
+}
+
+impl Mark {
+    fn is_here(&self) -> bool {
+        match self {
+            Self::Kernel => Kernel::newest().is_some(),
+            Self::Program(name) => find(name).is_some(),
+            Self::File(path) => Path::new(path).exists(),
+            Self::Provider => provider().is_some(),
+        }
+    }
+}
+
+/// The program of that name on the search path, or among those of the system.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(std::env::split_paths(SYSTEM));
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The library that speaks to Soft-RoCE on behalf of libibverbs, which loads it by name at run time.
+pub(super) fn provider() -> Option<PathBuf> {
+    let folders = ["/usr/lib/x86_64-linux-gnu/libibverbs", "/usr/lib64/libibverbs"];
+    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    files.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("librxe-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_by_its_package_and_what_is_here_is_not() {
+        let needed = [program("a", "sh"), program("b", "no-such-program"), Needed { package: "c", by: Mark::File("/no/such/file") }];
+        assert_eq!(missing(&needed), ["b", "c"]);
+        assert_eq!(command(&missing(&needed)), "apt-get install -y --no-install-recommends b c");
+    }
+}
