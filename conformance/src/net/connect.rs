@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
@@ -212,7 +213,8 @@ fn no_listener(env: &Env) -> SocketAddr {
     let socket = Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
     let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
-    Box::leak(Box::new(socket));
+    static TAKEN: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    TAKEN.lock().expect("held for a moment").push(socket);
     at
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::no_std;
+use super::{asan, no_std};
 use crate::program::cargo;
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 12] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
@@ -25,6 +25,11 @@ pub(super) const STEPS: [Step; 11] = [
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
+    Step {
+        name: "asan",
+        about: "the unsafe parts run under AddressSanitizer, which finds nothing used too late or lost",
+        run: asan::check,
+    },
     Step { name: "image", about: "images build, boot on microvm and q35, and echo", run: crate::image::step },
     Step { name: "counts", about: "no hot path takes a tenth more instructions than is kept", run: |_| crate::counts::check() },
     Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and passes its tests", run: bench },
@@ -137,7 +142,7 @@ fn need(sh: &Shell, command: &str, component: &str) -> Result<()> {
 }
 
 /// Runs a command and returns what it prints, which also goes to our own output line by line.
-fn read_along(cmd: Cmd<'_>) -> Result<String> {
+pub(super) fn read_along(cmd: Cmd<'_>) -> Result<String> {
     println!("$ {cmd}");
     let mut child = Command::from(cmd).stdout(Stdio::piped()).spawn()?;
     let mut text = String::new();
@@ -153,7 +158,7 @@ fn read_along(cmd: Cmd<'_>) -> Result<String> {
 }
 
 /// The tests that passed, by a closing line of the test runner.
-fn passed(line: &str) -> u64 {
+pub(super) fn passed(line: &str) -> u64 {
     let count = line.strip_prefix("test result: ok. ").and_then(|rest| rest.split(' ').next());
     count.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
