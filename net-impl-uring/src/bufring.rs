@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   pool ── provide ──► in the ring ── a receive completes: take ──► the reader, as the very Buf
-//!                           └──── retract, where the kernel can tell what it has taken ──► pool
+//!                           ├──── retract, where the kernel can tell what it has taken ──► pool
+//!                           └──── renew, where nothing receives ──► pool
 //! ```
 //!
 //! A buffer in the ring is owned here and touched by nobody. Its memory stays where it is while its `Buf` lives. The kernel takes entries only while
@@ -22,10 +23,18 @@ use io_uring::types::BufRingEntry;
 use net_sockets::Errno;
 use pool::Buf;
 
+use crate::key::Key;
 use crate::sys;
 
 /// The kernel wants the ring at the start of a page.
 const PAGE: usize = 4096;
+
+/// The number with the kernel of the first member's ring. Numbers below are not used: Linux 6.1 keeps what it knows of them when their ring is unregistered, and
+/// would take the entries of the next one from where it stopped in that.
+const FIRST: u16 = 64;
+/// A member's rings are registered in turn under two numbers, which differ by this.
+const TURN: u16 = 1 << 13;
+const _: () = assert!(FIRST as usize + Key::MEMBERS <= TURN as usize);
 
 /// A buffer ring that is registered, until [`close`](Self::close).
 pub(crate) struct BufRing {
@@ -42,8 +51,13 @@ pub(crate) struct BufRing {
 }
 
 impl BufRing {
-    /// Registers an empty ring of `entries` (a power of two) with `uring`, as its buffer group `group`.
-    pub(crate) fn open(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
+    /// Registers an empty ring of `entries` (a power of two) with `uring`, for a member of that.
+    pub(crate) fn open(uring: &IoUring, entries: u16, member: u16) -> Result<Self, Errno> {
+        Self::open_as(uring, entries, FIRST + member)
+    }
+
+    /// Registers an empty ring as the buffer group `group`.
+    fn open_as(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
         let bytes = usize::from(entries) * size_of::<BufRingEntry>();
         let Ok(layout) = Layout::from_size_align(bytes, PAGE) else { unreachable!("a page is a power of two") };
         // SAFETY: a ring has at least one entry, so the layout is not empty.
@@ -107,12 +121,15 @@ impl BufRing {
 
     /// Takes back the buffer that was put in last, if the kernel has not taken it. Only a kernel that tells what it has taken (6.8) lets go of one: another
     /// may be about to receive into it, on a worker thread of its own.
+    ///
+    /// # Errors
+    /// The kernel does not tell, and nothing was changed.
     #[cold]
-    pub(crate) fn retract(&mut self, ring: RawFd) -> Option<Buf> {
-        if self.free.len() == self.held.len() {
-            return None;
-        }
+    pub(crate) fn retract(&mut self, ring: RawFd) -> Result<Option<Buf>, Errno> {
         let before = self.tail;
+        if sys::buffers_taken(ring, self.group)? == before {
+            return Ok(None);
+        }
         let last = before.wrapping_sub(1);
         // Who selects a buffer from here on does not find the last one. Asking goes through the lock under which the kernel selects, so what
         // it has taken before is in the answer.
@@ -121,10 +138,23 @@ impl BufRing {
             // SAFETY: the masked index is within the ring, and the entry there was written by `provide` and not taken by the kernel.
             let number = unsafe { self.entries.add(usize::from(last & self.mask)).as_ref() }.bid();
             self.tail = last;
-            return self.take(number, 0);
+            return Ok(self.take(number, 0));
         }
         self.shared_tail().store(before, Ordering::SeqCst);
-        None
+        Ok(None)
+    }
+
+    /// Takes all buffers back and drops them, but for those `named`: completions tell of these, so they are kept under their numbers to be
+    /// [taken](Self::take). Only when no request that receives into the ring is with the kernel. Without memory for another ring all stays as it is.
+    #[cold]
+    pub(crate) fn renew(&mut self, uring: &IoUring, named: &[u16]) {
+        let Ok(mut new) = Self::open_as(uring, self.mask + 1, self.group ^ TURN) else { return };
+        for &number in named {
+            new.held[usize::from(number)] = self.held[usize::from(number)].take();
+        }
+        new.free.retain(|number| !named.contains(number));
+        self.close(uring);
+        *self = new;
     }
 
     /// Unregisters the ring and gives its buffers and its memory back. Only when no request that receives into it is with the kernel; if the kernel

@@ -255,18 +255,6 @@ impl State {
         seat.socket.pack(std::mem::take(&mut seat.early));
         Ok(seat.socket)
     }
-
-    /// Takes back a buffer that lies ready to be received into.
-    #[cold]
-    fn retract(&mut self, io: &mut Io) -> Option<Buf> {
-        if self.buffers.len() == 0 {
-            return None;
-        }
-        // What has been received into must be known, which is what completions tell.
-        io.enter_for_events();
-        io.sift(self.member, |_| false);
-        self.buffers.retract(io.fd())
-    }
 }
 
 impl SockGroup for Group {

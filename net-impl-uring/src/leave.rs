@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    fn stop_reading(&mut self, io: &mut Io, place: usize) {
+    pub(crate) fn stop_reading(&mut self, io: &mut Io, place: usize) {
         self.slab.hot(place).flags |= flag::STOPPING;
         let key = match self.slab.hot(place).flags & flag::KIND {
             flag::LISTENER => self.key(Op::Accept, place),

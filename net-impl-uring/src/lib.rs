@@ -29,6 +29,7 @@ mod key;
 mod leave;
 mod poll;
 mod probe;
+mod recall;
 mod receive;
 mod ring;
 mod send;

@@ -212,6 +212,11 @@ impl Io {
         BufRing::open(&self.uring, entries, member).map_err(|why| error::plain("io_uring_register(PBUF_RING)", why))
     }
 
+    /// Gives the buffers of a ring back but for those `named`, which completions tell of. No request with the kernel receives into it.
+    pub(crate) fn renew_buffers(&self, ring: &mut BufRing, named: &[u16]) {
+        ring.renew(&self.uring, named);
+    }
+
     /// Ends a buffer ring, into which no request with the kernel receives.
     pub(crate) fn end_buffers(&self, ring: &mut BufRing) {
         ring.close(&self.uring);

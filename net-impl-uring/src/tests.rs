@@ -100,6 +100,50 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
     }
 }
 
+/// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for the one that was received into, and who receives goes on
+/// when there are buffers again.
+#[test]
+fn s17_buffers_recalled_from_the_kernel_take_no_bytes_with_them() {
+    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let mut peers: Vec<_> = (0..4).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    for round in 0..3 {
+        let mut got = vec![Vec::new(); peers.len()];
+        assert_eq!(heard(&mut group, &mut got, 10), 0, "nothing was sent");
+        peers[0].1.write_all(b"early").expect("sent");
+        let recall = || group.state.bufs.get().or_else(|| group.state.recall(&mut group.ring.io.borrow_mut()));
+        let taken: Vec<_> = std::iter::from_fn(recall).collect();
+        assert_eq!(taken.len(), 7, "round {round}: all but the one that was received into");
+        for (_, peer) in &mut peers {
+            peer.write_all(b"later").expect("sent");
+        }
+        while got[0].len() < 10 {
+            // The buffer of the early bytes is back then, and goes from one to the next.
+            heard(&mut group, &mut got, 1);
+        }
+        drop(taken);
+        while got.iter().map(Vec::len).sum::<usize>() < 25 {
+            heard(&mut group, &mut got, 1);
+        }
+        assert_eq!(got[0], b"earlylater");
+        assert!(got[1..].iter().all(|bytes| bytes == b"later"), "round {round}: {got:?}");
+    }
+}
+
+/// Polls, and adds what each connection has received to its bytes; tells how often that was.
+fn heard(group: &mut Group, got: &mut [Vec<u8>], polls: usize) -> usize {
+    let mut events = Events::new(8);
+    let mut times = 0;
+    for _ in 0..polls {
+        group.poll(&mut events);
+        for event in events.drain() {
+            let NetEvent::Received { token, buf, .. } = event else { panic!("only bytes") };
+            got[token.0 as usize].extend_from_slice(&buf);
+            times += 1;
+        }
+    }
+    times
+}
+
 /// A group and a connection of it whose long frames are sent without a copy, though it is over loopback; and its peer.
 fn lending() -> (Thread, Group, SockId, TcpStream) {
     let (thread, mut group) = group(BufGroup::new(64, 16 << 10));

@@ -211,6 +211,23 @@ fn groups_of_one_core_share_a_ring() {
     drop((far, other_far));
 }
 
+/// A group that takes the place of one that went, on a ring that stays, receives into buffers of its own. Linux 6.1 goes on in the buffer ring of a group
+/// where it stopped in the one before, unless that had a number above its table.
+#[test]
+fn a_group_in_the_place_of_another_starts_with_its_own_buffers() {
+    let _company = beside_others();
+    let stays = Driver::new(&env());
+    for round in 0..4 {
+        let mut driver = Driver::new(&env());
+        let (near, mut far) = driver.pair(Token(round));
+        for part in 0..50 {
+            far.write_all(&bytes(part, 0, 300)).expect("sent");
+            assert_eq!(driver.receive(near, 300), bytes(part, 0, 300), "round {round}");
+        }
+    }
+    drop(stays);
+}
+
 /// Sockets move between groups of one ring and of different rings in the middle of a stream, with bytes that had arrived and were not delivered.
 #[test]
 fn s21_what_had_arrived_moves_with_its_socket() {

@@ -207,14 +207,16 @@ impl Silent {
     }
 }
 
+/// Sockets for as long as the program runs.
+static KEPT: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+
 /// An address at which nobody listens.
 fn no_listener(env: &Env) -> SocketAddr {
     // Bound but not listening: the port stays ours as long as the program runs, so nobody else can listen there.
     let socket = Socket::new(Domain::for_address((env.host, 0).into()), Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::new(env.host, 0).into()).expect("a free port");
     let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
-    static TAKEN: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
-    TAKEN.lock().expect("held for a moment").push(socket);
+    KEPT.lock().expect("nobody panics in here").push(socket);
     at
 }
 

@@ -1,7 +1,7 @@
 //! The steps of the test command, in the order in which they run: the quick ones first.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, pipe};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
@@ -25,11 +25,7 @@ pub(super) const STEPS: [Step; 12] = [
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
-    Step {
-        name: "asan",
-        about: "the unsafe parts run under AddressSanitizer, which finds nothing used too late or lost",
-        run: asan::check,
-    },
+    Step { name: "asan", about: "AddressSanitizer sees no misuse of memory and no leak", run: asan::check },
     Step { name: "image", about: "images build, boot on microvm and q35, and echo", run: crate::image::step },
     Step { name: "counts", about: "no hot path takes a tenth more instructions than is kept", run: |_| crate::counts::check() },
     Step { name: "bench", about: "the workspace of the benchmarks is formatted, lint-free and passes its tests", run: bench },
@@ -141,12 +137,13 @@ fn need(sh: &Shell, command: &str, component: &str) -> Result<()> {
     there.with_context(|| format!("cargo {command} is not there: install it with `rustup component add {component}`"))
 }
 
-/// Runs a command and returns what it prints, which also goes to our own output line by line.
+/// Runs a command and returns what it prints, errors included, which also goes to our own output line by line.
 pub(super) fn read_along(cmd: Cmd<'_>) -> Result<String> {
     println!("$ {cmd}");
-    let mut child = Command::from(cmd).stdout(Stdio::piped()).spawn()?;
+    let (reader, writer) = pipe()?;
+    let mut child = Command::from(cmd).stdout(writer.try_clone()?).stderr(writer).spawn()?;
     let mut text = String::new();
-    for line in BufReader::new(child.stdout.take().context("its output is piped")?).lines() {
+    for line in BufReader::new(reader).lines() {
         let line = line?;
         println!("{line}");
         text += &line;
@@ -178,7 +175,7 @@ mod tests {
     #[test]
     fn a_command_that_fails_is_an_error_and_its_output_is_kept_otherwise() {
         let sh = Shell::new().expect("a shell");
-        assert_eq!(read_along(cmd!(sh, "sh -c 'echo one; echo two'")).expect("runs"), "one\ntwo\n");
+        assert_eq!(read_along(cmd!(sh, "sh -c 'echo one; echo two >&2'")).expect("runs"), "one\ntwo\n");
         assert!(read_along(cmd!(sh, "sh -c 'exit 3'")).is_err());
     }
 
