@@ -8,8 +8,9 @@ use core_reactor::net::NetError;
 use net_sockets::{Errno, error};
 use pool::BufGroup;
 
+use crate::bufring::BufRing;
 use crate::key::{Key, Op};
-use crate::ring::{Next, Ring, Sizes};
+use crate::ring::{Io, Next, Ring, Sizes};
 use crate::sys::GET_EVENTS;
 
 /// The bytes that go through the probe's socket, and how often.
@@ -29,7 +30,6 @@ pub(crate) fn probe(sizes: Sizes) -> Result<(), NetError> {
 }
 
 fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
-    let fail = |doing| move |why: std::io::Error| error::plain(doing, Errno::of(&why));
     let ring = Ring::new(sizes)?;
     let io = &mut *ring.io.borrow_mut();
     let member = io.join(TIMES)?;
@@ -39,10 +39,21 @@ fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
         // There is room for as many as there are.
         let _ = buffers.provide(buf);
     }
+    let outcome = receive_through(io, member, &mut buffers);
+    // Its socket is closed, which has ended the request; and none runs any more except in an entry of ours, of which there is no other. So nothing is received
+    // into the buffers, also if this entry fails.
+    let _ = io.try_enter(GET_EVENTS);
+    io.each(member, |_| Next::Go);
+    io.end_buffers(&mut buffers);
+    outcome
+}
+
+/// Receives through a socket pair of its own, which is closed at the end.
+fn receive_through(io: &mut Io, member: u16, buffers: &mut BufRing) -> Result<(), NetError> {
+    let fail = |doing| move |why: std::io::Error| error::plain(doing, Errno::of(&why));
     let (mut far, near) = UnixStream::pair().map_err(fail("socketpair"))?;
     let key = Key::new(Op::Recv, member, 0, 0);
-    io.receive(key, near.as_raw_fd(), &buffers, true, true);
-    let mut outcome = Ok(());
+    io.receive(key, near.as_raw_fd(), buffers, true, true);
     for _ in 0..TIMES {
         io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
         far.write_all(BYTES).map_err(fail("write to a socket pair"))?;
@@ -53,19 +64,12 @@ fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
             received = Some((completion.result, completion.more(), buf));
             Next::Go
         });
-        outcome = match received {
-            Some((_, true, Some(buf))) if *buf == *BYTES => continue,
-            Some((n, ..)) if n < 0 => Err(error::unusable("a multishot receive", Errno(-n))),
-            Some(_) => Err(NetError::Unusable("a multishot receive ended early".into())),
-            None => Err(NetError::Unusable("a multishot receive did not complete".into())),
-        };
-        break;
+        match received {
+            Some((_, true, Some(buf))) if *buf == *BYTES => {}
+            Some((n, ..)) if n < 0 => return Err(error::unusable("a multishot receive", Errno(-n))),
+            Some(_) => return Err(NetError::Unusable("a multishot receive ended early".into())),
+            None => return Err(NetError::Unusable("a multishot receive did not complete".into())),
+        }
     }
-    drop(far);
-    drop(near);
-    // The end of the stream ends the request, and so the kernel's use of the buffers.
-    io.enter_for_events();
-    io.each(member, |_| Next::Go);
-    io.end_buffers(&mut buffers);
-    outcome
+    Ok(())
 }
