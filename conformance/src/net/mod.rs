@@ -71,20 +71,20 @@ macro_rules! net_suite {
         $crate::net_tests!(
             v4,
             $crate::net::Env::on_loopback($backend, std::net::Ipv4Addr::LOCALHOST.into(), $platform),
-            net_statements net_statements_of_plain_peers net_statements_of_kernels
+            net_statements net_statements_of_kernels
         );
         $crate::net_tests!(
             v6,
             $crate::net::Env::on_loopback($backend, std::net::Ipv6Addr::LOCALHOST.into(), $platform),
-            net_statements net_statements_of_plain_peers net_statements_of_kernels
+            net_statements net_statements_of_kernels
         );
     };
 }
 
 /// As [`net_suite!`], for a backend with a TCP of its own: only these lists of tests, without that of what only a kernel has.
 ///
-/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test. The lists: `net_statements`, and with
-/// plain sockets as peers `net_statements_of_plain_peers`.
+/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test. There is
+/// one list, `net_statements`.
 #[macro_export]
 macro_rules! net_suite_of {
     ($v4:expr, $v6:expr; $($list:ident)*) => {
@@ -213,21 +213,8 @@ macro_rules! net_statements {
     };
 }
 
-/// The list of the tests that need peers whose bytes have arrived when their write returns, as between a kernel's sockets.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! net_statements_of_plain_peers {
-    () => {
-        $crate::net_cases! { beside_others
-            fairness {
-                s20_a_firehose_cannot_starve_999_others
-            }
-        }
-    };
-}
-
 /// The list of the tests for what only a kernel's sockets have: descriptors to run out of, listeners that share a port, urgent data, CPUs at which packets
-/// arrive, and the options that a stack of its own need not have.
+/// arrive, and the options that a stack of its own need not have; and peers on the same machine, whose bytes have arrived when their write returns.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements_of_kernels {
@@ -242,6 +229,9 @@ macro_rules! net_statements_of_kernels {
             options {
                 s22_placement_is_told
                 s23_the_options_of_kernels_are_set_and_read_back
+            }
+            fairness {
+                s20_a_firehose_cannot_starve_999_others
             }
         }
         $crate::net_cases! { alone
