@@ -15,6 +15,9 @@ pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// This program, for starting it again. Its path would not do: the tests of the workspace build it anew in its place, and the old file is gone then.
+pub(crate) const OWN: &str = "/proc/self/exe";
+
 /// Replaces this process by `command`: signals and the exit code are then the program's own.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 use super::build::{self, Image, NONE, Target};
 use super::machine::{self, FAULT, Guest, Kind, NO_BACKEND, PANIC, STOPPED};
 use super::{peer, size};
-use crate::program::cargo;
+use crate::program::{OWN, cargo};
 use crate::repository;
 
 /// An image has said what it has to say within this time, also on a busy machine.
@@ -170,8 +170,7 @@ fn ticks(process: u32) -> Result<u64> {
 /// Runs the checks as the step of `cargo xtask test` that they are.
 pub(crate) fn step(_: &Shell) -> Result<()> {
     // As a program of its own, so that a machine that hangs is ended with it.
-    let own = std::env::current_exe().context("where this program is")?;
-    let status = Command::new(own).args(["image", "test"]).status()?;
+    let status = Command::new(OWN).args(["image", "test"]).status().context("could not start this program again")?;
     ensure!(status.success(), "cargo xtask image test ended with {status}");
     Ok(())
 }

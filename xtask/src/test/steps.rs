@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
 use super::{asan, no_std};
-use crate::program::cargo;
+use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
 pub(super) struct Step {
@@ -105,7 +105,7 @@ fn without_backend(sh: &Shell) -> Result<()> {
 /// First the machine itself, then what is for it: lints, which the other steps cannot see without RDMA's packages, and tests.
 fn vm(sh: &Shell) -> Result<()> {
     need_clippy(sh)?;
-    let (cargo, xtask) = (cargo(), std::env::current_exe()?);
+    let (cargo, xtask) = (cargo(), program::OWN);
     cmd!(sh, "{xtask} vm build").run()?;
     cmd!(sh, "{cargo} clippy -p xtask --test vm -- -D warnings").run()?;
     cmd!(sh, "{cargo} test -p xtask --test vm").run()?;
