@@ -142,3 +142,15 @@ fn s33_negotiation_does_not_wait_for_ever() {
         assert_eq!(pair.ends[who].conn.deadline(), Duration::MAX);
     }
 }
+
+/// A data message of 8 bytes is as long as a negotiate response, which its grant must not be taken for.
+#[test]
+fn s33_credits_of_messages_as_long_as_a_negotiate_response_count() {
+    let mut pair = Pair::open(Settings { credits: 4, ..Settings::client() }, 1);
+    for _ in 0..50 {
+        pair.ends[CLIENT].to_send.push_back(vec![7; 8]);
+        pair.ends[SERVER].to_send.push_back(vec![8; 8]);
+    }
+    pair.settle();
+    assert_eq!((pair.ends[CLIENT].got.len(), pair.ends[SERVER].got.len()), (50, 50));
+}
