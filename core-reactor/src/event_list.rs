@@ -11,6 +11,7 @@ pub struct EventList<E> {
 impl<E> EventList<E> {
     /// A list that takes `room` events at a time (at least 1). Allocates once, here.
     pub fn new(room: usize) -> Self {
+        const { assert!(size_of::<E>() > 0, "a list of nothing has no bound") };
         let mut list = Vec::new();
         list.reserve_exact(room.max(1));
         Self { list }

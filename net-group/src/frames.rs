@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 use pool::Buf;
 
-use crate::slab::Hot;
+use crate::slab::{Hot, Slab};
 
 const NONE: u32 = u32::MAX;
 
@@ -99,9 +99,13 @@ impl Frames {
         Self { nodes: Vec::with_capacity(nodes), free: NONE, reports: List::default() }
     }
 
-    /// Queues a frame of `bytes` bytes.
+    /// Queues a frame behind those of a place.
     #[inline]
-    pub fn push(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {
+    pub fn push(&mut self, hot: &mut Hot, frame: Frame) {
+        let bytes = frame.bytes();
+        hot.queued += bytes;
+        hot.frames += 1;
+        let queue = &mut hot.queue;
         if queue.is_empty() && bytes > 0 {
             match frame.into_single() {
                 Ok(buf) => queue.single = Some(buf),
@@ -212,8 +216,20 @@ impl Frames {
         self.reports.head != NONE
     }
 
-    /// The first report, as an event.
-    pub fn next_report(&mut self) -> Option<NetEvent> {
+    /// The first report, as an event; and the place whose queue is shorter for it, if its socket is still there.
+    pub fn next_report<S>(&mut self, slab: &mut Slab<S>) -> Option<(NetEvent, Option<usize>)> {
+        let event = self.take_report()?;
+        let place = match &event {
+            NetEvent::Sent { id, .. } => slab.find(*id),
+            _ => None,
+        };
+        if let Some(place) = place {
+            slab.hot(place).frames -= 1;
+        }
+        Some((event, place))
+    }
+
+    fn take_report(&mut self) -> Option<NetEvent> {
         let mut reports = self.reports;
         let at = self.unlink(&mut reports)?;
         self.reports = reports;

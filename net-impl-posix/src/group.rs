@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use core_reactor::net::{
-    Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
-};
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Slab, error, slab};
+use net_sockets::{Frames, Kind, Limits, Slab, error, slab};
 use pool::{Buf, BufGroup, Request};
 
 use crate::sys::{Epoll, Ready, Timer};
@@ -58,17 +56,14 @@ pub(crate) struct Group {
     /// The want of descriptors was logged, and is not over.
     pub(crate) no_fd_said: bool,
     events: Box<[Ready]>,
-    send_limit: usize,
-    send_frames: u32,
-    hold_reads_at: usize,
-    hold_reads_at_frames: u32,
+    limits: Limits,
     pub(crate) stats: GroupStats,
 }
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
-        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at } = config;
-        let send_frames = u32::try_from(send_frames).unwrap_or(u32::MAX);
+        let limits = Limits::new(&config);
+        let GroupConfig { sockets, bufs, .. } = config;
         if sockets > slab::LIMIT {
             let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
             return Err(NetError::Option { option: "GroupConfig::sockets", why });
@@ -94,11 +89,7 @@ impl Group {
             no_fd: VecDeque::with_capacity(sockets),
             no_fd_said: false,
             events: vec![Ready::NONE; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
-            send_limit,
-            send_frames,
-            // At 0, or at half of one frame, nothing would ever be read.
-            hold_reads_at: hold_reads_at.max(1),
-            hold_reads_at_frames: if hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
+            limits,
             stats: GroupStats::default(),
         })
     }
@@ -131,8 +122,7 @@ impl Group {
     /// Whether a socket holds so much to send that nothing more is read from it.
     #[inline]
     pub(crate) fn is_full(&mut self, place: usize) -> bool {
-        let hot = self.slab.hot(place);
-        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
+        self.limits.hold_reads(self.slab.hot(place))
     }
 
     /// Goes on reading from a socket whose queue has got shorter.
@@ -231,15 +221,11 @@ impl Group {
     /// Hands out at most `most` reports.
     fn deliver(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some(event) = self.frames.next_report() else { return };
-            if let NetEvent::Sent { id, .. } = event
-                && let Some(place) = self.slab.find(id)
+            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            if let Some(place) = shorter
+                && self.slab.hot(place).is(flag::HELD)
             {
-                let hot = self.slab.hot(place);
-                hot.frames -= 1;
-                if hot.is(flag::HELD) {
-                    self.end_hold(place);
-                }
+                self.end_hold(place);
             }
             out.append(event);
         }
@@ -298,14 +284,10 @@ impl SockGroup for Group {
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
-        if hot.queued >= self.send_limit || hot.frames >= self.send_frames {
-            let why = NetError::SendLimit { queued: hot.queued, limit: self.send_limit };
+        if let Some(why) = self.limits.refusal(hot) {
             return Err(Refused { item: frame, why });
         }
-        let bytes = frame.bytes();
-        hot.queued += bytes;
-        hot.frames += 1;
-        self.frames.push(&mut hot.queue, frame, bytes);
+        self.frames.push(hot, frame);
         if !hot.is(flag::BLOCKED) && hot.enlist(flag::IN_DIRTY) {
             self.dirty.push(id.index() as u32);
         }

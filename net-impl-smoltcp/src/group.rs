@@ -9,11 +9,9 @@ use core::any::Any;
 use core::net::SocketAddr;
 use core::task::Waker;
 
-use core_reactor::net::{
-    Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
-};
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_group::{Frames, Slab};
+use net_group::{Frames, Limits, Slab};
 use pool::{Buf, BufGroup, Request};
 
 use crate::bell::StackBell;
@@ -30,8 +28,6 @@ pub(crate) struct Group {
     /// Names the group to the stack.
     tag: u16,
     state: State,
-    send_limit: usize,
-    send_frames: u32,
 }
 
 /// What a group knows of its sockets. Apart from the stack, so that both can be at hand.
@@ -52,15 +48,14 @@ pub(crate) struct State {
     seen: u32,
     /// Places above this one have been empty all the time.
     used: usize,
-    hold_reads_at: usize,
-    hold_reads_at_frames: u32,
+    limits: Limits,
     pub(crate) stats: GroupStats,
 }
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, shared: Arc<Shared>, config: GroupConfig) -> Result<Self, NetError> {
-        let GroupConfig { sockets, send_limit, send_frames, bufs, hold_reads_at } = config;
-        let send_frames = u32::try_from(send_frames).unwrap_or(u32::MAX);
+        let limits = Limits::new(&config);
+        let GroupConfig { sockets, bufs, .. } = config;
         let bell = Rc::new(StackBell(shared.clone()));
         let wait_source = shared.lock().wait_source();
         let watch = match wait_source {
@@ -81,12 +76,10 @@ impl Group {
             waker,
             seen: 0,
             used: 0,
-            // At 0, or at half of one frame, nothing would ever be read.
-            hold_reads_at: hold_reads_at.max(1),
-            hold_reads_at_frames: if hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
+            limits,
             stats: GroupStats::default(),
         };
-        Ok(Self { _watch: watch, shared, platform: cx.platform(), wait_source, tag, state, send_limit, send_frames })
+        Ok(Self { _watch: watch, shared, platform: cx.platform(), wait_source, tag, state })
     }
 }
 
@@ -118,8 +111,7 @@ impl State {
     /// Whether a socket holds so much to send that nothing more is read from it.
     #[inline]
     pub(crate) fn is_full(&mut self, place: usize) -> bool {
-        let hot = self.slab.hot(place);
-        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
+        self.limits.hold_reads(self.slab.hot(place))
     }
 
     /// Goes on reading from a socket whose queue has got shorter.
@@ -184,15 +176,11 @@ impl State {
     /// Hands out at most `most` reports.
     fn deliver(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some(event) = self.frames.next_report() else { return };
-            if let NetEvent::Sent { id, .. } = event
-                && let Some(place) = self.slab.find(id)
+            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            if let Some(place) = shorter
+                && self.slab.hot(place).is(flag::HELD)
             {
-                let hot = self.slab.hot(place);
-                hot.frames -= 1;
-                if hot.is(flag::HELD) {
-                    self.end_hold(place);
-                }
+                self.end_hold(place);
             }
             out.append(event);
         }
@@ -284,14 +272,10 @@ impl SockGroup for Group {
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
-        if hot.queued >= self.send_limit || hot.frames >= self.send_frames {
-            let why = NetError::SendLimit { queued: hot.queued, limit: self.send_limit };
+        if let Some(why) = state.limits.refusal(hot) {
             return Err(Refused { item: frame, why });
         }
-        let bytes = frame.bytes();
-        hot.queued += bytes;
-        hot.frames += 1;
-        state.frames.push(&mut hot.queue, frame, bytes);
+        state.frames.push(hot, frame);
         if !hot.is(flag::BLOCKED) && hot.enlist(flag::IN_DIRTY) {
             state.dirty.push(place as u32);
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Hot, Kind, Slab, slab};
+use net_sockets::{Frames, Kind, Limits, Slab, slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
@@ -19,6 +19,7 @@ use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
+use crate::turns::Turns;
 use crate::{NAME, flag};
 
 /// A group: what it is, and the ring that it shares with the other groups of its core.
@@ -63,8 +64,7 @@ pub(crate) struct State {
     /// Places whose sockets are leaving.
     pub(crate) leaving: usize,
     pub(crate) limits: Limits,
-    /// The place that was handed out from last in this poll, and how often in a row.
-    run: (usize, u32),
+    pub(crate) turns: Turns,
     pub(crate) stats: GroupStats,
 }
 
@@ -74,38 +74,6 @@ pub(crate) enum Timer {
     Off,
     Wanted,
     Running,
-}
-
-/// What a socket may hold.
-pub(crate) struct Limits {
-    send: usize,
-    send_frames: u32,
-    hold_reads_at: usize,
-    hold_reads_at_frames: u32,
-    /// Buffers that one socket hands out in a row.
-    in_a_row: u32,
-}
-
-impl Limits {
-    fn new(config: &GroupConfig) -> Self {
-        let send_frames = u32::try_from(config.send_frames).unwrap_or(u32::MAX);
-        Self {
-            send: config.send_limit,
-            send_frames,
-            // A socket has two rows at most in a poll, one of what the poll before left. Who answers each buffer by a frame has room for those answers, then, before
-            // reading is held up.
-            in_a_row: (send_frames / 4).clamp(1, 16),
-            // At 0, or at half of one frame, nothing would ever be read.
-            hold_reads_at: config.hold_reads_at.max(1),
-            hold_reads_at_frames: if config.hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
-        }
-    }
-
-    /// Whether a socket holds so much to send that nothing more is read from it.
-    #[inline]
-    pub(crate) fn are_met_by(&self, hot: &Hot) -> bool {
-        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
-    }
 }
 
 impl Group {
@@ -138,6 +106,7 @@ impl Group {
 impl State {
     fn new(cx: &Cx<'_>, config: GroupConfig, member: u16, buffers: BufRing, sizes: Sizes) -> Self {
         let limits = Limits::new(&config);
+        let turns = Turns::new(config.sockets, limits.answers(config.bufs.buf_size()));
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
         let reserve = bufs.stats(Class::Small).reserve;
@@ -163,7 +132,7 @@ impl State {
             in_flight: 0,
             leaving: 0,
             limits,
-            run: (usize::MAX, 0),
+            turns,
             stats: GroupStats::default(),
         }
     }
@@ -175,26 +144,10 @@ impl State {
         }
     }
 
-    /// A poll begins.
-    #[inline]
-    pub(crate) fn begin_rows(&mut self) {
-        self.run = (usize::MAX, 0);
-    }
-
-    /// Whether one more buffer may be handed out from a place: the application answers after the poll only, and the others have their turn.
-    #[inline]
-    pub(crate) fn is_its_turn(&mut self, place: usize) -> bool {
-        if self.run.0 != place {
-            self.run = (place, 0);
-        }
-        self.run.1 += 1;
-        self.run.1 <= self.limits.in_a_row
-    }
-
     /// Whether a socket holds so much to send that nothing more is read from it.
     #[inline]
     pub(crate) fn is_full(&mut self, place: usize) -> bool {
-        self.limits.are_met_by(self.slab.hot(place))
+        self.limits.hold_reads(self.slab.hot(place))
     }
 
     /// Hands out what was kept in the next poll.
@@ -289,14 +242,10 @@ impl SockGroup for Group {
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
-        if hot.queued >= state.limits.send || hot.frames >= state.limits.send_frames {
-            let why = NetError::SendLimit { queued: hot.queued, limit: state.limits.send };
+        if let Some(why) = state.limits.refusal(hot) {
             return Err(Refused { item: frame, why });
         }
-        let bytes = frame.bytes();
-        hot.queued += bytes;
-        hot.frames += 1;
-        state.frames.push(&mut hot.queue, frame, bytes);
+        state.frames.push(hot, frame);
         if hot.is(flag::SENDING) {
             state.sent_behind(place);
         } else if hot.enlist(flag::IN_DIRTY) {

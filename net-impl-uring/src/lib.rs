@@ -3,7 +3,7 @@
 //! [`Uring`] makes sockets and groups. The groups of a core share one ring (`ring`). A group is a slab of sockets, their queued frames (both of `net_sockets`), and a few
 //! buffers that lie ready for the kernel to receive into (`bufring`).
 //!
-//! A poll queues requests for what is wanted (`leave::look_after`, `send`), enters the kernel at most once, and turns completions into events (`receive`,
+//! A poll queues requests for what is wanted (`leave::look_after`, `send`), enters the kernel (twice at most: `poll`), and turns completions into events (`receive`,
 //! `accept`, `connect`). A poll that finds nothing makes no system call.
 //!
 //! # What is with the kernel
@@ -35,6 +35,7 @@ mod ring;
 mod send;
 mod socket;
 mod sys;
+mod turns;
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
-//! A poll: asks the kernel for what is wanted, enters it at most once, and handles what it has done.
+//! A poll: asks the kernel for what is wanted, enters it once if there is reason to, and handles what it has done. If that tells the application nothing but leaves
+//! something to ask, it submits that too: the core may fall asleep.
 
-use core_reactor::net::{Events, NetEvent};
+use core_reactor::net::Events;
 use io_uring::types::Timespec;
 
 use crate::flag;
@@ -16,7 +17,7 @@ impl State {
     pub(crate) fn poll(&mut self, io: &mut Io, out: &mut Events) -> usize {
         let before = out.len();
         self.stats.polls += 1;
-        self.begin_rows();
+        self.turns.begin();
         self.ask(io);
         if self.frames.has_reports() {
             // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
@@ -162,15 +163,11 @@ impl State {
     /// Hands out at most `most` reports.
     fn report(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some(event) = self.frames.next_report() else { return };
-            if let NetEvent::Sent { id, .. } = event
-                && let Some(place) = self.slab.find(id)
+            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            if let Some(place) = shorter
+                && self.slab.hot(place).is(flag::HELD)
             {
-                let hot = self.slab.hot(place);
-                hot.frames -= 1;
-                if hot.is(flag::HELD) {
-                    self.end_hold(place);
-                }
+                self.end_hold(place);
             }
             out.append(event);
         }

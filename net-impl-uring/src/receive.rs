@@ -32,11 +32,10 @@ impl State {
             && let Some(number) = completion.buffer()
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
             && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY) == flag::STREAM | flag::READING
-            && !self.limits.are_met_by(hot)
-            && self.is_its_turn(key.place())
+            && !self.limits.hold_reads(hot)
+            && self.turns.take(key.place())
             && let Some(buf) = self.buffers.take(number, n as usize)
         {
-            let hot = self.slab.hot(key.place());
             let (id, token) = (hot.id, hot.token);
             self.stats.bytes_in += n as u64;
             out.append(NetEvent::Received { id, token, buf });
@@ -97,7 +96,7 @@ impl State {
         if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
             self.keep(place, early);
             self.look_at(place);
-        } else if matches!(early, Early::Bytes(_)) && !self.is_its_turn(place) {
+        } else if matches!(early, Early::Bytes(_)) && !self.turns.take(place) {
             self.keep(place, early);
             self.hand_out_later(place);
         } else {
@@ -163,7 +162,7 @@ impl State {
                 self.slab.hot(place).flags |= flag::HELD;
                 return;
             }
-            if !self.is_its_turn(place) {
+            if !self.turns.take(place) {
                 return self.hand_out_later(place);
             }
             match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {

@@ -157,6 +157,7 @@ macro_rules! net_statements {
                 s18_past_its_number_of_frames_a_send_is_refused
                 s18_a_full_socket_holds_back_only_itself
                 s18_a_socket_full_of_answers_reads_no_questions
+                s18_an_answer_to_each_buffer_is_never_refused
                 s18_flush_writes_without_a_poll
             }
             stream {

@@ -194,6 +194,41 @@ pub fn s18_a_socket_full_of_answers_reads_no_questions(env: &Env) {
     }
 }
 
+/// Who answers each buffer by a frame of its own is never refused, however much one poll brings: reading is held up before that, by bytes or by frames.
+pub fn s18_an_answer_to_each_buffer_is_never_refused(env: &Env) {
+    for (bufs, buf_size) in [(1024, 256), (128, 64 << 10)] {
+        let mut driver = Driver::with(env, Setup { room: 512, bufs, buf_size, hold_reads_at: 256 << 10, ..Setup::default() });
+        let mut pairs: Vec<_> = (0..3).map(|n| driver.pair(Token(n))).collect();
+        for (id, far) in &mut pairs {
+            driver.group().pause(*id).expect("it is there");
+            peer::write_until_full(far);
+        }
+        for (id, _) in &pairs {
+            driver.group().resume(*id).expect("it is there");
+        }
+        let mut answered = 0;
+        driver.until("questions of all", |driver| {
+            answered += answer(driver);
+            answered > pairs.len() * (64 << 10)
+        });
+        // Nobody reads the answers, so soon they are held here.
+        for _ in 0..500 {
+            answer(&mut driver);
+        }
+    }
+}
+
+/// Sends back what one poll brings; tells how many bytes that was.
+fn answer(driver: &mut Driver) -> usize {
+    let mut answered = 0;
+    for event in driver.poll() {
+        let NetEvent::Received { id, buf, .. } = event else { panic!("only bytes") };
+        answered += buf.len();
+        driver.group().send(id, buf.into()).map_err(|refused| refused.why).expect("an answer is taken");
+    }
+    answered
+}
+
 /// `flush` alone writes; events wait for the next poll.
 pub fn s18_flush_writes_without_a_poll(env: &Env) {
     let mut driver = Driver::new(env);
