@@ -1,6 +1,7 @@
 //! What a socket may hold to be sent, before its sends are refused and before it is read no more.
 
-use core_reactor::net::{GroupConfig, NetError};
+use core_reactor::Refused;
+use core_reactor::net::{Frame, GroupConfig, NetError};
 
 use crate::slab::Hot;
 
@@ -25,11 +26,16 @@ impl Limits {
         }
     }
 
-    /// Why a socket takes no further frame, if it holds too much.
+    /// Whether a socket holds so much that it takes no further frame.
     #[inline]
-    pub fn refusal(&self, hot: &Hot) -> Option<NetError> {
-        let full = hot.queued >= self.send || hot.frames >= self.send_frames;
-        full.then_some(NetError::SendLimit { queued: hot.queued, limit: self.send })
+    pub fn refuse_sends(&self, hot: &Hot) -> bool {
+        hot.queued >= self.send || hot.frames >= self.send_frames
+    }
+
+    /// The frame, given back to who wanted to send it on such a socket.
+    #[cold]
+    pub fn refused(&self, hot: &Hot, frame: Frame) -> Refused<Frame, NetError> {
+        Refused { item: frame, why: NetError::SendLimit { queued: hot.queued, limit: self.send } }
     }
 
     /// Whether a socket holds so much that nothing more is read from it.
@@ -66,7 +72,7 @@ mod tests {
         let hot = slab.hot(place);
         (hot.queued, hot.frames) = (queued, frames);
         assert_ne!(hot.id, SockId::from_raw(u64::MAX));
-        (limits.refusal(hot).is_some(), limits.hold_reads(hot))
+        (limits.refuse_sends(hot), limits.hold_reads(hot))
     }
 
     #[test]

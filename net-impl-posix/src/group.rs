@@ -284,8 +284,8 @@ impl SockGroup for Group {
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
-        if let Some(why) = self.limits.refusal(hot) {
-            return Err(Refused { item: frame, why });
+        if self.limits.refuse_sends(hot) {
+            return Err(self.limits.refused(hot, frame));
         }
         self.frames.push(hot, frame);
         if !hot.is(flag::BLOCKED) && hot.enlist(flag::IN_DIRTY) {

@@ -242,8 +242,8 @@ impl SockGroup for Group {
         if hot.flags & (flag::STREAM | flag::CANNOT_SEND) != flag::STREAM {
             return Err(Refused { item: frame, why: NetError::NotConnected });
         }
-        if let Some(why) = state.limits.refusal(hot) {
-            return Err(Refused { item: frame, why });
+        if state.limits.refuse_sends(hot) {
+            return Err(state.limits.refused(hot, frame));
         }
         state.frames.push(hot, frame);
         if hot.is(flag::SENDING) {
