@@ -35,9 +35,12 @@ pub(super) const STEPS: [Step; 13] = [
 fn fmt(sh: &Shell) -> Result<()> {
     need_rustfmt(sh)?;
     let cargo = cargo();
-    cmd!(sh, "{cargo} fmt --check").run()?;
-    let _in = sh.push_dir("nostd-check");
-    Ok(cmd!(sh, "{cargo} fmt --check").run()?)
+    // The root's workspace, and those that no other step looks at.
+    for folder in [".", "nostd-check", "fuzz"] {
+        let _in = sh.push_dir(folder);
+        cmd!(sh, "{cargo} fmt --check").run()?;
+    }
+    Ok(())
 }
 
 fn clippy(sh: &Shell) -> Result<()> {

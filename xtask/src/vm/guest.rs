@@ -75,7 +75,7 @@ say VM_READY
 if [ -n "$WAIT" ]; then
     read -r word <&3
 else
-    { read -r word <&3; kill -INT -- "-$(cat /run/command)"; } &
+    { read -r word <&3; kill -INT "-$(cat /run/command)"; } &
 fi
 # A session of its own, so that SIGINT reaches all of the command.
 setsid sh /vm/command < /dev/null 3>&-
