@@ -32,7 +32,11 @@ pub(crate) struct Rung(Rc<dyn Bell>);
 
 impl Bells {
     pub(crate) fn add(&mut self, bell: Rc<dyn Bell>) -> Rc<Rung> {
-        self.drop_stale();
+        if self.0.len() == self.0.capacity() {
+            self.drop_stale();
+            // As much again as is left, so that the next look through all comes after as many bells.
+            self.0.reserve(self.0.len().max(4));
+        }
         let rung = Rc::new(Rung(bell));
         self.0.push(Rc::downgrade(&rung));
         rung

@@ -34,7 +34,8 @@ impl<F: FnMut(&mut Cx<'_>) -> Polled> Poller for F {
     }
 }
 
-/// A poller's key on its thread. Once the poller is gone the key is stale and refused.
+/// A poller's key on its thread. Once the poller is gone the key is stale and refused, for as long as the thread lives: a slot whose generations are used up
+/// is not used again. On another thread it means nothing, and may name any poller there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PollerId {
     slot: u32,
@@ -48,7 +49,10 @@ pub enum Schedule {
     Always,
     /// In every turn while its core is awake; the core may park, since what gives this poller work also wakes the core (a [`Cx::watch`], a message).
     WhenAwake,
-    /// Once per period. A period of zero is [`Schedule::Always`].
+    /// When a period has passed since the turn of its last run, or since it was registered; late, and once, where no turn came in time. A period of zero is
+    /// [`Schedule::Always`].
+    ///
+    /// Unless [`Cx::hold_exit`] asks for it, a thread that is asked to exit does not wait for it.
     Every(Duration),
 }
 
@@ -80,8 +84,10 @@ pub(crate) struct Slot {
     poller: Option<Box<dyn Poller>>,
     generation: u32,
     state: State,
-    /// May leave its core with the thread.
+    /// Pins the thread to its core.
     local: bool,
+    /// The thread does not end before it is done, though it is timed.
+    holds_exit: bool,
     runs: u64,
     busy_runs: u64,
     busy: u64,
@@ -120,10 +126,18 @@ pub(crate) struct Pollers {
     sleepless: usize,
     /// Pollers that may not change cores.
     locals: usize,
+    /// Pollers that are there.
+    live: usize,
+    /// Those of them that a thread's end does not wait for.
+    waived: usize,
     timers: Timers,
 }
 
 const GONE: u32 = u32::MAX;
+
+/// The generation of a slot whose generations are used up. One more would give its first keys a new meaning, and with them a poller that is not `Send`, and has
+/// removed itself in its run, the slot of one that is.
+const LAST: u32 = u32::MAX;
 
 impl Pollers {
     pub(crate) fn add(&mut self, name: Name, schedule: Schedule, local: bool, poller: Box<dyn Poller>, now: Instant) -> PollerId {
@@ -137,6 +151,8 @@ impl Pollers {
         let slot = &mut self.slots[id.slot as usize];
         *slot = Slot { poller: Some(poller), state, local, period, name, ..Slot::free(id.generation) };
         self.locals += usize::from(local);
+        self.live += 1;
+        self.waived += usize::from(self.slots[id.slot as usize].is_waived());
         match state {
             State::Timed => self.timers.insert(id.slot, now.plus_nanos(period), period),
             _ => self.activate(id.slot),
@@ -171,11 +187,15 @@ impl Pollers {
     pub(crate) fn remove(&mut self, id: PollerId) -> Result<Option<Box<dyn Poller>>, StalePoller> {
         let slot = self.slot(id)?;
         let poller = slot.poller.take();
-        let (state, local, place) = (slot.state, slot.local, slot.place);
-        *slot = Slot::free(id.generation.wrapping_add(1));
+        let (state, local, place, waived) = (slot.state, slot.local, slot.place, slot.is_waived());
+        *slot = Slot::free(id.generation + 1);
         self.locals -= usize::from(local);
+        self.live -= 1;
+        self.waived -= usize::from(waived);
         self.unschedule(id.slot, state, place);
-        self.free.push(id.slot);
+        if id.generation + 1 != LAST {
+            self.free.push(id.slot);
+        }
         Ok(poller)
     }
 
@@ -191,6 +211,15 @@ impl Pollers {
                 self.gone += 1;
             }
         }
+    }
+
+    /// Has the thread's end wait for a poller also while it is timed.
+    pub(crate) fn hold_exit(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        let slot = self.slot(id)?;
+        let waived = slot.is_waived();
+        slot.holds_exit = true;
+        self.waived -= usize::from(waived);
+        Ok(())
     }
 
     pub(crate) fn pause(&mut self, id: PollerId) -> Result<(), StalePoller> {
@@ -243,7 +272,7 @@ impl Pollers {
             }
             _ => {}
         }
-        let (was, place) = (slot.state, slot.place);
+        let (was, place, was_waived) = (slot.state, slot.place, slot.is_waived());
         let paused = matches!(was, State::PausedActive { .. } | State::PausedTimed { .. });
         slot.period = nanos(period);
         slot.state = match (period.is_zero(), paused) {
@@ -252,7 +281,8 @@ impl Pollers {
             (false, false) => State::Timed,
             (false, true) => State::PausedTimed { queued: false },
         };
-        let (is, period) = (slot.state, slot.period);
+        let (is, period, is_waived) = (slot.state, slot.period, slot.is_waived());
+        self.waived = self.waived + usize::from(is_waived) - usize::from(was_waived);
         self.unschedule(id.slot, was, place);
         match is {
             State::Timed => self.timers.insert(id.slot, now.plus_nanos(period), period),
@@ -343,8 +373,9 @@ impl Pollers {
         self.sleepless == 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.len() == self.free.len()
+    /// Whether a thread that is to end may, as far as these pollers go.
+    pub(crate) fn may_end(&self) -> bool {
+        self.live == self.waived
     }
 
     pub(crate) fn locals(&self) -> usize {
@@ -368,9 +399,9 @@ impl Pollers {
             .collect()
     }
 
-    /// The names of the pollers that are left.
+    /// The names of the pollers that an end waits for.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
-        self.slots.iter().filter(|s| s.state != State::Free).map(|s| &s.name)
+        self.slots.iter().filter(|s| s.state != State::Free && !s.is_waived()).map(|s| &s.name)
     }
 }
 
@@ -379,12 +410,18 @@ impl Pollers {
 fn discard(_: Box<dyn Poller>) {}
 
 impl Slot {
+    /// Whether a thread's end does not wait for the poller here.
+    fn is_waived(&self) -> bool {
+        matches!(self.state, State::Timed | State::PausedTimed { .. }) && !self.holds_exit
+    }
+
     fn free(generation: u32) -> Self {
         Self {
             poller: None,
             generation,
             state: State::Free,
             local: false,
+            holds_exit: false,
             runs: 0,
             busy_runs: 0,
             busy: 0,
@@ -393,5 +430,78 @@ impl Slot {
             place: 0,
             name: Name::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+    use crate::{CoreId, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
+    use alloc::rc::Rc;
+    use core::cell::Cell;
+
+    impl Pollers {
+        /// Adds a free slot that has so many generations left.
+        pub(crate) fn near_the_last_generation(&mut self, left: u32) {
+            self.free.push(self.slots.len() as u32);
+            self.slots.push(Slot::free(LAST - left));
+        }
+    }
+
+    fn idle(_: &mut Cx<'_>) -> Polled {
+        Polled::Idle
+    }
+
+    #[test]
+    fn a_key_is_stale_for_ever_also_when_the_generations_of_its_slot_are_used_up() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        thread.with(|cx| {
+            cx.near_the_last_generation(3);
+            let keys: Vec<_> = (0..9)
+                .map(|_| {
+                    let id = cx.poller("p", Schedule::Every(Duration::from_secs(1)), idle);
+                    cx.remove(id).unwrap();
+                    id
+                })
+                .collect();
+            assert!(keys[..3].iter().all(|key| key.slot == 0) && keys[3..].iter().all(|key| key.slot == 1), "{keys:?}");
+            let there = cx.poller("there", Schedule::Always, idle);
+            assert!(keys.iter().all(|key| *key != there && cx.remove(*key) == Err(StalePoller)));
+            cx.remove(there).unwrap();
+            cx.exit();
+        });
+        let _ = thread.turn(sim.now());
+        assert!(thread.is_exited(), "a slot that is used up is nobody's poller");
+    }
+
+    /// A poller that is not `Send` removes itself in its run and uses up the generations of its slot: what comes there then is another's, and the thread that it
+    /// pinned does not take it along.
+    #[test]
+    fn a_poller_that_removed_itself_does_not_come_back_in_anothers_slot() {
+        let sim = SimPlatform::new(2);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        let held = Rc::new(Cell::new(0));
+        let own: Rc<Cell<Option<PollerId>>> = Rc::default();
+        let (runs, key) = (held.clone(), own.clone());
+        thread.with(|cx| {
+            cx.near_the_last_generation(2);
+            own.set(Some(cx.local_poller("holds an Rc", Schedule::Always, move |cx: &mut Cx<'_>| {
+                runs.set(runs.get() + 1);
+                cx.remove(key.get().unwrap()).unwrap();
+                for _ in 0..4 {
+                    let id = cx.poller("p", Schedule::Always, idle);
+                    cx.remove(id).unwrap();
+                }
+                let last = cx.poller("sends", Schedule::Always, idle);
+                assert_ne!(Some(last), key.get());
+                Polled::Idle
+            })));
+        });
+        (0..3).for_each(|_| drop(thread.turn(sim.now())));
+        assert_eq!((held.get(), Rc::strong_count(&held), Rc::strong_count(&own)), (1, 1, 1), "it ran once and is gone");
     }
 }

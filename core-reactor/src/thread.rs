@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     inbox: Receiver<Msg>,
     pollers: Pollers,
-    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner.
+    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner, until the list would have to grow.
     holds: Vec<Rc<Name>>,
     bells: Bells,
     channels: Channels,
@@ -82,7 +82,7 @@ impl Thread {
     }
 
     /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed poller that is due. Bounded: what is sent or
-    /// registered meanwhile has its turn next time. An exited thread does nothing.
+    /// registered meanwhile has its turn next time. An exited thread does nothing. A time before that of an earlier turn counts as that one's.
     pub fn turn(&mut self, now: Instant) -> Turn {
         let mut mark = now;
         self.turn_after(now, &mut mark)
@@ -96,7 +96,8 @@ impl Thread {
         if inner.exited {
             return Turn::default();
         }
-        inner.now = now;
+        // Two cores' turns overlap, and a thread that moves may come into one that began before its last: deadlines are in order only if its time is.
+        inner.now = now.max(inner.now);
         inner.turns += 1;
         inner.shared.begin_turn();
         let mut turn = Turn::default();
@@ -115,7 +116,7 @@ impl Thread {
 
     /// Runs `f` on the thread, outside of a turn: to set it up before its first.
     pub fn with<R>(&mut self, f: impl FnOnce(&mut Cx<'_>) -> R) -> R {
-        self.inner.now = self.inner.shared.lib.platform.now();
+        self.inner.now = self.inner.shared.lib.platform.now().max(self.inner.now);
         let result = f(&mut Cx { thread: &mut self.inner });
         self.inner.pollers.end_turn();
         result
@@ -324,7 +325,7 @@ impl Inner {
     fn exit_step(&mut self) {
         let exit_by = *self.exit_by.get_or_insert(self.now.plus_nanos(nanos(self.shared.lib.exit_limit)));
         self.drop_stale_holds();
-        let drained = self.pollers.is_empty() && self.holds.is_empty() && self.channels.is_empty();
+        let drained = self.pollers.may_end() && self.holds.is_empty() && self.channels.is_empty();
         if drained && self.close_if_empty() {
             self.exited = true;
         } else if self.now >= exit_by {
@@ -499,6 +500,17 @@ impl Cx<'_> {
         Ok(())
     }
 
+    /// Has this thread's exit wait for a timed poller: until it is done or removed, or until the limit on exits. Without it a thread that is asked to exit ends
+    /// when everything else has drained, and its timed pollers end with it, between two runs: an hourly report must not hold up a stop.
+    ///
+    /// For one that drains something. Pollers that run in every turn are waited for anyway.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn hold_exit(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.hold_exit(id)
+    }
+
     /// Stops running a poller until it is resumed (`spdk_poller_pause`).
     ///
     /// # Errors
@@ -561,7 +573,12 @@ impl Cx<'_> {
     /// if the thread has to be stopped by force.
     pub fn hold(&mut self, what: &str) -> Hold {
         let entry = Rc::new(name(what));
-        self.thread.drop_stale_holds();
+        let holds = &self.thread.holds;
+        if holds.len() == holds.capacity() {
+            self.thread.drop_stale_holds();
+            // As much again as is left, so that the next look through all comes after as many holds.
+            self.thread.holds.reserve(self.thread.holds.len().max(4));
+        }
         self.thread.holds.push(entry.clone());
         Hold { _entry: entry, _here: PhantomData }
     }
@@ -624,6 +641,14 @@ impl Cx<'_> {
     /// What this thread has done up to the last turn.
     pub fn stats(&self) -> ThreadStats {
         self.thread.stats()
+    }
+}
+
+#[cfg(test)]
+impl Cx<'_> {
+    /// Has the thread's next pollers be the last ones of a slot.
+    pub(crate) fn near_the_last_generation(&mut self, left: u32) {
+        self.thread.pollers.near_the_last_generation(left);
     }
 }
 

@@ -89,10 +89,11 @@ fn s08_pollers_run_on_until_they_are_done() {
         let mut hand = Hand::new();
         let mut left = 3;
         hand.cx(|cx| {
-            cx.poller("drains", schedule, move |_: &mut Cx<'_>| {
+            let id = cx.poller("drains", schedule, move |_: &mut Cx<'_>| {
                 left -= 1;
                 if left == 0 { Polled::Done } else { Polled::Busy }
-            })
+            });
+            cx.hold_exit(id).expect("it is registered");
         });
         hand.cx(|cx| cx.exit());
         for turn in 1..=3 {
@@ -101,6 +102,62 @@ fn s08_pollers_run_on_until_they_are_done() {
         }
         assert!(hand.thread.is_exited());
     }
+}
+
+#[test]
+fn s08_a_timed_poller_does_not_hold_up_an_exit_unless_asked_to() {
+    listen();
+    let (mut hand, drops) = (Hand::new(), Record::new());
+    let ids = [Schedule::Every(ms(3_600_000)), Schedule::Every(ms(1)), Schedule::WhenAwake].map(|schedule| {
+        let note = NoteDrop(drops.clone(), schedule);
+        let poller = move |_: &mut Cx<'_>| {
+            let _ = &note;
+            Polled::Idle
+        };
+        hand.cx(|cx| cx.poller("forgetful", schedule, poller))
+    });
+    // One is paused and one was active once: neither makes a difference.
+    hand.cx(|cx| (cx.pause(ids[0]), cx.set_period(ids[2], ms(7_000)))).1.expect("it is registered");
+    let held = hand.cx(|cx| cx.hold("what drains"));
+    hand.thread.handle().exit();
+    hand.turn_at(1);
+    assert!(!hand.thread.is_exited(), "something drains, and timers run meanwhile");
+    drop(held);
+    hand.turn_at(2);
+    assert!(hand.thread.is_exited() && drops.take().is_empty());
+    drop(hand);
+    assert_eq!(drops.take().len(), 3);
+    assert_eq!(logged_about("forgetful"), Vec::<String>::new(), "an orderly end");
+}
+
+#[test]
+fn s08_a_timed_poller_that_was_asked_to_holds_up_an_exit_until_it_is_gone() {
+    for how in 0..4 {
+        let mut hand = Hand::new();
+        let id = hand.cx(|cx| {
+            cx.poller("drains", Schedule::Every(ms(10)), |cx: &mut Cx<'_>| if cx.now() < at(30) { Polled::Busy } else { Polled::Done })
+        });
+        match how {
+            0 => hand.cx(|cx| cx.hold_exit(id)),
+            1 => hand.cx(|cx| cx.hold_exit(id).and_then(|()| cx.hold_exit(id))),
+            2 => hand.cx(|cx| cx.hold_exit(id).and_then(|()| cx.set_period(id, ms(10)))),
+            // Active by now, it is waited for anyway.
+            _ => hand.cx(|cx| cx.set_period(id, ms(0))),
+        }
+        .expect("it is registered");
+        hand.thread.handle().exit();
+        for (ms, exited) in [(10, false), (20, false), (29, false), (30, true)] {
+            hand.turn_at(ms);
+            assert_eq!(hand.thread.is_exited(), exited, "{how}: at {ms} ms");
+        }
+    }
+    let mut hand = Hand::new();
+    let id = hand.cx(|cx| cx.poller("drains", Schedule::Every(ms(10)), |_: &mut Cx<'_>| Polled::Idle));
+    hand.cx(|cx| cx.hold_exit(id).and_then(|()| cx.remove(id))).expect("it is registered");
+    assert!(hand.cx(|cx| cx.hold_exit(id)).is_err());
+    hand.thread.handle().exit();
+    hand.turn();
+    assert!(hand.thread.is_exited(), "removed, it holds up nothing");
 }
 
 #[test]
@@ -133,7 +190,10 @@ fn s08_a_critical_message_is_run_before_the_end() {
 #[test]
 fn s08_the_limit_is_five_seconds_and_runs_from_the_turn_that_sees_the_request() {
     let mut hand = Hand::new();
-    hand.cx(|cx| cx.poller("stays", Schedule::Every(ms(60_000)), |_: &mut Cx<'_>| Polled::Idle));
+    hand.cx(|cx| {
+        let id = cx.poller("stays", Schedule::Every(ms(60_000)), |_: &mut Cx<'_>| Polled::Idle);
+        cx.hold_exit(id).expect("it is registered");
+    });
     hand.thread.handle().exit();
     hand.turn_at(100);
     assert_eq!(hand.thread.next_deadline(), Some(at(5_100)));
@@ -212,10 +272,11 @@ fn s08_a_reactor_drops_a_thread_that_was_stopped_by_force_in_the_same_turn() {
     let thread = sim
         .lib()
         .spawn(ThreadConfig::new("t"), move |cx| {
-            cx.poller("stays", Schedule::Every(ms(1000)), move |_: &mut Cx<'_>| {
+            let id = cx.poller("stays", Schedule::Every(ms(1000)), move |_: &mut Cx<'_>| {
                 let _ = &note;
                 Polled::Idle
             });
+            cx.hold_exit(id).expect("it is registered");
         })
         .expect("there is a reactor");
     thread.exit();

@@ -269,7 +269,7 @@ fn s10_a_thread_that_cannot_go_because_that_reactor_has_ended_ends_where_it_is()
     let (thread, _) = spawn(&mut sim, "[0]");
     let note = seen.clone();
     on(&mut sim, &thread, move |cx| {
-        cx.poller("drains", Schedule::Every(ms(1)), move |cx: &mut Cx<'_>| {
+        let id = cx.poller("drains", Schedule::Every(ms(1)), move |cx: &mut Cx<'_>| {
             if cx.now() == at(1) {
                 cx.set_cpus(cpus("[1]")).expect("there was a reactor");
                 return Polled::Busy;
@@ -277,6 +277,7 @@ fn s10_a_thread_that_cannot_go_because_that_reactor_has_ended_ends_where_it_is()
             note.note(cx.core().0);
             if cx.now() == at(3) { Polled::Done } else { Polled::Busy }
         });
+        cx.hold_exit(id).expect("it is registered");
     });
     sim.lib().stop();
     sim.settle();
