@@ -8,15 +8,14 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::thread;
 
 use lcore::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use lcore::pool::BufGroup;
-use lcore::{App, AppHandle, Cx, Polled, Schedule, ThreadHandle};
+use lcore::{App, AppHandle, Cx, PlatformError, Polled, Schedule, ThreadHandle, spawn_off_reactor};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::{print, report_head};
+use crate::report_head;
 
 /// Bytes of a piece of input, and pieces that each queue holds.
 const PIECE: usize = 64 << 10;
@@ -30,7 +29,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         (config.sockets, config.hold_reads_at) = (1, usize::MAX);
         let mut group = app.net().group(cx, config)?;
         let id = group.attach(app.net().connect(&[to], &SockOptions::default())?, Token(0)).map_err(|r| r.why)?;
-        let mut client = Client::new(group, id, &cx.handle());
+        let mut client = Client::new(group, id, &cx.handle())?;
         if let Some(time) = args.seconds {
             let app = app.clone();
             cx.poller("time", Schedule::Every(time), move |_: &mut Cx<'_>| {
@@ -76,10 +75,10 @@ struct Client {
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 impl Client {
-    fn new(group: Box<dyn SockGroup>, id: SockId, me: &ThreadHandle) -> Self {
-        let (input, output) = (read_input(me.clone()), Output::new(me.clone()));
+    fn new(group: Box<dyn SockGroup>, id: SockId, me: &ThreadHandle) -> Result<Self, PlatformError> {
+        let (input, output) = (read_input(me.clone())?, Output::new(me.clone())?);
         let (piece, refused, outcome) = (None, None, None);
-        Self { group, id, input, piece, refused, output, paused: false, connected: false, ended: false, sent: 0, received: 0, outcome }
+        Ok(Self { group, id, input, piece, refused, output, paused: false, connected: false, ended: false, sent: 0, received: 0, outcome })
     }
 
     /// One poll; tells whether anything moved.
@@ -191,12 +190,12 @@ impl Client {
         if args.verbose {
             log::info!("{} bytes out, {} bytes in", self.sent, self.received);
         }
-        let mut outcome = self.outcome.take().unwrap_or(Ok(()));
+        let outcome = self.outcome.take().unwrap_or(Ok(()));
         if args.json {
             let mut head = report_head(app, "client");
             head["bytes_out"] = json!(self.sent);
             head["bytes_in"] = json!(self.received);
-            outcome = outcome.and(print(&head));
+            app.println(head);
         }
         match outcome {
             Ok(()) => app.stop(0),
@@ -206,9 +205,9 @@ impl Client {
 }
 
 /// Reads standard input in pieces until its end.
-fn read_input(wake: ThreadHandle) -> Receiver<io::Result<Vec<u8>>> {
+fn read_input(wake: ThreadHandle) -> Result<Receiver<io::Result<Vec<u8>>>, PlatformError> {
     let (send, receive) = sync_channel(PIECES);
-    thread::spawn(move || {
+    spawn_off_reactor("input", move || {
         let mut input = io::stdin().lock();
         loop {
             let mut piece = vec![0; PIECE];
@@ -232,8 +231,8 @@ fn read_input(wake: ThreadHandle) -> Receiver<io::Result<Vec<u8>>> {
         }
         drop(send);
         nudge(&wake);
-    });
-    receive
+    })?;
+    Ok(receive)
 }
 
 /// Wakes the reactor. A full mailbox means that it is awake, an ended thread that nobody is interested.
@@ -251,10 +250,10 @@ struct Output {
 }
 
 impl Output {
-    fn new(wake: ThreadHandle) -> Self {
+    fn new(wake: ThreadHandle) -> Result<Self, PlatformError> {
         let (send, receive) = sync_channel::<Vec<u8>>(PIECES);
         let (end, ended) = sync_channel(1);
-        thread::spawn(move || {
+        spawn_off_reactor("output", move || {
             let write = |piece: Vec<u8>| {
                 let mut output = io::stdout().lock();
                 output.write_all(&piece).and_then(|()| output.flush())?;
@@ -264,8 +263,8 @@ impl Output {
             // The other end waits for this, unless it has been stopped by force.
             let _ = end.send(receive.into_iter().try_for_each(write));
             nudge(&wake);
-        });
-        Self { queue: VecDeque::new(), send: Some(send), ended }
+        })?;
+        Ok(Self { queue: VecDeque::new(), send: Some(send), ended })
     }
 
     /// Hands over what the writer has room for; tells whether that was anything.

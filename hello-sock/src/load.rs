@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::args::{Args, Load};
 use crate::pattern::Pattern;
-use crate::{print, report_head};
+use crate::report_head;
 
 /// How long nothing may come back when the time is up and something is still on the way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -277,8 +277,10 @@ impl Loader {
             at(0.99) as f64 / 1e3,
             at(0.999) as f64 / 1e3
         );
-        let printed = if args.json { print(&self.json(app, seconds, rate, missing)) } else { Ok(()) };
-        match self.verdict(missing).and(printed) {
+        if args.json {
+            app.println(self.json(app, seconds, rate, missing));
+        }
+        match self.verdict(missing) {
             Ok(()) => app.stop(0),
             Err(why) => app.fail(&*why),
         }

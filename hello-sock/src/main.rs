@@ -7,7 +7,6 @@ mod load;
 mod pattern;
 mod serve;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -43,9 +42,4 @@ fn report_head(app: &lcore::AppHandle, mode: &str) -> serde_json::Value {
         "linked": lcore::net_backends(),
         "cores": app.cores().to_string(),
     })
-}
-
-/// Prints a report. A reader that is gone is an error and no panic.
-fn print(report: &serde_json::Value) -> Result<(), Box<dyn Error>> {
-    writeln!(io::stdout(), "{report}").map_err(|why| format!("write standard output: {why}").into())
 }

@@ -11,7 +11,7 @@ use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::{print, report_head};
+use crate::report_head;
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
 const POOL: DataPoolConfig = DataPoolConfig {
@@ -82,9 +82,7 @@ fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reacto
         head["groups"] = groups.iter().map(group_json).collect();
         head["pool"] = app.made_pool().map(pool_json).into();
         head["reactors"] = reactors.iter().map(reactor_json).collect();
-        if let Err(why) = print(&head) {
-            app.fail(&*why);
-        }
+        app.println(head);
     }
 }
 

@@ -8,7 +8,7 @@ fn main() -> std::process::ExitCode {
         let mut group = app.net().group(cx, GroupConfig::new(BufGroup::new(256, 16384)))?;
         let at = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
         let listener = app.net().listen(at.parse()?, &SockOptions::default())?;
-        println!("echoes at {}", listener.local_addr()?);
+        app.println(format_args!("echoes at {}", listener.local_addr()?));
         group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
         let mut events = Events::new(64);
         cx.local_poller("echo", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,9 +14,10 @@ use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
     ThreadLib, balance,
 };
-use platform_linux::{CpuLocks, LinuxPlatform, StopFlag, StopSignals};
+use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals};
 use pool::DataPool;
 
+use crate::output::Output;
 use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
@@ -50,6 +50,7 @@ struct Shared {
     options: AppOptions,
     cores: CpuSet,
     pool: OnceLock<DataPool>,
+    output: Output,
 }
 
 /// Why an application could not start or had to end. Its exit code is 2 where the options were wrong, 101 after a panic, and otherwise 1.
@@ -94,6 +95,9 @@ pub enum Failure {
     /// The first thread could not be made.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// What was printed has not been written.
+    #[error("write standard output: {0}")]
+    Output(#[from] SpoolError),
     /// Whatever the application says was asked wrongly.
     #[error("{0}")]
     Usage(String),
@@ -113,7 +117,7 @@ impl Failure {
             // It was asked for rightly: what is missing is a device, or whatever else its probe looked for.
             Self::Transport(transport::SelectError::Unusable { .. } | transport::SelectError::NoneUsable { .. }) => 1,
             Self::Transport(_) => 2,
-            Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) => 1,
+            Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) | Self::Output(_) => 1,
         }
     }
 }
@@ -152,7 +156,7 @@ impl App {
         self
     }
 
-    /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to lead to a [`stop`](AppHandle::stop) some time; a second signal ends the process at once.
+    /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to lead to a [`stop`](AppHandle::stop) some time; a signal that comes half a second later or more ends the process at once (one that comes earlier is taken for an echo of the first, see [`platform::StopSignals`](crate::platform::StopSignals)).
     #[must_use]
     pub fn on_shutdown(mut self, f: impl FnMut(&mut Cx<'_>, &AppHandle) + Send + 'static) -> Self {
         self.on_shutdown = Box::new(f);
@@ -177,8 +181,7 @@ impl App {
         match self.try_run(start) {
             Ok(code) => ExitCode::from(code),
             Err(why) => {
-                // Nobody may be left to read it, which is no reason for a panic.
-                let _ = writeln!(std::io::stderr(), "{name}: {why}");
+                logging::say(&format!("{name}: {why}"));
                 ExitCode::from(why.exit_code())
             }
         }
@@ -193,7 +196,8 @@ impl App {
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
         let options = self.options.resolve()?;
-        logging::start(&self.name, &options.log_flags);
+        logging::start(&self.name, &options.log_flags)?;
+        let _log = FlushLog;
         let platform = Arc::new(LinuxPlatform::new()?);
         let (cores, _locks) = claim_cores(&platform, &options)?;
         let net = if self.network { Some(net::select(options.net.as_deref(), NET_FEATURES)?) } else { None };
@@ -202,7 +206,8 @@ impl App {
         reactor_options.idle = options.idle();
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
         let (lib, code, pool) = (reactors.lib().clone(), AtomicU8::new(0), OnceLock::new());
-        let handle = AppHandle(Arc::new(Shared { lib, code, net, transport, options, cores, pool }));
+        let output = Output::default();
+        let handle = AppHandle(Arc::new(Shared { lib, code, net, transport, options, cores, pool, output }));
         // The set has a core, or `Reactors::new` had refused it.
         let first = cores.iter().next().unwrap_or(CoreId(0));
         let flag = Arc::new(StopFlag::new(platform, first));
@@ -211,7 +216,23 @@ impl App {
         // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
         let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
         (self.on_stopped)(&handle, &stats);
-        Ok(handle.0.code.load(Ordering::SeqCst))
+        match (handle.0.output.finish(), handle.0.code.load(Ordering::SeqCst)) {
+            (Err(why), 0) => Err(why),
+            (Err(why), code) => {
+                log::error!("{why}");
+                Ok(code)
+            }
+            (Ok(()), code) => Ok(code),
+        }
+    }
+}
+
+/// At whatever end, a panic among them, what was logged is read first, if anybody reads it.
+struct FlushLog;
+
+impl Drop for FlushLog {
+    fn drop(&mut self) {
+        logging::flush();
     }
 }
 
@@ -226,6 +247,12 @@ impl AppHandle {
     pub fn fail(&self, why: &(dyn Error + 'static)) {
         log::error!("{why}");
         self.stop(why.downcast_ref::<Failure>().map_or(1, Failure::exit_code));
+    }
+
+    /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors: a thread of its own writes, in order,
+    /// and [`App::run`] waits for it, five seconds at most. What could not be written makes the exit code 1, with the reason in one line.
+    pub fn println(&self, line: impl fmt::Display) {
+        self.0.output.println(&line);
     }
 
     /// The network backend.
@@ -340,7 +367,7 @@ where
         cx.poller("shutdown", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             if !seen && let Some(signal) = flag.signal() {
                 seen = true;
-                log::info!("signal {signal}: shutting down; a second one ends the process at once");
+                log::info!("signal {signal}: shutting down; another one, half a second later or more, ends the process at once");
                 on_shutdown(cx, &watcher);
                 return Polled::Busy;
             }

@@ -11,6 +11,7 @@ mod data_pool;
 mod linked;
 mod logging;
 mod options;
+mod output;
 
 pub use app::{App, AppHandle, Failure};
 pub use core_reactor::{
@@ -22,4 +23,5 @@ pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 pub use options::{AppOptions, Balance, OptionsError};
 pub use platform_linux as platform;
+pub use platform_linux::{spawn_off_reactor, unaffinitized};
 pub use pool;

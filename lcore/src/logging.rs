@@ -1,9 +1,16 @@
 //! What goes to standard error: notices of every part, and the details of those that `-L` names.
+//!
+//! Nobody waits for whoever reads it: lines are queued, and a thread of its own writes them. Where they come faster than they are read and
+//! the queue is full, lines are dropped, and a line in their place says how many.
 
-use std::io::Write;
-use std::time::Instant;
+use std::io::{self, Write};
+use std::panic;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use core_reactor::PlatformError;
 use log::LevelFilter;
+use platform_linux::Spool;
 
 use crate::OptionsError;
 
@@ -30,8 +37,29 @@ pub(crate) fn known() -> String {
     FLAGS.iter().map(|(name, _)| *name).chain(["all"]).collect::<Vec<_>>().join(", ")
 }
 
+/// Bytes of lines that wait for their reader. A pipe holds 64 KiB more.
+const QUEUED: usize = 256 << 10;
+/// How long the end of a program waits for the reader of its last lines.
+const AT_END: Duration = Duration::from_secs(1);
+/// How long a panic does: whatever runs on its core waits too.
+const AT_PANIC: Duration = Duration::from_millis(200);
+
+/// Standard error, behind its queue: one for the process.
+static ERRORS: OnceLock<Spool> = OnceLock::new();
+
 /// Starts logging for `name`. A second application in the process, or one with a logger of its own, keeps what is there.
-pub(crate) fn start(name: &str, flags: &[String]) {
+///
+/// # Errors
+/// There is no thread to be had for the writer.
+pub(crate) fn start(name: &str, flags: &[String]) -> Result<(), PlatformError> {
+    let started = Instant::now();
+    if ERRORS.get().is_none() {
+        let shown = name.to_owned();
+        let notice =
+            move |lost| format!("{}{lost} lines of the log were dropped here, as nobody read them\n", head(started, &shown, "warn"));
+        // Of two that start at once, one ends without having written anything.
+        let _ = ERRORS.set(Spool::start("log", io::stderr(), QUEUED, notice)?);
+    }
     let mut builder = env_logger::Builder::new();
     builder.filter_level(if flags.iter().any(|f| f == "all") { LevelFilter::Debug } else { LevelFilter::Info });
     for (flag, target) in FLAGS {
@@ -39,13 +67,75 @@ pub(crate) fn start(name: &str, flags: &[String]) {
             builder.filter_module(target, LevelFilter::Debug);
         }
     }
-    let (shown, started) = (name.to_owned(), Instant::now());
+    let shown = name.to_owned();
     builder.format(move |out, record| {
-        let at = started.elapsed();
         let level = record.level().as_str().to_lowercase();
-        writeln!(out, "[{:>5}.{:06}] {shown}: {level}: {}", at.as_secs(), at.subsec_micros(), record.args())
+        writeln!(out, "{}{}", head(started, &shown, &level), record.args())
     });
+    builder.target(env_logger::Target::Pipe(Box::new(Lines)));
     if builder.try_init().is_err() {
         log::debug!("{name} logs through the logger that the process has");
+        return Ok(());
     }
+    say_panics();
+    Ok(())
+}
+
+/// What a line starts with.
+fn head(started: Instant, name: &str, level: &str) -> String {
+    let at = started.elapsed();
+    format!("[{:>5}.{:06}] {name}: {level}: ", at.as_secs(), at.subsec_micros())
+}
+
+/// Says a last line when no reactor runs any more, after what was logged before; if nobody reads it that ends after a while.
+pub(crate) fn say(line: &str) {
+    match ERRORS.get() {
+        Some(errors) => {
+            errors.push(format!("{line}\n").as_bytes());
+            flush();
+        }
+        // Nobody may be left to read it, which is no reason for a panic.
+        None => drop(writeln!(io::stderr(), "{line}")),
+    }
+}
+
+/// Waits for the reader of what has been logged, for a while.
+pub(crate) fn flush() {
+    if let Some(errors) = ERRORS.get() {
+        // What is lost then has nowhere to be told.
+        let _ = errors.flush(AT_END);
+    }
+}
+
+/// The queue as what a logger writes to: one call for each line.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(errors) = ERRORS.get() {
+            errors.push(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Has a panic say itself as ever, after the lines before it. If standard error is stuck, its line joins the queue: the hook would wait for
+/// the reader, and with it the panic that is to stop the other reactors. (A backtrace longer than the room that is left does wait.)
+fn say_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| match ERRORS.get() {
+        Some(errors) => {
+            let _ = errors.flush(AT_PANIC);
+            if errors.is_clear() {
+                before(info);
+            } else {
+                errors.push(format!("{info}\n").as_bytes());
+            }
+        }
+        None => before(info),
+    }));
 }

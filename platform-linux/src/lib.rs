@@ -2,18 +2,21 @@
 //!
 //! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
 //! them can live in one process. Beside it stand what an application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against
-//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] for its log.
+//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] for its log. A reactor writes through a
+//! [`Spool`], which never waits, and starts threads and programs with [`spawn_off_reactor`] and [`unaffinitized`].
 #![cfg(target_os = "linux")]
 
 mod clock;
 mod cores;
 mod error;
 mod limits;
+mod list;
 mod locks;
 mod memory;
 mod park;
 mod seat;
 mod signals;
+mod spool;
 mod thread;
 #[cfg(target_arch = "x86_64")]
 mod tsc;
@@ -24,6 +27,8 @@ pub use limits::Limits;
 pub use locks::CpuLocks;
 pub use memory::HugeMemory;
 pub use signals::{SignalHook, StopFlag, StopSignals};
+pub use spool::{Spool, SpoolError};
+pub use thread::{spawn_off_reactor, unaffinitized};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 

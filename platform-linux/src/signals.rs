@@ -1,20 +1,28 @@
 //! SIGINT and SIGTERM: once asks for an orderly stop, twice ends the process.
 //!
+//! Supervisors often tell a program twice what they mean once: GNU timeout signals its child and then its own group, a terminal's ^C reaches
+//! both a program and the npm that relays it. So for half a second after the first signal others, of either number, are taken for its echoes.
+//!
 //! [`StopSignals`] installs the handlers while it lives. What the first signal does is a [`SignalHook`]; [`StopFlag`] is the ready-made one.
 //! Several may be installed at a time, as for two sets of reactors in one process: a first signal reaches all of them.
 // UNSAFETY: handlers are installed by raw system calls, and run between any two instructions of any thread.
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use core_reactor::{CoreId, Platform, PlatformError};
 
 use crate::LinuxPlatform;
+use crate::clock::monotonic_nanos;
 use crate::error::last_os_error;
+use crate::list::HandlerList;
 
 const STOP: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
+/// How long after the first signal others are its echoes. Supervisors need milliseconds, on a busy machine tens of them; a person who means it
+/// presses again.
+const ECHO_NS: u64 = 500_000_000;
 
 /// What the first signal does.
 ///
@@ -55,8 +63,9 @@ unsafe impl SignalHook for StopFlag {
     }
 }
 
-/// Handles SIGINT and SIGTERM while it lives: the first to come calls the hook, the second ends the process with 128 + its number, at
-/// once and without running anything. Dropped, whatever handled them before does so again.
+/// Handles SIGINT and SIGTERM while it lives: the first to come calls the hook. What comes within half a second of it is an echo and does
+/// nothing; the next ends the process with 128 + its number, at once and without running anything. Dropped, whatever handled them before does
+/// so again, except that echoes still do nothing: a program that ends at once is not to die of them on its way out.
 pub struct StopSignals(Arc<Target>);
 
 impl StopSignals {
@@ -65,18 +74,16 @@ impl StopSignals {
     /// # Errors
     /// The system refuses the handler.
     pub fn install(hook: Arc<dyn SignalHook>) -> Result<Self, PlatformError> {
-        let stop = Self(Arc::new(Target { hook, signalled: AtomicBool::new(false) }));
-        let mut handled = HANDLED.lock();
-        HANDLED.replace(&handled, |targets| targets.push(stop.0.clone()));
-        if handled.is_none() {
-            match take_over() {
-                Ok(before) => *handled = Some(before),
-                Err(why) => {
-                    // Before `stop` is dropped, which takes the lock and undoes the rest.
-                    drop(handled);
-                    return Err(why);
-                }
-            }
+        let stop = Self(Arc::new(Target { hook, first: Request::default() }));
+        let handled = HANDLED.lock();
+        let mut targets = HANDLED.targets();
+        let is_only = targets.is_empty();
+        targets.push(stop.0.clone());
+        HANDLED.targets.replace(targets);
+        if is_only && let Err(why) = take_over() {
+            // Before `stop` is dropped, which takes the lock and undoes the rest.
+            drop(handled);
+            return Err(why);
         }
         drop(handled);
         Ok(stop)
@@ -85,76 +92,104 @@ impl StopSignals {
 
 impl Drop for StopSignals {
     fn drop(&mut self) {
-        let mut handled = HANDLED.lock();
-        let last = HANDLED.targets(&handled).len() <= 1;
-        if last && let Some(before) = handled.take() {
-            give_back(&before);
+        let _handled = HANDLED.lock();
+        let mut targets = HANDLED.targets();
+        targets.retain(|target| !Arc::ptr_eq(target, &self.0));
+        if targets.is_empty() && !HANDLED.last.awaits_echoes(monotonic_nanos()) {
+            give_back();
         }
-        HANDLED.replace(&handled, |targets| targets.retain(|target| !Arc::ptr_eq(target, &self.0)));
+        HANDLED.targets.replace(targets);
     }
 }
 
 /// One installed hook.
 struct Target {
     hook: Arc<dyn SignalHook>,
-    /// Whether its first signal has come.
-    signalled: AtomicBool,
+    first: Request,
 }
 
-/// What handled the signals before us, in the order of [`STOP`].
-type Before = [libc::sigaction; STOP.len()];
-type Held = MutexGuard<'static, Option<Before>>;
+/// When a first signal came, in nanoseconds of `CLOCK_MONOTONIC`; 0 is not yet.
+#[derive(Default)]
+struct Request(AtomicU64);
 
-/// The one global of this crate. A handler is a function of the process and is given the number of its signal and nothing else (POSIX
+impl Request {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Whether a signal now is the first.
+    fn begins(&self, now: u64) -> bool {
+        self.0.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether a signal now is an echo of the first. The window is that of the first and no echo makes it longer.
+    fn awaits_echoes(&self, now: u64) -> bool {
+        let first = self.0.load(Ordering::Relaxed);
+        // A handler on another thread may have read the clock a little later than this one.
+        first != 0 && now.saturating_sub(first) < ECHO_NS
+    }
+
+    /// Whether a signal now is the second, of somebody who does not want to wait any longer.
+    fn is_insisted_on(&self, now: u64) -> bool {
+        self.0.load(Ordering::Relaxed) != 0 && !self.awaits_echoes(now)
+    }
+}
+
+/// The one global of this module. A handler is a function of the process and is given the number of its signal and nothing else (POSIX
 /// sigaction), so there is no other way for it to find its targets.
-static HANDLED: Handled = Handled { targets: AtomicPtr::new(ptr::null_mut()), running: AtomicUsize::new(0), before: Mutex::new(None) };
+static HANDLED: Handled = Handled { targets: HandlerList::new(), before: HandlerList::new(), last: Request::new(), lock: Mutex::new(()) };
 
 struct Handled {
-    /// For the handler: a list that is replaced as a whole and never changed. Null is the empty list.
-    targets: AtomicPtr<Vec<Arc<Target>>>,
-    /// How many handlers may hold the list: a replaced one is freed when there is none.
-    running: AtomicUsize,
-    /// `Some` while our handlers are installed. Its lock is also that of whoever replaces the list; no handler takes it.
-    before: Mutex<Option<Before>>,
+    targets: HandlerList<Arc<Target>>,
+    /// What handled the signals before us, in the order of [`STOP`], while our handlers are there.
+    before: HandlerList<libc::sigaction>,
+    /// The last first signal of any target.
+    last: Request,
+    /// Held by whoever changes the lists; no handler takes it.
+    lock: Mutex<()>,
 }
 
 impl Handled {
-    fn lock(&'static self) -> Held {
-        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&'static self) -> MutexGuard<'static, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn targets(&self, _lock: &Held) -> Vec<Arc<Target>> {
-        // SAFETY: a list is freed only by `replace`, which needs the lock.
-        unsafe { self.targets.load(Ordering::Relaxed).as_ref() }.cloned().unwrap_or_default()
+    fn targets(&self) -> Vec<Arc<Target>> {
+        self.targets.read(<[_]>::to_vec)
     }
 
-    fn replace(&self, lock: &Held, change: impl FnOnce(&mut Vec<Arc<Target>>)) {
-        let mut targets = self.targets(lock);
-        change(&mut targets);
-        let new = if targets.is_empty() { ptr::null_mut() } else { Box::into_raw(Box::new(targets)) };
-        // SeqCst here and in `handle`: either the handler sees the new list, or its count is seen here.
-        let old = self.targets.swap(new, Ordering::SeqCst);
-        while self.running.load(Ordering::SeqCst) != 0 {
-            std::thread::yield_now();
-        }
-        if !old.is_null() {
-            // SAFETY: it came out of a box here, no handler found it after the swap, and those that had found it before have ended.
-            drop(unsafe { Box::from_raw(old) });
-        }
+    fn before(&self) -> Vec<libc::sigaction> {
+        self.before.read(<[_]>::to_vec)
     }
 
     /// The work of a handler: async-signal-safe.
-    fn handle(&self, signal: i32) {
-        self.running.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the list is not freed while `running` is not 0.
-        let targets = unsafe { self.targets.load(Ordering::SeqCst).as_ref() }.map_or(&[][..], Vec::as_slice);
-        // A signal to the process is one to all targets, so one that was signalled before makes this the second.
-        if targets.iter().fold(false, |again, target| again | target.signalled.swap(true, Ordering::Relaxed)) {
-            // SAFETY: ends the process without running anything of it.
-            unsafe { libc::_exit(128 + signal) };
+    fn handle(&self, signal: i32, now: u64) {
+        let anybody = self.targets.read(|targets| {
+            // A signal to the process is one to all targets, so one that was signalled before makes this the second.
+            if targets.iter().any(|target| target.first.is_insisted_on(now)) {
+                // SAFETY: ends the process without running anything of it.
+                unsafe { libc::_exit(128 + signal) };
+            }
+            for target in targets.iter().filter(|target| target.first.begins(now)) {
+                self.last.0.store(now.max(1), Ordering::Relaxed);
+                target.hook.on_signal(signal);
+            }
+            !targets.is_empty()
+        });
+        if !anybody && !self.last.awaits_echoes(now) {
+            self.before.read(|before| pass_on(signal, before));
         }
-        targets.iter().for_each(|target| target.hook.on_signal(signal));
-        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Gives a signal that came when all targets had gone to what handled it before, from now on as well. Async-signal-safe.
+fn pass_on(signal: i32, before: &[libc::sigaction]) {
+    let before = STOP.iter().zip(before).find(|(stop, _)| **stop == signal);
+    if let Some((_, action)) = before
+        && exchange(signal, Some(action), &mut action.clone()).is_ok()
+    {
+        // SAFETY: sends a signal to this thread, for the handler that was just put back; it comes when this one has returned.
+        unsafe { libc::raise(signal) };
     }
 }
 
@@ -164,37 +199,47 @@ extern "C" fn on_signal(signal: i32) {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let interrupted = unsafe { *errno };
-    HANDLED.handle(signal);
+    HANDLED.handle(signal, monotonic_nanos());
     // SAFETY: as above.
     unsafe { *errno = interrupted };
 }
 
 /// Makes `on_signal` the handler of both signals, or of none.
-fn take_over() -> Result<Before, PlatformError> {
+fn take_over() -> Result<(), PlatformError> {
     // SAFETY: all zeroes is a sigaction: the default action, no flag, an empty mask.
-    let mut ours: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    ours.sa_sigaction = on_signal as extern "C" fn(i32) as *const () as usize;
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = ours();
     // Calls that a signal interrupts go on, except those that wait for a time, as a park does.
-    ours.sa_flags = libc::SA_RESTART;
-    let mut before = [ours; STOP.len()];
+    action.sa_flags = libc::SA_RESTART;
+    let mut before = vec![action; STOP.len()];
     for at in 0..STOP.len() {
-        if let Err(why) = exchange(STOP[at], Some(&ours), &mut before[at]) {
+        if let Err(why) = exchange(STOP[at], Some(&action), &mut before[at]) {
             STOP.iter().zip(&before).take(at).for_each(|(signal, action)| restore(*signal, action));
             return Err(why);
         }
     }
-    Ok(before)
+    // Where ours had stayed for the echoes of an earlier stop, what was before them is known.
+    for (now, known) in before.iter_mut().zip(HANDLED.before()) {
+        if now.sa_sigaction == ours() {
+            *now = known;
+        }
+    }
+    HANDLED.before.replace(before);
+    Ok(())
 }
 
 /// Undoes [`take_over`], except where somebody else has taken over since.
-fn give_back(before: &Before) {
-    for (signal, action) in STOP.iter().zip(before) {
-        let mut now = *action;
-        let ours = on_signal as extern "C" fn(i32) as *const () as usize;
-        if exchange(*signal, None, &mut now).is_ok() && now.sa_sigaction == ours {
-            restore(*signal, action);
+fn give_back() {
+    for (signal, action) in STOP.iter().zip(HANDLED.before()) {
+        let mut now = action;
+        if exchange(*signal, None, &mut now).is_ok() && now.sa_sigaction == ours() {
+            restore(*signal, &action);
         }
     }
+}
+
+fn ours() -> usize {
+    on_signal as extern "C" fn(i32) as *const () as usize
 }
 
 fn restore(signal: i32, action: &libc::sigaction) {
@@ -210,4 +255,36 @@ fn exchange(signal: i32, new: Option<&libc::sigaction>, old: &mut libc::sigactio
     // SAFETY: the kernel reads one action, if there is one, and writes one. The handler installed, `on_signal`, is async-signal-safe
     // by the promise of every `SignalHook`.
     if unsafe { libc::sigaction(signal, new, old) } < 0 { Err(last_os_error("install the handler of a stop signal")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s51_for_half_a_second_a_signal_is_an_echo_and_then_it_is_the_second() {
+        let request = Request::default();
+        assert!(!request.awaits_echoes(7) && !request.is_insisted_on(7), "nothing has come yet");
+        assert!(request.begins(1_000));
+        for (now, echo) in [(999, true), (1_000, true), (1_000 + ECHO_NS - 1, true), (1_000 + ECHO_NS, false), (u64::MAX, false)] {
+            assert!(!request.begins(now));
+            assert_eq!((request.awaits_echoes(now), request.is_insisted_on(now)), (echo, !echo), "at {now}");
+        }
+    }
+
+    #[test]
+    fn s51_a_clock_at_its_start_counts_too() {
+        let request = Request::default();
+        assert!(request.begins(0));
+        assert!(!request.begins(0) && request.awaits_echoes(0));
+    }
+
+    /// The window does not grow by echoes: somebody who goes on is heard in the end.
+    #[test]
+    fn s51_echoes_do_not_put_off_the_second() {
+        let request = Request::default();
+        assert!(request.begins(1));
+        let second = (1..).map(|n| n * 10_000_000).find(|now| !request.begins(*now) && request.is_insisted_on(*now));
+        assert_eq!(second, Some(510_000_000));
+    }
 }

@@ -1,8 +1,10 @@
 //! Operating-system threads as reactors need them: pinned to one core, named after it, woken on time.
 //!
-//! [`spawn`] makes such a thread; [`Seated::sit`] makes the calling thread one, and [`Seated::stand`] undoes that.
+//! [`spawn`] makes such a thread; [`Seated::sit`] makes the calling thread one, and [`Seated::stand`] undoes that. What a reactor starts
+//! inherits all of this, so [`unaffinitized`] takes it off for a while and [`spawn_off_reactor`] starts threads without it.
 // UNSAFETY: affinity, name and timer slack of a thread are to be had by raw system calls only.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -19,10 +21,13 @@ const SLACK_NS: libc::c_ulong = 1;
 /// Runs `entry` on a new thread pinned to `core`. When this returns, `entry` is about to run and nothing can hinder it.
 pub(crate) fn spawn(core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, PlatformError> {
     let (started, starting) = mpsc::sync_channel(1);
+    // The creator may be a reactor already, and what matters is what that one was before.
+    let before = Traits::before_a_core()?;
     let run = move || {
         let pinned = Mask::of(core).apply();
         let go = pinned.is_ok();
         set_timer_slack(SLACK_NS);
+        BEFORE.set(Some(before));
         // The other end waits until this is sent.
         let _ = started.send(pinned);
         if go {
@@ -41,29 +46,121 @@ pub(crate) fn spawn(core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<Joi
     }
 }
 
-/// What a thread was before it sat down on a core.
-pub(crate) struct Seated {
+/// Runs `f` without what makes the calling thread a reactor: on all cores that it had before it was pinned to one, with its timer slack
+/// and its name of then (`spdk_call_unaffinitized`). Threads and programs that `f` starts inherit those and not the reactor's; started
+/// outside of this they share the reactor's one core for good. On a thread that is no reactor it is just `f()`.
+///
+/// The reactor waits for `f`, and everything on it: keep it short. What takes long belongs on a thread of its own, see
+/// [`spawn_off_reactor`].
+///
+/// ```
+/// let child = platform_linux::unaffinitized(|| std::process::Command::new("true").spawn())?;
+/// # let mut child = child;
+/// # child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn unaffinitized<T>(f: impl FnOnce() -> T) -> T {
+    // Taken out while `f` runs, so that one inside another changes nothing.
+    let Some(before) = BEFORE.take() else { return f() };
+    let _again = match Traits::of_caller() {
+        Ok(now) => Again { now, before },
+        Err(why) => {
+            log::warn!("what is started here stays on the reactor's core: {why}");
+            BEFORE.set(Some(before));
+            return f();
+        }
+    };
+    if let Err(why) = before.apply() {
+        log::warn!("what is started here stays on the reactor's core: {why}");
+    }
+    f()
+}
+
+/// Starts a thread of the operating system from wherever the caller is, a reactor included: it has none of the reactor's core, timer
+/// slack and name. `name` is cut after 15 bytes.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn spawn_off_reactor<F, T>(name: &str, f: F) -> Result<JoinHandle<T>, PlatformError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // A zero inside would be a panic of the standard library.
+    let name = name.replace('\0', "");
+    unaffinitized(|| thread::Builder::new().name(name).spawn(f)).map_err(|why| os_error("start a thread", &why))
+}
+
+thread_local! {
+    /// What this thread was before it became a reactor's, while it is one.
+    static BEFORE: Cell<Option<Traits>> = const { Cell::new(None) };
+}
+
+/// What a thread hands down to what it starts.
+#[derive(Clone, Copy)]
+struct Traits {
     mask: Mask,
     name: [u8; NAME_BYTES],
     slack_ns: libc::c_ulong,
 }
 
-impl Seated {
-    /// Pins the calling thread to `core` and names it after it.
-    pub(crate) fn sit(core: CoreId) -> Result<Self, PlatformError> {
-        let before = Self { mask: Mask::of_caller()?, name: name(), slack_ns: timer_slack() };
-        Mask::of(core).apply()?;
-        set_name(&name_of(core));
-        set_timer_slack(SLACK_NS);
-        Ok(before)
+impl Traits {
+    fn of_caller() -> Result<Self, PlatformError> {
+        Ok(Self { mask: Mask::of_caller()?, name: name(), slack_ns: timer_slack() })
     }
 
-    /// Gives the calling thread back what it had.
-    pub(crate) fn stand(self) -> Result<(), PlatformError> {
+    /// The caller's, or if it is on a core those from before.
+    fn before_a_core() -> Result<Self, PlatformError> {
+        BEFORE.get().map_or_else(Self::of_caller, Ok)
+    }
+
+    /// Makes them the caller's.
+    fn apply(&self) -> Result<(), PlatformError> {
         let end = self.name.iter().position(|b| *b == 0).unwrap_or(NAME_BYTES);
         set_name(&String::from_utf8_lossy(&self.name[..end]));
         set_timer_slack(self.slack_ns);
         self.mask.apply()
+    }
+}
+
+/// Makes a thread a reactor's again, also when what ran meanwhile panics.
+struct Again {
+    now: Traits,
+    before: Traits,
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Err(why) = self.now.apply() {
+            log::error!("a reactor could not go back to its core: {why}");
+        }
+        BEFORE.set(Some(self.before));
+    }
+}
+
+/// What a thread was before it sat down on a core.
+pub(crate) struct Seated {
+    before: Traits,
+    /// Its note of what it was before an earlier core, if it is on one (a set of reactors that is run inside of another).
+    outer: Option<Traits>,
+}
+
+impl Seated {
+    /// Pins the calling thread to `core` and names it after it.
+    pub(crate) fn sit(core: CoreId) -> Result<Self, PlatformError> {
+        let before = Traits::of_caller()?;
+        Mask::of(core).apply()?;
+        set_name(&name_of(core));
+        set_timer_slack(SLACK_NS);
+        let outer = BEFORE.get();
+        BEFORE.set(outer.or(Some(before)));
+        Ok(Self { before, outer })
+    }
+
+    /// Gives the calling thread back what it had.
+    pub(crate) fn stand(self) -> Result<(), PlatformError> {
+        BEFORE.set(self.outer);
+        self.before.apply()
     }
 }
 
@@ -74,6 +171,7 @@ pub(crate) fn allowed_cores() -> Result<CpuSet, PlatformError> {
 }
 
 /// The kernel's form of a set of cores, as large as any kernel has it (8192 cores), so that what is restored is all that there was.
+#[derive(Clone, Copy)]
 struct Mask([u64; 128]);
 
 impl Mask {

@@ -101,23 +101,25 @@ fn main() -> ExitCode {
 /// Says what came of it, on standard output where all was right.
 fn finish(app: &AppHandle, outcome: Result<Vec<Report>, ClientError>) {
     match outcome.map_err(Into::into).and_then(|reports| summary(&reports)) {
-        Ok(()) => app.stop(0),
+        Ok(text) => {
+            app.println(text.trim_end());
+            app.stop(0);
+        }
         Err(why) => app.fail(&*why),
     }
 }
 
-fn summary(reports: &[Report]) -> Result<(), Box<dyn Error>> {
+fn summary(reports: &[Report]) -> Result<String, Box<dyn Error>> {
     let failed: Vec<_> = reports.iter().filter_map(|report| report.outcome.as_ref().err()).collect();
     match (reports, &failed[..]) {
         ([_], [why]) => return Err((*why).clone().into()),
         (_, [first, ..]) => return Err(format!("{} of {} connections failed; the first: {first}", failed.len(), reports.len()).into()),
         _ => {}
     }
-    let text = match reports {
+    Ok(match reports {
         [only] => of_one(only),
         many => of_many(many),
-    };
-    write!(io::stdout(), "{text}").map_err(|why| format!("write standard output: {why}").into())
+    })
 }
 
 fn of_one(report: &Report) -> String {

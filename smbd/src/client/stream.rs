@@ -2,10 +2,9 @@
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::thread;
 
-use lcore::ThreadHandle;
 use lcore::transport::QueueGroup;
+use lcore::{ThreadHandle, spawn_off_reactor};
 use sha2::{Digest as _, Sha256};
 use smb_direct::wire::DATA_OFFSET;
 
@@ -140,7 +139,7 @@ impl Source {
             drop(send);
             wake.wake();
         };
-        thread::Builder::new().name("input".into()).spawn(read).map_err(|why| ClientError::Input(why.to_string()))?;
+        spawn_off_reactor("input", read).map_err(|why| ClientError::Input(why.to_string()))?;
         Ok(Self::Input { pieces, piece: Vec::new(), at: 0 })
     }
 

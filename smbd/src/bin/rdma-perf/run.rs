@@ -1,7 +1,6 @@
 //! A client or a server of one client, as an application.
 
 use std::error::Error;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -59,7 +58,7 @@ pub(crate) fn server(args: &Args, at: SocketAddr) -> ExitCode {
     let wait = args.wait.into();
     app(args).run(move |cx, app| {
         let (mut server, at) = Server::listen(cx, app.transport().backend, wait, at)?;
-        writeln!(io::stdout(), "listening on {at}")?;
+        app.println(format_args!("listening on {at}"));
         let app = app.clone();
         cx.local_poller("server", schedule(wait), move |cx: &mut Cx<'_>| {
             let got = server.poll(cx).unwrap_or_else(|why| {
@@ -89,10 +88,10 @@ fn finish(app: &AppHandle, peer: &Peer, prints: bool) {
     match peer.outcome() {
         Err(why) => app.fail(&why),
         Ok(_) if !prints => app.stop(0),
-        Ok(report) => match writeln!(io::stdout(), "{report}") {
-            Ok(()) => app.stop(0),
-            Err(why) => app.fail(&why),
-        },
+        Ok(report) => {
+            app.println(report);
+            app.stop(0);
+        }
     }
 }
 
