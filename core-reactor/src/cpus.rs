@@ -1,5 +1,7 @@
 //! Sets of cores, and the masks and lists that people write for them.
 
+mod text;
+
 use core::fmt;
 
 /// A core, by the number that the platform gives it.
@@ -16,7 +18,18 @@ const WORDS: usize = 16;
 
 /// A set of cores `0..1024` (the limit of SPDK's `spdk_cpuset`).
 ///
-/// Written and read as a hex mask (`0xF`), a list (`[0,2-4]`) or a union of both (`0x3,[8-11]`).
+/// Written as a list (`[0,2-4]`). Read as a hex mask (`0xF`), a list or a union of both (`0x3,[8-11]`),
+/// and as those write sets from whom they are pasted:
+///
+/// | text | whose |
+/// |---|---|
+/// | `ff`, `[0, 1]` | SPDK's |
+/// | `0-3,8`, `0-7:2`, `0-31:2/8` | `taskset -c`, `numactl`, cpusets, `Cpus_allowed_list` |
+/// | `ff,ffffffff` | `Cpus_allowed`, `smp_affinity`: groups of 32 cores, the highest first |
+/// | `0x00000001,,0x0` | hwloc's, likewise |
+///
+/// What two of them read differently is refused: `10` (a mask for SPDK, core 10 for `taskset -c`),
+/// `0x1,0x2`, `0b11`. Blanks and an end of line around it are nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CpuSet([u64; WORDS]);
 
@@ -142,113 +155,6 @@ impl core::str::FromStr for CpuSet {
     type Err = CpuSetError;
 
     fn from_str(text: &str) -> Result<Self, CpuSetError> {
-        let mut p = Parser { text: text.as_bytes(), at: 0 };
-        let mut set = CpuSet::EMPTY;
-        loop {
-            set = set.or(&p.part()?);
-            match p.peek() {
-                None => break,
-                Some(b',') => p.at += 1,
-                Some(_) => return p.fail("something follows the set"),
-            }
-        }
-        if set.is_empty() {
-            return Err(CpuSetError { at: 0, what: "the set is empty" });
-        }
-        Ok(set)
-    }
-}
-
-/// Reads one set from the front of its text on.
-struct Parser<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl Parser<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    /// Everything before `at` is ASCII, so bytes are characters there.
-    fn fail<T>(&self, what: &'static str) -> Result<T, CpuSetError> {
-        Err(CpuSetError { at: self.at, what })
-    }
-
-    fn part(&mut self) -> Result<CpuSet, CpuSetError> {
-        match self.peek() {
-            Some(b'[') => self.list(),
-            Some(b'0') if matches!(self.text.get(self.at + 1), Some(b'x' | b'X')) => self.mask(),
-            Some(_) => self.fail("neither 0x nor ["),
-            None => self.fail("nothing where a mask or list should be"),
-        }
-    }
-
-    fn mask(&mut self) -> Result<CpuSet, CpuSetError> {
-        self.at += 2;
-        let start = self.at;
-        while self.peek().is_some_and(|c| c.is_ascii_hexdigit()) {
-            self.at += 1;
-        }
-        if self.at == start {
-            return self.fail("no hex digit after 0x");
-        }
-        let mut set = CpuSet::EMPTY;
-        for (place, at) in (start..self.at).rev().enumerate() {
-            let digit = match self.text[at] {
-                c @ b'0'..=b'9' => c - b'0',
-                c => (c | 0x20) - b'a' + 10,
-            };
-            for bit in (0..4).filter(|bit| digit & (1 << bit) != 0) {
-                if !set.insert(CoreId(u16::try_from(place * 4 + bit).unwrap_or(u16::MAX))) {
-                    return Err(CpuSetError { at, what: "a core past the limit of 1023" });
-                }
-            }
-        }
-        Ok(set)
-    }
-
-    fn list(&mut self) -> Result<CpuSet, CpuSetError> {
-        self.at += 1;
-        let mut set = CpuSet::EMPTY;
-        loop {
-            let first = self.number()?;
-            let mut last = first;
-            if self.peek() == Some(b'-') {
-                self.at += 1;
-                let start = self.at;
-                last = self.number()?;
-                if last < first {
-                    return Err(CpuSetError { at: start, what: "a range that descends" });
-                }
-            }
-            (first..=last).for_each(|n| {
-                set.insert(CoreId(n));
-            });
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => break,
-                Some(_) => return self.fail("neither a comma, a dash nor ]"),
-                None => return self.fail("no ] at the end of the list"),
-            }
-        }
-        self.at += 1;
-        Ok(set)
-    }
-
-    fn number(&mut self) -> Result<u16, CpuSetError> {
-        let start = self.at;
-        let mut n = 0usize;
-        while let Some(c @ b'0'..=b'9') = self.peek() {
-            n = n * 10 + usize::from(c - b'0');
-            if n >= CpuSet::LIMIT {
-                return Err(CpuSetError { at: start, what: "a core past the limit of 1023" });
-            }
-            self.at += 1;
-        }
-        if self.at == start {
-            return self.fail("no number where one should be");
-        }
-        Ok(n as u16)
+        text::parse(text)
     }
 }
