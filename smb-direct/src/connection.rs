@@ -28,14 +28,14 @@ pub enum Action {
     PostReceives(u16),
     /// Send this.
     Send(Message),
-    /// Send this, and disconnect when it is sent.
+    /// Send this, and disconnect when it is sent. If the peer does not take it in time ([`Settings::keep_alive`]), `Disconnect` comes.
     SendLast(Message, Ended),
     /// Disconnect, for this reason.
     Disconnect(Ended),
 }
 
 /// One end of a connection. Moments are durations from any start that all calls have in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     role: Role,
     own: Settings,
@@ -56,6 +56,8 @@ enum State {
     Granting(Agreed),
     Open(Agreed),
     Refusing(NegotiateResponse, Ended),
+    /// The last message is out; whoever has the transport disconnects when it is sent, and is told to when that takes too long.
+    Last(Ended),
     /// Still to be told.
     Ending(Ended),
     Closed,
@@ -113,7 +115,7 @@ impl Connection {
             (State::Awaiting, Role::Client) => self.on_response(now, message),
             // Before it was asked, or before it was answered.
             (State::Asking | State::Granting(_), _) => Err(Ended::Credit),
-            (State::Refusing(..) | State::Ending(_) | State::Closed, _) => Ok(Received::Nothing),
+            (State::Refusing(..) | State::Last(_) | State::Ending(_) | State::Closed, _) => Ok(Received::Nothing),
         };
         taken.unwrap_or_else(|why| {
             self.state = State::Ending(why);
@@ -188,6 +190,7 @@ impl Connection {
                 self.deadline = now.saturating_add(self.own.keep_alive);
             }
             (State::Open(_), _) => self.state = State::Ending(Ended::KeepAlive),
+            (State::Last(why), _) => self.state = State::Ending(why),
             _ => self.state = State::Ending(Ended::NegotiateTimeout),
         }
     }
@@ -202,14 +205,15 @@ impl Connection {
             State::Granting(agreed) => self.ask().or_else(|| self.respond(now, agreed)),
             State::Open(_) => self.ask().or_else(|| self.send_empty()),
             State::Refusing(response, why) => {
-                self.state = State::Closed;
+                self.state = State::Last(why);
+                self.deadline = now.saturating_add(self.own.keep_alive);
                 Some(Action::SendLast(Message::new(&response), why))
             }
             State::Ending(why) => {
                 self.state = State::Closed;
                 Some(Action::Disconnect(why))
             }
-            State::Awaiting | State::Closed => None,
+            State::Awaiting | State::Last(_) | State::Closed => None,
         }
     }
 
@@ -273,6 +277,11 @@ impl Connection {
     /// Whether a piece could be sent now, as far as credits go.
     pub fn can_send(&self) -> bool {
         matches!(self.state, State::Open(_)) && self.credits.can_spend()
+    }
+
+    /// Whether the next action is [`Action::Disconnect`], which takes neither a buffer nor room to send.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, State::Ending(_))
     }
 
     /// What was negotiated; `None` before, and after the end.

@@ -21,7 +21,7 @@ pub struct Settings {
     pub negotiate_timeout: Duration,
     /// Silence of the peer after which an answer is asked for (3.1.2.2). Default 120 s.
     pub idle: Duration,
-    /// How long that answer may take (3.1.6). Default 5 s.
+    /// How long that answer may take (3.1.6), and how long a peer that is refused may take to receive the refusal. Default 5 s.
     pub keep_alive: Duration,
     /// A client takes a response of 20 bytes, which ends before PreferredSendSize, as one known old server sends it; for what is missing, the least that the
     /// specification allows. Default: no.

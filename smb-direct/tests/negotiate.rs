@@ -201,3 +201,51 @@ fn settings_that_a_peer_would_refuse_are_refused_here() {
         assert!(why.to_string().starts_with(setting), "{why}");
     }
 }
+
+/// Statement 85, for each state: past its deadline there is something to do, also if the peer never sends anything.
+#[test]
+fn s85_every_state_has_a_deadline() {
+    let (client, server) = (Settings::client(), Settings::server());
+    let refused = with(REQUEST, 0, &[0, 2, 0, 2]);
+    let asking = Connection::client(client, NOW).expect("settings that can be had");
+    let mut awaiting = asking.clone();
+    assert!(matches!(awaiting.next_action(NOW), Some(Action::Send(_))));
+    let mut granting = Connection::server(server, NOW).expect("settings that can be had");
+    assert_eq!(granting.on_message(NOW, &REQUEST), Received::Nothing);
+    let mut refusing = Connection::server(server, NOW).expect("settings that can be had");
+    assert_eq!(refusing.on_message(NOW, &refused), Received::Nothing);
+    for (mut conn, limit, state) in [
+        (asking, client.negotiate_timeout, "Asking"),
+        (awaiting, client.negotiate_timeout, "Awaiting"),
+        (granting, server.negotiate_timeout, "Granting"),
+        (refusing, server.negotiate_timeout, "Refusing"),
+    ] {
+        assert_eq!(conn.deadline(), NOW + limit, "{state}");
+        conn.on_time(NOW + limit);
+        assert!(conn.is_ending(), "{state}");
+        assert_eq!(conn.next_action(NOW + limit), Some(Action::Disconnect(Ended::NegotiateTimeout)), "{state}");
+    }
+    let (mut open, _) = served(server, &REQUEST);
+    assert_eq!(open.deadline(), NOW + server.idle);
+    open.on_time(NOW + server.idle);
+    assert_eq!(open.deadline(), NOW + server.idle + server.keep_alive);
+    open.on_time(NOW + server.idle + server.keep_alive);
+    assert_eq!(open.next_action(NOW), Some(Action::Disconnect(Ended::KeepAlive)));
+}
+
+#[test]
+fn s85_a_refused_client_that_does_not_take_the_refusal_is_kept_no_longer_than_an_answer_may_take() {
+    let settings = Settings::server();
+    let (mut server, action) = served(settings, &with(REQUEST, 0, &[0, 2, 0, 2]));
+    assert!(matches!(action, Some(Action::SendLast(..))));
+    assert_eq!(server.deadline(), NOW + settings.keep_alive);
+    // Whatever it sends meanwhile puts off nothing.
+    let soon = NOW + settings.keep_alive - Duration::from_nanos(1);
+    assert_eq!(server.on_message(soon, &REQUEST), Received::Nothing);
+    server.on_time(soon);
+    assert_eq!(server.next_action(soon), None);
+    let then = NOW + settings.keep_alive;
+    server.on_time(then);
+    assert_eq!(server.next_action(then), Some(Action::Disconnect(Ended::Version { min: 0x0200, max: 0x0200 })));
+    assert_eq!((server.next_action(then), server.deadline()), (None, Duration::MAX), "once");
+}

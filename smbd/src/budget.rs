@@ -2,7 +2,7 @@
 
 use smb_direct::Settings;
 
-/// Buffers that each connection is sure of: the least credits, and one for its negotiate message.
+/// Buffers that each connection is sure of: the least credits, and one for its negotiate message, which is later for the message whose answer is going out.
 const SURE: u32 = Settings::LEAST_CREDITS as u32 + 1;
 
 /// The receives of one group. The first connections get many, and each that the group has a place for gets at least

@@ -15,6 +15,8 @@ use zerocopy::IntoBytes;
 pub mod status {
     /// All bytes were moved.
     pub const SUCCESS: u32 = 0;
+    /// The client's device does not let its memory be moved like that: it answers no reads, for instance.
+    pub const NOT_SUPPORTED: u32 = 0xC000_00BB;
     /// The command makes no sense, or is too large.
     pub const INVALID_PARAMETER: u32 = 0xC000_000D;
     /// The server has no memory for it now.

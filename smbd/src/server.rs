@@ -363,7 +363,7 @@ impl Group {
         let Ok(conn) = Connection::server(Settings { credits: client.credits, ..self.settings }, now) else {
             unreachable!("such settings were tried when the group was made, and a budget gives no less than the least credits")
         };
-        client.session = Some(Session::new(id, conn, depth));
+        client.session = Some(Session::new(id, conn, depth).with_share(client.credits.into()));
         client.memory = (client.service == Service::Memory).then(|| MemoryWork::new(self.settings.max_read_write_size));
     }
 
@@ -382,9 +382,8 @@ impl Group {
                 let total = first.then_some(bytes.len() + remaining);
                 match &mut client.memory {
                     Some(memory) => {
-                        session.conn().receives_freed(1);
                         let group = &mut *self.group;
-                        memory.on_piece(session, group, &buf[bytes], remaining).and_then(|()| memory.go_on(session, group, &self.bufs))
+                        memory.on_piece(session, buf, bytes, remaining).and_then(|()| memory.go_on(session, group, &self.bufs))
                     }
                     None if self.server.0.config.echo => {
                         session.send_back(buf, bytes.start, bytes.end, total);

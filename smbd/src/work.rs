@@ -1,10 +1,11 @@
 //! The memory service at the server: one command at a time for each connection, moved in pieces of a buffer.
 
+use std::ops::Range;
+
 use lcore::Refused;
 use lcore::pool::{Buf, BufGroup};
 use lcore::transport::{Frame, Op, QueueGroup, RemoteMemory, TransportError};
 use smb_direct::Reassembly;
-use smb_direct::wire::DATA_OFFSET;
 
 use crate::Pattern;
 use crate::memory::{Answer, Command, Kind, LONGEST, status};
@@ -24,6 +25,8 @@ pub(crate) struct MemoryWork {
 
 struct Job {
     command: Command,
+    /// What its last piece came in, for the answer.
+    buf: Buf,
     /// The descriptor that is next, and where in it.
     next: (usize, u32),
     under_way: u32,
@@ -35,16 +38,13 @@ impl MemoryWork {
         Self { kept: Vec::new(), partial: Reassembly::new(vec![0; LONGEST].into()), most, job: None }
     }
 
-    /// A piece of a command has come.
-    pub(crate) fn on_piece(
-        &mut self,
-        session: &mut Session,
-        group: &mut dyn QueueGroup,
-        piece: &[u8],
-        remaining: usize,
-    ) -> Result<(), End> {
-        let whole = self.partial.push(piece, remaining).map_err(|why| End::Application(format!("a memory command: {why}")))?;
-        let Some(bytes) = whole else { return Ok(()) };
+    /// A piece of a command has come, in `buf`, whose receive is freed when it is done with: with the last piece of a command that is when the answer is out.
+    pub(crate) fn on_piece(&mut self, session: &mut Session, buf: Buf, piece: Range<usize>, remaining: usize) -> Result<(), End> {
+        let whole = self.partial.push(&buf[piece], remaining).map_err(|why| End::Application(format!("a memory command: {why}")))?;
+        let Some(bytes) = whole else {
+            session.conn().receives_freed(1);
+            return Ok(());
+        };
         if self.job.is_some() {
             return Err(End::Application("a memory command while the one before it is under way".into()));
         }
@@ -53,10 +53,13 @@ impl MemoryWork {
                 if command.kind == Kind::Write {
                     self.kept.clear();
                 }
-                self.job = Some(Job { command, next: (0, 0), under_way: 0, moved: 0 });
+                self.job = Some(Job { command, buf, next: (0, 0), under_way: 0, moved: 0 });
                 Ok(())
             }
-            Err(tag) => answer(session, group, Answer { status: status::INVALID_PARAMETER, tag, bytes: 0 }),
+            Err(tag) => {
+                session.answer(buf, &Answer { status: status::INVALID_PARAMETER, tag, bytes: 0 }.encode());
+                Ok(())
+            }
         }
     }
 
@@ -74,19 +77,24 @@ impl MemoryWork {
                 outcome = status::INSUFFICIENT_RESOURCES;
                 break;
             };
-            if !job.post(session, group, buf, memory, &self.kept)? {
-                break;
+            match job.post(session, group, buf, memory, &self.kept)? {
+                Posted::Now => {}
+                Posted::Later => break,
+                Posted::Never => {
+                    outcome = status::NOT_SUPPORTED;
+                    break;
+                }
             }
         }
         if job.under_way > 0 || (outcome == status::SUCCESS && job.rest().is_some()) {
             return Ok(());
         }
-        let bytes = job.moved;
-        self.job = None;
+        let Some(Job { buf, moved, .. }) = self.job.take() else { return Ok(()) };
         if outcome != status::SUCCESS {
             self.kept.clear();
         }
-        answer(session, group, Answer { status: outcome, tag, bytes })
+        session.answer(buf, &Answer { status: outcome, tag, bytes: moved }.encode());
+        Ok(())
     }
 
     /// A piece has been moved.
@@ -100,6 +108,15 @@ impl MemoryWork {
     }
 }
 
+/// What has become of a piece.
+enum Posted {
+    Now,
+    /// The queue has no room for it now.
+    Later,
+    /// It will never have.
+    Never,
+}
+
 impl Job {
     /// The client's memory that is next, up to the end of its descriptor.
     fn rest(&self) -> Option<RemoteMemory> {
@@ -108,7 +125,7 @@ impl Job {
         memory.part(at, memory.len - at)
     }
 
-    /// Posts the next piece; false if the queue has no room for it now.
+    /// Posts the next piece.
     fn post(
         &mut self,
         session: &mut Session,
@@ -116,9 +133,9 @@ impl Job {
         mut buf: Buf,
         rest: RemoteMemory,
         kept: &[Buf],
-    ) -> Result<bool, End> {
+    ) -> Result<Posted, End> {
         let len = rest.len.min(u32::try_from(buf.spare_capacity()).unwrap_or(u32::MAX));
-        let Some(memory) = rest.part(0, len) else { return Ok(false) };
+        let Some(memory) = rest.part(0, len) else { return Ok(Posted::Never) };
         let posted = match self.command.kind {
             Kind::Write => group.read(session.id(), Frame::from(buf), memory, OWNERS),
             Kind::Read => {
@@ -128,7 +145,9 @@ impl Job {
         };
         match posted {
             Ok(()) => {}
-            Err(Refused { why: TransportError::QueueFull { .. }, .. }) => return Ok(false),
+            Err(Refused { why: TransportError::QueueFull { .. }, .. }) => return Ok(Posted::Later),
+            // Such as a read, where the client's device answers none.
+            Err(Refused { why: TransportError::Limit { .. }, .. }) => return Ok(Posted::Never),
             Err(refused) => return Err(refused.why.into()),
         }
         session.count_posted();
@@ -137,7 +156,7 @@ impl Job {
         if self.next.1 == self.command.memory[self.next.0].len {
             self.next = (self.next.0 + 1, 0);
         }
-        Ok(true)
+        Ok(Posted::Now)
     }
 
     /// Bytes in front of what is next.
@@ -160,13 +179,4 @@ fn fill(buf: &mut Buf, kept: &[Buf], from: usize, len: usize) {
     let left = len - buf.len();
     Pattern::new(0).from(at).fill(&mut buf.spare_mut()[..left]);
     buf.grow(left);
-}
-
-fn answer(session: &mut Session, group: &mut dyn QueueGroup, answer: Answer) -> Result<(), End> {
-    let bytes = answer.encode();
-    let mut buf = group.buffer().ok_or_else(|| End::Application("no buffer for an answer".into()))?;
-    buf.append(&[0; DATA_OFFSET]);
-    buf.append(&bytes);
-    session.push(buf, Some(bytes.len()));
-    Ok(())
 }

@@ -63,6 +63,8 @@ impl Pair {
             Op::Message => {}
             Op::Write => limit("bytes to be written, to what the peer exposes", bytes, there)?,
             Op::Read => {
+                // Of what the peer answers none of there will never be room for one.
+                limit("reads of a queue whose peer answers none", u64::from(limits.reads == 0), 0_u32)?;
                 limit("bytes of a read", there, limits.message)?;
                 let spare = work.frame.parts().iter().map(|buf| buf.spare_capacity() as u64).sum::<u64>();
                 limit("bytes to be read, into the spare room", there, spare)?;

@@ -37,6 +37,10 @@ impl Pair {
             (_, None) => frame.bytes() as u64,
         };
         limit("bytes of one operation", moved, MESSAGE)?;
+        if *op == Op::Read && self.options.reads == 0 {
+            // There never will be room for one.
+            return limit("reads of a queue whose peer answers none", 1_u32, 0_u32);
+        }
         if self.outstanding >= self.options.send_depth {
             return Err(TransportError::QueueFull { what: "send depth", limit: self.options.send_depth });
         }
