@@ -16,12 +16,13 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 13] = [
+pub(super) const STEPS: [Step; 14] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
+    Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it", run: vm },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
@@ -71,6 +72,13 @@ fn tap(sh: &Shell) -> Result<()> {
     } else {
         Ok(cmd!(sh, "unshare --map-root-user {cargo} test -p net-impl-smoltcp --test tap").run()?)
     }
+}
+
+/// It prints its seed, with which the same faults can be thrown again.
+fn faults(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    cmd!(sh, "{cargo} build -p hello-sock -p faults").run()?;
+    Ok(cmd!(sh, "{cargo} run --quiet -p faults -- --minutes 2").run()?)
 }
 
 /// What `--workspace` cannot see, because there the features of all packages are on at once.
