@@ -23,18 +23,9 @@ pub const COOL: f64 = 0.20;
 pub fn start(lib: &ThreadLib, period: Duration) -> Result<ThreadHandle, SpawnError> {
     lib.spawn(ThreadConfig::new("balancer"), move |cx| {
         let looks = Arc::new(Mutex::new(Looks::default()));
-        let timer = cx.poller("balance", Schedule::Every(period), move |cx: &mut Cx<'_>| {
+        cx.poller("balance", Schedule::Every(period), move |cx: &mut Cx<'_>| {
             look(cx, &looks);
             Polled::Busy
-        });
-        // Whatever ends the thread wakes it, so it need not stay awake for that.
-        cx.poller("end", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
-            if !cx.is_exiting() {
-                return Polled::Idle;
-            }
-            // The timer is this thread's and never removes itself, so the key is good.
-            let _ = cx.remove(timer);
-            Polled::Done
         });
     })
 }

@@ -241,7 +241,7 @@ impl Group {
         flags |= if socket.fin_sent { flag::FIN_SENT } else { 0 };
         flags |= if socket.kept.quick_ack { flag::QUICK_ACK } else { 0 };
         flags |= if socket.failed.is_some() { flag::FAILED | flag::READABLE | flag::DRAIN } else { 0 };
-        let (places, fd) = (self.slab.places(), socket.fd());
+        let (places, fd) = (self.slab.room(), socket.fd());
         let place = self.slab.put(socket, fd, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
         let id = self.slab.hot(place).id;
         if fresh {

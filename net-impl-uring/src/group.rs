@@ -96,9 +96,9 @@ impl Group {
 
     /// A place for one more, though sockets that are leaving may hold it yet.
     fn make_room(&mut self) {
-        if self.state.slab.sockets() == self.state.slab.places() && self.state.leaving > 0 {
+        if self.state.slab.sockets() == self.state.slab.room() && self.state.leaving > 0 {
             let io = &mut *self.ring.io.borrow_mut();
-            self.state.settle(io, |state| state.slab.sockets() < state.slab.places());
+            self.state.settle(io, |state| state.slab.sockets() < state.slab.room());
         }
     }
 }
@@ -182,7 +182,7 @@ impl State {
 
     fn attach(&mut self, mut socket: Box<UringSocket>, token: Token) -> Result<SockId, (Box<UringSocket>, NetError)> {
         socket.mind_loopback();
-        let (places, fd, flags) = (self.slab.places(), socket.fd(), socket.flags());
+        let (places, fd, flags) = (self.slab.room(), socket.fd(), socket.flags());
         let early = if self.slab.sockets() < places { socket.unpack(&self.bufs) } else { VecDeque::new() };
         let mut seat = Box::new(Seat::new(socket));
         seat.early = early;
