@@ -120,7 +120,10 @@ impl Looks {
 
     /// The threads of a reactor that did something since the look before, with the time that it took.
     fn busy_threads<'a>(&'a self, load: &'a Load) -> Vec<(u64, &'a ThreadLoad)> {
-        let before = |id: ThreadId| self.before.iter().flat_map(|load| &load.threads).find(|t| t.thread.id() == id).map_or(0, |t| t.busy);
+        // In order, since a look over ten thousand threads must not compare each with each.
+        let mut known: Vec<(ThreadId, u64)> = self.before.iter().flat_map(|load| &load.threads).map(|t| (t.thread.id(), t.busy)).collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        let before = |id: ThreadId| known.binary_search_by_key(&id, |(id, _)| *id).map_or(0, |at| known[at].1);
         let since = |t: &ThreadLoad| t.busy.saturating_sub(before(t.thread.id()));
         load.threads.iter().map(|t| (since(t), t)).filter(|(busy, _)| *busy > 0).collect()
     }

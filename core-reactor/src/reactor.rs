@@ -477,3 +477,54 @@ impl Drop for StopOnPanic {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::sim::Sim;
+
+    #[test]
+    fn events_that_wait_for_room_are_neither_lost_nor_reordered_by_one_that_panics() {
+        /// Panics where it is dropped, as the event of a reactor that has ended is.
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let mut sim = Sim::new(3);
+        let seen = Arc::new(spin::Mutex::new(Vec::new()));
+        drop(sim.reactors.remove(1));
+        let panics = Panics;
+        let reactor = &mut sim.reactors[0];
+        let note = |n: u8| {
+            let seen = seen.clone();
+            (2, Event::Call(Box::new(move |_| seen.lock().push(n))))
+        };
+        let bad = (1, Event::Call(Box::new(move |_| drop(panics))));
+        reactor.deferred.extend([note(1), bad, note(2), note(3)]);
+        assert!(catch_unwind(AssertUnwindSafe(|| reactor.turn())).is_err());
+        sim.settle();
+        assert_eq!(*seen.lock(), [1, 2, 3]);
+        assert!(sim.reactors[0].deferred.is_empty());
+    }
+
+    #[test]
+    fn events_wait_behind_one_that_finds_no_room_and_go_in_their_order() {
+        let mut sim = Sim::new(2);
+        let seen = Arc::new(spin::Mutex::new(Vec::new()));
+        for n in 0..600_u32 {
+            let seen = seen.clone();
+            sim.reactors[0].send_event(1, Event::Call(Box::new(move |_| seen.lock().push(n))));
+        }
+        assert!(!sim.reactors[0].deferred.is_empty(), "more than the ring holds");
+        for _ in 0..100 {
+            sim.turn();
+        }
+        assert!(seen.lock().iter().copied().eq(0..600));
+    }
+}

@@ -9,6 +9,7 @@ use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{CoreId, CpuSet, Idle, Platform, PlatformError, PushError, ReactorOptions, Reactors, SpawnError, ThreadConfig};
 
 use crate::machine::{Machine, within_a_minute};
+use crate::platforms::Panicking;
 use crate::record::Record;
 
 fn set(machine: &Arc<Machine>) -> Reactors {
@@ -254,4 +255,30 @@ fn a_core_has_one_reactor() {
     assert!(first.is_some() && set.reactor(CoreId(0)).is_none());
     drop(first);
     assert!(set.reactor(CoreId(0)).is_none(), "its events went with it");
+}
+
+#[test]
+fn a_platform_that_panics_while_cores_are_started_leaves_none_running() {
+    within_a_minute(|| {
+        let machine = Machine::new(4);
+        let platform = Panicking::over(machine.clone());
+        platform.arm("start", 1);
+        let set = Reactors::new(platform, &ReactorOptions::new(machine.cores())).expect("the machine has these cores");
+        let lib = set.lib().clone();
+        catch_unwind(AssertUnwindSafe(|| set.run())).expect_err("the panic comes through");
+        assert!(lib.is_stopping() && machine.is_at_rest());
+    });
+}
+
+#[test]
+fn a_core_that_panics_in_its_sleep_is_not_taken_for_asleep() {
+    let sim = SimPlatform::new(1);
+    let platform = Panicking::over(sim.clone());
+    let options = ReactorOptions { idle: Idle::ParkAfter(Duration::ZERO), ..ReactorOptions::new(sim.cores()) };
+    let set = Reactors::new(platform.clone(), &options).expect("it has this core");
+    let thread = set.lib().spawn(on(0), |_| {}).expect("there is a reactor");
+    platform.arm("park", 0);
+    catch_unwind(AssertUnwindSafe(|| set.run())).expect_err("the panic comes through");
+    assert_eq!(thread.send(|_| {}).map_err(|r| r.why), Err(PushError::Closed));
+    assert_eq!(sim.unparks(CoreId(0)), 0, "nobody wakes a core that is awake");
 }
