@@ -60,8 +60,9 @@ impl Reactors {
     /// Prepares reactors; nothing runs yet, but threads can be spawned.
     ///
     /// # Errors
-    /// No core was asked for, or one that the platform does not have.
+    /// No core was asked for, or one that the platform does not have; a bound of the threads cannot work.
     pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
+        options.threads.check()?;
         let allowed = platform.cores();
         if options.cores.is_empty() {
             return Err(PlatformError::NoCores);

@@ -11,7 +11,7 @@ use spin::Mutex;
 use crate::handle::{Shared, ThreadId};
 use crate::lane::{Event, Lane};
 use crate::ring::{PushError, Ring};
-use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, Thread, ThreadHandle};
+use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, PlatformError, Thread, ThreadHandle};
 
 /// A set of threads over a platform (`spdk_thread_lib_init`). Sets know nothing of each other.
 #[derive(Clone)]
@@ -20,9 +20,9 @@ pub struct ThreadLib(pub(crate) Arc<LibShared>);
 /// The bounds of a set.
 #[derive(Clone, Debug)]
 pub struct ThreadLibOptions {
-    /// Messages of one thread that are run in one turn. Default 8 (`SPDK_MSG_BATCH_SIZE`).
+    /// Messages of one thread that are run in one turn, at least one. Default 8 (`SPDK_MSG_BATCH_SIZE`).
     pub batch: usize,
-    /// Messages that a thread's mailbox holds, 64 bytes each; rounded up to a power of two, 65536 at most. Default 1024.
+    /// Messages that a thread's mailbox holds, 64 bytes each: 1 to 65,536, rounded up to a power of two. Default 1024.
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
@@ -31,6 +31,24 @@ pub struct ThreadLibOptions {
 impl Default for ThreadLibOptions {
     fn default() -> Self {
         Self { batch: 8, mailbox: 1024, exit_limit: Duration::from_secs(5) }
+    }
+}
+
+/// Messages that a mailbox holds at most, and so are run in a turn.
+const MAILBOX: usize = 1 << 16;
+
+impl ThreadLibOptions {
+    /// Whether threads with these bounds can work.
+    ///
+    /// # Errors
+    /// [`PlatformError::Bound`]: one is 0, or larger than a mailbox can be.
+    pub fn check(&self) -> Result<(), PlatformError> {
+        for (option, value) in [("ThreadLibOptions::batch", self.batch), ("ThreadLibOptions::mailbox", self.mailbox)] {
+            if value == 0 || value > MAILBOX {
+                return Err(PlatformError::Bound { option, value, most: MAILBOX });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -135,13 +153,14 @@ pub enum SpawnError {
 }
 
 impl ThreadLib {
-    /// A set over `platform`, for the cores of `cores` that the platform has.
+    /// A set over `platform`, for the cores of `cores` that the platform has. Bounds that [`ThreadLibOptions::check`] refuses are taken as the nearest that it does not;
+    /// [`Reactors::new`](crate::Reactors::new) gives the error.
     pub fn new(platform: Arc<dyn Platform>, cores: CpuSet, options: &ThreadLibOptions) -> Self {
         let lanes = platform.cores().and(&cores).iter().map(Lane::new).collect();
         Self(Arc::new(LibShared {
             platform,
             lanes,
-            batch: options.batch.max(1),
+            batch: options.batch.clamp(1, MAILBOX),
             exit_limit: options.exit_limit,
             mailbox: options.mailbox,
             threads: Mutex::default(),

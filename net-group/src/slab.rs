@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use core_reactor::net::{SockId, Token};
+use core_reactor::net::{GroupConfig, SockId, Token};
 
 use crate::frames::Queue;
 
@@ -79,7 +79,7 @@ impl Hot {
 }
 
 /// A slab of at most this many places keeps the last index for keys that name nothing.
-pub const LIMIT: usize = 0xFF_FFFF;
+pub const LIMIT: usize = GroupConfig::MOST_SOCKETS;
 
 /// The places of one group.
 pub struct Slab<S> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab, slab};
+use net_sockets::{Frames, Kind, Limits, Slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
@@ -78,11 +78,8 @@ pub(crate) enum Timer {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig, sizes: Sizes) -> Result<Self, NetError> {
+        config.check()?;
         let sockets = config.sockets;
-        if sockets > slab::LIMIT {
-            let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
-            return Err(NetError::Option { option: "GroupConfig::sockets", why });
-        }
         let ring = Ring::here(sizes)?;
         let bell = ring.bell()?;
         let watch = cx.watch_bell(WaitSource(bell.as_raw_fd()), ring.clone())?;

@@ -38,12 +38,12 @@ impl BufGroup {
     /// A group with a pool of its own, of `count` small buffers of `size` bytes from the heap: for tests and tools.
     ///
     /// # Panics
-    /// If there is no memory for it.
+    /// If there is no memory for it, or if it would have no buffers or none that hold a byte.
     pub fn new(count: usize, size: usize) -> Self {
         let none = ClassConfig { count: 0, size: 0 };
         let config = DataPoolConfig { small: ClassConfig { count, size }, large: none, control: none, ..DataPoolConfig::default() };
         let group = DataPool::on_heap(config).and_then(|pool| pool.group(ReserveConfig { small: count, large: 0, control: 0 }));
-        group.expect("memory for a private pool")
+        group.expect("a private pool")
     }
 
     /// A group of `shared`, whose reserve is `free`.

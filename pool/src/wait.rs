@@ -17,6 +17,7 @@ use core::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::group::GroupLocal;
+use crate::memory::many;
 use crate::share::GroupShared;
 use crate::slab::Meta;
 use crate::stack::{Chain, FreeStack};
@@ -117,23 +118,29 @@ enum Slot {
 }
 
 impl ClassPool {
-    pub(crate) fn new(count: u32, waiters: usize) -> Self {
-        let queue = Queue {
-            order: VecDeque::with_capacity(waiters),
-            slots: (0..waiters).map(|_| Slot::Empty).collect(),
-            empty: (0..waiters as u32).rev().collect(),
+    pub(crate) fn new(count: u32, waiters: usize) -> Result<Self, PoolError> {
+        let mut left = waiters as u32;
+        let next = || {
+            left -= 1;
+            left
+        };
+        let mut queue = Queue {
+            order: VecDeque::from(many(waiters, || 0)?.into_vec()),
+            slots: many(waiters, || Slot::Empty)?,
+            empty: many(waiters, next)?.into_vec(),
             members: Vec::new(),
             reserved: 0,
             ended: PoolStats::default(),
         };
-        Self {
+        queue.order.clear();
+        Ok(Self {
             count,
             free: CachePadded::default(),
             waiting: CachePadded::default(),
             high_water: AtomicU32::new(0),
-            served: (0..waiters).map(|_| AtomicBool::new(false)).collect(),
+            served: many(waiters, || AtomicBool::new(false))?,
             queue: Mutex::new(queue),
-        }
+        })
     }
 
     /// Takes `count` buffers or none, as a newcomer: not past somebody who waits.

@@ -247,6 +247,26 @@ fn a_set_on_cores_that_the_machine_does_not_have_is_refused() {
 }
 
 #[test]
+fn bounds_that_cannot_work_are_refused_with_the_numbers() {
+    let platform = SimPlatform::new(1);
+    for (option, value) in [("mailbox", 0), ("mailbox", 65_537), ("mailbox", usize::MAX), ("batch", 0), ("batch", usize::MAX)] {
+        let mut options = ReactorOptions::new(platform.cores());
+        match option {
+            "batch" => options.threads.batch = value,
+            _ => options.threads.mailbox = value,
+        }
+        let refused = Reactors::new(platform.clone(), &options).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, PlatformError::Bound { most: 65_536, .. }), "{refused:?}");
+        assert_eq!(refused.to_string(), format!("ThreadLibOptions::{option} is {value}, and must be between 1 and 65536"));
+    }
+    for value in [1, 65_536] {
+        let mut options = ReactorOptions::new(platform.cores());
+        (options.threads.batch, options.threads.mailbox) = (value, value);
+        assert!(Reactors::new(platform.clone(), &options).is_ok(), "{value}");
+    }
+}
+
+#[test]
 fn a_core_has_one_reactor() {
     let platform = SimPlatform::new(1);
     let set = Reactors::new(platform.clone(), &ReactorOptions::new(platform.cores())).expect("it has this core");
