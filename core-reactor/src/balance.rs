@@ -23,18 +23,9 @@ pub const COOL: f64 = 0.20;
 pub fn start(lib: &ThreadLib, period: Duration) -> Result<ThreadHandle, SpawnError> {
     lib.spawn(ThreadConfig::new("balancer"), move |cx| {
         let looks = Arc::new(Mutex::new(Looks::default()));
-        let timer = cx.poller("balance", Schedule::Every(period), move |cx: &mut Cx<'_>| {
+        cx.poller("balance", Schedule::Every(period), move |cx: &mut Cx<'_>| {
             look(cx, &looks);
             Polled::Busy
-        });
-        // Whatever ends the thread wakes it, so it need not stay awake for that.
-        cx.poller("end", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
-            if !cx.is_exiting() {
-                return Polled::Idle;
-            }
-            // The timer is this thread's and never removes itself, so the key is good.
-            let _ = cx.remove(timer);
-            Polled::Done
         });
     })
 }
@@ -129,7 +120,10 @@ impl Looks {
 
     /// The threads of a reactor that did something since the look before, with the time that it took.
     fn busy_threads<'a>(&'a self, load: &'a Load) -> Vec<(u64, &'a ThreadLoad)> {
-        let before = |id: ThreadId| self.before.iter().flat_map(|load| &load.threads).find(|t| t.thread.id() == id).map_or(0, |t| t.busy);
+        // In order, since a look over ten thousand threads must not compare each with each.
+        let mut known: Vec<(ThreadId, u64)> = self.before.iter().flat_map(|load| &load.threads).map(|t| (t.thread.id(), t.busy)).collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        let before = |id: ThreadId| known.binary_search_by_key(&id, |(id, _)| *id).map_or(0, |at| known[at].1);
         let since = |t: &ThreadLoad| t.busy.saturating_sub(before(t.thread.id()));
         load.threads.iter().map(|t| (since(t), t)).filter(|(busy, _)| *busy > 0).collect()
     }

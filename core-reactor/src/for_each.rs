@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::handle::ThreadId;
+use crate::handle::{Shared, ThreadId};
 use crate::lane::Event;
 use crate::ring::PushError;
 use crate::thread_lib::LibShared;
@@ -62,7 +62,7 @@ impl Tour {
 
     /// Sends itself to the next thread, or what comes at the end to where it began.
     fn go_on(mut self) -> Result<(), Unsent> {
-        let (to, msg) = match self.lib.next_thread(self.last, self.end) {
+        let (to, msg) = match self.next() {
             Some(next) => {
                 self.last = next.id;
                 let tour = Box::new(self);
@@ -73,8 +73,20 @@ impl Tour {
                 None => return Ok(()),
             },
         };
-        // Where the thread has ended the message is dropped here, and with it the tour, which goes on.
+        // Where the thread has ended meanwhile the message is dropped here, and with it the tour, which goes on.
         Unsent { to, msg }.send()
+    }
+
+    /// The next thread that has not ended. Thousands that have may be there until their reactor's turn is over; were the tour dropped by each, and went on from
+    /// there, it would need as much stack.
+    fn next(&mut self) -> Option<Arc<Shared>> {
+        loop {
+            let next = self.lib.next_thread(self.last, self.end)?;
+            if !next.has_ended() {
+                return Some(next);
+            }
+            self.last = next.id;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{Cx, Msg, Name, Refused, sync};
 
 /// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThreadId(pub(crate) usize);
+pub struct ThreadId(pub(crate) u64);
 
 /// A handle to a thread, for any core and any flow of control. It does not keep the thread running; sends to an ended thread are refused.
 #[derive(Clone)]
@@ -207,6 +207,11 @@ impl Shared {
             // What was changed before it was set is seen by this turn.
             self.woken.swap(false, Ordering::Acquire);
         }
+    }
+
+    /// Whether messages are refused for good, since the thread has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.mailbox.is_closed()
     }
 
     pub(crate) fn set_lane(&self, lane: usize) {

@@ -66,6 +66,16 @@ pub enum PlatformError {
     /// An empty set of cores was asked for.
     #[error("no core was asked for")]
     NoCores,
+    /// A bound that cannot work.
+    #[error("{option} is {value}, and must be between 1 and {most}")]
+    Bound {
+        /// The field.
+        option: &'static str,
+        /// What it was set to.
+        value: usize,
+        /// The most that it can be.
+        most: usize,
+    },
     /// A core that is not there or not allowed.
     #[error("core {core} is not one of the cores that this process may use ({allowed})")]
     NoSuchCore {

@@ -501,7 +501,9 @@ mod tests {
                 Polled::Idle
             })));
         });
-        (0..3).for_each(|_| drop(thread.turn(sim.now())));
+        for _ in 0..3 {
+            let _ = thread.turn(sim.now());
+        }
         assert_eq!((held.get(), Rc::strong_count(&held), Rc::strong_count(&own)), (1, 1, 1), "it ran once and is gone");
     }
 }

@@ -60,8 +60,9 @@ impl Reactors {
     /// Prepares reactors; nothing runs yet, but threads can be spawned.
     ///
     /// # Errors
-    /// No core was asked for, or one that the platform does not have.
+    /// No core was asked for, or one that the platform does not have; a bound of the threads cannot work.
     pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
+        options.threads.check()?;
         let allowed = platform.cores();
         if options.cores.is_empty() {
             return Err(PlatformError::NoCores);
@@ -96,7 +97,7 @@ impl Reactors {
         let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
         let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
         platform.adopt(*first)?;
-        let crew = Crew { platform: &*platform, first: *first, others };
+        let crew = Crew { lib: &self.lib, platform: &*platform, first: *first, others };
         let mut outcome = Ok(());
         for core in others {
             outcome = self.start(*core, &figures);
@@ -143,6 +144,7 @@ fn enter(figures: &spin::Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
 
 /// The cores of a running set, for the one that waits for them, also when its own reactor panics.
 struct Crew<'a> {
+    lib: &'a ThreadLib,
     platform: &'a dyn Platform,
     first: CoreId,
     others: &'a [CoreId],
@@ -166,8 +168,11 @@ impl Crew<'_> {
 
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
-        // Here only on the way of a panic, which says more than what an error from here could.
-        let _ = self.join_others();
+        if !self.others.is_empty() {
+            // Here only on the way of a panic, which says more than what an error from here could. It may be the platform's, and then nobody has stopped the set.
+            self.lib.stop();
+            let _ = self.join_others();
+        }
         self.platform.release(self.first);
     }
 }
@@ -300,13 +305,28 @@ impl Reactor {
 
     /// Hands an event to another reactor, now or as soon as there is room.
     pub(crate) fn send_event(&mut self, lane: usize, event: Event) {
-        if !self.deferred.is_empty() {
-            self.deferred.push_back((lane, event));
-            return;
+        self.deferred.push_back((lane, event));
+        if self.deferred.len() == 1 {
+            self.send_deferred();
         }
-        let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) else { return };
+    }
+
+    /// Sends the events that wait, in their order: behind one that finds no room the others wait too. One at a time, so that none is lost with one that panics.
+    fn send_deferred(&mut self) {
+        for _ in 0..self.deferred.len() {
+            let Some((lane, event)) = self.deferred.pop_front() else { return };
+            if let Err(event) = self.hand_over(lane, event) {
+                self.deferred.push_front((lane, event));
+                return;
+            }
+        }
+    }
+
+    /// Gives another reactor an event, which comes back if there is no room.
+    fn hand_over(&mut self, lane: usize, event: Event) -> Result<(), Event> {
+        let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) else { return Ok(()) };
         match (refused.why, refused.item) {
-            (PushError::Full, event) => self.deferred.push_back((lane, event)),
+            (PushError::Full, event) => return Err(event),
             // That reactor has ended, since the set stops. The thread ends here, then.
             (PushError::Closed, Event::Adopt(movable)) => {
                 movable.set_lane(self.lane);
@@ -315,6 +335,7 @@ impl Reactor {
             // A visit goes on without that reactor when it is dropped.
             (PushError::Closed, Event::Call(call)) => drop(call),
         }
+        Ok(())
     }
 
     /// Handles an event of its own in the next turn.
@@ -346,9 +367,7 @@ impl Reactor {
     fn handle_events(&mut self, turn: &mut Turn, mark: &mut Instant) {
         let now = *mark;
         if !self.deferred.is_empty() {
-            for (lane, event) in core::mem::take(&mut self.deferred) {
-                self.send_event(lane, event);
-            }
+            self.send_deferred();
         }
         let ready = self.events.ready(EVENT_BATCH);
         for _ in 0..ready {
@@ -371,43 +390,31 @@ impl Reactor {
         }
     }
 
-    /// Drops threads that have exited and sends off those that may not run here any more.
+    /// Drops threads that have exited and sends off those that may not run here any more: all in one go, since a stop ends thousands in one turn.
     fn let_threads_go(&mut self) {
         self.share_idle();
-        let mut at = 0;
-        // Counted before, since a thread that cannot leave comes in again at the end.
-        for _ in 0..self.threads.len() {
-            let thread = &self.threads[at];
-            if thread.is_exited() {
-                drop(self.threads.remove(at));
-            } else if thread.belongs_on(self.stats.core) {
-                at += 1;
-            } else {
-                at = self.send_off(at);
-            }
+        // What is dropped here is other people's code. Where it panics the rest stay, and have their turn again.
+        self.threads.retain_mut(|thread| !thread.is_exited());
+        let core = self.stats.core;
+        // One that was pinned after it had changed its cores goes when what pins it is gone.
+        let leaving: Vec<_> = self.threads.extract_if(.., |thread| !thread.belongs_on(core) && !thread.is_pinned()).collect();
+        for thread in leaving {
+            self.send_off(thread);
         }
+        self.send_deferred();
     }
 
-    /// Sends the thread at `at` to a core that it may run on. Gives the place to go on from.
-    fn send_off(&mut self, at: usize) -> usize {
-        if self.threads[at].is_pinned() {
-            // Pinned after it had changed its cores: it goes when what pins it is gone.
-            return at + 1;
-        }
-        // `set_cpus` made sure that there is another core.
-        let thread = &self.threads[at];
+    /// Has a thread go, with the events that wait, to a core that it may run on. It stays if there is none, or if it cannot leave.
+    fn send_off(&mut self, thread: Thread) {
         let wanted = thread.wanted_core().and_then(|core| self.lib.lane_of(core));
-        let Some(lane) = wanted.or_else(|| self.lib.place(thread.cpus()).ok()) else { return at + 1 };
-        match self.threads.remove(at).into_movable() {
+        // `set_cpus` made sure that there is another core.
+        let Some(lane) = wanted.or_else(|| self.lib.place(thread.cpus()).ok()) else { return self.threads.push(thread) };
+        match thread.into_movable() {
             Ok(movable) => {
                 movable.set_lane(lane);
-                self.send_event(lane, Event::Adopt(movable));
-                at
+                self.deferred.push_back((lane, Event::Adopt(movable)));
             }
-            Err(pinned) => {
-                self.threads.insert(at, pinned);
-                at + 1
-            }
+            Err(pinned) => self.threads.push(pinned),
         }
     }
 
@@ -424,7 +431,7 @@ impl Reactor {
         }
         let lib = self.lib.clone();
         let lane: &Lane = &lib.lanes[self.lane];
-        lane.sleep.fall_asleep();
+        let asleep = Asleep::on(lane);
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
         let nothing = self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work());
@@ -438,7 +445,23 @@ impl Reactor {
             self.last = Some((after, 0));
         }
         self.threads.iter().for_each(|t| t.after_sleep());
-        lane.sleep.wake_up();
+        drop(asleep);
+    }
+}
+
+/// A core that is about to sleep, until this is dropped; also by a bell or a platform that panics.
+struct Asleep<'a>(&'a Lane);
+
+impl<'a> Asleep<'a> {
+    fn on(lane: &'a Lane) -> Self {
+        lane.sleep.fall_asleep();
+        Self(lane)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.sleep.wake_up();
     }
 }
 
@@ -453,5 +476,56 @@ impl Drop for StopOnPanic {
         if !self.finished {
             self.lib.stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::sim::Sim;
+
+    #[test]
+    fn events_that_wait_for_room_are_neither_lost_nor_reordered_by_one_that_panics() {
+        /// Panics where it is dropped, as the event of a reactor that has ended is.
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let mut sim = Sim::new(3);
+        let seen = Arc::new(spin::Mutex::new(Vec::new()));
+        drop(sim.reactors.remove(1));
+        let panics = Panics;
+        let reactor = &mut sim.reactors[0];
+        let note = |n: u8| {
+            let seen = seen.clone();
+            (2, Event::Call(Box::new(move |_| seen.lock().push(n))))
+        };
+        let bad = (1, Event::Call(Box::new(move |_| drop(panics))));
+        reactor.deferred.extend([note(1), bad, note(2), note(3)]);
+        assert!(catch_unwind(AssertUnwindSafe(|| reactor.turn())).is_err());
+        sim.settle();
+        assert_eq!(*seen.lock(), [1, 2, 3]);
+        assert!(sim.reactors[0].deferred.is_empty());
+    }
+
+    #[test]
+    fn events_wait_behind_one_that_finds_no_room_and_go_in_their_order() {
+        let mut sim = Sim::new(2);
+        let seen = Arc::new(spin::Mutex::new(Vec::new()));
+        for n in 0..600_u32 {
+            let seen = seen.clone();
+            sim.reactors[0].send_event(1, Event::Call(Box::new(move |_| seen.lock().push(n))));
+        }
+        assert!(!sim.reactors[0].deferred.is_empty(), "more than the ring holds");
+        for _ in 0..100 {
+            sim.turn();
+        }
+        assert!(seen.lock().iter().copied().eq(0..600));
     }
 }

@@ -91,6 +91,11 @@ impl<T> Ring<T> {
         distance(head, self.send.tail.load(Ordering::Acquire) >> 1).min(self.capacity())
     }
 
+    /// Whether nothing more is taken.
+    pub fn is_closed(&self) -> bool {
+        self.send.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
     /// The most items that were seen waiting at once: by the receiver when it took some, or by a sender that found the ring full.
     pub fn high_water(&self) -> usize {
         self.high_water.load(Ordering::Relaxed)

@@ -11,7 +11,7 @@ use spin::Mutex;
 use crate::handle::{Shared, ThreadId};
 use crate::lane::{Event, Lane};
 use crate::ring::{PushError, Ring};
-use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, Thread, ThreadHandle};
+use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, PlatformError, Thread, ThreadHandle};
 
 /// A set of threads over a platform (`spdk_thread_lib_init`). Sets know nothing of each other.
 #[derive(Clone)]
@@ -20,9 +20,9 @@ pub struct ThreadLib(pub(crate) Arc<LibShared>);
 /// The bounds of a set.
 #[derive(Clone, Debug)]
 pub struct ThreadLibOptions {
-    /// Messages of one thread that are run in one turn. Default 8 (`SPDK_MSG_BATCH_SIZE`).
+    /// Messages of one thread that are run in one turn, at least one. Default 8 (`SPDK_MSG_BATCH_SIZE`).
     pub batch: usize,
-    /// Messages that a thread's mailbox holds, 64 bytes each; rounded up to a power of two, 65536 at most. Default 1024.
+    /// Messages that a thread's mailbox holds, 64 bytes each: 1 to 65,536, rounded up to a power of two. Default 1024.
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
@@ -34,19 +34,81 @@ impl Default for ThreadLibOptions {
     }
 }
 
+/// Messages that a mailbox holds at most, and so are run in a turn.
+const MAILBOX: usize = 1 << 16;
+
+impl ThreadLibOptions {
+    /// Whether threads with these bounds can work.
+    ///
+    /// # Errors
+    /// [`PlatformError::Bound`]: one is 0, or larger than a mailbox can be.
+    pub fn check(&self) -> Result<(), PlatformError> {
+        for (option, value) in [("ThreadLibOptions::batch", self.batch), ("ThreadLibOptions::mailbox", self.mailbox)] {
+            if value == 0 || value > MAILBOX {
+                return Err(PlatformError::Bound { option, value, most: MAILBOX });
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct LibShared {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) lanes: Box<[Lane]>,
     pub(crate) batch: usize,
     pub(crate) exit_limit: Duration,
     mailbox: usize,
-    /// In order of creation. Locked to create, end and visit threads, never to send.
-    threads: Mutex<Vec<Arc<Shared>>>,
-    next_id: AtomicUsize,
+    /// Locked to create, end and visit threads, never to send.
+    threads: Mutex<Threads>,
     /// Threads placed so far.
     placements: AtomicUsize,
     has_reactors: AtomicBool,
     stopping: AtomicBool,
+}
+
+/// The threads of a set.
+#[derive(Default)]
+struct Threads {
+    /// In order of creation. One that is gone leaves its number until half of the list is such, so that not all are moved up for each of thousands that end at once.
+    list: Vec<(ThreadId, Option<Arc<Shared>>)>,
+    gone: usize,
+    last: u64,
+}
+
+impl Threads {
+    /// The number that the next one will have. There is one for every nanosecond of 584 years.
+    fn next_id(&self) -> ThreadId {
+        ThreadId(self.last + 1)
+    }
+
+    fn add(&mut self, make: impl FnOnce(ThreadId) -> Arc<Shared>) -> Arc<Shared> {
+        let id = self.next_id();
+        let shared = make(id);
+        self.last = id.0;
+        self.list.push((id, Some(shared.clone())));
+        shared
+    }
+
+    fn remove(&mut self, id: ThreadId) -> Option<Arc<Shared>> {
+        let at = self.list.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        let shared = self.list[at].1.take()?;
+        self.gone += 1;
+        if self.gone > self.list.len() / 2 {
+            self.list.retain(|(_, thread)| thread.is_some());
+            self.gone = 0;
+        }
+        Some(shared)
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.list.iter().filter_map(|(_, thread)| thread.as_ref())
+    }
+
+    /// The first one numbered after `last`.
+    fn after(&self, last: ThreadId) -> Option<&Arc<Shared>> {
+        let from = self.list.partition_point(|(id, _)| *id <= last);
+        self.list[from..].iter().find_map(|(_, thread)| thread.as_ref())
+    }
 }
 
 /// What a new thread is to be.
@@ -91,17 +153,17 @@ pub enum SpawnError {
 }
 
 impl ThreadLib {
-    /// A set over `platform`, for the cores of `cores` that the platform has.
+    /// A set over `platform`, for the cores of `cores` that the platform has. Bounds that [`ThreadLibOptions::check`] refuses are taken as the nearest that it does not;
+    /// [`Reactors::new`](crate::Reactors::new) gives the error.
     pub fn new(platform: Arc<dyn Platform>, cores: CpuSet, options: &ThreadLibOptions) -> Self {
         let lanes = platform.cores().and(&cores).iter().map(Lane::new).collect();
         Self(Arc::new(LibShared {
             platform,
             lanes,
-            batch: options.batch.max(1),
+            batch: options.batch.clamp(1, MAILBOX),
             exit_limit: options.exit_limit,
             mailbox: options.mailbox,
-            threads: Mutex::new(Vec::new()),
-            next_id: AtomicUsize::new(1),
+            threads: Mutex::default(),
             placements: AtomicUsize::new(0),
             has_reactors: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -145,7 +207,7 @@ impl ThreadLib {
 
     /// The threads that live now, in order of creation.
     pub fn threads(&self) -> Vec<ThreadHandle> {
-        self.0.threads.lock().iter().cloned().map(ThreadHandle).collect()
+        self.0.threads.lock().living().cloned().map(ThreadHandle).collect()
     }
 
     /// The cores that have a reactor.
@@ -209,31 +271,23 @@ impl LibShared {
 
     fn create(self: &Arc<Self>, config: ThreadConfig, lane: usize) -> Thread {
         let (mailbox, inbox) = Ring::<Msg>::new(self.mailbox);
-        // Numbered under the lock, so that the list is in order of creation.
-        let mut threads = self.threads.lock();
-        let id = ThreadId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let shared = Arc::new(Shared::new(id, config.name, mailbox, lane, self.clone()));
-        threads.push(shared.clone());
-        drop(threads);
+        let shared = self.threads.lock().add(|id| Arc::new(Shared::new(id, config.name, mailbox, lane, self.clone())));
         Thread::new(shared, inbox, config.cpus, self.lanes[lane].core)
     }
 
     pub(crate) fn forget(&self, shared: &Arc<Shared>) {
-        let gone = {
-            let mut threads = self.threads.lock();
-            threads.iter().position(|t| Arc::ptr_eq(t, shared)).map(|at| threads.remove(at))
-        };
+        // Dropped when the lock is given back.
+        let gone = self.threads.lock().remove(shared.id);
         drop(gone);
     }
 
     /// The first living thread numbered after `last` and before `end`.
     pub(crate) fn next_thread(&self, last: ThreadId, end: ThreadId) -> Option<Arc<Shared>> {
-        let threads = self.threads.lock();
-        threads.get(threads.partition_point(|t| t.id <= last)).filter(|t| t.id < end).cloned()
+        self.threads.lock().after(last).filter(|t| t.id < end).cloned()
     }
 
     /// The number that the next thread will have.
     pub(crate) fn end_id(&self) -> ThreadId {
-        ThreadId(self.next_id.load(Ordering::Relaxed))
+        self.threads.lock().next_id()
     }
 }

@@ -34,6 +34,28 @@ impl Bell for Noted {
     }
 }
 
+/// Two bells, and both orders: the core is there for the first that is due.
+#[test]
+fn s13_of_several_bells_the_one_that_is_due_first_ends_the_sleep() {
+    for (dues, first) in [([5, 9], 5), ([9, 5], 5), ([0, 7], 7), ([7, 0], 7)] {
+        let mut sim = Sim::new(1);
+        let lib = sim.lib().clone();
+        lib.spawn(ThreadConfig::new("bells"), move |cx| {
+            let watches = dues.map(|due| {
+                let due = (due > 0).then_some(Instant::from_nanos(due));
+                cx.bell(Rc::new(Noted(Rc::new(RefCell::new(Record { due, ..Record::default() })))))
+            });
+            cx.local_poller("holds", Schedule::WhenAwake, move |_: &mut core_reactor::Cx<'_>| {
+                let _ = &watches;
+                Polled::Idle
+            });
+        })
+        .expect("a reactor is there");
+        sim.settle();
+        assert_eq!(sim.reactors[0].next_deadline(), Some(Instant::from_nanos(first)), "{dues:?}");
+    }
+}
+
 /// Runs a reactor by itself until `turns` turns have passed; a poller keeps it from ending before.
 fn run(turns: usize, quiet: bool) -> (Record, usize) {
     let (record, parks) = run_until(turns, quiet, None);

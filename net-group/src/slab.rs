@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use core_reactor::net::{SockId, Token};
+use core_reactor::net::{GroupConfig, SockId, Token};
 
 use crate::frames::Queue;
 
@@ -29,9 +29,12 @@ pub struct Hot {
     pub written: usize,
     /// Bytes in the queue that the system has not.
     pub queued: usize,
-    /// Of the socket here, or of the next one.
+    /// Of the socket here, or of the next one; up to [`GENERATIONS`].
     generation: u32,
 }
+
+/// Sockets that a place can have, one after the other, with keys of their own. The next one gets another place.
+const GENERATIONS: u32 = 0xFF_FFFF;
 
 const _: () = assert!(size_of::<Hot>() == 64);
 
@@ -40,6 +43,20 @@ const _: () = assert!(size_of::<Hot>() == 64);
 pub const LISTS: u32 = 0xFF00_0000;
 
 impl Hot {
+    fn empty() -> Self {
+        Self {
+            id: SockId::from_raw(NOTHING),
+            token: Token::default(),
+            fd: -1,
+            flags: 0,
+            queue: Queue::default(),
+            frames: 0,
+            written: 0,
+            queued: 0,
+            generation: 1,
+        }
+    }
+
     /// Which of the sockets that had this place.
     #[inline]
     pub fn generation(&self) -> u32 {
@@ -62,48 +79,45 @@ impl Hot {
 }
 
 /// A slab of at most this many places keeps the last index for keys that name nothing.
-pub const LIMIT: usize = 0xFF_FFFF;
+pub const LIMIT: usize = GroupConfig::MOST_SOCKETS;
 
 /// The places of one group.
 pub struct Slab<S> {
-    hot: Box<[Hot]>,
-    cold: Box<[Option<Box<S>>]>,
+    hot: Vec<Hot>,
+    cold: Vec<Option<Box<S>>>,
     /// Empty places; the one used last is taken first, while it is in the cache.
     free: Vec<u32>,
+    /// Places whose generations are used up. For each there is another, so that a group never holds fewer sockets for them: a busy one loses a place in half an hour.
+    used_up: usize,
     tag: u16,
 }
 
-impl<S> Slab<S> {
-    /// A key that names nothing.
-    const NOTHING: u64 = u64::MAX;
+/// A key that names nothing.
+const NOTHING: u64 = u64::MAX;
 
+impl<S> Slab<S> {
     /// Empty places; `tag` is the group's part of their keys.
     pub fn new(places: usize, tag: u16) -> Self {
-        let empty = || Hot {
-            id: SockId::from_raw(Self::NOTHING),
-            token: Token::default(),
-            fd: -1,
-            flags: 0,
-            queue: Queue::default(),
-            frames: 0,
-            written: 0,
-            queued: 0,
-            generation: 1,
-        };
         Self {
-            hot: (0..places).map(|_| empty()).collect(),
+            hot: (0..places).map(|_| Hot::empty()).collect(),
             cold: (0..places).map(|_| None).collect(),
             free: (0..places as u32).rev().collect(),
+            used_up: 0,
             tag,
         }
     }
 
     /// Sockets in it.
     pub fn sockets(&self) -> usize {
-        self.hot.len() - self.free.len()
+        self.hot.len() - self.free.len() - self.used_up
     }
 
-    /// Places in it.
+    /// Sockets that it holds at most.
+    pub fn room(&self) -> usize {
+        self.hot.len() - self.used_up
+    }
+
+    /// Places in it, those that are used up included.
     pub fn places(&self) -> usize {
         self.hot.len()
     }
@@ -123,7 +137,7 @@ impl<S> Slab<S> {
     /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
     #[inline]
     pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {
-        self.hot.get_mut(place).filter(|hot| hot.generation & 0xFF_FFFF == generation && hot.fd >= 0)
+        self.hot.get_mut(place).filter(|hot| hot.generation == generation && hot.fd >= 0)
     }
 
     /// What an echo needs of a place.
@@ -160,23 +174,85 @@ impl<S> Slab<S> {
 
     /// Makes the keys of a place's socket stale, which stays there for the time being.
     pub fn retire(&mut self, place: usize) {
-        self.hot[place].id = SockId::from_raw(Self::NOTHING);
+        self.hot[place].id = SockId::from_raw(NOTHING);
     }
 
     /// Takes the socket out of its place: its keys are stale from here on.
     pub fn take(&mut self, place: usize) -> Option<Box<S>> {
         let socket = self.cold[place].take()?;
         let hot = &mut self.hot[place];
-        hot.id = SockId::from_raw(Self::NOTHING);
+        hot.id = SockId::from_raw(NOTHING);
         hot.flags &= LISTS;
         hot.fd = -1;
-        hot.generation = hot.generation.wrapping_add(1);
-        self.free.push(place as u32);
+        if hot.generation < GENERATIONS {
+            hot.generation += 1;
+            self.free.push(place as u32);
+        } else {
+            self.replace();
+        }
         Some(socket)
+    }
+
+    /// A new place for one that is used up, as long as keys can name it: for 2^48 sockets.
+    #[cold]
+    fn replace(&mut self) {
+        self.used_up += 1;
+        if self.hot.len() < LIMIT {
+            self.free.push(self.hot.len() as u32);
+            self.hot.push(Hot::empty());
+            self.cold.push(None);
+        }
     }
 
     /// All sockets, out of their places.
     pub fn drain(&mut self) -> impl Iterator<Item = Box<S>> + '_ {
         self.cold.iter_mut().filter_map(Option::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl<S> Slab<S> {
+        /// Leaves a place so many generations.
+        fn leave(&mut self, place: usize, generations: u32) {
+            self.hot[place].generation = GENERATIONS + 1 - generations;
+        }
+    }
+
+    fn put(slab: &mut Slab<u32>, socket: u32) -> Option<SockId> {
+        let place = slab.put(Box::new(socket), 5, Token(0), 0).ok()?;
+        Some(slab.hot(place).id)
+    }
+
+    #[test]
+    fn a_place_whose_generations_are_used_up_makes_way_for_another() {
+        let mut slab = Slab::new(2, 7);
+        slab.leave(0, 3);
+        let stays = put(&mut slab, 100).expect("there is room");
+        slab.take(0).expect("it is there");
+        let mut keys = Vec::from([stays]);
+        for n in 0..6 {
+            let key = put(&mut slab, n).expect("there is room");
+            let place = slab.find(key).expect("it is there");
+            assert_eq!(slab.socket(place), Some(&n));
+            assert_eq!(slab.hot_of(key.index(), key.generation()).map(|hot| hot.id), Some(key));
+            assert!(keys.iter().all(|stale| slab.find(*stale).is_none() && slab.find_hot(*stale).is_none()));
+            assert!(keys.iter().all(|stale| slab.hot_of(stale.index(), stale.generation()).is_none()));
+            assert_eq!(slab.take(place).as_deref(), Some(&n));
+            keys.push(key);
+        }
+        assert_eq!(keys.iter().map(|key| key.index()).collect::<Vec<_>>(), [0, 0, 0, 2, 2, 2, 2]);
+        assert_eq!((slab.sockets(), slab.room(), slab.places()), (0, 2, 3));
+        let full = [put(&mut slab, 1), put(&mut slab, 2), put(&mut slab, 3)];
+        assert!(full[0].is_some() && full[1].is_some() && full[2].is_none(), "as many sockets as before");
+        assert_eq!(slab.sockets(), 2);
+    }
+
+    #[test]
+    fn a_key_of_the_last_place_and_generation_does_not_name_nothing() {
+        let last = SockId::new(LIMIT as u32 - 1, GENERATIONS, u16::MAX);
+        assert_ne!(last, SockId::from_raw(NOTHING));
     }
 }

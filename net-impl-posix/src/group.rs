@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab, error, slab};
+use net_sockets::{Frames, Kind, Limits, Slab, error};
 use pool::{Buf, BufGroup, Request};
 
 use crate::sys::{Epoll, Ready, Timer};
@@ -62,12 +62,9 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
+        config.check()?;
         let limits = Limits::new(&config);
         let GroupConfig { sockets, bufs, .. } = config;
-        if sockets > slab::LIMIT {
-            let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
-            return Err(NetError::Option { option: "GroupConfig::sockets", why });
-        }
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
         let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
         epoll.add(timer.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
@@ -241,7 +238,7 @@ impl Group {
         flags |= if socket.fin_sent { flag::FIN_SENT } else { 0 };
         flags |= if socket.kept.quick_ack { flag::QUICK_ACK } else { 0 };
         flags |= if socket.failed.is_some() { flag::FAILED | flag::READABLE | flag::DRAIN } else { 0 };
-        let (places, fd) = (self.slab.places(), socket.fd());
+        let (places, fd) = (self.slab.room(), socket.fd());
         let place = self.slab.put(socket, fd, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
         let id = self.slab.hot(place).id;
         if fresh {

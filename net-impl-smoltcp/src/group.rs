@@ -216,7 +216,7 @@ impl State {
         };
         let fresh = matches!(&socket.kind, Kind::Connect(_, connect) if !connect.under_way);
         flags |= if socket.fin_sent { flag::FIN_SENT } else { 0 };
-        let places = self.slab.places();
+        let places = self.slab.room();
         let number = socket.number().map_or(-1, |number| number as i32);
         let place = self.slab.put(socket, number, token, flags).map_err(|socket| (socket, NetError::GroupFull(places)))?;
         self.used = self.used.max(place + 1);

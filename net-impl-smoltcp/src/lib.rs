@@ -45,7 +45,6 @@ mod socket;
 mod stack;
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
@@ -140,10 +139,7 @@ impl NetImpl for Smoltcp {
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
-        if config.sockets > net_group::slab::LIMIT {
-            let why = format!("{} were asked for, keys name at most {}", config.sockets, net_group::slab::LIMIT).into();
-            return Err(NetError::Option { option: "GroupConfig::sockets", why });
-        }
+        config.check()?;
         Ok(Box::new(Group::new(cx, self.shared()?, config)?))
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab, slab};
+use net_sockets::{Frames, Kind, Limits, Slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
@@ -78,11 +78,8 @@ pub(crate) enum Timer {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig, sizes: Sizes) -> Result<Self, NetError> {
+        config.check()?;
         let sockets = config.sockets;
-        if sockets > slab::LIMIT {
-            let why = format!("{sockets} were asked for, keys name at most {}", slab::LIMIT).into();
-            return Err(NetError::Option { option: "GroupConfig::sockets", why });
-        }
         let ring = Ring::here(sizes)?;
         let bell = ring.bell()?;
         let watch = cx.watch_bell(WaitSource(bell.as_raw_fd()), ring.clone())?;
@@ -96,9 +93,9 @@ impl Group {
 
     /// A place for one more, though sockets that are leaving may hold it yet.
     fn make_room(&mut self) {
-        if self.state.slab.sockets() == self.state.slab.places() && self.state.leaving > 0 {
+        if self.state.slab.sockets() == self.state.slab.room() && self.state.leaving > 0 {
             let io = &mut *self.ring.io.borrow_mut();
-            self.state.settle(io, |state| state.slab.sockets() < state.slab.places());
+            self.state.settle(io, |state| state.slab.sockets() < state.slab.room());
         }
     }
 }
@@ -182,7 +179,7 @@ impl State {
 
     fn attach(&mut self, mut socket: Box<UringSocket>, token: Token) -> Result<SockId, (Box<UringSocket>, NetError)> {
         socket.mind_loopback();
-        let (places, fd, flags) = (self.slab.places(), socket.fd(), socket.flags());
+        let (places, fd, flags) = (self.slab.room(), socket.fd(), socket.flags());
         let early = if self.slab.sockets() < places { socket.unpack(&self.bufs) } else { VecDeque::new() };
         let mut seat = Box::new(Seat::new(socket));
         seat.early = early;

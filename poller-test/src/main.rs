@@ -90,7 +90,7 @@ fn add_hellos(cx: &mut Cx<'_>, args: &Args) {
         Polled::Done
     });
     let mut left = args.times;
-    let hello = cx.poller("hello_poller", Schedule::Every(args.period), move |cx: &mut Cx<'_>| {
+    cx.poller("hello_poller", Schedule::Every(args.period), move |cx: &mut Cx<'_>| {
         say_or_end(cx, "hello poller");
         left = left.map(|n| n - 1);
         if left == Some(0) {
@@ -98,15 +98,6 @@ fn add_hellos(cx: &mut Cx<'_>, args: &Args) {
             return Polled::Done;
         }
         Polled::Busy
-    });
-    // A long period must not hold up the end.
-    cx.poller("end", Schedule::Always, move |cx: &mut Cx<'_>| {
-        if !cx.is_exiting() {
-            return Polled::Idle;
-        }
-        // The key is stale if the last hello has been said.
-        let _ = cx.remove(hello);
-        Polled::Done
     });
 }
 

@@ -31,8 +31,8 @@ pub struct MempoolCache<T> {
 }
 
 impl<T> MempoolCache<T> {
-    pub(crate) fn new(shared: Arc<Shared<T>>, id: u32) -> Self {
-        let items = (0..shared.cache_size).map(|_| Cell::new(0)).collect();
+    /// A cache with `items` to hold free objects.
+    pub(crate) fn new(shared: Arc<Shared<T>>, id: u32, items: Box<[Cell<u32>]>) -> Self {
         let counters = shared.counters[id as usize].clone();
         Self { inner: Rc::new(Inner { counters, items, limit: Cell::new(shared.cache_size), shared, id }) }
     }

@@ -43,23 +43,25 @@ impl DataPool {
     /// A pool of the buffers that `config` asks for, in `memory`.
     ///
     /// # Errors
-    /// [`PoolError::MemoryUnfit`] if `memory` is too small or badly aligned, [`PoolError::TooMany`].
+    /// [`PoolError::NoBuffers`], [`PoolError::TooMany`], [`PoolError::MemoryUnfit`] if `memory` is too small or badly aligned, [`PoolError::NoMemory`] for what is
+    /// known about the buffers.
     pub fn new(config: DataPoolConfig, memory: Box<dyn Memory>) -> Result<Self, PoolError> {
+        config.check()?;
         let (wanted, given) = (config.footprint(), memory.len());
         if wanted > given || !memory.base().addr().get().is_multiple_of(DATA_ALIGN) {
             return Err(PoolError::MemoryUnfit { wanted, given, align: DATA_ALIGN });
         }
         let slab = cut(&config, memory.base())?;
         let mut first = 0;
-        let classes = Class::ALL.map(|class| {
+        let class = |class| ClassPool::new(config.class(class).count as u32, config.waiters);
+        let mut classes = [class(Class::Small)?, class(Class::Large)?, class(Class::Control)?];
+        for (class, pool) in Class::ALL.into_iter().zip(&mut classes) {
             let count = config.class(class).count as u32;
-            let pool = ClassPool::new(count, config.waiters);
             if let Some(all) = slab.0.chain(first..first + count) {
                 pool.free.push(&*slab.0, all);
             }
             first += count;
-            pool
-        });
+        }
         Ok(Self { shared: Arc::new(PoolShared { slab, classes, config, memory }) })
     }
 
@@ -71,8 +73,9 @@ impl DataPool {
     /// A pool in memory from the allocator.
     ///
     /// # Errors
-    /// [`PoolError::NoMemory`], [`PoolError::TooMany`].
+    /// [`PoolError::NoBuffers`], [`PoolError::NoMemory`], [`PoolError::TooMany`].
     pub fn on_heap(config: DataPoolConfig) -> Result<Self, PoolError> {
+        config.check()?;
         Self::new(config, Box::new(HeapMemory::new(config.footprint())?))
     }
 
@@ -133,6 +136,8 @@ impl PoolShared {
     }
 
     /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst` fence.
+    ///
+    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called: what is in the caller's hands by then has an owner that gives it back.
     #[inline]
     pub(crate) fn serve_if_waiting(&self, class: Class) {
         if self.class(class).waiting.load(Relaxed) != 0 {
@@ -140,11 +145,24 @@ impl PoolShared {
         }
     }
 
-    /// Serves everybody who can be, and wakes them. Takes the lock, but never wakes under it.
+    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but never wakes under it.
     #[cold]
     pub(crate) fn serve(&self, class: Class) {
-        while let Some(waker) = self.class(class).serve_one(&self.slab.0, class) {
-            waker.wake();
+        let mut round = Round { pool: self, class, over: false };
+        round.go_on();
+    }
+
+    /// Serves who waits for buffers of any of these classes, also when a waker of one panics.
+    pub(crate) fn serve_each(&self, classes: &[Class]) {
+        struct Others<'a>(&'a PoolShared, &'a [Class]);
+        impl Drop for Others<'_> {
+            fn drop(&mut self) {
+                self.0.serve_each(self.1);
+            }
+        }
+        if let [first, others @ ..] = classes {
+            let _others = Others(self, others);
+            self.serve_if_waiting(*first);
         }
     }
 
@@ -152,8 +170,33 @@ impl PoolShared {
         for (class, chain) in Class::ALL.into_iter().zip(taken) {
             if let Some(chain) = chain {
                 self.class(class).unreserve(&self.slab.0, chain);
-                self.serve_if_waiting(class);
             }
+        }
+        self.serve_each(&Class::ALL);
+    }
+}
+
+/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have their turn on the way out; a second panic then ends the process, as
+/// any panic during another does.
+struct Round<'a> {
+    pool: &'a PoolShared,
+    class: Class,
+    over: bool,
+}
+
+impl Round<'_> {
+    fn go_on(&mut self) {
+        while let Some(waker) = self.pool.class(self.class).serve_one(&self.pool.slab.0, self.class) {
+            waker.wake();
+        }
+        self.over = true;
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.go_on();
         }
     }
 }
@@ -164,19 +207,15 @@ impl fmt::Debug for DataPool {
     }
 }
 
-/// The metas of the buffers that `config` asks for. The caller has checked that they fit behind `base`.
+/// The metas of the buffers that `config` asks for. The caller has checked it, and that they fit behind `base`.
 fn cut(config: &DataPoolConfig, base: NonNull<u8>) -> Result<Slab, PoolError> {
-    let most = NIL as usize;
-    let wanted = Class::ALL.iter().fold(0, |sum: usize, &class| sum.saturating_add(config.class(class).count));
-    if wanted >= most {
-        return Err(PoolError::TooMany { wanted, most });
-    }
+    let wanted = Class::ALL.iter().map(|class| config.class(*class).count).sum();
     let mut metas = Vec::new();
     metas.try_reserve_exact(wanted).map_err(|_| PoolError::NoMemory { bytes: wanted * size_of::<Meta>() })?;
     let mut offset = 0;
     for class in Class::ALL {
         let buffers = config.class(class);
-        let cap = u32::try_from(buffers.size).map_err(|_| PoolError::TooMany { wanted: buffers.size, most })?;
+        let cap = buffers.size as u32;
         for _ in 0..buffers.count {
             // SAFETY: the strides of all buffers add up to the footprint, which the memory has.
             metas.push(unsafe { Meta::new(class, metas.len() as u32, base, offset, cap) });

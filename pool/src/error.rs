@@ -15,12 +15,32 @@ pub enum PoolError {
         bytes: usize,
     },
     /// An index has 32 bits, one value of which means "none".
-    #[error("a pool of {wanted} was asked for and the most is {most}: make several pools")]
+    #[error("{wanted} {what} were asked for and the most is {most}: make several pools")]
     TooMany {
-        /// Objects, buffers or bytes wanted.
+        /// What of: objects, caches, buffers, bytes of a buffer, requests that wait.
+        what: &'static str,
+        /// How many of them.
         wanted: usize,
         /// The largest number possible.
         most: usize,
+    },
+    /// A pool of nothing would be made, and everybody who wants of it would wait for ever.
+    #[error("{count} {class:?} buffers of {size} bytes serve nobody: at least one buffer of at least one byte is needed")]
+    NoBuffers {
+        /// The class; the first one where no class has any.
+        class: Class,
+        /// Buffers asked for.
+        count: usize,
+        /// Bytes of each.
+        size: usize,
+    },
+    /// A mempool of nothing, or one that nobody can reach.
+    #[error("{objects} objects behind {caches} caches serve nobody: at least one of each is needed")]
+    NoObjects {
+        /// Objects asked for.
+        objects: usize,
+        /// Caches asked for.
+        caches: u32,
     },
     /// Every cache that the pool was made for is in use, counting those whose objects are still out.
     #[error("all {caches} caches of the mempool are in use: raise `caches` to the number of cores that use it")]

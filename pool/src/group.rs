@@ -13,7 +13,7 @@ use crate::share::{GroupClass, GroupShared};
 use crate::slab::{Home, Meta};
 use crate::stack::{Chain, Links, NIL};
 use crate::sync::fence;
-use crate::{Buf, Class, ClassConfig, DataPool, DataPoolConfig, GroupStats, PoolError, Request, ReserveConfig};
+use crate::{Buf, Class, ClassConfig, DataPool, DataPoolConfig, Granted, GroupStats, PoolError, Request, ReserveConfig};
 
 /// Buffers that the home takes over at a time from those that other cores returned: no more, so that a get stays bounded.
 const TAKE_OVER: u32 = 32;
@@ -38,12 +38,12 @@ impl BufGroup {
     /// A group with a pool of its own, of `count` small buffers of `size` bytes from the heap: for tests and tools.
     ///
     /// # Panics
-    /// If there is no memory for it.
+    /// If there is no memory for it, or if it would have no buffers or none that hold a byte.
     pub fn new(count: usize, size: usize) -> Self {
         let none = ClassConfig { count: 0, size: 0 };
         let config = DataPoolConfig { small: ClassConfig { count, size }, large: none, control: none, ..DataPoolConfig::default() };
         let group = DataPool::on_heap(config).and_then(|pool| pool.group(ReserveConfig { small: count, large: 0, control: 0 }));
-        group.expect("memory for a private pool")
+        group.expect("a private pool")
     }
 
     /// A group of `shared`, whose reserve is `free`.
@@ -88,8 +88,8 @@ impl BufGroup {
     /// Requests are served in the order of their coming, over all groups and cores, and nobody takes from the shared pool past one that
     /// waits. What comes home to this group's own reserve serves this group's requests, also when others came first.
     ///
-    /// Wakers run where a buffer is returned, or a request made or withdrawn, and may use the pool. One that panics keeps the others that are
-    /// served with it waiting until the next buffer returns.
+    /// Wakers run where a buffer is returned, or a request made or withdrawn, and may use the pool. One that panics does so there, when everything is done: the
+    /// buffers are home, and the others that are served with it are woken.
     ///
     /// # Errors
     /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many, [`PoolError::QueueFull`].
@@ -149,6 +149,22 @@ impl GroupLocal {
     /// Takes a buffer home on its own core.
     #[inline]
     pub(crate) fn put(&self, meta: &Meta) {
+        if !self.keep(meta) {
+            self.shared.give_back(meta);
+        }
+    }
+
+    /// Takes a buffer home on its own core. The caller serves who waits.
+    pub(crate) fn put_down(&self, index: u32) {
+        let meta = &self.metas()[index as usize];
+        if !self.keep(meta) {
+            self.shared.put_down(meta);
+        }
+    }
+
+    /// Takes a buffer into the reserve, unless it is owed elsewhere.
+    #[inline]
+    fn keep(&self, meta: &Meta) -> bool {
         let group = self.class(meta.class);
         // In this order: who served this group's last request raised `borrowed` before it lowered `queued`.
         if group.queued.load(Acquire) == 0 && group.borrowed.load(Relaxed) == 0 {
@@ -156,9 +172,9 @@ impl GroupLocal {
             meta.set_next(list.head.get());
             list.head.set(meta.index);
             group.counters.free.store(group.counters.free.load(Relaxed) + 1, Relaxed);
-        } else {
-            self.shared.give_back(meta);
+            return true;
         }
+        false
     }
 
     /// A buffer of the reserve, if one is free on this core.
@@ -181,12 +197,12 @@ impl GroupLocal {
     /// A buffer when none is free on this core.
     #[cold]
     fn get_slow(self: &Rc<Self>, class: Class) -> Option<Buf> {
-        Some(self.lend(self.gather(class, 1)?.first))
+        self.gather(class, 1)?.next()
     }
 
     /// `count` buffers (1 or more) or none: of the reserve, of what came home from elsewhere, and of the shared pool unless somebody waits.
     #[cold]
-    pub(crate) fn gather(&self, class: Class, count: u32) -> Option<Chain> {
+    pub(crate) fn gather(self: &Rc<Self>, class: Class, count: u32) -> Option<Granted> {
         let (group, pool) = (self.class(class), self.shared.pool.class(class));
         if group.queued.load(Acquire) != 0 {
             return None;
@@ -212,17 +228,17 @@ impl GroupLocal {
         group.counters.tally(have, count - have);
         let Some(borrowed) = borrowed else {
             self.note_high_water(class);
-            return reserve;
+            return Some(Granted::new(self, reserve));
         };
         group.borrowed.fetch_add(borrowed.len, AcqRel);
         self.note_high_water(class);
-        let chain = borrowed.join(self.metas(), reserve);
+        let granted = Granted::new(self, Some(borrowed.join(self.metas(), reserve)));
         // What came home meanwhile is no longer owed to the reserve: either its bringer sees the loan, or this sees the buffer. Last of
         // all, because a waker may come back into this group.
         fence(SeqCst);
         self.shared.forward(class);
         self.shared.pool.serve_if_waiting(class);
-        Some(chain)
+        Some(granted)
     }
 
     /// Moves what other cores returned into the reserve, if nothing is borrowed.

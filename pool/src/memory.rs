@@ -3,10 +3,19 @@
 // UNSAFETY: memory is taken from the allocator by hand, because no safe type is zeroed and page-aligned at a size chosen at run time.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
+use alloc::{boxed::Box, vec::Vec};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use crate::PoolError;
+
+/// A list of `len` things, or the error that there is no memory for it.
+pub(crate) fn many<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Box<[T]>, PoolError> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| PoolError::NoMemory { bytes: len.saturating_mul(size_of::<T>()) })?;
+    list.extend((0..len).map(|_| make()));
+    Ok(list.into_boxed_slice())
+}
 
 /// Bytes that data buffers are aligned to, and that [`Memory`] must be: a page, which is also the block of an NVMe device.
 pub const DATA_ALIGN: usize = 4096;

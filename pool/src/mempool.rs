@@ -17,25 +17,44 @@
 // by the compiler.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::Relaxed;
 use core::{any::type_name, fmt, mem::size_of};
 
 use crossbeam_utils::CachePadded;
 
 use crate::cache::{Counters, MempoolCache};
+use crate::memory::many;
 use crate::stack::{FreeStack, LinkArray, Links, NIL};
 use crate::{PoolError, fmt::warn};
 
 /// How large a [`Mempool`] and its caches are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MempoolConfig {
-    /// Objects in the whole pool. What lies in one core's cache is not to be had by another, so count the caches in.
+    /// Objects in the whole pool, at least one. What lies in one core's cache is not to be had by another, so count the caches in.
     pub objects: usize,
-    /// The most caches at a time: the number of cores that use the pool.
+    /// The most caches at a time, 1 to 65,536: the number of cores that use the pool.
     pub caches: u32,
-    /// Objects that a cache holds at most. Half of that is moved at a time.
+    /// Objects that a cache holds at most; with 0 every object comes from what the cores share. Half of that is moved at a time.
     pub cache_size: usize,
+}
+
+/// Caches that a pool has at most.
+const CACHES: u32 = 1 << 16;
+
+impl MempoolConfig {
+    /// The number of objects, if such a pool can work.
+    fn check(&self) -> Result<u32, PoolError> {
+        let Self { objects, caches, .. } = *self;
+        if objects == 0 || caches == 0 {
+            return Err(PoolError::NoObjects { objects, caches });
+        }
+        if caches > CACHES {
+            return Err(PoolError::TooMany { what: "caches", wanted: caches as usize, most: CACHES as usize });
+        }
+        let most = NIL as usize - 1;
+        u32::try_from(objects).ok().filter(|&count| count < NIL).ok_or(PoolError::TooMany { what: "objects", wanted: objects, most })
+    }
 }
 
 /// The owner's handle of a pool of objects.
@@ -52,14 +71,12 @@ impl<T> Mempool<T> {
     /// Neighbours in number are neighbours in memory. Objects that different cores write to should fill whole cache lines.
     ///
     /// # Errors
-    /// [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the objects do not fit.
+    /// [`PoolError::NoObjects`], [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the objects do not fit.
     ///
     /// # Panics
     /// If `init` does; the objects made so far are dropped.
     pub fn new(config: MempoolConfig, mut init: impl FnMut(usize) -> T) -> Result<Self, PoolError> {
-        let most = NIL as usize;
-        let count = u32::try_from(config.objects).ok().filter(|&count| count < NIL);
-        let count = count.ok_or(PoolError::TooMany { wanted: config.objects, most })?;
+        let count = config.check()?;
         let mut objects = Vec::new();
         let bytes = config.objects.saturating_mul(size_of::<T>());
         objects.try_reserve_exact(config.objects).map_err(|_| PoolError::NoMemory { bytes })?;
@@ -67,12 +84,12 @@ impl<T> Mempool<T> {
 
         let shared = Shared {
             objects: objects.into_boxed_slice(),
-            links: LinkArray::new(count),
+            links: LinkArray::new(count)?,
             free: CachePadded::new(FreeStack::new()),
             counters: (0..config.caches).map(|_| Arc::default()).collect(),
             cache_size: config.cache_size.min(config.objects),
             ids: FreeStack::new(),
-            id_links: LinkArray::new(config.caches),
+            id_links: LinkArray::new(config.caches)?,
         };
         if let Some(all) = shared.links.chain(0..count) {
             shared.free.push(&shared.links, all);
@@ -86,11 +103,12 @@ impl<T> Mempool<T> {
     /// A cache for the calling core; it and its objects stay there.
     ///
     /// # Errors
-    /// [`PoolError::CachesTaken`]. A dropped cache counts until its last object is home.
+    /// [`PoolError::CachesTaken`]: a dropped cache counts until its last object is home. [`PoolError::NoMemory`].
     pub fn cache(&self) -> Result<MempoolCache<T>, PoolError> {
         let taken = PoolError::CachesTaken { caches: self.shared.counters.len() as u32 };
+        let items = many(self.shared.cache_size, || Cell::new(0))?;
         let id = self.shared.ids.pop(&self.shared.id_links, 1, 1, |_, _| ()).ok_or(taken)?;
-        Ok(MempoolCache::new(self.shared.clone(), id.first))
+        Ok(MempoolCache::new(self.shared.clone(), id.first, items))
     }
 
     /// Objects that are out: neither in the pool nor in a cache. Exact when no core moves a batch at this moment.
@@ -190,7 +208,30 @@ mod tests {
     #[test]
     fn more_objects_than_indices_are_refused() {
         let config = MempoolConfig { objects: NIL as usize, caches: 1, cache_size: 1 };
-        assert_eq!(Mempool::new(config, |_| ()).unwrap_err(), PoolError::TooMany { wanted: NIL as usize, most: NIL as usize });
+        let refused = Mempool::new(config, |_| ()).unwrap_err();
+        assert_eq!(refused, PoolError::TooMany { what: "objects", wanted: NIL as usize, most: NIL as usize - 1 });
+        assert_eq!(alloc::format!("{refused}"), "4294967295 objects were asked for and the most is 4294967294: make several pools");
+        let config = MempoolConfig { objects: 1, caches: 65_537, cache_size: 1 };
+        let refused = Mempool::new(config, |_| ()).unwrap_err();
+        assert_eq!(refused, PoolError::TooMany { what: "caches", wanted: 65_537, most: 65_536 });
+    }
+
+    #[test]
+    fn a_pool_of_nothing_is_refused() {
+        for (objects, caches) in [(0, 1), (1, 0), (0, 0)] {
+            let refused = Mempool::new(MempoolConfig { objects, caches, cache_size: 1 }, |_| ()).unwrap_err();
+            assert_eq!(refused, PoolError::NoObjects { objects, caches });
+        }
+    }
+
+    #[test]
+    fn without_a_cache_of_its_own_a_core_takes_from_what_all_share() {
+        let pool = Mempool::new(MempoolConfig { objects: 2, caches: 1, cache_size: 0 }, |_| ()).unwrap();
+        let cache = pool.cache().unwrap();
+        let out = (cache.get(), cache.get(), cache.get());
+        assert!(out.0.is_some() && out.1.is_some() && out.2.is_none());
+        drop(out);
+        assert_eq!((pool.stats().shared, pool.stats().cached, pool.in_use()), (2, 0, 0));
     }
 
     #[test]

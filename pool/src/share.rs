@@ -30,6 +30,8 @@ pub(crate) struct GroupClass {
     pub(crate) borrowed: AtomicU32,
     /// Requests of this group that wait. Raised by the group's core, lowered under the class's lock.
     pub(crate) queued: AtomicU32,
+    /// Whether a request of this group was passed over while the queue was last served. Touched under the class's lock only, so it orders nothing.
+    pub(crate) passed_over: core::sync::atomic::AtomicBool,
     /// Buffers dropped on other cores; while a request waits, all that are free.
     pub(crate) came_home: CachePadded<FreeStack>,
     pub(crate) counters: CachePadded<Counters>,
@@ -74,6 +76,12 @@ impl GroupShared {
 
     /// Takes a buffer back, on any core and without a lock unless somebody waits.
     pub(crate) fn give_back(&self, meta: &Meta) {
+        self.put_down(meta);
+        self.pool.serve_if_waiting(meta.class);
+    }
+
+    /// Takes a buffer back. The caller serves who waits.
+    pub(crate) fn put_down(&self, meta: &Meta) {
         let (slab, class) = (&*self.pool.slab.0, meta.class);
         let buffer = Chain { first: meta.index, last: meta.index, len: 1 };
         if self.class(class).repay() {
@@ -87,7 +95,6 @@ impl GroupShared {
         if self.closed.load(Relaxed) {
             self.forward(class);
         }
-        self.pool.serve_if_waiting(class);
     }
 
     /// Ends the group, all of whose `Buf`s are home: its reserve becomes a loan, which is paid back with `free` and whatever comes.
@@ -103,9 +110,9 @@ impl GroupShared {
         fence(SeqCst);
         for class in Class::ALL {
             self.forward(class);
-            fence(SeqCst);
-            self.pool.serve_if_waiting(class);
         }
+        fence(SeqCst);
+        self.pool.serve_each(&Class::ALL);
     }
 
     /// Passes what rests here on to the shared pool, as far as it was borrowed from there. Tells whether it was anything.

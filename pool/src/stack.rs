@@ -15,6 +15,8 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use crate::PoolError;
+use crate::memory::many;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// No index: the end of a list.
@@ -47,8 +49,11 @@ pub struct LinkArray(alloc::boxed::Box<[AtomicU32]>);
 
 impl LinkArray {
     /// Links for the indices below `len`.
-    pub fn new(len: u32) -> Self {
-        Self((0..len).map(|_| AtomicU32::new(NIL)).collect())
+    ///
+    /// # Errors
+    /// [`PoolError::NoMemory`].
+    pub fn new(len: u32) -> Result<Self, PoolError> {
+        Ok(Self(many(len as usize, || AtomicU32::new(NIL))?))
     }
 }
 
@@ -189,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_chain_comes_out_in_the_order_it_went_in_last_chain_first() {
-        let (stack, links) = (FreeStack::new(), LinkArray::new(8));
+        let (stack, links) = (FreeStack::new(), LinkArray::new(8).unwrap());
         stack.push(&links, links.chain([0, 1, 2]).unwrap());
         stack.push(&links, links.chain([7, 5]).unwrap());
         assert_eq!(stack.len(), 5);
@@ -201,7 +206,7 @@ mod tests {
 
     #[test]
     fn too_few_takes_nothing() {
-        let (stack, links) = (FreeStack::new(), LinkArray::new(4));
+        let (stack, links) = (FreeStack::new(), LinkArray::new(4).unwrap());
         stack.push(&links, links.chain(0..4).unwrap());
         assert_eq!(popped(&stack, &links, 5, 5), None);
         assert_eq!(popped(&stack, &links, 4, 4), Some(Vec::from([0, 1, 2, 3])));
@@ -209,6 +214,6 @@ mod tests {
 
     #[test]
     fn no_indices_make_no_chain() {
-        assert!(LinkArray::new(1).chain([]).is_none());
+        assert!(LinkArray::new(1).unwrap().chain([]).is_none());
     }
 }

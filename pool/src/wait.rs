@@ -17,6 +17,7 @@ use core::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::group::GroupLocal;
+use crate::memory::many;
 use crate::share::GroupShared;
 use crate::slab::Meta;
 use crate::stack::{Chain, FreeStack};
@@ -35,45 +36,46 @@ pub struct Request {
 
 enum State {
     Waiting { slot: u32, since_ns: u64 },
-    Served(Option<Chain>),
+    Served(Granted),
     Done,
 }
 
 impl Request {
     pub(crate) fn new(group: &Rc<GroupLocal>, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Self, PoolError> {
         let need = u32::try_from(count).unwrap_or(u32::MAX);
-        let chain = if need == 0 { None } else { group.gather(class, need) };
-        let state = if need == 0 || chain.is_some() {
-            State::Served(chain)
-        } else {
-            let slot = group.shared.pool.class(class).enqueue(group, class, need, waker.clone())?;
-            State::Waiting { slot, since_ns: now_ns }
-        };
-        Ok(Self { group: group.clone(), class, state })
+        let granted = if need == 0 { Some(Granted::new(group, None)) } else { group.gather(class, need) };
+        if let Some(granted) = granted {
+            return Ok(Self { group: group.clone(), class, state: State::Served(granted) });
+        }
+        let slot = group.shared.pool.class(class).enqueue(group, class, need, waker.clone())?;
+        let request = Self { group: group.clone(), class, state: State::Waiting { slot, since_ns: now_ns } };
+        // It may be its turn at once.
+        fence(SeqCst);
+        group.shared.pool.serve(class);
+        Ok(request)
     }
 
     /// The buffers, once they are there: the caller has them from then on, and the request is done. `now_ns` is the time.
     ///
     /// Reads one flag, and takes the lock only when the buffers are there.
     pub fn poll(&mut self, now_ns: u64) -> Option<Granted> {
-        let chain = match core::mem::replace(&mut self.state, State::Done) {
-            State::Done => return None,
-            State::Served(chain) => chain,
+        match core::mem::replace(&mut self.state, State::Done) {
+            State::Done => None,
+            State::Served(granted) => Some(granted),
             State::Waiting { slot, since_ns } => {
                 let pool = self.group.shared.pool.class(self.class);
                 if !pool.served[slot as usize].load(Acquire) {
                     self.state = State::Waiting { slot, since_ns };
                     return None;
                 }
-                let (chain, from_shared) = pool.vacate(self.class, slot)?;
+                let Slot::Served { chain, from_shared } = pool.vacate(self.class, slot) else { return None };
                 let counters = &self.group.class(self.class).counters;
                 counters.waited(now_ns.saturating_sub(since_ns));
                 counters.tally(chain.len - from_shared, from_shared);
                 self.group.note_high_water(self.class);
-                Some(chain)
+                Some(Granted::new(&self.group, Some(chain)))
             }
-        };
-        Some(Granted { group: self.group.clone(), chain })
+        }
     }
 }
 
@@ -102,17 +104,11 @@ pub(crate) struct Queue {
     order: VecDeque<u32>,
     slots: Box<[Slot]>,
     empty: Vec<u32>,
-    members: Vec<Member>,
+    members: Vec<Arc<GroupShared>>,
     /// Buffers that the members have reserved.
     reserved: u32,
     /// What groups that are gone have counted.
     ended: PoolStats,
-}
-
-/// A group, and whether a request of it was passed over while the queue was last served.
-struct Member {
-    group: Arc<GroupShared>,
-    passed_over: bool,
 }
 
 enum Slot {
@@ -122,23 +118,29 @@ enum Slot {
 }
 
 impl ClassPool {
-    pub(crate) fn new(count: u32, waiters: usize) -> Self {
-        let queue = Queue {
-            order: VecDeque::with_capacity(waiters),
-            slots: (0..waiters).map(|_| Slot::Empty).collect(),
-            empty: (0..waiters as u32).rev().collect(),
+    pub(crate) fn new(count: u32, waiters: usize) -> Result<Self, PoolError> {
+        let mut left = waiters as u32;
+        let next = || {
+            left -= 1;
+            left
+        };
+        let mut queue = Queue {
+            order: VecDeque::from(many(waiters, || 0)?.into_vec()),
+            slots: many(waiters, || Slot::Empty)?,
+            empty: many(waiters, next)?.into_vec(),
             members: Vec::new(),
             reserved: 0,
             ended: PoolStats::default(),
         };
-        Self {
+        queue.order.clear();
+        Ok(Self {
             count,
             free: CachePadded::default(),
             waiting: CachePadded::default(),
             high_water: AtomicU32::new(0),
-            served: (0..waiters).map(|_| AtomicBool::new(false)).collect(),
+            served: many(waiters, || AtomicBool::new(false))?,
             queue: Mutex::new(queue),
-        }
+        })
     }
 
     /// Takes `count` buffers or none, as a newcomer: not past somebody who waits.
@@ -178,51 +180,45 @@ impl ClassPool {
 
     /// Makes a group, whose reserve is taken, known to the others.
     pub(crate) fn enter(&self, group: Arc<GroupShared>) {
-        self.queue.lock().members.push(Member { group, passed_over: false });
+        self.queue.lock().members.push(group);
     }
 
     /// Forgets a group; its reserve may come back.
     pub(crate) fn leave(&self, class: Class, group: &GroupShared) {
         let mut queue = self.queue.lock();
-        queue.members.retain(|member| !core::ptr::eq(&*member.group, group));
+        queue.members.retain(|member| !core::ptr::eq(&**member, group));
         queue.reserved -= group.class(class).reserve;
         queue.ended.add(&group.stats(class));
     }
 
-    /// Puts a request of `group` into the queue and serves it: it may be its turn at once.
+    /// Puts a request of `group` into the queue. When it has an owner, who withdraws it, that one serves the queue.
     fn enqueue(&self, group: &GroupLocal, class: Class, need: u32, waker: Waker) -> Result<u32, PoolError> {
         let own = group.class(class);
-        let slot = {
-            let queue = &mut *self.queue.lock();
-            let most = own.reserve + self.count - queue.reserved;
-            if need > most {
-                return Err(PoolError::RequestTooLarge { class, wanted: need as usize, most: most as usize });
-            }
-            let slot = queue.empty.pop().ok_or(PoolError::QueueFull { waiters: self.served.len() })?;
-            own.queued.fetch_add(1, Relaxed);
-            if let Some(free) = group.cut_all(class) {
-                own.came_home.push(group.metas(), free);
-            }
-            queue.slots[slot as usize] = Slot::Waiting { group: group.shared.clone(), need, waker };
-            queue.order.push_back(slot);
-            self.waiting.store(queue.order.len() as u32, Relaxed);
-            slot
-        };
-        fence(SeqCst);
-        group.shared.pool.serve(class);
+        let queue = &mut *self.queue.lock();
+        let most = own.reserve + self.count - queue.reserved;
+        if need > most {
+            return Err(PoolError::RequestTooLarge { class, wanted: need as usize, most: most as usize });
+        }
+        let slot = queue.empty.pop().ok_or(PoolError::QueueFull { waiters: self.served.len() })?;
+        own.queued.fetch_add(1, Relaxed);
+        if let Some(free) = group.cut_all(class) {
+            own.came_home.push(group.metas(), free);
+        }
+        queue.slots[slot as usize] = Slot::Waiting { group: group.shared.clone(), need, waker };
+        queue.order.push_back(slot);
+        self.waiting.store(queue.order.len() as u32, Relaxed);
         Ok(slot)
     }
 
-    /// Serves the first request that can be, and returns its waker to be woken without the lock.
+    /// Serves the first request that can be, and returns its waker to be woken without the lock. Looks at each group and each request that waits once.
     pub(crate) fn serve_one(&self, metas: &[Meta], class: Class) -> Option<Waker> {
         let queue = &mut *self.queue.lock();
-        queue.members.iter_mut().for_each(|member| member.passed_over = false);
+        queue.members.iter().for_each(|member| member.class(class).passed_over.store(false, Relaxed));
         let mut first = true;
         for at in 0..queue.order.len() {
             let slot = queue.order[at] as usize;
             let Slot::Waiting { group, need, .. } = &queue.slots[slot] else { continue };
-            let Some(member) = queue.members.iter().position(|member| Arc::ptr_eq(&member.group, group)) else { continue };
-            if queue.members[member].passed_over {
+            if group.class(class).passed_over.load(Relaxed) {
                 continue;
             }
             let mut given = self.give(metas, group, class, *need, first);
@@ -239,7 +235,7 @@ impl ClassPool {
                 let Slot::Waiting { waker, .. } = served else { continue };
                 return Some(waker);
             }
-            queue.members[member].passed_over = true;
+            group.class(class).passed_over.store(true, Relaxed);
             first = false;
         }
         None
@@ -263,25 +259,18 @@ impl ClassPool {
         Some((shared.join(metas, own), rest))
     }
 
-    /// Takes a request out, in the queue or served; if served, with its buffers and how many of them are of the shared pool.
-    fn vacate(&self, class: Class, slot: u32) -> Option<(Chain, u32)> {
-        let left = {
-            let queue = &mut *self.queue.lock();
-            let left = core::mem::replace(&mut queue.slots[slot as usize], Slot::Empty);
-            if let Slot::Waiting { group, .. } = &left {
-                group.class(class).queued.fetch_sub(1, Release);
-                queue.order.retain(|&other| other != slot);
-                self.waiting.store(queue.order.len() as u32, Relaxed);
-            }
-            self.served[slot as usize].store(false, Relaxed);
-            queue.empty.push(slot);
-            left
-        };
-        // Outside the lock, because dropping a waker is somebody else's code.
-        match left {
-            Slot::Served { chain, from_shared } => Some((chain, from_shared)),
-            _ => None,
+    /// Takes a request out, in the queue or served. What it was comes back, to be dropped without the lock: a waker's drop is somebody else's code.
+    fn vacate(&self, class: Class, slot: u32) -> Slot {
+        let queue = &mut *self.queue.lock();
+        let left = core::mem::replace(&mut queue.slots[slot as usize], Slot::Empty);
+        if let Slot::Waiting { group, .. } = &left {
+            group.class(class).queued.fetch_sub(1, Release);
+            queue.order.retain(|&other| other != slot);
+            self.waiting.store(queue.order.len() as u32, Relaxed);
         }
+        self.served[slot as usize].store(false, Relaxed);
+        queue.empty.push(slot);
+        left
     }
 
     pub(crate) fn stats(&self, class: Class) -> PoolStats {
@@ -296,8 +285,8 @@ impl ClassPool {
         };
         let mut home = stats.free;
         for member in &queue.members {
-            stats.add(&member.group.stats(class));
-            home += member.group.class(class).home() as usize;
+            stats.add(&member.stats(class));
+            home += member.class(class).home() as usize;
         }
         stats.in_use = stats.count.saturating_sub(home);
         stats
@@ -307,7 +296,13 @@ impl ClassPool {
 impl Queue {
     /// Moves what groups hold beyond their reserves, and has come home, to the shared pool. Tells whether it was anything.
     fn sweep(&self, class: Class) -> bool {
-        self.members.iter().fold(false, |any, member| member.group.forward(class) | any)
+        self.members.iter().fold(false, |any, member| member.forward(class) | any)
+    }
+}
+
+impl Granted {
+    pub(crate) fn new(group: &Rc<GroupLocal>, chain: Option<Chain>) -> Self {
+        Self { group: group.clone(), chain }
     }
 }
 
@@ -330,24 +325,29 @@ impl ExactSizeIterator for Granted {}
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        self.for_each(drop);
+        let Some(class) = self.chain.as_ref().map(|chain| self.group.metas()[chain.first as usize].class) else { return };
+        while let Some(chain) = self.chain.take() {
+            let (index, rest) = chain.split_first(self.group.metas());
+            self.group.put_down(index);
+            self.chain = rest;
+        }
+        // Last of all: a waker that panics finds them home.
+        self.group.shared.pool.serve_if_waiting(class);
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let chain = match core::mem::replace(&mut self.state, State::Done) {
-            State::Done => return,
-            State::Served(chain) => chain,
-            State::Waiting { slot, .. } => {
-                let served = self.group.shared.pool.class(self.class).vacate(self.class, slot);
-                // Who came after may have waited for this one only.
+        // One that was granted something gives it back by dropping it.
+        let State::Waiting { slot, .. } = core::mem::replace(&mut self.state, State::Done) else { return };
+        match self.group.shared.pool.class(self.class).vacate(self.class, slot) {
+            Slot::Served { chain, .. } => drop(Granted::new(&self.group, Some(chain))),
+            // Who came after may have waited for this one only. Its waker is dropped behind that.
+            _waiting => {
                 fence(SeqCst);
                 self.group.shared.pool.serve_if_waiting(self.class);
-                served.map(|(chain, _)| chain)
             }
-        };
-        drop(Granted { group: self.group.clone(), chain });
+        }
     }
 }
 

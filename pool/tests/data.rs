@@ -96,7 +96,27 @@ fn s26_memory_that_does_not_fit_is_refused() {
     let memory = Box::new(HeapMemory::new(4096).unwrap());
     let refused = DataPool::new(config(2, 0, 0), memory).unwrap_err();
     assert_eq!(refused, PoolError::MemoryUnfit { wanted: 8192, given: 4096, align: DATA_ALIGN });
-    assert!(matches!(DataPool::on_heap(config(usize::MAX, 0, 0)), Err(PoolError::NoMemory { .. })));
+}
+
+#[test]
+fn s26_sizes_that_cannot_work_are_refused_with_the_numbers() {
+    let none = ClassConfig { count: 0, size: 0 };
+    let of = |small, control, waiters| DataPool::on_heap(DataPoolConfig { small, large: none, control, waiters }).map(drop);
+    let class = |count, size| ClassConfig { count, size };
+    let useless = |class, count, size| Err(PoolError::NoBuffers { class, count, size });
+    assert_eq!(of(none, none, 8), useless(Class::Small, 0, 0));
+    assert_eq!(of(class(0, 64), none, 8), useless(Class::Small, 0, 64));
+    assert_eq!(of(class(64, 0), none, 8), useless(Class::Small, 64, 0));
+    assert_eq!(of(class(1, 1), class(3, 0), 8), useless(Class::Control, 3, 0));
+    assert_eq!(of(none, class(1, 1), 0), Ok(()), "a class that nobody uses, and nobody who waits");
+    let most = u32::MAX as usize - 1;
+    let too_many = |what, wanted| Err(PoolError::TooMany { what, wanted, most });
+    assert_eq!(of(class(most, 1), class(1, 1), 8), too_many("buffers", most + 1));
+    assert_eq!(of(class(usize::MAX, 1), class(1, 1), 8), too_many("buffers", usize::MAX));
+    assert_eq!(of(class(1, most + 1), none, 8), too_many("bytes of a buffer", most + 1));
+    assert_eq!(of(class(1, 1), none, usize::MAX), too_many("requests that wait", usize::MAX));
+    // Bytes that no address space has.
+    assert!(matches!(of(class(most, most), none, 8), Err(PoolError::NoMemory { .. })));
 }
 
 #[test]

@@ -204,6 +204,7 @@ macro_rules! net_statements {
             pools {
                 s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared
                 s28_a_group_that_waits_is_served_when_another_core_gives_back
+                s42_sizes_that_cannot_work_are_refused_with_the_numbers
             }
         }
         $crate::net_cases! { alone

@@ -1,13 +1,15 @@
-//! Statements 26 and 28: groups that share a pool of buffers.
+//! Statements 26, 28 and 42: groups that share a pool of buffers, and sizes of groups that cannot work.
 
 use std::io::{Read, Write};
 
-use core_reactor::net::{Frame, NetEvent, Token};
+use core_reactor::net::{Frame, GroupConfig, NetError, NetEvent, Token};
+use core_reactor::{CpuSet, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup, Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 
 use super::driver::Setup;
 use super::limits::need_descriptors;
 use super::{Driver, Env, Peer};
+use crate::platform::CORE;
 
 const RESERVE: usize = 32;
 const SHARED: usize = 64;
@@ -44,6 +46,38 @@ pub fn s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_share
     assert_eq!(pool.stats(Class::Small).free, 0, "and all the time the other had everything");
     drop(driver);
     drop(held);
+}
+
+/// A group that could hold nothing, send nothing or receive nothing is an error with the field and the numbers, and nothing of it is left.
+pub fn s42_sizes_that_cannot_work_are_refused_with_the_numbers(env: &Env) {
+    let good = || GroupConfig::new(BufGroup::new(16, 4096));
+    let none = ClassConfig { count: 0, size: 0 };
+    let large = ClassConfig { count: 4, size: 4096 };
+    let of_large = DataPool::on_heap(DataPoolConfig { small: none, large, control: none, waiters: 4 }).expect("memory");
+    let taken = DataPool::on_heap(DataPoolConfig { small: large, large: none, control: none, waiters: 4 }).expect("memory");
+    let _all = taken.group(ReserveConfig { small: 4, large: 0, control: 0 }).expect("nobody else has any");
+    let share = |pool: &DataPool| pool.group(ReserveConfig { small: 0, large: 0, control: 0 }).expect("nothing is asked for");
+    let refused = [
+        (GroupConfig { sockets: 0, ..good() }, "GroupConfig::sockets", "0 is not between 1 and 16777215"),
+        (GroupConfig { sockets: 1 << 24, ..good() }, "GroupConfig::sockets", "16777216 is not between"),
+        (GroupConfig { sockets: usize::MAX, ..good() }, "GroupConfig::sockets", "is not between"),
+        (GroupConfig { send_limit: 0, ..good() }, "GroupConfig::send_limit", "at 0"),
+        (GroupConfig { send_frames: 0, ..good() }, "GroupConfig::send_frames", "at 0"),
+        (GroupConfig::new(share(&of_large)), "GroupConfig::bufs", "its pool has 0"),
+        (GroupConfig::new(share(&taken)), "GroupConfig::bufs", "its pool has 4, 4 of them reserved"),
+    ];
+    let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("refused"), CORE).expect("the platform has this core");
+    for (config, field, says) in refused {
+        match thread.with(|cx| env.backend.group(cx, config)) {
+            Err(NetError::Option { option, why }) => assert!(option == field && why.contains(says), "{option}: {why}"),
+            Err(other) => panic!("{field}: {other}"),
+            Ok(_) => panic!("{field}: it was taken"),
+        }
+    }
+    thread.handle().exit();
+    let _ = thread.turn(env.platform.now());
+    assert!(thread.is_exited(), "nothing of them holds the thread");
 }
 
 /// All buffers of the pool are out, on this core and another; the other core's come back, and what the peer had sent arrives.

@@ -29,11 +29,13 @@ pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::net::SocketAddr;
 
 use linkme::distributed_slice;
-use pool::{Buf, BufGroup};
+use pool::{Buf, BufGroup, Class};
 
 use crate::{Cx, Refused, WaitSource};
 
@@ -210,17 +212,20 @@ pub trait SockGroup {
     fn wait_source(&self) -> Option<WaitSource>;
 }
 
-/// The size of a group. Everything is allocated when it is made.
+/// Bytes that a group keeps of each socket that it has room for, in one piece.
+const PLACE: usize = 64;
+
+/// The size of a group. What it needs for that is allocated when it is made.
 #[derive(Clone)]
 pub struct GroupConfig {
-    /// Sockets it can hold. Default 1024.
+    /// Sockets it can hold: 1 to [`MOST_SOCKETS`](Self::MOST_SOCKETS). Default 1024.
     pub sockets: usize,
-    /// Bytes that a socket may hold queued before sends are refused. Default 1 MiB.
+    /// Bytes that a socket may hold queued before sends are refused, at least 1. Default 1 MiB.
     pub send_limit: usize,
-    /// Frames that a socket may hold queued before sends are refused. Default 64.
+    /// Frames that a socket may hold queued before sends are refused, at least 1. Default 64.
     pub send_frames: usize,
     /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`), so that a peer that takes no answers is asked no
-    /// further questions; nothing is lost. Default 256 KiB. `usize::MAX` for a proxy, whose sockets send what others received.
+    /// further questions; nothing is lost. 0 counts as 1. Default 256 KiB. `usize::MAX` for a proxy, whose sockets send what others received.
     pub hold_reads_at: usize,
     /// Where received bytes go.
     pub bufs: BufGroup,
@@ -230,6 +235,39 @@ impl GroupConfig {
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
         Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, hold_reads_at: 256 << 10, bufs }
+    }
+
+    /// Sockets that the keys of a group can tell apart.
+    pub const MOST_SOCKETS: usize = 0xFF_FFFF;
+
+    /// Whether a group like this can work, on whichever backend. For backends, at the start of [`NetImpl::group`].
+    ///
+    /// # Errors
+    /// [`NetError::Option`], with the field and the numbers.
+    pub fn check(&self) -> Result<(), NetError> {
+        let wrong = |option, why: alloc::string::String| Err(NetError::Option { option, why: why.into() });
+        if self.sockets == 0 || self.sockets > Self::MOST_SOCKETS {
+            return wrong("GroupConfig::sockets", format!("{} is not between 1 and {}", self.sockets, Self::MOST_SOCKETS));
+        }
+        for (option, value) in [("GroupConfig::send_limit", self.send_limit), ("GroupConfig::send_frames", self.send_frames)] {
+            if value == 0 {
+                return wrong(option, "at 0 every send would be refused".into());
+            }
+        }
+        let (own, pool) = (self.bufs.stats(Class::Small).reserve, self.bufs.pool().stats(Class::Small));
+        if own == 0 && pool.reserved == pool.count {
+            let why = format!(
+                "received bytes go into small buffers, of which this share reserves 0 and its pool has {}, {} of them reserved",
+                pool.count, pool.reserved
+            );
+            return wrong("GroupConfig::bufs", why);
+        }
+        // What the places alone take. Backends add to it, and allocate in smaller pieces, which end the process where there is no memory.
+        let bytes = self.sockets * PLACE;
+        if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+            return wrong("GroupConfig::sockets", format!("no memory for {}, which take {bytes} bytes or more", self.sockets));
+        }
+        Ok(())
     }
 }
 

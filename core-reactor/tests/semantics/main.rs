@@ -3,6 +3,7 @@
 //! They run on a simulated machine with a clock that the test moves, but for those that want real concurrency (`machine`).
 
 mod machine;
+mod platforms;
 mod record;
 mod s01_turn;
 mod s02_order;

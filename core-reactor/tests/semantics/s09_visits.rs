@@ -317,3 +317,40 @@ fn s09_a_visit_does_not_keep_a_thread_that_exits_from_ending() {
     assert_eq!(sim.lib().threads().len(), 0);
     assert!(sim.reactors.iter().all(|r| r.next_deadline().is_none_or(|d| d > at(0))));
 }
+
+/// As many threads as end in one turn of a large reactor. Each is passed over, without stack for each.
+#[test]
+fn s09_a_visit_passes_over_any_number_of_threads_that_have_ended() {
+    const COUNT: usize = 20_000;
+    let platform = core_reactor::sim::SimPlatform::new(1);
+    let options = core_reactor::ThreadLibOptions { mailbox: 2, ..Default::default() };
+    let lib = core_reactor::ThreadLib::new(platform.clone(), core_reactor::Platform::cores(&*platform), &options);
+    let create = |name| lib.create(ThreadConfig::new(name), core_reactor::CoreId(0)).expect("the machine has this core");
+    let mut first = create("first");
+    let mut ended: Vec<_> = (0..COUNT).map(|_| create("ended")).collect();
+    let mut last = create("last");
+    for thread in &mut ended {
+        thread.handle().exit();
+        let _ = thread.turn(at(0));
+        assert!(thread.is_exited());
+    }
+    let seen = Record::new();
+    visit(&first.handle(), &seen);
+    for _ in 0..3 {
+        let _ = (first.turn(at(0)), last.turn(at(0)));
+    }
+    assert_eq!(seen.take(), ["first", "last", "done on first"]);
+    // Thousands that go, in any order, leave the others there in order.
+    let (odd, even): (Vec<_>, Vec<_>) = ended.into_iter().enumerate().partition(|(n, _)| n % 2 == 1);
+    drop(odd);
+    let names = || lib.threads().iter().map(|thread| thread.name().to_string()).collect::<Vec<_>>();
+    assert_eq!(names().len(), COUNT / 2 + 2);
+    assert!(lib.threads().is_sorted_by_key(core_reactor::ThreadHandle::id));
+    drop(even);
+    assert_eq!(names(), ["first", "last"]);
+    visit(&last.handle(), &seen);
+    for _ in 0..3 {
+        let _ = (first.turn(at(0)), last.turn(at(0)));
+    }
+    assert_eq!(seen.take(), ["first", "last", "done on last"]);
+}

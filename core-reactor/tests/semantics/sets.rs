@@ -9,6 +9,7 @@ use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{CoreId, CpuSet, Idle, Platform, PlatformError, PushError, ReactorOptions, Reactors, SpawnError, ThreadConfig};
 
 use crate::machine::{Machine, within_a_minute};
+use crate::platforms::Panicking;
 use crate::record::Record;
 
 fn set(machine: &Arc<Machine>) -> Reactors {
@@ -246,6 +247,26 @@ fn a_set_on_cores_that_the_machine_does_not_have_is_refused() {
 }
 
 #[test]
+fn bounds_that_cannot_work_are_refused_with_the_numbers() {
+    let platform = SimPlatform::new(1);
+    for (option, value) in [("mailbox", 0), ("mailbox", 65_537), ("mailbox", usize::MAX), ("batch", 0), ("batch", usize::MAX)] {
+        let mut options = ReactorOptions::new(platform.cores());
+        match option {
+            "batch" => options.threads.batch = value,
+            _ => options.threads.mailbox = value,
+        }
+        let refused = Reactors::new(platform.clone(), &options).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, PlatformError::Bound { most: 65_536, .. }), "{refused:?}");
+        assert_eq!(refused.to_string(), format!("ThreadLibOptions::{option} is {value}, and must be between 1 and 65536"));
+    }
+    for value in [1, 65_536] {
+        let mut options = ReactorOptions::new(platform.cores());
+        (options.threads.batch, options.threads.mailbox) = (value, value);
+        assert!(Reactors::new(platform.clone(), &options).is_ok(), "{value}");
+    }
+}
+
+#[test]
 fn a_core_has_one_reactor() {
     let platform = SimPlatform::new(1);
     let set = Reactors::new(platform.clone(), &ReactorOptions::new(platform.cores())).expect("it has this core");
@@ -254,4 +275,30 @@ fn a_core_has_one_reactor() {
     assert!(first.is_some() && set.reactor(CoreId(0)).is_none());
     drop(first);
     assert!(set.reactor(CoreId(0)).is_none(), "its events went with it");
+}
+
+#[test]
+fn a_platform_that_panics_while_cores_are_started_leaves_none_running() {
+    within_a_minute(|| {
+        let machine = Machine::new(4);
+        let platform = Panicking::over(machine.clone());
+        platform.arm("start", 1);
+        let set = Reactors::new(platform, &ReactorOptions::new(machine.cores())).expect("the machine has these cores");
+        let lib = set.lib().clone();
+        catch_unwind(AssertUnwindSafe(|| set.run())).expect_err("the panic comes through");
+        assert!(lib.is_stopping() && machine.is_at_rest());
+    });
+}
+
+#[test]
+fn a_core_that_panics_in_its_sleep_is_not_taken_for_asleep() {
+    let sim = SimPlatform::new(1);
+    let platform = Panicking::over(sim.clone());
+    let options = ReactorOptions { idle: Idle::ParkAfter(Duration::ZERO), ..ReactorOptions::new(sim.cores()) };
+    let set = Reactors::new(platform.clone(), &options).expect("it has this core");
+    let thread = set.lib().spawn(on(0), |_| {}).expect("there is a reactor");
+    platform.arm("park", 0);
+    catch_unwind(AssertUnwindSafe(|| set.run())).expect_err("the panic comes through");
+    assert_eq!(thread.send(|_| {}).map_err(|r| r.why), Err(PushError::Closed));
+    assert_eq!(sim.unparks(CoreId(0)), 0, "nobody wakes a core that is awake");
 }

@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use core_reactor::sim::Sim;
+use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{CoreId, CpuSet, Cx, MoveError, Polled, Reactor, Ring, Schedule, ThreadConfig, ThreadLibOptions, WaitSource};
 
+use crate::platforms::Panicking;
 use crate::record::{Hand, NoteDrop, Record, at, ms};
 
 /// Notes that it is dropped, and panics in the middle of it.
@@ -293,4 +294,51 @@ fn two_watches_of_one_source_are_two() {
     assert_eq!(hand.platform.watched(), [(CoreId(0), WaitSource(5))]);
     drop(second);
     assert_eq!(hand.platform.watched(), []);
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_thread_that_has_ended_leaves_the_others_to_the_next_turn() {
+    let (mut sim, drops) = (Sim::new(1), Record::new());
+    for n in 0..4 {
+        let note = NoteDrop(drops.clone(), n);
+        let start = move |cx: &mut Cx<'_>| {
+            // A timer ends with its thread.
+            if n % 2 == 1 {
+                let note = PanicDrop { _note: note };
+                cx.poller(
+                    "p",
+                    Schedule::Every(ms(1)),
+                    move |_: &mut Cx<'_>| if std::ptr::addr_eq(&note, &n) { Polled::Busy } else { Polled::Idle },
+                );
+            } else {
+                cx.poller(
+                    "p",
+                    Schedule::Every(ms(1)),
+                    move |_: &mut Cx<'_>| if std::ptr::addr_eq(&note, &n) { Polled::Busy } else { Polled::Idle },
+                );
+            }
+        };
+        sim.lib().spawn(ThreadConfig::new("t"), start).expect("there is a reactor");
+    }
+    sim.settle();
+    sim.lib().stop();
+    panics(|| sim.turn());
+    assert_eq!(drops.take(), [0, 1]);
+    assert_eq!(sim.reactors[0].stats().threads, 2);
+    panics(|| sim.turn());
+    assert_eq!(drops.take(), [2, 3]);
+    assert!(sim.lib().threads().is_empty());
+}
+
+#[test]
+fn a_watch_whose_platform_panics_at_its_end_holds_nothing_any_more() {
+    let platform = Panicking::over(SimPlatform::new(1));
+    let lib = core_reactor::ThreadLib::new(platform.clone(), CpuSet::of(CoreId(0)), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).expect("the machine has this core");
+    let watch = thread.with(|cx| cx.watch(WaitSource(5))).expect("the platform takes it");
+    thread.handle().exit();
+    platform.arm("unwatch", 0);
+    panics(|| drop(watch));
+    thread.turn(at(0));
+    assert!(thread.is_exited());
 }

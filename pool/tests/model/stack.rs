@@ -19,7 +19,7 @@ unsafe impl Send for Guarded {}
 
 impl Guarded {
     fn new(count: u32) -> Arc<Self> {
-        let (stack, links) = (FreeStack::new(), LinkArray::new(count));
+        let (stack, links) = (FreeStack::new(), LinkArray::new(count).unwrap());
         stack.push(&links, links.chain(0..count).unwrap());
         Arc::new(Self { stack, links, owned: (0..count).map(|_| UnsafeCell::new(0)).collect() })
     }
