@@ -9,6 +9,7 @@
 mod clock;
 mod cores;
 mod error;
+mod latch;
 mod limits;
 mod list;
 mod locks;

@@ -1,12 +1,14 @@
 //! Pinned threads of [`LinuxPlatform`], as the system sees them.
 
 use std::fs;
+use std::panic::catch_unwind;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use core_reactor::{CoreId, CpuSet, Platform, PlatformError};
-use platform_linux::LinuxPlatform;
+use platform_linux::{LinuxPlatform, spawn_off_reactor, unaffinitized};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,6 +25,76 @@ fn me() -> (String, CpuSet) {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     (field("Name:"), format!("[{}]", field("Cpus_allowed_list:")).parse().unwrap())
+}
+
+/// All that a thread hands down to what it starts: as [`me`], and how late its timers may be, in nanoseconds.
+fn traits() -> (String, CpuSet, i32) {
+    let (name, cores) = me();
+    // SAFETY: reads a number.
+    (name, cores, unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) })
+}
+
+/// What a program that is started here has of these: its cores and its timer slack.
+fn of_a_child() -> (CpuSet, i32) {
+    let script = "grep Cpus_allowed_list: /proc/self/status; cat /proc/self/timerslack_ns";
+    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (cores, slack) = said.trim().strip_prefix("Cpus_allowed_list:").unwrap().split_once('\n').unwrap();
+    (format!("[{}]", cores.trim()).parse().unwrap(), slack.parse().unwrap())
+}
+
+/// What is started on a reactor inherits its core, its name and its timer slack; there is a way out of each of these, and it leads back.
+fn check_the_way_out(core: CoreId, before: &(String, CpuSet, i32)) {
+    let pinned = (format!("reactor_{core}"), CpuSet::of(core), 1);
+    assert_eq!(traits(), pinned);
+    assert_eq!(thread::spawn(traits).join().unwrap(), pinned, "what there has to be a way out of");
+    assert_eq!(unaffinitized(traits), *before);
+    assert_eq!(traits(), pinned);
+    assert_eq!(unaffinitized(|| thread::spawn(traits).join().unwrap()), *before);
+    assert_eq!(unaffinitized(of_a_child), (before.1, before.2));
+    assert_eq!(unaffinitized(|| (unaffinitized(traits), traits())), (before.clone(), before.clone()), "one inside another");
+    assert!(catch_unwind(|| unaffinitized(|| panic!("as a test of what it leaves"))).is_err());
+    assert_eq!(traits(), pinned, "after a panic");
+    let named = spawn_off_reactor("a name of its own", traits).unwrap().join().unwrap();
+    assert_eq!(named, ("a name of its o".to_owned(), before.1, before.2));
+    assert_eq!(spawn_off_reactor("a\0b", me).unwrap().join().unwrap().0, "ab");
+}
+
+#[test]
+fn s52_what_is_started_off_a_reactor_inherits_nothing_of_it() {
+    let (platform, before) = (platform(), traits());
+    let core = first(&platform);
+    assert_eq!(unaffinitized(traits), before, "on a thread that is no reactor");
+    platform.adopt(core).unwrap();
+    check_the_way_out(core, &before);
+    // Reactors are started by one that is there already.
+    for other in platform.cores().iter().filter(|other| *other != core) {
+        let (tell, told) = mpsc::channel();
+        let before = before.clone();
+        let check = move || {
+            check_the_way_out(other, &before);
+            tell.send(()).unwrap();
+        };
+        platform.start(other, Box::new(check)).unwrap();
+        told.recv_timeout(PATIENCE).expect("it holds on a started core too");
+        platform.join(other).unwrap();
+    }
+    platform.release(core);
+    assert_eq!((traits(), unaffinitized(traits)), (before.clone(), before));
+}
+
+/// A set of reactors that is run inside of another: the inner one's end leaves the outer one its way out.
+#[test]
+fn s52_a_core_inside_a_core_leads_out_of_both() {
+    let (outer, inner, before) = (platform(), platform(), traits());
+    let core = first(&outer);
+    outer.adopt(core).unwrap();
+    inner.adopt(core).unwrap();
+    assert_eq!(unaffinitized(traits), before);
+    inner.release(core);
+    assert_eq!((me().1, unaffinitized(traits)), (CpuSet::of(core), before.clone()));
+    outer.release(core);
+    assert_eq!(traits(), before);
 }
 
 #[test]

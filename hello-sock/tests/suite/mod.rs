@@ -4,3 +4,4 @@ mod client;
 mod echo;
 mod load;
 mod reactors;
+mod unread;

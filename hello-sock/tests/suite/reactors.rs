@@ -44,6 +44,21 @@ fn without_a_mask_there_is_one_reactor() {
 }
 
 #[test]
+fn s52_the_clients_own_threads_share_no_core_with_its_reactor() {
+    let server = Server::start("");
+    let mut command = server.client("");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = crate::common::Program::start(command);
+    let _open = client.stdin();
+    let first = allowed_cores()[0];
+    let (log, all) = log_thread();
+    let expected =
+        [("input".into(), all.clone()), (log, all.clone()), ("output".into(), all), (format!("reactor_{first}"), first.to_string())];
+    // A thread names itself, a moment after it has started.
+    until("the client's threads", || (threads(client.pid()) == expected).then_some(()));
+}
+
+#[test]
 fn s12_a_signal_ends_it_with_0_and_connections_open() {
     for signal in [Signal::INT, Signal::TERM] {
         for args in ["", "--busy-poll"] {
