@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use core_reactor::net::{self, NetImpl, SelectError, Selected};
+use core_reactor::net::{NetImpl, SelectError, Selected};
 use core_reactor::transport;
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
@@ -18,7 +18,7 @@ use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals}
 use pool::DataPool;
 
 use crate::output::Output;
-use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, logging};
+use crate::{AppOptions, Balance, OptionsError, TRANSPORT_FEATURES, backend, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -60,9 +60,11 @@ pub enum Failure {
     /// The options.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// `-m` names cores that are not there.
-    #[error("-m {asked}: this machine has no core {missing}; it has {has}")]
+    /// The cores asked for are not all there.
+    #[error("{by} {asked}: this machine has no core {missing}; it has {has}")]
     NoSuchCores {
+        /// What asks for them: `-m`, or a key of a file.
+        by: String,
         /// What was asked for.
         asked: CpuSet,
         /// Those that are not there.
@@ -70,9 +72,11 @@ pub enum Failure {
         /// Those that are.
         has: CpuSet,
     },
-    /// `-m` names cores outside of the process' affinity.
-    #[error("-m {asked}: this process may not use {denied}; its affinity is {allowed} (see taskset and cpusets)")]
+    /// The cores asked for are not all in the process' affinity.
+    #[error("{by} {asked}: this process may not use {denied}; its affinity is {allowed} (see taskset and cpusets)")]
     CoresDenied {
+        /// What asks for them: `-m`, or a key of a file.
+        by: String,
         /// What was asked for.
         asked: CpuSet,
         /// Those that are denied.
@@ -196,11 +200,14 @@ impl App {
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
         let options = self.options.resolve()?;
+        if self.network && options.pool.small_pool_count == Some(0) {
+            return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
+        }
         logging::start(&self.name, &options.log_flags)?;
         let _log = FlushLog;
-        let platform = Arc::new(LinuxPlatform::new()?);
-        let (cores, _locks) = claim_cores(&platform, &options)?;
-        let net = if self.network { Some(net::select(options.net.as_deref(), NET_FEATURES)?) } else { None };
+        let (platform, cores, _locks) = seats(&options)?;
+        let platform = Arc::new(platform);
+        let net = if self.network { Some(backend::select(options.net.as_deref(), &platform, &cores)?) } else { None };
         let transport = if self.transport { Some(transport::select(options.net.as_deref(), TRANSPORT_FEATURES)?) } else { None };
         let mut reactor_options = ReactorOptions::new(cores);
         reactor_options.idle = options.idle();
@@ -290,7 +297,7 @@ impl AppHandle {
         &self.0.lib
     }
 
-    /// The cores that have a reactor.
+    /// The cores that have a reactor. Without `-m` it is one, whose number is only a name.
     pub fn cores(&self) -> &CpuSet {
         &self.0.cores
     }
@@ -317,40 +324,29 @@ impl fmt::Debug for AppHandle {
     }
 }
 
-/// The cores to use, with their locks: those asked for, or else one that no other process has.
-fn claim_cores(platform: &LinuxPlatform, options: &AppOptions) -> Result<(CpuSet, Option<CpuLocks>), Failure> {
+/// What the reactors run on: the cores asked for, each pinned to its own and locked against other processes of this kind; or else one reactor that nothing
+/// pins. Then the kernel, which alone knows of everybody on the machine, keeps it away from the others.
+fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Failure> {
+    let platform = LinuxPlatform::new()?;
     let allowed = platform.cores();
-    let Some(asked) = options.cores else { return claim_any(&allowed, options) };
-    let has = platform_linux::online_cores()?;
-    let missing = asked.minus(&has);
-    if !missing.is_empty() {
-        return Err(Failure::NoSuchCores { asked, missing, has });
-    }
+    let Some(asked) = options.cores else {
+        log::info!("one reactor, on whichever of the cores {allowed} the kernel gives it; -m pins reactors to cores");
+        return Ok((platform.unpinned(), allowed.iter().take(1).collect(), CpuLocks::default()));
+    };
     let denied = asked.minus(&allowed);
     if !denied.is_empty() {
-        return Err(Failure::CoresDenied { asked, denied, allowed });
+        let by = options.cores_from.as_ref().map_or("-m".into(), |file| format!("-c {}: cpumask", file.display()));
+        // Where the system does not tell which cores there are, they are denied all the same.
+        return Err(match platform_linux::online_cores().map(|has| (asked.minus(&has), has)) {
+            Ok((missing, has)) if !missing.is_empty() => Failure::NoSuchCores { by, asked, missing, has },
+            _ => Failure::CoresDenied { by, asked, denied, allowed },
+        });
     }
-    let locks = if options.no_cpumask_locks { None } else { Some(CpuLocks::claim(&asked).map_err(Failure::Locked)?) };
-    Ok((asked, locks))
-}
-
-/// The first allowed core that is free, so that a client beside its server needs no `-m`. If none is free the first one is shared, and that is said:
-/// the locks are there so that nobody polls on another's core unawares, and a reactor that sleeps does not.
-fn claim_any(allowed: &CpuSet, options: &AppOptions) -> Result<(CpuSet, Option<CpuLocks>), Failure> {
-    let mut taken = None;
-    for core in allowed.iter().map(CpuSet::of).filter(|_| !options.no_cpumask_locks) {
-        match CpuLocks::claim(&core) {
-            Ok(locks) => return Ok((core, Some(locks))),
-            Err(why @ PlatformError::CoreTaken { .. }) => taken = taken.or(Some(why)),
-            Err(why) => return Err(Failure::Locked(why)),
-        }
+    let locks = if options.no_cpumask_locks { CpuLocks::default() } else { CpuLocks::claim(&asked).map_err(Failure::Locked)? };
+    if let Some(why) = locks.unlocked() {
+        log::warn!("other processes of this kind are not kept off the cores {}: {why}", asked.minus(&locks.cores()));
     }
-    match taken {
-        Some(why) if options.busy_poll => return Err(Failure::Locked(why)),
-        Some(why) => log::warn!("{why} and shared with it, as all others are taken too and -m names none"),
-        None => {}
-    }
-    Ok((allowed.iter().take(1).collect(), None))
+    Ok((platform, asked, locks))
 }
 
 /// Makes the first thread: it runs `start`, and watches for the request to shut down.

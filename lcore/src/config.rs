@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use core_reactor::{CpuSet, CpuSetError};
-use serde::de::{self, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::{AppOptions, Balance, OptionsError, logging};
@@ -18,45 +19,84 @@ pub(crate) struct Config {
     logflags: Vec<LogFlag>,
     sock_impl: Option<String>,
     busy_poll: Option<bool>,
-    idle_spin: Option<u64>,
+    idle_spin: Option<Number<0>>,
     cpumask_locks: Option<bool>,
     balance: Option<Balance>,
-    small_pool_count: Option<usize>,
-    small_bufsize: Option<usize>,
-    large_pool_count: Option<usize>,
-    large_bufsize: Option<usize>,
+    small_pool_count: Option<Number<0>>,
+    small_bufsize: Option<Number<1>>,
+    large_pool_count: Option<Number<0>>,
+    large_bufsize: Option<Number<1>>,
 }
 
 /// Reads the file.
 pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
     let text = std::fs::read_to_string(path).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
-    let mut json = serde_json::Deserializer::from_str(&text);
+    // Some editors put this before everything.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let mut json = serde_json::Deserializer::from_str(text);
     let wrong = |key: String, why| OptionsError::ConfigWrong { path: path.into(), key, why };
-    let config = serde_path_to_error::deserialize(&mut json).map_err(|why| {
-        let key = why.path().to_string();
-        wrong(if key == "." { "top level".into() } else { key }, why.into_inner())
-    })?;
+    let Object(config) = serde_path_to_error::deserialize(&mut json).map_err(|why| wrong(place(&why, text), why.into_inner()))?;
     json.end().map_err(|why| wrong("after the last brace".into(), why))?;
+    if config.busy_poll == Some(true) && config.idle_spin.is_some() {
+        return Err(wrong("idle_spin".into(), de::Error::custom("with busy_poll nothing is ever idle; leave one of them out")));
+    }
     Ok(config)
 }
 
+/// What is wrong: a key, or that it is no JSON to begin with.
+fn place(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> String {
+    let (why, key) = (error.inner(), error.path().to_string());
+    let line = text.lines().nth(why.line().saturating_sub(1)).unwrap_or_default();
+    let is_comment = matches!(line.as_bytes().get(why.column().saturating_sub(1)), Some(b'/' | b'#'));
+    match key.as_str() {
+        _ if (why.is_syntax() || why.is_eof()) && is_comment => "not JSON, which has no comments".into(),
+        _ if why.is_syntax() || why.is_eof() => "not JSON".into(),
+        "." => "top level".into(),
+        "subsystems" => "subsystems (of SPDK's configurations, which are lists of calls; here stand options)".into(),
+        _ => key,
+    }
+}
+
+/// The whole file, of which serde would take a list without keys as well.
+struct Object(Config);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("options in braces, such as {\"cpumask\": \"[0]\"}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+                Config::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        from.deserialize_map(Fields)
+    }
+}
+
 impl Config {
-    /// Fills in what the command line left open.
-    pub(crate) fn fill(self, options: &mut AppOptions) {
-        options.cores = options.cores.or(self.cpumask.map(|cores| cores.0));
+    /// Fills in what the command line left open. It was read from `path`.
+    pub(crate) fn fill(self, options: &mut AppOptions, path: &Path) {
+        if let (None, Some(Cores(cores))) = (options.cores, self.cpumask) {
+            (options.cores, options.cores_from) = (Some(cores), Some(path.into()));
+        }
         if options.log_flags.is_empty() {
             options.log_flags = self.logflags.into_iter().map(|flag| flag.0).collect();
         }
         options.net = options.net.take().or(self.sock_impl);
         // Who asks for a spin on the command line wants no endless one.
         options.busy_poll |= options.idle_spin.is_none() && self.busy_poll.unwrap_or(false);
-        options.idle_spin = options.idle_spin.or(self.idle_spin);
+        options.idle_spin = options.idle_spin.or(self.idle_spin.map(|n| n.0 as u64));
         options.balance = options.balance.or(self.balance);
         let pool = &mut options.pool;
-        pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count);
-        pool.small_bufsize = pool.small_bufsize.or(self.small_bufsize);
-        pool.large_pool_count = pool.large_pool_count.or(self.large_pool_count);
-        pool.large_bufsize = pool.large_bufsize.or(self.large_bufsize);
+        pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count.map(|n| n.0));
+        pool.small_bufsize = pool.small_bufsize.or(self.small_bufsize.map(|n| n.0));
+        pool.large_pool_count = pool.large_pool_count.or(self.large_pool_count.map(|n| n.0));
+        pool.large_bufsize = pool.large_bufsize.or(self.large_bufsize.map(|n| n.0));
         options.no_cpumask_locks |= !self.cpumask_locks.unwrap_or(true);
     }
 }
@@ -85,6 +125,28 @@ impl<'de> Deserialize<'de> for Cores {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let check = |text: &str| text.parse().map(Self).map_err(|why: CpuSetError| why.to_string());
         from.deserialize_str(Checked { what: "a set of cores, as a string", check })
+    }
+}
+
+/// A whole number, and the least that makes sense.
+struct Number<const LEAST: u64>(usize);
+
+impl<'de, const LEAST: u64> Deserialize<'de> for Number<LEAST> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Whole<const LEAST: u64>;
+        impl<const LEAST: u64> Visitor<'_> for Whole<LEAST> {
+            type Value = Number<LEAST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from {LEAST} on")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Number<LEAST>, E> {
+                let fits = usize::try_from(n).ok().filter(|_| n >= LEAST);
+                fits.map(Number).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(n), &self))
+            }
+        }
+        from.deserialize_u64(Whole)
     }
 }
 

@@ -15,14 +15,18 @@ pub struct PoolOptions {
     #[arg(long, value_name = "BUFFERS")]
     pub small_pool_count: Option<usize>,
     /// Bytes of a small buffer.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub small_bufsize: Option<usize>,
     /// Large buffers in the shared pool.
     #[arg(long, value_name = "BUFFERS")]
     pub large_pool_count: Option<usize>,
     /// Bytes of a large buffer.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub large_bufsize: Option<usize>,
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a buffer has 1 byte at least, as a whole number".into())
 }
 
 /// Why there is no pool.
@@ -30,10 +34,13 @@ pub struct PoolOptions {
 #[non_exhaustive]
 pub enum DataPoolError {
     /// The system does not give the memory.
-    #[error("the data-buffer pool of {bytes} bytes: {why}")]
+    #[error(
+        "a pool of {} buffers of {} bytes and {} large ones of {} takes {} bytes: {why} (see --small-pool-count and its like)",
+        config.small.count, config.small.size, config.large.count, config.large.size, config.footprint()
+    )]
     Memory {
         /// What was asked for.
-        bytes: usize,
+        config: DataPoolConfig,
         /// What the system says.
         why: PlatformError,
     },
@@ -67,8 +74,7 @@ impl AppHandle {
             return Ok(pool);
         }
         let config = self.options().pool.over(defaults);
-        let bytes = config.footprint();
-        let memory = HugeMemory::new(bytes).map_err(|why| DataPoolError::Memory { bytes, why })?;
+        let memory = HugeMemory::new(config.footprint()).map_err(|why| DataPoolError::Memory { config, why })?;
         let pool = DataPool::new(config, Box::new(memory))?;
         Ok(self.keep_pool(pool))
     }

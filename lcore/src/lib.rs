@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod backend;
 mod config;
 mod data_pool;
 mod linked;

@@ -12,9 +12,12 @@ use crate::{PoolOptions, config, logging};
 #[command(next_help_heading = "Reactor options")]
 #[non_exhaustive]
 pub struct AppOptions {
-    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4]) or both joined by a comma. Default: the first core that no other process of this kind has.
+    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4] or 0,2-4) or both joined by a comma. Default: one reactor, which the kernel moves to where there is room.
     #[arg(short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<CpuSet>,
+    /// The file that they are from, if they are.
+    #[arg(skip)]
+    pub(crate) cores_from: Option<PathBuf>,
     /// Log the details of a part: app, platform, pool, posix, reactor, or all. Can be given more than once.
     #[arg(short = 'L', long = "logflag", value_name = "PART")]
     pub log_flags: Vec<String>,
@@ -30,7 +33,7 @@ pub struct AppOptions {
     /// Microseconds that an idle reactor polls on before it sleeps. Default: 20.
     #[arg(long, value_name = "MICROSECONDS", conflicts_with = "busy_poll")]
     pub idle_spin: Option<u64>,
-    /// Do not lock the cores against other processes of this kind.
+    /// Do not lock the cores of -m against other processes of this kind.
     #[arg(long)]
     pub no_cpumask_locks: bool,
     /// Move movable threads between reactors: static (never) or busy (from a reactor above 95 % to one below 20 %).
@@ -92,7 +95,7 @@ impl AppOptions {
     /// The file is unreadable or wrong; a log flag is unknown.
     pub(crate) fn resolve(mut self) -> Result<Self, OptionsError> {
         if let Some(path) = self.config.clone() {
-            config::read(&path)?.fill(&mut self);
+            config::read(&path)?.fill(&mut self, &path);
         }
         logging::check(&self.log_flags)?;
         Ok(self)

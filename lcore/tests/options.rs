@@ -42,24 +42,41 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
     for (json, parts) in [
         ("", &["line 1 column 0"][..]),
         ("{", &["line 1 column 1"]),
-        ("[]", &["line 1"]),
+        ("[]", &["top level", "options in braces", "line 1"]),
+        ("[null, []]", &["top level", "options in braces", "line 1"]),
+        ("\"0x1\"", &["top level", "options in braces", "line 1"]),
+        ("// cores\n{}", &["not JSON, which has no comments", "line 1"]),
+        ("{\n  # cores\n}", &["not JSON, which has no comments", "line 2 column 3"]),
+        ("{\"busy_poll\": true /* all */}", &["not JSON, which has no comments", "line 1"]),
+        ("{\"busy_poll\": true,\n}", &["not JSON", "trailing comma", "line 2"]),
+        ("{\"logflags\": [\"app\",]}", &["not JSON", "trailing comma", "line 1"]),
+        ("{busy_poll: true}", &["not JSON", "key must be a string", "line 1"]),
+        ("{\n\"subsystems\": []}", &["subsystems (of SPDK's", "unknown field", "line 2"]),
         ("{\n\"busy_poll\": 1}", &["busy_poll", "line 2 column 14"]),
         ("{\n\n  \"logflags\": [\"all\", 7]\n}", &["logflags[1]", "line 3"]),
         ("{\"logflags\":\n[\"nope\"\n]}", &["logflags[0]", "\"nope\"", "known are", "posix", "line 2"]),
         ("{\n\"cpumask\": \"0xZ\"\n}", &["cpumask", "no hex digit", "at character 2", "line 2"]),
         ("{\n\"cpumask\": \"[1]junk\"}", &["cpumask", "something follows", "at character 3", "line 2"]),
         ("{\n\"cpumask\": 3}", &["cpumask", "line 2"]),
-        ("{\"idle_spin\": -1}", &["idle_spin", "line 1"]),
+        ("{\"idle_spin\": -1}", &["idle_spin", "`-1`", "from 0 on", "line 1"]),
+        ("{\"small_bufsize\":\n0}", &["small_bufsize", "`0`", "from 1 on", "line 2"]),
+        ("{\"large_bufsize\": 0}", &["large_bufsize", "`0`", "from 1 on", "line 1"]),
+        ("{\"small_pool_count\": 1.5}", &["small_pool_count", "`1.5`", "from 0 on", "line 1"]),
+        ("{\"large_pool_count\": \"7\"}", &["large_pool_count", "\"7\"", "from 0 on", "line 1"]),
+        ("{\"small_pool_count\": 18446744073709551616}", &["small_pool_count", "from 0 on", "line 1"]),
+        ("{\"busy_poll\": true, \"idle_spin\": 7}", &["idle_spin", "leave one of them out"]),
+        ("{\"small_pool_count\": 0}", &["small_pool_count 0", "there must be some"]),
         ("{\n\"mask\": \"0x1\"}", &["mask", "unknown field", "cpumask", "line 2"]),
         ("{\"busy_poll\": true,\n\"busy_poll\": true}", &["duplicate", "busy_poll", "line 2"]),
         ("{}\n{}", &["line 2"]),
     ] {
         let (_dir, options) = with_file(json);
         let text = refusal(options).to_string();
-        for part in ["-c ", "lcore.json"].iter().chain(parts) {
+        for part in parts {
             assert!(text.contains(part), "{json:?} without {part:?}: {text}");
         }
-        assert!(!text.contains('\n') && !text.contains(": .:"), "one sentence: {text}");
+        assert!(text.contains("-c ") && text.contains("lcore.json") || json.contains("_count\": 0"), "{text}");
+        assert!(!text.contains('\n') && !text.contains(": .:") && !text.contains("?:"), "one sentence: {text}");
     }
 }
 
@@ -79,23 +96,32 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
 #[test]
 fn the_file_sets_all_options() {
     let mask = first_core();
-    let json = format!(
-        r#"{{"cpumask": "{mask}", "logflags": ["app"], "sock_impl": "posix", "busy_poll": true, "idle_spin": 7, "cpumask_locks": false}}"#
-    );
-    let (_dir, options) = with_file(&json);
-    let set = in_force(options);
-    assert_eq!((set.cores, set.log_flags, set.net.as_deref()), (Some(mask), vec!["app".to_owned()], Some("posix")));
-    assert_eq!((set.busy_poll, set.idle_spin, set.no_cpumask_locks), (true, Some(7), true));
+    for (idle, busy_poll, idle_spin) in [(r#""busy_poll": true"#, true, None), (r#""idle_spin": 7"#, false, Some(7))] {
+        let json = format!(
+            r#"{{"cpumask": "{mask}", "logflags": ["app"], "sock_impl": "posix", {idle}, "cpumask_locks": false,
+            "small_pool_count": 10, "small_bufsize": 2048, "large_pool_count": 0, "large_bufsize": 1}}"#
+        );
+        let (_dir, options) = with_file(&json);
+        let set = in_force(options);
+        assert_eq!((set.cores, set.log_flags, set.net.as_deref()), (Some(mask), vec!["app".to_owned()], Some("posix")));
+        assert_eq!((set.busy_poll, set.idle_spin, set.no_cpumask_locks), (busy_poll, idle_spin, true));
+        let pool = &set.pool;
+        assert_eq!(
+            (pool.small_pool_count, pool.small_bufsize, pool.large_pool_count, pool.large_bufsize),
+            (Some(10), Some(2048), Some(0), Some(1))
+        );
+    }
 }
 
 #[test]
 fn what_stands_on_the_command_line_comes_first() {
     let mask = first_core();
-    let json = r#"{"cpumask": "[1023]", "logflags": ["posix"], "sock_impl": "nope", "busy_poll": true, "idle_spin": 7}"#;
+    let json = r#"{"cpumask": "[1023]", "logflags": ["posix"], "sock_impl": "nope", "busy_poll": true, "small_pool_count": 1}"#;
     let (_dir, mut options) = with_file(json);
     (options.cores, options.net, options.idle_spin) = (Some(mask), Some("posix".into()), Some(100));
-    (options.log_flags, options.no_cpumask_locks) = (vec!["app".into()], true);
+    (options.log_flags, options.no_cpumask_locks, options.pool.small_pool_count) = (vec!["app".into()], true, Some(2));
     let set = in_force(options);
+    assert_eq!(set.pool.small_pool_count, Some(2));
     assert_eq!((set.cores, set.log_flags, set.net.as_deref()), (Some(mask), vec!["app".to_owned()], Some("posix")));
     assert_eq!((set.busy_poll, set.idle_spin, set.no_cpumask_locks), (false, Some(100), true));
 }
@@ -109,11 +135,14 @@ fn a_log_flag_that_no_part_has_is_refused() {
 }
 
 #[test]
-fn cores_that_are_not_there_are_refused() {
+fn cores_that_are_not_there_are_refused_by_the_name_of_who_asks() {
     let mut options = AppOptions::default();
     options.cores = Some("[1023]".parse().unwrap());
     let text = refusal(options).to_string();
-    assert!(text.contains("no core [1023]"), "{text}");
+    assert!(text.starts_with("-m [1023]: this machine has no core [1023]; it has ["), "{text}");
+    let (_dir, options) = with_file(r#"{"cpumask": "[1023]"}"#);
+    let text = refusal(options).to_string();
+    assert!(text.starts_with("-c ") && text.contains("lcore.json: cpumask [1023]: this machine has no core [1023]"), "{text}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ use crate::seat::Seat;
 pub struct LinuxPlatform {
     clock: Clock,
     cores: CpuSet,
+    pinned: bool,
     /// By number of the core; those not in `cores` stay empty.
     seats: Box<[Seat]>,
 }
@@ -61,7 +62,15 @@ impl LinuxPlatform {
         let clock = Clock::new(choice);
         log::info!("cores {cores}, clock: {clock}");
         let seats = cores.iter().last().map_or(0, |last| usize::from(last.0) + 1);
-        Ok(Self { clock, cores, seats: (0..seats).map(|_| Seat::default()).collect() })
+        Ok(Self { clock, cores, pinned: true, seats: (0..seats).map(|_| Seat::default()).collect() })
+    }
+
+    /// The same, with nothing pinned: what runs on a core runs wherever the kernel puts it, among all that the process may use. The number of a core is
+    /// a name then, and only the kernel keeps two of them apart.
+    #[must_use]
+    pub fn unpinned(mut self) -> Self {
+        self.pinned = false;
+        self
     }
 
     /// The clock, for its kind and its raw counter.
@@ -90,7 +99,7 @@ impl Platform for LinuxPlatform {
     }
 
     fn start(&self, core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
-        self.seat(core)?.start(core, entry)
+        self.seat(core)?.start(core, self.pinned, entry)
     }
 
     fn join(&self, core: CoreId) -> Result<(), PlatformError> {
@@ -99,7 +108,7 @@ impl Platform for LinuxPlatform {
     }
 
     fn adopt(&self, core: CoreId) -> Result<(), PlatformError> {
-        self.seat(core)?.adopt(core)
+        self.seat(core)?.adopt(core, self.pinned)
     }
 
     fn release(&self, core: CoreId) {

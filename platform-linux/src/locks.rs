@@ -2,10 +2,13 @@
 //!
 //! The counterpart of SPDK's `/var/tmp/spdk_cpu_lock_NNN`. A lock is advisory and the kernel's (`flock`): it ends with the process, however
 //! that ends. The file says whose it is. Files stay when locks end: to remove one would let two processes lock two files of one name.
+//!
+//! They are advice: where there is no place for the files a core stays unlocked, and containers with a place of their own each do not
+//! know of each other.
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -19,17 +22,19 @@ use crate::error::{file_error, short};
 const DIR: &str = "/var/tmp";
 
 /// Cores claimed against other processes, until dropped.
+#[derive(Default)]
 pub struct CpuLocks {
     cores: CpuSet,
     files: Vec<File>,
+    unlocked: Option<PlatformError>,
 }
 
 impl CpuLocks {
-    /// Claims all of `cores` or none.
+    /// Claims all of `cores` or, if one is taken, none. One whose lock file cannot be made or opened stays unlocked: see
+    /// [`unlocked`](Self::unlocked).
     ///
     /// # Errors
-    /// [`PlatformError::CoreTaken`]: another claim, of another process or this one, has a core; [`PlatformError::Os`]: a lock file cannot
-    /// be made or opened.
+    /// [`PlatformError::CoreTaken`]: another claim, of another process or this one, has a core.
     pub fn claim(cores: &CpuSet) -> Result<Self, PlatformError> {
         Self::claim_in(Path::new(DIR), cores)
     }
@@ -39,14 +44,28 @@ impl CpuLocks {
     /// # Errors
     /// As [`claim`](Self::claim).
     pub fn claim_in(dir: &Path, cores: &CpuSet) -> Result<Self, PlatformError> {
-        // If one fails, those already locked are dropped with the iterator, which frees them.
-        let files = cores.iter().map(|core| lock(dir, core)).collect::<Result<_, _>>()?;
-        Ok(Self { cores: *cores, files })
+        let mut locks = Self::default();
+        for core in cores.iter() {
+            match lock(dir, core) {
+                Ok(file) => {
+                    locks.files.push(file);
+                    locks.cores.insert(core);
+                }
+                Err(why @ PlatformError::CoreTaken { .. }) => return Err(why),
+                Err(why) => locks.unlocked = locks.unlocked.take().or(Some(why)),
+            }
+        }
+        Ok(locks)
     }
 
-    /// The cores claimed.
+    /// The cores that are locked.
     pub fn cores(&self) -> CpuSet {
         self.cores
+    }
+
+    /// Why the other cores of the claim are not, if any are: what was met first.
+    pub fn unlocked(&self) -> Option<&PlatformError> {
+        self.unlocked.as_ref()
     }
 }
 
@@ -73,10 +92,14 @@ fn lock(dir: &Path, core: CoreId) -> Result<File, PlatformError> {
         Err(TryLockError::WouldBlock) => return Err(taken(core, &path, &mut file)),
         Err(TryLockError::Error(e)) => return Err(file_error("lock the lock file of a core", &path, &e)),
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|e| file_error("write the lock file of a core", &path, &e))?;
+    // The lock holds without its owner's name too, on a disk that is full.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{} {}", std::process::id(), namespace().unwrap_or_default()));
     Ok(file)
+}
+
+/// Which processes the kernel counts together with this one: a number from elsewhere names another process here, or none.
+fn namespace() -> Option<String> {
+    fs::read_link("/proc/self/ns/pid").ok()?.into_os_string().into_string().ok()
 }
 
 /// Opens a lock file, making it if need be, for every user to lock. Never through a link, as anyone may put one into the directory.
@@ -107,11 +130,15 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn taken(core: CoreId, path: &Path, file: &mut File) -> PlatformError {
     let mut text = String::new();
-    let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok());
+    // Without its number it has the lock and is about to write that.
+    let _ = file.read_to_string(&mut text);
+    let mut words = text.split_whitespace();
+    let pid = words.next().and_then(|word| word.parse::<u32>().ok());
+    let is_here = words.next() == namespace().as_deref();
     let by = match pid {
-        Some(pid) if pid == std::process::id() => short(format_args!("this process ({})", path.display())),
-        Some(pid) => short(format_args!("process {pid} ({})", path.display())),
-        // It has the lock and is about to write its number.
+        Some(pid) if is_here && pid == std::process::id() => short(format_args!("this process ({})", path.display())),
+        Some(pid) if is_here => short(format_args!("process {pid} ({})", path.display())),
+        Some(pid) => short(format_args!("process {pid} of another container ({})", path.display())),
         None => short(format_args!("another process ({})", path.display())),
     };
     PlatformError::CoreTaken { core, by }

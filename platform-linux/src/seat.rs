@@ -33,13 +33,13 @@ enum Occupant {
 
 impl Seat {
     /// As [`Platform::start`](core_reactor::Platform::start).
-    pub(crate) fn start(&self, core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
-        self.take(core, || Ok(Occupant::Started(spawn(core, entry)?)))
+    pub(crate) fn start(&self, core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
+        self.take(core, || Ok(Occupant::Started(spawn(core, pinned, entry)?)))
     }
 
     /// As [`Platform::adopt`](core_reactor::Platform::adopt).
-    pub(crate) fn adopt(&self, core: CoreId) -> Result<(), PlatformError> {
-        self.take(core, || Ok(Occupant::Adopted(thread::current().id(), Box::new(Seated::sit(core)?))))
+    pub(crate) fn adopt(&self, core: CoreId, pinned: bool) -> Result<(), PlatformError> {
+        self.take(core, || Ok(Occupant::Adopted(thread::current().id(), Box::new(Seated::sit(core, pinned)?))))
     }
 
     fn take(&self, core: CoreId, occupy: impl FnOnce() -> Result<Occupant, PlatformError>) -> Result<(), PlatformError> {

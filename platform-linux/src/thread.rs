@@ -18,13 +18,13 @@ const NAME_BYTES: usize = 16;
 /// How late a pinned thread's timers may be, in nanoseconds: the least that the kernel takes (its default is 50 µs).
 const SLACK_NS: libc::c_ulong = 1;
 
-/// Runs `entry` on a new thread pinned to `core`. When this returns, `entry` is about to run and nothing can hinder it.
-pub(crate) fn spawn(core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, PlatformError> {
+/// Runs `entry` on a new thread, named after `core` and `pinned` to it or to nothing. When this returns, `entry` is about to run and nothing can hinder it.
+pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, PlatformError> {
     let (started, starting) = mpsc::sync_channel(1);
     // The creator may be a reactor already, and what matters is what that one was before.
     let before = Traits::before_a_core()?;
     let run = move || {
-        let pinned = Mask::of(core).apply();
+        let pinned = if pinned { Mask::of(core).apply() } else { before.mask.apply() };
         let go = pinned.is_ok();
         set_timer_slack(SLACK_NS);
         BEFORE.set(Some(before));
@@ -146,10 +146,12 @@ pub(crate) struct Seated {
 }
 
 impl Seated {
-    /// Pins the calling thread to `core` and names it after it.
-    pub(crate) fn sit(core: CoreId) -> Result<Self, PlatformError> {
+    /// Names the calling thread after `core`, and pins it there or leaves it where it may run.
+    pub(crate) fn sit(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
         let before = Traits::of_caller()?;
-        Mask::of(core).apply()?;
+        if pinned {
+            Mask::of(core).apply()?;
+        }
         set_name(&name_of(core));
         set_timer_slack(SLACK_NS);
         let outer = BEFORE.get();
@@ -243,14 +245,14 @@ mod tests {
 
     #[test]
     fn a_thread_that_cannot_be_pinned_is_an_error_of_start() {
-        let error = spawn(GONE, Box::new(|| unreachable!())).unwrap_err();
+        let error = spawn(GONE, true, Box::new(|| unreachable!())).unwrap_err();
         assert_eq!(error.to_string(), "pin a thread to its core: Invalid argument (error 22)");
     }
 
     #[test]
     fn a_thread_that_cannot_be_pinned_keeps_what_it_had() {
         let before = (name(), allowed_cores().unwrap(), timer_slack());
-        assert!(Seated::sit(GONE).is_err());
+        assert!(Seated::sit(GONE, true).is_err());
         assert_eq!((name(), allowed_cores().unwrap(), timer_slack()), before);
     }
 
@@ -258,12 +260,12 @@ mod tests {
     fn a_pinned_thread_wakes_on_time_and_has_its_slack_back_after() {
         let core = allowed_cores().unwrap().iter().next().unwrap();
         let before = timer_slack();
-        let seated = Seated::sit(core).unwrap();
+        let seated = Seated::sit(core, true).unwrap();
         assert_eq!(timer_slack(), SLACK_NS);
         seated.stand().unwrap();
         assert_eq!(timer_slack(), before);
         let (tell, told) = mpsc::channel();
-        spawn(core, Box::new(move || tell.send(timer_slack()).unwrap())).unwrap().join().unwrap();
+        spawn(core, true, Box::new(move || tell.send(timer_slack()).unwrap())).unwrap().join().unwrap();
         assert_eq!(told.recv().unwrap(), SLACK_NS);
     }
 }

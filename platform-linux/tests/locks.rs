@@ -23,6 +23,11 @@ fn taken_by(result: Result<CpuLocks, PlatformError>) -> (CoreId, String) {
     }
 }
 
+/// What this process writes into its lock files.
+fn me() -> String {
+    format!("{} {}", std::process::id(), fs::read_link("/proc/self/ns/pid").unwrap().display())
+}
+
 /// A process that holds core 3 of `dir` until it is killed.
 struct Holder(Child);
 
@@ -74,7 +79,7 @@ fn a_core_of_another_process_is_refused_by_its_number_until_it_is_killed() {
     let locks = CpuLocks::claim_in(dir.path(), &cores("[2-4]")).unwrap();
     assert_eq!(locks.cores(), cores("[2-4]"));
     let text = fs::read_to_string(dir.path().join("lcore_cpu_lock_003")).unwrap();
-    assert_eq!(text, format!("{}\n", std::process::id()), "the number of the one that was killed is gone");
+    assert_eq!(text, format!("{}\n", me()), "the number of the one that was killed is gone");
 }
 
 #[test]
@@ -108,15 +113,48 @@ fn a_lock_file_is_for_every_user_and_no_link() {
     let precious = dir.path().join("precious");
     fs::write(&precious, "keep").unwrap();
     symlink(&precious, dir.path().join("lcore_cpu_lock_001")).unwrap();
-    let error = CpuLocks::claim_in(dir.path(), &cores("[1]")).unwrap_err();
-    assert!(matches!(error, PlatformError::Os { code: libc::ELOOP, .. }), "{error}");
+    let locks = CpuLocks::claim_in(dir.path(), &cores("[1]")).unwrap();
+    assert!(matches!(locks.unlocked(), Some(PlatformError::Os { code: libc::ELOOP, .. })), "{:?}", locks.unlocked());
     assert_eq!(fs::read_to_string(&precious).unwrap(), "keep");
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_named_in_the_error() {
-    let error = CpuLocks::claim_in(Path::new("/nowhere"), &cores("[0]")).unwrap_err().to_string();
-    assert_eq!(error, "open the lock file of a core: /nowhere/lcore_cpu_lock_000: No such file or directory (error 2)");
+fn s56_without_a_place_for_its_file_a_core_stays_unlocked_and_it_is_said_why() {
+    let locks = CpuLocks::claim_in(Path::new("/nowhere"), &cores("[0]")).unwrap();
+    assert!(locks.cores().is_empty());
+    let why = locks.unlocked().unwrap().to_string();
+    assert_eq!(why, "open the lock file of a core: /nowhere/lcore_cpu_lock_000: No such file or directory (error 2)");
+}
+
+#[test]
+fn s56_a_core_that_cannot_be_locked_does_not_hide_one_that_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("lcore_cpu_lock_001")).unwrap();
+    let some = CpuLocks::claim_in(dir.path(), &cores("[0-2]")).unwrap();
+    assert_eq!(some.cores(), cores("[0,2]"));
+    assert!(matches!(some.unlocked(), Some(PlatformError::Os { code: libc::EISDIR, .. })), "{:?}", some.unlocked());
+    assert_eq!(taken_by(CpuLocks::claim_in(dir.path(), &cores("[1-2]"))).0, CoreId(2));
+    drop(some);
+    let all = CpuLocks::claim_in(dir.path(), &cores("[2]")).unwrap();
+    assert!(all.unlocked().is_none());
+}
+
+/// Two containers that share the directory count processes from 1 each.
+#[test]
+fn s56_a_holder_that_another_container_numbers_is_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lcore_cpu_lock_000");
+    let file = fs::File::create(&path).unwrap();
+    file.lock().unwrap();
+    for (text, by) in [
+        (format!("{} pid:[1]\n", std::process::id()), format!("process {} of another container (", std::process::id())),
+        ("1\n".into(), "process 1 of another container (".into()),
+        (me() + "\n", "this process (".into()),
+    ] {
+        fs::write(&path, text).unwrap();
+        let (_, holder) = taken_by(CpuLocks::claim_in(dir.path(), &cores("[0]")));
+        assert!(holder.starts_with(&by), "{holder} without {by}");
+    }
 }
 
 /// The place that applications use is there. The core is one that no machine here has, so no running application is disturbed.

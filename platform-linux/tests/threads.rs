@@ -233,3 +233,18 @@ fn only_the_thread_that_adopted_a_core_can_release_it() {
     platform.adopt(core).unwrap();
     platform.release(core);
 }
+
+#[test]
+fn s57_an_unpinned_core_is_a_name_and_runs_wherever_its_maker_may() {
+    let platform = platform().unpinned();
+    let core = first(&platform);
+    let (name, cores) = me();
+    let (tell, told) = mpsc::channel();
+    platform.start(core, Box::new(move || tell.send(me()).unwrap())).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), (format!("reactor_{core}"), cores));
+    platform.join(core).unwrap();
+    platform.adopt(core).unwrap();
+    assert_eq!(me(), (format!("reactor_{core}"), cores));
+    platform.release(core);
+    assert_eq!(me(), (name, cores));
+}
