@@ -362,7 +362,7 @@ fn end_behind_bytes(env: &Env, when: When, end: End, size: usize, options: &Sock
     let reset = matches!(end, End::Reset | End::ResetAfterFin) || (when, end) == (When::DuringASend, End::Close);
     for (bytes, why) in ends_told(&mut driver, &ids, &case) {
         assert!(bytes == size || reset && bytes < size, "{case}: {bytes} bytes came");
-        assert!(why == None || reset && why == Some(NetError::Reset), "{case}: {why:?}");
+        assert!(why.is_none() || reset && why == Some(NetError::Reset), "{case}: {why:?}");
         assert!(why.is_some() || end != End::Reset, "{case}: the reset is told as one");
     }
 }
