@@ -188,7 +188,8 @@ impl Group {
         if why.is_none() && ended {
             why = self.slab.socket(place).and_then(|s| s.socket.take_error().ok()?).map(|e| error::plain("recv", Errno::of(&e)));
         }
-        if why.is_some() || fin_sent {
+        // A connection that is over stays so, also where its error was taken before.
+        if why.is_some() || fin_sent || ended {
             self.finish(place, why);
         }
     }

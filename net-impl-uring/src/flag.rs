@@ -24,7 +24,7 @@ pub(crate) const QUICK_ACK: u32 = 1 << 9;
 pub(crate) const ZERO_COPY: u32 = 1 << 10;
 /// Something has arrived that was not delivered: it comes before what arrives later.
 pub(crate) const EARLY: u32 = 1 << 11;
-/// A request is with the kernel that receives, accepts, connects or watches. There is one at most.
+/// A request is with the kernel that receives, accepts or connects. There is one at most.
 pub(crate) const READING: u32 = 1 << 12;
 /// It has been asked to give that request up.
 pub(crate) const STOPPING: u32 = 1 << 13;
@@ -36,6 +36,12 @@ pub(crate) const LEAVING: u32 = 1 << 15;
 pub(crate) const LOW_WATER: u32 = 1 << 16;
 /// Nothing was received yet, so that the first receive had better wait.
 pub(crate) const FRESH: u32 = 1 << 17;
+
+/// A request is with the kernel that watches for the end of the connection. It stays as long as the
+/// socket does.
+pub(crate) const WATCHED: u32 = 1 << 18;
+/// The connection is over, both ways: what had arrived is still read, which no longer waits.
+pub(crate) const HUNG_UP: u32 = 1 << 19;
 
 /// In the list of sockets for which something may have to be asked of the kernel.
 pub(crate) const IN_TODO: u32 = 1 << 24;
@@ -52,6 +58,6 @@ pub(crate) const IN_READY: u32 = 1 << 28;
 pub(crate) const CANNOT_SEND: u32 = FIN_WANTED | FIN_SENT | FAILED | LEAVING;
 
 /// With the kernel.
-pub(crate) const IN_FLIGHT: u32 = READING | SENDING;
+pub(crate) const IN_FLIGHT: u32 = READING | SENDING | WATCHED;
 
 const _: () = assert!((IN_TODO | IN_DIRTY | IN_STARVED | IN_NO_FD | IN_READY) & !net_sockets::slab::LISTS == 0);

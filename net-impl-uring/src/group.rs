@@ -84,8 +84,8 @@ impl Group {
         let bell = ring.bell()?;
         let watch = cx.watch_bell(WaitSource(bell.as_raw_fd()), ring.clone())?;
         let mut io = ring.io.borrow_mut();
-        // Room for a completion of each socket, and for buffers received.
-        let member = io.join(sockets + usize::from(sizes.buffers))?;
+        // Room for two completions of each socket, and for buffers received.
+        let member = io.join(2 * sockets + usize::from(sizes.buffers))?;
         let buffers = io.buffers(member, sizes.buffers).inspect_err(|_| io.leave(member))?;
         drop(io);
         Ok(Self { _watch: watch, bell, ring, state: State::new(cx, config, member, buffers, sizes) })

@@ -23,7 +23,7 @@ pub(crate) enum Op {
     Connect,
     /// The news that a connect under way is decided.
     Writable,
-    /// The news that a connection is gone whose peer has sent its FIN.
+    /// The news that a connection is over.
     Gone,
     /// One buffer to be sent.
     Send,

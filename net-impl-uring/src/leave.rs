@@ -36,8 +36,11 @@ impl State {
         if flags & flag::LEAVING != 0 {
             return self.give_up(io, place);
         }
+        if flags & (flag::STREAM | flag::WATCHED) == flag::STREAM {
+            self.watch(io, place);
+        }
         let wanted = match flags & flag::KIND {
-            flag::STREAM if flags & flag::READ_EOF != 0 => flags & (flag::PAUSED | flag::EARLY) == 0,
+            flag::STREAM if flags & flag::READ_EOF != 0 => return self.look_after_end(place),
             flag::STREAM => flags & (flag::PAUSED | flag::HELD | flag::EARLY | flag::IN_STARVED) == 0,
             flag::LISTENER => flags & (flag::PAUSED | flag::EARLY | flag::IN_NO_FD) == 0,
             flag::CONNECTING => true,
@@ -45,8 +48,15 @@ impl State {
         };
         match flags & (flag::READING | flag::STOPPING) {
             0 if wanted => self.start_reading(io, place),
-            flag::READING if !wanted => self.stop_reading(io, place),
+            flag::READING if !wanted || flags & flag::HUNG_UP != 0 => self.stop_reading(io, place),
             _ => {}
+        }
+    }
+
+    /// Behind the end of the stream nothing is read, and what remains to be told is that the connection is over.
+    fn look_after_end(&mut self, place: usize) {
+        if self.slab.hot(place).flags & (flag::HUNG_UP | flag::PAUSED | flag::EARLY) == flag::HUNG_UP {
+            self.gone(place);
         }
     }
 
@@ -56,7 +66,7 @@ impl State {
             flag::LISTENER => self.accept(io, place),
             flag::CONNECTING => self.connect(io, place),
             // Not past those that wait for a buffer.
-            _ if !self.starved.is_empty() && flags & (flag::READ_EOF | flag::FRESH) == 0 => self.starve(place),
+            _ if !self.starved.is_empty() && flags & flag::FRESH == 0 => self.starve(place),
             _ => self.receive(io, place),
         }
     }
@@ -66,7 +76,7 @@ impl State {
         let key = match self.slab.hot(place).flags & flag::KIND {
             flag::LISTENER => self.key(Op::Accept, place),
             flag::CONNECTING => self.connecting_key(place),
-            _ => self.reading_key(place),
+            _ => self.key(Op::Recv, place),
         };
         io.cancel(key);
     }
@@ -80,6 +90,10 @@ impl State {
         let flags = self.slab.hot(place).flags;
         if flags & (flag::READING | flag::STOPPING) == flag::READING {
             self.stop_reading(io, place);
+        }
+        if flags & flag::WATCHED != 0 {
+            let key = self.key(Op::Gone, place);
+            io.cancel(key);
         }
         if flags & flag::SENDING != 0 {
             let gather = self.slab.socket(place).is_some_and(|seat| seat.gather.is_some());
@@ -175,6 +189,7 @@ impl State {
             }
             Op::Connect => self.connect_left(completion),
             _ if completion.more() => {}
+            Op::Gone => self.watch_ended(place),
             _ => self.reading_ended(place),
         }
         self.depart_if_done(place);

@@ -10,7 +10,7 @@ use pool::BufGroup;
 
 use crate::bufring::BufRing;
 use crate::key::{Key, Op};
-use crate::ring::{Io, Next, Ring, Sizes};
+use crate::ring::{How, Io, Next, Ring, Sizes};
 use crate::sys::GET_EVENTS;
 
 /// The bytes that go through the probe's socket, and how often.
@@ -53,7 +53,7 @@ fn receive_through(io: &mut Io, member: u16, buffers: &mut BufRing) -> Result<()
     let fail = |doing| move |why: std::io::Error| error::plain(doing, Errno::of(&why));
     let (mut far, near) = UnixStream::pair().map_err(fail("socketpair"))?;
     let key = Key::new(Op::Recv, member, 0, 0);
-    io.receive(key, near.as_raw_fd(), buffers, true, true);
+    io.receive(key, near.as_raw_fd(), buffers, How::Again, true);
     for _ in 0..TIMES {
         io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
         far.write_all(BYTES).map_err(fail("write to a socket pair"))?;

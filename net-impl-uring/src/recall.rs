@@ -83,7 +83,7 @@ impl State {
 
     /// Whether there is a request that receives whose end was not handled yet.
     fn is_receiving(&mut self, place: usize) -> bool {
-        self.slab.hot(place).flags & (flag::STREAM | flag::READING | flag::READ_EOF) == flag::STREAM | flag::READING
+        self.slab.hot(place).flags & (flag::STREAM | flag::READING) == flag::STREAM | flag::READING
     }
 
     fn give_up_receiving(&mut self, io: &mut Io, place: usize) {

@@ -4,11 +4,20 @@
 //!                    wanted                       F_MORE: bytes
 //!     nothing ──────────────────► READING ───────────────┐ ◄─┐
 //!      ▲  ▲ ▲                      │  │ └────────────────┘   │
-//!      │  │ └── the end, an error ─┘  │ not wanted           │ bytes that were on their way: kept (EARLY)
-//!      │  │                           ▼                      │
+//!      │  │ └── the end, an error ─┘  │ not wanted, or       │ bytes that were on their way: kept (EARLY)
+//!      │  │                           ▼ HUNG_UP              │
 //!      │  └── its last completion ── READING | STOPPING ─────┘
 //!      └───── ENOBUFS: waits for a buffer (IN_STARVED), then receives once
 //! ```
+//!
+//! # The end
+//!
+//! A multishot receive runs when something has happened since it ran last, once for all that did,
+//! and takes bytes only: a reset that came with them, or lay behind them before it was armed, is
+//! never told. So a second request watches for the end (`WATCHED`), from the first moment to the
+//! last. It tells what is so, not what happens, and a connection that is over stays so, whoever has
+//! taken the error. From then on (`HUNG_UP`) the socket is read buffer by buffer, without waiting,
+//! down to the error or the end of the stream, which makes the end certain.
 
 use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
@@ -17,8 +26,8 @@ use pool::{Buf, Class};
 
 use crate::flag;
 use crate::group::State;
-use crate::key::{Key, Op};
-use crate::ring::{Completion, Io};
+use crate::key::Op;
+use crate::ring::{Completion, How, Io};
 use crate::socket::Early;
 
 impl State {
@@ -31,7 +40,7 @@ impl State {
             && completion.more()
             && let Some(number) = completion.buffer()
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
-            && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY) == flag::STREAM | flag::READING
+            && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY | flag::WATCHED) == flag::STREAM | flag::READING
             && !self.limits.hold_reads(hot)
             && self.turns.take(key.place())
             && let Some(buf) = self.buffers.take(number, n as usize)
@@ -74,7 +83,12 @@ impl State {
                     self.starve(place);
                     return Some((place, None));
                 }
-                Errno(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => return Some((place, None)),
+                // Only asked without waiting: the connection is over, and there is nothing more.
+                Errno(libc::EAGAIN) => match self.nothing_left(place) {
+                    Some(why) => Early::Broken(why),
+                    None => return Some((place, None)),
+                },
+                Errno(libc::ECANCELED | libc::EINTR) => return Some((place, None)),
                 errno => Early::Broken(error::plain("recv", errno)),
             },
         };
@@ -175,25 +189,29 @@ impl State {
         }
     }
 
-    /// Asks for bytes, or to be told of the end where none will come; in either case again and again.
-    pub(crate) fn receive(&mut self, io: &mut Io, place: usize) {
+    /// Asks to be told of the end of the connection, whatever else is asked for: at once where that
+    /// has come before.
+    pub(crate) fn watch(&mut self, io: &mut Io, place: usize) {
+        let key = self.key(Op::Gone, place);
         let hot = self.slab.hot(place);
-        let (fd, eof) = (hot.fd, hot.is(flag::READ_EOF));
-        let wait = hot.is(flag::FRESH | flag::LOW_WATER);
-        hot.flags = hot.flags & !flag::FRESH | flag::READING;
-        let key = self.reading_key(place);
+        hot.flags |= flag::WATCHED;
         self.in_flight += 1;
-        if eof {
-            io.watch(key, fd, libc::POLLERR | libc::POLLHUP, true);
-        } else {
-            io.receive(key, fd, &self.buffers, true, wait);
-        }
+        io.watch(key, hot.fd, libc::POLLERR | libc::POLLHUP, true);
     }
 
-    /// The key of the request that reads from a connection.
-    pub(crate) fn reading_key(&mut self, place: usize) -> Key {
+    /// Asks for bytes: again and again, or once where the connection is over.
+    pub(crate) fn receive(&mut self, io: &mut Io, place: usize) {
+        self.receive_as(io, place, How::Again);
+    }
+
+    fn receive_as(&mut self, io: &mut Io, place: usize, how: How) {
+        let key = self.key(Op::Recv, place);
         let hot = self.slab.hot(place);
-        Key::new(if hot.is(flag::READ_EOF) { Op::Gone } else { Op::Recv }, self.member, place, hot.generation())
+        let wait = hot.is(flag::FRESH | flag::LOW_WATER);
+        let how = if hot.is(flag::HUNG_UP) { How::WhatIsThere } else { how };
+        hot.flags = hot.flags & !flag::FRESH | flag::READING;
+        self.in_flight += 1;
+        io.receive(key, hot.fd, &self.buffers, how, wait);
     }
 
     /// Lets those that wait for a buffer receive once each, first come first served, while there are buffers. They take them as they are asked, so nobody
@@ -210,7 +228,7 @@ impl State {
                     break;
                 }
                 promised += 1;
-                self.receive_once(io, place);
+                self.receive_as(io, place, How::Once);
             }
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
@@ -222,14 +240,6 @@ impl State {
             // the core must not fall asleep: a buffer that lies ready wakes nobody.
             self.waker.wake_by_ref();
         }
-    }
-
-    fn receive_once(&mut self, io: &mut Io, place: usize) {
-        let key = self.reading_key(place);
-        let hot = self.slab.hot(place);
-        hot.flags = hot.flags & !flag::FRESH | flag::READING;
-        self.in_flight += 1;
-        io.receive(key, hot.fd, &self.buffers, false, hot.is(flag::LOW_WATER));
     }
 
     /// Lays out one more buffer, if there is one.
@@ -296,29 +306,55 @@ impl State {
         if why.is_some() || fin_sent {
             self.finish(place, why);
         } else {
+            // The connection may be over already.
             self.look_at(place);
         }
     }
 
-    /// Something became of a connection whose peer has ended its side, so it is no data.
+    /// Something became of a connection, apart from data.
     pub(crate) fn on_gone(&mut self, completion: Completion) {
         let (place, generation) = (completion.key.place(), completion.key.generation());
-        match self.slab.hot_of(place, generation) {
-            None => {}
-            Some(hot) if hot.is(flag::LEAVING) => self.on_leaving(completion),
-            Some(_) => {
-                if !completion.more() {
-                    self.reading_ended(place);
-                }
-                // The kernel always tells of the peer's end as well (POLLRDHUP), which is no news.
-                if completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0 && completion.result > 0 {
-                    self.gone(place);
-                }
-            }
+        let Some(hot) = self.slab.hot_of(place, generation) else { return };
+        if hot.is(flag::LEAVING) {
+            return self.on_leaving(completion);
+        }
+        // The kernel always tells of the peer's end as well (POLLRDHUP), which reading tells.
+        if completion.result > 0 && completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0 {
+            self.hung_up(place);
+        }
+        if !completion.more() {
+            self.watch_ended(place);
         }
     }
 
-    fn gone(&mut self, place: usize) {
+    /// The last completion of the request that watches. There is to be another, but for sockets that are
+    /// leaving.
+    pub(crate) fn watch_ended(&mut self, place: usize) {
+        self.in_flight -= 1;
+        self.slab.hot(place).flags &= !flag::WATCHED;
+        self.look_at(place);
+    }
+
+    /// The connection is over: it is read to its end.
+    pub(crate) fn hung_up(&mut self, place: usize) {
+        let hot = self.slab.hot(place);
+        hot.flags = hot.flags & !flag::FRESH | flag::HUNG_UP;
+        self.look_at(place);
+    }
+
+    /// A socket that is read without waiting has nothing more. That is its end if a send has failed; otherwise
+    /// it was taken for over, and is not.
+    #[cold]
+    fn nothing_left(&mut self, place: usize) -> Option<NetError> {
+        let why = self.failure(place);
+        if why.is_none() {
+            self.slab.hot(place).flags &= !flag::HUNG_UP;
+        }
+        why
+    }
+
+    /// The end of a connection that is over, behind the end of its stream.
+    pub(crate) fn gone(&mut self, place: usize) {
         let error = self.slab.socket(place).and_then(|seat| seat.socket.socket.take_error().ok()?);
         let why = self.failure(place).or_else(|| error.map(|e| error::plain("recv", Errno::of(&e))));
         self.finish(place, why);

@@ -352,11 +352,17 @@ impl Io {
         unsafe { self.push(key, entry) }
     }
 
-    /// Asks for bytes into buffers of this ring's: again and again, or once. If nothing is there yet, `wait` saves the first attempt.
+    /// Asks for bytes into buffers of this ring's. If nothing is there yet, `wait` saves the first attempt.
     #[inline]
-    pub(crate) fn receive(&mut self, key: Key, fd: RawFd, buffers: &BufRing, again: bool, wait: bool) {
-        let how = if again { MULTISHOT } else { 0 } | if wait { POLL_FIRST } else { 0 };
-        let entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0).ioprio(how).buf_group(buffers.group()).build();
+    pub(crate) fn receive(&mut self, key: Key, fd: RawFd, buffers: &BufRing, how: How, wait: bool) {
+        let wait = if wait { POLL_FIRST } else { 0 };
+        let (ioprio, flags) = match how {
+            How::Again => (MULTISHOT | wait, 0),
+            How::Once => (wait, 0),
+            How::WhatIsThere => (0, libc::MSG_DONTWAIT),
+        };
+        let entry =
+            opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0).ioprio(ioprio).flags(flags).buf_group(buffers.group()).build();
         // SAFETY: the memory is the buffer ring's, which owns it until it was unregistered.
         unsafe { self.push(key, entry.flags(Flags::BUFFER_SELECT)) }
     }
@@ -439,6 +445,17 @@ impl Io {
             self.backlog.push_back(entry);
         }
     }
+}
+
+/// How bytes are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Whenever some come.
+    Again,
+    /// One buffer full, when some come.
+    Once,
+    /// One buffer full, now, or EAGAIN.
+    WhatIsThere,
 }
 
 /// What to do after a completion.

@@ -25,7 +25,7 @@ impl State {
             hot.flags &= !flag::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
             match hot.queue.single() {
-                Some(bytes) if hot.written == 0 && hot.flags & !flag::READING == flag::STREAM => {
+                Some(bytes) if hot.written == 0 && hot.flags & !(flag::READING | flag::WATCHED) == flag::STREAM => {
                     hot.flags |= flag::SENDING;
                     self.in_flight += 1;
                     let key = Key::new(Op::Send, self.member, place, hot.generation());
@@ -91,7 +91,7 @@ impl State {
         let (key, n) = (completion.key, completion.result);
         let Some(hot) = self.slab.hot_of(key.place(), key.generation()) else { return };
         // One frame of one buffer, sent as a whole.
-        if hot.flags & !flag::READING == flag::STREAM | flag::SENDING
+        if hot.flags & !(flag::READING | flag::WATCHED) == flag::STREAM | flag::SENDING
             && let Some(bytes) = hot.queue.single()
             && (bytes.len(), hot.written) == (n as usize, 0)
         {

@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use core_reactor::net::{NetError, NetEvent, SockId, Token};
+use core_reactor::net::{NetError, NetEvent, SockId, SockOptions, Token};
 
 use super::driver::Setup;
 use super::limits::{need_descriptors, open_descriptors};
-use super::{Driver, Env, peer};
+use super::{Driver, Env, Peer, peer};
 
 /// What was sent before the end is delivered before it is told.
 pub fn s19_data_before_fin_comes_before_the_end(env: &Env) {
@@ -224,6 +224,215 @@ pub fn s19_a_thousand_connections_half_reset_leave_nothing(env: &Env) {
     assert_eq!(open_descriptors(), empty, "a closed socket has no descriptor");
     drop(driver);
     assert_eq!(open_descriptors(), before, "a group that is gone has none either");
+}
+
+/// How a peer of the tests below ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Reset,
+    Close,
+    HalfClose,
+    ResetAfterFin,
+}
+
+/// Where in the life of a connection its end comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    BeforeAccept,
+    BeforeAttach,
+    /// With reads under way, and no poll between bytes and end.
+    WhileReading,
+    /// As before, and the answer to earlier bytes meets the end.
+    DuringASend,
+    Paused,
+    /// Behind so few buffers that reads wait for one.
+    Starved,
+}
+
+/// All but the first: a stack may take a connection back that is reset before it is accepted.
+const WHENS: [When; 5] = [When::BeforeAttach, When::WhileReading, When::DuringASend, When::Paused, When::Starved];
+const ENDS: [End; 4] = [End::Reset, End::Close, End::HalfClose, End::ResetAfterFin];
+const SIZES: [usize; 4] = [0, 1, 5, 100_000];
+
+/// An end right behind the last bytes is told like any other, whenever it comes: once, behind what had arrived, and nothing stays of the socket. Nothing happens
+/// on such a connection any more that could remind anybody.
+pub fn s19_s60_an_end_right_behind_the_bytes_is_told(env: &Env) {
+    for when in WHENS {
+        for end in ENDS {
+            for size in SIZES {
+                end_behind_bytes(env, when, end, size, &SockOptions::default());
+            }
+        }
+    }
+}
+
+/// Also before the connection is accepted.
+pub fn s19_s60_an_end_before_the_accept_is_told(env: &Env) {
+    for low_water in [None, Some(1000)] {
+        for end in ENDS {
+            for size in SIZES {
+                end_behind_bytes(env, When::BeforeAccept, end, size, &SockOptions { low_water, ..SockOptions::default() });
+            }
+        }
+    }
+}
+
+/// The same for sockets that are not read below a low-water mark, which what comes last need not reach.
+pub fn s19_s60_an_end_below_the_low_water_mark_is_told(env: &Env) {
+    let options = SockOptions { low_water: Some(1000), ..SockOptions::default() };
+    for when in WHENS {
+        for end in ENDS {
+            for size in SIZES {
+                end_behind_bytes(env, when, end, size, &options);
+            }
+        }
+    }
+}
+
+/// Connections whose peers send some bytes and end: several at once, since some systems tell of the last one whatever is done.
+fn end_behind_bytes(env: &Env, when: When, end: End, size: usize, options: &SockOptions) {
+    const COUNT: usize = 5;
+    let bufs = if when == When::Starved { 2 } else { 128 };
+    // Many buffers full at once, of which no system hands out all in one go.
+    let mut driver = Driver::with(env, Setup { bufs, buf_size: 1024, ..Setup::default() });
+    let (_, at) = driver.listen_with(options);
+    let mut far: Vec<_> = (0..COUNT).map(|_| env.peers.connect(at).expect("the listener lets it wait")).collect();
+    let mut kept = Vec::new();
+    let mut finish = |far: &mut Vec<Peer>| {
+        for mut peer in far.drain(..) {
+            // More than the window takes: the rest would wait for a reader who is not there yet.
+            peer::write_some(&mut peer, size);
+            match end {
+                End::Reset => peer::reset(peer),
+                End::Close => drop(peer),
+                End::HalfClose => {
+                    peer.shutdown().expect("allowed");
+                    kept.push(peer);
+                }
+                End::ResetAfterFin => {
+                    peer.shutdown().expect("allowed");
+                    peer::reset(peer);
+                }
+            }
+        }
+    };
+    if when == When::BeforeAccept {
+        finish(&mut far);
+    }
+    let mut sockets = Vec::new();
+    while sockets.len() < COUNT {
+        sockets.push(driver.wait("a connection", |event| match event {
+            NetEvent::Accepted { socket, .. } => Ok(socket),
+            other => Err(other),
+        }));
+    }
+    if when == When::BeforeAttach {
+        finish(&mut far);
+    }
+    let ids: Vec<_> = sockets.into_iter().enumerate().map(|(n, socket)| driver.attach(socket, Token(n as u64))).collect();
+    driver.turns(3);
+    match when {
+        When::BeforeAccept | When::BeforeAttach => {}
+        When::WhileReading => finish(&mut far),
+        When::DuringASend => {
+            for (id, peer) in ids.iter().zip(&mut far) {
+                // As much as the low-water mark, in one segment.
+                peer.write_all(&[7; 1000]).expect("sent");
+                assert_eq!(driver.receive(*id, 1000), [7; 1000]);
+                driver.send(*id, &[8; 1000]);
+            }
+            finish(&mut far);
+        }
+        When::Paused => {
+            ids.iter().for_each(|id| driver.group().pause(*id).expect("it is there"));
+            driver.turns(3);
+            finish(&mut far);
+            driver.turns(3);
+            ids.iter().for_each(|id| driver.group().resume(*id).expect("it is there"));
+        }
+        When::Starved => {
+            let all = driver.take_buffers();
+            finish(&mut far);
+            driver.turns(3);
+            drop(all);
+        }
+    }
+    let case = format!("{when:?} {end:?} {size} {:?}", options.low_water);
+    // A peer that has not read all that came ends by a reset, and a reset destroys what it overtakes.
+    let reset = matches!(end, End::Reset | End::ResetAfterFin) || (when, end) == (When::DuringASend, End::Close);
+    for (bytes, why) in ends_told(&mut driver, &ids, &case) {
+        assert!(bytes == size || reset && bytes < size, "{case}: {bytes} bytes came");
+        assert!(why.is_none() || reset && why == Some(NetError::Reset), "{case}: {why:?}");
+        assert!(why.is_some() || end != End::Reset, "{case}: the reset is told as one");
+    }
+}
+
+/// Polls until each of these sockets has ended, and checks the order of what is told of each. Tells how many bytes came of each, and what it ended of.
+fn ends_told(driver: &mut Driver, ids: &[SockId], case: &str) -> Vec<(usize, Option<NetError>)> {
+    let mut told = vec![(0, false, None); ids.len()];
+    driver.until(case, |driver| {
+        while let Some(event) = driver.next_seen() {
+            let Some(place) = event_id(&event).and_then(|id| ids.iter().position(|of| *of == id)) else { continue };
+            let (bytes, eof, end) = &mut told[place];
+            assert!(end.is_none(), "{case}: nothing follows Closed: {}", super::driver::name(&event));
+            match event {
+                NetEvent::Received { buf, .. } => {
+                    assert!(!*eof, "{case}: bytes behind the end of the stream");
+                    *bytes += buf.len();
+                }
+                NetEvent::PeerClosed { id, .. } => {
+                    assert!(!std::mem::replace(eof, true), "{case}: a stream ends once");
+                    // The connection may have ended since.
+                    drop(driver.group().shutdown(id));
+                }
+                NetEvent::Sent { error, .. } => assert_eq!(error, Some(NetError::Cancelled)),
+                NetEvent::Closed { why, .. } => *end = Some(why),
+                other => panic!("{case}: {}", super::driver::name(&other)),
+            }
+        }
+        told.iter().all(|(.., end)| end.is_some())
+    });
+    assert_eq!(driver.group().stats().sockets, 1, "{case}: the listener");
+    driver.turns(5);
+    assert!(!driver.seen().any(|event| event_id(event).is_some_and(|id| ids.contains(&id))), "{case}: Closed is the last event");
+    told.into_iter().map(|(bytes, _, end)| (bytes, end.flatten())).collect()
+}
+
+/// Two thousand of them in a row, a few at a time: each end is told, and no descriptor stays.
+pub fn s19_s60_of_thousands_that_send_and_reset_nothing_stays(env: &Env) {
+    const COUNT: usize = 2000;
+    let mut driver = Driver::with(env, Setup { sockets: COUNT + 1, ..Setup::default() });
+    let (_, at) = driver.listen();
+    driver.turns(2);
+    let empty = open_descriptors();
+    let to = env.clone();
+    let peers = std::thread::spawn(move || {
+        for n in 0..COUNT {
+            let mut far = to.peers.connect(at).expect("the listener lets it wait");
+            far.write_all(&[7; 5][..1 + n % 5]).expect("sent");
+            peer::reset(far);
+        }
+    });
+    let (mut accepted, mut closed) = (0, 0);
+    driver.until("every end", |driver| {
+        while let Some(event) = driver.next_seen() {
+            match event {
+                NetEvent::Accepted { socket, .. } => {
+                    accepted += 1;
+                    driver.attach(socket, Token(1));
+                }
+                NetEvent::Received { id, buf, .. } => drop(driver.group().send(id, buf.into())),
+                NetEvent::PeerClosed { id, .. } => drop(driver.group().shutdown(id)),
+                NetEvent::Closed { token: Token(1), .. } => closed += 1,
+                NetEvent::Sent { error, .. } => assert_eq!(error, Some(NetError::Cancelled)),
+                other => panic!("{}", super::driver::name(&other)),
+            }
+        }
+        (accepted, closed) == (COUNT, COUNT)
+    });
+    peers.join().expect("the peers are content");
+    assert_eq!(driver.group().stats().sockets, 1, "the listener");
+    assert_eq!(open_descriptors(), empty, "a closed socket has no descriptor");
 }
 
 /// Sends tagged frames of 4096 bytes, a pattern of seed 8, until the system takes no more. Tells how many.

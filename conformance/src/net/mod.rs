@@ -177,6 +177,8 @@ macro_rules! net_statements {
                 s19_close_with_unread_bytes_is_still_orderly
                 s19_abort_resets
                 s19_dropping_a_group_closes_its_sockets
+                s19_s60_an_end_right_behind_the_bytes_is_told
+                s19_s60_an_end_below_the_low_water_mark_is_told
             }
             fairness {
                 s20_ready_sockets_are_served_in_rotation
@@ -235,10 +237,16 @@ macro_rules! net_statements_of_kernels {
             fairness {
                 s20_a_firehose_cannot_starve_999_others
             }
+            ends {
+                s19_s60_an_end_before_the_accept_is_told
+            }
         }
         $crate::net_cases! { alone
             accept {
                 s16_out_of_descriptors_pauses_and_goes_on
+            }
+            ends {
+                s19_s60_of_thousands_that_send_and_reset_nothing_stays
             }
         }
     };

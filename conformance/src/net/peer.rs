@@ -152,6 +152,11 @@ pub(crate) fn byte(seed: u64, at: usize) -> u8 {
     (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes()[at % 8]
 }
 
+/// Writes this many bytes of a pattern of seed 0, which the other side need not read yet.
+pub(crate) fn write_some(far: &mut Peer, bytes: usize) {
+    far.write_all(&pattern(0, 0, bytes)).expect("the window takes it");
+}
+
 /// Writes a pattern of seed 0 until the system has taken nothing for a while. Tells how much it took.
 pub(crate) fn write_until_full(far: &mut Peer) -> usize {
     far.0.set_patience(Duration::from_millis(200));
