@@ -26,7 +26,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         log::info!("Connecting to the server on {to} with sock_impl({})", app.net().name());
         let mut config = GroupConfig::new(BufGroup::new(256, 16 << 10));
         // What comes back must be read however much is still to be sent: the server waits for that.
-        (config.sockets, config.hold_reads_at) = (1, usize::MAX);
+        (config.sockets, config.hold_reads_at, config.stall_limit) = (1, usize::MAX, None);
         let mut group = app.net().group(cx, config)?;
         let id = group.attach(app.net().connect(&[to], &SockOptions::default())?, Token(0)).map_err(|r| r.why)?;
         let mut client = Client::new(group, id, &cx.handle())?;

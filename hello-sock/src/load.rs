@@ -29,7 +29,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
         config.sockets = load.connections;
         config.send_limit = (2 * load.depth * load.size).max(config.send_limit);
         config.send_frames = (load.depth * load.size / BUF_SIZE + 2).max(config.send_frames);
-        config.hold_reads_at = usize::MAX;
+        (config.hold_reads_at, config.stall_limit) = (usize::MAX, None);
         let group = app.net().group(cx, config)?;
         let mut loader = Loader::new(group, load, cx.now())?;
         loader.connect(app, to)?;

@@ -107,6 +107,8 @@ fn group_json((core, group): &(CoreId, GroupReport)) -> serde_json::Value {
             "longest_wait_ns": group.bufs.longest_wait_ns,
         },
         "buffer_waits": group.stats.buffer_waits,
+        "buffers_low": group.stats.buffers_low,
+        "stalled": group.stats.stalled,
         "polls_busy": group.stats.busy_polls,
         "polls_idle": group.stats.polls - group.stats.busy_polls,
     })

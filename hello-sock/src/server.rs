@@ -214,9 +214,11 @@ impl EchoGroup {
     fn handle(&mut self, event: NetEvent) {
         match event {
             NetEvent::Received { id, buf, .. } => {
-                // The group stops reading long before its send queue is full, so a refusal means that the connection has just ended.
+                // The group stops reading before its send queue is full, so a refusal means that the connection has just ended. If it has not, an echo
+                // with a hole in it would be worse than none.
                 if let Err(refused) = self.group.send(id, Frame::from(buf)) {
-                    pool::fmt::debug!("an echo was not sent: {}", format!("{}", refused.why).as_str());
+                    pool::fmt::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
+                    let _ = self.group.abort(id);
                 }
             }
             NetEvent::Accepted { socket, .. } => self.accepted(socket),

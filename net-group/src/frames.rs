@@ -15,7 +15,8 @@ use alloc::vec::Vec;
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 use pool::Buf;
 
-use crate::slab::{Hot, Slab};
+use crate::Limits;
+use crate::slab::{Hot, REFUSED, STALLED, Slab};
 
 const NONE: u32 = u32::MAX;
 
@@ -85,6 +86,7 @@ struct Report {
 enum What {
     Sent,
     Cancelled,
+    Writable,
     /// In a box, because it is rare and would make each node half as large again.
     Closed(Option<Box<NetError>>),
 }
@@ -168,7 +170,17 @@ impl Frames {
     }
 
     /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
-    pub fn written(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
+    pub fn written(&mut self, limits: &Limits, hot: &mut Hot, id: SockId, n: usize) {
+        if n > 0 {
+            hot.flags &= !STALLED;
+        }
+        self.take_off(hot, id, n);
+        if hot.is(REFUSED) {
+            self.tell_room(limits, hot);
+        }
+    }
+
+    fn take_off(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
         hot.queued -= n;
         if let Some(buf) = &hot.queue.single {
             hot.written += n;
@@ -189,6 +201,17 @@ impl Frames {
             if !self.sent(&mut hot.queue.list, id, hot.token) {
                 hot.frames -= 1;
             }
+        }
+    }
+
+    /// Reports that a socket which refused a send has room again, once it has enough.
+    #[cold]
+    fn tell_room(&mut self, limits: &Limits, hot: &mut Hot) {
+        if limits.has_room(hot) {
+            hot.flags &= !REFUSED;
+            let at = self.node();
+            self.nodes[at as usize].report = Report { id: hot.id, token: hot.token, written: 0, what: What::Writable };
+            self.report(at);
         }
     }
 
@@ -217,16 +240,24 @@ impl Frames {
     }
 
     /// The first report, as an event; and the place whose queue is shorter for it, if its socket is still there.
-    pub fn next_report<S>(&mut self, slab: &mut Slab<S>) -> Option<(NetEvent, Option<usize>)> {
-        let event = self.take_report()?;
-        let place = match &event {
-            NetEvent::Sent { id, .. } => slab.find(*id),
-            _ => None,
-        };
-        if let Some(place) = place {
-            slab.hot(place).frames -= 1;
+    pub fn next_report<S>(&mut self, limits: &Limits, slab: &mut Slab<S>) -> Option<(NetEvent, Option<usize>)> {
+        loop {
+            let event = self.take_report()?;
+            let place = match &event {
+                NetEvent::Sent { id, .. } => slab.find(*id),
+                // Its socket was detached since.
+                NetEvent::Writable { id, .. } if slab.find(*id).is_none() => continue,
+                _ => None,
+            };
+            if let Some(place) = place {
+                let hot = slab.hot(place);
+                hot.frames -= 1;
+                if hot.is(REFUSED) {
+                    self.tell_room(limits, hot);
+                }
+            }
+            return Some((event, place));
         }
-        Some((event, place))
     }
 
     fn take_report(&mut self) -> Option<NetEvent> {
@@ -240,6 +271,7 @@ impl Frames {
         Some(match what {
             What::Sent => NetEvent::Sent { id, token, frame, written, error: None },
             What::Cancelled => NetEvent::Sent { id, token, frame, written, error: Some(NetError::Cancelled) },
+            What::Writable => NetEvent::Writable { id, token },
             What::Closed(why) => NetEvent::Closed { id, token, why: why.map(|why| *why) },
         })
     }

@@ -1,5 +1,6 @@
 //! What every socket group keeps, whatever its sockets are: their places with the keys to them ([`Slab`]), and what is to be sent on them
-//! ([`Frames`]), and how much that may be ([`Limits`]).
+//! ([`Frames`]), how much that may be ([`Limits`]), how much is read of each in a poll ([`Turns`]), and what becomes of them when buffers run out
+//! ([`Supply`]).
 //!
 //! Not an interface for applications: the backends and this crate change together.
 #![no_std]
@@ -10,7 +11,11 @@ extern crate alloc;
 mod frames;
 mod limits;
 pub mod slab;
+mod supply;
+mod turns;
 
 pub use frames::{Frames, Queue};
 pub use limits::Limits;
 pub use slab::{Hot, Slab};
+pub use supply::Supply;
+pub use turns::Turns;

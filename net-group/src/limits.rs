@@ -3,27 +3,51 @@
 use core_reactor::Refused;
 use core_reactor::net::{Frame, GroupConfig, NetError};
 
-use crate::slab::Hot;
+use crate::slab::{Hot, REFUSED};
 
 /// The limits of a group's sockets.
 pub struct Limits {
     send: usize,
     send_frames: u32,
-    hold_reads_at: usize,
-    hold_reads_at_frames: u32,
+    /// When reading is held up while buffers are plenty.
+    calm: Hold,
+    /// When it is held up now.
+    hold: Hold,
+    /// Buffers are low, which matters to this group.
+    low: bool,
+    /// Buffers that one socket hands out in a poll while buffers are plenty.
+    turn: u32,
 }
+
+/// When reading is held up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Hold {
+    bytes: usize,
+    frames: u32,
+}
+
+impl Hold {
+    /// Reading goes on whatever is queued.
+    const NEVER: Self = Self { bytes: usize::MAX, frames: u32::MAX };
+    /// Anything that is queued holds it up.
+    const TIGHT: Self = Self { bytes: 1, frames: 1 };
+}
+
+/// Buffers of one socket in a poll, where its limits would allow more: then the others have their turn (statement 20).
+const TURN: u32 = 16;
 
 impl Limits {
     /// Those that a group is asked to have.
     pub fn new(config: &GroupConfig) -> Self {
-        let send_frames = u32::try_from(config.send_frames).unwrap_or(u32::MAX);
-        Self {
-            send: config.send_limit,
-            send_frames,
-            // At 0, or at half of one frame, nothing would ever be read.
-            hold_reads_at: config.hold_reads_at.max(1),
-            hold_reads_at_frames: if config.hold_reads_at == usize::MAX { u32::MAX } else { (send_frames / 2).max(1) },
-        }
+        let send_frames = u32::try_from(config.send_frames).unwrap_or(u32::MAX).max(1);
+        let send = config.send_limit.max(1);
+        let calm = match config.hold_reads_at {
+            usize::MAX => Hold::NEVER,
+            // At 0, or at half of one frame, nothing would ever be read; past the limit of sends answers would be refused before reading is held up.
+            bytes => Hold { bytes: bytes.clamp(1, send), frames: (send_frames / 2).max(1) },
+        };
+        let turn = answers(send, send_frames, calm, config.bufs.buf_size()).min(TURN);
+        Self { send, send_frames, calm, hold: calm, low: false, turn }
     }
 
     /// Whether a socket holds so much that it takes no further frame.
@@ -32,25 +56,53 @@ impl Limits {
         hot.queued >= self.send || hot.frames >= self.send_frames
     }
 
-    /// The frame, given back to who wanted to send it on such a socket.
+    /// The frame, given back to who wanted to send it on such a socket, and who hears of it when there is room again.
     #[cold]
-    pub fn refused(&self, hot: &Hot, frame: Frame) -> Refused<Frame, NetError> {
-        Refused { item: frame, why: NetError::SendLimit { queued: hot.queued, limit: self.send } }
+    pub fn refused(&self, hot: &mut Hot, frame: Frame) -> Refused<Frame, NetError> {
+        hot.flags |= REFUSED;
+        let (frames, limit_frames) = (hot.frames as usize, self.send_frames as usize);
+        Refused { item: frame, why: NetError::SendLimit { queued: hot.queued, limit: self.send, frames, limit_frames } }
+    }
+
+    /// Whether a socket that refused sends has half of its room back.
+    pub(crate) fn has_room(&self, hot: &Hot) -> bool {
+        hot.queued <= self.send / 2 && hot.frames <= self.send_frames / 2
     }
 
     /// Whether a socket holds so much that nothing more is read from it.
     #[inline]
     pub fn hold_reads(&self, hot: &Hot) -> bool {
-        hot.queued >= self.hold_reads_at || hot.frames >= self.hold_reads_at_frames
+        hot.queued >= self.hold.bytes || hot.frames >= self.hold.frames
     }
 
-    /// Buffers of `size` bytes that a socket from which is still read can hand out, each of them answered by a frame of as many bytes, without a refusal. At least 1.
-    pub fn answers(&self, size: usize) -> u32 {
-        let bytes = self.send.saturating_sub(self.hold_reads_at) / size.max(1);
-        let frames = self.send_frames.saturating_sub(self.hold_reads_at_frames);
-        // Where reads are never held, whoever sends minds refusals; then any bound is as good.
-        if self.hold_reads_at == usize::MAX { u32::MAX } else { frames.min(u32::try_from(bytes).unwrap_or(u32::MAX)).max(1) }
+    /// While buffers are low nothing is read from a socket that has anything to be sent. A group that never holds reads does not do so either.
+    pub(crate) fn set_low(&mut self, low: bool) {
+        self.low = low && self.calm != Hold::NEVER;
+        self.hold = if self.low { Hold::TIGHT } else { self.calm };
     }
+
+    /// Whether buffers are low, so that a socket is read only where the system has room for an answer: then the buffer comes back at once.
+    #[inline]
+    pub fn answers_first(&self) -> bool {
+        self.low
+    }
+
+    /// Buffers that a socket from which is read may hand out in one poll: as many as can be answered by a frame of the same size each without a refusal, and one
+    /// while buffers are low. The application answers after the poll, so until then nothing shows that a socket holds too much.
+    #[inline]
+    pub fn turn(&self) -> u32 {
+        if self.low { 1 } else { self.turn }
+    }
+}
+
+/// Buffers of `size` bytes that a socket which is just not held up can have answered without a refusal. At least 1.
+fn answers(send: usize, send_frames: u32, hold: Hold, size: usize) -> u32 {
+    if hold == Hold::NEVER {
+        // Whoever sends minds refusals; then any bound is as good.
+        return u32::MAX;
+    }
+    let bytes = u32::try_from((send - hold.bytes) / size.max(1)).unwrap_or(u32::MAX);
+    (send_frames - hold.frames).min(bytes).max(1)
 }
 
 #[cfg(test)]
@@ -91,9 +143,15 @@ mod tests {
 
     #[test]
     fn as_many_answers_as_bytes_and_frames_leave_room_for() {
-        assert_eq!(limits(1 << 20, 64, 256 << 10).answers(16 << 10), 32, "the frames");
-        assert_eq!(limits(1 << 20, 64, 256 << 10).answers(128 << 10), 6, "the bytes");
-        assert_eq!(limits(1, 1, 1).answers(128 << 10), 1);
-        assert_eq!(limits(1 << 20, 64, usize::MAX).answers(1), u32::MAX);
+        let answers = |send, frames, hold, size| {
+            let limits = limits(send, frames, hold);
+            answers(limits.send, limits.send_frames, limits.calm, size)
+        };
+        assert_eq!(answers(1 << 20, 64, 256 << 10, 16 << 10), 32, "the frames");
+        assert_eq!(answers(1 << 20, 64, 256 << 10, 128 << 10), 6, "the bytes");
+        assert_eq!(answers(1 << 20, 64, 256 << 10, 256 << 10), 3);
+        assert_eq!(answers(1, 1, 1, 128 << 10), 1);
+        assert_eq!(answers(100, 64, 256 << 10, 10), 1, "reads are held where sends are refused, not past that");
+        assert_eq!(answers(1 << 20, 64, usize::MAX, 1), u32::MAX);
     }
 }

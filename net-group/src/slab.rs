@@ -39,8 +39,14 @@ const GENERATIONS: u32 = 0xFF_FFFF;
 const _: () = assert!(size_of::<Hot>() == 64);
 
 /// The bits of [`Hot::flags`] that say in which lists of its group a place is. They belong to the place and outlive its socket, so that a place is in each
-/// list once and the lists never grow; what is found in a list is judged by its other flags. The other bits are the backend's.
+/// list once and the lists never grow; what is found in a list is judged by its other flags. The other bits are the backend's, but for the next two.
 pub const LISTS: u32 = 0xFF00_0000;
+
+/// A send was refused, which the application hears the end of ([`NetEvent::Writable`](core_reactor::net::NetEvent::Writable)).
+pub const REFUSED: u32 = 1 << 23;
+
+/// When stalled sockets were last looked for this one was, and nothing of its queue has been taken since ([`Supply`](crate::Supply)).
+pub const STALLED: u32 = 1 << 22;
 
 impl Hot {
     fn empty() -> Self {
@@ -174,7 +180,9 @@ impl<S> Slab<S> {
 
     /// Makes the keys of a place's socket stale, which stays there for the time being.
     pub fn retire(&mut self, place: usize) {
-        self.hot[place].id = SockId::from_raw(NOTHING);
+        let hot = &mut self.hot[place];
+        hot.id = SockId::from_raw(NOTHING);
+        hot.flags &= !(REFUSED | STALLED);
     }
 
     /// Takes the socket out of its place: its keys are stale from here on.

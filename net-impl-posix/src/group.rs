@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab, error};
+use net_sockets::{Frames, Kind, Limits, Slab, Supply, Turns, error, slab};
 use pool::{Buf, BufGroup, Request};
 
 use crate::sys::{Epoll, Ready, Timer};
@@ -56,14 +56,16 @@ pub(crate) struct Group {
     /// The want of descriptors was logged, and is not over.
     pub(crate) no_fd_said: bool,
     events: Box<[Ready]>,
-    limits: Limits,
+    pub(crate) limits: Limits,
+    pub(crate) turns: Turns,
+    pub(crate) supply: Supply,
     pub(crate) stats: GroupStats,
 }
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: GroupConfig) -> Result<Self, NetError> {
         config.check()?;
-        let limits = Limits::new(&config);
+        let (limits, supply) = (Limits::new(&config), Supply::new(&config));
         let GroupConfig { sockets, bufs, .. } = config;
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
         let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
@@ -87,6 +89,8 @@ impl Group {
             no_fd_said: false,
             events: vec![Ready::NONE; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
             limits,
+            turns: Turns::new(sockets),
+            supply,
             stats: GroupStats::default(),
         })
     }
@@ -136,6 +140,34 @@ impl Group {
         if !self.timer_armed {
             self.timer_armed = true;
             self.timer.arm(RETRY_MILLIS);
+        }
+    }
+
+    /// Looks how many buffers are left; while they are short, ends those whose peers take nothing.
+    #[cold]
+    fn mind_supply(&mut self) {
+        self.supply.look(0, &mut self.limits, &mut self.stats);
+        if !self.supply.ends_stalled() {
+            return;
+        }
+        // It is the clock that ends them, so the core must not sleep for long.
+        self.wake_later();
+        let now = self.platform.now().as_nanos();
+        for (id, why) in self.supply.stalled(&mut self.slab, &self.frames, flag::BLOCKED, now) {
+            if let Some(place) = self.slab.find(id) {
+                self.stats.stalled += 1;
+                self.reset_when_closed(place);
+                self.finish(place, Some(why));
+            }
+        }
+    }
+
+    /// Has a socket end by a reset.
+    fn reset_when_closed(&self, place: usize) {
+        if let Some(socket) = self.slab.socket(place)
+            && let Err(why) = socket.socket.set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("a reset becomes an orderly end: SO_LINGER: {why}");
         }
     }
 
@@ -218,7 +250,7 @@ impl Group {
     /// Hands out at most `most` reports.
     fn deliver(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            let Some((event, shorter)) = self.frames.next_report(&self.limits, &mut self.slab) else { return };
             if let Some(place) = shorter
                 && self.slab.hot(place).is(flag::HELD)
             {
@@ -298,7 +330,7 @@ impl SockGroup for Group {
             return Err(NetError::NotConnected);
         }
         if !hot.is(flag::CANNOT_SEND) {
-            hot.flags |= flag::FIN_WANTED;
+            hot.flags = hot.flags & !slab::REFUSED | flag::FIN_WANTED;
             self.end_sending(place);
         }
         Ok(())
@@ -315,11 +347,7 @@ impl SockGroup for Group {
 
     fn abort(&mut self, id: SockId) -> Result<(), NetError> {
         let place = self.place(id)?;
-        if let Some(socket) = self.slab.socket(place)
-            && let Err(why) = socket.socket.set_linger(Some(Duration::ZERO))
-        {
-            log::debug!("abort ends as a close: SO_LINGER: {why}");
-        }
+        self.reset_when_closed(place);
         self.finish(place, None);
         Ok(())
     }
@@ -353,12 +381,16 @@ impl SockGroup for Group {
             // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
             self.deliver((out.room() + (self.stats.polls & 1) as usize) / 2, out);
         }
+        self.turns.begin();
+        if self.supply.may_be_low(0) {
+            self.mind_supply();
+        }
+        // Whoever was ready before comes before whoever is ready now, and whoever waits for a buffer before whoever would take one. Where nobody does, and
+        // buffers are plenty, the rotation is not needed, nor a count of what each has had in this poll.
+        let at_once = self.ready.is_empty() && self.starved.is_empty() && !self.supply.is_low();
         if !self.starved.is_empty() {
             self.feed(out);
         }
-        // Whoever was ready before comes before whoever is ready now, and whoever waits for a buffer before whoever would take one. Where nobody does, the
-        // rotation is not needed.
-        let at_once = self.ready.is_empty() && self.starved.is_empty();
         for i in 0..self.epoll.poll(&mut self.events) {
             self.on_event(self.events[i], at_once, out);
         }

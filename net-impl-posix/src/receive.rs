@@ -8,8 +8,8 @@ use pool::{Buf, Class};
 use crate::group::Group;
 use crate::{flag, sys};
 
-/// Buffers that one socket may fill in a poll before the others have their turn.
-const BUFS_A_TURN: usize = 4;
+/// Buffers that one socket may fill in a poll, if its limits allow them, before the others have their turn.
+const BUFS_A_TURN: u32 = 4;
 
 impl Group {
     /// Reads once from a connection on which nothing is special. A read that does not fill its buffer has emptied the socket; anything else is for
@@ -48,13 +48,16 @@ impl Group {
             self.slab.hot(place).flags |= flag::HELD;
             return;
         }
+        if self.limits.answers_first() && !sys::has_room(fd) {
+            // The system was asked, so it tells when there is room.
+            self.slab.hot(place).flags |= flag::HELD | flag::BLOCKED;
+            return;
+        }
         if first.is_none() && !self.starved.is_empty() {
             return self.starve(place);
         }
-        for _ in 0..BUFS_A_TURN {
-            if out.room() == 0 {
-                break;
-            }
+        let most = self.limits.turn().min(BUFS_A_TURN);
+        while out.room() > 0 && self.turns.take(place, most) {
             let Some(mut buf) = first.take().or_else(|| self.bufs.get()) else { return self.starve(place) };
             let room = buf.spare_capacity();
             match sys::recv(fd, buf.spare_mut()) {
@@ -81,6 +84,8 @@ impl Group {
     /// There may be more than the buffer that was just filled.
     #[cold]
     fn read_more(&mut self, place: usize, out: &mut Events) {
+        // The buffer that was filled counts as well; nobody has asked before.
+        self.turns.take(place, 1);
         self.slab.hot(place).flags |= flag::READABLE;
         if out.room() > 0 {
             self.receive(place, None, out);
@@ -172,7 +177,7 @@ impl Group {
         let hot = self.slab.hot(place);
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
-        if !hot.is(flag::FAILED | flag::FIN_SENT) {
+        if !hot.is(flag::FAILED) {
             out.append(NetEvent::PeerClosed { id, token });
         }
         self.after_eof(place);

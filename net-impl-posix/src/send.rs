@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 
-use net_sockets::{Errno, error};
+use net_sockets::{Errno, error, slab};
 
 use crate::flag;
 use crate::group::Group;
@@ -22,7 +22,7 @@ impl Group {
                 Some(bytes) if hot.written == 0 => {
                     let offered = bytes.len();
                     let done = sys::send(hot.fd, bytes);
-                    if done == Ok(offered) && !hot.is(flag::HELD | flag::FIN_WANTED) {
+                    if done == Ok(offered) && !hot.is(flag::HELD | flag::FIN_WANTED | slab::REFUSED | slab::STALLED) {
                         self.stats.bytes_out += offered as u64;
                         (hot.queued, hot.frames) = (0, hot.frames - 1);
                         hot.queue.drop_single();
@@ -112,7 +112,7 @@ impl Group {
     fn taken(&mut self, place: usize, n: usize) {
         self.stats.bytes_out += n as u64;
         let hot = self.slab.hot(place);
-        self.frames.written(hot, hot.id, n);
+        self.frames.written(&self.limits, hot, hot.id, n);
     }
 
     /// The connection is gone. What had been received is still delivered, then `Closed`.

@@ -11,7 +11,7 @@ use core::task::Waker;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_group::{Frames, Limits, Slab};
+use net_group::{Frames, Limits, Slab, Supply, Turns, slab};
 use pool::{Buf, BufGroup, Request};
 
 use crate::bell::StackBell;
@@ -48,13 +48,15 @@ pub(crate) struct State {
     seen: u32,
     /// Places above this one have been empty all the time.
     used: usize,
-    limits: Limits,
+    pub(crate) limits: Limits,
+    pub(crate) turns: Turns,
+    supply: Supply,
     pub(crate) stats: GroupStats,
 }
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, shared: Arc<Shared>, config: GroupConfig) -> Result<Self, NetError> {
-        let limits = Limits::new(&config);
+        let (limits, supply) = (Limits::new(&config), Supply::new(&config));
         let GroupConfig { sockets, bufs, .. } = config;
         let bell = Rc::new(StackBell(shared.clone()));
         let wait_source = shared.lock().wait_source();
@@ -77,6 +79,8 @@ impl Group {
             seen: 0,
             used: 0,
             limits,
+            turns: Turns::new(sockets),
+            supply,
             stats: GroupStats::default(),
         };
         Ok(Self { _watch: watch, shared, platform: cx.platform(), wait_source, tag, state })
@@ -176,7 +180,7 @@ impl State {
     /// Hands out at most `most` reports.
     fn deliver(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            let Some((event, shorter)) = self.frames.next_report(&self.limits, &mut self.slab) else { return };
             if let Some(place) = shorter
                 && self.slab.hot(place).is(flag::HELD)
             {
@@ -186,7 +190,28 @@ impl State {
         }
     }
 
+    /// Looks how many buffers are left; while they are short, ends those whose peers take nothing.
+    #[cold]
+    fn mind_supply(&mut self, stack: &mut Stack) {
+        self.supply.look(0, &mut self.limits, &mut self.stats);
+        if !self.supply.ends_stalled() {
+            return;
+        }
+        // It is the clock that ends them, so the core must not sleep.
+        self.waker.wake_by_ref();
+        for (id, why) in self.supply.stalled(&mut self.slab, &self.frames, flag::BLOCKED, stack.now.as_nanos()) {
+            if let Some(place) = self.slab.find(id) {
+                self.stats.stalled += 1;
+                self.end(stack, place, Some(why), true);
+            }
+        }
+    }
+
     fn poll(&mut self, stack: &mut Stack, out: &mut Events) {
+        self.turns.begin();
+        if self.supply.may_be_low(0) {
+            self.mind_supply(stack);
+        }
         if self.frames.has_reports() {
             // Half of the room, rounded up every second time: a sender that always has more to hear of leaves room for what arrives.
             self.deliver((out.room() + (self.stats.polls & 1) as usize) / 2, out);
@@ -289,7 +314,7 @@ impl SockGroup for Group {
             return Err(NetError::NotConnected);
         }
         if !hot.is(flag::CANNOT_SEND) {
-            hot.flags |= flag::FIN_WANTED;
+            hot.flags = hot.flags & !slab::REFUSED | flag::FIN_WANTED;
             self.state.end_sending(&mut self.shared.lock(), place);
         }
         Ok(())

@@ -9,8 +9,8 @@ use crate::group::State;
 use crate::place::End;
 use crate::stack::Stack;
 
-/// Buffers that one socket may fill in a poll before the others have their turn.
-const BUFS_A_TURN: usize = 4;
+/// Buffers that one socket may fill in a poll, if its limits allow them, before the others have their turn.
+const BUFS_A_TURN: u32 = 4;
 
 impl State {
     /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
@@ -27,10 +27,12 @@ impl State {
             self.slab.hot(place).flags |= flag::HELD;
             return;
         }
-        for _ in 0..BUFS_A_TURN {
-            if out.room() == 0 {
-                break;
-            }
+        if self.limits.answers_first() && !stack.takes_answer(number) {
+            self.slab.hot(place).flags |= flag::HELD | flag::BLOCKED;
+            return;
+        }
+        let most = self.limits.turn().min(BUFS_A_TURN);
+        while out.room() > 0 && self.turns.take(place, most) {
             if !stack.is_readable(number) {
                 return self.read_ended(stack, place, out);
             }
@@ -129,8 +131,8 @@ impl State {
     fn peer_closed(&mut self, stack: &mut Stack, place: usize, out: &mut Events) {
         let hot = self.slab.hot(place);
         hot.flags |= flag::READ_EOF;
-        let (id, token) = (hot.id, hot.token);
-        if !hot.is(flag::FIN_SENT) && stack.places[hot.fd as usize].end.is_none() {
+        let (id, token, number) = (hot.id, hot.token, hot.fd as u32);
+        if stack.places[number as usize].end.is_none() || self.said_all(stack, place) {
             out.append(NetEvent::PeerClosed { id, token });
         }
         self.after_eof(stack, place);
@@ -141,13 +143,17 @@ impl State {
         let hot = self.slab.hot(place);
         let (number, fin_sent) = (hot.fd as usize, hot.is(flag::FIN_SENT));
         let end = stack.places[number].end;
-        // With both FINs exchanged and everything acknowledged, a reset says nothing new.
-        let said_all = fin_sent && stack.tcp(number as u32).send_queue() == 0;
         match end {
-            Some(_) if !said_all => self.finish(stack, place, Some(error(end))),
+            Some(_) if !self.said_all(stack, place) => self.finish(stack, place, Some(error(end))),
             _ if fin_sent => self.finish(stack, place, None),
             _ => {}
         }
+    }
+
+    /// With both FINs exchanged and everything acknowledged a reset says nothing new.
+    fn said_all(&mut self, stack: &mut Stack, place: usize) -> bool {
+        let hot = self.slab.hot(place);
+        hot.is(flag::FIN_SENT) && stack.tcp(hot.fd as u32).send_queue() == 0
     }
 }
 
@@ -166,6 +172,13 @@ impl Stack {
     pub(crate) fn has_news(&mut self, at: u32) -> bool {
         let quiet = matches!(self.tcp(at).state(), Tcp::Established | Tcp::FinWait1 | Tcp::FinWait2);
         !quiet || self.is_readable(at)
+    }
+
+    /// Whether a third of the room to write is free, so that an answer is likely to be taken as a whole; or nothing is to be waited for any more.
+    fn takes_answer(&mut self, at: u32) -> bool {
+        let limit = self.places[at as usize].wants.send_buf;
+        let socket = self.tcp(at);
+        3 * socket.send_queue() <= 2 * limit || !socket.may_send()
     }
 
     /// Whether there is room to write, or nothing to wait for any more.

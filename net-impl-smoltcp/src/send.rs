@@ -19,6 +19,7 @@ impl State {
     pub(crate) fn write(&mut self, stack: &mut Stack, place: usize) {
         let hot = self.slab.hot(place);
         if !hot.is(flag::STREAM) || hot.is(flag::FAILED | flag::FIN_SENT) || hot.queue.is_empty() {
+            hot.flags &= !flag::BLOCKED;
             return self.after_write(stack, place);
         }
         let (number, mut skip, mut taken) = (hot.fd as u32, hot.written, 0);
@@ -47,7 +48,7 @@ impl State {
             self.stats.bytes_out += taken as u64;
             stack.unsent = true;
         }
-        self.frames.written(hot, hot.id, taken);
+        self.frames.written(&self.limits, hot, hot.id, taken);
         self.after_write(stack, place);
     }
 

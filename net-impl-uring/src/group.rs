@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab};
+use net_sockets::{Frames, Kind, Limits, Slab, Supply, Turns, slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
@@ -19,7 +19,6 @@ use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
-use crate::turns::Turns;
 use crate::{NAME, flag};
 
 /// A group: what it is, and the ring that it shares with the other groups of its core.
@@ -65,6 +64,7 @@ pub(crate) struct State {
     pub(crate) leaving: usize,
     pub(crate) limits: Limits,
     pub(crate) turns: Turns,
+    pub(crate) supply: Supply,
     pub(crate) stats: GroupStats,
 }
 
@@ -102,8 +102,7 @@ impl Group {
 
 impl State {
     fn new(cx: &Cx<'_>, config: GroupConfig, member: u16, buffers: BufRing, sizes: Sizes) -> Self {
-        let limits = Limits::new(&config);
-        let turns = Turns::new(config.sockets, limits.answers(config.bufs.buf_size()));
+        let (limits, supply) = (Limits::new(&config), Supply::new(&config));
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
         let reserve = bufs.stats(Class::Small).reserve;
@@ -129,7 +128,8 @@ impl State {
             in_flight: 0,
             leaving: 0,
             limits,
-            turns,
+            turns: Turns::new(sockets),
+            supply,
             stats: GroupStats::default(),
         }
     }
@@ -170,6 +170,34 @@ impl State {
             self.look_at(place);
         } else {
             self.hand_out_later(place);
+        }
+    }
+
+    /// Looks how many buffers are left; while they are short, ends those whose peers take nothing.
+    #[cold]
+    pub(crate) fn mind_supply(&mut self) {
+        self.supply.look(self.buffers.len(), &mut self.limits, &mut self.stats);
+        if !self.supply.ends_stalled() {
+            return;
+        }
+        // It is the clock that ends them, so the core must not sleep for long.
+        self.wake_later();
+        let now = self.platform.now().as_nanos();
+        for (id, why) in self.supply.stalled(&mut self.slab, &self.frames, flag::SENDING, now) {
+            if let Some(place) = self.slab.find(id) {
+                self.stats.stalled += 1;
+                self.reset_when_closed(place);
+                self.finish(place, Some(why));
+            }
+        }
+    }
+
+    /// Has a socket end by a reset.
+    fn reset_when_closed(&self, place: usize) {
+        if let Some(seat) = self.slab.socket(place)
+            && let Err(why) = seat.socket.socket.set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("a reset becomes an orderly end: SO_LINGER: {why}");
         }
     }
 
@@ -258,7 +286,7 @@ impl SockGroup for Group {
             return Err(NetError::NotConnected);
         }
         if !hot.is(flag::CANNOT_SEND) {
-            hot.flags |= flag::FIN_WANTED;
+            hot.flags = hot.flags & !slab::REFUSED | flag::FIN_WANTED;
             self.state.end_sending(place);
         }
         Ok(())
@@ -272,11 +300,7 @@ impl SockGroup for Group {
 
     fn abort(&mut self, id: SockId) -> Result<(), NetError> {
         let place = self.state.place(id)?;
-        if let Some(seat) = self.state.slab.socket(place)
-            && let Err(why) = seat.socket.socket.set_linger(Some(Duration::ZERO))
-        {
-            log::debug!("abort ends as a close: SO_LINGER: {why}");
-        }
+        self.state.reset_when_closed(place);
         self.state.finish(place, None);
         Ok(())
     }

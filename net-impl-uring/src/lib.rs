@@ -35,7 +35,6 @@ mod ring;
 mod send;
 mod socket;
 mod sys;
-mod turns;
 
 use std::net::SocketAddr;
 

@@ -18,6 +18,9 @@ impl State {
         let before = out.len();
         self.stats.polls += 1;
         self.turns.begin();
+        if self.supply.may_be_low(self.buffers.len()) {
+            self.mind_supply();
+        }
         self.ask(io);
         if self.frames.has_reports() {
             // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
@@ -163,7 +166,7 @@ impl State {
     /// Hands out at most `most` reports.
     fn report(&mut self, most: usize, out: &mut Events) {
         for _ in 0..most {
-            let Some((event, shorter)) = self.frames.next_report(&mut self.slab) else { return };
+            let Some((event, shorter)) = self.frames.next_report(&self.limits, &mut self.slab) else { return };
             if let Some(place) = shorter
                 && self.slab.hot(place).is(flag::HELD)
             {

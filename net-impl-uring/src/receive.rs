@@ -42,7 +42,7 @@ impl State {
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
             && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY | flag::WATCHED) == flag::STREAM | flag::READING
             && !self.limits.hold_reads(hot)
-            && self.turns.take(key.place())
+            && self.turns.take(key.place(), self.limits.turn())
             && let Some(buf) = self.buffers.take(number, n as usize)
         {
             let (id, token) = (hot.id, hot.token);
@@ -110,7 +110,7 @@ impl State {
         if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
             self.keep(place, early);
             self.look_at(place);
-        } else if matches!(early, Early::Bytes(_)) && !self.turns.take(place) {
+        } else if matches!(early, Early::Bytes(_)) && !self.turns.take(place, self.limits.turn()) {
             self.keep(place, early);
             self.hand_out_later(place);
         } else {
@@ -176,7 +176,7 @@ impl State {
                 self.slab.hot(place).flags |= flag::HELD;
                 return;
             }
-            if !self.turns.take(place) {
+            if !self.turns.take(place, self.limits.turn()) {
                 return self.hand_out_later(place);
             }
             match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {
@@ -298,7 +298,7 @@ impl State {
         let hot = self.slab.hot(place);
         hot.flags |= flag::READ_EOF;
         let (id, token) = (hot.id, hot.token);
-        if !hot.is(flag::FAILED | flag::FIN_SENT) {
+        if !hot.is(flag::FAILED) {
             out.append(NetEvent::PeerClosed { id, token });
         }
         let fin_sent = hot.is(flag::FIN_SENT);

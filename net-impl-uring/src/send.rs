@@ -136,7 +136,7 @@ impl State {
     fn sent(&mut self, place: usize, n: usize) {
         self.stats.bytes_out += n as u64;
         let id = self.id_of(place);
-        self.frames.written(self.slab.hot(place), id, n);
+        self.frames.written(&self.limits, self.slab.hot(place), id, n);
         self.after_send(place);
     }
 

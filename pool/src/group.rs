@@ -117,6 +117,24 @@ impl BufGroup {
         self.local.shared.stats(class)
     }
 
+    /// Buffers of the reserve that are free on this core: one load, for whoever asks each turn whether there are plenty.
+    #[inline]
+    pub fn at_hand(&self, class: Class) -> usize {
+        self.local.free(class) as usize
+    }
+
+    /// Buffers of `class` that this group could have now: what is home of its reserve, and what the shared pool has while nobody
+    /// waits for it. Others may be faster.
+    pub fn available(&self, class: Class) -> usize {
+        let home = self.local.class(class).home();
+        (home + self.local.shared.pool.class(class).available()) as usize
+    }
+
+    /// Buffers of `class` that this group could have at the most: its reserve, and all that no group has reserved.
+    pub fn capacity(&self, class: Class) -> usize {
+        (self.local.class(class).reserve + self.local.shared.pool.class(class).unreserved()) as usize
+    }
+
     /// Whether `shared` is this group.
     pub(crate) fn is(&self, shared: &Arc<GroupShared>) -> bool {
         Arc::ptr_eq(&self.local.shared, shared)
@@ -281,6 +299,7 @@ impl GroupLocal {
     }
 
     /// Buffers free here.
+    #[inline]
     fn free(&self, class: Class) -> u32 {
         self.class(class).counters.free.load(Relaxed)
     }

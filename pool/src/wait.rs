@@ -155,6 +155,11 @@ impl ClassPool {
         Some(chain)
     }
 
+    /// Buffers that no group has reserved.
+    pub(crate) fn unreserved(&self) -> u32 {
+        self.count - self.queue.lock().reserved
+    }
+
     /// What a newcomer could take.
     pub(crate) fn available(&self) -> u32 {
         if self.waiting.load(Relaxed) != 0 { 0 } else { self.free.len() }

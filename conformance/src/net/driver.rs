@@ -34,11 +34,22 @@ pub struct Setup {
     pub send_frames: usize,
     /// [`GroupConfig::hold_reads_at`]. Never, unless a test is about it.
     pub hold_reads_at: usize,
+    /// [`GroupConfig::stall_limit`]. None, unless a test is about it.
+    pub stall_limit: Option<Duration>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sockets: 64, room: 64, bufs: 128, buf_size: 4096, send_limit: 1 << 20, send_frames: 64, hold_reads_at: usize::MAX }
+        Self {
+            sockets: 64,
+            room: 64,
+            bufs: 128,
+            buf_size: 4096,
+            send_limit: 1 << 20,
+            send_frames: 64,
+            hold_reads_at: usize::MAX,
+            stall_limit: None,
+        }
     }
 }
 
@@ -73,6 +84,7 @@ impl Driver {
             send_limit: setup.send_limit,
             send_frames: setup.send_frames,
             hold_reads_at: setup.hold_reads_at,
+            stall_limit: setup.stall_limit,
             ..GroupConfig::new(bufs.clone())
         };
         let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());
@@ -306,6 +318,7 @@ pub(crate) fn name(event: &NetEvent) -> String {
         NetEvent::Connected { id, .. } => format!("{id:?} Connected"),
         NetEvent::Received { id, buf, .. } => format!("{id:?} Received {}", buf.len()),
         NetEvent::Sent { id, written, error, .. } => format!("{id:?} Sent {written} {error:?}"),
+        NetEvent::Writable { id, .. } => format!("{id:?} Writable"),
         NetEvent::PeerClosed { id, .. } => format!("{id:?} PeerClosed"),
         NetEvent::Closed { id, why, .. } => format!("{id:?} Closed {why:?}"),
         _ => "an event of a later version".to_owned(),

@@ -48,6 +48,7 @@ pub fn s19_after_our_fin_the_peer_may_go_on_sending(env: &Env) {
         assert_eq!(driver.receive(id, 100), [round; 100]);
     }
     drop(far);
+    driver.peer_closed(id);
     assert_eq!(driver.closed(id), None);
     assert_nothing_follows(&mut driver, id);
 }
@@ -485,6 +486,7 @@ fn event_id(event: &NetEvent) -> Option<SockId> {
         | NetEvent::Connected { id, .. }
         | NetEvent::Received { id, .. }
         | NetEvent::Sent { id, .. }
+        | NetEvent::Writable { id, .. }
         | NetEvent::PeerClosed { id, .. }
         | NetEvent::Closed { id, .. } => Some(*id),
         _ => None,

@@ -22,6 +22,8 @@ pub mod pools;
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
+#[doc(hidden)]
+pub mod share;
 pub mod steady;
 #[doc(hidden)]
 pub mod stream;
@@ -208,6 +210,12 @@ macro_rules! net_statements {
                 s28_a_group_that_waits_is_served_when_another_core_gives_back
                 s42_sizes_that_cannot_work_are_refused_with_the_numbers
             }
+            share {
+                s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are
+                s73_peers_that_do_not_read_do_not_stop_the_others
+                s74_when_buffers_are_short_who_takes_nothing_is_reset
+                s74_while_buffers_are_plenty_nobody_is_reset
+            }
         }
         $crate::net_cases! { alone
             ends {
@@ -282,6 +290,7 @@ mod tests {
             include_str!("pools.rs"),
             include_str!("receive.rs"),
             include_str!("send.rs"),
+            include_str!("share.rs"),
             include_str!("stream.rs"),
         ];
         let names: Vec<_> = sources.iter().flat_map(|s| s.split("\npub fn ").skip(1)).filter_map(|s| s.split('(').next()).collect();

@@ -94,6 +94,10 @@ impl Peer {
         self.0.local_addr()
     }
 
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.0.set_patience(patience);
+    }
+
     pub(crate) fn shutdown(&self) -> io::Result<()> {
         self.0.shutdown()
     }

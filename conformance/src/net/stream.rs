@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::thread::JoinHandle;
 
-use core_reactor::net::{Frame, NetEvent, SockId, SockOptions, Token};
+use core_reactor::net::{Frame, NetError, NetEvent, SockId, SockOptions, Token};
 
 use super::driver::Setup;
 use super::{Driver, Env, Peer, peer};
@@ -72,6 +72,10 @@ struct Side {
     finished: bool,
     peer_closed: bool,
     closed: bool,
+    /// A send was refused, and that there is room again was not told yet.
+    refused: bool,
+    /// It was told, so the next send is taken.
+    has_room: bool,
 }
 
 impl Side {
@@ -89,6 +93,8 @@ impl Side {
             finished: false,
             peer_closed: false,
             closed: false,
+            refused: false,
+            has_room: false,
         }
     }
 
@@ -105,12 +111,17 @@ impl Side {
                 assert_eq!(written, frame.bytes());
                 self.next_report += 1;
             }
+            NetEvent::Writable { .. } => {
+                assert!(self.refused && !self.finished, "told once, and only to whom a send was refused");
+                (self.refused, self.has_room) = (false, true);
+            }
             NetEvent::PeerClosed { .. } => {
+                assert!(!self.peer_closed, "told once");
                 assert_eq!(self.heard, self.to_hear, "all that was sent comes before the end");
                 self.peer_closed = true;
             }
             NetEvent::Closed { why, .. } => {
-                assert_eq!(why, None);
+                assert_eq!((why, self.peer_closed), (None, true));
                 assert_eq!((self.heard, self.queued), (self.to_hear, self.to_send));
                 self.closed = true;
             }
@@ -131,7 +142,7 @@ impl Side {
                 done.expect("it is there");
             }
             1 => driver.group().flush(),
-            2..=6 if self.queued < self.to_send => self.send(driver, lot),
+            2..=6 if self.queued < self.to_send && !self.refused => self.send(driver, lot),
             _ if self.queued == self.to_send && !self.finished => {
                 driver.group().resume(self.id).expect("it is there");
                 driver.group().shutdown(self.id).expect("it is there");
@@ -153,9 +164,16 @@ impl Side {
         }
         let tagged = lot.below(2) == 0;
         let frame = if tagged { frame.tagged(self.next_tag) } else { frame };
-        if driver.group().send(self.id, frame).is_ok() {
-            self.queued = at;
-            self.next_tag += u32::from(tagged);
+        match driver.group().send(self.id, frame) {
+            Ok(()) => {
+                self.queued = at;
+                self.next_tag += u32::from(tagged);
+                self.has_room = false;
+            }
+            Err(refused) => {
+                assert!(matches!(refused.why, NetError::SendLimit { .. }) && !self.has_room, "{}", refused.why);
+                self.refused = true;
+            }
         }
     }
 
@@ -215,6 +233,7 @@ fn event_token(event: &NetEvent) -> Token {
     match event {
         NetEvent::Received { token, .. }
         | NetEvent::Sent { token, .. }
+        | NetEvent::Writable { token, .. }
         | NetEvent::PeerClosed { token, .. }
         | NetEvent::Closed { token, .. } => *token,
         other => panic!("{}", super::driver::name(other)),

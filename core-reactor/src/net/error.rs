@@ -45,13 +45,31 @@ pub enum NetError {
     /// Not connected yet, or its sending side has ended.
     #[error("not connected for sending")]
     NotConnected,
-    /// The socket holds as much as it may; send again when its peer has taken some.
-    #[error("the peer does not take what is sent: {queued} bytes are queued, {limit} are allowed")]
+    /// The socket holds as much as it may; send again after [`NetEvent::Writable`](super::NetEvent::Writable).
+    #[error(
+        "the peer does not take what is sent: {queued} bytes in {frames} frames are queued, {limit} bytes or {limit_frames} frames are allowed"
+    )]
     SendLimit {
         /// Bytes queued.
         queued: usize,
         /// [`GroupConfig::send_limit`](super::GroupConfig::send_limit).
         limit: usize,
+        /// Frames queued, and those sent whose event was not taken.
+        frames: usize,
+        /// [`GroupConfig::send_frames`](super::GroupConfig::send_frames).
+        limit_frames: usize,
+    },
+    /// Ended by its group: buffers had run short, and the peer of this socket had taken nothing for [`GroupConfig::stall_limit`](super::GroupConfig::stall_limit).
+    #[error("reset: the group had {free} of {of} buffers left, and this peer had taken nothing of {queued} queued bytes for {for_ms} ms")]
+    Stalled {
+        /// Bytes that were queued.
+        queued: usize,
+        /// How long nothing of them was taken, in milliseconds.
+        for_ms: u64,
+        /// Buffers that were free.
+        free: usize,
+        /// Buffers that the group can have.
+        of: usize,
     },
     /// The group holds as many sockets as it was made for.
     #[error("the group holds {0} sockets, as many as it was made for (GroupConfig::sockets)")]

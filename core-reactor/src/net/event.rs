@@ -133,7 +133,16 @@ pub enum NetEvent {
         /// Why it was not sent.
         error: Option<NetError>,
     },
-    /// The peer will send no more (FIN); all that it sent has been delivered. Sending may go on; [`SockGroup::shutdown`](super::SockGroup::shutdown) ends it.
+    /// After a send was refused with [`NetError::SendLimit`]: half of what the socket may hold is free again, so a send is taken. Told once for all that
+    /// was refused before, and not at all when the sending side has ended meanwhile.
+    Writable {
+        /// The socket.
+        id: SockId,
+        /// Its token.
+        token: Token,
+    },
+    /// The peer will send no more (FIN); all that it sent has been delivered. Told once, whether this side has ended or not. Sending may go on;
+    /// [`SockGroup::shutdown`](super::SockGroup::shutdown) ends it.
     PeerClosed {
         /// The socket.
         id: SockId,

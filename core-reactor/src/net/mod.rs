@@ -33,6 +33,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use linkme::distributed_slice;
 use pool::{Buf, BufGroup, Class};
@@ -144,7 +145,7 @@ pub trait SockGroup {
     ///
     /// # Errors
     /// [`NetError::SendLimit`] when the socket holds [`GroupConfig::send_limit`] bytes or more that its peer does not take, or
-    /// [`GroupConfig::send_frames`] frames;
+    /// [`GroupConfig::send_frames`] frames: [`NetEvent::Writable`] tells when there is room again;
     /// [`NetError::Stale`]; [`NetError::NotConnected`] after [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>>;
 
@@ -225,8 +226,15 @@ pub struct GroupConfig {
     /// Frames that a socket may hold queued before sends are refused, at least 1. Default 64.
     pub send_frames: usize,
     /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`), so that a peer that takes no answers is asked no
-    /// further questions; nothing is lost. 0 counts as 1. Default 256 KiB. `usize::MAX` for a proxy, whose sockets send what others received.
+    /// further questions; nothing is lost. 0 counts as 1. Default 256 KiB, and never more than `send_limit`. `usize::MAX` for a proxy, whose sockets send what others
+    /// received. While half of the group's buffers are out or more, reading stops already while anything is queued or the system has no room
+    /// for an answer.
     pub hold_reads_at: usize,
+    /// When fewer than an eighth of the group's buffers are left, sockets whose peers have taken nothing of what is queued for so long are reset, the
+    /// longest first, with [`NetError::Stalled`]. Default 2 s; `None` for never, as for a client of
+    /// servers that may be slow, whose own sends hold its buffers. To end idle readers also while buffers are plenty there is
+    /// [`SockOptions::user_timeout`].
+    pub stall_limit: Option<Duration>,
     /// Where received bytes go.
     pub bufs: BufGroup,
 }
@@ -234,7 +242,14 @@ pub struct GroupConfig {
 impl GroupConfig {
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
-        Self { sockets: 1024, send_limit: 1 << 20, send_frames: 64, hold_reads_at: 256 << 10, bufs }
+        Self {
+            sockets: 1024,
+            send_limit: 1 << 20,
+            send_frames: 64,
+            hold_reads_at: 256 << 10,
+            stall_limit: Some(Duration::from_secs(2)),
+            bufs,
+        }
     }
 
     /// Sockets that the keys of a group can tell apart.
@@ -296,4 +311,8 @@ pub struct GroupStats {
     pub accept_pauses: u64,
     /// Times that a socket found no buffer to receive into.
     pub buffer_waits: u64,
+    /// Times that fewer than half of the buffers were left, so that nothing was read from sockets with something to be sent.
+    pub buffers_low: u64,
+    /// Sockets that were reset because buffers had run short and their peers took nothing ([`GroupConfig::stall_limit`]).
+    pub stalled: u64,
 }

@@ -1,0 +1,137 @@
+//! What a group does when its buffers run out: who may still have one, and who is ended.
+//!
+//! A peer that sends and does not read pins buffers: what was read of it comes back as answers that it does not take. Enough of such peers would
+//! pin all, and nobody would be served. There are three stages, by how many of the buffers that the group could have are left.
+//!
+//! | left | what is read | who is ended |
+//! |---|---|---|
+//! | half or more | every socket, up to its limits | nobody |
+//! | under half: *low* | one buffer a poll of each socket that has nothing to be sent and whose system has room for an answer | nobody |
+//! | under an eighth: *short* | the same | whose peer has taken nothing for the stall limit, the longest first |
+//!
+//! So peers that do not read pin half at the most and a part of a buffer each. Those parts can be many, as can be buffers that the application
+//! has queued by itself: that is what the last stage is for.
+//!
+//! The clock is read, and the sockets are walked through, only while buffers are short, and then a few times in each stall limit.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use core_reactor::net::{GroupConfig, GroupStats, NetError, SockId};
+use pool::{BufGroup, Class};
+
+use crate::slab::{STALLED, Slab};
+use crate::{Frames, Limits};
+
+/// How often stalled sockets are looked for within the stall limit.
+const LOOKS: u64 = 4;
+
+/// The state of a group's buffers.
+pub struct Supply {
+    bufs: BufGroup,
+    /// With so many at hand there are plenty.
+    plenty: usize,
+    low: bool,
+    short: bool,
+    /// What was left, of how many, at the last look.
+    free: usize,
+    of: usize,
+    /// Nanoseconds, unless nobody is ever ended.
+    limit: Option<u64>,
+    next_look: u64,
+    /// For each place, when it was first seen stalled. Made when it is first needed.
+    since: Vec<u64>,
+}
+
+impl Supply {
+    /// Of a group over these buffers.
+    pub fn new(config: &GroupConfig) -> Self {
+        let plenty = match config.bufs.stats(Class::Small).reserve {
+            // It lives on what others leave, so each time all has to be looked at.
+            0 => usize::MAX,
+            reserve => reserve.div_ceil(2),
+        };
+        let limit = config.stall_limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        Self { bufs: config.bufs.clone(), plenty, low: false, short: false, free: 0, of: 0, limit, next_look: 0, since: Vec::new() }
+    }
+
+    /// Whether [`look`](Self::look) is called for: once in each poll. `lying` buffers are with the system, and empty.
+    #[inline]
+    pub fn may_be_low(&self, lying: usize) -> bool {
+        self.low || self.bufs.at_hand(Class::Small) + lying < self.plenty
+    }
+
+    /// Looks how many buffers are left, and draws the conclusions for who is read.
+    #[cold]
+    pub fn look(&mut self, lying: usize, limits: &mut Limits, stats: &mut GroupStats) {
+        (self.free, self.of) = (self.bufs.available(Class::Small) + lying, self.bufs.capacity(Class::Small));
+        // Some way up before a stage is left again, so that it does not change with each buffer.
+        let (eighths_low, eighths_short) = (if self.low { 5 } else { 4 }, if self.short { 2 } else { 1 });
+        let is_under = |eighths: usize| self.free < (self.of * eighths / 8).max(1);
+        let (low, short) = (is_under(eighths_low), is_under(eighths_short));
+        stats.buffers_low += u64::from(low && !self.low);
+        if short && !self.short {
+            pool::fmt::debug!("buffers are short: {} of {} are left", self.free, self.of);
+            self.next_look = 0;
+        }
+        (self.low, self.short) = (low, short);
+        limits.set_low(low);
+    }
+
+    /// Whether buffers are low, as far as was looked.
+    #[inline]
+    pub fn is_low(&self) -> bool {
+        self.low
+    }
+
+    /// Whether buffers are short, and somebody may have to be ended for it: then the core must not sleep for long.
+    pub fn ends_stalled(&self) -> bool {
+        self.short && self.limit.is_some()
+    }
+
+    /// The sockets that are to be ended now, and why. A socket is stalled while one of the flags `blocked` is set of it and the system takes nothing of its
+    /// queue.
+    #[cold]
+    pub fn stalled<S>(&mut self, slab: &mut Slab<S>, frames: &Frames, blocked: u32, now: u64) -> Vec<(SockId, NetError)> {
+        let Some(limit) = self.limit.filter(|_| self.short && now >= self.next_look) else { return Vec::new() };
+        self.next_look = now.saturating_add(limit / LOOKS);
+        self.since.resize(slab.places(), 0);
+        let mut overdue = vec![];
+        for place in 0..slab.places() {
+            let id = slab.hot(place).id;
+            let is_here = slab.find(id).is_some();
+            let hot = slab.hot(place);
+            if !is_here || !hot.is(blocked) || hot.queue.is_empty() {
+                hot.flags &= !STALLED;
+            } else if !hot.is(STALLED) {
+                hot.flags |= STALLED;
+                self.since[place] = now;
+            } else if now - self.since[place] >= limit {
+                overdue.push(place);
+            }
+        }
+        overdue.sort_by_key(|place| self.since[*place]);
+        let mut ended = vec![];
+        let mut wanted = (self.of / 4).max(1).saturating_sub(self.free);
+        for place in overdue {
+            let hot = slab.hot(place);
+            if wanted == 0 {
+                break;
+            }
+            wanted = wanted.saturating_sub(frames.parts(&hot.queue).count());
+            let for_ms = (now - self.since[place]) / 1_000_000;
+            ended.push((hot.id, NetError::Stalled { queued: hot.queued, for_ms, free: self.free, of: self.of }));
+        }
+        if !ended.is_empty() {
+            let most_ms = limit / 1_000_000;
+            pool::fmt::warn!(
+                "{} of {} buffers were left: {} connections are reset whose peers had taken nothing for {} ms",
+                self.free,
+                self.of,
+                ended.len(),
+                most_ms
+            );
+        }
+        ended
+    }
+}
