@@ -94,6 +94,7 @@ impl Stack {
             self.loop_back();
         }
         let port = self.free_port().ok_or(NetError::AddressUnavailable(unspecified(&to)))?;
+        self.renew(at);
         let place = &mut self.places[at as usize];
         place.end = None;
         let socket = self.sockets.get_mut::<smoltcp::socket::tcp::Socket>(place.handle);
@@ -105,17 +106,10 @@ impl Stack {
     /// Whether the host has an address of the family, and a network or a router on the way.
     fn has_way(&self, to: IpAddress) -> bool {
         let own = self.iface.ip_addrs();
-        let near = own.iter().any(|cidr| cidr.contains_addr(&to));
         let broadcast =
             own.iter().any(|cidr| matches!(cidr, smoltcp::wire::IpCidr::Ipv4(v4) if v4.broadcast().map(IpAddress::Ipv4) == Some(to)));
-        let routes = self.iface.routes();
-        let router = match to {
-            IpAddress::Ipv4(_) => routes.get_default_ipv4_route(),
-            #[cfg(feature = "ipv6")]
-            IpAddress::Ipv6(_) => routes.get_default_ipv6_route(),
-        };
         let family = own.iter().any(|cidr| cidr.address().version() == to.version());
-        !broadcast && (near || family && router.is_some())
+        !broadcast && family && self.next_hop(to).is_some()
     }
 }
 

@@ -4,9 +4,10 @@ use core::cell::RefCell;
 
 use core_reactor::WaitSource;
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::time::Instant;
 
+use crate::frame;
 use crate::gate::{Gate, Gated};
 
 /// A device of smoltcp's shape that can also wake a core.
@@ -61,6 +62,10 @@ pub(crate) trait Port: Send {
     fn ingress(&mut self, most: usize, at: Instant, iface: &mut Interface, sockets: &mut SocketSet<'_>) -> usize;
     /// Sends at most one segment of each socket; true if any went out.
     fn egress(&mut self, at: Instant, iface: &mut Interface, sockets: &mut SocketSet<'_>) -> bool;
+    /// Sends a frame that is not smoltcp's; false if there is no room for it.
+    fn send(&mut self, at: Instant, frame: &[u8]) -> bool;
+    /// Asks the sender of the SYN that is held to show that it is there.
+    fn question(&mut self, at: Instant);
     fn gate(&mut self) -> &mut Gate;
     fn device(&mut self) -> &mut dyn Wakes;
 }
@@ -93,10 +98,10 @@ pub(crate) struct DevicePort<D> {
 
 impl<D: NetDevice> DevicePort<D> {
     /// `None` if it is no Ethernet device.
-    pub(crate) fn new(device: D, hardware: [u8; 6]) -> Option<Self> {
+    pub(crate) fn new(device: D, hardware: [u8; 6], seed: u64) -> Option<Self> {
         let capabilities = device.capabilities();
         let ethernet = capabilities.medium == Medium::Ethernet;
-        ethernet.then(|| Self { device, gate: RefCell::new(Gate::new(hardware, capabilities.max_transmission_unit)) })
+        ethernet.then(|| Self { device, gate: RefCell::new(Gate::new(hardware, capabilities.max_transmission_unit, seed)) })
     }
 
     pub(crate) fn gated(&mut self) -> Gated<'_, D> {
@@ -118,6 +123,24 @@ impl<D: NetDevice + Send> Port for DevicePort<D> {
 
     fn egress(&mut self, at: Instant, iface: &mut Interface, sockets: &mut SocketSet<'_>) -> bool {
         iface.poll_egress(at, &mut self.gated(), sockets) == PollResult::SocketStateChanged
+    }
+
+    fn send(&mut self, at: Instant, frame: &[u8]) -> bool {
+        let mut gated = self.gated();
+        let Some(token) = gated.transmit(at) else { return false };
+        token.consume(frame.len(), |to| to.copy_from_slice(frame));
+        true
+    }
+
+    fn question(&mut self, at: Instant) {
+        let mut frame = [0; frame::MOST];
+        let len = self.gate.get_mut().question(&mut frame);
+        // Past the gate, which follows what connections say, and this is none.
+        if len > 0
+            && let Some(token) = self.device.transmit(at)
+        {
+            token.consume(len, |to| to.copy_from_slice(&frame[..len]));
+        }
     }
 
     fn gate(&mut self) -> &mut Gate {

@@ -6,7 +6,7 @@
 //! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC 9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first
 //!   unacknowledged byte when it retransmits, and acknowledges with that; the peer finds such a segment outside of its window and ignores what it
 //!   acknowledges. Where both sides retransmit at once, neither would ever go on.
-//! - A reset is noted, because the socket that it ends does not say why it has ended.
+//! - A reset is noted, because the socket that it ends does not say why it has ended; one that answers a question of ours is kept back (`proof`).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -22,6 +22,8 @@ use smoltcp::wire::{
 use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Packet};
 
 use crate::family;
+use crate::frame;
+use crate::proof::Proofs;
 
 /// Bytes of the header of IPv6 without extensions (RFC 8200, 3).
 const IPV6_HEADER_LEN: usize = 40;
@@ -45,6 +47,11 @@ pub(crate) struct Gate {
     /// Where a frame is written whose way is not known yet.
     scratch: Frame,
     reset: bool,
+    /// The time of the last frame.
+    now: core_reactor::Instant,
+    pub(crate) proofs: Proofs,
+    /// Sockets that wanted to send and could not, because nobody has told yet where their neighbour is.
+    unsent: u32,
     /// How far connections have sent, found by a number made of their ends. Two with one number take turns in being helped.
     highest: Box<[Option<(Syn, u32)>]>,
 }
@@ -81,7 +88,7 @@ struct Held {
 }
 
 /// Who asks whom for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Syn {
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,
@@ -100,7 +107,8 @@ impl Syn {
 }
 
 impl Gate {
-    pub(crate) fn new(hardware: [u8; 6], mtu: usize) -> Self {
+    pub(crate) fn new(hardware: [u8; 6], mtu: usize, seed: u64) -> Self {
+        let [a, b, c, d, e, f] = hardware;
         Self {
             hardware,
             own: [None; smoltcp::config::IFACE_MAX_ADDR_COUNT],
@@ -111,6 +119,9 @@ impl Gate {
             loops: false,
             scratch: Frame::new(mtu),
             reset: false,
+            now: core_reactor::Instant::ZERO,
+            proofs: Proofs::new((seed, u64::from_be_bytes([0, 0, a, b, c, d, e, f]))),
+            unsent: 0,
             highest: vec![None; CONNECTIONS].into(),
         }
     }
@@ -142,6 +153,22 @@ impl Gate {
         if !admit {
             self.held.syn = None;
         }
+    }
+
+    /// A question to the sender of the SYN that is held, to be sent in place of an answer; none to those whom no device would find.
+    pub(crate) fn question(&mut self, to: &mut [u8; frame::MOST]) -> usize {
+        let Some((syn, held)) = self.held.syn.zip(EthernetFrame::new_checked(self.held.frame.bytes()).ok()) else { return 0 };
+        let is_own = family::of(syn.from.ip()).is_none_or(|from| self.own.contains(&Some(from)));
+        if is_own || held.dst_addr().0 != self.hardware || !held.src_addr().is_unicast() {
+            return 0;
+        }
+        let number = self.proofs.ask(syn, self.now);
+        frame::acknowledgement((self.hardware, held.src_addr().0), (syn.to, syn.from), number, to)
+    }
+
+    /// Whether sockets have kept their segments since the last time, because their neighbour is not known.
+    pub(crate) fn take_unsent(&mut self) -> bool {
+        core::mem::take(&mut self.unsent) > 0
     }
 
     /// Whether a reset has passed since the last time.
@@ -186,6 +213,9 @@ impl Gate {
     /// Looks at a frame before smoltcp does; false if it is to wait.
     fn pass(&mut self, frame: &[u8]) -> bool {
         let Some((syn, tcp)) = segment(frame) else { return true };
+        if tcp.rst() && self.proofs.answers(syn, tcp.seq_number().0 as u32, self.now) {
+            return false;
+        }
         self.reset |= tcp.rst();
         if !tcp.syn() || tcp.ack() || tcp.rst() {
             return true;
@@ -297,6 +327,7 @@ impl<D: Device> Device for Gated<'_, D> {
 
     fn receive(&mut self, at: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let gate = self.gate;
+        gate.borrow_mut().now = core_reactor::Instant::from_nanos((at.total_micros().max(0) as u64).saturating_mul(1000));
         let (from, token) = match gate.borrow_mut().next_frame() {
             Some(next) => (From::Gate(next), self.device.transmit(at)?),
             None => {
@@ -304,13 +335,15 @@ impl<D: Device> Device for Gated<'_, D> {
                 (From::Device(rx), tx)
             }
         };
-        Some((GatedRx { from, gate }, GatedTx { token, gate }))
+        Some((GatedRx { from, gate }, GatedTx { token, gate, of_socket: false }))
     }
 
     fn transmit(&mut self, at: Instant) -> Option<Self::TxToken<'_>> {
         let gate = self.gate;
         let room = gate.borrow().has_room();
-        self.device.transmit(at).filter(|_| room).map(|token| GatedTx { token, gate })
+        let token = self.device.transmit(at).filter(|_| room)?;
+        gate.borrow_mut().unsent += 1;
+        Some(GatedTx { token, gate, of_socket: true })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -364,10 +397,13 @@ impl<R: RxToken> RxToken for GatedRx<'_, R> {
 pub(crate) struct GatedTx<'a, T> {
     token: T,
     gate: &'a RefCell<Gate>,
+    /// A socket has asked for it, which it does only with something to send.
+    of_socket: bool,
 }
 
 impl<T: TxToken> TxToken for GatedTx<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        self.gate.borrow_mut().unsent -= u32::from(self.of_socket);
         if !self.gate.borrow().loops || len > self.gate.borrow().scratch.bytes.len() {
             let gate = self.gate;
             return self.token.consume(len, |frame| {

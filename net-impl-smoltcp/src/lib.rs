@@ -17,6 +17,8 @@
 //! # What smoltcp has not, and is added here
 //!
 //! - A backlog: a listener is a pool of listening sockets, and a SYN that finds none is dropped, so that its sender tries again (`listener`, `gate`).
+//! - Room for those who are there while others flood a listener with SYNs (`proof`).
+//! - Finding more than one neighbour in a second (`neighbours`).
 //! - Half-open connections that end, connections that go on closing after their application has forgotten them (`linger`).
 //! - Frames of the host to itself (`gate`).
 #![no_std]
@@ -33,12 +35,15 @@ mod device;
 mod dhcp;
 mod family;
 mod flag;
+mod frame;
 mod gate;
 mod group;
 mod linger;
 mod listener;
+mod neighbours;
 mod options;
 mod place;
+mod proof;
 mod receive;
 mod send;
 mod socket;

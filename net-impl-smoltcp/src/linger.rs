@@ -11,12 +11,18 @@ use crate::stack::Stack;
 /// How long one may make no progress. Linux waits as long for a FIN (tcp_fin_timeout).
 const NO_PROGRESS: Duration = Duration::from_secs(60);
 
+/// How long a reset may wait to go out, which it cannot to a peer whose neighbour does not answer.
+const RESET_WAITS: Duration = Duration::from_secs(3);
+
 impl Stack {
     /// The application is done with the socket of a place. What is queued in it still goes out, then FIN; or a reset, if it is to be aborted.
     pub(crate) fn hang_up(&mut self, at: u32, abort: bool) {
         let now = self.now;
         let socket = self.tcp(at);
-        if abort {
+        if socket.state() == State::SynSent {
+            // Its peer knows nothing of it; an answer that comes late is told so.
+            wipe(socket);
+        } else if abort {
             socket.abort();
         } else {
             discard(socket);
@@ -57,7 +63,7 @@ impl Stack {
         if socket.send_queue() != place.queued {
             (place.queued, place.since) = (socket.send_queue(), now);
         }
-        if socket.state() != State::TimeWait && now >= place.since + NO_PROGRESS {
+        if socket.state() != State::TimeWait && now >= place.since + patience(socket.state()) {
             if socket.state() == State::Closed {
                 // Not even its reset went out.
                 wipe(socket);
@@ -76,7 +82,11 @@ impl Stack {
     }
 
     pub(crate) fn closing_due(&self) -> Option<Instant> {
-        self.closing.iter().map(|at| self.places[*at as usize].since + NO_PROGRESS).min()
+        let due = |at: &u32| {
+            let place = &self.places[*at as usize];
+            place.since + patience(self.sockets.get::<tcp::Socket>(place.handle).state())
+        };
+        self.closing.iter().map(due).min()
     }
 
     /// The socket that has waited longest for late segments of a connection that is over: its port is free then, as after a restart.
@@ -87,6 +97,10 @@ impl Stack {
         wipe(self.tcp(oldest));
         Some(oldest)
     }
+}
+
+fn patience(state: State) -> Duration {
+    if state == State::Closed { RESET_WAITS } else { NO_PROGRESS }
 }
 
 /// Throws away what has arrived, so that it does not turn an orderly end into a reset.

@@ -25,8 +25,20 @@ use crate::stack::Stack;
 /// How long a peer has to answer our SYN with an ACK.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How old a half-open connection must be to make room for another peer's SYN.
-const YIELDS: Duration = Duration::from_secs(1);
+/// How old a half-open connection must at least be to make room for a SYN of which nothing is known. Up to a second more is drawn for each, so that nobody comes
+/// too late each time.
+const YIELDS: Duration = Duration::from_millis(500);
+
+/// What becomes of a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It goes on to the sockets.
+    Admit,
+    /// It is dropped, and its sender tries again.
+    Drop,
+    /// It is dropped, and its sender is asked to show that it is there.
+    Question,
+}
 
 pub(crate) struct Listener {
     pub(crate) at: SocketAddr,
@@ -133,7 +145,9 @@ impl Stack {
     pub(crate) fn tend_listening(&mut self, at: u32) {
         let Role::Listening(number) = self.places[at as usize].role else { return };
         match self.tcp(at).state() {
-            State::Listen => self.places[at as usize].waits = false,
+            // By a reset of its peer.
+            State::Listen if self.places[at as usize].waits => self.renew(at),
+            State::Listen => {}
             State::SynReceived => self.tend_half_open(at, number),
             State::Closed => self.listen_again(at, number),
             // Also one that has ended again by now: whoever accepts it reads what came, and is told.
@@ -147,6 +161,12 @@ impl Stack {
         if !place.waits {
             // It was listening until now.
             (place.waits, place.since) = (true, now);
+            if let Some((to, from)) = self.ends(at) {
+                let (proofs, syn) = (&self.port.gate().proofs, Syn { from, to });
+                let (proven, drawn) = (proofs.has(syn, now), Duration::from_millis(proofs.name(syn) % 1024));
+                let place = &mut self.places[at as usize];
+                (place.proven, place.yields) = (proven, now + YIELDS + drawn);
+            }
             if self.listener_of(at).is_none() {
                 // smoltcp's unspecified address is of both families, ours of one.
                 self.tcp(at).abort();
@@ -160,7 +180,7 @@ impl Stack {
     }
 
     fn listen_again(&mut self, at: u32, number: u32) {
-        self.places[at as usize].waits = false;
+        self.renew(at);
         let Some(listener) = &self.listeners[number as usize] else { return };
         let endpoint = endpoint(listener.at);
         if self.tcp(at).remote_endpoint().is_none() {
@@ -193,20 +213,33 @@ impl Stack {
         self.listeners.iter().position(takes(false)).or_else(|| self.listeners.iter().position(takes(true))).map(|number| number as u32)
     }
 
-    /// Whether a SYN may go on to the sockets.
-    pub(crate) fn admits(&mut self, syn: Syn) -> bool {
+    /// Judges a SYN before the sockets see it.
+    pub(crate) fn judge(&mut self, syn: Syn) -> Verdict {
         // What the last frames have done comes first: they may have been the SYNs before this one.
         for at in 0..self.places.len() {
             self.tend_listening(at as u32);
         }
+        if !family::of(syn.to.ip()).is_some_and(|ip| self.is_own(ip)) {
+            // smoltcp passes over it; no room is made for it.
+            return Verdict::Admit;
+        }
         if self.is_there(syn) {
             self.stats.syns_repeated += 1;
-            return false;
+            return Verdict::Drop;
         }
-        let Some(number) = self.listener_at(syn.to) else { return true };
-        let admits = self.has_listening(number) || self.make_room(number);
-        self.stats.syns_dropped += u64::from(!admits);
-        admits
+        let Some(number) = self.listener_at(syn.to) else { return Verdict::Admit };
+        if self.has_listening(number) {
+            return Verdict::Admit;
+        }
+        let now = self.now;
+        let proven = self.port.gate().proofs.has(syn, now);
+        if self.make_room(number, proven) {
+            return Verdict::Admit;
+        }
+        self.stats.syns_dropped += 1;
+        // With nobody half-open no proof would make room.
+        let full = self.listeners[number as usize].as_ref().is_none_or(|listener| listener.pool.is_empty());
+        if proven || full { Verdict::Drop } else { Verdict::Question }
     }
 
     /// Whether a connection between the two exists that a SYN must not disturb.
@@ -225,19 +258,33 @@ impl Stack {
         listener.pool.iter().any(listens)
     }
 
-    /// Has a socket listen again whose peer has not answered for a while, so that peers that never answer cannot keep others out.
-    fn make_room(&mut self, number: u32) -> bool {
+    /// Has a socket listen again whose peer has not answered. Whoever has shown that it is there takes the place of one that
+    /// has not; others only that of one that has had its time. So those that flood take their places from each other.
+    fn make_room(&mut self, number: u32, proven: bool) -> bool {
         self.refill(number);
         if self.has_listening(number) {
             return true;
         }
         let Some(listener) = &self.listeners[number as usize] else { return false };
-        let oldest = listener.pool.iter().copied().min_by_key(|at| self.places[*at as usize].since);
-        let Some(at) = oldest.filter(|at| self.now >= self.places[*at as usize].since + YIELDS) else { return false };
+        let oldest = listener.pool.iter().copied().min_by_key(|at| {
+            let place = &self.places[*at as usize];
+            (place.proven, place.yields)
+        });
+        let Some(at) = oldest.filter(|at| self.yields(*at, proven)) else { return false };
         self.stats.half_open_ended += 1;
         wipe(self.tcp(at));
         self.listen_again(at, number);
         true
+    }
+
+    /// Whether a half-open connection makes room for a SYN.
+    fn yields(&self, at: u32, to_proven: bool) -> bool {
+        let place = &self.places[at as usize];
+        match (place.proven, to_proven) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => self.now >= place.yields,
+        }
     }
 
     /// The next connection that waits at a listener.

@@ -18,6 +18,12 @@ pub(crate) struct Place {
     pub(crate) waits: bool,
     /// Bytes that were queued then, of one that is closing.
     pub(crate) queued: usize,
+    /// When its neighbour was asked for last.
+    pub(crate) asked: Option<Instant>,
+    /// Half-open: its peer has shown that it is there before it was let in.
+    pub(crate) proven: bool,
+    /// Half-open: when it makes room for others.
+    pub(crate) yields: Instant,
 }
 
 /// What a socket is for.

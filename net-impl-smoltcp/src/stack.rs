@@ -24,7 +24,7 @@ use crate::device::{DevicePort, NetDevice, Port};
 #[cfg(feature = "dhcp")]
 use crate::dhcp::Lease;
 use crate::family;
-use crate::listener::{HANDSHAKE, Listener};
+use crate::listener::{HANDSHAKE, Listener, Verdict};
 use crate::options;
 use crate::place::{End, Place, Role, Wants};
 
@@ -67,7 +67,8 @@ impl Shared {
 }
 
 pub(crate) struct Stack {
-    port: Box<dyn Port>,
+    pub(crate) port: Box<dyn Port>,
+    pub(crate) hardware: [u8; 6],
     pub(crate) iface: Interface,
     pub(crate) sockets: SocketSet<'static>,
     pub(crate) places: Box<[Place]>,
@@ -101,7 +102,7 @@ enum Due {
 
 impl Stack {
     fn new<D: NetDevice + Send + 'static>(device: D, config: &StackConfig) -> Result<Self, NetError> {
-        let Some(mut port) = DevicePort::new(device, config.hardware) else {
+        let Some(mut port) = DevicePort::new(device, config.hardware, config.seed) else {
             return Err(NetError::Unusable("the device of backend smoltcp is no Ethernet device".into()));
         };
         let mut wanted = Config::new(EthernetAddress(config.hardware).into());
@@ -113,6 +114,7 @@ impl Stack {
         let lease = matches!(config.addresses, Addresses::Dhcp).then(|| Lease::new(&mut sockets));
         let mut stack = Self {
             port: Box::new(port),
+            hardware: config.hardware,
             iface,
             sockets,
             places,
@@ -187,8 +189,11 @@ impl Stack {
             left -= taken;
             match self.port.gate().syn() {
                 Some(syn) => {
-                    let admit = self.admits(syn);
-                    self.port.gate().judge(admit);
+                    let verdict = self.judge(syn);
+                    if verdict == Verdict::Question {
+                        self.port.question(at);
+                    }
+                    self.port.gate().judge(verdict == Verdict::Admit);
                 }
                 None => break,
             }
@@ -220,6 +225,9 @@ impl Stack {
                 self.unsent = true;
                 break;
             }
+        }
+        if self.port.gate().take_unsent() {
+            self.ask_neighbours();
         }
         self.changes = self.changes.wrapping_add(1);
         // What has not ended by what arrived has ended because nothing did.
@@ -283,11 +291,21 @@ impl Stack {
     /// A socket for something new: a free one, or one that only waits for late segments of an old connection.
     pub(crate) fn take_free(&mut self, role: Role, wants: Wants) -> Option<u32> {
         let at = self.free.pop().or_else(|| self.take_from_time_wait())?;
+        self.renew(at);
         let now = self.now;
         let place = &mut self.places[at as usize];
-        (place.role, place.end, place.wants, place.since, place.waits) = (role, None, wants, now, false);
+        (place.role, place.end, place.wants, place.since) = (role, None, wants, now);
         options::apply(self.sockets.get_mut(place.handle), &wants);
         Some(at)
+    }
+
+    /// Has smoltcp forget that the socket of a place waits for a neighbour, which would hold up the next connection in it.
+    pub(crate) fn renew(&mut self, at: u32) {
+        let place = &mut self.places[at as usize];
+        let socket = self.sockets.remove(place.handle);
+        // Into the room that it has left.
+        place.handle = self.sockets.add(socket);
+        (place.waits, place.asked, place.proven) = (false, None, false);
     }
 
     pub(crate) fn none_free(&self) -> NetError {
@@ -388,7 +406,18 @@ fn place(sockets: &mut SocketSet<'static>, config: &StackConfig) -> Place {
     let buffer = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
     let wants = Wants { no_delay: true, quick_ack: false, user_timeout: None, keepalive: None, low_water: 1, send_buf: config.send_buf };
     let handle = sockets.add(tcp::Socket::new(buffer(config.recv_buf), buffer(config.send_buf)));
-    Place { handle, role: Role::Free, end: None, wants, since: Instant::ZERO, waits: false, queued: 0 }
+    Place {
+        handle,
+        role: Role::Free,
+        end: None,
+        wants,
+        since: Instant::ZERO,
+        waits: false,
+        queued: 0,
+        asked: None,
+        proven: false,
+        yields: Instant::ZERO,
+    }
 }
 
 pub(crate) fn smol(at: Instant) -> SmolInstant {

@@ -4,11 +4,13 @@
 pub(crate) mod host;
 pub(crate) mod wire;
 
+use std::net::SocketAddr;
+
 use core_reactor::net::NetEvent;
 use net_impl_smoltcp::smoltcp::phy::ChecksumCapabilities;
 use net_impl_smoltcp::smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, IpRepr, Ipv4Address, TcpControl, TcpPacket, TcpRepr,
+    TcpSeqNumber,
 };
 
 /// A frame that asks for a connection.
@@ -20,29 +22,46 @@ pub(crate) fn syn(
     dst_addr: Ipv4Address,
     dst_port: u16,
 ) -> Vec<u8> {
+    syn_between((from, (src_addr, src_port).into()), (to, (dst_addr, dst_port).into()))
+}
+
+/// The same over IPv4 or IPv6.
+pub(crate) fn syn_between((from, src): (EthernetAddress, SocketAddr), (to, dst): (EthernetAddress, SocketAddr)) -> Vec<u8> {
+    segment((from, src), (to, dst), TcpControl::Syn, 1000, None)
+}
+
+/// A segment without data.
+pub(crate) fn segment(
+    (from, src): (EthernetAddress, SocketAddr),
+    (to, dst): (EthernetAddress, SocketAddr),
+    control: TcpControl,
+    seq: u32,
+    ack: Option<u32>,
+) -> Vec<u8> {
     let tcp = TcpRepr {
-        src_port,
-        dst_port,
-        control: TcpControl::Syn,
-        seq_number: TcpSeqNumber(1000),
-        ack_number: None,
+        src_port: src.port(),
+        dst_port: dst.port(),
+        control,
+        seq_number: TcpSeqNumber(seq as i32),
+        ack_number: ack.map(|ack| TcpSeqNumber(ack as i32)),
         window_len: 1000,
         window_scale: None,
-        max_seg_size: Some(1460),
+        max_seg_size: (control == TcpControl::Syn).then_some(1460),
         sack_permitted: false,
         sack_ranges: [None; 3],
         timestamp: None,
         payload: &[],
     };
-    let ip = Ipv4Repr { src_addr, dst_addr, next_header: IpProtocol::Tcp, payload_len: tcp.buffer_len(), hop_limit: 64 };
-    let ethernet = EthernetRepr { src_addr: from, dst_addr: to, ethertype: EthernetProtocol::Ipv4 };
-    let mut bytes = vec![0; ethernet.buffer_len() + ip.buffer_len() + tcp.buffer_len()];
+    let (src_addr, dst_addr) = (src.ip().into(), dst.ip().into());
+    let ip = IpRepr::new(src_addr, dst_addr, IpProtocol::Tcp, tcp.buffer_len(), 64);
+    let ethertype = if src.is_ipv4() { EthernetProtocol::Ipv4 } else { EthernetProtocol::Ipv6 };
+    let ethernet = EthernetRepr { src_addr: from, dst_addr: to, ethertype };
+    let mut bytes = vec![0; ethernet.buffer_len() + ip.buffer_len()];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes);
     ethernet.emit(&mut frame);
     let sums = ChecksumCapabilities::default();
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-    ip.emit(&mut packet, &sums);
-    tcp.emit(&mut TcpPacket::new_unchecked(packet.payload_mut()), &src_addr.into(), &dst_addr.into(), &sums);
+    ip.emit(frame.payload_mut(), &sums);
+    tcp.emit(&mut TcpPacket::new_unchecked(&mut frame.payload_mut()[ip.header_len()..]), &src_addr, &dst_addr, &sums);
     bytes
 }
 

@@ -109,6 +109,11 @@ impl End {
         self.lock().put(1 - self.side, Instant::ZERO, frame.to_vec());
     }
 
+    /// Has a frame arrive at this end, as if the other end's device had sent it.
+    pub(crate) fn send_back(&self, frame: &[u8]) {
+        self.lock().put(self.side, Instant::ZERO, frame.to_vec());
+    }
+
     /// The next frame that has reached this end.
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         self.lock().queues[self.side].pop_front().map(|(_, frame)| frame)
@@ -128,6 +133,11 @@ impl End {
     /// When the next frame arrives at this end.
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
         self.lock().queues[self.side].front().map(|(at, _)| *at)
+    }
+
+    /// Sets how many frames may be under way to a side.
+    pub(crate) fn set_room(&self, frames: usize) {
+        self.lock().room = frames;
     }
 
     /// Changes the weather; what is under way stays.

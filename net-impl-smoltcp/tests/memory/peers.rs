@@ -112,6 +112,8 @@ struct Served {
     conn: Arc<Conn>,
     paused: bool,
     finished: bool,
+    /// It has been aborted, and only its end is still to be told.
+    aborted: bool,
 }
 
 impl Far {
@@ -140,7 +142,7 @@ impl Far {
         self.next += 1;
         let id = self.group.attach(socket, token).map_err(|refused| refused.why).expect("room in the group");
         match what {
-            What::Conn(conn) => drop(self.conns.insert(token, Served { id, conn, paused: false, finished: false })),
+            What::Conn(conn) => drop(self.conns.insert(token, Served { id, conn, paused: false, finished: false, aborted: false })),
             What::Listener(accepted) => drop(self.listeners.insert(token, accepted)),
         }
     }
@@ -189,7 +191,11 @@ impl Served {
         let mut state = self.conn.lock();
         if state.dropped && state.resets {
             state.resets = false;
+            self.aborted = true;
             return group.abort(self.id).is_ok();
+        }
+        if self.aborted {
+            return false;
         }
         if state.dropped {
             state.inbox.clear();
