@@ -369,7 +369,9 @@ impl Link {
     }
 
     fn end(&mut self, group: &mut dyn QueueGroup, outcome: Result<(), ClientError>) {
-        self.outcome.get_or_insert(outcome);
+        if !outcome.as_ref().is_err_and(ClientError::is_late) {
+            self.outcome.get_or_insert(outcome);
+        }
         // A key that is stale has ended already.
         let _ = group.disconnect(self.id);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use lcore::pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
+use lcore::pool::{BufGroup, DataPool, PoolError, ReserveConfig};
 use lcore::transport::{
     Frame, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats, QueueId, QueueOptions, Token, Transport,
     TransportError, Wait,
@@ -22,6 +22,9 @@ use crate::{Budget, Service};
 
 /// Events that a group takes from one poll.
 const EVENTS: usize = 128;
+
+/// Ends that a group's report keeps.
+const LAST_ENDS: usize = 16;
 
 /// How often connections are told the time, which they only need for their timers of seconds and more.
 pub(crate) const TIME: Duration = Duration::from_millis(250);
@@ -83,7 +86,7 @@ pub struct GroupReport {
     pub connections: u64,
     /// Connections that ended for a reason other than an orderly end.
     pub failed: u64,
-    /// Connections that are there now.
+    /// Connections that are there now; in the final report, those that the stop has cut short.
     pub open: usize,
     /// Messages that came after negotiation, and those of them that carried data.
     pub messages: u64,
@@ -280,6 +283,7 @@ impl Group {
             session.pump(group, now);
         }
         self.report.stats = self.group.stats();
+        self.report.open = self.places.iter().flatten().count();
         let place = &self.server.0.groups[self.index];
         *lock(&place.report) = self.report.clone();
         Polled::Idle
@@ -438,8 +442,10 @@ impl Group {
             Some(end) => {
                 log::info!("Disconnected: {} port {}: {end}", client.from.ip(), client.from.port());
                 self.report.failed += 1;
+                if self.report.last_ends.len() == LAST_ENDS {
+                    self.report.last_ends.pop_front();
+                }
                 self.report.last_ends.push_back(end);
-                self.report.last_ends.truncate(16);
             }
         }
     }
@@ -448,7 +454,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
-        self.report.open = self.bufs.stats(Class::Small).in_use.min(self.places.iter().flatten().count());
+        self.report.open = self.places.iter().flatten().count();
         let place = &self.server.0.groups[self.index];
         place.gone.store(true, Ordering::Relaxed);
         *lock(&place.thread) = None;

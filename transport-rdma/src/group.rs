@@ -9,7 +9,7 @@ use std::task::Waker;
 use core_reactor::net::group_tag;
 use core_reactor::transport::{
     ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats,
-    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Token, TransportError, Wait,
+    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
 };
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
 use pool::{Buf, Request};
@@ -20,7 +20,6 @@ use crate::member::{Link, Listening, Member, Pair, State};
 use crate::port::Port;
 use crate::queue::{RdmaListener, RdmaQueue};
 use crate::registry::Registry;
-use crate::slab::Slab;
 use crate::verbs::{ConnId, EventChannel, Exposure, Work};
 use crate::wait::Sources;
 
@@ -71,10 +70,6 @@ pub(crate) struct Exposed {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: QueueGroupConfig, registry: Arc<Registry>) -> Result<Self, TransportError> {
-        if config.receives == 0 {
-            let why = "a group without receive buffers: 0".into();
-            return Err(TransportError::Option { option: "QueueGroupConfig::receives", why });
-        }
         let nodes = registry.check_group(&config)?;
         let channel = EventChannel::new().map_err(no_manager)?;
         let sources = (config.wait == Wait::Events).then(Sources::new).transpose()?;
@@ -215,6 +210,10 @@ impl Group {
             Ok(pair) => pair.port,
             Err(why) => return Err((buf, why)),
         };
+        if self.exposures.capacity() == 0 {
+            // There never will be room for one.
+            return Err((buf, TransportError::Limit { what: "exposed buffers (QueueGroupConfig::exposures)", asked: 1, limit: 0 }));
+        }
         if buf.is_empty() {
             let why = TransportError::Limit { what: "bytes to be exposed, of a buffer without any", asked: 1, limit: 0 };
             return Err((buf, why));
@@ -327,11 +326,12 @@ impl QueueGroup for Group {
                 self.listeners.retain(|listener| *listener != place);
                 self.ready.push_back(event);
             }
-            Some(Member::Queue(pair)) => {
+            // One that ends already has its reason, which its `Closed` is to tell.
+            Some(Member::Queue(pair)) if !matches!(pair.state, State::Ending | State::Draining) => {
                 pair.asked = true;
                 self.end(place, None);
             }
-            None => {}
+            Some(Member::Queue(_)) | None => {}
         }
         Ok(())
     }

@@ -84,6 +84,13 @@ pub enum ClientError {
     Stopped,
 }
 
+impl ClientError {
+    /// Whether it only says that the transport has ended the queue: why, its `Closed` says.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Transport(TransportError::NotConnected | TransportError::Stale))
+    }
+}
+
 /// What the example client of rdma-core's tutorials says on its way.
 pub(super) fn print_connected(own: SocketAddr, peer: SocketAddr) {
     log::info!("Address resolved: {peer}");

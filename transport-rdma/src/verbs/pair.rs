@@ -27,7 +27,7 @@ pub(crate) struct QueuePair {
     /// `None` once it is destroyed.
     raw: Option<NonNull<ffi::ibv_qp>>,
     number: u32,
-    serial: u32,
+    serial: u64,
     config: PairConfig,
     posted: ManuallyDrop<VecDeque<Posted>>,
     /// Those in front that have ended.
@@ -188,7 +188,7 @@ impl QueuePair {
             unsafe {
                 let count = gather(&mut posted.work, self.region.key(), parts);
                 let mut request = describe(&posted.work, self.config.inline);
-                (request.wr_id, request.sg_list, request.num_sge) = (u64::from(self.serial), parts, count);
+                (request.wr_id, request.sg_list, request.num_sge) = (self.serial, parts, count);
                 first.add(n).write(request);
                 if n > 0 {
                     (*first.add(n - 1)).next = first.add(n);
@@ -211,7 +211,7 @@ impl QueuePair {
 
     /// Notes a completion of something posted here.
     pub(crate) fn complete(&mut self, completion: Completion) {
-        if completion.id != u64::from(self.serial) {
+        if completion.id != self.serial {
             return;
         }
         // One is made for each request, in the order of their posting.
