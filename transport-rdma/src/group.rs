@@ -185,6 +185,16 @@ impl Group {
         Ok(())
     }
 
+    /// Ends a listener; what waits there is rejected.
+    pub(crate) fn end_listener(&mut self, place: usize, why: Option<TransportError>) {
+        let Some(Member::Listener(listening)) = self.members.remove(place) else { return };
+        if let Some(sources) = &self.sources {
+            sources.remove(&**listening.conn.channel());
+        }
+        self.listeners.retain(|listener| *listener != place);
+        self.ready.push_back(QueueEvent::Closed { id: listening.id, token: listening.token, why });
+    }
+
     fn withdrawn(&mut self, place: usize) {
         let Some(Exposed { key, queue, exposure }) = self.exposures.remove(place) else { return };
         let Some(Member::Queue(pair)) = self.members.find(queue.index(), queue.generation()) else { return };
@@ -277,7 +287,7 @@ impl QueueGroup for Group {
             return Err(Refused { item: listener, why });
         }
         let RdmaListener { id: conn, at, options } = *listener;
-        self.add(Member::Listener(Listening { id, token, conn, at, options }));
+        self.add(Member::Listener(Listening { id, token, conn, at, options, removed: false }));
         self.listeners.push(id.index());
         Ok(id)
     }
@@ -317,15 +327,7 @@ impl QueueGroup for Group {
     fn disconnect(&mut self, id: QueueId) -> Result<(), TransportError> {
         let place = self.place(id)?;
         match self.members.at(place) {
-            Some(Member::Listener(listening)) => {
-                let event = QueueEvent::Closed { id, token: listening.token, why: None };
-                if let Some(sources) = &self.sources {
-                    sources.remove(&**listening.conn.channel());
-                }
-                self.members.remove(place);
-                self.listeners.retain(|listener| *listener != place);
-                self.ready.push_back(event);
-            }
+            Some(Member::Listener(_)) => self.end_listener(place, None),
             // One that ends already has its reason, which its `Closed` is to tell.
             Some(Member::Queue(pair)) if !matches!(pair.state, State::Ending | State::Draining) => {
                 pair.asked = true;
@@ -368,7 +370,8 @@ impl QueueGroup for Group {
     }
 
     fn stats(&self) -> QueueGroupStats {
-        QueueGroupStats { queues: self.members.len(), ..self.stats }
+        let receives_out = self.ports.iter().map(|port| port.receive.out()).sum();
+        QueueGroupStats { queues: self.members.len(), receives_out, ..self.stats }
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

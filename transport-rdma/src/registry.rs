@@ -1,5 +1,6 @@
 //! What all groups share of the devices: protection domains, and pools that are registered once.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use core_reactor::transport::{QueueGroupConfig, QueueOptions, Slab, TransportError};
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     inline: u32,
     /// Registered pools, as long as a group has one.
     regions: Mutex<Vec<Weak<Region>>>,
+    /// Queue pairs that have taken their last receive, as the device tells whoever asks first, and that nobody has asked for yet.
+    at_their_end: Mutex<HashSet<u32>>,
 }
 
 impl Registry {
@@ -72,7 +75,19 @@ impl Node {
         let limits = device.limits().map_err(|why| os("ask a device what it can do", why))?;
         let domain = Domain::new(device).map_err(|why| os("make a protection domain", why))?;
         let inline = domain.inline().map_err(|why| os("make a completion queue", why))?;
-        Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default() })
+        Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default(), at_their_end: Mutex::default() })
+    }
+
+    /// Whether the device has told that a queue pair, which is flushed, has taken its last receive (`LAST_WQE_REACHED`).
+    pub(crate) fn is_at_its_end(&self, number: u32) -> bool {
+        let mut told = lock(&self.at_their_end);
+        told.extend(std::iter::from_fn(|| self.domain.next_at_its_end()).flatten());
+        told.remove(&number)
+    }
+
+    /// The queue pair is gone, and another may get its number.
+    pub(crate) fn forget(&self, number: u32) {
+        lock(&self.at_their_end).remove(&number);
     }
 
     /// The pool, registered; once, whoever asks.

@@ -152,4 +152,9 @@ pub struct QueueGroupStats {
     pub errors: u64,
     /// Times that the group had fewer receive buffers than it was made for, because all others were out.
     pub buffer_waits: u64,
+    /// Receive buffers that were lost with queues whose peers died in the middle of a message, and were posted anew.
+    pub receives_lost: u64,
+    /// Receive buffers in which a message has begun and not ended, now. More than there are queues: some of them are lost, and are found as soon as each queue that
+    /// stands has received something, or has ended.
+    pub receives_out: u64,
 }
