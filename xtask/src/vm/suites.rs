@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -123,11 +124,16 @@ impl Apt {
             run(Command::new("dpkg-deb").arg("-x").args([&file, &new]))?;
             fs::remove_file(&file)?;
         }
-        // Where newer packages put modules; modprobe looks in the other place.
+        let version = to.file_name().and_then(|name| name.to_str()).context("it has a name")?;
+        // Newer packages have modules and the kernel in other places than older ones.
+        let image = format!("boot/vmlinuz-{version}");
         if !new.join("lib").exists() {
-            std::os::unix::fs::symlink("usr/lib", new.join("lib"))?;
+            symlink("usr/lib", new.join("lib"))?;
         }
-        let version = to.file_name().context("it has a name")?;
+        if !new.join(&image).exists() {
+            fs::create_dir_all(new.join("boot"))?;
+            symlink(format!("../lib/modules/{version}/vmlinuz"), new.join(&image))?;
+        }
         let depmod = packages::find("depmod").context("depmod is not there")?;
         run(Command::new(depmod).arg("-b").arg(&new).arg(version))?;
         fs::rename(&new, to).with_context(|| format!("could not make {}", to.display()))
@@ -148,7 +154,7 @@ fn versions(said: &str) -> Vec<String> {
 /// The packages with a kernel's number in their names among what `apt-cache depends` says is needed.
 fn parts(said: &str) -> Vec<String> {
     let needed = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-    let kernels = ["linux-image-", "linux-binary-", "linux-modules-"];
+    let kernels = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
     let numbered =
         |name: &&str| kernels.iter().any(|kind| name.strip_prefix(kind).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())));
     needed.filter(numbered).map(str::to_owned).collect()
@@ -206,7 +212,7 @@ mod tests {
         assert_eq!(parts(old), ["linux-image-6.12.95+deb12-amd64"]);
         let new = "linux-image-7.3.4+deb13-amd64\n  PreDepends: linux-base\n |Depends: dracut\n  Depends: linux-base-7.3.4+deb13-amd64\n  \
                    Depends: linux-binary-7.3.4+deb13-amd64\n  Depends: linux-modules-7.3.4+deb13-amd64\n  Suggests: linux-image-9-amd64\n";
-        assert_eq!(parts(new), ["linux-binary-7.3.4+deb13-amd64", "linux-modules-7.3.4+deb13-amd64"]);
+        assert_eq!(parts(new), ["linux-base-7.3.4+deb13-amd64", "linux-binary-7.3.4+deb13-amd64", "linux-modules-7.3.4+deb13-amd64"]);
         let said = "linux-image-amd64 | 7.3.4-1~bpo13+1 | http://a.example trixie-backports/main amd64 Packages\nlinux-image-amd64 | 6.12.95-1 | x\n";
         assert_eq!(versions(said), ["7.3.4-1~bpo13+1", "6.12.95-1"]);
     }
