@@ -59,6 +59,14 @@ pub enum ClientError {
     /// SMB Direct.
     #[error(transparent)]
     End(#[from] End),
+    /// So many connections one client cannot have.
+    #[error("{connections} connections, where 1 to {most} are possible")]
+    Connections {
+        /// Those that were asked for.
+        connections: u32,
+        /// The most.
+        most: u32,
+    },
     /// The pool is too small.
     #[error("the buffers of a client: {0}")]
     Buffers(#[from] PoolError),
