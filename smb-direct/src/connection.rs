@@ -185,13 +185,18 @@ impl Connection {
             return;
         }
         match (self.state, self.keep_alive) {
-            (State::Open(_), KeepAlive::None) => {
-                self.keep_alive = KeepAlive::Pending;
-                self.deadline = now.saturating_add(self.own.keep_alive);
-            }
+            (State::Open(_), KeepAlive::None) => self.ask_for_answer(now),
             (State::Open(_), _) => self.state = State::Ending(Ended::KeepAlive),
             (State::Last(why), _) => self.state = State::Ending(why),
             _ => self.state = State::Ending(Ended::NegotiateTimeout),
+        }
+    }
+
+    /// Asks the peer for a sign of life now, as silence for [`Settings::idle`] would.
+    pub fn ask_for_answer(&mut self, now: Duration) {
+        if matches!(self.state, State::Open(_)) && self.keep_alive == KeepAlive::None {
+            self.keep_alive = KeepAlive::Pending;
+            self.deadline = now.saturating_add(self.own.keep_alive);
         }
     }
 

@@ -44,6 +44,9 @@ impl Settings {
     /// With fewer credits in each direction, two ends that only grant credits would keep each other busy (see docs/decisions/0050).
     pub const LEAST_CREDITS: u16 = 4;
 
+    /// The least that each of the times may be: errors tell both in milliseconds.
+    pub const LEAST_TIME: Duration = Duration::from_millis(1);
+
     /// The defaults of a client.
     pub const fn client() -> Self {
         Self {
@@ -73,6 +76,13 @@ impl Settings {
             ("max_fragmented_size", self.max_fragmented_size, LEAST_FRAGMENTED_SIZE),
         ] {
             if value < least {
+                return Err(SettingsError { setting, value, least });
+            }
+        }
+        // No peer is that quick.
+        for (setting, time) in [("negotiate_timeout", self.negotiate_timeout), ("idle", self.idle), ("keep_alive", self.keep_alive)] {
+            if time < Self::LEAST_TIME {
+                let (value, least) = (time.as_millis() as u32, Self::LEAST_TIME.as_millis() as u32);
                 return Err(SettingsError { setting, value, least });
             }
         }

@@ -194,6 +194,9 @@ fn settings_that_a_peer_would_refuse_are_refused_here() {
         (Settings { max_receive_size: 127, ..Settings::client() }, "max_receive_size"),
         (Settings { preferred_send_size: 127, ..Settings::client() }, "preferred_send_size"),
         (Settings { max_fragmented_size: 131_071, ..Settings::client() }, "max_fragmented_size"),
+        (Settings { negotiate_timeout: Duration::ZERO, ..Settings::client() }, "negotiate_timeout"),
+        (Settings { idle: Duration::ZERO, ..Settings::client() }, "idle"),
+        (Settings { keep_alive: Duration::ZERO, ..Settings::client() }, "keep_alive"),
     ] {
         let why = Connection::client(settings, NOW).expect_err("too small");
         assert_eq!(why.setting, setting);
@@ -248,4 +251,31 @@ fn s85_a_refused_client_that_does_not_take_the_refusal_is_kept_no_longer_than_an
     server.on_time(then);
     assert_eq!(server.next_action(then), Some(Action::Disconnect(Ended::Version { min: 0x0200, max: 0x0200 })));
     assert_eq!((server.next_action(then), server.deadline()), (None, Duration::MAX), "once");
+}
+
+#[test]
+fn an_answer_may_be_asked_for_before_there_is_silence() {
+    let settings = Settings::server();
+    let (mut server, action) = served(settings, &REQUEST);
+    assert!(matches!(action, Some(Action::Send(_))));
+    // A message that grants credits, without which nothing can be asked.
+    let mut grant = [0_u8; 20];
+    (grant[0], grant[2]) = (10, 10);
+    assert_eq!(server.on_message(NOW, &grant), Received::Nothing);
+    server.receives_freed(1);
+    server.ask_for_answer(NOW);
+    let mut asked = 0;
+    while let Some(action) = server.next_action(NOW) {
+        match action {
+            Action::PostReceives(count) => server.receives_posted(count),
+            Action::Send(message) => asked += u32::from(message[4] == 1),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((asked, server.deadline()), (1, NOW + settings.keep_alive));
+    // A second time changes nothing, and a sign of life settles it.
+    server.ask_for_answer(NOW + settings.keep_alive / 2);
+    assert_eq!(server.deadline(), NOW + settings.keep_alive);
+    assert_eq!(server.on_message(NOW, &grant), Received::Nothing);
+    assert_eq!(server.deadline(), NOW + settings.idle);
 }

@@ -23,6 +23,11 @@ impl Budget {
         if receives < needed { Err(needed) } else { Ok(Self { free: receives, places: connections }) }
     }
 
+    /// Receives that so many connections are sure of.
+    pub(crate) fn needed(connections: u32) -> u32 {
+        connections.saturating_mul(SURE)
+    }
+
     /// Takes the credits of a new connection, `most` at most; `None` if all places are taken.
     pub fn take(&mut self, most: u16) -> Option<u16> {
         self.places = self.places.checked_sub(1)?;

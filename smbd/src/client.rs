@@ -184,6 +184,9 @@ enum Work {
 
 impl Run {
     fn open(cx: &mut Cx<'_>, config: ClientConfig, back: Arc<AtomicU64>) -> Result<Self, ClientError> {
+        if !(1..=ClientConfig::MOST).contains(&config.connections) {
+            return Err(ClientError::Connections { connections: config.connections, most: ClientConfig::MOST });
+        }
         let sizes = Sizes::of(config.connections);
         let large = if matches!(config.task, Task::Memory { .. }) { sizes.connections as usize } else { 0 };
         let bufs = config.pool.group(ReserveConfig { small: sizes.buffers(), large, control: 0 })?;
@@ -369,7 +372,9 @@ impl Link {
     }
 
     fn end(&mut self, group: &mut dyn QueueGroup, outcome: Result<(), ClientError>) {
-        self.outcome.get_or_insert(outcome);
+        if !outcome.as_ref().is_err_and(ClientError::is_late) {
+            self.outcome.get_or_insert(outcome);
+        }
         // A key that is stale has ended already.
         let _ = group.disconnect(self.id);
     }

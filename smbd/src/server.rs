@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use lcore::pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
+use lcore::pool::{BufGroup, DataPool, PoolError, ReserveConfig};
 use lcore::transport::{
     Frame, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats, QueueId, QueueOptions, Token, Transport,
     TransportError, Wait,
@@ -22,6 +22,12 @@ use crate::{Budget, Service};
 
 /// Events that a group takes from one poll.
 const EVENTS: usize = 128;
+
+/// One in so many receives may be out, with messages that have begun, before all connections are asked for a sign of life.
+const DOUBTS: u32 = 16;
+
+/// Ends that a group's report keeps.
+const LAST_ENDS: usize = 16;
 
 /// How often connections are told the time, which they only need for their timers of seconds and more.
 pub(crate) const TIME: Duration = Duration::from_millis(250);
@@ -83,7 +89,7 @@ pub struct GroupReport {
     pub connections: u64,
     /// Connections that ended for a reason other than an orderly end.
     pub failed: u64,
-    /// Connections that are there now.
+    /// Connections that are there now; in the final report, those that the stop has cut short.
     pub open: usize,
     /// Messages that came after negotiation, and those of them that carried data.
     pub messages: u64,
@@ -105,6 +111,19 @@ pub enum ServerError {
     /// The pool has not what the group is to have for itself.
     #[error("the buffers of a poll group: {0}")]
     Buffers(#[from] PoolError),
+    /// The device has no room for so many connections.
+    #[error("{connections} connections on each core are more than the device has room for, which is {most} ({why})")]
+    Connections {
+        /// Those that there are to be.
+        connections: u32,
+        /// Those for which there is room, with as many receives for each.
+        most: u32,
+        /// What there is not enough of.
+        why: Box<TransportError>,
+    },
+    /// A server without a place for a connection.
+    #[error("a server for 0 connections serves nobody; at least 1 is needed")]
+    NoConnections,
     /// The receives do not do for the connections.
     #[error("{receives} receive buffers for {connections} connections, which need {needed}")]
     Receives {
@@ -217,13 +236,16 @@ impl Group {
     fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, ServerError> {
         let config = &server.0.config;
         let (receives, connections) = (config.receives, config.connections);
+        if connections == 0 {
+            return Err(ServerError::NoConnections);
+        }
         let budget = Budget::new(receives, connections).map_err(|needed| ServerError::Receives { receives, connections, needed })?;
         let bufs = config.pool.group(ReserveConfig { small: 2 * receives as usize + EVENTS, large: 2, control: 0 })?;
         let mut settings = config.settings;
         settings.max_receive_size = settings.max_receive_size.min(u32::try_from(bufs.buf_size()).unwrap_or(u32::MAX));
         settings.preferred_send_size = settings.preferred_send_size.min(settings.max_receive_size);
         Connection::server(settings, Duration::ZERO)?;
-        let mut group = config.transport.group(cx, group_config(config, bufs.clone()))?;
+        let mut group = queue_group(cx, config, &bufs)?;
         let mut at = config.at;
         if index == 0 {
             let listener = config.transport.listen(at, &config.options)?;
@@ -273,13 +295,19 @@ impl Group {
     }
 
     fn on_time(&mut self, now: Duration) -> Polled {
+        self.report.stats = self.group.stats();
+        // Receives that may be lost are found when each connection has received something (statement 91).
+        let ask = self.report.stats.receives_out > u64::from(self.server.0.config.receives / DOUBTS);
         let group = &mut *self.group;
         for session in self.places.iter_mut().flatten().filter_map(|client| client.session.as_mut()) {
+            if ask {
+                session.conn().ask_for_answer(now);
+            }
             // Also what waits for buffers is tried again.
             session.conn().on_time(now);
             session.pump(group, now);
         }
-        self.report.stats = self.group.stats();
+        self.report.open = self.places.iter().flatten().count();
         let place = &self.server.0.groups[self.index];
         *lock(&place.report) = self.report.clone();
         Polled::Idle
@@ -438,8 +466,10 @@ impl Group {
             Some(end) => {
                 log::info!("Disconnected: {} port {}: {end}", client.from.ip(), client.from.port());
                 self.report.failed += 1;
+                if self.report.last_ends.len() == LAST_ENDS {
+                    self.report.last_ends.pop_front();
+                }
                 self.report.last_ends.push_back(end);
-                self.report.last_ends.truncate(16);
             }
         }
     }
@@ -448,7 +478,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
-        self.report.open = self.bufs.stats(Class::Small).in_use.min(self.places.iter().flatten().count());
+        self.report.open = self.places.iter().flatten().count();
         let place = &self.server.0.groups[self.index];
         place.gone.store(true, Ordering::Relaxed);
         *lock(&place.thread) = None;
@@ -460,14 +490,37 @@ fn client_of(places: &mut [Option<Client>], token: Token) -> Option<&mut Client>
     places.get_mut(token.0 as usize)?.as_mut()
 }
 
-fn group_config(config: &ServerConfig, bufs: BufGroup) -> QueueGroupConfig {
-    let mut made = QueueGroupConfig::new(bufs);
+/// The group, or for how many connections there would be one: better told now than to the first client that finds no room.
+fn queue_group(cx: &mut Cx<'_>, config: &ServerConfig, bufs: &BufGroup) -> Result<Box<dyn QueueGroup>, ServerError> {
+    let why = match config.transport.group(cx, group_config(config, config.connections, bufs)) {
+        Ok(group) => return Ok(group),
+        Err(why @ TransportError::Limit { .. }) => why,
+        Err(why) => return Err(why.into()),
+    };
+    let (mut most, mut too_many) = (0, config.connections);
+    while too_many - most > 1 {
+        let middle = most + (too_many - most) / 2;
+        match config.transport.group(cx, group_config(config, middle, bufs)) {
+            Ok(_) => most = middle,
+            Err(TransportError::Limit { .. }) => too_many = middle,
+            Err(why) => return Err(why.into()),
+        }
+    }
+    if most == 0 {
+        return Err(why.into());
+    }
+    Err(ServerError::Connections { connections: config.connections, most, why: Box::new(why) })
+}
+
+/// The queue group for so many of the connections.
+fn group_config(config: &ServerConfig, connections: u32, bufs: &BufGroup) -> QueueGroupConfig {
+    let mut made = QueueGroupConfig::new(bufs.clone());
     // One place is the listener's.
-    made.queues = config.connections + 1;
-    made.operations = config.connections.saturating_mul(config.options.send_depth);
-    made.receives = config.receives;
+    made.queues = connections.saturating_add(1);
+    made.operations = connections.saturating_mul(config.options.send_depth);
+    made.receives = config.receives.saturating_sub(Budget::needed(config.connections - connections)).max(1);
     // What clients reach is their own memory; a server exposes none.
-    made.exposures = 1;
+    made.exposures = 0;
     made.wait = config.wait;
     made
 }

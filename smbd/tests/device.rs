@@ -54,3 +54,14 @@ fn s31_refusals_are_one_sentence_and_exit_code_1() {
     assert!(stderr.contains(&format!("connect to {host}:{port}: refused")), "{stderr}");
     server.stop();
 }
+
+/// Before the first client finds out. Soft-RoCE's completion queues are the shortest there are.
+#[test]
+fn s89_more_connections_than_the_device_has_room_for_are_refused_at_the_start() {
+    let _machine = machine();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smbd-server"));
+    let ended = command.args(["-N", "rdma", "--connections", "1024", "--no-cpumask-locks"]).output().expect("the server starts");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("1024 connections on each core are more than the device has room for, which is 469"), "{stderr}");
+}

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use conformance::transport::memory::Weather;
 use core_reactor::transport::{
-    Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport, TransportError,
+    Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport,
+    TransportError,
 };
 use core_reactor::{CoreId, CpuSet, Cx, Polled, Schedule, ThreadConfig};
 use machine::Machine;
 use pool::{Buf, BufGroup, Class};
+use smb_direct::Settings;
 use smb_direct::wire::{DATA_OFFSET, DataTransfer, NegotiateRequest};
 use smbd::client::Task;
-use smb_direct::Settings;
 use smbd::{Answer, End, Service, status};
 use zerocopy::IntoBytes;
 
@@ -66,11 +67,14 @@ impl Raw {
 
 impl Hand {
     fn open(cx: &mut Cx<'_>, transport: &dyn Transport, queue: Box<dyn Queue>, service: Service, receives: u32, raw: Shared) {
-        let mut config = QueueGroupConfig::new(BufGroup::new(receives.max(1) as usize, 8192));
-        config.receives = receives;
+        let own = BufGroup::new(receives.max(1) as usize, 8192);
+        // What is kept from the beginning is not received in.
+        let kept = (receives == 0).then(|| own.get().expect("a buffer")).into_iter().collect();
+        let mut config = QueueGroupConfig::new(own);
+        config.receives = receives.max(1);
         let mut group = transport.group(cx, config).expect("a group");
         group.attach(queue, Token(0), &service.private_data()).map_err(|refused| refused.why).expect("room");
-        let mut hand = Self { group, bufs: BufGroup::new(64, 8192), kept: Vec::new(), id: None, raw };
+        let mut hand = Self { group, bufs: BufGroup::new(64, 8192), kept, id: None, raw };
         let mut events = QueueEvents::new(64);
         cx.local_poller("raw", Schedule::Always, move |cx: &mut Cx<'_>| {
             hand.poll(&mut events);
@@ -150,7 +154,8 @@ fn earned(raw: &Shared, heard: &mut usize) -> usize {
     let raw = raw.lock().unwrap();
     let new = raw.got[*heard..].iter().zip(*heard..);
     // The response has them elsewhere.
-    let sum = new.map(|(message, n)| usize::from(u16::from_le_bytes(if n == 0 { [message[10], message[11]] } else { [message[2], message[3]] })));
+    let sum =
+        new.map(|(message, n)| usize::from(u16::from_le_bytes(if n == 0 { [message[10], message[11]] } else { [message[2], message[3]] })));
     let sum = sum.sum();
     *heard = raw.got.len();
     sum

@@ -3,14 +3,19 @@
 mod machine;
 
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
-use conformance::transport::memory::Weather;
-use core_reactor::transport::TransportError;
+use conformance::transport::memory::{MemoryTransport, Weather};
+use core_reactor::sim::Sim;
+use core_reactor::transport::{Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError, Wait};
+use core_reactor::{CoreId, CpuSet, Cx};
 use machine::Machine;
-use pool::Class;
+use pool::{Class, ClassConfig, DataPool, DataPoolConfig};
 use sha2::{Digest as _, Sha256};
-use smbd::Pattern;
-use smbd::client::{ClientError, Task};
+use smb_direct::Settings;
+use smbd::client::{ClientConfig, ClientError, Task};
+use smbd::{Pattern, Server, ServerConfig, ServerError};
 
 /// SHA-256 of the first bytes of a pattern, made another way than the client does.
 fn sha_of(seed: u64, bytes: usize) -> [u8; 32] {
@@ -148,5 +153,100 @@ fn where_nothing_listens_each_connection_says_so() {
         );
     }
     assert_eq!(reports.len(), 3);
+    machine.check_home();
+}
+
+/// A transport whose device has as many completions as Soft-RoCE.
+struct Narrow(&'static dyn Transport);
+
+impl Transport for Narrow {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn priority(&self) -> u8 {
+        self.0.priority()
+    }
+
+    fn probe(&self) -> Result<(), TransportError> {
+        self.0.probe()
+    }
+
+    fn listen(&self, at: SocketAddr, options: &QueueOptions) -> Result<Box<dyn Listener>, TransportError> {
+        self.0.listen(at, options)
+    }
+
+    fn connect(&self, to: SocketAddr, options: &QueueOptions) -> Result<Box<dyn Queue>, TransportError> {
+        self.0.connect(to, options)
+    }
+
+    fn group(&self, cx: &mut Cx<'_>, config: QueueGroupConfig) -> Result<Box<dyn QueueGroup>, TransportError> {
+        let asked = u64::from(config.operations + config.receives);
+        if asked > 32_767 {
+            return Err(TransportError::Limit { what: "completions", asked, limit: 32_767 });
+        }
+        self.0.group(cx, config)
+    }
+}
+
+/// What a server says that cannot be had.
+fn refused(connections: u32, receives: u32) -> String {
+    let (mut sim, transport) = (Sim::new(1), MemoryTransport::new(Weather::CALM).leak());
+    let small = ClassConfig { count: 2 * receives as usize + 200, size: 2048 };
+    let pool = DataPool::on_heap(DataPoolConfig { small, ..machine::POOL }).expect("memory");
+    let config = ServerConfig {
+        transport: Box::leak(Box::new(Narrow(transport))),
+        at: (Ipv4Addr::LOCALHOST, 0).into(),
+        options: QueueOptions::default(),
+        wait: Wait::Polled,
+        settings: Settings::server(),
+        connections,
+        receives,
+        echo: true,
+        pool,
+    };
+    let said = Arc::new(Mutex::new(String::new()));
+    let told = said.clone();
+    let ready = move |_: &mut Cx<'_>, _, outcome: Result<SocketAddr, ServerError>| {
+        *told.lock().unwrap() = outcome.map_or_else(|why| why.to_string(), |_| "it listens".into());
+    };
+    Server::start(sim.lib(), &CpuSet::of(CoreId(0)), config, ready).expect("a thread");
+    (0..100).for_each(|_| _ = sim.turn());
+    sim.lib().stop();
+    (0..100).for_each(|_| _ = sim.turn());
+    let said = said.lock().unwrap();
+    said.clone()
+}
+
+/// Before the first client finds out.
+#[test]
+fn s89_more_connections_than_the_device_has_room_for_are_an_error_with_the_number_that_is_possible() {
+    let receives = |connections: u32| 5 * connections + 384;
+    let why = refused(1024, receives(1024));
+    assert!(why.contains("1024 connections") && why.contains("which is 469") && why.contains("71040 asked for, 32767 possible"), "{why}");
+    assert!(refused(470, receives(470)).contains("which is 469"));
+    assert_eq!(refused(469, receives(469)), "it listens");
+    assert!(refused(0, 384).contains("0 connections"));
+    assert!(refused(100, 499).contains("499 receive buffers for 100 connections, which need 500"));
+}
+
+#[test]
+fn s89_a_client_of_no_connections_is_an_error() {
+    for connections in [0, ClientConfig::MOST + 1] {
+        let mut machine = Machine::new(Weather::CALM, true);
+        let (_, outcome) = machine.client(0, connections, Task::Negotiate);
+        let why = machine.end_of(&outcome).expect_err("nobody can have so many").to_string();
+        assert!(why.contains(&format!("{connections} connections, where 1 to 1024")), "{why}");
+        machine.check_home();
+    }
+}
+
+/// A server that moves no memory says so in its MaxReadWriteSize.
+#[test]
+fn a_server_that_moves_no_memory_is_told_from_one_that_fails() {
+    let mut machine = Machine::with(Weather::CALM, true, Settings { max_read_write_size: 0, ..Settings::server() });
+    let (_, outcome) = machine.client(0, 1, Task::Memory { read: true, write: true });
+    let report = machine.end_of(&outcome).expect("a run").pop().expect("a connection");
+    assert_eq!(report.outcome.unwrap_err().to_string(), "the server moves no memory: its MaxReadWriteSize is 0");
     machine.check_home();
 }

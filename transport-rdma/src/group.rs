@@ -9,7 +9,7 @@ use std::task::Waker;
 use core_reactor::net::group_tag;
 use core_reactor::transport::{
     ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats,
-    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Token, TransportError, Wait,
+    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
 };
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
 use pool::{Buf, Request};
@@ -20,7 +20,6 @@ use crate::member::{Link, Listening, Member, Pair, State};
 use crate::port::Port;
 use crate::queue::{RdmaListener, RdmaQueue};
 use crate::registry::Registry;
-use crate::slab::Slab;
 use crate::verbs::{ConnId, EventChannel, Exposure, Work};
 use crate::wait::Sources;
 
@@ -71,10 +70,6 @@ pub(crate) struct Exposed {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: QueueGroupConfig, registry: Arc<Registry>) -> Result<Self, TransportError> {
-        if config.receives == 0 {
-            let why = "a group without receive buffers: 0".into();
-            return Err(TransportError::Option { option: "QueueGroupConfig::receives", why });
-        }
         let nodes = registry.check_group(&config)?;
         let channel = EventChannel::new().map_err(no_manager)?;
         let sources = (config.wait == Wait::Events).then(Sources::new).transpose()?;
@@ -190,6 +185,16 @@ impl Group {
         Ok(())
     }
 
+    /// Ends a listener; what waits there is rejected.
+    pub(crate) fn end_listener(&mut self, place: usize, why: Option<TransportError>) {
+        let Some(Member::Listener(listening)) = self.members.remove(place) else { return };
+        if let Some(sources) = &self.sources {
+            sources.remove(&**listening.conn.channel());
+        }
+        self.listeners.retain(|listener| *listener != place);
+        self.ready.push_back(QueueEvent::Closed { id: listening.id, token: listening.token, why });
+    }
+
     fn withdrawn(&mut self, place: usize) {
         let Some(Exposed { key, queue, exposure }) = self.exposures.remove(place) else { return };
         let Some(Member::Queue(pair)) = self.members.find(queue.index(), queue.generation()) else { return };
@@ -215,6 +220,10 @@ impl Group {
             Ok(pair) => pair.port,
             Err(why) => return Err((buf, why)),
         };
+        if self.exposures.capacity() == 0 {
+            // There never will be room for one.
+            return Err((buf, TransportError::Limit { what: "exposed buffers (QueueGroupConfig::exposures)", asked: 1, limit: 0 }));
+        }
         if buf.is_empty() {
             let why = TransportError::Limit { what: "bytes to be exposed, of a buffer without any", asked: 1, limit: 0 };
             return Err((buf, why));
@@ -278,7 +287,7 @@ impl QueueGroup for Group {
             return Err(Refused { item: listener, why });
         }
         let RdmaListener { id: conn, at, options } = *listener;
-        self.add(Member::Listener(Listening { id, token, conn, at, options }));
+        self.add(Member::Listener(Listening { id, token, conn, at, options, removed: false }));
         self.listeners.push(id.index());
         Ok(id)
     }
@@ -318,20 +327,13 @@ impl QueueGroup for Group {
     fn disconnect(&mut self, id: QueueId) -> Result<(), TransportError> {
         let place = self.place(id)?;
         match self.members.at(place) {
-            Some(Member::Listener(listening)) => {
-                let event = QueueEvent::Closed { id, token: listening.token, why: None };
-                if let Some(sources) = &self.sources {
-                    sources.remove(&**listening.conn.channel());
-                }
-                self.members.remove(place);
-                self.listeners.retain(|listener| *listener != place);
-                self.ready.push_back(event);
-            }
-            Some(Member::Queue(pair)) => {
+            Some(Member::Listener(_)) => self.end_listener(place, None),
+            // One that ends already has its reason, which its `Closed` is to tell.
+            Some(Member::Queue(pair)) if !matches!(pair.state, State::Ending | State::Draining) => {
                 pair.asked = true;
                 self.end(place, None);
             }
-            None => {}
+            Some(Member::Queue(_)) | None => {}
         }
         Ok(())
     }
@@ -368,7 +370,8 @@ impl QueueGroup for Group {
     }
 
     fn stats(&self) -> QueueGroupStats {
-        QueueGroupStats { queues: self.members.len(), ..self.stats }
+        let receives_out = self.ports.iter().map(|port| port.receive.out()).sum();
+        QueueGroupStats { queues: self.members.len(), receives_out, ..self.stats }
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

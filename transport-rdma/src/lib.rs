@@ -31,7 +31,6 @@ mod post;
 mod queue;
 mod registry;
 mod settle;
-mod slab;
 mod verbs;
 mod wait;
 

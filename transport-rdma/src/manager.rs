@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use core_reactor::transport::{QueueEvent, QueueId, QueueLimits, Token, TransportError};
+use core_reactor::transport::{QueueEvent, QueueId, QueueLimits, Slab, Token, TransportError};
 
 use crate::error::{connect, os, rejected};
 use crate::group::Group;
@@ -29,12 +29,27 @@ impl Group {
         for n in 0..self.listeners.len() {
             let Some(Member::Listener(listening)) = self.members.at(self.listeners[n]) else { continue };
             for event in heard(&listening.conn.channel().clone()) {
-                // What else happens to a queue that was requested here and waits somewhere shows when it is attached.
-                if let Happened::Requested(request) = event.what {
-                    let queue = Box::new(RdmaQueue::requested(request, &listening.options));
-                    self.ready.push_back(QueueEvent::Requested { id: listening.id, token: listening.token, queue });
+                match event.what {
+                    Happened::Requested(request) => {
+                        let queue = Box::new(RdmaQueue::requested(request, &listening.options));
+                        self.ready.push_back(QueueEvent::Requested { id: listening.id, token: listening.token, queue });
+                    }
+                    Happened::DeviceRemoved if event.of == listening.conn.name() => listening.removed = true,
+                    // What else happens to a queue that was requested here and waits somewhere shows when it is attached.
+                    _ => {}
                 }
             }
+        }
+        self.end_removed_listeners();
+    }
+
+    /// A listener at an address of a device that is gone hears nothing any more. One at all addresses is not told, and hears of devices that come.
+    fn end_removed_listeners(&mut self) {
+        let gone = |members: &mut Slab<Member>, place: usize| matches!(members.at(place), Some(Member::Listener(one)) if one.removed);
+        while let Some(place) = self.listeners.iter().copied().find(|place| gone(&mut self.members, *place)) {
+            let Some(Member::Listener(listening)) = self.members.at(place) else { return };
+            let name = listening.conn.device().map_or_else(String::new, |(device, _)| device.name());
+            self.end_listener(place, Some(TransportError::DeviceRemoved(name.into())));
         }
     }
 

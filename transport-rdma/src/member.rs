@@ -19,6 +19,8 @@ pub(crate) struct Listening {
     pub(crate) at: SocketAddr,
     /// Of the queues that are requested here.
     pub(crate) options: QueueOptions,
+    /// Its device is gone.
+    pub(crate) removed: bool,
 }
 
 /// A queue.
@@ -28,6 +30,9 @@ pub(crate) struct Listening {
 ///  Accepting ── established, or a message came ──►                                         │ has heard of it, or it takes too long
 ///      └── refused, timed out, ended ──────────────────────────────────────────────────────┴──► Draining ── the completion queue was seen empty ──► gone
 /// ```
+///
+/// Each state but Open, which is for the protocol above, has a deadline: Connecting and Accepting `QueueOptions::connect_timeout`, Ending half a second (`settle.rs`);
+/// Draining ends with the first poll that sees the completion queue empty.
 pub(crate) struct Pair {
     pub(crate) id: QueueId,
     pub(crate) token: Token,
@@ -57,8 +62,8 @@ pub(crate) struct Pair {
     pub(crate) disconnected: bool,
     /// The first that went wrong.
     pub(crate) why: Option<TransportError>,
-    /// While draining: how often the port's completion queue had been seen empty before.
-    pub(crate) empty: u64,
+    /// While ending: until when the device may take to flush the receive that it may have.
+    pub(crate) flushed: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,7 +112,7 @@ impl Pair {
             asked: false,
             disconnected: false,
             why: None,
-            empty: 0,
+            flushed: Instant::ZERO,
         }
     }
 

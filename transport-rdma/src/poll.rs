@@ -84,7 +84,6 @@ impl Group {
                 self.completed(port, completion);
             });
             if empty {
-                self.ports[port].empty += 1;
                 break;
             }
         }
@@ -95,10 +94,10 @@ impl Group {
         }
     }
 
-    fn completed(&mut self, port: usize, completion: Completion) {
+    fn completed(&mut self, port: usize, completion: Completion<'_>) {
         let Some(&place) = self.ports[port].places.get(&completion.pair) else {
             // Of a queue pair that was never made known: its buffer goes home.
-            drop(self.ports[port].receive.take(completion));
+            drop(self.ports[port].receive.take(completion, None));
             return;
         };
         if completion.is_receive() {
@@ -111,31 +110,34 @@ impl Group {
         self.take_finished(place);
     }
 
-    fn received(&mut self, port: usize, place: usize, completion: Completion) {
+    fn received(&mut self, port: usize, place: usize, completion: Completion<'_>) {
+        let Some(Member::Queue(pair)) = self.members.at(place) else { return };
+        let receive = &self.ports[port].receive;
         if completion.status != Status::Done {
             let why = received(completion.status, self.config.bufs.buf_size());
-            self.ports[port].receive.again(completion);
+            receive.again(completion, pair.queue_pair().as_deref());
             if why.is_some() {
                 self.end(place, why);
             }
             return;
         }
-        let Some(Member::Queue(pair)) = self.members.at(place) else { return };
-        let (id, token, stood) = (pair.id, pair.token, pair.limits.is_some());
         if pair.state == State::Accepting {
             // A message may come before the event that says that the connection stands.
             self.establish(place, Box::default());
-        } else if !stood {
-            return self.ports[port].receive.again(completion);
         }
-        let (imm, bytes) = (completion.imm, completion.bytes());
-        let receive = &self.ports[port].receive;
+        let Some(Member::Queue(pair)) = self.members.at(place) else { return };
+        let (id, token, stood) = (pair.id, pair.token, pair.limits.is_some());
+        let (imm, bytes, is_write) = (completion.imm, completion.bytes(), completion.is_write);
+        let (receive, by) = (&self.ports[port].receive, pair.queue_pair());
+        if !stood {
+            return receive.again(completion, by.as_deref());
+        }
         self.stats.receives += 1;
-        if completion.is_write {
-            receive.again(completion);
+        if is_write {
+            receive.again(completion, by.as_deref());
             let imm = imm.unwrap_or(0);
             self.ready.push_back(QueueEvent::Written { id, token, imm, bytes });
-        } else if let Some(buf) = receive.take(completion) {
+        } else if let Some(buf) = receive.take(completion, by.as_deref()) {
             self.stats.bytes_in += u64::from(bytes);
             self.ready.push_back(QueueEvent::Received { id, token, buf, imm });
         }
@@ -210,7 +212,11 @@ impl Group {
             self.take_wanted();
         }
         let mut short = false;
+        let now_and_then = self.stats.polls.is_multiple_of(u64::from(NOW_AND_THEN));
         for port in &mut self.ports {
+            if port.doubts && now_and_then {
+                self.stats.receives_lost += port.recover();
+            }
             if port.receive.missing() == 0 {
                 continue;
             }

@@ -21,8 +21,10 @@ pub(crate) struct Port {
     pub(crate) receive: Rc<SharedReceive>,
     /// Which place has a queue pair of this number.
     pub(crate) places: HashMap<u32, usize, BuildHasherDefault<Number>>,
-    /// How often the completion queue was seen empty.
-    pub(crate) empty: u64,
+    /// Receives are to be looked for now and then: some are out, or nothing has come since a queue pair ended, which may have had the one that was next.
+    pub(crate) doubts: bool,
+    /// How many receives were known to be taken when a queue pair ended last.
+    taken: u64,
     /// An event was asked for and has not been taken.
     armed: bool,
     /// How often it is still to be looked for. A completion is there a moment before its event.
@@ -38,7 +40,28 @@ impl Port {
             .map_err(|why| os("make a completion queue", why))?;
         let receive = SharedReceive::new(&node.domain, &region, config.receives).map_err(|why| os("make a shared receive queue", why))?;
         let places = HashMap::with_capacity_and_hasher(2 * config.queues as usize, BuildHasherDefault::default());
-        Ok(Self { node, region, completions, receive, places, empty: 0, armed: false, looks: 0 })
+        Ok(Self { node, region, completions, receive, places, doubts: false, taken: 0, armed: false, looks: 0 })
+    }
+
+    /// A queue pair is gone.
+    pub(crate) fn forget(&mut self, number: u32) -> u64 {
+        self.places.remove(&number);
+        self.node.forget(number);
+        self.taken = self.receive.taken();
+        self.recover()
+    }
+
+    /// Looks for receives that were lost with queue pairs; tells how many were found, which are posted anew with the next refill.
+    pub(crate) fn recover(&mut self) -> u64 {
+        let found = self.receive.recover();
+        self.doubts = self.receive.out() > 0 || self.receive.taken() == self.taken;
+        if found > 0 {
+            log::info!(
+                "device {}: {found} receives were lost with queues whose peers died in the middle of a message, and are posted anew",
+                self.node.name
+            );
+        }
+        found as u64
     }
 
     /// Asks for an event, if none was asked for. Tells whether it was now.

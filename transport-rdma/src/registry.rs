@@ -1,12 +1,16 @@
 //! What all groups share of the devices: protection domains, and pools that are registered once.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use core_reactor::transport::{QueueGroupConfig, QueueOptions, TransportError};
+use core_reactor::transport::{QueueGroupConfig, QueueOptions, Slab, TransportError};
 use pool::DataPool;
 
 use crate::error::{limit, memory, no_device, no_manager, os};
 use crate::verbs::{Device, DeviceLimits, Domain, Region, devices};
+
+/// What keys can name, and the numbers of receives.
+const PLACES: u32 = Slab::<()>::PLACES;
 
 /// The devices that are in use.
 #[derive(Default)]
@@ -23,6 +27,8 @@ pub(crate) struct Node {
     inline: u32,
     /// Registered pools, as long as a group has one.
     regions: Mutex<Vec<Weak<Region>>>,
+    /// Queue pairs that have taken their last receive, as the device tells whoever asks first, and that nobody has asked for yet.
+    at_their_end: Mutex<HashSet<u32>>,
 }
 
 impl Registry {
@@ -51,12 +57,13 @@ impl Registry {
 
     /// Whether a queue can be like this, on some device: which one, only its address tells.
     pub(crate) fn check(&self, options: &QueueOptions) -> Result<(), TransportError> {
-        check_form(options)?;
+        options.check()?;
         any(&self.all()?, |node| node.check(options))
     }
 
     /// Whether a group can be like this, on some device.
     pub(crate) fn check_group(&self, config: &QueueGroupConfig) -> Result<Vec<Arc<Node>>, TransportError> {
+        config.check()?;
         let nodes = self.all()?;
         any(&nodes, |node| node.check_group(config))?;
         Ok(nodes)
@@ -68,7 +75,19 @@ impl Node {
         let limits = device.limits().map_err(|why| os("ask a device what it can do", why))?;
         let domain = Domain::new(device).map_err(|why| os("make a protection domain", why))?;
         let inline = domain.inline().map_err(|why| os("make a completion queue", why))?;
-        Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default() })
+        Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default(), at_their_end: Mutex::default() })
+    }
+
+    /// Whether the device has told that a queue pair, which is flushed, has taken its last receive (`LAST_WQE_REACHED`).
+    pub(crate) fn is_at_its_end(&self, number: u32) -> bool {
+        let mut told = lock(&self.at_their_end);
+        told.extend(std::iter::from_fn(|| self.domain.next_at_its_end()).flatten());
+        told.remove(&number)
+    }
+
+    /// The queue pair is gone, and another may get its number.
+    pub(crate) fn forget(&self, number: u32) {
+        lock(&self.at_their_end).remove(&number);
     }
 
     /// The pool, registered; once, whoever asks.
@@ -96,26 +115,11 @@ impl Node {
     /// Whether a group can be like this here.
     pub(crate) fn check_group(&self, config: &QueueGroupConfig) -> Result<(), TransportError> {
         let QueueGroupConfig { queues, operations, receives, exposures, .. } = *config;
-        limit("queues (QueueGroupConfig::queues)", queues.into(), self.limits.queue_pairs.min(crate::slab::PLACES))?;
-        limit("receive buffers (QueueGroupConfig::receives)", receives.into(), self.limits.receives)?;
-        limit("exposed buffers (QueueGroupConfig::exposures)", exposures.into(), self.limits.registrations.min(crate::slab::PLACES))?;
+        limit("queues (QueueGroupConfig::queues)", queues.into(), self.limits.queue_pairs.min(PLACES))?;
+        limit("receive buffers (QueueGroupConfig::receives)", receives.into(), self.limits.receives.min(PLACES))?;
+        limit("exposed buffers (QueueGroupConfig::exposures)", exposures.into(), self.limits.registrations.min(PLACES))?;
         let completions = u64::from(operations) + u64::from(receives);
         limit("completions (QueueGroupConfig::operations and receives)", completions, self.limits.completions)
-    }
-}
-
-/// What no device could mean.
-fn check_form(options: &QueueOptions) -> Result<(), TransportError> {
-    let odd = |option, why: &str| Err(TransportError::Option { option, why: why.into() });
-    if options.send_depth == 0 {
-        return odd("QueueOptions::send_depth", "a queue that can post nothing: 0");
-    }
-    if options.gather == 0 {
-        return odd("QueueOptions::gather", "frames without buffers: 0");
-    }
-    match options.rnr_retry {
-        Some(times @ 7..) => odd("QueueOptions::rnr_retry", &format!("{times} is more than 6; for as long as it takes, it is None")),
-        _ => Ok(()),
     }
 }
 

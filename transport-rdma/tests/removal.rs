@@ -42,7 +42,8 @@ fn queues_of_a_device_that_is_taken_away() {
     let platform = Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used"));
     let env = Env { transport: &RDMA, host, nowhere: SocketAddr::from(([192, 0, 2, 1], 4420)), platform };
     let mut world = World::with(&env, &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);
-    let (near, far) = world.connect_with(A, B, &QueueOptions::default(), Token(1));
+    let (listener, at) = world.listen(B, &QueueOptions::default());
+    let (near, far) = world.connect_at(A, B, at, &QueueOptions::default(), Token(1));
     let (_, key) = world.at(A).expose(near, b"exposed", Access::ReadWrite);
     for tag in 0..8 {
         world.at(A).send(near, b"message", tag);
@@ -57,6 +58,7 @@ fn queues_of_a_device_that_is_taken_away() {
         assert_eq!((done.op, done.tag, done.error.is_some()), (Op::Message, tag, tag >= 2));
     }
     world.closed(B, far);
+    assert_eq!(world.closed(B, listener), Some(TransportError::DeviceRemoved("rxe0".into())), "it would wait for ever");
     drop((held, taking));
 }
 

@@ -1,6 +1,7 @@
 //! Why an operation of a transport failed.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::net::SocketAddr;
 
 use super::Text;
@@ -32,7 +33,7 @@ pub enum TransportError {
     #[error("connect to {0}: refused; nothing listens there")]
     ConnectRefused(SocketAddr),
     /// The peer's application said no, with this private data (which may be padded with zeros).
-    #[error("the peer rejected the connection, with {} bytes of private data", .0.len())]
+    #[error("the peer rejected the connection{}", Words(.0))]
     Rejected(Box<[u8]>),
     /// No answer to a connect, or to what was posted.
     #[error("no answer in time")]
@@ -131,11 +132,37 @@ pub enum TransportError {
     },
 }
 
+/// Private data in an error's text: none is spoken of where there was none, and what a transport pads it with is not known from that.
+struct Words<'a>(&'a [u8]);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let there = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if there == 0 { Ok(()) } else { write!(f, "; its private data begins with {:02x?}", &self.0[..there.min(16)]) }
+    }
+}
+
 // Errors travel inside events, which are moved on the hot path.
 static_assertions::const_assert!(size_of::<TransportError>() <= size_of::<crate::net::NetError>());
 
 impl From<PlatformError> for TransportError {
     fn from(why: PlatformError) -> Self {
         Self::Platform(Box::new(why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_rejection_speaks_of_private_data_only_where_there_was_some() {
+        for nothing in [0, 1, super::super::REJECT_DATA] {
+            let why = TransportError::Rejected(alloc::vec![0; nothing].into());
+            assert_eq!(why.to_string(), "the peer rejected the connection", "padding is not data");
+        }
+        let why = TransportError::Rejected([0, 7, 255, 0, 0].into());
+        assert_eq!(why.to_string(), "the peer rejected the connection; its private data begins with [00, 07, ff]");
     }
 }

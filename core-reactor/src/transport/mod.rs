@@ -66,6 +66,7 @@ mod event;
 mod memory;
 mod options;
 mod registry;
+mod slab;
 
 pub use crate::keys::{ExposedKey, QueueId};
 pub use crate::net::{Frame, Text, Token};
@@ -74,6 +75,7 @@ pub use event::{Op, QueueEvent, QueueEvents};
 pub use memory::{Access, RemoteMemory};
 pub use options::{QueueGroupConfig, QueueGroupStats, QueueLimits, QueueOptions, Wait};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
+pub use slab::Slab;
 
 use alloc::boxed::Box;
 use core::any::Any;

@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use pool::BufGroup;
 
+use super::{Frame, Text, TransportError};
+
 /// What a queue is asked to be. What is beyond the device, or cannot be honoured, is an error and not cut down in silence (statement 32).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
@@ -22,6 +24,31 @@ pub struct QueueOptions {
     pub connect_timeout: Duration,
     /// Requests that may wait at a listener until they are delivered. Default 128.
     pub backlog: u32,
+}
+
+impl QueueOptions {
+    /// What no queue of any transport can be. Every transport asks this before it looks at its device.
+    ///
+    /// # Errors
+    /// [`TransportError::Option`] or [`TransportError::Limit`], with the number.
+    pub fn check(&self) -> Result<(), TransportError> {
+        let odd = |option, why: &str| Err(TransportError::Option { option, why: Text::from(why) });
+        match self {
+            Self { send_depth: 0, .. } => odd("QueueOptions::send_depth", "a queue that can post nothing: 0"),
+            Self { gather: 0, .. } => odd("QueueOptions::gather", "frames without buffers: 0"),
+            Self { rnr_retry: Some(7..), .. } => {
+                odd("QueueOptions::rnr_retry", "it is more than 6, the most that is counted; for as long as it takes, it is None")
+            }
+            Self { connect_timeout: Duration::ZERO, .. } => odd("QueueOptions::connect_timeout", "no connection is made in no time: 0 s"),
+            Self { backlog: 0, .. } => odd("QueueOptions::backlog", "a listener at which no request can wait: 0"),
+            Self { gather, .. } if *gather as usize > Frame::PARTS => Err(TransportError::Limit {
+                what: "buffers of a frame (QueueOptions::gather)",
+                asked: (*gather).into(),
+                limit: Frame::PARTS as u64,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for QueueOptions {
@@ -71,6 +98,21 @@ impl QueueGroupConfig {
     pub fn new(bufs: BufGroup) -> Self {
         Self { queues: 256, operations: 16384, receives: 256, exposures: 1024, wait: Wait::Polled, bufs }
     }
+
+    /// What no group of any transport can be. Every transport asks this before it looks at its device. No exposures are no fault: a server may have none.
+    ///
+    /// # Errors
+    /// [`TransportError::Option`], with the number.
+    pub fn check(&self) -> Result<(), TransportError> {
+        let odd = |option, why: &str| Err(TransportError::Option { option, why: Text::from(why) });
+        match self {
+            Self { queues: 0, .. } => odd("QueueGroupConfig::queues", "a group without a place: 0"),
+            Self { operations: 0, .. } => odd("QueueGroupConfig::operations", "a group whose queues can post nothing: 0"),
+            Self { receives: 0, .. } => odd("QueueGroupConfig::receives", "a group without receive buffers: 0"),
+            Self { bufs, .. } if bufs.buf_size() == 0 => odd("QueueGroupConfig::bufs", "buffers without room: 0 bytes"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How a group's core learns that there is something to poll (statement 30).
@@ -110,4 +152,9 @@ pub struct QueueGroupStats {
     pub errors: u64,
     /// Times that the group had fewer receive buffers than it was made for, because all others were out.
     pub buffer_waits: u64,
+    /// Receive buffers that were lost with queues whose peers died in the middle of a message, and were posted anew.
+    pub receives_lost: u64,
+    /// Receive buffers in which a message has begun and not ended, now. More than there are queues: some of them are lost, and are found as soon as each queue that
+    /// stands has received something, or has ended.
+    pub receives_out: u64,
 }

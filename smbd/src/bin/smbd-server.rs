@@ -33,7 +33,7 @@ struct Args {
     /// How cores wait: polled (the lowest latency), or event (they sleep until the device tells).
     #[arg(long, value_name = "HOW", default_value = "polled", value_parser = parse_wait)]
     wait: Wait,
-    /// Connections on each core.
+    /// Connections on each core. More than the device has room for are refused at the start, with the number that is possible.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
     #[command(flatten)]
@@ -112,13 +112,23 @@ fn report(app: &AppHandle, server: &Server) {
             "poll_group_{index} on core {core}: {} connections, {failed} failed, {messages} messages, {bytes} bytes",
             group.connections
         );
+        let (lost, out) = (group.stats.receives_lost, group.stats.receives_out);
+        if lost + out > 0 {
+            log::warn!(
+                "poll_group_{index}: {lost} receive buffers were lost with peers that died in the middle of a message, and posted anew; {out} were in use or lost at the end"
+            );
+        }
     }
     let Some(pool) = app.made_pool() else { return };
     let home = |class| home_of(pool, class);
     let ((small, smalls), (large, larges)) = (home(Class::Small), home(Class::Large));
     log::info!("buffers home: {small} of {smalls} small, {large} of {larges} large");
     if (small, large) != (smalls, larges) {
-        log::error!("buffers are missing");
+        log::error!(
+            "{} small and {} large buffers are missing: the device or a peer's queue still has them",
+            smalls - small,
+            larges - large
+        );
         app.stop(1);
     }
 }

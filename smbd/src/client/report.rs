@@ -59,6 +59,14 @@ pub enum ClientError {
     /// SMB Direct.
     #[error(transparent)]
     End(#[from] End),
+    /// So many connections one client cannot have.
+    #[error("{connections} connections, where 1 to {most} are possible")]
+    Connections {
+        /// Those that were asked for.
+        connections: u32,
+        /// The most.
+        most: u32,
+    },
     /// The pool is too small.
     #[error("the buffers of a client: {0}")]
     Buffers(#[from] PoolError),
@@ -82,6 +90,13 @@ pub enum ClientError {
     /// This end was stopped.
     #[error("stopped before the end")]
     Stopped,
+}
+
+impl ClientError {
+    /// Whether it only says that the transport has ended the queue: why, its `Closed` says.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Transport(TransportError::NotConnected | TransportError::Stale))
+    }
 }
 
 /// What the example client of rdma-core's tutorials says on its way.

@@ -89,12 +89,15 @@ impl Transfers {
     }
 
     fn begin(&mut self, step: Step, session: &mut Session, group: &mut dyn QueueGroup, bufs: &BufGroup) -> Result<(), ClientError> {
+        let Some(most) = session.conn().agreed().map(|agreed| agreed.max_read_write_size) else { return Ok(()) };
+        if most == 0 {
+            return Err(ClientError::Wrong("the server moves no memory: its MaxReadWriteSize is 0".into()));
+        }
         let (Some(mut buf), Some(mut message)) = (bufs.get_large(), group.buffer()) else {
             // Later, with what comes home.
             self.steps.push_front(step);
             return Ok(());
         };
-        let most = session.conn().agreed().map_or(0, |agreed| agreed.max_read_write_size);
         buf.grow(most as usize);
         match step.kind {
             Kind::Write => Pattern::new(step.seed).fill(&mut buf),

@@ -13,7 +13,7 @@ use smb_direct::Settings;
 use smbd::client::{Client, ClientConfig, ClientError, Report, Task};
 use smbd::{Server, ServerConfig};
 
-const POOL: DataPoolConfig = DataPoolConfig {
+pub(crate) const POOL: DataPoolConfig = DataPoolConfig {
     small: ClassConfig { count: 4096, size: 8192 },
     large: ClassConfig { count: 32, size: 64 << 10 },
     control: ClassConfig { count: 0, size: 4096 },
@@ -37,6 +37,10 @@ pub(crate) type Outcome = Arc<Mutex<Option<Result<Vec<Report>, ClientError>>>>;
 
 impl Machine {
     pub(crate) fn new(weather: Weather, echo: bool) -> Self {
+        Self::with(weather, echo, Settings::server())
+    }
+
+    pub(crate) fn with(weather: Weather, echo: bool, settings: Settings) -> Self {
         let (mut sim, transport) = (Sim::new(2), MemoryTransport::new(weather).leak());
         let pool = DataPool::on_heap(POOL).expect("memory");
         let config = ServerConfig {
@@ -44,7 +48,7 @@ impl Machine {
             at: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             options: QueueOptions::default(),
             wait: Wait::Polled,
-            settings: Settings::server(),
+            settings,
             connections: 64,
             receives: 512,
             echo,

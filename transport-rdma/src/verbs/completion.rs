@@ -1,6 +1,7 @@
 //! Completion queues, and the channels that tell of them.
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -27,10 +28,13 @@ pub(crate) struct CompletionQueue {
     channel: Option<Channel>,
     /// Events taken and not acknowledged.
     unacknowledged: Cell<u32>,
+    /// How often it was seen empty, with all that was found before handed on.
+    emptied: Cell<u64>,
 }
 
-/// What has become of a request. Whoever has one may have the request's memory back; there is one for each.
-pub(crate) struct Completion {
+/// What has become of a request. Whoever has one may have the request's memory back; there is one for each, and it does not outlive the poll that has found it.
+pub(crate) struct Completion<'poll> {
+    _poll: PhantomData<&'poll CompletionQueue>,
     /// The request's id.
     pub(super) id: u64,
     /// The queue pair's number.
@@ -71,7 +75,7 @@ impl CompletionQueue {
         // SAFETY: the device is open and the channel lives as long as the queue.
         let raw = unsafe { ffi::ibv_create_cq(device.context(), size, std::ptr::null_mut(), channel_ptr, 0) };
         let raw = NonNull::new(raw).ok_or_else(Errno::last)?;
-        Ok(Rc::new(Self { raw, channel, unacknowledged: Cell::new(0) }))
+        Ok(Rc::new(Self { raw, channel, unacknowledged: Cell::new(0), emptied: Cell::new(0) }))
     }
 
     pub(super) fn as_ptr(&self) -> *mut ffi::ibv_cq {
@@ -79,7 +83,7 @@ impl CompletionQueue {
     }
 
     /// Takes up to `most` completions, and up to [`BATCH`], off the queue. Tells whether it was seen empty.
-    pub(crate) fn poll(&self, most: usize, mut take: impl FnMut(Completion)) -> bool {
+    pub(crate) fn poll(&self, most: usize, mut take: impl FnMut(Completion<'_>)) -> bool {
         let mut taken = [const { MaybeUninit::<ffi::ibv_wc>::uninit() }; BATCH];
         let most = most.min(BATCH);
         // SAFETY: the queue lives, and there is room for so many.
@@ -92,7 +96,15 @@ impl CompletionQueue {
             // SAFETY: the library has written so many. Those that failed have some fields only, and all of them are numbers.
             take(Completion::new(unsafe { wc.assume_init_ref() }));
         }
+        if n < most {
+            self.emptied.update(|n| n + 1);
+        }
         n < most
+    }
+
+    /// How often it was seen empty. What was on it before is noted when this has grown.
+    pub(super) fn emptied(&self) -> u64 {
+        self.emptied.get()
     }
 
     /// Asks for an event for the next completion.
@@ -138,7 +150,7 @@ impl Drop for CompletionQueue {
     }
 }
 
-impl Completion {
+impl Completion<'_> {
     #[inline]
     fn new(wc: &ffi::ibv_wc) -> Self {
         let done = wc.status == status::IBV_WC_SUCCESS;
@@ -146,6 +158,7 @@ impl Completion {
         // SAFETY: the flag says that it is there.
         let imm = has_imm.then(|| u32::from_be(unsafe { wc.imm_data_invalidated_rkey_union.imm_data }));
         Self {
+            _poll: PhantomData,
             id: wc.wr_id,
             pair: wc.qp_num,
             status: Status::new(wc.status),

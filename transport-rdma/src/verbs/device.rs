@@ -1,9 +1,12 @@
 //! Devices, and what they can do.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
 use rdma_sys as ffi;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::Errno;
 
@@ -26,7 +29,12 @@ pub(crate) struct DeviceLimits {
     pub(crate) completions: u32,
     pub(crate) registrations: u32,
     pub(crate) receives: u32,
+    /// It is Soft-RoCE, in the kernel. Its shared receive queue is a ring, from whose front a queue pair takes the receive of one message at a time.
+    pub(super) is_soft_roce: bool,
 }
+
+/// The vendor that Soft-RoCE gives (`RXE_VENDOR_ID` in the kernel's `rxe_param.h`).
+const SOFT_ROCE: u32 = 0xFF_FFFF;
 
 /// The devices of this machine. None is an empty list, or an error that says so.
 pub(crate) fn devices() -> Result<Vec<Device>, Errno> {
@@ -72,7 +80,35 @@ impl Device {
             completions: count(attr.max_cqe),
             registrations: count(attr.max_mr),
             receives: count(attr.max_srq_wr),
+            is_soft_roce: attr.vendor_id == SOFT_ROCE,
         })
+    }
+
+    /// Lets [`next_at_its_end`](Self::next_at_its_end) not block.
+    pub(super) fn unblock(self) -> Result<(), Errno> {
+        // SAFETY: the device's own descriptor, open as long as the context.
+        let fd = unsafe { BorrowedFd::borrow_raw((*self.context()).async_fd) };
+        let flags = fcntl_getfl(fd).map_err(|e| Errno(e.raw_os_error()))?;
+        fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(|e| Errno(e.raw_os_error()))
+    }
+
+    /// Takes an event of the device's, if there is one: the number of the queue pair which it says has taken its last receive, or nothing that anybody here asks for.
+    pub(super) fn next_at_its_end(self) -> Option<Option<u32>> {
+        let mut event = MaybeUninit::<ffi::ibv_async_event>::uninit();
+        // SAFETY: the context is open; the event is written on success.
+        if unsafe { ffi::ibv_get_async_event(self.context(), event.as_mut_ptr().cast()) } != 0 {
+            return None;
+        }
+        let event = event.as_mut_ptr();
+        // SAFETY: written above. Read as a number: a library newer than these bindings has kinds that are not in their list.
+        let what = unsafe { (&raw const (*event).event_type).cast::<u32>().read() };
+        let told = (what == ffi::ibv_event_type::IBV_EVENT_QP_LAST_WQE_REACHED as u32).then(|| {
+            // SAFETY: this event is of a queue pair, which is not destroyed before the event is acknowledged.
+            unsafe { (*(*event).element.qp).qp_num }
+        });
+        // SAFETY: got above, acknowledged once, and not used after it.
+        unsafe { ffi::ibv_ack_async_event(event.cast()) };
+        Some(told)
     }
 
     /// Bytes that one operation may move through a port.

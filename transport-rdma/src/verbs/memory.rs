@@ -26,12 +26,18 @@ impl Domain {
     pub(crate) fn new(device: Device) -> Result<Arc<Self>, Errno> {
         // SAFETY: the device is open.
         let raw = NonNull::new(unsafe { ffi::ibv_alloc_pd(device.context()) }).ok_or_else(Errno::last)?;
+        device.unblock()?;
         Ok(Arc::new(Self { raw, device }))
     }
 
     /// The most bytes that the device copies with a request, found out by doing.
     pub(crate) fn inline(self: &Arc<Self>) -> Result<u32, Errno> {
         super::pair::find_inline(self)
+    }
+
+    /// As [`Device::next_at_its_end`] does.
+    pub(crate) fn next_at_its_end(&self) -> Option<Option<u32>> {
+        self.device.next_at_its_end()
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -142,8 +148,9 @@ impl Drop for Region {
         // SAFETY: taken once.
         let (registered, pool) = unsafe { (ManuallyDrop::take(&mut self.registered), ManuallyDrop::take(&mut self.pool)) };
         if let Err(why) = registered.end() {
-            log::error!("a pool cannot be unregistered (error {}): its memory is lost", why.0);
+            // First: whoever takes the line may panic.
             let _ = ManuallyDrop::new(pool);
+            log::error!("a pool cannot be unregistered (error {}): its memory is lost", why.0);
         }
     }
 }
@@ -195,8 +202,9 @@ impl Exposure {
         match registered.end() {
             Ok(()) => Some(buf),
             Err(why) => {
-                log::error!("an exposed buffer cannot be taken back (error {}): it is lost", why.0);
+                // First: whoever takes the line may panic.
                 let _ = ManuallyDrop::new((buf, region));
+                log::error!("an exposed buffer cannot be taken back (error {}): it is lost", why.0);
                 None
             }
         }

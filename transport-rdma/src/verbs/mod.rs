@@ -49,8 +49,12 @@ impl Errno {
 }
 
 /// A number that no other queue pair or shared receive queue has: it rides in the ids of their work requests, so that a completion is never taken for another's.
-fn serial() -> u32 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed) & 0x7FFF_FFFF
+/// Of 39 bits, as the id of a receive has 24 for its place and one that says what it is; at a thousand queue pairs a second they last for 17 years.
+fn serial() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed) & SERIALS
 }
+
+/// The bits of a serial number.
+const SERIALS: u64 = (1 << 39) - 1;

@@ -11,6 +11,7 @@ use pool::Buf;
 use rdma_sys as ffi;
 use rdma_sys::{ibv_qp_attr_mask as mask, ibv_qp_type, ibv_send_flags as flags, ibv_wr_opcode as opcode};
 
+use super::receive::Floor;
 use super::{Completion, CompletionQueue, ConnId, Domain, Errno, Region, SharedReceive, Status, serial};
 
 /// Requests that are handed over at a time: one system call or doorbell for all.
@@ -27,7 +28,7 @@ pub(crate) struct QueuePair {
     /// `None` once it is destroyed.
     raw: Option<NonNull<ffi::ibv_qp>>,
     number: u32,
-    serial: u32,
+    serial: u64,
     config: PairConfig,
     posted: ManuallyDrop<VecDeque<Posted>>,
     /// Those in front that have ended.
@@ -37,8 +38,12 @@ pub(crate) struct QueuePair {
     /// One has failed.
     failed: bool,
     region: Arc<Region>,
-    _receive: Rc<SharedReceive>,
-    _completions: Rc<CompletionQueue>,
+    receive: Rc<SharedReceive>,
+    /// What it may have of the receives.
+    floor: Rc<Floor>,
+    completions: Rc<CompletionQueue>,
+    /// How often the completion queue had been seen empty when the pair was destroyed.
+    emptied: u64,
     _domain: Arc<Domain>,
     /// Last: an id is destroyed after its queue pair.
     id: ConnId,
@@ -118,8 +123,10 @@ impl QueuePair {
             handed: 0,
             failed: false,
             region: region.clone(),
-            _receive: receive.clone(),
-            _completions: completions.clone(),
+            receive: receive.clone(),
+            floor: receive.join(),
+            completions: completions.clone(),
+            emptied: 0,
             _domain: domain.clone(),
             id,
         })
@@ -128,6 +135,10 @@ impl QueuePair {
     /// The connection id.
     pub(crate) fn id(&self) -> &ConnId {
         &self.id
+    }
+
+    pub(super) fn floor(&self) -> &Floor {
+        &self.floor
     }
 
     /// The number that its completions carry.
@@ -188,7 +199,7 @@ impl QueuePair {
             unsafe {
                 let count = gather(&mut posted.work, self.region.key(), parts);
                 let mut request = describe(&posted.work, self.config.inline);
-                (request.wr_id, request.sg_list, request.num_sge) = (u64::from(self.serial), parts, count);
+                (request.wr_id, request.sg_list, request.num_sge) = (self.serial, parts, count);
                 first.add(n).write(request);
                 if n > 0 {
                     (*first.add(n - 1)).next = first.add(n);
@@ -210,8 +221,8 @@ impl QueuePair {
     }
 
     /// Notes a completion of something posted here.
-    pub(crate) fn complete(&mut self, completion: Completion) {
-        if completion.id != u64::from(self.serial) {
+    pub(crate) fn complete(&mut self, completion: Completion<'_>) {
+        if completion.id != self.serial {
             return;
         }
         // One is made for each request, in the order of their posting.
@@ -257,14 +268,21 @@ impl QueuePair {
         // SAFETY: the id lives; it must not know of the pair any more.
         unsafe { (*self.id.as_ptr()).qp = std::ptr::null_mut() };
         self.raw = None;
+        self.emptied = self.completions.emptied();
         true
     }
 
-    /// After [`destroy`](Self::destroy), and once every completion of its was noted: what is left has been flushed.
+    /// Whether it was destroyed, and all of its completions were noted since.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.raw.is_none() && self.completions.emptied() != self.emptied
+    }
+
+    /// Once it [is drained](Self::is_drained): what is left has been flushed, and it has no receive any more.
     pub(crate) fn flush_rest(&mut self) {
-        if self.raw.is_some() {
+        if !self.is_drained() {
             return;
         }
+        self.receive.leave(&self.floor);
         self.end_nothings();
         for posted in self.posted.iter_mut().skip(self.ended) {
             posted.status = Status::Flushed;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::kernel::Kernel;
+use super::kernel::{Choice, Kernel};
 use super::tree::Tree;
 use super::{cache, guest};
 use crate::packages;
@@ -27,13 +27,16 @@ pub(super) const TOOLS: [&str; 11] = [
     "ib_read_bw",
 ];
 
-/// Groups of modules that init loads by name. Without crc32_generic `rdma link add` says ENOENT.
+/// Groups of modules that init loads by name.
 const MODULES: [(&str, &[&str]); 4] = [
-    ("rdma", &["crc32_generic", "rdma_rxe", "rdma_ucm", "ib_uverbs"]),
+    ("rdma", &[CRC32, "rdma_rxe", "rdma_ucm", "ib_uverbs"]),
     ("dummy", &["dummy"]),
     ("virtio_net", &["virtio_pci", "virtio_net"]),
     ("share", &["virtio_pci", "9pnet_virtio", "9p"]),
 ];
+
+/// Without it `rdma link add` says ENOENT, where Soft-RoCE looks for its checksum by name; kernels in which it does not have no such module.
+const CRC32: &str = "crc32_generic";
 
 /// The kernel and the archive that every machine boots with.
 pub(super) struct Base {
@@ -45,12 +48,12 @@ pub(super) struct Base {
 
 impl Base {
     /// Makes what is not there yet, packages included.
-    pub(super) fn get() -> Result<Self> {
+    pub(super) fn get(choice: &Choice) -> Result<Self> {
         packages::to_boot()?;
-        let kernel = Kernel::newest().context("/boot has no kernel with modules")?;
+        let kernel = Kernel::get(choice)?;
         let elf = kernel.elf()?;
         let tree = tree(&kernel)?;
-        let archive = cache::get("base.cpio", &tree.key(), |file| {
+        let archive = cache::get(&format!("base-{}.cpio", kernel.version), &tree.key(), |file| {
             println!("making the machine's file system");
             tree.write(BufWriter::new(file)).map(drop)
         })?;
@@ -102,16 +105,15 @@ fn provider(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Each module's file at its own path, and for each group a list of names and files in the order of loading.
+/// Each module's file, and for each group a list of names and files in the order of loading.
 fn modules(tree: &mut Tree, kernel: &Kernel) -> Result<()> {
     for (group, modules) in MODULES {
         let mut list = String::new();
-        for module in modules {
-            for file in kernel.module(module)? {
-                let path = file.to_str().context("a module's path is text")?;
-                let name = path.rsplit('/').next().and_then(|name| name.split(".ko").next()).context("a module has a name")?;
+        for module in modules.iter().filter(|&&module| module != CRC32 || kernel.has_module(module)) {
+            for (name, file) in kernel.module(module)? {
+                let path = format!("/lib/modules/{name}.ko");
                 list += &format!("{} {path}\n", name.replace('-', "_"));
-                tree.file(path, &file)?;
+                tree.file(&path, &file)?;
             }
         }
         tree.text(&format!("/vm/modules/{group}"), 0o644, list);

@@ -3,6 +3,7 @@
 //! The bzImage in `/boot` is a decompressor around an ELF file (`vmlinux`). QEMU boots that one directly, by its PVH note, in a third of the time.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,20 +11,66 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cache;
+use super::{cache, suites};
 use crate::packages;
 
 /// A kernel of the distribution.
 pub(crate) struct Kernel {
     pub(super) version: String,
     image: PathBuf,
+    /// Where `lib/modules` is.
+    root: PathBuf,
+}
+
+/// Which kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Choice {
+    /// The newest that is installed.
+    #[default]
+    Installed,
+    /// The newest of all suites of the distribution.
+    Newest,
+    /// The newest whose version begins so: an installed one, or one of another suite.
+    Version(String),
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "installed" => Ok(Self::Installed),
+            "newest" => Ok(Self::Newest),
+            _ if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains(['/', '|']) => Ok(Self::Version(text.into())),
+            _ => Err("it is a version such as 6.12, or installed, or newest".into()),
+        }
+    }
 }
 
 impl Kernel {
     /// The newest in `/boot` whose modules are there too.
     pub(crate) fn newest() -> Option<Self> {
-        let version = newest(Path::new("/boot"), Path::new("/lib/modules"))?;
-        Some(Self { image: Path::new("/boot").join(format!("vmlinuz-{version}")), version })
+        Self::of(Path::new("/"), "")
+    }
+
+    /// The one that is asked for, fetched if it is not there.
+    pub(super) fn get(choice: &Choice) -> Result<Self> {
+        let missing = "/boot has no kernel with modules";
+        let root = match choice {
+            Choice::Installed => return Self::newest().context(missing),
+            Choice::Version(version) => match Self::of(Path::new("/"), version) {
+                Some(installed) => return Ok(installed),
+                None => suites::get(Some(version))?,
+            },
+            Choice::Newest => suites::get(None)?,
+        };
+        Self::of(&root, "").with_context(|| format!("{} has no kernel with modules", root.display()))
+    }
+
+    /// The newest below `root` whose version begins with `prefix`.
+    fn of(root: &Path, prefix: &str) -> Option<Self> {
+        let version = newest(&root.join("boot"), &root.join("lib/modules"), prefix)?;
+        Some(Self { image: root.join(format!("boot/vmlinuz-{version}")), version, root: root.into() })
     }
 
     /// The ELF file, extracted once.
@@ -38,25 +85,57 @@ impl Kernel {
         })
     }
 
-    /// The files of `module` and of all that it needs, in the order of loading; none if it is built in.
-    pub(super) fn module(&self, module: &str) -> Result<Vec<PathBuf>> {
+    /// The names and files of `module` and of all that it needs, in the order of loading, unpacked; none if it is built in.
+    pub(super) fn module(&self, module: &str) -> Result<Vec<(String, PathBuf)>> {
+        let named = |file: &PathBuf| {
+            let name = file.file_name().and_then(|name| name.to_str()?.split(".ko").next()).context("a module has a name")?;
+            Ok((name.to_owned(), self.plain(name, file)?))
+        };
+        self.packed_modules(module)?.iter().map(named).collect()
+    }
+
+    /// Whether there is such a module, or it is built in.
+    pub(super) fn has_module(&self, module: &str) -> bool {
+        self.packed_modules(module).is_ok()
+    }
+
+    /// A module's file as insmod takes it.
+    fn plain(&self, name: &str, file: &Path) -> Result<PathBuf> {
+        let Some(packer) = file.extension().and_then(Packer::of_module) else { return Ok(file.into()) };
+        let about = fs::metadata(file).with_context(|| format!("look at {}", file.display()))?;
+        let key = cache::key(&(file, about.len(), about.modified()?));
+        cache::get(&format!("{name}.ko-{}", self.version), &key, |to| {
+            let from = File::open(file).with_context(|| format!("open {}", file.display()))?;
+            let status = Command::new(packer.program).args(packer.args).stdin(from).stdout(to.try_clone()?).status();
+            let status = status.with_context(|| format!("could not start {}, which the package {} has", packer.program, packer.package))?;
+            ensure!(status.success(), "{} of {} ended with {status}", packer.program, file.display());
+            Ok(())
+        })
+    }
+
+    fn packed_modules(&self, module: &str) -> Result<Vec<PathBuf>> {
         let modprobe = packages::find("modprobe").context("modprobe is not there")?;
-        let out =
-            Command::new(modprobe).args(["-S", &self.version, "--show-depends", module]).output().context("could not start modprobe")?;
+        let out = Command::new(modprobe)
+            .arg("-d")
+            .arg(&self.root)
+            .args(["-S", &self.version, "--show-depends", module])
+            .output()
+            .context("could not start modprobe")?;
         ensure!(out.status.success(), "kernel {} has no module {module}: {}", self.version, String::from_utf8_lossy(&out.stderr).trim());
         let said = String::from_utf8_lossy(&out.stdout);
         Ok(said.lines().filter_map(|line| line.strip_prefix("insmod ")?.split(' ').next()).map(PathBuf::from).collect())
     }
 }
 
-fn newest(boot: &Path, modules: &Path) -> Option<String> {
+fn newest(boot: &Path, modules: &Path, prefix: &str) -> Option<String> {
     let names = fs::read_dir(boot).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let versions = names.filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned));
+    let versions = versions.filter(|version| prefix.is_empty() || suites::begins(version, prefix));
     versions.filter(|version| modules.join(version).join("modules.dep").is_file()).max_by(|a, b| by_version(a, b))
 }
 
 /// 6.1.0-9 is older than 6.1.0-56: numbers count as numbers.
-fn by_version(a: &str, b: &str) -> Ordering {
+pub(super) fn by_version(a: &str, b: &str) -> Ordering {
     let parts = |text: &str| text.split(['.', '-', '+']).map(|part| (part.parse::<u64>().ok(), part.to_owned())).collect::<Vec<_>>();
     parts(a).cmp(&parts(b))
 }
@@ -113,6 +192,16 @@ struct Packer {
 }
 
 impl Packer {
+    /// By what a module's file is called, if it is packed.
+    fn of_module(extension: &OsStr) -> Option<Self> {
+        Some(match extension.to_str()? {
+            "xz" => Self { program: "xz", args: &["-dc"], package: "xz-utils", behind: 0 },
+            "zst" => Self { program: "zstd", args: &["-dc"], package: "zstd", behind: 0 },
+            "gz" => Self { program: "gzip", args: &["-dc"], package: "gzip", behind: 0 },
+            _ => return None,
+        })
+    }
+
     fn of(payload: &[u8]) -> Result<Self> {
         Ok(match payload {
             [0xfd, b'7', b'z', b'X', b'Z', 0, _, _, _, _, ..] => Self { program: "xz", args: &["-dc"], package: "xz-utils", behind: 4 },
@@ -195,7 +284,25 @@ mod tests {
                 fs::write(modules.join(version).join("modules.dep"), "").expect("written");
             }
         }
-        assert_eq!(newest(&boot, &modules).as_deref(), Some("6.1.0-56-amd64"));
-        assert_eq!(newest(&folder.path().join("none"), &modules), None);
+        assert_eq!(newest(&boot, &modules, "").as_deref(), Some("6.1.0-56-amd64"));
+        assert_eq!(newest(&boot, &modules, "6.1.0-9").as_deref(), Some("6.1.0-9-amd64"));
+        assert_eq!(newest(&boot, &modules, "6.12"), None, "its modules are not there");
+        assert_eq!(newest(&folder.path().join("none"), &modules, ""), None);
+    }
+
+    #[test]
+    fn a_kernel_is_named_by_its_version_or_by_a_word() {
+        assert_eq!("6.12".parse(), Ok(Choice::Version("6.12".into())));
+        assert_eq!(("newest".parse(), "installed".parse()), (Ok(Choice::Newest), Ok(Choice::Installed)));
+        for wrong in ["", "latest", "6/1", "-7"] {
+            assert!(wrong.parse::<Choice>().is_err_and(|why| why.contains("6.12")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn packed_modules_are_known_by_their_names() {
+        assert_eq!(Packer::of_module(OsStr::new("xz")).map(|packer| (packer.program, packer.behind)), Some(("xz", 0)));
+        assert_eq!(Packer::of_module(OsStr::new("zst")).map(|packer| packer.program), Some("zstd"));
+        assert_eq!(Packer::of_module(OsStr::new("ko")), None);
     }
 }

@@ -13,6 +13,7 @@ mod machine;
 mod options;
 mod run;
 mod signals;
+mod suites;
 mod test;
 mod tree;
 mod two;
@@ -41,12 +42,17 @@ enum What {
 /// by root, and named otherwise.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  cargo xtask vm build")]
-struct Build {}
+  cargo xtask vm build
+  cargo xtask vm build --kernel newest")]
+struct Build {
+    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one, or of another suite of the distribution), or `newest` (of all suites).
+    #[arg(long, value_name = "WHICH", default_value = "installed")]
+    kernel: kernel::Choice,
+}
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     match &args.what {
-        What::Build(_) => build_pieces(),
+        What::Build(args) => build_pieces(&args.kernel),
         What::Run(args) => run::run(args),
         What::Test(args) => test::main(args),
         What::Shell(args) => run::shell(args),
@@ -58,8 +64,8 @@ pub(crate) fn lint() -> Result<()> {
     test::lint()
 }
 
-fn build_pieces() -> Result<()> {
-    let base = base::Base::get()?;
+fn build_pieces(kernel: &kernel::Choice) -> Result<()> {
+    let base = base::Base::get(kernel)?;
     println!("kernel       {}", base.kernel.version);
     for (what, file) in [("its ELF", &base.elf), ("file system", &base.archive)] {
         println!("{what:<12} {} ({} MiB)", file.display(), std::fs::metadata(file)?.len() >> 20);

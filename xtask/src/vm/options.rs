@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::kernel::Choice;
+
 /// Memory of a machine that carries little, MiB.
 const MEMORY: u64 = 1024;
 
@@ -24,6 +26,9 @@ pub(super) struct Hardware {
     /// Hugepages of 2 MiB.
     #[arg(long, value_name = "PAGES", default_value_t = 0)]
     pub(super) hugepages: u32,
+    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one, or of another suite of the distribution), or `newest` (of all suites).
+    #[arg(long, value_name = "WHICH", default_value = "installed")]
+    pub(super) kernel: Choice,
     /// Show the kernel's messages, and QEMU's command line.
     #[arg(long, short)]
     pub(super) verbose: bool,
@@ -157,7 +162,8 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_is_carried_and_too_little_is_refused() {
-        let hardware = |mem, hugepages| Hardware { smp: 2, mem, memlock: "64".into(), hugepages, verbose: false };
+        let hardware =
+            |mem, hugepages| Hardware { smp: 2, mem, memlock: "64".into(), hugepages, kernel: Choice::Installed, verbose: false };
         assert_eq!(hardware(None, 0).memory(20 << 20).expect("enough"), 1024);
         assert_eq!(hardware(None, 0).memory(1000 << 20).expect("enough"), 3512);
         assert_eq!(hardware(Some(600), 0).memory(100 << 20).expect("enough"), 600);

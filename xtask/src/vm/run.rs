@@ -88,7 +88,13 @@ impl Ready {
             fs::create_dir_all(out).and_then(|()| out.canonicalize()).with_context(|| format!("could not make {}", out.display()))
         };
         let share = out.map(make).transpose()?;
-        Ok(Self { base: Base::get()?, folder: cache::run_folder()?, carried: Tree::default(), hardware: hardware.clone(), share })
+        Ok(Self {
+            base: Base::get(&hardware.kernel)?,
+            folder: cache::run_folder()?,
+            carried: Tree::default(),
+            hardware: hardware.clone(),
+            share,
+        })
     }
 
     /// Builds and carries what `cargo` names, and the program of the command `words`, whose name becomes the one in the machine.

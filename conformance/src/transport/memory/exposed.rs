@@ -1,9 +1,7 @@
 //! Buffers that peers may reach, and the check of what they do.
 
-use core_reactor::transport::{Access, ExposedKey, QueueId, RemoteMemory};
+use core_reactor::transport::{Access, ExposedKey, QueueId, RemoteMemory, Slab};
 use pool::Buf;
-
-use super::slab::Slab;
 
 /// Where the first buffer begins, in the numbering that peers see: not at 0, so that nobody takes an address for an offset.
 const FIRST: u64 = 0x7000_0000_0000;
@@ -31,32 +29,25 @@ impl Exposures {
     }
 
     pub(super) fn add(&mut self, queue: QueueId, buf: Buf, access: Access) -> Result<(RemoteMemory, ExposedKey), Buf> {
-        let mut given = Some(buf);
-        let tag = self.tag;
-        let place = self.slab.insert(|index, generation| {
-            let Some(buf) = given.take() else { unreachable!("it is made once") };
-            let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
-            // Half of the key is its generation, as RDMA's keys have some bits of their own.
-            let memory = RemoteMemory { addr: FIRST + (u64::from(index) << 32), key: generation << 16 | index, len };
-            Exposure { key: ExposedKey::new(index, generation, tag), queue, access, memory, buf }
-        });
-        match (place.and_then(|place| self.slab.at(place as usize)), given) {
-            (Some(made), _) => Ok((made.memory, made.key)),
-            (None, Some(buf)) => Err(buf),
-            (None, None) => unreachable!("a buffer that was not given back was taken"),
-        }
+        let Some((index, generation)) = self.slab.next() else { return Err(buf) };
+        let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+        // Half of the key is its generation, as RDMA's keys have some bits of their own.
+        let memory = RemoteMemory { addr: FIRST + (u64::from(index) << 32), key: generation << 16 | index & 0xFFFF, len };
+        let key = ExposedKey::new(index, generation, self.tag);
+        let added = self.slab.insert(Exposure { key, queue, access, memory, buf });
+        added.map(|_| (memory, key)).map_err(|exposure| exposure.buf)
     }
 
     /// Takes an exposure back: whose it was, and its buffer.
     pub(super) fn remove(&mut self, key: ExposedKey) -> Option<(QueueId, Buf)> {
-        let found = self.slab.find(key.index(), key.generation(), 24);
+        let found = self.slab.peek(key.index(), key.generation());
         found.filter(|exposure| exposure.key == key)?;
         self.slab.remove(key.index()).map(|exposure| (exposure.queue, exposure.buf))
     }
 
     /// Takes back all of a queue's.
     pub(super) fn remove_all(&mut self, queue: QueueId) -> Vec<(ExposedKey, Buf)> {
-        let its: Vec<_> = self.slab.indices().collect();
+        let its: Vec<_> = self.slab.taken().collect();
         let mut taken = Vec::new();
         for index in its {
             if self.slab.at(index).is_some_and(|exposure| exposure.queue == queue) {
@@ -85,9 +76,9 @@ impl Exposures {
     }
 
     fn reach(&mut self, queue: QueueId, memory: RemoteMemory, allowed: fn(Access) -> bool) -> Option<&mut [u8]> {
-        let index = (memory.key & 0xFFFF) as usize;
-        self.slab.find(index, memory.key >> 16, 16)?;
-        let exposure = self.slab.at(index).filter(|it| it.queue == queue && allowed(it.access))?;
+        let index = usize::try_from(memory.addr.checked_sub(FIRST)? >> 32).ok()?;
+        let right = |it: &&mut Exposure| it.memory.key == memory.key && it.queue == queue && allowed(it.access);
+        let exposure = self.slab.at(index).filter(right)?;
         let from = usize::try_from(memory.addr.checked_sub(exposure.memory.addr)?).ok()?;
         exposure.buf.get_mut(from..from.checked_add(memory.len as usize)?)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use core_reactor::net::group_tag;
 use core_reactor::transport::{
     ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats,
-    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Token, TransportError, Wait,
+    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
 };
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
 use pool::{Buf, BufGroup};
@@ -17,7 +17,6 @@ use super::exposed::Exposures;
 use super::fabric::Lot;
 use super::pair::{Pair, Posted, State};
 use super::queue::{MemoryListener, MemoryQueue, Role};
-use super::slab::Slab;
 use super::wire::{Answer, Gone, Side, Waker, Wire};
 use super::{NAME, Weather, limit};
 
@@ -96,13 +95,13 @@ impl Group {
     }
 
     fn place(&self, id: QueueId) -> Result<usize, TransportError> {
-        let found = self.members.find(id.index(), id.generation(), 24);
+        let found = self.members.peek(id.index(), id.generation());
         found.filter(|_| id.group() == self.tag).map(|_| id.index()).ok_or(TransportError::Stale)
     }
 
     fn member(&self, id: QueueId) -> Result<&Member, TransportError> {
         self.place(id)?;
-        self.members.find(id.index(), id.generation(), 24).ok_or(TransportError::Stale)
+        self.members.peek(id.index(), id.generation()).ok_or(TransportError::Stale)
     }
 
     fn pair(&mut self, id: QueueId) -> Result<(&mut Pair, &mut Shared), TransportError> {
@@ -122,15 +121,11 @@ impl Group {
     }
 
     fn add(&mut self, make: impl FnOnce(QueueId) -> Member) -> Option<QueueId> {
-        let tag = self.tag;
-        let mut made = None;
-        let place = self.members.insert(|index, generation| {
-            let id = QueueId::new(index, generation, tag);
-            made = Some(id);
-            make(id)
-        })?;
-        self.turns.push_back(place as usize);
-        made
+        let (index, generation) = self.members.next()?;
+        let id = QueueId::new(index, generation, self.tag);
+        let place = self.members.insert(make(id)).ok()?;
+        self.turns.push_back(place);
+        Some(id)
     }
 
     fn may_attach(&self, queue: &MemoryQueue, private_data: &[u8]) -> Result<(), TransportError> {
@@ -308,6 +303,11 @@ impl QueueGroup for Group {
     fn expose(&mut self, id: QueueId, buf: Buf, access: Access) -> Result<(RemoteMemory, ExposedKey), Refused<Buf, TransportError>> {
         let open = self.pair(id).and_then(|(pair, _)| if pair.state == State::Open { Ok(()) } else { Err(TransportError::NotConnected) });
         if let Err(why) = open {
+            return Err(Refused { item: buf, why });
+        }
+        if self.shared.exposures.capacity() == 0 {
+            // There never will be room for one.
+            let why = TransportError::Limit { what: "exposed buffers (QueueGroupConfig::exposures)", asked: 1, limit: 0 };
             return Err(Refused { item: buf, why });
         }
         if buf.is_empty() {

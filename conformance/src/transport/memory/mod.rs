@@ -14,7 +14,6 @@ mod pair;
 mod post;
 mod queue;
 mod serve;
-mod slab;
 mod wire;
 
 use std::net::SocketAddr;
@@ -22,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 use core_reactor::Cx;
 use core_reactor::net::DEFAULT_PRIORITY;
-use core_reactor::transport::{Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Text, Transport, TransportError};
+use core_reactor::transport::{Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Slab, Transport, TransportError};
 
 use fabric::{Fabric, Lot};
 use group::Group;
@@ -108,25 +107,20 @@ impl Transport for MemoryTransport {
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: QueueGroupConfig) -> Result<Box<dyn QueueGroup>, TransportError> {
+        config.check()?;
         limit("QueueGroupConfig::exposures", config.exposures, EXPOSURES)?;
-        limit("QueueGroupConfig::queues", config.queues, slab::PLACES)?;
+        limit("QueueGroupConfig::queues", config.queues, Slab::<()>::PLACES)?;
         let lot = Lot(self.fabric().draw());
         Ok(Box::new(Group::new(cx, config, self.weather, lot)?))
     }
 }
 
 fn check(options: &QueueOptions) -> Result<(), TransportError> {
+    options.check()?;
     limit("QueueOptions::send_depth", options.send_depth, DEPTH)?;
     limit("QueueOptions::reads", options.reads, READS)?;
     limit("QueueOptions::gather", options.gather, GATHER)?;
-    limit("QueueOptions::inline", options.inline, INLINE)?;
-    let refuse = |option, why: &str| Err(TransportError::Option { option, why: Text::from(why) });
-    match options {
-        QueueOptions { send_depth: 0, .. } => refuse("send_depth", "0 operations can be posted"),
-        QueueOptions { gather: 0, .. } => refuse("gather", "0 buffers make a frame"),
-        QueueOptions { rnr_retry: Some(7..), .. } => refuse("rnr_retry", "6 is the most that is counted; `None` is without end"),
-        _ => Ok(()),
-    }
+    limit("QueueOptions::inline", options.inline, INLINE)
 }
 
 /// Refuses to be asked for more than there can be.

@@ -1,6 +1,6 @@
 //! How connections end (statement 31).
 
-use core_reactor::transport::{Access, Frame, QueueEvent, QueueId, QueueOptions, Token, TransportError};
+use core_reactor::transport::{Access, Frame, QueueEvent, QueueId, QueueOptions, RemoteMemory, Token, TransportError};
 
 use super::Env;
 use super::driver::Setup;
@@ -158,6 +158,17 @@ pub fn s31_after_disconnect_nothing_is_taken(env: &Env) {
     let into = world.at(A).fill(&[]).into();
     assert_eq!(world.at(A).try_read(near, into, memory, 1).map_err(|refused| refused.why), Err(TransportError::Stale));
     assert_eq!(world.at(B).group().withdraw(key), Err(TransportError::Stale));
+}
+
+/// An application that learns of a failure by its `Done` may disconnect at once; the queue has ended for that reason all the same.
+pub fn s87_a_disconnect_after_a_failure_does_not_hide_it(env: &Env) {
+    let mut world = World::with(env, &[Setup { room: 1, ..Setup::default() }, Setup::default()]);
+    let (near, far) = world.connect();
+    world.at(A).write(near, b"x", RemoteMemory { addr: 4096, key: 1, len: 1 }, None, 1);
+    assert_eq!(world.done(A, near).error, Some(TransportError::RemoteAccess));
+    world.at(A).disconnect(near);
+    assert_eq!(world.closed(A, near), Some(TransportError::RemoteAccess));
+    world.closed(B, far);
 }
 
 /// What is asked of `id` comes back, for this reason.

@@ -113,6 +113,8 @@ macro_rules! transport_suite {
                 s32_exposures_have_a_limit
                 s32_options_beyond_the_device_are_an_error
                 s32_a_group_beyond_the_device_is_an_error
+                s88_what_there_is_no_room_for_ever_is_refused_as_that
+                s89_a_group_that_cannot_work_is_an_error
             }
             ends {
                 s31_either_side_may_disconnect
@@ -124,6 +126,7 @@ macro_rules! transport_suite {
                 s31_a_client_that_dies_in_mid_transfer_harms_nobody_else
                 s31_a_dropped_group_gives_every_buffer_back
                 s31_after_disconnect_nothing_is_taken
+                s87_a_disconnect_after_a_failure_does_not_hide_it
             }
             keys {
                 s31_a_stale_key_is_an_error_and_never_another_queue

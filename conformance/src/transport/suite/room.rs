@@ -1,5 +1,7 @@
 //! Limits are told, and kept by refusing (statement 32).
 
+use std::time::Duration;
+
 use core_reactor::transport::{Access, Frame, QueueOptions, RemoteMemory, Token, TransportError};
 
 use super::Env;
@@ -182,10 +184,50 @@ pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
         QueueOptions { send_depth: 0, ..QueueOptions::default() },
         QueueOptions { gather: 0, ..QueueOptions::default() },
         QueueOptions { rnr_retry: Some(7), ..QueueOptions::default() },
+        QueueOptions { connect_timeout: Duration::ZERO, ..QueueOptions::default() },
+        QueueOptions { backlog: 0, ..QueueOptions::default() },
     ];
     for options in odd {
         let why = env.transport.connect(at, &options).err();
         assert!(matches!(why, Some(TransportError::Option { .. })), "{options:?}: {why:?}");
+        let why = env.transport.listen((env.host, 0).into(), &options).err();
+        assert!(matches!(why, Some(TransportError::Option { .. })), "{options:?}: {why:?}");
+    }
+    // More than a frame can have is not cut down in silence.
+    let options = QueueOptions { gather: Frame::PARTS as u32 + 1, ..QueueOptions::default() };
+    let why = env.transport.connect(at, &options).err();
+    assert!(matches!(why, Some(TransportError::Limit { asked: 5, limit: 4, .. })), "{why:?}");
+}
+
+/// A limit of 0 is none that a `Done` makes room under.
+pub fn s88_what_there_is_no_room_for_ever_is_refused_as_that(env: &Env) {
+    let mut world = World::with(env, &[Setup { exposures: 0, ..Setup::default() }, Setup::default()]);
+    let (_, at) = world.listen(B, &QueueOptions::default());
+    let (near, far) = world.connect_at(A, B, at, &QueueOptions { reads: 0, ..QueueOptions::default() }, Token(1));
+    for (who, id) in [(A, near), (B, far)] {
+        assert_eq!(world.at(who).group().limits(id).expect("it is established").reads, 0);
+        let into = world.at(who).fill(&[]).into();
+        let memory = RemoteMemory { addr: 0, key: 0, len: 1 };
+        let refused = world.at(who).try_read(id, into, memory, 1).expect_err("the peer answers none");
+        assert!(matches!(refused.why, TransportError::Limit { asked: 1, limit: 0, .. }), "{}", refused.why);
+    }
+    let buf = world.at(A).fill(b"exposed");
+    let refused = world.at(A).try_expose(near, buf, Access::Read).expect_err("the group has no place for one");
+    assert!(matches!(refused.why, TransportError::Limit { asked: 1, limit: 0, .. }), "{}", refused.why);
+    world.at(A).send(near, b"no harm done", 4);
+    assert_eq!(world.message(B, far), b"no harm done");
+}
+
+/// A group that could serve nobody is none.
+pub fn s89_a_group_that_cannot_work_is_an_error(env: &Env) {
+    for (setup, option) in [
+        (Setup { queues: 0, ..Setup::default() }, "queues"),
+        (Setup { operations: 0, ..Setup::default() }, "operations"),
+        (Setup { receives: 0, ..Setup::default() }, "receives"),
+    ] {
+        let why = Driver::try_new(env, setup).err();
+        let Some(TransportError::Option { option: said, why }) = why else { panic!("{option}: {why:?}") };
+        assert!(said.ends_with(option) && why.contains('0'), "{said}: {why}");
     }
 }
 

@@ -1,0 +1,129 @@
+//! Places with generations: what a stale key names is not found.
+
+use alloc::vec::Vec;
+
+/// The values of a group that keys name ([`QueueId`](super::QueueId), [`ExposedKey`](super::ExposedKey)): each has a place, and each value of a place a generation.
+///
+/// A key holds 24 bits of each. A place whose generations are used up is never used again, and a new one takes its part, so a key is not given twice before all
+/// 2^48 have been; that takes one allocation in 2^24 values.
+pub struct Slab<T> {
+    places: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+    limit: u32,
+    taken: usize,
+}
+
+impl<T> Slab<T> {
+    /// The most places that a key can name.
+    pub const PLACES: u32 = 1 << 24;
+
+    /// The last generation that a key can hold.
+    const LAST: u32 = 0xFF_FFFF;
+
+    /// Room for so many values, at most [`PLACES`](Self::PLACES).
+    pub fn new(limit: u32) -> Self {
+        let limit = limit.min(Self::PLACES);
+        Self { places: (0..limit).map(|_| (0, None)).collect(), free: (0..limit).rev().collect(), limit, taken: 0 }
+    }
+
+    /// How many values there may be.
+    pub fn capacity(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.taken
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// The place and generation that the next value gets; `None` if there is no room.
+    pub fn next(&self) -> Option<(u32, u32)> {
+        let place = *self.free.last()?;
+        Some((place, self.places[place as usize].0))
+    }
+
+    /// Puts a value at the [`next`](Self::next) place.
+    ///
+    /// # Errors
+    /// There is no room; the value comes back.
+    pub fn insert(&mut self, value: T) -> Result<usize, T> {
+        let Some(place) = self.free.pop() else { return Err(value) };
+        self.places[place as usize].1 = Some(value);
+        self.taken += 1;
+        Ok(place as usize)
+    }
+
+    /// The value at a place, if it is of this generation.
+    #[inline]
+    pub fn find(&mut self, place: usize, generation: u32) -> Option<&mut T> {
+        let (now, value) = self.places.get_mut(place)?;
+        value.as_mut().filter(|_| *now == generation)
+    }
+
+    /// As [`find`](Self::find), to look at.
+    pub fn peek(&self, place: usize, generation: u32) -> Option<&T> {
+        let (now, value) = self.places.get(place)?;
+        value.as_ref().filter(|_| *now == generation)
+    }
+
+    /// The value at a place, whatever its generation.
+    #[inline]
+    pub fn at(&mut self, place: usize) -> Option<&mut T> {
+        self.places.get_mut(place)?.1.as_mut()
+    }
+
+    /// Empties a place; keys to it are stale from here on.
+    pub fn remove(&mut self, place: usize) -> Option<T> {
+        let (generation, value) = self.places.get_mut(place)?;
+        let value = value.take()?;
+        self.taken -= 1;
+        if *generation < Self::LAST {
+            *generation += 1;
+            self.free.push(place as u32);
+        } else if self.places.len() < Self::PLACES as usize {
+            self.free.push(self.places.len() as u32);
+            self.places.push((0, None));
+        }
+        Some(value)
+    }
+
+    /// The places that have a value.
+    pub fn taken(&self) -> impl Iterator<Item = usize> + '_ {
+        self.places.iter().enumerate().filter(|(_, place)| place.1.is_some()).map(|(place, _)| place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statement 90.
+    #[test]
+    fn s90_a_key_is_not_given_again_when_the_generations_of_its_place_are_used_up() {
+        let mut slab = Slab::new(1);
+        slab.places[0].0 = Slab::<u8>::LAST - 2;
+        let mut given = Vec::new();
+        for n in 0..10_u8 {
+            let (place, generation) = slab.next().expect("there is room for one");
+            assert!(place < Slab::<u8>::PLACES && generation <= Slab::<u8>::LAST, "a key can hold it");
+            assert!(!given.contains(&(place, generation)), "{place} {generation}");
+            given.push((place, generation));
+            assert_eq!(slab.insert(n), Ok(place as usize));
+            assert_eq!(slab.insert(n), Err(n), "there is room for one");
+            for (stale, of) in &given[..n as usize] {
+                assert_eq!(slab.find(*stale as usize, *of), None);
+                assert_eq!(slab.peek(*stale as usize, *of), None);
+            }
+            assert_eq!((slab.peek(place as usize, generation), slab.len(), slab.capacity()), (Some(&n), 1, 1));
+            assert_eq!(slab.taken().collect::<Vec<_>>(), [place as usize]);
+            assert_eq!(slab.remove(place as usize), Some(n));
+            assert_eq!((slab.remove(place as usize), slab.is_empty()), (None, true));
+        }
+        assert_eq!(given[..4], [(0, Slab::<u8>::LAST - 2), (0, Slab::<u8>::LAST - 1), (0, Slab::<u8>::LAST), (1, 0)]);
+    }
+}
