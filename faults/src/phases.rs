@@ -172,7 +172,7 @@ struct Deaf {
 }
 
 fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
-    let (time, count, each) = (some_seconds(rng), rng.usize(8..=96), rng.u64(1..=16) << 20);
+    let (time, count, each) = (some_seconds(rng), rng.usize(8..=200), rng.u64(4..=16) << 20);
     let mut peers = Vec::new();
     for _ in 0..count {
         let window = rng.bool().then(|| size(rng, 64 << 10) as usize);
