@@ -20,8 +20,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use phases::PHASES;
+
+/// Descriptors that we need: more than the server has.
+const OURS: u64 = 4096;
 
 /// Throw random faults at hello-sock's server, and check that its other peers do not notice.
 ///
@@ -92,6 +96,10 @@ fn run(args: &Args) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, interrupted.clone()).context("could not take signals")?;
     }
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.is_none_or(|most| most >= OURS);
+    ensure!(enough, "the peers need {OURS} descriptors, and the hard limit (ulimit -Hn) is {}", limit.maximum.unwrap_or(0));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(OURS), ..limit }).context("could not raise the limit of descriptors")?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000_000));
     println!("seed {seed}");
     let phases: Vec<_> = PHASES.iter().filter(|phase| args.only.is_empty() || args.only.iter().any(|name| name == phase.name)).collect();

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::field::Field;
 use crate::peer::{self, connect, reset, size};
-use crate::server::Server;
+use crate::server::{DESCRIPTORS, Server};
 
 /// One kind of fault.
 pub(crate) struct Phase {
@@ -30,7 +30,11 @@ pub(crate) const PHASES: [Phase; 10] = [
     Phase { name: "slow", about: "peers with tiny windows send and read a few bytes at a time", run: slow },
     Phase { name: "halfcloses", about: "peers end their side at once or with echoes on the way, and want every byte", run: half_closes },
     Phase { name: "stops", about: "the server, and clients of its own kind, are stopped and continued; some are killed", run: stops },
-    Phase { name: "descriptors", about: "the server runs out of descriptors, and gets some back", run: descriptors },
+    Phase {
+        name: "descriptors",
+        about: "the server runs out of descriptors, and those that wait are served as others go",
+        run: descriptors,
+    },
     Phase { name: "churn", about: "connections come, echo a few bytes and go, as fast as they can", run: churn },
     Phase { name: "log", about: "nobody reads the server's log while connections come and go", run: log },
 ];
@@ -168,7 +172,7 @@ struct Deaf {
 }
 
 fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
-    let (time, count, each) = (some_seconds(rng), rng.usize(8..=96), rng.u64(1..=16) << 20);
+    let (time, count, each) = (some_seconds(rng), rng.usize(8..=200), rng.u64(4..=16) << 20);
     let mut peers = Vec::new();
     for _ in 0..count {
         let window = rng.bool().then(|| size(rng, 64 << 10) as usize);
@@ -321,23 +325,9 @@ impl Drop for Load {
 }
 
 fn descriptors(field: &Field, server: &Server, rng: &mut Rng) -> Result<String> {
-    let nobody = field.nobody_connects();
-    let (time, room, count) = (some_seconds(rng), rng.usize(1..=64), rng.usize(100..=600));
-    let most = server.descriptors()? + room;
-    let had = server.limit_descriptors(Some(most as u64))?;
-    let outcome = exhaust(field, rng, count, time);
-    server.limit_descriptors(had)?;
-    let (peers, freed) = outcome?;
-    for stream in &peers {
-        // The listener may look for room only now and then, so that they come one by one.
-        peer::check(field, stream, 4, 0, 100).context("a peer that was waiting while the server had no descriptors")?;
-    }
-    drop(nobody);
-    Ok(format!("{count} peers for {room} descriptors, {freed} of them left again"))
-}
-
-/// More peers than the server has descriptors for; some of those that are served leave, and others get their places. The others.
-fn exhaust(field: &Field, rng: &mut Rng, count: usize, time: Duration) -> Result<(Vec<TcpStream>, usize)> {
+    let _nobody = field.nobody_connects();
+    let (time, over) = (some_seconds(rng), rng.usize(1..=500));
+    let count = DESCRIPTORS - server.descriptors()? + over;
     let mut peers = Vec::new();
     for _ in 0..count {
         let stream = connect(field, rng, None)?;
@@ -345,14 +335,19 @@ fn exhaust(field: &Field, rng: &mut Rng, count: usize, time: Duration) -> Result
         peers.push(stream);
     }
     field.pause(time / 2)?;
-    let freed = rng.usize(0..count);
-    for stream in peers.drain(..freed) {
+    let leave = rng.usize(over..=count);
+    for _ in 0..leave {
+        // In any order, served or waiting.
+        let stream = peers.swap_remove(rng.usize(0..peers.len()));
         if rng.bool() {
             reset(stream);
         }
     }
+    for stream in &peers {
+        peer::check(field, stream, 4, 0, 100).context("a peer that came when the server was out of descriptors, now that it has some")?;
+    }
     field.pause(time / 2)?;
-    Ok((peers, freed))
+    Ok(format!("{over} peers more than there were descriptors, {leave} of all left again"))
 }
 
 fn churn(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {

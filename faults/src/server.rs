@@ -11,10 +11,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// To start, and to end by SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Descriptors that it may have: more than any phase but one takes.
+pub(crate) const DESCRIPTORS: usize = 3000;
 /// Lines of its log that are kept for an error.
 const LINES: usize = 12;
 
@@ -51,7 +53,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["-S", "-P", "0", "-N", backend, "-m", cores, "--no-cpumask-locks", "--json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("RUST_BACKTRACE", "1");
-        let mut child = command.spawn().with_context(|| format!("could not start {}", program.display()))?;
+        let mut child = with_few_descriptors(|| command.spawn().with_context(|| format!("could not start {}", program.display())))?;
         let (log, report) = (Arc::new(Log::default()), Arc::new(Mutex::new(String::new())));
         let (stdout, stderr) = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
         let (lines, json) = (log.clone(), report.clone());
@@ -96,18 +98,6 @@ impl Server {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).context("could not read the server's memory")?;
         let pages = statm.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).context("statm(5) has other fields than expected")?;
         Ok(pages * rustix::param::page_size())
-    }
-
-    /// Lets it open descriptors up to number `most`; tells what it had.
-    pub(crate) fn limit_descriptors(&self, most: Option<u64>) -> Result<Option<u64>> {
-        let had = prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: most, maximum: self.hard_limit()? })
-            .context("could not set the server's limit of descriptors")?;
-        Ok(had.current)
-    }
-
-    /// The hard limit, which it inherited from us.
-    fn hard_limit(&self) -> Result<Option<u64>> {
-        Ok(rustix::process::getrlimit(Resource::Nofile).maximum)
     }
 
     /// Nobody reads its log, or somebody does again.
@@ -200,6 +190,16 @@ impl Lines {
             self.last.pop_front();
         }
     }
+}
+
+/// Does something with the limit that the server is to inherit, and has our own back after it.
+fn with_few_descriptors<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = getrlimit(Resource::Nofile);
+    let set = |limit| setrlimit(Resource::Nofile, limit).context("could not set the limit of descriptors");
+    set(Rlimit { current: Some(DESCRIPTORS as u64), ..before })?;
+    let done = act();
+    set(before)?;
+    done
 }
 
 fn read_all(mut from: impl Read, into: &Mutex<String>) {

@@ -394,7 +394,9 @@ impl SockGroup for Group {
         for i in 0..self.epoll.poll(&mut self.events) {
             self.on_event(self.events[i], at_once, out);
         }
-        if !at_once {
+        // A poll that finds nothing lets the core sleep, and what the timer put into the rotation
+        // just now has no event of its own to end that.
+        if !at_once || out.len() == before {
             self.serve_ready(out);
         }
         if self.frames.has_reports() {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Server, allowed_cores, echo, hello_sock, until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 /// Name and cores of each thread of a process.
 fn threads(pid: u32) -> Vec<(String, String)> {
@@ -23,6 +23,13 @@ fn threads(pid: u32) -> Vec<(String, String)> {
 fn log_thread() -> (String, String) {
     let all = fs::read_to_string("/proc/self/status").unwrap();
     ("log".into(), all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned())
+}
+
+/// How often the first thread of a process went to sleep.
+fn sleeps(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    count.trim().parse().unwrap()
 }
 
 #[test]
@@ -159,6 +166,28 @@ fn s16_out_of_descriptors_accepting_pauses_is_said_once_and_goes_on() {
     assert_eq!(ended.stderr.matches("out of file descriptors").count(), 1, "{}", ended.stderr);
     let figures: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(figures["groups"][0]["accepted"], ALL + 1, "{figures}");
+}
+
+#[test]
+fn s16_descriptors_that_come_free_without_a_word_are_noticed_by_an_idle_core() {
+    let mut command = Command::new("sh");
+    let limit = Server::start("").program.descriptors() + 10;
+    let server = hello_sock("-S -P 0 --no-cpumask-locks");
+    command.args(["-c", r#"ulimit -Sn "$0"; exec "$@""#, &limit.to_string()]).arg(server.get_program()).args(server.get_args());
+    let mut server = Server::start_with(command);
+    let mut peers: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    server.program.line_with("out of file descriptors");
+    // A try in vain, on a core that has nothing else to do.
+    let sleeps = sleeps(server.program.pid());
+    until("two sleeps", || (self::sleeps(server.program.pid()) >= sleeps + 2).then_some(()));
+    let more = Rlimit { current: Some(200), maximum: getrlimit(Resource::Nofile).maximum };
+    prlimit(Some(Pid::from_child(server.program.child())), Resource::Nofile, more).unwrap();
+    // The last first: nobody who is in says anything that would wake the core.
+    for peer in peers.iter_mut().rev() {
+        assert_eq!(echo(peer, b"at last"), b"at last");
+    }
+    drop(peers);
+    server.stop();
 }
 
 #[test]
