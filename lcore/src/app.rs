@@ -18,7 +18,7 @@ use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals}
 use pool::DataPool;
 
 use crate::output::Output;
-use crate::{AppOptions, Balance, OptionsError, TRANSPORT_FEATURES, backend, logging};
+use crate::{AppOptions, Balance, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -208,7 +208,11 @@ impl App {
         let (platform, cores, _locks) = seats(&options)?;
         let platform = Arc::new(platform);
         let net = if self.network { Some(backend::select(options.net.as_deref(), &platform, &cores)?) } else { None };
-        let transport = if self.transport { Some(transport::select(options.net.as_deref(), TRANSPORT_FEATURES)?) } else { None };
+        let transport = if self.transport {
+            Some(transport::select_from(&linked::transport(), options.net.as_deref(), TRANSPORT_FEATURES)?)
+        } else {
+            None
+        };
         let mut reactor_options = ReactorOptions::new(cores);
         reactor_options.idle = options.idle();
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;

@@ -9,7 +9,7 @@ use core_reactor::{CpuSet, ThreadConfig, ThreadLib, ThreadLibOptions};
 use platform_linux::{Limits, LinuxPlatform};
 use pool::BufGroup;
 
-use crate::NET_FEATURES;
+use crate::{NET_FEATURES, linked};
 
 /// Bytes that no backend locks for one core.
 const MANY_LOCKED_BYTES: u64 = 256 << 10;
@@ -20,9 +20,9 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// together (io_uring's memory by `ulimit -l`). The last one is taken as it is, as there is nothing to take in its place.
 pub(crate) fn select(name: Option<&str>, platform: &Arc<LinuxPlatform>, cores: &CpuSet) -> Result<Selected, SelectError> {
     if name.is_some() {
-        return net::select(name, NET_FEATURES);
+        return net::select_from(&linked::net(), name, NET_FEATURES);
     }
-    by_priority(net::linked(), |backend| {
+    by_priority(linked::net(), |backend| {
         groups_at_once(backend, platform, cores)?;
         if Limits::read().locked_bytes.is_some_and(|limit| limit < cores.count() as u64 * MANY_LOCKED_BYTES) {
             thread::sleep(SETTLED);
@@ -166,7 +166,7 @@ mod tests {
         let cores = core_reactor::Platform::cores(&*platform);
         assert_eq!(groups_at_once(&COUNTS, &platform, &cores), Err(NetError::NoDescriptors));
         assert_eq!(COUNTS.3.load(Ordering::SeqCst), cores.count());
-        for backend in net::linked() {
+        for backend in linked::net() {
             assert_eq!(groups_at_once(backend, &platform, &cores), Ok(()), "{}", backend.name());
         }
     }

@@ -30,8 +30,10 @@ use crate::group::Group;
 
 pub(crate) const NAME: &str = "posix";
 
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+#[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
-static POSIX: &dyn NetImpl = &Posix;
+pub static POSIX: &dyn NetImpl = &Posix;
 
 /// The backend. Linked programs find it by its name, "posix".
 #[derive(Clone, Copy, Debug, Default)]

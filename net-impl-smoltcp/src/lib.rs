@@ -70,8 +70,10 @@ pub(crate) const NAME: &str = "smoltcp";
 /// The host that is registered at link time, without a device until [`Smoltcp::start`].
 pub static SMOLTCP: Smoltcp = Smoltcp::new();
 
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+#[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
-static REGISTERED: &dyn NetImpl = &SMOLTCP;
+pub static REGISTERED: &dyn NetImpl = &SMOLTCP;
 
 /// The backend: one host on one device. Linked programs find [`SMOLTCP`] by its name, "smoltcp".
 pub struct Smoltcp {

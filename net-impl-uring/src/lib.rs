@@ -48,8 +48,10 @@ use crate::socket::UringSocket;
 
 pub(crate) const NAME: &str = "uring";
 
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+#[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
-static URING: &dyn NetImpl = &Uring::new();
+pub static URING: &dyn NetImpl = &Uring::new();
 
 /// The backend. Linked programs find it by its name, "uring".
 #[derive(Clone, Copy, Debug)]

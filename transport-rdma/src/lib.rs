@@ -47,8 +47,10 @@ use crate::registry::Registry;
 
 pub(crate) const NAME: &str = "rdma";
 
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+#[doc(hidden)]
 #[distributed_slice(LCORE_TRANSPORTS)]
-static LINKED: &dyn Transport = &RDMA;
+pub static LINKED: &dyn Transport = &RDMA;
 
 static RDMA: Rdma = Rdma::new();
 
