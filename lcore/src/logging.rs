@@ -14,19 +14,23 @@ use platform_linux::Spool;
 
 use crate::OptionsError;
 
-/// The parts that `-L` knows, and the crate whose details each stands for.
+/// The parts that `-L` knows, and the crate whose details each stands for. [`APP`] is beside them.
 const FLAGS: &[(&str, &str)] = &[
-    ("app", "lcore"),
     ("platform", "platform_linux"),
     ("pool", "pool"),
     ("posix", "net_impl_posix"),
+    ("rdma", "transport_rdma"),
     ("reactor", "core_reactor"),
+    ("smoltcp", "net_impl_smoltcp"),
     ("uring", "net_impl_uring"),
 ];
+/// The application, this crate, and whatever else is none of the parts.
+const APP: &str = "app";
 
 /// Checks flags without switching anything on.
 pub(crate) fn check(flags: &[String]) -> Result<(), OptionsError> {
-    match flags.iter().find(|flag| *flag != "all" && !FLAGS.iter().any(|(name, _)| name == flag)) {
+    let is_known = |flag: &str| flag == "all" || flag == APP || FLAGS.iter().any(|(name, _)| *name == flag);
+    match flags.iter().find(|flag| !is_known(flag)) {
         Some(unknown) => Err(OptionsError::LogFlag { flag: unknown.clone(), known: known() }),
         None => Ok(()),
     }
@@ -34,7 +38,18 @@ pub(crate) fn check(flags: &[String]) -> Result<(), OptionsError> {
 
 /// The flags, for a help text.
 pub(crate) fn known() -> String {
-    FLAGS.iter().map(|(name, _)| *name).chain(["all"]).collect::<Vec<_>>().join(", ")
+    [APP].into_iter().chain(FLAGS.iter().map(|(name, _)| *name)).chain(["all"]).collect::<Vec<_>>().join(", ")
+}
+
+/// A logger that lets through what `flags` name, and notices.
+fn filtered(flags: &[String]) -> env_logger::Builder {
+    let level = |flag: &str| if flags.iter().any(|f| f == flag || f == "all") { LevelFilter::Debug } else { LevelFilter::Info };
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(level(APP));
+    for (flag, target) in FLAGS {
+        builder.filter_module(target, level(flag));
+    }
+    builder
 }
 
 /// Bytes of lines that wait for their reader. A pipe holds 64 KiB more.
@@ -60,14 +75,8 @@ pub(crate) fn start(name: &str, flags: &[String]) -> Result<(), PlatformError> {
         // Of two that start at once, one ends without having written anything.
         let _ = ERRORS.set(Spool::start("log", io::stderr(), QUEUED, notice)?);
     }
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(if flags.iter().any(|f| f == "all") { LevelFilter::Debug } else { LevelFilter::Info });
-    for (flag, target) in FLAGS {
-        if flags.iter().any(|f| f == flag) {
-            builder.filter_module(target, LevelFilter::Debug);
-        }
-    }
     let shown = name.to_owned();
+    let mut builder = filtered(flags);
     builder.format(move |out, record| {
         let level = record.level().as_str().to_lowercase();
         writeln!(out, "{}{}", head(started, &shown, &level), record.args())
@@ -138,4 +147,32 @@ fn say_panics() {
         }
         None => before(info),
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use log::{Level, Log, Metadata};
+
+    use super::*;
+
+    /// Which of these parts' details `flags` let through.
+    fn details(flags: &[&str]) -> Vec<&'static str> {
+        let crates = ["lcore", "hello_sock", "core_reactor", "net_impl_uring", "net_impl_smoltcp", "smoltcp", "transport_rdma", "pool"];
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        check(&flags).unwrap();
+        let logger = filtered(&flags).build();
+        let shows = |level, of: &str| logger.enabled(&Metadata::builder().level(level).target(&format!("{of}::a")).build());
+        assert!(crates.iter().all(|of| shows(Level::Info, of)), "notices come from everywhere");
+        crates.into_iter().filter(|of| shows(Level::Debug, of)).collect()
+    }
+
+    #[test]
+    fn each_part_has_its_details_and_the_application_is_one() {
+        assert_eq!(details(&[]), [""; 0]);
+        assert_eq!(details(&["uring", "rdma"]), ["net_impl_uring", "transport_rdma"]);
+        assert_eq!(details(&["smoltcp"]), ["net_impl_smoltcp"]);
+        assert_eq!(details(&["app"]), ["lcore", "hello_sock", "smoltcp"]);
+        assert_eq!(details(&["app", "pool", "reactor"]), ["lcore", "hello_sock", "core_reactor", "smoltcp", "pool"]);
+        assert_eq!(details(&["all"]).len(), 8);
+    }
 }

@@ -18,8 +18,9 @@ pub struct AppOptions {
     /// The file that they are from, if they are.
     #[arg(skip)]
     pub(crate) cores_from: Option<PathBuf>,
-    /// Log the details of a part: app, platform, pool, posix, reactor, or all. Can be given more than once.
+    /// Parts whose details are logged.
     #[arg(short = 'L', long = "logflag", value_name = "PART")]
+    #[arg(help = format!("Log the details of a part: {}. Can be given more than once", logging::known()))]
     pub log_flags: Vec<String>,
     /// Read these options from a JSON file; what stands on the command line comes first.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
