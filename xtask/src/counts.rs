@@ -121,8 +121,9 @@ fn micro() -> Result<PathBuf> {
 
 /// Instructions of a whole run of one row.
 fn instructions_of(micro: &Path, row: &str, operations: u64) -> Result<u64> {
-    let out = repository().join("target/bench/callgrind.micro");
-    fs::create_dir_all(repository().join("target/bench"))?;
+    let folder = program::target()?.join("bench");
+    fs::create_dir_all(&folder)?;
+    let out = folder.join("callgrind.micro");
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", &format!("--callgrind-out-file={}", out.display())])
         .arg(micro)

@@ -30,6 +30,7 @@ pub(crate) fn become_it(mut command: Command) -> Result<()> {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    target_directory: PathBuf,
 }
 
 /// A package of the workspace.
@@ -62,6 +63,15 @@ impl Package {
 
 /// The packages of the workspace.
 pub(crate) fn workspace() -> Result<Vec<Package>> {
+    Ok(metadata()?.packages)
+}
+
+/// Where cargo puts what it builds, `target/` unless somebody told it otherwise (CARGO_TARGET_DIR, `build.target-dir`). What xtask makes goes there too.
+pub(crate) fn target() -> Result<PathBuf> {
+    Ok(metadata()?.target_directory)
+}
+
+fn metadata() -> Result<Metadata> {
     let out = Command::new(cargo())
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(repository())
@@ -69,8 +79,7 @@ pub(crate) fn workspace() -> Result<Vec<Package>> {
         .output()
         .context("could not start cargo metadata")?;
     ensure!(out.status.success(), "cargo metadata failed ({})", out.status);
-    let metadata: Metadata = serde_json::from_slice(&out.stdout).context("cargo metadata answered something else than expected")?;
-    Ok(metadata.packages)
+    serde_json::from_slice(&out.stdout).context("cargo metadata answered something else than expected")
 }
 
 /// The names of the workspace's programs, sorted, this one left out.

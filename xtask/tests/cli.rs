@@ -105,7 +105,10 @@ fn the_steps_of_the_test_are_listed() {
     let out = xtask(&["test", "--list"]);
     let text = String::from_utf8_lossy(&out.stdout);
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]);
+    assert_eq!(
+        names,
+        ["fmt", "clippy", "docs", "tests", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]
+    );
 }
 
 #[test]
@@ -141,4 +144,38 @@ fn sizes_come_from_the_environment_and_pages_go_before_memory() {
     assert_eq!(apply(&[("HUGEMEM", "20")], &[]), "10");
     assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &[]), "12");
     assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &["--nrhuge", "15"]), "15");
+}
+
+/// A cargo that says where it builds, and builds nothing but what images and the smallest example are looked for as.
+const CARGO: &str = r#"#!/bin/sh
+case $1 in
+metadata) echo "{\"packages\":[],\"target_directory\":\"$TARGET\"}" ;;
+build)
+    case "$*" in *hello-image*) name=hello-image ;; *) name=smallest ;; esac
+    folder=$CARGO_TARGET_DIR/$(rustc --print host-tuple)/release
+    mkdir -p "$folder"
+    printf '#!/bin/sh\necho "small it is"\n' >"$folder/$name"
+    chmod 755 "$folder/$name" ;;
+esac
+"#;
+
+#[test]
+fn images_are_looked_for_where_cargo_puts_them() {
+    let folder = TempDir::new().expect("a folder");
+    let (cargo, target) = (folder.path().join("cargo"), folder.path().join("elsewhere"));
+    fs::write(&cargo, CARGO).expect("written");
+    fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("made executable");
+    let image = |command: &str| {
+        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        // What the environment says is for cargo to interpret, and no answer of its own.
+        xtask.args(["image", command]).env("CARGO", &cargo).env("TARGET", &target).env("CARGO_TARGET_DIR", "in/vain");
+        xtask.output().expect("it starts")
+    };
+    let built = image("build");
+    let said = format!("{}: {} bytes\n", target.join("image/images/hello.elf").display(), "#!/bin/sh\necho \"small it is\"\n".len());
+    assert_eq!(String::from_utf8_lossy(&built.stdout), said, "{built:?}");
+    // Both files are found, and are none that could be measured.
+    let sized = image("size");
+    let why = String::from_utf8_lossy(&sized.stderr);
+    assert!(why.contains(&format!("{} is no ELF file", target.join("image/images/hello.elf").display())), "{why}");
 }

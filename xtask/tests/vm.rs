@@ -28,7 +28,9 @@ fn assert_ends(out: &Output, code: i32, stdout: &str, stderr: &str) {
 
 /// The folders in target/vm of runs of this process.
 fn folders_of(process: u32) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vm");
+    // This test is target/debug/deps/vm-….
+    let own = std::env::current_exe().expect("its own path");
+    let folder = own.ancestors().nth(3).expect("cargo's folders").join("vm");
     let entries = fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path());
     entries.filter(|path| path.to_string_lossy().contains(&format!("run-{process}-"))).collect()
 }

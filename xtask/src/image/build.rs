@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use super::description::Description;
-use crate::program::cargo;
+use crate::program::{self, cargo};
 use crate::repository;
 
 /// What an image is compiled for.
@@ -46,7 +46,7 @@ pub(super) fn build(image: &str, target: Target) -> Result<Image> {
     build_program("hello-image", image, target)
 }
 
-fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
+fn build_program(name: &str, image: &str, target: Target) -> Result<Image> {
     let description = Description::read(image)?;
     ensure!(
         cfg!(all(target_arch = "x86_64", target_os = "linux")) || target == Target::None,
@@ -58,6 +58,7 @@ fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
     let source = write_source(&description)?;
     let mut command = Command::new(cargo());
     command.current_dir(repository().join("image")).env("LCORE_IMAGE", &source).env_remove("RUSTFLAGS");
+    command.env("CARGO_TARGET_DIR", folder()?);
     command.args([
         "build",
         "--quiet",
@@ -66,7 +67,7 @@ fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
         "--package",
         "hello-image",
         "--bin",
-        program,
+        name,
         "--features",
         &description.features(),
     ]);
@@ -81,8 +82,8 @@ fn build_program(program: &str, image: &str, target: Target) -> Result<Image> {
     let status = command.status().context("could not start cargo build")?;
     ensure!(status.success(), "the image {} did not build ({status})", description.name);
     let triple = if target == Target::None { NONE.to_owned() } else { host()? };
-    let built = repository().join("target/image").join(triple).join("release").join(program);
-    let file = if program == "faults" { source.with_file_name("faults.elf") } else { source.with_extension("elf") };
+    let built = folder()?.join(triple).join("release").join(name);
+    let file = if name == "faults" { source.with_file_name("faults.elf") } else { source.with_extension("elf") };
     let size = std::fs::copy(&built, &file).with_context(|| format!("could not copy {}", built.display()))?;
     Ok(Image { description, file, size })
 }
@@ -97,13 +98,18 @@ fn short_paths() -> Result<Vec<String>> {
     Ok(folders.map(|folder| format!("--remap-path-prefix={}/=", folder.display())).collect())
 }
 
-/// Writes the source of an image's description, as its build needs it.
-pub(super) fn describe(image: &str) -> Result<()> {
-    write_source(&Description::read(image)?).map(drop)
+/// Where images are built: named to cargo, since what the environment says would go before the configuration of their workspace.
+pub(super) fn folder() -> Result<PathBuf> {
+    Ok(program::target()?.join("image"))
+}
+
+/// Writes the source of an image's description, as its build needs it, and tells where it is.
+pub(super) fn describe(image: &str) -> Result<PathBuf> {
+    write_source(&Description::read(image)?)
 }
 
 fn write_source(description: &Description) -> Result<PathBuf> {
-    let folder = repository().join("target/image/images");
+    let folder = folder()?.join("images");
     std::fs::create_dir_all(&folder).with_context(|| format!("could not make {}", folder.display()))?;
     let source = folder.join(format!("{}.rs", description.name));
     write_if_changed(&source, &description.source())?;

@@ -66,14 +66,14 @@ pub(super) fn image(image: &Image) -> Result<()> {
 pub(super) fn smallest() -> Result<()> {
     let build = |target: &[&str]| -> Result<()> {
         let mut command = Command::new(cargo());
-        command.current_dir(repository().join("image")).env_remove("RUSTFLAGS");
+        command.current_dir(repository().join("image")).env_remove("RUSTFLAGS").env("CARGO_TARGET_DIR", build::folder()?);
         command.args(["build", "--quiet", "--release", "--locked", "--package", "smallest"]).args(target);
         let status = command.status().context("could not start cargo build")?;
         ensure!(status.success(), "the smallest example did not build {} ({status})", target.join(" "));
         Ok(())
     };
     build(&[])?;
-    let file = repository().join("target/image").join(build::host()?).join("release/smallest");
+    let file = build::folder()?.join(build::host()?).join("release/smallest");
     tell("smallest example", &file)?;
     let out = Command::new(&file).output().context("could not start the smallest example")?;
     let said = String::from_utf8_lossy(&out.stdout);

@@ -52,12 +52,11 @@ pub(super) fn test() -> Result<()> {
 fn lint() -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(repository().join("image"));
-    let (cargo, source) = (cargo(), repository().join("target/image/images/hello.rs"));
-    build::describe("hello")?;
+    let (cargo, source, folder) = (cargo(), build::describe("hello")?, build::folder()?);
     cmd!(sh, "{cargo} fmt --check").run()?;
     for features in ["smoltcp,log", "smoltcp,dhcp,ipv6,defmt", "log"] {
         let lint = cmd!(sh, "{cargo} clippy --quiet --locked -p hello-image -p smallest --features hello-image/{features} -- -D warnings");
-        lint.env("LCORE_IMAGE", &source).env_remove("RUSTFLAGS").run()?;
+        lint.env("LCORE_IMAGE", &source).env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").run()?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use super::steps::{passed, read_along};
-use crate::program::cargo;
+use crate::program::{self, cargo};
 
 /// The leaks that are meant, with reasons.
 const LEAKS: &str = "xtask/src/test/leaks.txt";
@@ -24,7 +24,7 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     let tests = cmd!(sh, "{cargo} test --no-fail-fast --target {target} {packages...} --lib --tests -- {skip...}")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", "-Zsanitizer=address")
-        .env("CARGO_TARGET_DIR", "target/asan")
+        .env("CARGO_TARGET_DIR", program::target()?.join("asan"))
         .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
         // A pool that is too large for the machine is an error, not the end.

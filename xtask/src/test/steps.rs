@@ -132,7 +132,7 @@ fn loom(sh: &Shell) -> Result<()> {
         // Optimised, because models run many times; without link-time optimisation, because they are linked once.
         let models = cmd!(sh, "{cargo} test --release -p {package} --test loom*")
             .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_TARGET_DIR", "target/loom")
+            .env("CARGO_TARGET_DIR", program::target()?.join("loom"))
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         let passed: u64 = read_along(models)?.lines().map(passed).sum();

@@ -9,14 +9,14 @@ use std::process;
 use anyhow::{Context, Result};
 use tempfile::{Builder, TempDir};
 
-use crate::repository;
+use crate::program;
 
 /// Folders of runs begin with this, followed by the process' id.
 const RUN: &str = "run-";
 
 /// Where all of the machine's files are.
 pub(super) fn folder() -> Result<PathBuf> {
-    let folder = repository().join("target/vm");
+    let folder = program::target()?.join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("could not make the folder {}", folder.display()))?;
     Ok(folder)
 }
