@@ -35,7 +35,24 @@ pub fn at(doing: &'static str, errno: Errno, at: SocketAddr) -> NetError {
         libc::EACCES | libc::EPERM => NetError::Denied(at),
         libc::ECONNREFUSED => NetError::ConnectRefused(at),
         libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN => NetError::Unreachable(at),
-        _ => plain(doing, errno),
+        _ => match plain(doing, errno) {
+            NetError::Os { doing, code, text } => NetError::Os { doing, code, text: format!("{at}: {text}{}", hint(errno, at)).into() },
+            other => other,
+        },
+    }
+}
+
+/// What may be the matter with an IPv6 address that the system finds invalid.
+fn hint(errno: Errno, at: SocketAddr) -> &'static str {
+    match at {
+        SocketAddr::V6(v6) if errno.0 == libc::ENODEV && v6.scope_id() != 0 => ", as no interface has the number behind %",
+        SocketAddr::V6(v6) if errno.0 == libc::EINVAL && v6.ip().to_ipv4_mapped().is_some() => {
+            ", as this is an IPv4 address in IPv6's clothes; write it as IPv4"
+        }
+        SocketAddr::V6(v6) if errno.0 == libc::EINVAL && v6.scope_id() == 0 => {
+            ", as such an address is one of each interface; add the number of one, such as %2"
+        }
+        _ => "",
     }
 }
 
@@ -64,4 +81,32 @@ fn words(errno: Errno) -> Box<str> {
     let text = io::Error::from_raw_os_error(errno.0).to_string();
     // The standard library appends the number, which the callers write themselves.
     text.split(" (os error").next().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_at_an_address_names_it_and_what_may_be_the_matter() {
+        for (address, errno, text) in [
+            ("127.0.0.1:80", libc::EINVAL, "bind: 127.0.0.1:80: Invalid argument (error 22)"),
+            (
+                "[fe80::1]:80",
+                libc::EINVAL,
+                "bind: [fe80::1]:80: Invalid argument, as such an address is one of each interface; add the number of one, such as %2 (error 22)",
+            ),
+            ("[fe80::1%9]:80", libc::EINVAL, "bind: [fe80::1%9]:80: Invalid argument (error 22)"),
+            ("[fe80::1%9]:80", libc::ENODEV, "bind: [fe80::1%9]:80: No such device, as no interface has the number behind % (error 19)"),
+            (
+                "[::ffff:127.0.0.1]:80",
+                libc::EINVAL,
+                "bind: [::ffff:127.0.0.1]:80: Invalid argument, as this is an IPv4 address in IPv6's clothes; write it as IPv4 (error 22)",
+            ),
+            ("[::1]:80", libc::EADDRINUSE, "[::1]:80 is in use by another socket; choose another port (0 takes a free one)"),
+            ("[::1]:80", libc::EMFILE, "out of file descriptors (see ulimit -n)"),
+        ] {
+            assert_eq!(at("bind", Errno(errno), address.parse().unwrap()).to_string(), text);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A socket, in a group or in none.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use core_reactor::net::{NetError, Placement, SockOptions, Socket};
@@ -60,6 +60,10 @@ impl<B: Backend> Tcp<B> {
     /// # Errors
     /// As [`core_reactor::net::NetImpl::listen`].
     pub fn listen(at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
+        // The system binds to these, where no connection ever comes.
+        if at.ip().is_multicast() || at.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(NetError::AddressUnavailable(at));
+        }
         let socket = open(at, options)?;
         let fail = |doing| move |e| error::at(doing, Errno::of(&e), at);
         socket.set_reuse_address(true).map_err(fail("setsockopt(SO_REUSEADDR)"))?;

@@ -18,6 +18,18 @@ pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NetError> {
     parsed.ok_or_else(|| NetError::NotAnAddress(host.into()))
 }
 
+/// For a text that is no address, what it may have been meant to be.
+pub(super) fn what_to_write(host: &str) -> &'static str {
+    let ip = |text: &str| text.parse::<IpAddr>().is_ok();
+    let inside = host.trim_start_matches('[').trim_end_matches(']');
+    match inside.split_once('%') {
+        Some((before, _)) if ip(before) => "what follows % is the number of an interface, such as fe80::1%2",
+        _ if host.parse::<SocketAddr>().is_ok() => "the port is given apart from the address",
+        _ if ip(host.trim()) => "there are blanks around it",
+        _ => "names are not looked up; write 127.0.0.1, ::1 or [::1]",
+    }
+}
+
 fn parse_v6(text: &str, port: u16) -> Option<SocketAddr> {
     let (ip, scope) = match text.split_once('%') {
         // `u32::from_str` takes a sign, which no scope has.
@@ -57,6 +69,21 @@ mod tests {
             let why = parse_address(host, 80).unwrap_err();
             assert_eq!(why, NetError::NotAnAddress(host.into()));
             assert!(why.to_string().contains(&alloc::format!("{host:?}")), "{why}");
+        }
+    }
+
+    #[test]
+    fn s14_what_is_no_address_is_told_what_to_write() {
+        for (host, what) in [
+            ("localhost", "names are not looked up"),
+            ("127.0.0.1:80", "the port is given apart"),
+            ("[::1]:80", "the port is given apart"),
+            ("fe80::1%eth0", "the number of an interface"),
+            ("[fe80::1%eth0]", "the number of an interface"),
+            (" ::1", "blanks around it"),
+        ] {
+            let why = parse_address(host, 80).unwrap_err().to_string();
+            assert!(why.contains(what), "{why}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
+use super::address;
 use crate::PlatformError;
 
 /// Why a network operation failed: a variant for each thing that a caller would do differently.
@@ -31,7 +32,7 @@ pub enum NetError {
     #[error("connection reset by peer")]
     Reset,
     /// A text that is no address.
-    #[error("{0:?} is no IPv4 or IPv6 address (names are not looked up; write 127.0.0.1, ::1 or [::1])")]
+    #[error("{text:?} is no IPv4 or IPv6 address ({hint})", text = .0, hint = address::what_to_write(.0))]
     NotAnAddress(Text),
     /// An address list with nothing in it.
     #[error("no address to connect to")]
