@@ -49,6 +49,18 @@ fn s24_asked_for_in_such_a_sandbox_uring_is_an_error_that_says_why() {
     }
 }
 
+/// No thread is to be had: that is one sentence, whoever wanted the thread.
+#[test]
+fn s52_without_a_thread_it_is_a_refusal_and_no_panic() {
+    for args in ["-S -P 0", "-P 1", "-P 1 --load 1,1,1,1"] {
+        let mut command = hello_sock(&format!("{args} --no-cpumask-locks"));
+        // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+        unsafe { command.pre_exec(|| sandbox::refuse(libc::SYS_clone3, libc::EAGAIN)) };
+        let why = run_command(command).refusal(1);
+        assert_eq!(why, "hello_sock: start a thread: log: Resource temporarily unavailable (error 11)", "{args}");
+    }
+}
+
 /// What the system says of an error.
 fn said(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();

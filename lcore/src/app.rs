@@ -105,7 +105,7 @@ pub enum Failure {
     /// Whatever the application says was asked wrongly.
     #[error("{0}")]
     Usage(String),
-    /// The reactor of the first core panicked.
+    /// The reactor of the first core panicked, or what comes last did.
     #[error("the application panicked")]
     Panicked,
 }
@@ -177,6 +177,9 @@ impl App {
     /// Runs it on the calling thread: starts the reactors, runs `start` on the first thread (`app_thread`, on the first core), and returns the exit
     /// code when everything has stopped. What failed is one line on standard error. The application ends with its first thread, as a program with
     /// its main function.
+    ///
+    /// Whatever of the application panics (this closure, a message, a poller, what is called at the shutdown and last, the `Display` of what is
+    /// logged or printed) ends it with exit code 101: the other reactors stop, and the cores, their locks and the signals are given back.
     pub fn run<F>(self, start: F) -> ExitCode
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
@@ -226,7 +229,7 @@ impl App {
         spawn_first(&handle, first, self.on_shutdown, start, flag)?;
         // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
         let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
-        (self.on_stopped)(&handle, &stats);
+        catch_unwind(AssertUnwindSafe(|| (self.on_stopped)(&handle, &stats))).map_err(|_| Failure::Panicked)?;
         match (handle.0.output.finish(), handle.0.code.load(Ordering::SeqCst)) {
             (Err(why), 0) => Err(why),
             (Err(why), code) => {

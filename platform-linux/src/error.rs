@@ -19,7 +19,12 @@ pub(crate) fn os_error(doing: &'static str, error: &io::Error) -> PlatformError 
 
 /// The error of one failed attempt on a file.
 pub(crate) fn file_error(doing: &'static str, path: &Path, error: &io::Error) -> PlatformError {
-    PlatformError::Os { doing, code: code(error), text: short(format_args!("{}: {}", path.display(), words(error))) }
+    named_error(doing, path.display(), error)
+}
+
+/// The error of one failed attempt on something with a name.
+pub(crate) fn named_error(doing: &'static str, name: impl core::fmt::Display, error: &io::Error) -> PlatformError {
+    PlatformError::Os { doing, code: code(error), text: short(format_args!("{name}: {}", words(error))) }
 }
 
 fn code(error: &io::Error) -> i32 {

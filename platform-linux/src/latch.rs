@@ -15,10 +15,7 @@
 //! rings when nobody sleeps any more: the next park returns early, which it may.
 #![forbid(unsafe_code)]
 
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicU32, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 const EMPTY: u32 = 0;
 const PARKED: u32 = 1;

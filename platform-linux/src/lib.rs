@@ -18,6 +18,7 @@ mod park;
 mod seat;
 mod signals;
 mod spool;
+mod sync;
 mod thread;
 #[cfg(target_arch = "x86_64")]
 mod tsc;

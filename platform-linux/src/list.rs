@@ -14,14 +14,7 @@
 use core::marker::PhantomData;
 use core::ptr;
 
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-#[cfg(loom)]
-use loom::thread::yield_now;
-#[cfg(not(loom))]
-use std::thread::yield_now;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, yield_now};
 
 /// The list: replaced as a whole and never changed.
 pub(crate) struct HandlerList<T> {
@@ -33,14 +26,9 @@ pub(crate) struct HandlerList<T> {
 }
 
 impl<T: Send + Sync> HandlerList<T> {
-    #[cfg(not(loom))]
-    pub(crate) const fn new() -> Self {
-        Self { list: AtomicPtr::new(ptr::null_mut()), readers: AtomicUsize::new(0), holds: PhantomData }
-    }
-
-    #[cfg(loom)]
-    pub(crate) fn new() -> Self {
-        Self { list: AtomicPtr::new(ptr::null_mut()), readers: AtomicUsize::new(0), holds: PhantomData }
+    /// An empty list, made of null and zero: the model checker's atomics cannot be made in a constant, but moved in one.
+    pub(crate) const fn new(list: AtomicPtr<Vec<T>>, readers: AtomicUsize) -> Self {
+        Self { list, readers, holds: PhantomData }
     }
 
     /// Looks at the list. Async-signal-safe if `f` is. (If `f` unwinds the list is never freed, and the next `replace` never ends.)

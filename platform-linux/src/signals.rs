@@ -9,7 +9,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use core_reactor::{CoreId, Platform, PlatformError};
@@ -137,7 +137,12 @@ impl Request {
 
 /// The one global of this module. A handler is a function of the process and is given the number of its signal and nothing else (POSIX
 /// sigaction), so there is no other way for it to find its targets.
-static HANDLED: Handled = Handled { targets: HandlerList::new(), before: HandlerList::new(), last: Request::new(), lock: Mutex::new(()) };
+static HANDLED: Handled = Handled {
+    targets: HandlerList::new(AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0)),
+    before: HandlerList::new(AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0)),
+    last: Request::new(),
+    lock: Mutex::new(()),
+};
 
 struct Handled {
     targets: HandlerList<Arc<Target>>,

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use core_reactor::{CoreId, CpuSet, PlatformError};
 
-use crate::error::{last_os_error, os_error};
+use crate::error::{last_os_error, named_error, os_error};
 
 /// Longest name of a thread that the kernel keeps, with its final zero.
 const NAME_BYTES: usize = 16;
@@ -87,8 +87,8 @@ where
     T: Send + 'static,
 {
     // A zero inside would be a panic of the standard library.
-    let name = name.replace('\0', "");
-    unaffinitized(|| thread::Builder::new().name(name).spawn(f)).map_err(|why| os_error("start a thread", &why))
+    let builder = thread::Builder::new().name(name.replace('\0', ""));
+    unaffinitized(|| builder.spawn(f)).map_err(|why| named_error("start a thread", name, &why))
 }
 
 thread_local! {

@@ -128,7 +128,7 @@ fn vm(sh: &Shell) -> Result<()> {
 
 fn loom(sh: &Shell) -> Result<()> {
     let cargo = cargo();
-    for package in ["pool", "core-reactor"] {
+    for package in ["pool", "core-reactor", "platform-linux"] {
         // Optimised, because models run many times; without link-time optimisation, because they are linked once.
         let models = cmd!(sh, "{cargo} test --release -p {package} --test loom*")
             .env("RUSTFLAGS", "--cfg loom")
