@@ -57,6 +57,10 @@ pub(crate) struct State {
     pub(crate) no_fd: VecDeque<u32>,
     /// The want of descriptors was logged, and is not over.
     pub(crate) no_fd_said: bool,
+    /// Connections that wait until the machine has again what it was short of.
+    pub(crate) short: Vec<u32>,
+    /// That memory to be sent without a copy was short was logged.
+    pub(crate) copies_said: bool,
     pub(crate) timer: Timer,
     /// Requests with the kernel.
     pub(crate) in_flight: usize,
@@ -124,6 +128,8 @@ impl State {
             platform: cx.platform(),
             no_fd: VecDeque::with_capacity(sockets),
             no_fd_said: false,
+            short: Vec::new(),
+            copies_said: false,
             timer: Timer::Off,
             in_flight: 0,
             leaving: 0,

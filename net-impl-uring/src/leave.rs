@@ -41,7 +41,7 @@ impl State {
         }
         let wanted = match flags & flag::KIND {
             flag::STREAM if flags & flag::READ_EOF != 0 => return self.look_after_end(place),
-            flag::STREAM => flags & (flag::PAUSED | flag::HELD | flag::EARLY | flag::IN_STARVED) == 0,
+            flag::STREAM => flags & (flag::PAUSED | flag::HELD | flag::EARLY | flag::IN_STARVED | flag::IN_SHORT) == 0,
             flag::LISTENER => flags & (flag::PAUSED | flag::EARLY | flag::IN_NO_FD) == 0,
             flag::CONNECTING => true,
             _ => return,

@@ -4,14 +4,16 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use conformance::ordinary;
 use conformance::platform::{CORE, self_driven};
-use core_reactor::net::{Events, Frame, GroupConfig, NetEvent, SockGroup, SockId, SockOptions, Token};
+use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::BufGroup;
 
 use crate::flag;
 use crate::group::Group;
-use crate::ring::Sizes;
+use crate::key::Op;
+use crate::ring::{Completion, Sizes};
 use crate::{NetImpl, Uring};
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
@@ -212,4 +214,103 @@ fn s19_a_group_that_goes_waits_for_sends_without_a_copy() {
     let ended = peer.read_to_end(&mut all);
     assert_eq!(ended.expect_err("it was reset").kind(), std::io::ErrorKind::ConnectionReset);
     assert!(all.iter().all(|byte| *byte == 5));
+}
+
+/// Where no ring can be had for want of memory to lock, the error says so, and how much that is.
+#[test]
+fn s61_a_group_without_memory_to_lock_says_so() {
+    ordinary::with_locked_memory("tests::s61_a_group_without_memory_to_lock_says_so", 16 << 10, || {
+        let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+        let made = thread.with(|cx| Uring::new().group(cx, GroupConfig::new(BufGroup::new(2, 64))));
+        let why = made.err().expect("16 KiB are too few");
+        assert_eq!(why, NetError::LockedMemory { doing: "io_uring_setup", needs: 24, limit: 16 });
+        assert!(why.to_string().contains("ulimit -l"), "{why}");
+        assert_eq!(Uring::new().probe(), Ok(()), "its ring is smaller");
+    });
+}
+
+/// A machine that is short of memory for a while ends no connection: what could not be sent or received is asked for again, without anybody's help.
+#[test]
+fn s61_a_shortage_of_the_machine_ends_no_connection() {
+    let (mut thread, mut group) = group(BufGroup::new(8, 1024));
+    let (id, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    group.pause(id).expect("it is there");
+    while group.state.slab.hot(id.index()).is(flag::READING) {
+        group.poll(&mut Events::new(1));
+    }
+    let mut buf = group.buffer().expect("a buffer");
+    buf.append(b"sent");
+    group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+    group.state.dirty.clear();
+    let hot = group.state.slab.hot(id.index());
+    hot.flags = hot.flags & !(flag::IN_DIRTY | flag::PAUSED) | flag::SENDING | flag::READING;
+    group.state.in_flight += 2;
+    for (op, errno) in [(Op::Send, libc::ENOBUFS), (Op::Recv, libc::ENOMEM)] {
+        let answer = Completion::last(group.state.key(op, id.index()), -errno);
+        if op == Op::Send { group.state.on_send(answer) } else { group.state.on_receive(answer, &mut Events::new(1)) }
+    }
+    assert_eq!(group.state.short, [id.index() as u32], "it waits, once");
+    peer.write_all(b"received").expect("sent");
+    match next_awake(&mut thread, &mut group) {
+        Some(NetEvent::Received { buf, .. }) => assert_eq!(&buf[..], b"received"),
+        _ => panic!("only bytes"),
+    }
+    let mut got = [0; 4];
+    peer.read_exact(&mut got).expect("it comes");
+    assert_eq!(&got, b"sent");
+}
+
+/// What a user may lock of memory is used up by one connection whose peer does not read: that and the others send with a copy, and all comes.
+#[test]
+fn s18_s61_without_memory_to_lock_sends_are_copied() {
+    let name = "tests::s18_s61_without_memory_to_lock_sends_are_copied";
+    // The usual limit, and one that is certainly too low.
+    ordinary::with_locked_memory(name, 8 << 20, || {
+        sends_that_lock_memory();
+    });
+    ordinary::with_locked_memory(name, 64 << 10, || assert!(sends_that_lock_memory(), "memory was short, or this shows nothing"));
+}
+
+/// Sends much without a copy at once, all of which arrives. Tells whether memory to lock was short.
+fn sends_that_lock_memory() -> bool {
+    const PEERS: usize = 12;
+    const FRAMES: usize = 40;
+    let (thread, mut group) = group(BufGroup::new(PEERS * FRAMES + 16, 128 << 10));
+    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let mut peers: Vec<_> = (0..PEERS).map(|n| pair(&mut group, &options, Token(n as u64))).collect();
+    for (id, _) in &peers {
+        lend(&mut group, *id);
+    }
+    for n in 0..FRAMES {
+        for (id, _) in &peers {
+            let mut buf = group.buffer().expect("a buffer");
+            buf.append(&vec![n as u8; 128 << 10]);
+            // Past its limit a socket takes none.
+            group.state.limits = net_sockets::Limits::new(&GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(1, 1)) });
+            group.send(*id, buf.into()).map_err(|refused| refused.why).expect("taken");
+        }
+    }
+    group.flush();
+    let readers: Vec<_> = peers
+        .drain(..)
+        .map(|(_, mut peer)| {
+            std::thread::spawn(move || {
+                let mut all = vec![0; FRAMES * (128 << 10)];
+                peer.set_read_timeout(Some(Duration::from_secs(30))).expect("allowed");
+                peer.read_exact(&mut all).expect("all of it comes");
+                assert!(all.chunks(128 << 10).enumerate().all(|(n, frame)| frame.iter().all(|byte| *byte == n as u8)));
+                peer
+            })
+        })
+        .collect();
+    while !readers.iter().all(|reader| reader.is_finished()) {
+        let mut events = Events::new(8);
+        group.poll(&mut events);
+        assert!(events.drain().next().is_none(), "nothing has ended");
+    }
+    let kept: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("its peer is content")).collect();
+    let short = group.state.copies_said;
+    drop((group, thread, kept));
+    short
 }
