@@ -157,8 +157,8 @@ impl BufRing {
             new.held[usize::from(number)] = self.held[usize::from(number)].take();
         }
         new.free.retain(|number| !named.contains(number));
-        self.close(uring);
-        *self = new;
+        // The old one's buffers wake who waits for some, and who is woken may panic.
+        std::mem::replace(self, new).close(uring);
     }
 
     /// Unregisters the ring and gives its buffers and its memory back. Only when no request that receives into it is with the kernel; if the kernel

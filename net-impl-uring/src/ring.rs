@@ -269,6 +269,11 @@ impl Io {
         self.enter_with(GET_EVENTS);
     }
 
+    /// Requests that the kernel has not been told of.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued as usize + self.backlog.len()
+    }
+
     /// Submits what is queued, and no more.
     pub(crate) fn submit(&mut self) {
         if self.queued > 0 {

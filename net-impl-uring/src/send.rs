@@ -112,9 +112,10 @@ impl State {
         let Some(seat) = self.slab.socket_mut(place) else { return };
         if completion.more() {
             // Without a copy: the memory is the kernel's until the second completion.
-            seat.taken = completion.result;
+            (seat.lent, seat.taken) = (true, completion.result);
             return;
         }
+        seat.lent = false;
         let n = if completion.notif() { std::mem::take(&mut seat.taken) } else { completion.result };
         if let Some(number) = seat.gather.take() {
             self.gathers.release(number);

@@ -1,14 +1,20 @@
 //! Tests that need to see inside: rings at their limits, and sends without a copy.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
+use conformance::net::{alone, need_descriptors, open_descriptors};
 use conformance::ordinary;
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
-use pool::BufGroup;
+use pool::{BufGroup, Class};
+use socket2::{Domain, Socket, Type};
 
 use crate::flag;
 use crate::group::Group;
@@ -313,4 +319,144 @@ fn sends_that_lock_memory() -> bool {
     let short = group.state.copies_said;
     drop((group, thread, kept));
     short
+}
+
+/// A connection whose peer, which takes little, has taken no more of what is sent to it.
+fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
+    let far = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    far.set_recv_buffer_size(2304).expect("allowed");
+    far.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    far.listen(1).expect("allowed");
+    let at = far.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+    let options = SockOptions { send_buf: Some(4608), ..SockOptions::default() };
+    let id = group.attach(Uring::new().connect(&[at], &options).expect("a socket"), token).map_err(|refused| refused.why).expect("room");
+    let (peer, _) = far.accept().expect("a connection");
+    let peer = TcpStream::from(peer);
+    peer.set_read_timeout(Some(Duration::from_secs(30))).expect("allowed");
+    while !group.state.slab.hot(id.index()).is(flag::STREAM) {
+        group.poll(&mut Events::new(4));
+    }
+    (id, peer)
+}
+
+struct Panics;
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        assert!(!PANICS.load(SeqCst), "a waker that panics");
+    }
+}
+
+/// Somebody who is woken on the way of a group's end may panic: what the kernel still reads is nobody else's then. With it, the descriptors go when
+/// the ring does.
+#[test]
+fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
+    let bufs = BufGroup::new(64, 8192);
+    let (thread, mut group) = group(bufs.clone());
+    let (early, mut early_peer) = pair(&mut group, &SockOptions::default(), Token(0));
+    let (busy, mut busy_peer) = stuck(&mut group, Token(1));
+    early_peer.write_all(b"early").expect("sent");
+    // Received, and not delivered: its buffer comes home on the way.
+    group.ring.io.borrow_mut().enter_for_events();
+    group.pause(early).expect("it is there");
+    while !group.state.slab.hot(early.index()).is(flag::EARLY) {
+        group.poll(&mut Events::new(1));
+    }
+    let mut sent = 0;
+    while !group.state.slab.hot(busy.index()).is(flag::SENDING) {
+        let mut buf = bufs.get().expect("a buffer");
+        sent += buf.append(&[b'A'; 8192]);
+        group.send(busy, buf.into()).map_err(|refused| refused.why).expect("taken");
+        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    let request = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("room");
+    PANICS.store(true, SeqCst);
+    let ended = catch_unwind(AssertUnwindSafe(move || drop(group)));
+    PANICS.store(false, SeqCst);
+    assert!(ended.is_err(), "the waker has panicked");
+    drop((taken, request));
+    // What is free now is ours.
+    let ours: Vec<_> = std::iter::from_fn(|| bufs.get()).map(|mut buf| (buf.append(&[b'S'; 8192]), buf)).collect();
+    assert!(!ours.is_empty());
+    let mut got = vec![0; sent];
+    busy_peer.set_read_timeout(Some(Duration::from_millis(200))).expect("allowed");
+    while let Ok(n @ 1..) = busy_peer.read(&mut got) {
+        assert!(got[..n].iter().all(|byte| *byte == b'A'), "bytes that nobody sent");
+    }
+    drop((ours, thread));
+}
+
+/// The end of a group takes as many entries as there is something to bring back, however much that is. Over a ring at its limits a few hundred connections are as much
+/// as ten thousand over another.
+#[test]
+fn s63_a_large_group_ends_in_good_order() {
+    const COUNT: usize = 800;
+    let _alone = alone();
+    need_descriptors(2 * COUNT as u64 + 100);
+    let before = open_descriptors();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(64, 1024)) };
+    let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
+    let peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64)).1).collect();
+    drop(group);
+    for mut peer in peers {
+        peer.set_nonblocking(true).expect("allowed");
+        assert_eq!(peer.read(&mut [0]).expect("it is closed, and not reset"), 0);
+    }
+    assert_eq!(open_descriptors(), before, "none is left, nor one of the ring's");
+}
+
+/// While a peer does not take what was sent without a copy, its socket can go elsewhere, and others take their turns: nobody waits for it.
+#[test]
+fn s63_nobody_waits_for_a_peer_that_takes_nothing() {
+    let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
+    let (id, mut peer) = stuck(&mut group, Token(1));
+    let place = id.index();
+    let mut sent = 0;
+    while !group.state.slab.socket(place).is_some_and(|seat| seat.lent) {
+        lend(&mut group, id);
+        let mut buf = group.buffer().expect("a buffer");
+        buf.append(&[5; 16 << 10]);
+        group.send(id, Frame::from(buf).tagged(sent)).map_err(|refused| refused.why).expect("taken");
+        sent += 1;
+        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+    }
+    let socket = group.detach(id).map_err(|why| why.to_string()).expect("it is given back");
+    assert_eq!(group.stats().sockets, 1, "its place keeps what the kernel has");
+    // Nothing of it was closed.
+    let id = group.attach(socket, Token(2)).map_err(|refused| refused.why).expect("room");
+    let mut events = Events::new(64);
+    let mut got = 0;
+    let mut reports = 0;
+    peer.set_nonblocking(true).expect("allowed");
+    let until = Instant::now() + Duration::from_secs(30);
+    while reports < sent {
+        assert!(Instant::now() < until, "{reports} of {sent} reports");
+        if let Ok(n) = peer.read(&mut [0; 4096]) {
+            assert!(n > 0, "it is open");
+            got += n;
+        }
+        group.poll(&mut events);
+        for event in events.drain() {
+            let NetEvent::Sent { token, .. } = event else { panic!("only reports") };
+            assert_eq!(token, Token(1), "those of the frames that were left behind");
+            reports += 1;
+        }
+    }
+    assert_eq!(group.stats().sockets, 1, "what was left behind is gone");
+    assert!(got > 0);
+    peer.set_nonblocking(false).expect("allowed");
+    peer.write_all(b"still there").expect("sent");
+    loop {
+        group.poll(&mut events);
+        if let Some(NetEvent::Received { id: of, buf, .. }) = events.drain().next() {
+            assert_eq!((of, &buf[..]), (id, &b"still there"[..]));
+            break;
+        }
+    }
+    drop((group, thread));
 }
