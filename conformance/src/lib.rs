@@ -9,6 +9,7 @@
 
 pub mod heap;
 pub mod net;
+pub mod ordinary;
 pub mod platform;
 pub mod sandbox;
 pub mod transport;

@@ -7,6 +7,7 @@ use crate::group::State;
 use crate::key::Op;
 use crate::ring::{Completion, Io};
 use crate::socket::{Early, UringSocket};
+use crate::whose::{Whose, whose};
 use crate::{flag, sys};
 
 impl State {
@@ -44,13 +45,15 @@ impl State {
             options::apply_to_accepted(&socket, &kept);
             return Some((place, Early::Connection(Box::new(UringSocket::accepted(socket, peer, kept)))));
         }
-        match Errno(-result) {
-            Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => self.no_descriptors(place),
-            Errno(libc::ECANCELED | libc::EAGAIN) => {}
-            errno if is_the_connections(errno) => {}
-            errno => return Some((place, Early::Broken(error::plain("accept", errno)))),
+        let errno = Errno(-result);
+        match whose(Op::Accept, errno) {
+            Whose::Request | Whose::Buffers => None,
+            Whose::Machine => {
+                self.no_descriptors(place);
+                None
+            }
+            Whose::Socket => Some((place, Early::Broken(error::plain("accept", errno)))),
         }
-        None
     }
 
     /// A descriptor may be free: paused listeners try again.
@@ -76,22 +79,4 @@ impl State {
             log::warn!("out of file descriptors: {at} accepts nothing until some are free (see ulimit -n)");
         }
     }
-}
-
-/// Errors of the connection that was accepted, not of the listener (accept(2)).
-fn is_the_connections(errno: Errno) -> bool {
-    matches!(
-        errno.0,
-        libc::ECONNABORTED
-            | libc::EINTR
-            | libc::EPERM
-            | libc::EPROTO
-            | libc::ENOPROTOOPT
-            | libc::EOPNOTSUPP
-            | libc::ENETDOWN
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENONET
-    )
 }

@@ -56,10 +56,14 @@ impl BufRing {
         Self::open_as(uring, entries, FIRST + member)
     }
 
+    /// Bytes of a ring of so many entries.
+    pub(crate) fn bytes(entries: u16) -> usize {
+        usize::from(entries) * size_of::<BufRingEntry>()
+    }
+
     /// Registers an empty ring as the buffer group `group`.
     fn open_as(uring: &IoUring, entries: u16, group: u16) -> Result<Self, Errno> {
-        let bytes = usize::from(entries) * size_of::<BufRingEntry>();
-        let Ok(layout) = Layout::from_size_align(bytes, PAGE) else { unreachable!("a page is a power of two") };
+        let Ok(layout) = Layout::from_size_align(Self::bytes(entries), PAGE) else { unreachable!("a page is a power of two") };
         // SAFETY: a ring has at least one entry, so the layout is not empty.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
@@ -153,8 +157,8 @@ impl BufRing {
             new.held[usize::from(number)] = self.held[usize::from(number)].take();
         }
         new.free.retain(|number| !named.contains(number));
-        self.close(uring);
-        *self = new;
+        // The old one's buffers wake who waits for some, and who is woken may panic.
+        std::mem::replace(self, new).close(uring);
     }
 
     /// Unregisters the ring and gives its buffers and its memory back. Only when no request that receives into it is with the kernel; if the kernel

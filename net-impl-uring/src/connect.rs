@@ -11,6 +11,7 @@ use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Luggage};
+use crate::whose::{Whose, whose};
 
 impl State {
     /// Asks for a connection to the address that is next, or for news of a connect that began in another group.
@@ -52,7 +53,8 @@ impl State {
                 self.reading_ended(place);
                 match completion.result {
                     0 => self.connected(place, out),
-                    n if n == -libc::ECANCELED => {}
+                    // It goes on, and what becomes of it is watched for.
+                    n if whose(Op::Connect, Errno(-n)) == Whose::Request => {}
                     n => self.connect_failed(place, Errno(-n)),
                 }
             }
@@ -67,13 +69,20 @@ impl State {
             Some(hot) if hot.is(flag::LEAVING) => self.on_leaving(completion),
             Some(_) => {
                 self.reading_ended(place);
-                let error = self.slab.socket(place).and_then(|seat| seat.socket.socket.take_error().transpose());
-                match error {
-                    _ if completion.result == -libc::ECANCELED => {}
-                    None => self.connected(place, out),
-                    Some(Ok(why) | Err(why)) => self.connect_failed(place, Errno::of(&why)),
+                // Without an answer it is asked for again.
+                if completion.result >= 0 {
+                    self.decided(place, out);
                 }
             }
+        }
+    }
+
+    fn decided(&mut self, place: usize, out: &mut Events) {
+        let Some(socket) = self.slab.socket(place).map(|seat| &seat.socket.socket) else { return };
+        // A socket that never began to connect, or whose error somebody took, is writable as well.
+        match socket.take_error().and_then(|error| error.map_or_else(|| socket.peer_addr().map(drop), Err)) {
+            Ok(()) => self.connected(place, out),
+            Err(why) => self.connect_failed(place, Errno::of(&why)),
         }
     }
 
@@ -104,7 +113,7 @@ impl State {
         self.reading_ended(place);
         let detached =
             self.slab.socket(place).and_then(|seat| seat.leaving.as_ref()).is_some_and(|leaving| matches!(leaving.how, How::Detached));
-        if !detached || completion.result == 0 || completion.result == -libc::ECANCELED {
+        if !detached || completion.result == 0 || whose(Op::Connect, Errno(-completion.result)) == Whose::Request {
             return;
         }
         if let Err(why) = self.next_address(place, Errno(-completion.result))

@@ -53,6 +53,8 @@ pub(crate) const IN_STARVED: u32 = 1 << 26;
 pub(crate) const IN_NO_FD: u32 = 1 << 27;
 /// In the list of sockets with something early to deliver.
 pub(crate) const IN_READY: u32 = 1 << 28;
+/// In the list of sockets that wait until the machine has again what it was short of.
+pub(crate) const IN_SHORT: u32 = 1 << 29;
 
 /// A frame may be queued if only this is set of it and [`CANNOT_SEND`].
 pub(crate) const CANNOT_SEND: u32 = FIN_WANTED | FIN_SENT | FAILED | LEAVING;
@@ -60,4 +62,4 @@ pub(crate) const CANNOT_SEND: u32 = FIN_WANTED | FIN_SENT | FAILED | LEAVING;
 /// With the kernel.
 pub(crate) const IN_FLIGHT: u32 = READING | SENDING | WATCHED;
 
-const _: () = assert!((IN_TODO | IN_DIRTY | IN_STARVED | IN_NO_FD | IN_READY) & !net_sockets::slab::LISTS == 0);
+const _: () = assert!((IN_TODO | IN_DIRTY | IN_STARVED | IN_NO_FD | IN_READY | IN_SHORT) & !net_sockets::slab::LISTS == 0);

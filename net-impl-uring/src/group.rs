@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, SockGroup, SockId, SockOptions, Socket, Token, group_tag};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_sockets::{Frames, Kind, Limits, Slab, Supply, Turns, slab};
+use net_sockets::{Errno, Frames, Kind, Limits, Slab, Supply, Turns, error, slab};
 use pool::{Buf, BufGroup, Class, Request};
 
 use crate::bufring::BufRing;
 use crate::depth::Depth;
 use crate::gather::Gathers;
+use crate::leave::SOON;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
 use crate::{NAME, flag};
@@ -57,6 +58,10 @@ pub(crate) struct State {
     pub(crate) no_fd: VecDeque<u32>,
     /// The want of descriptors was logged, and is not over.
     pub(crate) no_fd_said: bool,
+    /// Connections that wait until the machine has again what it was short of.
+    pub(crate) short: Vec<u32>,
+    /// That memory to be sent without a copy was short was logged.
+    pub(crate) copies_said: bool,
     pub(crate) timer: Timer,
     /// Requests with the kernel.
     pub(crate) in_flight: usize,
@@ -95,7 +100,7 @@ impl Group {
     fn make_room(&mut self) {
         if self.state.slab.sockets() == self.state.slab.room() && self.state.leaving > 0 {
             let io = &mut *self.ring.io.borrow_mut();
-            self.state.settle(io, |state| state.slab.sockets() < state.slab.room());
+            self.state.settle(io, SOON, |state| state.slab.sockets() < state.slab.room());
         }
     }
 }
@@ -124,6 +129,8 @@ impl State {
             platform: cx.platform(),
             no_fd: VecDeque::with_capacity(sockets),
             no_fd_said: false,
+            short: Vec::new(),
+            copies_said: false,
             timer: Timer::Off,
             in_flight: 0,
             leaving: 0,
@@ -224,14 +231,30 @@ impl State {
     fn detach(&mut self, io: &mut Io, place: usize) -> Result<Box<UringSocket>, NetError> {
         self.leave(place, How::Detached);
         self.give_up(io, place);
-        if !self.settle(io, |state| !state.slab.hot(place).is(flag::IN_FLIGHT)) {
-            // It is closed, then, whenever the kernel lets go of it.
-            self.closes_after_all(place);
-            return Err(NetError::Os { doing: "detach", code: libc::ETIME, text: "the kernel does not give the socket back".into() });
+        if self.settle(io, SOON, |state| !state.slab.hot(place).is(flag::IN_FLIGHT)) {
+            let mut seat = self.vacate(place).ok_or(NetError::Stale)?;
+            seat.socket.pack(std::mem::take(&mut seat.early));
+            return Ok(seat.socket);
         }
-        let mut seat = self.vacate(place).ok_or(NetError::Stale)?;
-        seat.socket.pack(std::mem::take(&mut seat.early));
-        Ok(seat.socket)
+        self.go_on_elsewhere(place).inspect_err(|_| self.closes_after_all(place))
+    }
+
+    /// A socket whose frames the kernel has, and nothing else: its peer does not take what was sent without a copy. It is given back through another descriptor,
+    /// while the place keeps the frames, and the descriptor that there was, until they come back.
+    #[cold]
+    fn go_on_elsewhere(&mut self, place: usize) -> Result<Box<UringSocket>, NetError> {
+        let only_lent = !self.slab.hot(place).is(flag::READING | flag::WATCHED);
+        let Some(seat) = self.slab.socket_mut(place).filter(|seat| only_lent && seat.lent) else {
+            return Err(NetError::Os { doing: "detach", code: libc::ETIME, text: "the kernel does not give the socket back".into() });
+        };
+        let again = seat.socket.socket.try_clone().map_err(|why| error::plain("dup", Errno::of(&why)))?;
+        let mut socket = UringSocket::accepted(again, seat.socket.peer, seat.socket.kept);
+        (socket.fin_sent, socket.failed) = (seat.socket.fin_sent, seat.socket.failed.take());
+        socket.pack(std::mem::take(&mut seat.early));
+        if let Some(leaving) = &mut seat.leaving {
+            leaving.how = How::GoneOn;
+        }
+        Ok(Box::new(socket))
     }
 }
 
@@ -352,16 +375,29 @@ impl SockGroup for Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let io = &mut *self.ring.io.borrow_mut();
-        if self.state.wind_up(io) {
-            io.end_buffers(&mut self.state.buffers);
+        let winding = Winding { state: &mut self.state, ring: &self.ring };
+        if winding.state.wind_up(io) {
+            std::mem::forget(winding);
+            // Nothing of it is with the kernel from here on, and what follows may wake somebody who panics.
             io.leave(self.state.member);
-        } else {
-            // The kernel may still read and write it. The buffer ring leaks by itself.
-            let state = &mut self.state;
-            log::error!("the kernel keeps {} requests of a group that has ended: their memory is lost", state.in_flight);
-            let slab = std::mem::replace(&mut state.slab, Slab::new(0, 0));
-            let frames = std::mem::replace(&mut state.frames, Frames::new(0));
-            Box::leak(Box::new((slab, frames, std::mem::take(&mut state.gathers), self.ring.clone())));
+            io.end_buffers(&mut self.state.buffers);
         }
+    }
+}
+
+/// A group that ends, until all of it is back from the kernel. If that does not come, because the kernel keeps it or because somebody panicked who was woken on the way,
+/// what the kernel may still read and write is leaked. The buffer ring leaks by itself.
+struct Winding<'a> {
+    state: &'a mut State,
+    ring: &'a Rc<Ring>,
+}
+
+impl Drop for Winding<'_> {
+    fn drop(&mut self) {
+        let state = &mut *self.state;
+        let slab = std::mem::replace(&mut state.slab, Slab::new(0, 0));
+        let frames = std::mem::replace(&mut state.frames, Frames::new(0));
+        Box::leak(Box::new((slab, frames, std::mem::take(&mut state.gathers), self.ring.clone())));
+        log::error!("the kernel keeps {} requests of a group that has ended: their memory is lost", state.in_flight);
     }
 }

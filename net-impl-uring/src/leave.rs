@@ -3,8 +3,6 @@
 //! A socket goes when the last completion of its last request has come. Closing it before would not even send its FIN, because a request holds on to it;
 //! and its frames are the kernel's until then. What completes meanwhile is counted as sent, or kept for whoever attaches the socket next.
 
-use std::time::Duration;
-
 use core_reactor::net::{NetError, SockId};
 
 use crate::group::{State, Timer};
@@ -13,10 +11,11 @@ use crate::ring::{Completion, Io};
 use crate::socket::{How, Leaving, Seat};
 use crate::{flag, sys};
 
-/// Entries after which waiting for the kernel takes a pause of a millisecond between two, and after how many it ends. Network requests are given up at
-/// once; one that the kernel has passed to a worker takes what the worker takes, and memory that is sent without a copy what the peer takes.
-const EAGER: usize = 100;
-const PATIENT: usize = 200;
+/// Entries in a row that bring nothing back, after which the kernel is not waited for any longer: it gives network requests up in one or two. Memory that is sent without
+/// a copy takes what the peer takes. There is no pause between two, as this is a reactor, whose other sockets wait.
+pub(crate) const SOON: usize = 16;
+/// The same where what does not come back has to be reset or leaked.
+const LATE: usize = 1000;
 
 impl State {
     /// Asks for what is wanted of each socket in the list, and gives up what is not.
@@ -41,7 +40,7 @@ impl State {
         }
         let wanted = match flags & flag::KIND {
             flag::STREAM if flags & flag::READ_EOF != 0 => return self.look_after_end(place),
-            flag::STREAM => flags & (flag::PAUSED | flag::HELD | flag::EARLY | flag::IN_STARVED) == 0,
+            flag::STREAM => flags & (flag::PAUSED | flag::HELD | flag::EARLY | flag::IN_STARVED | flag::IN_SHORT) == 0,
             flag::LISTENER => flags & (flag::PAUSED | flag::EARLY | flag::IN_NO_FD) == 0,
             flag::CONNECTING => true,
             _ => return,
@@ -143,6 +142,7 @@ impl State {
         let Some(seat) = self.slab.socket_mut(place) else { return };
         let (id, why) = match &mut seat.leaving {
             Some(Leaving { id, how: How::Closed(why) }) => (*id, why.take()),
+            Some(Leaving { how: How::GoneOn, .. }) => return drop(self.vacate(place)),
             _ => return,
         };
         let Some(seat) = self.vacate(place) else { return };
@@ -195,18 +195,27 @@ impl State {
         self.depart_if_done(place);
     }
 
-    /// Waits for the kernel until `done`; false if it does not come to that.
-    pub(crate) fn settle(&mut self, io: &mut Io, done: impl Fn(&mut Self) -> bool) -> bool {
-        for round in 0..PATIENT {
+    /// Enters the kernel until `done`; false if `patience` entries in a row bring nothing nearer.
+    pub(crate) fn settle(&mut self, io: &mut Io, patience: usize, done: impl Fn(&mut Self) -> bool) -> bool {
+        let mut in_vain = 0;
+        while in_vain < patience {
             if done(self) {
                 return true;
             }
-            if round > EAGER {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            in_vain += 1;
             self.look_after(io);
+            let waiting = io.waiting();
             io.enter_for_events();
-            io.sift(self.member, |completion| self.on_out_of_turn(completion));
+            if io.waiting() < waiting {
+                in_vain = 0;
+            }
+            io.sift(self.member, |completion| {
+                let handled = self.on_out_of_turn(completion);
+                if handled {
+                    in_vain = 0;
+                }
+                handled
+            });
         }
         done(self)
     }
@@ -222,9 +231,9 @@ impl State {
         if self.timer == Timer::Running {
             io.cancel(Key::new(Op::Timer, self.member, 0, 0));
         }
-        self.settle(io, |state| state.in_flight == 0) || {
+        self.settle(io, LATE, |state| state.in_flight == 0) || {
             self.reset_all();
-            self.settle(io, |state| state.in_flight == 0)
+            self.settle(io, LATE, |state| state.in_flight == 0)
         }
     }
 

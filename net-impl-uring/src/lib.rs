@@ -35,6 +35,7 @@ mod ring;
 mod send;
 mod socket;
 mod sys;
+mod whose;
 
 use std::net::SocketAddr;
 
@@ -83,7 +84,7 @@ impl NetImpl for Uring {
     }
 
     fn probe(&self) -> Result<(), NetError> {
-        probe::probe(self.sizes)
+        probe::probe()
     }
 
     fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {

@@ -9,7 +9,7 @@ use crate::group::{State, Timer};
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io, Next};
 
-/// Time after which a group tries again what waits for descriptors that others hold. Their return is not announced, and the core may be asleep.
+/// Time after which a group tries again what waits for descriptors or memory that others hold. Their return is not announced, and the core may be asleep.
 static RETRY: Timespec = Timespec::new().nsec(10_000_000);
 
 impl State {
@@ -161,6 +161,28 @@ impl State {
         self.timer = Timer::Off;
         self.in_flight -= 1;
         self.retry_accepts();
+        self.retry_short();
+    }
+
+    /// Has a connection wait until the machine may have again what it was short of.
+    #[cold]
+    pub(crate) fn fall_short(&mut self, place: usize) {
+        if self.slab.hot(place).enlist(flag::IN_SHORT) {
+            self.short.push(place as u32);
+        }
+        self.wake_later();
+    }
+
+    /// Asks again for what the machine was short of.
+    fn retry_short(&mut self) {
+        for place in std::mem::take(&mut self.short) {
+            let hot = self.slab.hot(place as usize);
+            hot.flags &= !flag::IN_SHORT;
+            if !hot.queue.is_empty() && hot.enlist(flag::IN_DIRTY) {
+                self.dirty.push(place);
+            }
+            self.look_at(place as usize);
+        }
     }
 
     /// Hands out at most `most` reports.

@@ -16,24 +16,27 @@ use crate::sys::GET_EVENTS;
 /// The bytes that go through the probe's socket, and how often.
 const BYTES: &[u8] = b"probe";
 const TIMES: usize = 2;
+/// As small as may be: the kernel counts a ring as locked memory for some time after it was closed, which the real
+/// one would lack.
+const SIZES: Sizes = Sizes { submissions: 2, completions: 4, buffers: TIMES as u16 };
 
 /// Sets up a ring of its own and receives through it, twice with one request.
 ///
 /// # Errors
 /// [`NetError::Unusable`], with the call that failed.
-pub(crate) fn probe(sizes: Sizes) -> Result<(), NetError> {
-    receive_twice(sizes).map_err(|why| match why {
+pub(crate) fn probe() -> Result<(), NetError> {
+    receive_twice().map_err(|why| match why {
         NetError::Os { doing, code, .. } => error::unusable(doing, Errno(code)),
         NetError::Unusable(_) => why,
         other => NetError::Unusable(other.to_string().into()),
     })
 }
 
-fn receive_twice(sizes: Sizes) -> Result<(), NetError> {
-    let ring = Ring::new(sizes)?;
+fn receive_twice() -> Result<(), NetError> {
+    let ring = Ring::new(SIZES)?;
     let io = &mut *ring.io.borrow_mut();
     let member = io.join(TIMES)?;
-    let mut buffers = io.buffers(member, 2)?;
+    let mut buffers = io.buffers(member, SIZES.buffers)?;
     let bufs = BufGroup::new(TIMES, 64);
     while let Some(buf) = bufs.get() {
         // There is room for as many as there are.

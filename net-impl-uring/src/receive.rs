@@ -29,6 +29,7 @@ use crate::group::State;
 use crate::key::Op;
 use crate::ring::{Completion, How, Io};
 use crate::socket::Early;
+use crate::whose::{Whose, whose};
 
 impl State {
     /// Something was received, or nothing more will be. The caller has left room for an event.
@@ -78,21 +79,22 @@ impl State {
                 Early::Bytes(buf?)
             }
             0 => Early::Eof,
-            _ => match Errno(-n) {
-                Errno(libc::ENOBUFS) => {
-                    self.starve(place);
-                    return Some((place, None));
-                }
-                // Only asked without waiting: the connection is over, and there is nothing more.
-                Errno(libc::EAGAIN) => match self.nothing_left(place) {
-                    Some(why) => Early::Broken(why),
-                    None => return Some((place, None)),
-                },
-                Errno(libc::ECANCELED | libc::EINTR) => return Some((place, None)),
-                errno => Early::Broken(error::plain("recv", errno)),
-            },
+            _ => return Some((place, self.receive_failed(place, Errno(-n)))),
         };
         Some((place, Some(early)))
+    }
+
+    #[cold]
+    fn receive_failed(&mut self, place: usize, errno: Errno) -> Option<Early> {
+        match whose(Op::Recv, errno) {
+            // Only who does not wait is told so: the connection is over, and there is nothing more.
+            Whose::Request if errno.would_block() => return self.nothing_left(place).map(Early::Broken),
+            Whose::Request => {}
+            Whose::Buffers => self.starve(place),
+            Whose::Machine => self.fall_short(place),
+            Whose::Socket => return Some(Early::Broken(error::plain("recv", errno))),
+        }
+        None
     }
 
     /// The last completion of the request that reads: another one may be wanted.

@@ -53,6 +53,12 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
+    /// The last one of a request, for tests of what a kernel seldom answers.
+    #[cfg(test)]
+    pub(crate) fn last(key: Key, result: i32) -> Self {
+        Self { key, result, flags: 0 }
+    }
+
     /// Whether its request goes on.
     #[inline]
     pub(crate) fn more(&self) -> bool {
@@ -99,6 +105,21 @@ thread_local! {
     static HERE: RefCell<Weak<Ring>> = const { RefCell::new(Weak::new()) };
 }
 
+impl Sizes {
+    /// Bytes of the rings, about.
+    fn bytes(self) -> u64 {
+        u64::from(self.submissions) * size_of::<squeue::Entry>() as u64 + u64::from(self.completions) * size_of::<cqueue::Entry>() as u64
+    }
+}
+
+/// Why the kernel made no ring of so many bytes. It counts them as locked memory, and says no more than that there is none.
+fn no_ring(doing: &'static str, errno: Errno, bytes: u64) -> NetError {
+    match sys::may_lock() {
+        Some(limit) if errno.0 == libc::ENOMEM => NetError::LockedMemory { doing, needs: bytes.div_ceil(1024), limit: limit / 1024 },
+        _ => error::plain(doing, errno),
+    }
+}
+
 impl Ring {
     /// The ring of this flow of control; made, if it has none.
     pub(crate) fn here(sizes: Sizes) -> Result<Rc<Self>, NetError> {
@@ -115,7 +136,7 @@ impl Ring {
     pub(crate) fn new(sizes: Sizes) -> Result<Self, NetError> {
         let fail = |doing| move |why| error::plain(doing, why);
         let eventfd = Eventfd::new().map_err(fail("eventfd"))?;
-        let mut uring = build(sizes).map_err(fail("io_uring_setup"))?;
+        let mut uring = build(sizes).map_err(|why| no_ring("io_uring_setup", why, sizes.bytes()))?;
         uring.completion().disable_eventfd();
         let register = uring.submitter().register_eventfd(eventfd.fd());
         register.map_err(|why| error::plain("io_uring_register(EVENTFD)", Errno::of(&why)))?;
@@ -209,7 +230,8 @@ impl Io {
 
     /// A buffer ring for a member.
     pub(crate) fn buffers(&self, member: u16, entries: u16) -> Result<BufRing, NetError> {
-        BufRing::open(&self.uring, entries, member).map_err(|why| error::plain("io_uring_register(PBUF_RING)", why))
+        let no_buffers = |why| no_ring("io_uring_register(PBUF_RING)", why, BufRing::bytes(entries) as u64);
+        BufRing::open(&self.uring, entries, member).map_err(no_buffers)
     }
 
     /// Gives the buffers of a ring back but for those `named`, which completions tell of. No request with the kernel receives into it.
@@ -245,6 +267,11 @@ impl Io {
     /// Enters the kernel once and has it run what is left to do, told of or not.
     pub(crate) fn enter_for_events(&mut self) {
         self.enter_with(GET_EVENTS);
+    }
+
+    /// Requests that the kernel has not been told of.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queued as usize + self.backlog.len()
     }
 
     /// Submits what is queued, and no more.

@@ -14,6 +14,7 @@ use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::Seat;
+use crate::whose::{Whose, may_do_with_a_copy, whose};
 
 impl State {
     /// Sends for every socket that has got frames since the last time.
@@ -111,14 +112,16 @@ impl State {
         let Some(seat) = self.slab.socket_mut(place) else { return };
         if completion.more() {
             // Without a copy: the memory is the kernel's until the second completion.
-            seat.taken = completion.result;
+            (seat.lent, seat.taken) = (true, completion.result);
             return;
         }
+        seat.lent = false;
         let n = if completion.notif() { std::mem::take(&mut seat.taken) } else { completion.result };
         if let Some(number) = seat.gather.take() {
             self.gathers.release(number);
         }
         let hot = self.slab.hot(place);
+        let lent = hot.is(flag::ZERO_COPY);
         if completion.was_copied() {
             // It copies on this way, so asking for more of it only costs.
             hot.flags &= !flag::ZERO_COPY;
@@ -127,8 +130,30 @@ impl State {
         self.in_flight -= 1;
         match usize::try_from(n) {
             Ok(n) => self.sent(place, n),
-            Err(_) if matches!(-n, libc::ECANCELED | libc::EAGAIN | libc::EINTR) => self.after_send(place),
-            Err(_) => self.send_failed(place, Errno(-n)),
+            Err(_) if lent && may_do_with_a_copy(Errno(-n)) => self.copy_instead(place, Errno(-n)),
+            Err(_) => self.not_sent(place, Errno(-n)),
+        }
+    }
+
+    /// A send failed, which need not be the end of the connection.
+    #[cold]
+    fn not_sent(&mut self, place: usize, errno: Errno) {
+        match whose(Op::Send, errno) {
+            Whose::Request => self.after_send(place),
+            Whose::Machine | Whose::Buffers if self.slab.hot(place).is(flag::LEAVING) => self.depart_if_done(place),
+            Whose::Machine | Whose::Buffers => self.fall_short(place),
+            Whose::Socket => self.send_failed(place, errno),
+        }
+    }
+
+    /// Sends with a copy what could not be sent without, and so from now on: what is short now will
+    /// be short again, and each try costs two completions. Said once, as it is short for others too.
+    #[cold]
+    fn copy_instead(&mut self, place: usize, errno: Errno) {
+        self.slab.hot(place).flags &= !flag::ZERO_COPY;
+        self.after_send(place);
+        if !std::mem::replace(&mut self.copies_said, true) {
+            log::warn!("{}: it is sent with a copy (see ulimit -l, or switch zero_copy off)", error::plain("send without a copy", errno));
         }
     }
 
@@ -203,7 +228,9 @@ impl State {
             if let Some(seat) = self.slab.socket_mut(place) {
                 seat.socket.failed = Some(why);
             }
-            self.slab.hot(place).flags &= !flag::HELD;
+            let hot = self.slab.hot(place);
+            hot.flags &= !flag::HELD;
+            self.hung_up(place);
             self.go_on_reading(place);
         }
     }

@@ -33,7 +33,9 @@ pub(crate) struct Seat {
     pub(crate) to: Option<SockAddr>,
     /// The gather list of the send under way.
     pub(crate) gather: Option<u32>,
-    /// What a send without a copy has taken, whose memory the kernel has yet.
+    /// A send without a copy is done, but for its memory, which the kernel has yet.
+    pub(crate) lent: bool,
+    /// What it has taken.
     pub(crate) taken: i32,
     pub(crate) leaving: Option<Leaving>,
 }
@@ -60,11 +62,13 @@ pub(crate) enum How {
     Closed(Option<NetError>),
     /// The application waits for it.
     Detached,
+    /// The application has it, through another descriptor.
+    GoneOn,
 }
 
 impl Seat {
     pub(crate) fn new(socket: Box<UringSocket>) -> Self {
-        Self { socket, early: VecDeque::new(), to: None, gather: None, taken: 0, leaving: None }
+        Self { socket, early: VecDeque::new(), to: None, gather: None, lent: false, taken: 0, leaving: None }
     }
 }
 

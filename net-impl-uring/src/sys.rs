@@ -46,6 +46,14 @@ impl Eventfd {
     }
 }
 
+/// Bytes of memory that this user may lock, if that is limited.
+pub(crate) fn may_lock() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel writes one such structure. If it does not, nothing is known of a limit.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// Enters a ring: submits, and with [`GET_EVENTS`] runs what completions have left to do. Never waits. Tells how many requests were taken.
 ///
 /// Memory that the requests name is the business of who queued them.

@@ -1,17 +1,25 @@
 //! Tests that need to see inside: rings at their limits, and sends without a copy.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
+use conformance::net::{alone, need_descriptors, open_descriptors};
+use conformance::ordinary;
 use conformance::platform::{CORE, self_driven};
-use core_reactor::net::{Events, Frame, GroupConfig, NetEvent, SockGroup, SockId, SockOptions, Token};
+use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
-use pool::BufGroup;
+use pool::{BufGroup, Class};
+use socket2::{Domain, Socket, Type};
 
 use crate::flag;
 use crate::group::Group;
-use crate::ring::Sizes;
+use crate::key::Op;
+use crate::ring::{Completion, Sizes};
 use crate::{NetImpl, Uring};
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
@@ -212,4 +220,243 @@ fn s19_a_group_that_goes_waits_for_sends_without_a_copy() {
     let ended = peer.read_to_end(&mut all);
     assert_eq!(ended.expect_err("it was reset").kind(), std::io::ErrorKind::ConnectionReset);
     assert!(all.iter().all(|byte| *byte == 5));
+}
+
+/// Where no ring can be had for want of memory to lock, the error says so, and how much that is.
+#[test]
+fn s61_a_group_without_memory_to_lock_says_so() {
+    ordinary::with_locked_memory("tests::s61_a_group_without_memory_to_lock_says_so", 16 << 10, || {
+        let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+        let made = thread.with(|cx| Uring::new().group(cx, GroupConfig::new(BufGroup::new(2, 64))));
+        let why = made.err().expect("16 KiB are too few");
+        assert_eq!(why, NetError::LockedMemory { doing: "io_uring_setup", needs: 24, limit: 16 });
+        assert!(why.to_string().contains("ulimit -l"), "{why}");
+        assert_eq!(Uring::new().probe(), Ok(()), "its ring is smaller");
+    });
+}
+
+/// A machine that is short of memory for a while ends no connection: what could not be sent or received is asked for again, without anybody's help.
+#[test]
+fn s61_a_shortage_of_the_machine_ends_no_connection() {
+    let (mut thread, mut group) = group(BufGroup::new(8, 1024));
+    let (id, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    group.pause(id).expect("it is there");
+    while group.state.slab.hot(id.index()).is(flag::READING) {
+        group.poll(&mut Events::new(1));
+    }
+    let mut buf = group.buffer().expect("a buffer");
+    buf.append(b"sent");
+    group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+    group.state.dirty.clear();
+    let hot = group.state.slab.hot(id.index());
+    hot.flags = hot.flags & !(flag::IN_DIRTY | flag::PAUSED) | flag::SENDING | flag::READING;
+    group.state.in_flight += 2;
+    for (op, errno) in [(Op::Send, libc::ENOBUFS), (Op::Recv, libc::ENOMEM)] {
+        let answer = Completion::last(group.state.key(op, id.index()), -errno);
+        if op == Op::Send { group.state.on_send(answer) } else { group.state.on_receive(answer, &mut Events::new(1)) }
+    }
+    assert_eq!(group.state.short, [id.index() as u32], "it waits, once");
+    peer.write_all(b"received").expect("sent");
+    match next_awake(&mut thread, &mut group) {
+        Some(NetEvent::Received { buf, .. }) => assert_eq!(&buf[..], b"received"),
+        _ => panic!("only bytes"),
+    }
+    let mut got = [0; 4];
+    peer.read_exact(&mut got).expect("it comes");
+    assert_eq!(&got, b"sent");
+}
+
+/// What a user may lock of memory is used up by one connection whose peer does not read: that and the others send with a copy, and all comes.
+#[test]
+fn s18_s61_without_memory_to_lock_sends_are_copied() {
+    let name = "tests::s18_s61_without_memory_to_lock_sends_are_copied";
+    // The usual limit, and one that is certainly too low.
+    ordinary::with_locked_memory(name, 8 << 20, || {
+        sends_that_lock_memory();
+    });
+    ordinary::with_locked_memory(name, 64 << 10, || assert!(sends_that_lock_memory(), "memory was short, or this shows nothing"));
+}
+
+/// Sends much without a copy at once, all of which arrives. Tells whether memory to lock was short.
+fn sends_that_lock_memory() -> bool {
+    const PEERS: usize = 12;
+    const FRAMES: usize = 40;
+    let (thread, mut group) = group(BufGroup::new(PEERS * FRAMES + 16, 128 << 10));
+    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let mut peers: Vec<_> = (0..PEERS).map(|n| pair(&mut group, &options, Token(n as u64))).collect();
+    for (id, _) in &peers {
+        lend(&mut group, *id);
+    }
+    for n in 0..FRAMES {
+        for (id, _) in &peers {
+            let mut buf = group.buffer().expect("a buffer");
+            buf.append(&vec![n as u8; 128 << 10]);
+            // Past its limit a socket takes none.
+            group.state.limits = net_sockets::Limits::new(&GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(1, 1)) });
+            group.send(*id, buf.into()).map_err(|refused| refused.why).expect("taken");
+        }
+    }
+    group.flush();
+    let readers: Vec<_> = peers
+        .drain(..)
+        .map(|(_, mut peer)| {
+            std::thread::spawn(move || {
+                let mut all = vec![0; FRAMES * (128 << 10)];
+                peer.set_read_timeout(Some(Duration::from_secs(30))).expect("allowed");
+                peer.read_exact(&mut all).expect("all of it comes");
+                assert!(all.chunks(128 << 10).enumerate().all(|(n, frame)| frame.iter().all(|byte| *byte == n as u8)));
+                peer
+            })
+        })
+        .collect();
+    while !readers.iter().all(|reader| reader.is_finished()) {
+        let mut events = Events::new(8);
+        group.poll(&mut events);
+        assert!(events.drain().next().is_none(), "nothing has ended");
+    }
+    let kept: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("its peer is content")).collect();
+    let short = group.state.copies_said;
+    drop((group, thread, kept));
+    short
+}
+
+/// A connection whose peer, which takes little, has taken no more of what is sent to it.
+fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
+    let far = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    far.set_recv_buffer_size(2304).expect("allowed");
+    far.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    far.listen(1).expect("allowed");
+    let at = far.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
+    let options = SockOptions { send_buf: Some(4608), ..SockOptions::default() };
+    let id = group.attach(Uring::new().connect(&[at], &options).expect("a socket"), token).map_err(|refused| refused.why).expect("room");
+    let (peer, _) = far.accept().expect("a connection");
+    let peer = TcpStream::from(peer);
+    peer.set_read_timeout(Some(Duration::from_secs(30))).expect("allowed");
+    while !group.state.slab.hot(id.index()).is(flag::STREAM) {
+        group.poll(&mut Events::new(4));
+    }
+    (id, peer)
+}
+
+struct Panics;
+
+static PANICS: AtomicBool = AtomicBool::new(false);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        assert!(!PANICS.load(SeqCst), "a waker that panics");
+    }
+}
+
+/// Somebody who is woken on the way of a group's end may panic: what the kernel still reads is nobody else's then. With it, the descriptors go when
+/// the ring does.
+#[test]
+fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
+    let bufs = BufGroup::new(64, 8192);
+    let (thread, mut group) = group(bufs.clone());
+    let (early, mut early_peer) = pair(&mut group, &SockOptions::default(), Token(0));
+    let (busy, mut busy_peer) = stuck(&mut group, Token(1));
+    early_peer.write_all(b"early").expect("sent");
+    // Received, and not delivered: its buffer comes home on the way.
+    group.ring.io.borrow_mut().enter_for_events();
+    group.pause(early).expect("it is there");
+    while !group.state.slab.hot(early.index()).is(flag::EARLY) {
+        group.poll(&mut Events::new(1));
+    }
+    let mut sent = 0;
+    while !group.state.slab.hot(busy.index()).is(flag::SENDING) {
+        let mut buf = bufs.get().expect("a buffer");
+        sent += buf.append(&[b'A'; 8192]);
+        group.send(busy, buf.into()).map_err(|refused| refused.why).expect("taken");
+        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    let request = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("room");
+    PANICS.store(true, SeqCst);
+    let ended = catch_unwind(AssertUnwindSafe(move || drop(group)));
+    PANICS.store(false, SeqCst);
+    assert!(ended.is_err(), "the waker has panicked");
+    drop((taken, request));
+    // What is free now is ours.
+    let ours: Vec<_> = std::iter::from_fn(|| bufs.get()).map(|mut buf| (buf.append(&[b'S'; 8192]), buf)).collect();
+    assert!(!ours.is_empty());
+    let mut got = vec![0; sent];
+    busy_peer.set_read_timeout(Some(Duration::from_millis(200))).expect("allowed");
+    while let Ok(n @ 1..) = busy_peer.read(&mut got) {
+        assert!(got[..n].iter().all(|byte| *byte == b'A'), "bytes that nobody sent");
+    }
+    drop((ours, thread));
+}
+
+/// The end of a group takes as many entries as there is something to bring back, however much that is. Over a ring at its limits a few hundred connections are as much
+/// as ten thousand over another.
+#[test]
+fn s63_a_large_group_ends_in_good_order() {
+    const COUNT: usize = 800;
+    let _alone = alone();
+    need_descriptors(2 * COUNT as u64 + 100);
+    let before = open_descriptors();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(64, 1024)) };
+    let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
+    let peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64)).1).collect();
+    drop(group);
+    for mut peer in peers {
+        peer.set_nonblocking(true).expect("allowed");
+        assert_eq!(peer.read(&mut [0]).expect("it is closed, and not reset"), 0);
+    }
+    assert_eq!(open_descriptors(), before, "none is left, nor one of the ring's");
+}
+
+/// While a peer does not take what was sent without a copy, its socket can go elsewhere, and others take their turns: nobody waits for it.
+#[test]
+fn s63_nobody_waits_for_a_peer_that_takes_nothing() {
+    let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
+    let (id, mut peer) = stuck(&mut group, Token(1));
+    let place = id.index();
+    let mut sent = 0;
+    while !group.state.slab.socket(place).is_some_and(|seat| seat.lent) {
+        lend(&mut group, id);
+        let mut buf = group.buffer().expect("a buffer");
+        buf.append(&[5; 16 << 10]);
+        group.send(id, Frame::from(buf).tagged(sent)).map_err(|refused| refused.why).expect("taken");
+        sent += 1;
+        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+    }
+    let socket = group.detach(id).map_err(|why| why.to_string()).expect("it is given back");
+    assert_eq!(group.stats().sockets, 1, "its place keeps what the kernel has");
+    // Nothing of it was closed.
+    let id = group.attach(socket, Token(2)).map_err(|refused| refused.why).expect("room");
+    let mut events = Events::new(64);
+    let mut got = 0;
+    let mut reports = 0;
+    peer.set_nonblocking(true).expect("allowed");
+    let until = Instant::now() + Duration::from_secs(30);
+    while reports < sent {
+        assert!(Instant::now() < until, "{reports} of {sent} reports");
+        if let Ok(n) = peer.read(&mut [0; 4096]) {
+            assert!(n > 0, "it is open");
+            got += n;
+        }
+        group.poll(&mut events);
+        for event in events.drain() {
+            let NetEvent::Sent { token, .. } = event else { panic!("only reports") };
+            assert_eq!(token, Token(1), "those of the frames that were left behind");
+            reports += 1;
+        }
+    }
+    assert_eq!(group.stats().sockets, 1, "what was left behind is gone");
+    assert!(got > 0);
+    peer.set_nonblocking(false).expect("allowed");
+    peer.write_all(b"still there").expect("sent");
+    loop {
+        group.poll(&mut events);
+        if let Some(NetEvent::Received { id: of, buf, .. }) = events.drain().next() {
+            assert_eq!((of, &buf[..]), (id, &b"still there"[..]));
+            break;
+        }
+    }
+    drop((group, thread));
 }

@@ -19,13 +19,19 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
 }
 
 /// Descriptors that this process has open.
-pub(crate) fn open_descriptors() -> usize {
+///
+/// # Panics
+/// There is no /proc.
+pub fn open_descriptors() -> usize {
     // Less the one that reads the directory.
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
 }
 
 /// Sees to it that the process may have this many descriptors.
-pub(crate) fn need_descriptors(count: u64) {
+///
+/// # Panics
+/// It may not.
+pub fn need_descriptors(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|now| now < count) {
         assert!(limit.maximum.is_none_or(|most| most >= count), "this test needs {count} descriptors (ulimit -Hn)");

@@ -78,6 +78,19 @@ pub enum NetError {
     /// Out of descriptors.
     #[error("out of file descriptors (see ulimit -n)")]
     NoDescriptors,
+    /// This user may lock no more memory.
+    #[error(
+        "{doing}: {needs} KiB of memory have to be locked, and this user may lock {limit} KiB in all processes together; \
+         raise that (ulimit -l) or choose another backend (-N posix)"
+    )]
+    LockedMemory {
+        /// What was attempted.
+        doing: &'static str,
+        /// KiB that it locks.
+        needs: u64,
+        /// KiB that may be locked (`RLIMIT_MEMLOCK`).
+        limit: u64,
+    },
     /// A socket of another backend.
     #[error("a socket of backend {socket} cannot join a group of backend {group}")]
     WrongBackend {
