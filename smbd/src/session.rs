@@ -261,7 +261,9 @@ impl Session {
         loop {
             // A message is taken out only when there is room and a buffer for it. The end takes neither: whoever has no room left may be the one to be ended.
             let buf = if self.conn.is_ending() || self.posted == self.depth { None } else { self.buffer(group) };
-            let Some(action) = (buf.is_some() || self.conn.is_ending()).then(|| self.conn.next_action(now)).flatten() else { return Ok(()) };
+            let Some(action) = (buf.is_some() || self.conn.is_ending()).then(|| self.conn.next_action(now)).flatten() else {
+                return Ok(());
+            };
             match (action, buf) {
                 // The group's queues share receives that are always posted; how many of them this connection counts on was settled at its beginning.
                 (Action::PostReceives(count), _) => self.conn.receives_posted(count),

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use conformance::transport::memory::Weather;
 use core_reactor::transport::{
-    Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport, TransportError,
+    Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport,
+    TransportError,
 };
 use core_reactor::{CoreId, CpuSet, Cx, Polled, Schedule, ThreadConfig};
 use machine::Machine;
 use pool::{Buf, BufGroup, Class};
+use smb_direct::Settings;
 use smb_direct::wire::{DATA_OFFSET, DataTransfer, NegotiateRequest};
 use smbd::client::Task;
-use smb_direct::Settings;
 use smbd::{Answer, End, Service, status};
 use zerocopy::IntoBytes;
 
@@ -150,7 +151,8 @@ fn earned(raw: &Shared, heard: &mut usize) -> usize {
     let raw = raw.lock().unwrap();
     let new = raw.got[*heard..].iter().zip(*heard..);
     // The response has them elsewhere.
-    let sum = new.map(|(message, n)| usize::from(u16::from_le_bytes(if n == 0 { [message[10], message[11]] } else { [message[2], message[3]] })));
+    let sum =
+        new.map(|(message, n)| usize::from(u16::from_le_bytes(if n == 0 { [message[10], message[11]] } else { [message[2], message[3]] })));
     let sum = sum.sum();
     *heard = raw.got.len();
     sum
