@@ -71,9 +71,14 @@ impl Supply {
         let (low, short) = (is_under(eighths_low), is_under(eighths_short));
         let new = low && !self.low;
         stats.buffers_low += u64::from(new);
-        if short && !self.short {
-            pool::fmt::debug!("buffers are short: {} of {} are left", self.free, self.of);
-            self.next_look = 0;
+        // The first time, the second, the fourth: a group that is low again and again does not fill the log.
+        if new && stats.buffers_low.is_power_of_two() {
+            pool::fmt::warn!(
+                "{} of {} buffers are left (time {}): sockets are read only when nothing is to be sent on them, until more come back",
+                self.free,
+                self.of,
+                stats.buffers_low
+            );
         }
         (self.low, self.short) = (low, short);
         limits.set_low(low);
