@@ -15,8 +15,10 @@ pub struct Limits {
     hold: Hold,
     /// Buffers are low, which matters to this group.
     low: bool,
-    /// Buffers that one socket hands out in a poll while buffers are plenty.
+    /// Buffers that one socket hands out in a poll: while buffers are plenty, now, and now without a further question.
+    calm_turn: u32,
     turn: u32,
+    plain_turn: u32,
 }
 
 /// When reading is held up.
@@ -47,7 +49,7 @@ impl Limits {
             bytes => Hold { bytes: bytes.clamp(1, send), frames: (send_frames / 2).max(1) },
         };
         let turn = answers(send, send_frames, calm, config.bufs.buf_size()).min(TURN);
-        Self { send, send_frames, calm, hold: calm, low: false, turn }
+        Self { send, send_frames, calm, hold: calm, low: false, calm_turn: turn, turn, plain_turn: turn }
     }
 
     /// Whether a socket holds so much that it takes no further frame.
@@ -79,6 +81,7 @@ impl Limits {
     pub(crate) fn set_low(&mut self, low: bool) {
         self.low = low && self.calm != Hold::NEVER;
         self.hold = if self.low { Hold::TIGHT } else { self.calm };
+        (self.turn, self.plain_turn) = if self.low { (1, 0) } else { (self.calm_turn, self.calm_turn) };
     }
 
     /// Whether buffers are low, so that a socket is read only where the system has room for an answer: then the buffer comes back at once.
@@ -91,7 +94,13 @@ impl Limits {
     /// while buffers are low. The application answers after the poll, so until then nothing shows that a socket holds too much.
     #[inline]
     pub fn turn(&self) -> u32 {
-        if self.low { 1 } else { self.turn }
+        self.turn
+    }
+
+    /// The same for a way that does not ask whether buffers are low, and is not to be gone while they are: then nothing.
+    #[inline]
+    pub fn plain_turn(&self) -> u32 {
+        self.plain_turn
     }
 }
 

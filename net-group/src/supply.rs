@@ -61,21 +61,28 @@ impl Supply {
         self.low || self.bufs.at_hand(Class::Small) + lying < self.plenty
     }
 
-    /// Looks how many buffers are left, and draws the conclusions for who is read.
+    /// Looks how many buffers are left, and draws the conclusions for who is read. Tells whether they have become low just now.
     #[cold]
-    pub fn look(&mut self, lying: usize, limits: &mut Limits, stats: &mut GroupStats) {
+    pub fn look(&mut self, lying: usize, limits: &mut Limits, stats: &mut GroupStats) -> bool {
         (self.free, self.of) = (self.bufs.available(Class::Small) + lying, self.bufs.capacity(Class::Small));
         // Some way up before a stage is left again, so that it does not change with each buffer.
         let (eighths_low, eighths_short) = (if self.low { 5 } else { 4 }, if self.short { 2 } else { 1 });
         let is_under = |eighths: usize| self.free < (self.of * eighths / 8).max(1);
         let (low, short) = (is_under(eighths_low), is_under(eighths_short));
-        stats.buffers_low += u64::from(low && !self.low);
-        if short && !self.short {
-            pool::fmt::debug!("buffers are short: {} of {} are left", self.free, self.of);
-            self.next_look = 0;
+        let new = low && !self.low;
+        stats.buffers_low += u64::from(new);
+        // The first time, the second, the fourth: a group that is low again and again does not fill the log.
+        if new && stats.buffers_low.is_power_of_two() {
+            pool::fmt::warn!(
+                "{} of {} buffers are left (time {}): sockets are read only when nothing is to be sent on them, until more come back",
+                self.free,
+                self.of,
+                stats.buffers_low
+            );
         }
         (self.low, self.short) = (low, short);
         limits.set_low(low);
+        new
     }
 
     /// Whether buffers are low, as far as was looked.

@@ -48,7 +48,7 @@ impl Group {
             self.slab.hot(place).flags |= flag::HELD;
             return;
         }
-        if self.limits.answers_first() && !sys::has_room(fd) {
+        if self.limits.answers_first() && !net_sockets::sys::has_room(fd) {
             // The system was asked, so it tells when there is room.
             self.slab.hot(place).flags |= flag::HELD | flag::BLOCKED;
             return;

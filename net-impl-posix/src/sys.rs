@@ -103,14 +103,6 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     count(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-/// Whether the system has room for more to send, or the connection is gone, which reading tells. If it has not, epoll tells when it has.
-#[cold]
-pub(crate) fn has_room(fd: RawFd) -> bool {
-    let mut asked = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one entry, which is written during the call.
-    unsafe { libc::poll(&mut asked, 1, 0) != 0 }
-}
-
 /// Byte slices that go out in one call.
 pub(crate) struct Gather<'a> {
     iov: [MaybeUninit<libc::iovec>; Gather::PARTS],

@@ -6,6 +6,9 @@
 /// Where it starts, and does not fall below: 32 buffers of 16 KiB stay in a core's cache (`docs/performance.md`).
 const FEW: usize = 32;
 
+/// As many while the group's buffers are low: a socket takes what lies there without asking.
+const LOW: usize = 4;
+
 /// Fillings after which it is looked whether fewer would do.
 const WINDOW: u32 = 1024;
 
@@ -46,8 +49,14 @@ impl Depth {
     /// Twice what the largest burst took is enough.
     #[cold]
     fn shrink(&mut self) {
-        self.now = (self.peak * 2).clamp(FEW.min(self.most), self.now);
+        self.now = (self.peak * 2).max(FEW.min(self.most)).min(self.now);
         (self.peak, self.fillings) = (0, 0);
+    }
+
+    /// The group's buffers are low, or are so no longer.
+    #[cold]
+    pub(crate) fn set_low(&mut self, low: bool) {
+        self.now = if low { self.now.min(LOW) } else { self.now.max(FEW.min(self.most)) };
     }
 }
 
@@ -79,6 +88,15 @@ mod tests {
             depth.fill(depth.now);
         }
         assert_eq!(depth.now, FEW);
+    }
+
+    #[test]
+    fn few_lie_there_while_buffers_are_low() {
+        let mut depth = Depth::new(100);
+        depth.set_low(true);
+        (0..2 * WINDOW).for_each(|_| assert_eq!(depth.fill(0), LOW));
+        depth.set_low(false);
+        assert_eq!(depth.fill(0), FEW);
     }
 
     #[test]

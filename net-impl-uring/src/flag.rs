@@ -42,6 +42,8 @@ pub(crate) const FRESH: u32 = 1 << 17;
 pub(crate) const WATCHED: u32 = 1 << 18;
 /// The connection is over, both ways: what had arrived is still read, which no longer waits.
 pub(crate) const HUNG_UP: u32 = 1 << 19;
+/// The request that reads takes one buffer at the most, or waits for room to send.
+pub(crate) const ONCE: u32 = 1 << 20;
 
 /// In the list of sockets for which something may have to be asked of the kernel.
 pub(crate) const IN_TODO: u32 = 1 << 24;

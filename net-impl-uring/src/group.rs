@@ -183,7 +183,11 @@ impl State {
     /// Looks how many buffers are left; while they are short, ends those whose peers take nothing.
     #[cold]
     pub(crate) fn mind_supply(&mut self) {
-        self.supply.look(self.buffers.len(), &mut self.limits, &mut self.stats);
+        let new = self.supply.look(self.buffers.len(), &mut self.limits, &mut self.stats);
+        self.depth.set_low(self.limits.answers_first());
+        if new {
+            self.hold_senders();
+        }
         if !self.supply.ends_stalled() {
             return;
         }
@@ -195,6 +199,16 @@ impl State {
                 self.stats.stalled += 1;
                 self.reset_when_closed(place);
                 self.finish(place, Some(why));
+            }
+        }
+    }
+
+    /// Buffers have become low: what has something to be sent is read no more. The kernel would put more into buffers without asking.
+    fn hold_senders(&mut self) {
+        for place in 0..self.slab.places() {
+            if self.slab.hot(place).is(flag::STREAM) && self.is_full(place) {
+                self.slab.hot(place).flags |= flag::HELD;
+                self.look_at(place);
             }
         }
     }

@@ -47,9 +47,14 @@ impl State {
         };
         match flags & (flag::READING | flag::STOPPING) {
             0 if wanted => self.start_reading(io, place),
-            flag::READING if !wanted || flags & flag::HUNG_UP != 0 => self.stop_reading(io, place),
+            flag::READING if !wanted || flags & flag::HUNG_UP != 0 || self.takes_too_much(flags) => self.stop_reading(io, place),
             _ => {}
         }
+    }
+
+    /// Whether a connection is received from again and again while buffers are low.
+    fn takes_too_much(&self, flags: u32) -> bool {
+        self.limits.answers_first() && flags & (flag::STREAM | flag::ONCE) == flag::STREAM
     }
 
     /// Behind the end of the stream nothing is read, and what remains to be told is that the connection is over.

@@ -10,6 +10,9 @@
 //!      └───── ENOBUFS: waits for a buffer (IN_STARVED), then receives once
 //! ```
 //!
+//! While the group's buffers are low every connection receives once at a time (`ONCE`), and before that
+//! waits until the system has room for an answer.
+//!
 //! # The end
 //!
 //! A multishot receive runs when something has happened since it ran last, once for all that did,
@@ -21,7 +24,7 @@
 
 use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
-use net_sockets::{Errno, error};
+use net_sockets::{Errno, error, sys};
 use pool::{Buf, Class};
 
 use crate::flag;
@@ -43,7 +46,7 @@ impl State {
             && let Some(hot) = self.slab.hot_of(key.place(), key.generation())
             && hot.flags & !(flag::SENDING | flag::ZERO_COPY | flag::IN_DIRTY | flag::WATCHED) == flag::STREAM | flag::READING
             && !self.limits.hold_reads(hot)
-            && self.turns.take(key.place(), self.limits.turn())
+            && self.turns.take(key.place(), self.limits.plain_turn())
             && let Some(buf) = self.buffers.take(number, n as usize)
         {
             let (id, token) = (hot.id, hot.token);
@@ -74,9 +77,14 @@ impl State {
             self.reading_ended(place);
         }
         let early = match n {
+            // Without a buffer it was room that was waited for.
             1.. => {
+                let buf = buf?;
                 self.stats.bytes_in += n as u64;
-                Early::Bytes(buf?)
+                if completion.more() && self.limits.answers_first() {
+                    self.look_at(place);
+                }
+                Early::Bytes(buf)
             }
             0 => Early::Eof,
             _ => return Some((place, self.receive_failed(place, Errno(-n)))),
@@ -100,7 +108,7 @@ impl State {
     /// The last completion of the request that reads: another one may be wanted.
     pub(crate) fn reading_ended(&mut self, place: usize) {
         self.in_flight -= 1;
-        self.slab.hot(place).flags &= !(flag::READING | flag::STOPPING);
+        self.slab.hot(place).flags &= !(flag::READING | flag::STOPPING | flag::ONCE);
         self.look_at(place);
     }
 
@@ -201,9 +209,31 @@ impl State {
         io.watch(key, hot.fd, libc::POLLERR | libc::POLLHUP, true);
     }
 
-    /// Asks for bytes: again and again, or once where the connection is over.
+    /// Asks for bytes: again and again, or once where the connection is over or buffers are low.
     pub(crate) fn receive(&mut self, io: &mut Io, place: usize) {
-        self.receive_as(io, place, How::Again);
+        if self.limits.answers_first() && !self.slab.hot(place).is(flag::HUNG_UP) {
+            self.receive_sparingly(io, place);
+        } else {
+            self.receive_as(io, place, How::Again);
+        }
+    }
+
+    /// Asks for one buffer, if it is likely to come back at once: nothing is to be sent, and the system has room for an answer. Otherwise asks for room.
+    #[cold]
+    fn receive_sparingly(&mut self, io: &mut Io, place: usize) {
+        let key = self.key(Op::Recv, place);
+        if self.is_full(place) {
+            self.slab.hot(place).flags |= flag::HELD;
+            return;
+        }
+        let hot = self.slab.hot(place);
+        hot.flags |= flag::ONCE;
+        if sys::has_room(hot.fd) {
+            return self.receive_as(io, place, How::Once);
+        }
+        hot.flags |= flag::READING;
+        self.in_flight += 1;
+        io.watch(key, hot.fd, libc::POLLOUT, false);
     }
 
     fn receive_as(&mut self, io: &mut Io, place: usize, how: How) {
@@ -230,7 +260,11 @@ impl State {
                     break;
                 }
                 promised += 1;
-                self.receive_as(io, place, How::Once);
+                if self.limits.answers_first() {
+                    self.receive(io, place);
+                } else {
+                    self.receive_as(io, place, How::Once);
+                }
             }
             self.slab.hot(place).flags &= !flag::IN_STARVED;
             self.starved.pop_front();
@@ -257,7 +291,7 @@ impl State {
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
-            if self.starved.is_empty() {
+            if self.starved.is_empty() && !self.limits.answers_first() {
                 self.depth.grow();
             }
             self.starved.push_back(place as u32);

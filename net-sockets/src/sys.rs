@@ -41,6 +41,15 @@ pub fn backlog(fd: RawFd) -> Result<u32, Errno> {
     Ok(info.tcpi_sacked)
 }
 
+/// Whether the system has room for more to send, or the connection is gone, which reading tells. If it
+/// has not, a request that polls, and epoll, tell when it has.
+#[cold]
+pub fn has_room(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry, which is written during the call.
+    unsafe { libc::poll(&mut asked, 1, 0) != 0 }
+}
+
 fn check(result: i32) -> Result<(), Errno> {
     if result < 0 { Err(Errno::last()) } else { Ok(()) }
 }

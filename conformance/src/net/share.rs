@@ -76,7 +76,8 @@ pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
         }
         let stats = driver.group().stats();
         assert_eq!((stats.stalled, stats.sockets), (0, 53), "nobody was ended for it");
-        assert!(!driver.take_buffers().is_empty(), "the last buffers are not theirs");
+        let left = driver.take_buffers().len();
+        assert!(left >= 256 / 8, "the last buffers are not theirs: {left} are left");
         drop(deaf);
     }
 }
