@@ -291,20 +291,22 @@ impl Stack {
     /// A socket for something new: a free one, or one that only waits for late segments of an old connection.
     pub(crate) fn take_free(&mut self, role: Role, wants: Wants) -> Option<u32> {
         let at = self.free.pop().or_else(|| self.take_from_time_wait())?;
-        self.renew(at);
         let now = self.now;
         let place = &mut self.places[at as usize];
         (place.role, place.end, place.wants, place.since) = (role, None, wants, now);
+        self.renew(at);
+        let place = &self.places[at as usize];
         options::apply(self.sockets.get_mut(place.handle), &wants);
         Some(at)
     }
 
-    /// Has smoltcp forget that the socket of a place waits for a neighbour, which would hold up the next connection in it.
+    /// Has smoltcp forget what the last connection of a place leaves to the next: that it waits for a neighbour, and its window.
     pub(crate) fn renew(&mut self, at: u32) {
         let place = &mut self.places[at as usize];
         let socket = self.sockets.remove(place.handle);
         // Into the room that it has left.
         place.handle = self.sockets.add(socket);
+        options::begin(self.sockets.get_mut(place.handle), &place.wants);
         (place.waits, place.asked, place.proven) = (false, None, false);
     }
 
