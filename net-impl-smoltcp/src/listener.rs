@@ -149,7 +149,7 @@ impl Stack {
             State::Listen if self.places[at as usize].waits => self.renew(at),
             State::Listen => {}
             State::SynReceived => self.tend_half_open(at, number),
-            // By a reset behind the handshake: one in it has it listen again. Whoever accepts it is told, as of one that is reset later.
+            // By a reset behind the handshake: one in it has it listen again, and no limit of time ends it. Whoever accepts it is told.
             State::Closed if self.places[at as usize].ends.is_some() => self.reset_before_accept(at, number),
             State::Closed => self.listen_again(at, number),
             // Also one that has ended again by now: whoever accepts it reads what came, and is told.

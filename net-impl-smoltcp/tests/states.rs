@@ -225,6 +225,16 @@ fn s83_a_socket_has_no_time_limit_of_its_last_connection() {
     });
     two.listen(7);
     let near = one.connect((address(2), 7).into(), Token(1));
-    until(&platform, [&mut one, &mut two], Duration::from_secs(3), "a connection", |_, two| accepted(two).is_some());
-    assert_eq!(ended(&mut one, near), None);
+    let mut taken = None;
+    until(&platform, [&mut one, &mut two], Duration::from_secs(3), "a connection", |_, two| {
+        taken = accepted(two);
+        taken.is_some()
+    });
+    let far = two.attach(taken.expect("it was accepted"), Token(2));
+    for _ in 0..1000 {
+        one.poll();
+        two.poll();
+        platform.advance(Duration::from_millis(1));
+    }
+    assert_eq!((ended(&mut one, near), ended(&mut two, far)), (None, None));
 }
