@@ -33,10 +33,10 @@ impl State {
         self.enqueue(place);
     }
 
-    /// A connection out of the listener in `place`. One that has been reset meanwhile has no ends to tell of any more, and is dropped as if it had never been.
+    /// A connection out of the listener in `place`. One that has been reset meanwhile has what it brought before still to be read, and its end.
     fn taken(&mut self, stack: &mut Stack, place: usize, at: u32) -> Option<Box<dyn Socket>> {
         let listener = self.slab.socket(place)?;
-        let Some((local, peer)) = stack.ends(at) else {
+        let Some((local, peer)) = stack.places[at as usize].ends else {
             stack.hang_up(at, true);
             return None;
         };

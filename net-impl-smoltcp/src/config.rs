@@ -16,13 +16,13 @@ pub struct StackConfig {
     pub hardware: [u8; 6],
     /// How it gets its addresses.
     pub addresses: Addresses,
-    /// For sequence numbers and ports: a number that differs from boot to boot.
+    /// For sequence numbers, ports, and what is asked in a flood of SYNs: a number that differs from boot to boot and that nobody outside can know.
     pub seed: u64,
     /// TCP sockets in all: connections, those that are still closing, and each listener's backlog. Default 64.
     pub sockets: usize,
     /// Bytes that each can hold received. Default 16 KiB.
     pub recv_buf: usize,
-    /// Bytes that each can hold sent and not acknowledged. Default 16 KiB.
+    /// Bytes that each can hold sent and not acknowledged. Default 16 KiB; with more, a connection begins with two segments and finds out how much the way carries.
     pub send_buf: usize,
     /// Connections that wait to be accepted at a listener that does not say how many. Default 16.
     pub backlog: u32,
@@ -123,7 +123,7 @@ pub struct StackStats {
     pub free: usize,
     /// Connections that their applications have closed and that the protocol has not ended yet.
     pub closing: usize,
-    /// SYNs dropped because no socket of their listener was free: their senders try again.
+    /// SYNs dropped because no socket of their listener was free: their senders try again, or have been asked to show that they are there.
     pub syns_dropped: u64,
     /// SYNs dropped because their connection was there already: duplicates.
     pub syns_repeated: u64,

@@ -13,6 +13,9 @@ use crate::gate::{Gate, Gated};
 /// A device of smoltcp's shape that can also wake a core.
 ///
 /// The defaults are those of a device that tells nothing: a core that polls it never sleeps. [`PollOnly`] makes one of any device.
+///
+/// Its functions, those of [`Device`] and of the tokens among them, are called with the host's lock held: one that asks the host for anything
+/// waits for itself. One that unwinds costs the frame in hand, and the host goes on.
 pub trait NetDevice: Device {
     /// What becomes ready when a frame arrives: a descriptor, an interrupt.
     fn wait_source(&self) -> Option<WaitSource> {

@@ -196,6 +196,7 @@ impl Gate {
                 core::mem::take(&mut self.held.frame)
             }
             Next::Looped => core::mem::take(&mut self.frames[self.first]),
+            Next::Written => core::mem::take(&mut self.scratch),
         }
     }
 
@@ -207,6 +208,7 @@ impl Gate {
                 self.first = (self.first + 1) % self.frames.len();
                 self.waiting -= 1;
             }
+            Next::Written => self.scratch = frame,
         }
     }
 
@@ -357,11 +359,33 @@ enum From<R> {
     Gate(Next),
 }
 
-/// Which of the gate's frames is next.
+/// One of the gate's frames.
 #[derive(Clone, Copy)]
 enum Next {
     Admitted,
     Looped,
+    /// The one that is written to find out where it goes.
+    Written,
+}
+
+/// A frame that is out of the gate while others need the gate too. It goes back also when a device unwinds.
+struct Out<'a> {
+    gate: &'a RefCell<Gate>,
+    which: Next,
+    frame: Frame,
+}
+
+impl<'a> Out<'a> {
+    fn new(gate: &'a RefCell<Gate>, which: Next) -> Self {
+        let frame = gate.borrow_mut().take(which);
+        Self { gate, which, frame }
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.gate.borrow_mut().put_back(self.which, core::mem::take(&mut self.frame));
+    }
 }
 
 pub(crate) struct GatedRx<'a, R> {
@@ -377,11 +401,9 @@ impl<R: RxToken> RxToken for GatedRx<'_, R> {
             From::Device(token) => token.consume(|frame| f(if gate.borrow_mut().pass(frame) { frame } else { &[] })),
             From::Gate(next) => {
                 // The answer, which is given inside `f`, needs the gate too.
-                let frame = gate.borrow_mut().take(next);
-                let passes = matches!(next, Next::Admitted) || gate.borrow_mut().pass(frame.bytes());
-                let done = f(if passes { frame.bytes() } else { &[] });
-                gate.borrow_mut().put_back(next, frame);
-                done
+                let out = Out::new(gate, next);
+                let passes = matches!(next, Next::Admitted) || gate.borrow_mut().pass(out.frame.bytes());
+                f(if passes { out.frame.bytes() } else { &[] })
             }
         }
     }
@@ -412,16 +434,15 @@ impl<T: TxToken> TxToken for GatedTx<'_, T> {
                 done
             });
         }
-        let mut frame = core::mem::take(&mut self.gate.borrow_mut().scratch);
-        frame.len = len;
-        let done = f(&mut frame.bytes[..len]);
-        self.gate.borrow_mut().see_off(&mut frame.bytes[..len]);
-        if self.gate.borrow().is_own(frame.bytes()) {
-            self.gate.borrow_mut().keep(frame.bytes());
+        let mut out = Out::new(self.gate, Next::Written);
+        out.frame.len = len;
+        let done = f(&mut out.frame.bytes[..len]);
+        self.gate.borrow_mut().see_off(&mut out.frame.bytes[..len]);
+        if self.gate.borrow().is_own(out.frame.bytes()) {
+            self.gate.borrow_mut().keep(out.frame.bytes());
         } else {
-            self.token.consume(len, |to| to.copy_from_slice(frame.bytes()));
+            self.token.consume(len, |to| to.copy_from_slice(out.frame.bytes()));
         }
-        self.gate.borrow_mut().scratch = frame;
         done
     }
 

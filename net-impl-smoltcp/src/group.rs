@@ -26,7 +26,7 @@ pub(crate) struct Group {
     platform: Arc<dyn Platform>,
     wait_source: Option<WaitSource>,
     /// Names the group to the stack.
-    tag: u16,
+    name: u64,
     state: State,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct State {
     pub(crate) wait: Option<Request>,
     pub(crate) waker: Waker,
     /// The stack's changes up to which the sockets have been looked at.
-    seen: u32,
+    seen: u64,
     /// Places above this one have been empty all the time.
     used: usize,
     pub(crate) limits: Limits,
@@ -65,7 +65,7 @@ impl Group {
             None => cx.bell(bell),
         };
         let (tag, waker) = (group_tag(), cx.handle().waker());
-        shared.lock().add_watcher(tag, waker.clone());
+        let name = shared.lock().add_watcher(waker.clone());
         let state = State {
             slab: Slab::new(sockets, tag),
             // Room for an echo on each socket, and for the report of its end.
@@ -83,7 +83,7 @@ impl Group {
             supply,
             stats: GroupStats::default(),
         };
-        Ok(Self { _watch: watch, shared, platform: cx.platform(), wait_source, tag, state })
+        Ok(Self { _watch: watch, shared, platform: cx.platform(), wait_source, name, state })
     }
 }
 
@@ -363,7 +363,7 @@ impl SockGroup for Group {
         stack.turn(now);
         self.state.poll(&mut stack, out);
         if stack.changes != changes {
-            stack.wake_others(Some(self.tag));
+            stack.wake_others(Some(self.name));
         }
         drop(stack);
         let found = out.len() - before;
@@ -399,7 +399,7 @@ impl SockGroup for Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let mut stack = self.shared.lock();
-        stack.remove_watcher(self.tag);
+        stack.remove_watcher(self.name);
         for mut socket in self.state.slab.drain() {
             socket.release(&mut stack, false);
         }

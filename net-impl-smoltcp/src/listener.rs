@@ -19,7 +19,7 @@ use smoltcp::wire::IpListenEndpoint;
 use crate::family;
 use crate::gate::Syn;
 use crate::linger::wipe;
-use crate::place::{Role, Wants};
+use crate::place::{End, Role, Wants};
 use crate::stack::Stack;
 
 /// How long a peer has to answer our SYN with an ACK.
@@ -149,6 +149,8 @@ impl Stack {
             State::Listen if self.places[at as usize].waits => self.renew(at),
             State::Listen => {}
             State::SynReceived => self.tend_half_open(at, number),
+            // By a reset behind the handshake: one in it has it listen again, and no limit of time ends it. Whoever accepts it is told.
+            State::Closed if self.places[at as usize].ends.is_some() => self.reset_before_accept(at, number),
             State::Closed => self.listen_again(at, number),
             // Also one that has ended again by now: whoever accepts it reads what came, and is told.
             _ => self.connected(at, number),
@@ -167,7 +169,9 @@ impl Stack {
                 let place = &mut self.places[at as usize];
                 (place.proven, place.yields) = (proven, now + YIELDS + drawn);
             }
-            if self.listener_of(at).is_none() {
+            let is_heard = self.listener_of(at).is_some();
+            self.places[at as usize].ends = if is_heard { self.ends(at) } else { None };
+            if !is_heard {
                 // smoltcp's unspecified address is of both families, ours of one.
                 self.tcp(at).abort();
                 self.unsent = true;
@@ -190,6 +194,9 @@ impl Stack {
 
     /// The handshake is done.
     fn connected(&mut self, at: u32, pool: u32) {
+        let ends = self.ends(at);
+        let place = &mut self.places[at as usize];
+        place.ends = place.ends.or(ends);
         let number = self.listener_of(at).unwrap_or(pool);
         if let Some(listener) = &mut self.listeners[pool as usize] {
             listener.pool.retain(|place| *place != at);
@@ -202,9 +209,14 @@ impl Stack {
         self.refill(pool);
     }
 
+    fn reset_before_accept(&mut self, at: u32, pool: u32) {
+        self.connected(at, pool);
+        self.places[at as usize].end = Some(End::Reset);
+    }
+
     /// The listener that a connection is for: that of its very address before that of all.
     fn listener_of(&mut self, at: u32) -> Option<u32> {
-        let (local, _) = self.ends(at)?;
+        let (local, _) = self.places[at as usize].ends.or_else(|| self.ends(at))?;
         self.listener_at(local)
     }
 

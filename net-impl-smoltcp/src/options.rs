@@ -74,6 +74,17 @@ pub(crate) fn apply(socket: &mut tcp::Socket<'_>, wants: &Wants) {
     socket.set_keep_alive(wants.keepalive.map(|(every, _)| smol(every)));
 }
 
+/// Bytes that a connection may have under way at once without asking how much the way carries: eleven segments, about what RFC 6928 lets everybody begin with.
+const FEW: usize = 16 << 10;
+
+/// Sets on a socket what its next connection begins with. smoltcp leaves it the window to which its last one had come, and its time limit.
+pub(crate) fn begin(socket: &mut tcp::Socket<'_>, wants: &Wants) {
+    // Chosen for each, because the default is whatever any crate of the program has switched on.
+    let control = if wants.send_buf <= FEW { tcp::CongestionControl::None } else { tcp::CongestionControl::Reno };
+    socket.set_congestion_control(control);
+    socket.set_timeout(None);
+}
+
 /// smoltcp's own default.
 const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
 

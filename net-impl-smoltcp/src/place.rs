@@ -1,5 +1,6 @@
 //! The sockets of a host. There are as many as it was started with; what one is for changes.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use core_reactor::Instant;
@@ -9,6 +10,8 @@ use smoltcp::iface::SocketHandle;
 pub(crate) struct Place {
     pub(crate) handle: SocketHandle,
     pub(crate) role: Role,
+    /// Both ends of a connection that came to a listener: smoltcp forgets them when it is reset.
+    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
     /// How the connection ended, once the protocol has ended it.
     pub(crate) end: Option<End>,
     pub(crate) wants: Wants,

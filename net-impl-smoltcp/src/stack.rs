@@ -82,14 +82,16 @@ pub(crate) struct Stack {
     /// The time of the last turn.
     pub(crate) now: Instant,
     /// Counts what may have changed a socket, so that a group sees whether it has to look at its own.
-    pub(crate) changes: u32,
+    pub(crate) changes: u64,
     /// Something has changed that the protocol may have to tell its peers.
     pub(crate) unsent: bool,
     /// Frames may be left in the device.
     more: bool,
     due: Due,
     /// The groups, to be woken when one of them has let something in for another.
-    watchers: Vec<(u16, Waker)>,
+    watchers: Vec<(u64, Waker)>,
+    /// What the next group is named by.
+    next_watcher: u64,
     pub(crate) stats: StackStats,
 }
 
@@ -132,6 +134,7 @@ impl Stack {
             more: true,
             due: Due::Unknown,
             watchers: Vec::new(),
+            next_watcher: 0,
             stats: StackStats::default(),
         };
         if let Addresses::Static { own, gateways } = &config.addresses {
@@ -291,21 +294,23 @@ impl Stack {
     /// A socket for something new: a free one, or one that only waits for late segments of an old connection.
     pub(crate) fn take_free(&mut self, role: Role, wants: Wants) -> Option<u32> {
         let at = self.free.pop().or_else(|| self.take_from_time_wait())?;
-        self.renew(at);
         let now = self.now;
         let place = &mut self.places[at as usize];
         (place.role, place.end, place.wants, place.since) = (role, None, wants, now);
+        self.renew(at);
+        let place = &self.places[at as usize];
         options::apply(self.sockets.get_mut(place.handle), &wants);
         Some(at)
     }
 
-    /// Has smoltcp forget that the socket of a place waits for a neighbour, which would hold up the next connection in it.
+    /// Has smoltcp forget what the last connection of a place leaves to the next: that it waits for a neighbour, and its window.
     pub(crate) fn renew(&mut self, at: u32) {
         let place = &mut self.places[at as usize];
         let socket = self.sockets.remove(place.handle);
         // Into the room that it has left.
         place.handle = self.sockets.add(socket);
-        (place.waits, place.asked, place.proven) = (false, None, false);
+        options::begin(self.sockets.get_mut(place.handle), &place.wants);
+        (place.waits, place.asked, place.proven, place.ends) = (false, None, false, None);
     }
 
     pub(crate) fn none_free(&self) -> NetError {
@@ -343,18 +348,22 @@ impl Stack {
         self.port.device().wait_source()
     }
 
-    pub(crate) fn add_watcher(&mut self, tag: u16, waker: Waker) {
-        self.watchers.push((tag, waker));
+    /// Takes up a group; tells its name, which no other ever has.
+    pub(crate) fn add_watcher(&mut self, waker: Waker) -> u64 {
+        let name = self.next_watcher;
+        self.next_watcher += 1;
+        self.watchers.push((name, waker));
+        name
     }
 
-    pub(crate) fn remove_watcher(&mut self, tag: u16) {
-        self.watchers.retain(|(of, _)| *of != tag);
+    pub(crate) fn remove_watcher(&mut self, name: u64) {
+        self.watchers.retain(|(of, _)| *of != name);
     }
 
     /// Wakes every group but the caller's.
     #[inline]
-    pub(crate) fn wake_others(&self, caller: Option<u16>) {
-        self.watchers.iter().filter(|(tag, _)| Some(*tag) != caller).for_each(|(_, waker)| waker.wake_by_ref());
+    pub(crate) fn wake_others(&self, caller: Option<u64>) {
+        self.watchers.iter().filter(|(name, _)| Some(*name) != caller).for_each(|(_, waker)| waker.wake_by_ref());
     }
 
     pub(crate) fn loop_back(&mut self) {
@@ -409,6 +418,7 @@ fn place(sockets: &mut SocketSet<'static>, config: &StackConfig) -> Place {
     Place {
         handle,
         role: Role::Free,
+        ends: None,
         end: None,
         wants,
         since: Instant::ZERO,

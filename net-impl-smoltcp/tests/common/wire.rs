@@ -19,13 +19,15 @@ pub(crate) struct Weather {
     pub(crate) reordering: u32,
     /// How long a frame is under way.
     pub(crate) delay: Duration,
+    /// The narrowest place of the way: frames that pass it in a second, and those that wait before it; more are lost.
+    pub(crate) narrow: Option<(u64, u64)>,
 }
 
 impl Weather {
-    pub(crate) const CALM: Self = Self { seed: 1, loss: 0, duplication: 0, reordering: 0, delay: Duration::ZERO };
+    pub(crate) const CALM: Self = Self { seed: 1, loss: 0, duplication: 0, reordering: 0, delay: Duration::ZERO, narrow: None };
 
     pub(crate) const fn storm(seed: u64) -> Self {
-        Self { seed, loss: 20, duplication: 20, reordering: 50, delay: Duration::from_millis(1) }
+        Self { seed, loss: 20, duplication: 20, reordering: 50, delay: Duration::from_millis(1), narrow: None }
     }
 }
 
@@ -44,6 +46,8 @@ struct Wire {
     /// Most frames that may be under way to a side; others find no room.
     room: usize,
     sent: [u64; 2],
+    /// When the narrowest place is free again, each way.
+    free_at: [Instant; 2],
     /// Frames that have arrived, to be used again.
     spare: Vec<Vec<u8>>,
     /// Whether checksums of what arrives are looked at.
@@ -58,6 +62,7 @@ pub(crate) fn wire(weather: Weather) -> [End; 2] {
         queues: [VecDeque::with_capacity(512), VecDeque::with_capacity(512)],
         room: 256,
         sent: [0; 2],
+        free_at: [Instant::ZERO; 2],
         spare: Vec::with_capacity(1024),
         checks: true,
     };
@@ -79,10 +84,23 @@ impl Wire {
         if self.below(1000) < weather.loss {
             return;
         }
+        let Some(at) = self.through_the_narrow(to, at) else { return };
         if self.below(1000) < weather.duplication {
             self.put_slowly(to, at, frame.clone());
         }
         self.put_slowly(to, at, frame);
+    }
+
+    /// When a frame is through the narrowest place; `None` if too many wait before it.
+    fn through_the_narrow(&mut self, to: usize, at: Instant) -> Option<Instant> {
+        let Some((rate, wait)) = self.weather.narrow else { return Some(at) };
+        let each = Duration::from_micros(1_000_000 / rate);
+        let free = self.free_at[to].max(at);
+        if free - at > each * wait as u32 {
+            return None;
+        }
+        self.free_at[to] = free + each;
+        Some(free + each)
     }
 
     fn put_slowly(&mut self, to: usize, at: Instant, frame: Vec<u8>) {

@@ -16,6 +16,21 @@ mod calm {
     use super::world;
 
     conformance::net_suite_of!(world::env(world::V4, Weather::CALM), world::env(world::V6, Weather::CALM); net_statements);
+
+    mod of_kernels {
+        use super::{Weather, world};
+
+        fn env() -> conformance::net::Env {
+            world::env(world::V4, Weather::CALM)
+        }
+
+        conformance::net_cases! { beside_others
+            ends {
+                s19_s60_an_end_before_the_accept_is_told
+                s19_s60_of_thousands_that_send_and_reset_nothing_stays
+            }
+        }
+    }
 }
 
 mod storm {

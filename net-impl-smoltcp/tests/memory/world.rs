@@ -34,7 +34,8 @@ const fn v6(host: u8) -> IpAddr {
 pub(crate) fn storm() -> Weather {
     static SEED: AtomicU64 = AtomicU64::new(1);
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
-    let weather = Weather { seed, loss: 8, duplication: 20, reordering: 20, delay: smoltcp::time::Duration::from_micros(200) };
+    let weather =
+        Weather { seed, loss: 8, duplication: 20, reordering: 20, delay: smoltcp::time::Duration::from_micros(200), narrow: None };
     println!("{weather:?}");
     weather
 }
