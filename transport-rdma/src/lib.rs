@@ -12,6 +12,7 @@
 //!
 //! What is posted, exposed or lies to be received into is owned by the types of `verbs` until the device has let go of it. A queue that ends is first brought into the
 //! error state, which flushes; then its queue pair is destroyed, and only when the completion queue was seen empty after that, what is left is given back as flushed.
+//! A receive that a device does not give back is found by counting (`verbs/receive.rs`, docs/decisions/0052).
 //!
 //! # Sleep
 //!

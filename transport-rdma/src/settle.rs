@@ -140,10 +140,13 @@ impl Group {
 
     /// When the earliest of them is to be looked at again.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        let members = &mut self.members;
+        if self.unsettled.is_empty() {
+            return None;
+        }
+        let (members, now) = (&mut self.members, self.platform.now());
         let until = |place: &usize| match members.at(*place) {
-            // The device's word is listened to when the core is awake; its time is waited for.
-            Some(Member::Queue(pair)) if pair.state == State::Ending && pair.disconnected => Some(pair.until.min(pair.flushed)),
+            // The device's word that it has flushed wakes nobody.
+            Some(Member::Queue(pair)) if pair.state == State::Ending && pair.flushed > now => Some(pair.until.min(pair.flushed)),
             Some(Member::Queue(pair)) => Some(pair.until),
             _ => None,
         };

@@ -3,12 +3,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::task::Wake;
 
 use conformance::transport::suite::{A, B, Env, Setup, World};
-use core_reactor::transport::{Access, QueueOptions, RemoteMemory, Token, TransportError};
+use core_reactor::transport::{
+    Access, QueueEvent, QueueEvents, QueueGroupConfig, QueueOptions, RemoteMemory, Token, Transport, TransportError,
+};
+use core_reactor::{CpuSet, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
 use platform_linux::{ClockChoice, LinuxPlatform};
+use pool::{BufGroup, Class};
 use transport_rdma::Rdma;
 
 static RDMA: Rdma = Rdma::new();
@@ -79,6 +85,66 @@ fn a_client_that_writes_without_end() {
             world.done(A, near);
         }
     }
+}
+
+/// Wakes by a panic.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's own");
+    }
+}
+
+/// Statement 93: a buffer that comes home while a group ends wakes somebody who panics. The group's queues end all the same, before their memory is anybody's, and no buffer is lost.
+#[test]
+fn s93_a_panic_on_the_way_of_a_groups_end_gives_no_memory_away() {
+    let mut world = World::with(&env(), &[Setup::default()]);
+    let platform = Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used"));
+    let core = platform.cores().iter().next().expect("a core");
+    let lib = ThreadLib::new(platform, CpuSet::of(core), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("far"), core).expect("the platform has this core");
+    let bufs = BufGroup::new(8, 4096);
+    let mut config = QueueGroupConfig::new(bufs.clone());
+    config.receives = 4;
+    let mut far = thread.with(|cx| RDMA.group(cx, config)).expect("a group");
+    let listener = RDMA.listen((env().host, 0).into(), &QueueOptions::default()).expect("a free port");
+    let near = world.at(A).dial(listener.local_addr(), &QueueOptions::default(), Token(1));
+    far.listen(listener, Token(0)).map_err(|refused| refused.why).expect("room");
+    let (mut events, mut id) = (QueueEvents::new(16), None);
+    while id.is_none() {
+        world.at(A).poll();
+        far.poll(&mut events);
+        for event in events.drain() {
+            match event {
+                QueueEvent::Requested { queue, .. } => drop(far.attach(queue, Token(2), &[]).map_err(|refused| refused.why).expect("room")),
+                QueueEvent::Established { id: this, .. } => id = Some(this),
+                _ => {}
+            }
+        }
+    }
+    world.established(A, near);
+    let mut buf = far.buffer().expect("a buffer");
+    buf.grow(4096);
+    let exposed = far.expose(id.expect("it stands"), buf, Access::ReadWrite);
+    let (memory, _) = exposed.map_err(|refused| refused.why).expect("it is taken");
+    let held: Vec<_> = std::iter::from_fn(|| bufs.get()).collect();
+    let waits = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("it may wait");
+    for n in 0..16 {
+        world.at(A).write(near, &[9; 4096], memory, None, n);
+    }
+    world.at(A).group().flush();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(far))).is_err(), "the waker has panicked");
+    drop((waits, held));
+    // All of them are home, and what the peer still writes reaches none.
+    let mut home: Vec<_> = std::iter::from_fn(|| bufs.get()).collect();
+    assert_eq!(home.len(), 8);
+    for buf in &mut home {
+        buf.grow(4096);
+        buf.fill(7);
+    }
+    world.closed(A, near);
+    assert!(home.iter().all(|buf| buf.iter().all(|byte| *byte == 7)), "nobody has written to it");
 }
 
 /// The error says what limit it is, and how much was asked for.

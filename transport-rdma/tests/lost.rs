@@ -102,6 +102,10 @@ fn s91_peers_that_die_in_the_middle_of_a_message_cost_no_receive_buffer() {
     let stats = world.at(B).group().stats();
     println!("{} of {} receives were lost, {} are out", stats.receives_lost, 2 * receives, stats.receives_out);
     assert_eq!(stats.receives_out, 0);
+    // That one flushes, and is waited for.
+    if std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux has it").starts_with("6.1.") {
+        assert_eq!(stats.receives_lost, 0);
+    }
     // The device has them all: it takes so many messages without anybody's help.
     for n in 0..receives {
         world.at(A).send(near, b"message", u64::from(n));

@@ -237,7 +237,7 @@ pub trait QueueGroup {
     /// [`TransportError::Stale`]: it came back already.
     fn withdraw(&mut self, key: ExposedKey) -> Result<(), TransportError>;
 
-    /// Ends a queue in any state, or a listener. What was posted comes back, flushed where it was not done; then `Closed` without an error. A second call does
+    /// Ends a queue in any state, or a listener. What was posted comes back, flushed where it was not done; then `Closed` without an error, unless the queue was ending for one already. A second call does
     /// nothing. A listener's requests that were not delivered yet are rejected.
     ///
     /// # Errors

@@ -260,6 +260,7 @@ impl QueuePair {
     /// Destroys the queue pair; the id stays. False if the library will not have it: then what is posted stays where it is, for ever.
     pub(crate) fn destroy(&mut self) -> bool {
         let Some(raw) = self.raw else { return true };
+        self.emptied = self.completions.emptied();
         // SAFETY: it lives, and it is destroyed once. From then on the device reaches nothing for it.
         if let Err(why) = Errno::check(unsafe { ffi::ibv_destroy_qp(raw.as_ptr()) }) {
             log::error!("a queue pair cannot be destroyed (error {})", why.0);
@@ -268,18 +269,19 @@ impl QueuePair {
         // SAFETY: the id lives; it must not know of the pair any more.
         unsafe { (*self.id.as_ptr()).qp = std::ptr::null_mut() };
         self.raw = None;
+        // What was completed up to here may be noted only now.
         self.emptied = self.completions.emptied();
         true
     }
 
-    /// Whether it was destroyed, and all of its completions were noted since.
+    /// After [`destroy`](Self::destroy), also one that has failed: whether all completions were noted since.
     pub(crate) fn is_drained(&self) -> bool {
-        self.raw.is_none() && self.completions.emptied() != self.emptied
+        self.completions.emptied() != self.emptied
     }
 
-    /// Once it [is drained](Self::is_drained): what is left has been flushed, and it has no receive any more.
+    /// Once it is destroyed and [drained](Self::is_drained): what is left has been flushed, and it has no receive any more.
     pub(crate) fn flush_rest(&mut self) {
-        if !self.is_drained() {
+        if self.raw.is_some() || !self.is_drained() {
             return;
         }
         self.receive.leave(&self.floor);

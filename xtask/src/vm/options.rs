@@ -85,7 +85,7 @@ impl Hardware {
 /// The time limit around QEMU.
 #[derive(clap::Args, Clone)]
 pub(super) struct Limit {
-    /// Seconds after which the machine is ended, with exit code 124 [default: 120, and 300 for tests].
+    /// Seconds after which the machine is ended, with exit code 124 [default: 120, and 900 for tests].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: Option<u64>,
 }

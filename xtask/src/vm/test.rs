@@ -24,9 +24,9 @@ use crate::program::{self, Built, Package};
 use crate::{Usage, packages, repository};
 
 /// One test binary is killed after this many seconds, so that the others get their turn.
-const EACH: u64 = 120;
+const EACH: u64 = 400;
 /// All of them, seconds.
-const ALL: u64 = 300;
+const ALL: u64 = 900;
 /// How init and the script below name a result: number, exit code, tests that passed, seconds.
 const RESULT: &str = "VM_TEST=";
 

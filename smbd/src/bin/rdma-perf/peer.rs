@@ -9,6 +9,8 @@
 //!     disconnect ──────────────────►
 //! ```
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use lcore::Instant;
 use lcore::pool::Buf;
@@ -24,6 +26,9 @@ const SETUP: u64 = u64::MAX;
 /// What a write tells its receiver.
 const NEXT: u32 = 1;
 
+/// Silence after which the other end is given up. A server of one-sided tests hears nothing while they last, and waits until its connection ends.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+
 /// Why a measurement came to nothing.
 #[derive(Clone, Debug, Error)]
 pub(crate) enum PerfError {
@@ -35,6 +40,8 @@ pub(crate) enum PerfError {
     Early { done: u64, of: u32 },
     #[error("the peer does not speak as rdma-perf does: {0}")]
     Protocol(&'static str),
+    #[error("the peer has been silent for {} s", SILENCE.as_secs())]
+    Silent,
     #[error("all buffers are out")]
     Buffers,
 }
@@ -55,6 +62,8 @@ pub(crate) struct Peer {
     last: Instant,
     /// Nanoseconds of each operation, there and back.
     times: Histogram<u64>,
+    /// When there was something last, from the first poll on.
+    heard: Option<Instant>,
     failure: Option<PerfError>,
     closed: bool,
 }
@@ -66,15 +75,21 @@ impl Peer {
         let times = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!("constants that are bounds"));
         let (remote, spare) = (None, Vec::with_capacity(plan.on_the_way() + 8));
         let (began, last) = (Instant::ZERO, Instant::ZERO);
-        Self { group, plan, client, id, remote, spare, posted: 0, done: 0, began, last, times, failure: None, closed: false }
+        Self { group, plan, client, id, remote, spare, posted: 0, done: 0, began, last, times, heard: None, failure: None, closed: false }
     }
 
-    /// Polls once; how many events there were. `clock` is read once for each poll that found something.
-    pub(crate) fn poll(&mut self, events: &mut QueueEvents, clock: impl Fn() -> Instant) -> usize {
+    /// Polls once; how many events there were. `turn` is the time of the reactor's turn; `clock` is read once for each poll that found something.
+    pub(crate) fn poll(&mut self, events: &mut QueueEvents, turn: Instant, clock: impl Fn() -> Instant) -> usize {
         let got = self.group.poll(events);
+        let heard = *self.heard.get_or_insert(turn);
         if got == 0 {
+            if turn.since(heard) >= SILENCE && !self.closed && (self.client || !self.plan.test.is_one_sided()) {
+                self.heard = Some(turn);
+                self.fail(PerfError::Silent);
+            }
             return 0;
         }
+        self.heard = Some(turn);
         let now = clock();
         for event in events.drain() {
             if let Err(why) = self.handle(event, now) {
@@ -105,7 +120,10 @@ impl Peer {
     }
 
     fn fail(&mut self, why: PerfError) {
-        self.failure.get_or_insert(why);
+        // That the connection has ended already is no reason; its end tells one.
+        if !matches!(why, PerfError::Transport(TransportError::NotConnected | TransportError::Stale)) {
+            self.failure.get_or_insert(why);
+        }
         // It may be over already.
         let _ = self.group.disconnect(self.id);
     }

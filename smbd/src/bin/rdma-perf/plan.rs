@@ -46,6 +46,11 @@ impl Test {
     }
 
     /// Whether it consists of messages; the others reach memory.
+    /// Of which the other end's application sees nothing.
+    pub(crate) fn is_one_sided(self) -> bool {
+        matches!(self, Self::ReadLat | Self::ReadBw | Self::WriteBw)
+    }
+
     pub(crate) fn is_send(self) -> bool {
         matches!(self, Self::SendLat | Self::SendBw)
     }

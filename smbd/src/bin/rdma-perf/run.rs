@@ -11,7 +11,7 @@ use lcore::transport::{
 use lcore::{App, AppHandle, Cx, Polled, Schedule};
 
 use crate::args::Args;
-use crate::peer::Peer;
+use crate::peer::{Peer, SILENCE};
 use crate::plan::Plan;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -35,8 +35,9 @@ pub(crate) fn client(args: &Args, to: SocketAddr) -> ExitCode {
     app(args).run(move |cx, app| {
         let mut peer = dial(cx, app.transport().backend, plan, wait, to)?;
         let (app, mut events) = (app.clone(), QueueEvents::new(EVENTS));
+        wake_in_time(cx);
         cx.local_poller("client", schedule(wait), move |cx: &mut Cx<'_>| {
-            let got = peer.poll(&mut events, || cx.clock());
+            let got = peer.poll(&mut events, cx.now(), || cx.clock());
             if peer.is_closed() {
                 finish(&app, &peer, true);
             }
@@ -60,6 +61,7 @@ pub(crate) fn server(args: &Args, at: SocketAddr) -> ExitCode {
         let (mut server, at) = Server::listen(cx, app.transport().backend, wait, at)?;
         app.println(format_args!("listening on {at}"));
         let app = app.clone();
+        wake_in_time(cx);
         cx.local_poller("server", schedule(wait), move |cx: &mut Cx<'_>| {
             let got = server.poll(cx).unwrap_or_else(|why| {
                 app.fail(&*why);
@@ -73,6 +75,11 @@ pub(crate) fn server(args: &Args, at: SocketAddr) -> ExitCode {
         });
         Ok(())
     })
+}
+
+/// A core that sleeps looks at the time as well.
+fn wake_in_time(cx: &mut Cx<'_>) {
+    cx.local_poller("time", Schedule::Every(SILENCE / 30), |cx: &mut Cx<'_>| if cx.is_exiting() { Polled::Done } else { Polled::Idle });
 }
 
 fn polled(cx: &Cx<'_>, got: usize, over: bool) -> Polled {
@@ -137,7 +144,7 @@ impl Server {
     pub(crate) fn poll(&mut self, cx: &mut Cx<'_>) -> Result<usize, Failed> {
         let group = match &mut self.state {
             State::Listening(group) => group,
-            State::Serving(peer) => return Ok(peer.poll(&mut self.events, || cx.clock())),
+            State::Serving(peer) => return Ok(peer.poll(&mut self.events, cx.now(), || cx.clock())),
         };
         let got = group.poll(&mut self.events);
         let mut peer = None;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use conformance::transport::memory::{MemoryTransport, Weather};
 use core_reactor::sim::Sim;
-use lcore::transport::{QueueEvents, Transport, Wait};
+use lcore::pool::BufGroup;
+use lcore::transport::{QueueEvent, QueueEvents, QueueGroupConfig, QueueOptions, Token, Transport, Wait};
 use lcore::{CoreId, CpuSet, Cx, Polled, ThreadConfig};
 
 use crate::compare::{figure, is_listening};
-use crate::peer::PerfError;
+use crate::peer::{PerfError, SILENCE};
 use crate::plan::{Plan, PlanError, Test, describe, described};
 use crate::report::Report;
 use crate::run::{Server, dial, schedule};
@@ -47,7 +48,7 @@ fn ask(sim: &Sim, transport: &'static dyn Transport, wait: Wait, plan: Plan, to:
         let mut peer = dial(cx, transport, plan, wait, to).expect("it begins");
         let mut events = QueueEvents::new(64);
         cx.local_poller("client", schedule(wait), move |cx: &mut Cx<'_>| {
-            let got = peer.poll(&mut events, || cx.clock());
+            let got = peer.poll(&mut events, cx.now(), || cx.clock());
             if peer.is_closed() {
                 *end.lock().expect("unpoisoned") = Some(peer.outcome());
                 return Polled::Done;
@@ -118,6 +119,43 @@ fn a_server_refuses_a_plan_that_takes_too_much() {
     assert_eq!(why, "the server refuses: --iterations: 0; at least 1 is needed");
     let served = ask(&sim, transport, Wait::Polled, Plan { iterations: 3, ..none }, at);
     assert!(wait_for(&mut sim, &served).is_ok());
+}
+
+/// Statement 85: a server that takes the connection and says nothing, which any other program may do.
+#[test]
+fn s85_a_server_that_says_nothing_is_given_up() {
+    let mut sim = Sim::new(2);
+    let transport = MemoryTransport::new(Weather::CALM).leak();
+    let at = Arc::new(Mutex::new(None));
+    let told = at.clone();
+    let start = move |cx: &mut Cx<'_>| {
+        let options = QueueOptions::default();
+        let listener = transport.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options).expect("it listens");
+        *told.lock().expect("unpoisoned") = Some(listener.local_addr());
+        let mut group = transport.group(cx, QueueGroupConfig::new(BufGroup::new(300, 64))).expect("a group");
+        group.listen(listener, Token(0)).map_err(|refused| refused.why).expect("room");
+        let mut events = QueueEvents::new(64);
+        cx.local_poller("silent", schedule(Wait::Polled), move |_: &mut Cx<'_>| {
+            let got = group.poll(&mut events);
+            for event in events.drain() {
+                if let QueueEvent::Requested { queue, .. } = event {
+                    group.attach(queue, Token(1), &[]).map_err(|refused| refused.why).expect("room");
+                }
+            }
+            if got > 0 { Polled::Busy } else { Polled::Idle }
+        });
+    };
+    sim.lib().spawn(ThreadConfig::new("silent").cpus(CpuSet::of(CoreId(0))), start).expect("a thread");
+    let at = wait_for(&mut sim, &at);
+    let client = ask(&sim, transport, Wait::Polled, Plan { test: Test::SendLat, size: 64, iterations: 1, depth: 1 }, at);
+    for second in 0..=SILENCE.as_secs() {
+        assert!(client.lock().expect("unpoisoned").is_none(), "after {second} s");
+        (0..100).for_each(|_| _ = sim.turn());
+        sim.platform.advance(Duration::from_secs(1));
+    }
+    (0..100).for_each(|_| _ = sim.turn());
+    let outcome = client.lock().expect("unpoisoned").take().expect("it has given up");
+    assert_eq!(outcome.expect_err("nothing was measured").to_string(), "the peer has been silent for 30 s");
 }
 
 #[test]
