@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -105,6 +106,17 @@ pub(crate) fn echo(field: &Field, stream: &TcpStream, of: u64, from: u64, bytes:
     fill(of, from, &mut buf);
     send(field, stream, &buf)?;
     check(field, stream, of, from, from + bytes)
+}
+
+/// Sends `bytes` bytes and reads their echo at the same time: who sends much and reads later may have to wait for ever.
+pub(crate) fn both_ways(field: &Field, stream: &TcpStream, of: u64, bytes: u64) -> Result<()> {
+    let mut all = vec![0; bytes as usize];
+    fill(of, 0, &mut all);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| send(field, stream, &all));
+        let read = check(field, stream, of, 0, bytes);
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(read)
+    })
 }
 
 /// A number of bytes of any magnitude up to `most`.

@@ -1,5 +1,6 @@
 //! The faults. A phase lasts a few seconds, throws one kind of them in random sizes and orders, and checks what its own peers may still expect.
 
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -187,20 +188,18 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
         }
         field.pause(Duration::from_millis(5))?;
     }
-    let (sent, mut heard) = (peers.iter().map(|peer| peer.sent >> 10).sum::<u64>(), 0);
+    let sent = peers.iter().map(|peer| peer.sent >> 10).sum::<u64>();
+    let (mut heard, mut given_up) = (0, 0);
     for peer in peers {
         peer.stream.set_nonblocking(false)?;
         match rng.u8(0..4) {
             // It hears at last, all of it, while others are deaf still. Through a tiny window that would take minutes.
-            0 if !peer.tiny => {
-                peer::finish(field, &peer.stream, peer.of, 0, peer.sent).context("a peer that was deaf for a while")?;
-                heard += 1;
-            }
+            0 if !peer.tiny => *(if peer.hear(field)? { &mut heard } else { &mut given_up }) += 1,
             1 => reset(peer.stream),
             _ => {}
         }
     }
-    Ok(format!("{count} peers sent {sent} KiB unread, {heard} of them heard at last"))
+    Ok(format!("{count} peers sent {sent} KiB unread; at last {heard} of them heard, and {given_up} heard that it was too late"))
 }
 
 impl Deaf {
@@ -212,12 +211,26 @@ impl Deaf {
             peer::fill(self.of, self.sent, &mut buf);
             match (&self.stream).write(&buf) {
                 Ok(n) => self.sent += n as u64,
-                Err(why) if peer::is_wait(&why) => break,
-                Err(why) => bail!("the server ended the connection of a deaf peer too early: {why}"),
+                Err(why) if peer::is_wait(&why) || is_end(&why) => break,
+                Err(why) => bail!("a deaf peer could not send: {why}"),
             }
         }
         Ok(())
     }
+
+    /// Reads all that it has sent; false if the server has given it up, which it may when its buffers are short. It must say so by a reset.
+    fn hear(&self, field: &Field) -> Result<bool> {
+        match peer::finish(field, &self.stream, self.of, 0, self.sent) {
+            Ok(()) => Ok(true),
+            Err(why) if why.chain().any(|why| why.downcast_ref().is_some_and(is_end)) => Ok(false),
+            Err(why) => Err(why.context("a peer that was deaf for a while")),
+        }
+    }
+}
+
+/// Whether the server has ended the connection by force.
+fn is_end(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected)
 }
 
 fn slow(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
@@ -254,11 +267,17 @@ fn half_closes(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     let time = some_seconds(rng);
     let done = crowd(field, rng, 8, time, |rng| {
         let (stream, of) = (connect(field, rng, None)?, rng.u64(..));
-        let bytes = if rng.u8(..) < 32 { 0 } else { size(rng, 512 << 10) };
-        let mut buf = vec![0; bytes as usize];
-        peer::fill(of, 0, &mut buf);
-        peer::send(field, &stream, &buf)?;
-        peer::finish(field, &stream, of, 0, bytes)
+        if rng.bool() {
+            // With the echo still on its way; not so much that it has to be read first.
+            let bytes = if rng.u8(..) < 32 { 0 } else { size(rng, 64 << 10) };
+            let mut buf = vec![0; bytes as usize];
+            peer::fill(of, 0, &mut buf);
+            peer::send(field, &stream, &buf)?;
+            return peer::finish(field, &stream, of, 0, bytes);
+        }
+        let bytes = size(rng, 1 << 20);
+        peer::both_ways(field, &stream, of, bytes)?;
+        peer::finish(field, &stream, of, bytes, bytes)
     })?;
     Ok(format!("{done} half-closes"))
 }
