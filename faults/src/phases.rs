@@ -28,7 +28,7 @@ pub(crate) const PHASES: [Phase; 10] = [
     Phase { name: "early", about: "peers connect, send and reset while the server is stopped, so that it finds them gone", run: early },
     Phase { name: "halfopens", about: "peers connect and say nothing", run: half_opens },
     Phase { name: "deaf", about: "peers send megabytes and do not read; some read at last, and want every byte", run: deaf },
-    Phase { name: "slow", about: "peers with tiny windows send and read a few bytes at a time", run: slow },
+    Phase { name: "slow", about: "peers with tiny buffers send and read a few bytes at a time", run: slow },
     Phase { name: "halfcloses", about: "peers end their side at once or with echoes on the way, and want every byte", run: half_closes },
     Phase { name: "stops", about: "the server, and clients of its own kind, are stopped and continued; some are killed", run: stops },
     Phase {
@@ -86,13 +86,14 @@ fn one_reset(field: &Field, rng: &mut Rng) -> Result<()> {
         }
         4 => {
             // In the middle of the echo.
-            peer::send_what_goes(&stream, of, bytes.min(64 << 10) as usize);
-            peer::check(field, &stream, of, 0, rng.u64(0..=bytes.min(64 << 10)))?;
+            let bytes = bytes.min(64 << 10);
+            peer::send_all(field, &stream, of, bytes)?;
+            peer::check(field, &stream, of, 0, rng.u64(0..=bytes))?;
         }
         5 => {
             // After both ends.
             let bytes = bytes.min(64 << 10);
-            peer::send_what_goes(&stream, of, bytes as usize);
+            peer::send_all(field, &stream, of, bytes)?;
             peer::finish(field, &stream, of, 0, bytes)?;
         }
         // By FIN, with an echo unread: the kernel answers it by a reset.
@@ -168,19 +169,19 @@ struct Deaf {
     stream: TcpStream,
     of: u64,
     sent: u64,
-    /// Its window is.
+    /// Its buffers are.
     tiny: bool,
 }
 
 fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
-    let (time, count, each) = (some_seconds(rng), rng.usize(8..=200), rng.u64(4..=16) << 20);
-    let mut peers = Vec::new();
-    for _ in 0..count {
-        let window = rng.bool().then(|| size(rng, 64 << 10) as usize);
-        let stream = connect(field, rng, window)?;
-        stream.set_nonblocking(true)?;
-        peers.push(Deaf { stream, of: rng.u64(..), sent: 0, tiny: window.is_some() });
+    let (time, count, each) = (some_seconds(rng), rng.usize(8..=400), rng.u64(4..=16) << 20);
+    let (mut peers, mut memory) = (Vec::new(), memory_for_sockets()?);
+    while peers.len() < count && memory > 0 {
+        let peer = Deaf::connect(field, rng)?;
+        memory = memory.saturating_sub(peer.takes());
+        peers.push(peer);
     }
+    let count = peers.len();
     let until = Instant::now() + time;
     while Instant::now() < until {
         for peer in &mut peers {
@@ -193,8 +194,8 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     for peer in peers {
         peer.stream.set_nonblocking(false)?;
         match rng.u8(0..4) {
-            // It hears at last, all of it, while others are deaf still. Through a tiny window that would take minutes.
-            0 if !peer.tiny => *(if peer.hear(field)? { &mut heard } else { &mut given_up }) += 1,
+            // A few hear at last, all of it, while others are deaf still. Through tiny buffers that would take minutes.
+            0 if !peer.tiny && heard + given_up < 4 => *(if peer.hear(field)? { &mut heard } else { &mut given_up }) += 1,
             1 => reset(peer.stream),
             _ => {}
         }
@@ -202,7 +203,27 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     Ok(format!("{count} peers sent {sent} KiB unread; at last {heard} of them heard, and {given_up} heard that it was too late"))
 }
 
+/// What the kernel has for the buffers of all sockets before it holds back, bytes, with a third left for others: a shortage of that keeps everybody
+/// waiting, whatever the server does (`tcp_mem` of tcp(7)).
+fn memory_for_sockets() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").context("could not read the kernel's limit of memory for sockets")?;
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).context("tcp_mem is other than expected")?;
+    Ok(pages * rustix::param::page_size() as u64 * 2 / 3)
+}
+
 impl Deaf {
+    fn connect(field: &Field, rng: &mut Rng) -> Result<Self> {
+        let buffers = rng.bool().then(|| size(rng, 64 << 10) as usize);
+        let stream = connect(field, rng, buffers)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, of: rng.u64(..), sent: 0, tiny: buffers.is_some() })
+    }
+
+    /// About the kernel's memory that it takes when it and the server hold as much as they can.
+    fn takes(&self) -> u64 {
+        if self.tiny { 2 << 20 } else { 12 << 20 }
+    }
+
     /// Sends until the server takes no more.
     fn send(&mut self, most: u64) -> Result<()> {
         use std::io::Write;
@@ -240,10 +261,10 @@ fn slow(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     Ok(format!("{done} slow peers"))
 }
 
-/// Sends in drips, ends its side, and reads in drips through a window as small as the kernel makes it.
+/// Sends in drips, ends its side, and reads in drips through buffers as small as the kernel makes it.
 fn one_slow(field: &Field, rng: &mut Rng, until: Instant) -> Result<()> {
-    let receive = size(rng, 4096) as usize;
-    let (stream, of, bytes) = (connect(field, rng, Some(receive))?, rng.u64(..), size(rng, 16 << 10));
+    let buffers = size(rng, 4096) as usize;
+    let (stream, of, bytes) = (connect(field, rng, Some(buffers))?, rng.u64(..), size(rng, 16 << 10));
     let (drip, mut at) = (size(rng, 64), 0);
     while at < bytes && Instant::now() < until {
         let n = drip.min(bytes - at);
@@ -270,9 +291,7 @@ fn half_closes(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
         if rng.bool() {
             // With the echo still on its way; not so much that it has to be read first.
             let bytes = if rng.u8(..) < 32 { 0 } else { size(rng, 64 << 10) };
-            let mut buf = vec![0; bytes as usize];
-            peer::fill(of, 0, &mut buf);
-            peer::send(field, &stream, &buf)?;
+            peer::send_all(field, &stream, of, bytes)?;
             return peer::finish(field, &stream, of, 0, bytes);
         }
         let bytes = size(rng, 1 << 20);

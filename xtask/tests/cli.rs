@@ -105,7 +105,7 @@ fn the_steps_of_the_test_are_listed() {
     let out = xtask(&["test", "--list"]);
     let text = String::from_utf8_lossy(&out.stdout);
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]);
+    assert_eq!(names, ["fmt", "clippy", "docs", "tests", "user", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]);
 }
 
 #[test]
