@@ -73,16 +73,17 @@ pub(crate) fn play(plan: &Plan, backend: &str, seed: u64) -> Result<()> {
     })
     .and_then(|()| field.all_well())
     .and_then(|()| base.is_back(&field, &server))
-    .map_err(|why| why.context(server.said()))
-    .map_err(ends_with_the_log)?;
+    .map_err(|why| anyhow!("{why:#}{}{}", server.said(), machine()))?;
     end(&field, server)
 }
 
-/// The log's lines belong behind the sentence, not before it.
-fn ends_with_the_log(error: anyhow::Error) -> anyhow::Error {
-    let log = error.to_string();
-    let why: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
-    anyhow!("{}{log}", why.join(": "))
+/// What else may have kept peers waiting: a machine that is busy, or out of memory for sockets.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let sockets = read("/proc/net/sockstat");
+    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).unwrap_or_default();
+    let (load, pressure) = (read("/proc/loadavg"), read("/proc/sys/net/ipv4/tcp_mem"));
+    format!("\nmachine | load {}; {tcp}, pages, of {}", load.trim(), pressure.trim())
 }
 
 /// Phase after phase, each round of them in another order, until the time is up.

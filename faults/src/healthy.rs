@@ -53,12 +53,6 @@ fn messages(field: &Field, stream: &TcpStream, of: u64, rng: &mut Rng) -> Result
 /// A stream both ways at once.
 fn bulk(field: &Field, stream: &TcpStream, of: u64, rng: &mut Rng) -> Result<()> {
     let all = peer::size(rng, STREAM);
-    let mut bytes = vec![0; all as usize];
-    peer::fill(of, 0, &mut bytes);
-    thread::scope(|scope| {
-        let writer = scope.spawn(|| peer::send(field, stream, &bytes));
-        let read = peer::check(field, stream, of, 0, all);
-        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(read)
-    })?;
+    peer::both_ways(field, stream, of, all)?;
     peer::finish(field, stream, of, all, all)
 }

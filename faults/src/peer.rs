@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -14,20 +15,21 @@ use crate::field::Field;
 /// How often a wait looks whether it is still worth it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Connects from a random address of 127.0.0.0/8, so that the ports of one do not run out; with a receive buffer of so many bytes.
+/// Connects from a random address of 127.0.0.0/8, so that the ports of one do not run out; with buffers of so many bytes.
 ///
 /// # Errors
 /// The server does not take it in time: a listener that lives does, whatever its peers do.
-pub(crate) fn connect(field: &Field, rng: &mut Rng, receive: Option<usize>) -> Result<TcpStream> {
-    let stream = open(field, rng, receive).context("a peer could not connect")?;
+pub(crate) fn connect(field: &Field, rng: &mut Rng, buffers: Option<usize>) -> Result<TcpStream> {
+    let stream = open(field, rng, buffers).context("a peer could not connect")?;
     field.count_connection();
     Ok(stream)
 }
 
-fn open(field: &Field, rng: &mut Rng, receive: Option<usize>) -> io::Result<TcpStream> {
+fn open(field: &Field, rng: &mut Rng, buffers: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    if let Some(bytes) = receive {
+    if let Some(bytes) = buffers {
         socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
     }
     let from = Ipv4Addr::new(127, rng.u8(..), rng.u8(..), rng.u8(1..255));
     socket.bind(&SocketAddr::from((from, 0)).into())?;
@@ -49,6 +51,13 @@ pub(crate) fn send_what_goes(mut stream: &TcpStream, of: u64, bytes: usize) {
     let mut buf = vec![0; bytes];
     fill(of, 0, &mut buf);
     let _ = stream.write_all(&buf);
+}
+
+/// Sends the first `bytes` bytes of stream `of`.
+pub(crate) fn send_all(field: &Field, stream: &TcpStream, of: u64, bytes: u64) -> Result<()> {
+    let mut buf = vec![0; bytes as usize];
+    fill(of, 0, &mut buf);
+    send(field, stream, &buf)
 }
 
 /// Sends all of `bytes`; an error if the server takes none of them for too long.
@@ -105,6 +114,15 @@ pub(crate) fn echo(field: &Field, stream: &TcpStream, of: u64, from: u64, bytes:
     fill(of, from, &mut buf);
     send(field, stream, &buf)?;
     check(field, stream, of, from, from + bytes)
+}
+
+/// Sends `bytes` bytes and reads their echo at the same time: who sends much and reads later may have to wait for ever.
+pub(crate) fn both_ways(field: &Field, stream: &TcpStream, of: u64, bytes: u64) -> Result<()> {
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| send_all(field, stream, of, bytes));
+        let read = check(field, stream, of, 0, bytes);
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(read)
+    })
 }
 
 /// A number of bytes of any magnitude up to `most`.

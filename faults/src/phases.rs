@@ -1,5 +1,6 @@
 //! The faults. A phase lasts a few seconds, throws one kind of them in random sizes and orders, and checks what its own peers may still expect.
 
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ pub(crate) const PHASES: [Phase; 10] = [
     Phase { name: "early", about: "peers connect, send and reset while the server is stopped, so that it finds them gone", run: early },
     Phase { name: "halfopens", about: "peers connect and say nothing", run: half_opens },
     Phase { name: "deaf", about: "peers send megabytes and do not read; some read at last, and want every byte", run: deaf },
-    Phase { name: "slow", about: "peers with tiny windows send and read a few bytes at a time", run: slow },
+    Phase { name: "slow", about: "peers with tiny buffers send and read a few bytes at a time", run: slow },
     Phase { name: "halfcloses", about: "peers end their side at once or with echoes on the way, and want every byte", run: half_closes },
     Phase { name: "stops", about: "the server, and clients of its own kind, are stopped and continued; some are killed", run: stops },
     Phase {
@@ -85,13 +86,14 @@ fn one_reset(field: &Field, rng: &mut Rng) -> Result<()> {
         }
         4 => {
             // In the middle of the echo.
-            peer::send_what_goes(&stream, of, bytes.min(64 << 10) as usize);
-            peer::check(field, &stream, of, 0, rng.u64(0..=bytes.min(64 << 10)))?;
+            let bytes = bytes.min(64 << 10);
+            peer::send_all(field, &stream, of, bytes)?;
+            peer::check(field, &stream, of, 0, rng.u64(0..=bytes))?;
         }
         5 => {
             // After both ends.
             let bytes = bytes.min(64 << 10);
-            peer::send_what_goes(&stream, of, bytes as usize);
+            peer::send_all(field, &stream, of, bytes)?;
             peer::finish(field, &stream, of, 0, bytes)?;
         }
         // By FIN, with an echo unread: the kernel answers it by a reset.
@@ -167,19 +169,19 @@ struct Deaf {
     stream: TcpStream,
     of: u64,
     sent: u64,
-    /// Its window is.
+    /// Its buffers are.
     tiny: bool,
 }
 
 fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
-    let (time, count, each) = (some_seconds(rng), rng.usize(8..=200), rng.u64(4..=16) << 20);
-    let mut peers = Vec::new();
-    for _ in 0..count {
-        let window = rng.bool().then(|| size(rng, 64 << 10) as usize);
-        let stream = connect(field, rng, window)?;
-        stream.set_nonblocking(true)?;
-        peers.push(Deaf { stream, of: rng.u64(..), sent: 0, tiny: window.is_some() });
+    let (time, count, each) = (some_seconds(rng), rng.usize(8..=400), rng.u64(4..=16) << 20);
+    let (mut peers, mut memory) = (Vec::new(), memory_for_sockets()?);
+    while peers.len() < count && memory > 0 {
+        let peer = Deaf::connect(field, rng)?;
+        memory = memory.saturating_sub(peer.takes());
+        peers.push(peer);
     }
+    let count = peers.len();
     let until = Instant::now() + time;
     while Instant::now() < until {
         for peer in &mut peers {
@@ -187,23 +189,41 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
         }
         field.pause(Duration::from_millis(5))?;
     }
-    let (sent, mut heard) = (peers.iter().map(|peer| peer.sent >> 10).sum::<u64>(), 0);
+    let sent = peers.iter().map(|peer| peer.sent >> 10).sum::<u64>();
+    let (mut heard, mut given_up) = (0, 0);
     for peer in peers {
         peer.stream.set_nonblocking(false)?;
         match rng.u8(0..4) {
-            // It hears at last, all of it, while others are deaf still. Through a tiny window that would take minutes.
-            0 if !peer.tiny => {
-                peer::finish(field, &peer.stream, peer.of, 0, peer.sent).context("a peer that was deaf for a while")?;
-                heard += 1;
-            }
+            // A few hear at last, all of it, while others are deaf still. Through tiny buffers that would take minutes.
+            0 if !peer.tiny && heard + given_up < 4 => *(if peer.hear(field)? { &mut heard } else { &mut given_up }) += 1,
             1 => reset(peer.stream),
             _ => {}
         }
     }
-    Ok(format!("{count} peers sent {sent} KiB unread, {heard} of them heard at last"))
+    Ok(format!("{count} peers sent {sent} KiB unread; at last {heard} of them heard, and {given_up} heard that it was too late"))
+}
+
+/// What the kernel has for the buffers of all sockets before it holds back, bytes, with a third left for others: a shortage of that keeps everybody
+/// waiting, whatever the server does (`tcp_mem` of tcp(7)).
+fn memory_for_sockets() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").context("could not read the kernel's limit of memory for sockets")?;
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).context("tcp_mem is other than expected")?;
+    Ok(pages * rustix::param::page_size() as u64 * 2 / 3)
 }
 
 impl Deaf {
+    fn connect(field: &Field, rng: &mut Rng) -> Result<Self> {
+        let buffers = rng.bool().then(|| size(rng, 64 << 10) as usize);
+        let stream = connect(field, rng, buffers)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, of: rng.u64(..), sent: 0, tiny: buffers.is_some() })
+    }
+
+    /// About the kernel's memory that it takes when it and the server hold as much as they can.
+    fn takes(&self) -> u64 {
+        if self.tiny { 2 << 20 } else { 12 << 20 }
+    }
+
     /// Sends until the server takes no more.
     fn send(&mut self, most: u64) -> Result<()> {
         use std::io::Write;
@@ -212,12 +232,26 @@ impl Deaf {
             peer::fill(self.of, self.sent, &mut buf);
             match (&self.stream).write(&buf) {
                 Ok(n) => self.sent += n as u64,
-                Err(why) if peer::is_wait(&why) => break,
-                Err(why) => bail!("the server ended the connection of a deaf peer too early: {why}"),
+                Err(why) if peer::is_wait(&why) || is_end(&why) => break,
+                Err(why) => bail!("a deaf peer could not send: {why}"),
             }
         }
         Ok(())
     }
+
+    /// Reads all that it has sent; false if the server has given it up, which it may when its buffers are short. It must say so by a reset.
+    fn hear(&self, field: &Field) -> Result<bool> {
+        match peer::finish(field, &self.stream, self.of, 0, self.sent) {
+            Ok(()) => Ok(true),
+            Err(why) if why.chain().any(|why| why.downcast_ref().is_some_and(is_end)) => Ok(false),
+            Err(why) => Err(why.context("a peer that was deaf for a while")),
+        }
+    }
+}
+
+/// Whether the server has ended the connection by force.
+fn is_end(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected)
 }
 
 fn slow(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
@@ -227,10 +261,10 @@ fn slow(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     Ok(format!("{done} slow peers"))
 }
 
-/// Sends in drips, ends its side, and reads in drips through a window as small as the kernel makes it.
+/// Sends in drips, ends its side, and reads in drips through buffers as small as the kernel makes it.
 fn one_slow(field: &Field, rng: &mut Rng, until: Instant) -> Result<()> {
-    let receive = size(rng, 4096) as usize;
-    let (stream, of, bytes) = (connect(field, rng, Some(receive))?, rng.u64(..), size(rng, 16 << 10));
+    let buffers = size(rng, 4096) as usize;
+    let (stream, of, bytes) = (connect(field, rng, Some(buffers))?, rng.u64(..), size(rng, 16 << 10));
     let (drip, mut at) = (size(rng, 64), 0);
     while at < bytes && Instant::now() < until {
         let n = drip.min(bytes - at);
@@ -254,11 +288,15 @@ fn half_closes(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     let time = some_seconds(rng);
     let done = crowd(field, rng, 8, time, |rng| {
         let (stream, of) = (connect(field, rng, None)?, rng.u64(..));
-        let bytes = if rng.u8(..) < 32 { 0 } else { size(rng, 512 << 10) };
-        let mut buf = vec![0; bytes as usize];
-        peer::fill(of, 0, &mut buf);
-        peer::send(field, &stream, &buf)?;
-        peer::finish(field, &stream, of, 0, bytes)
+        if rng.bool() {
+            // With the echo still on its way; not so much that it has to be read first.
+            let bytes = if rng.u8(..) < 32 { 0 } else { size(rng, 64 << 10) };
+            peer::send_all(field, &stream, of, bytes)?;
+            return peer::finish(field, &stream, of, 0, bytes);
+        }
+        let bytes = size(rng, 1 << 20);
+        peer::both_ways(field, &stream, of, bytes)?;
+        peer::finish(field, &stream, of, bytes, bytes)
     })?;
     Ok(format!("{done} half-closes"))
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         cx.local_poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             let busy = client.poll(&mut events);
             if cx.is_exiting() {
-                client.outcome.get_or_insert(Ok(()));
+                client.stopped(to);
             }
             if client.has_written_all() {
                 client.finish(&app, &args);
@@ -183,6 +183,13 @@ impl Client {
             None => Err(format!("the server closed the connection: {} of {} bytes came back", self.received, self.sent).into()),
         };
         self.outcome.get_or_insert(outcome);
+    }
+
+    /// Somebody wants us to end: the time is up, or a signal came.
+    fn stopped(&mut self, to: SocketAddr) {
+        let never = || Err(format!("it was ended before the connection to {to} had come up").into());
+        let connected = self.connected;
+        self.outcome.get_or_insert_with(|| if connected { Ok(()) } else { never() });
     }
 
     /// Reports and stops.

@@ -15,7 +15,8 @@ use crate::args::{Args, Load};
 use crate::pattern::Pattern;
 use crate::report_head;
 
-/// How long nothing may come back when the time is up and something is still on the way.
+/// How long nothing may come back when the time is up and something is still on the way; and, on
+/// top of the load's own time, how long no connection may come up while some are still to.
 const GRACE: Duration = Duration::from_secs(2);
 /// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
 /// waits for that would take nothing more.
@@ -25,14 +26,15 @@ const BUF_SIZE: usize = 16 << 10;
 
 pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
     app.run(move |cx, app| {
+        log::info!("Connecting {} times to the server on {to} with sock_impl({})", load.connections, app.net().name());
         let mut config = GroupConfig::new(BufGroup::new(RECEIVE_BUFS, BUF_SIZE));
         config.sockets = load.connections;
         config.send_limit = (2 * load.depth * load.size).max(config.send_limit);
         config.send_frames = (load.depth * load.size / BUF_SIZE + 2).max(config.send_frames);
         (config.hold_reads_at, config.stall_limit) = (usize::MAX, None);
         let group = app.net().group(cx, config)?;
-        let mut loader = Loader::new(group, load, cx.now())?;
-        loader.connect(app, to)?;
+        let mut loader = Loader::new(group, load, to, cx.now())?;
+        loader.connect(app)?;
         let (app, mut events) = (app.clone(), Events::new(256));
         cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             let got = loader.poll(cx, &mut events);
@@ -53,6 +55,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
 
 struct Loader {
     load: Load,
+    to: SocketAddr,
     group: Box<dyn SockGroup>,
     /// What is sent.
     bufs: BufGroup,
@@ -97,9 +100,10 @@ enum State {
 }
 
 impl Loader {
-    fn new(group: Box<dyn SockGroup>, load: Load, now: Instant) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    fn new(group: Box<dyn SockGroup>, load: Load, to: SocketAddr, now: Instant) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Self {
             load,
+            to,
             group,
             bufs: BufGroup::new(SEND_BUFS, BUF_SIZE),
             pattern: Pattern::new(),
@@ -121,9 +125,9 @@ impl Loader {
         })
     }
 
-    fn connect(&mut self, app: &AppHandle, to: SocketAddr) -> Result<(), NetError> {
+    fn connect(&mut self, app: &AppHandle) -> Result<(), NetError> {
         for index in 0..self.load.connections {
-            let socket = app.net().connect(&[to], &SockOptions::default())?;
+            let socket = app.net().connect(&[self.to], &SockOptions::default())?;
             let id = self.group.attach(socket, Token(index as u64)).map_err(|refused| refused.why)?;
             let times = VecDeque::with_capacity(self.load.depth);
             self.connections.push(Connection { id, state: State::Connecting, sent: 0, want: 0, received: 0, times });
@@ -177,6 +181,7 @@ impl Loader {
                 self.connections[token.0 as usize].state = State::Open;
                 self.connecting -= 1;
                 self.open += 1;
+                self.heard = now;
             }
             NetEvent::Received { token, buf, .. } => self.received(token.0 as usize, &buf, now),
             // The server ended its side, which it has no reason to; `Closed` follows.
@@ -248,7 +253,8 @@ impl Loader {
         match self.stopped {
             _ if self.connecting == 0 && self.open == 0 => true,
             Some(_) => self.missing() == 0 || now.since(self.heard) >= GRACE,
-            None => false,
+            // A server may answer no SYN at all, and the system goes on sending them for minutes.
+            None => self.connecting > 0 && now.since(self.heard) >= self.load.time + GRACE,
         }
     }
 
@@ -292,7 +298,9 @@ impl Loader {
             _ if self.mismatches > 0 => Err(format!("{} pieces came back wrong", self.mismatches).into()),
             Some(why) => Err(format!("{errors} of {all} connections failed; the first: {why}").into()),
             None if errors > 0 => Err(format!("{errors} of {all} connections were closed by the server").into()),
+            None if self.connecting > 0 => Err(format!("{} of {all} connections to {} did not come up", self.connecting, self.to).into()),
             None if missing > 0 => Err(format!("{missing} of {all} connections did not get everything back").into()),
+            None if self.echoes == 0 => Err("it was ended before an echo came back".into()),
             None => Ok(()),
         }
     }
@@ -305,7 +313,8 @@ impl Loader {
         let mut head = report_head(app, "load");
         let rest = json!({
             "connections": self.load.connections, "depth": self.load.depth, "size": self.load.size, "seconds": seconds,
-            "echoes": self.echoes, "bytes": self.bytes, "mismatches": self.mismatches, "errors": self.errors + missing, "rate": rate,
+            "echoes": self.echoes, "bytes": self.bytes, "mismatches": self.mismatches,
+            "errors": self.errors + missing + self.connecting as u64, "rate": rate,
             "latency_ns": {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": self.latency.max()},
             "histogram": histogram,
         });

@@ -97,6 +97,7 @@ fn group_json((core, group): &(CoreId, GroupReport)) -> serde_json::Value {
         "events": group.stats.events,
         "bytes_in": group.stats.bytes_in,
         "bytes_out": group.stats.bytes_out,
+        "unsent": group.stats.unsent,
         "buffers": {
             "reserve": group.bufs.reserve,
             "held": group.bufs.in_use,

@@ -11,16 +11,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupMap, GroupStats, NetError, NetEvent, NetImpl, SockGroup, SockOptions, Socket, Token,
 };
-use core_reactor::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
+use core_reactor::{CoreId, CpuSet, Cx, Instant, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
 use pool::{BufGroup, Class, DataPool, PoolError, ReserveConfig};
 use spin::Mutex;
 
 /// Events that a group takes from one poll.
 const EVENTS: usize = 128;
+
+/// How long the end of a group waits for peers to take what is on its way to them.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a server is to be.
 #[derive(Clone)]
@@ -157,6 +161,8 @@ pub struct EchoGroup {
     report: GroupReport,
     /// Connections on their way to groups whose mailboxes were full.
     waiting: VecDeque<(usize, Msg)>,
+    /// When the group ends whatever is still to be sent; set once it is to end.
+    leave_by: Option<Instant>,
 }
 
 impl EchoGroup {
@@ -182,14 +188,21 @@ impl EchoGroup {
         let report = GroupReport::default();
         let map = GroupMap::new(server.0.groups.iter().map(|group| group.core));
         *server.0.groups[index].thread.lock() = Some(cx.handle());
-        cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new() });
+        cx.open_channel(Self { server, index, group, bufs, map, report, waiting: VecDeque::new(), leave_by: None });
         let mut events = Events::new(EVENTS);
         cx.local_poller("group", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
-            if cx.is_exiting() {
+            let (exiting, now) = (cx.is_exiting(), cx.now());
+            let Some(group) = cx.channel::<Self>() else { return Polled::Done };
+            if !exiting {
+                return group.poll(&mut events);
+            }
+            if group.has_drained(now) {
                 cx.close_channel::<Self>();
                 return Polled::Done;
             }
-            cx.channel::<Self>().map_or(Polled::Done, |group| group.poll(&mut events))
+            let _ = group.poll(&mut events);
+            // Nothing would wake this core at the end of the wait.
+            Polled::Busy
         });
         Ok(at)
     }
@@ -209,6 +222,12 @@ impl EchoGroup {
             self.handle(event);
         }
         Polled::Busy
+    }
+
+    /// On the way out: whether the peers have taken what was on its way to them, or have had the time to.
+    fn has_drained(&mut self, now: Instant) -> bool {
+        let by = *self.leave_by.get_or_insert(now + DRAIN);
+        now >= by || self.group.stats().unsent == 0
     }
 
     fn handle(&mut self, event: NetEvent) {
@@ -241,7 +260,9 @@ impl EchoGroup {
             false => groups[group].connections.load(Ordering::Relaxed),
             true => usize::MAX,
         };
-        let to = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
+        let optimal = if self.server.0.config.options.reuse_port { self.index } else { self.map.optimal_group(&*socket, count) };
+        // Packets may arrive at the core of a group that is gone.
+        let to = if groups[optimal].gone.load(Ordering::Relaxed) { self.index } else { optimal };
         self.server.0.groups[to].connections.fetch_add(1, Ordering::Relaxed);
         self.hand_over(to, socket);
     }
@@ -295,6 +316,15 @@ impl EchoGroup {
 impl Drop for EchoGroup {
     fn drop(&mut self) {
         self.report.stats = self.group.stats();
+        if self.report.stats.unsent > 0 {
+            let ms = DRAIN.as_millis() as u64;
+            pool::fmt::warn!(
+                "poll_group_{}: {} bytes were dropped, which their peers had not read after {} ms",
+                self.index,
+                self.report.stats.unsent,
+                ms
+            );
+        }
         self.report.bufs = self.bufs.stats(Class::Small);
         let place = &self.server.0.groups[self.index];
         place.gone.store(true, Ordering::Relaxed);

@@ -123,6 +123,11 @@ impl<S> Slab<S> {
         self.hot.len() - self.used_up
     }
 
+    /// Bytes that its sockets hold to be sent: a walk over all places, for reports.
+    pub fn queued(&self) -> u64 {
+        self.hot.iter().filter(|hot| hot.fd >= 0).map(|hot| hot.queued as u64).sum()
+    }
+
     /// Places in it, those that are used up included.
     pub fn places(&self) -> usize {
         self.hot.len()

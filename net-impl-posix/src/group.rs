@@ -424,7 +424,7 @@ impl SockGroup for Group {
     }
 
     fn stats(&self) -> GroupStats {
-        GroupStats { sockets: self.slab.sockets(), ..self.stats }
+        GroupStats { sockets: self.slab.sockets(), unsent: self.slab.queued(), ..self.stats }
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

@@ -378,7 +378,7 @@ impl SockGroup for Group {
     }
 
     fn stats(&self) -> GroupStats {
-        GroupStats { sockets: self.state.slab.sockets(), ..self.state.stats }
+        GroupStats { sockets: self.state.slab.sockets(), unsent: self.state.slab.queued(), ..self.state.stats }
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

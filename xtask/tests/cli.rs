@@ -107,7 +107,7 @@ fn the_steps_of_the_test_are_listed() {
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
     assert_eq!(
         names,
-        ["fmt", "clippy", "docs", "tests", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]
+        ["fmt", "clippy", "docs", "tests", "user", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]
     );
 }
 

@@ -315,4 +315,6 @@ pub struct GroupStats {
     pub buffers_low: u64,
     /// Sockets that were reset because buffers had run short and their peers took nothing ([`GroupConfig::stall_limit`]).
     pub stalled: u64,
+    /// Bytes of frames that its sockets hold now and the system has not taken.
+    pub unsent: u64,
 }

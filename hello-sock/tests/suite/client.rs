@@ -223,10 +223,24 @@ fn a_client_ends_after_its_time_and_by_a_signal() {
     assert!(ended.took >= Duration::from_millis(100), "{:?}", ended.took);
 
     let mut command = server.client("");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = Program::start(command);
+    let mut stdin = client.stdin();
+    // A line has come back, so it is connected.
+    stdin.write_all(b"a line\n").unwrap();
+    let stdout = client.child().stdout.as_mut().unwrap();
+    stdout.read_exact(&mut [0; 7]).unwrap();
+    client.signal(Signal::INT);
+    assert_eq!(client.wait().code, Some(0));
+}
+
+#[test]
+fn s96_a_client_that_was_never_connected_has_failed() {
+    let (_listener, _waiting, port) = super::load::full_backlog();
+    let mut command = hello_sock(&format!("-P {port} -t 0.3 --no-cpumask-locks"));
     command.stdin(Stdio::piped());
     let mut client = Program::start_collecting(command);
     let _open = client.stdin();
-    client.line_with("Connecting");
-    client.signal(Signal::INT);
-    assert_eq!(client.wait().code, Some(0));
+    let why = client.wait().refusal(1);
+    assert!(why.contains(&format!("ended before the connection to 127.0.0.1:{port} had come up")), "{why}");
 }

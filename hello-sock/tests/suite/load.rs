@@ -1,14 +1,17 @@
 //! The load generator: what it verifies, what it prints, and what it finds.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::NET;
-use crate::common::{Ended, Program, Server, hello_sock, run_command};
+use crate::common::{Ended, Program, Server, hello_sock, run_command, until};
 use rustix::process::Signal;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 fn json(ended: &Ended) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap_or_else(|why| panic!("{why}: {ended:#?}"))
@@ -130,13 +133,71 @@ fn a_server_that_dies_in_the_middle_is_told() {
 
 #[test]
 fn a_signal_ends_it_with_its_report() {
-    let server = Server::start("");
-    let mut client = Program::start_collecting(server.client("--load 4,1,64,60 --json"));
-    server.program.nth_line_with("Accepting", 4);
+    static BLOCKS: AtomicUsize = AtomicUsize::new(0);
+    let count = |mut stream: TcpStream| {
+        let mut block = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut block) {
+            BLOCKS.fetch_add(1, Ordering::SeqCst);
+            if stream.write_all(&block[..n]).is_err() {
+                return;
+            }
+        }
+    };
+    let mut client = Program::start_collecting(against(count, "--load 4,1,64,60"));
+    // On some connection there has been a second message, so one came back.
+    until("some echoes", || (BLOCKS.load(Ordering::SeqCst) > 20).then_some(()));
     client.signal(Signal::INT);
     let ended = client.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(json(&ended)["errors"], 0);
+}
+
+#[test]
+fn s96_a_load_that_is_ended_before_an_echo_came_back_has_failed() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let swallow = |mut stream: TcpStream| {
+        while matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+            SEEN.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let mut client = Program::start_collecting(against(swallow, "--load 1,1,64,60"));
+    until("a message", || (SEEN.load(Ordering::SeqCst) > 0).then_some(()));
+    client.signal(Signal::INT);
+    let ended = client.wait();
+    assert!(ended.refusal(1).contains("before an echo came back"), "{}", ended.stderr);
+    assert_eq!(json(&ended)["echoes"], 0);
+}
+
+/// A listener whose backlog is full: its system answers no further SYN. Kept open by what is returned with it.
+pub(super) fn full_backlog() -> (Socket, Vec<Socket>, u16) {
+    let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let listener = tcp();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let socket = tcp();
+        let connected = socket.connect_timeout(&at, Duration::from_millis(300));
+        waiting.push(socket);
+        if connected.is_err() {
+            return (listener, waiting, at.as_socket().unwrap().port());
+        }
+    }
+}
+
+#[test]
+fn s96_a_load_ends_after_its_time_where_connections_do_not_come_up() {
+    let (_listener, _waiting, port) = full_backlog();
+    let ended = run_command(hello_sock(&format!("-P {port} --no-cpumask-locks --load 4,1,64,0.2 --json")));
+    let why = ended.refusal(1);
+    assert!(why.contains(&format!("4 of 4 connections to 127.0.0.1:{port} did not come up")), "{why}");
+    assert_eq!(json(&ended)["errors"], 4);
+    // A signal does not make it a success.
+    let mut client = Program::start_collecting(hello_sock(&format!("-P {port} --no-cpumask-locks --load 4,1,64,60 --json")));
+    client.line_with("Connecting");
+    client.signal(Signal::INT);
+    assert!(client.wait().refusal(1).contains("4 of 4 connections"));
 }
 
 #[test]

@@ -4,4 +4,5 @@ mod client;
 mod echo;
 mod load;
 mod reactors;
+mod stop;
 mod unread;

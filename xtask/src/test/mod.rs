@@ -3,6 +3,7 @@
 mod asan;
 mod no_std;
 mod steps;
+mod user;
 
 use std::fmt;
 use std::time::{Duration, Instant};

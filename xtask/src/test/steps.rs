@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std};
+use super::{asan, no_std, user};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,11 +16,12 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 14] = [
+pub(super) const STEPS: [Step; 15] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
+    Step { name: "user", about: "the tests pass for an ordinary user too, with the default limits and with small ones", run: user::check },
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },

@@ -1,0 +1,84 @@
+//! The tests of what asks the system for things, run as an ordinary user: with the limits that users have by default, and with small ones.
+//!
+//! As root everything is allowed, so that what a limit refuses is never met. Root gives its rights up for this; anybody else runs the tests as they are.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, getrlimit};
+use xshell::{Shell, cmd};
+
+use super::steps::{passed, read_along};
+use crate::program::{self, Built, cargo};
+
+const PACKAGES: [&str; 5] = ["platform-linux", "net-impl-posix", "net-impl-uring", "lcore", "hello-sock"];
+
+/// Limits of a process, soft and hard.
+struct Limits {
+    about: &'static str,
+    /// Memory that may be locked, bytes (RLIMIT_MEMLOCK).
+    memlock: u64,
+    /// Descriptors (RLIMIT_NOFILE).
+    nofile: (u64, u64),
+}
+
+const LIMITS: [Limits; 2] = [
+    // What systemd gives a user, and what older systems and some containers do.
+    Limits { about: "default limits", memlock: 8 << 20, nofile: (1024, 524_288) },
+    Limits { about: "small limits", memlock: 64 << 10, nofile: (256, 8192) },
+];
+
+/// The user and the group that have no rights (`nobody`).
+const NOBODY: &str = "65534";
+
+pub(super) fn check(sh: &Shell) -> Result<()> {
+    for tool in ["prlimit", "setpriv"] {
+        cmd!(sh, "{tool} --version").quiet().ignore_stdout().run().with_context(|| format!("{tool} is not there: install util-linux"))?;
+    }
+    let mut build = Command::new(cargo());
+    build.args(["test", "--no-run"]).args(PACKAGES.iter().flat_map(|package| ["-p", package]));
+    let tests: Vec<_> = program::artifacts(build)?.into_iter().filter(|built| built.test).collect();
+    let home = tempfile::tempdir().context("could not make a folder for the user")?;
+    if rustix::process::geteuid().is_root() {
+        let path = home.path();
+        cmd!(sh, "chown {NOBODY}:{NOBODY} {path}").quiet().run()?;
+        reachable(sh, &tests)?;
+    }
+    for limits in &LIMITS {
+        println!("\n-- {}: memlock {} KiB, nofile {}:{}", limits.about, limits.memlock >> 10, limits.nofile.0, limits.nofile.1);
+        for test in &tests {
+            let said = read_along(limits.command(sh, test, home.path()))
+                .with_context(|| format!("{} of {} as an ordinary user with {}", test.name, test.package.display(), limits.about))?;
+            ensure!(said.lines().any(|line| line.starts_with("test result: ok")), "{} ran no tests", test.name);
+            println!("{} tests of {} passed with {}", said.lines().map(passed).sum::<u64>(), test.name, limits.about);
+        }
+    }
+    Ok(())
+}
+
+/// Another user needs a way to the programs.
+fn reachable(sh: &Shell, tests: &[Built]) -> Result<()> {
+    let Some(test) = tests.first() else { return Ok(()) };
+    let program = &test.executable;
+    cmd!(sh, "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {program} --list").quiet().ignore_stdout().run().with_context(|| {
+        format!("user {NOBODY} cannot run {}: have the repository where all users can read it, or set CARGO_TARGET_DIR", program.display())
+    })
+}
+
+impl Limits {
+    /// Runs a test program in the folder of its package, as cargo does.
+    fn command<'a>(&self, sh: &'a Shell, test: &Built, home: &Path) -> xshell::Cmd<'a> {
+        let (memlock, nofile) = (at_most(Resource::Memlock, self.memlock), at_most(Resource::Nofile, self.nofile.1));
+        let (memlock, nofile) = (format!("--memlock={memlock}:{memlock}"), format!("--nofile={}:{nofile}", self.nofile.0.min(nofile)));
+        let (program, package) = (&test.executable, &test.package);
+        let drop = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+        let drop = if rustix::process::geteuid().is_root() { &drop[..] } else { &[] };
+        cmd!(sh, "env -C {package} prlimit {memlock} {nofile} {drop...} {program}").env("HOME", home).env("TMPDIR", home)
+    }
+}
+
+/// As much as is wanted and allowed.
+fn at_most(resource: Resource, wanted: u64) -> u64 {
+    getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted))
+}
