@@ -7,10 +7,10 @@ use alloc::task::Wake;
 use core::fmt;
 use core::mem;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use core::task::Waker;
 
 use crate::ring::{PushError, Ring};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::thread_lib::LibShared;
 use crate::{Cx, Msg, Name, Refused, sync};
 
