@@ -518,6 +518,22 @@ mod tests {
     }
 
     #[test]
+    fn s13_a_core_whose_events_wait_for_room_elsewhere_does_not_sleep() {
+        let mut sim = Sim::with(2, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+        while sim.reactors[0].deferred.is_empty() {
+            sim.reactors[0].send_event(1, Event::Call(Box::new(|_| {})));
+        }
+        let parks = |sim: &mut Sim| {
+            assert!(sim.reactors[0].turn().is_idle());
+            sim.reactors[0].park_if_long_idle();
+            sim.platform.parks(CoreId(0)).len()
+        };
+        assert_eq!((parks(&mut sim), parks(&mut sim)), (0, 0), "nobody would wake it when there is room");
+        let _ = sim.reactors[1].turn();
+        assert_eq!(parks(&mut sim), 1);
+    }
+
+    #[test]
     fn events_wait_behind_one_that_finds_no_room_and_go_in_their_order() {
         let mut sim = Sim::new(2);
         let seen = Arc::new(spin::Mutex::new(Vec::new()));
