@@ -10,6 +10,9 @@ pub struct EventList<E> {
 
 impl<E> EventList<E> {
     /// A list that takes `room` events at a time (at least 1). Allocates once, here.
+    ///
+    /// # Panics
+    /// If there is no address space for so many; where there is no memory, the allocator ends the process.
     pub fn new(room: usize) -> Self {
         const { assert!(size_of::<E>() > 0, "a list of nothing has no bound") };
         let mut list = Vec::new();

@@ -7,10 +7,10 @@ use alloc::task::Wake;
 use core::fmt;
 use core::mem;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use core::task::Waker;
 
 use crate::ring::{PushError, Ring};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::thread_lib::LibShared;
 use crate::{Cx, Msg, Name, Refused, sync};
 
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
 }
 
 impl ThreadHandle {
-    /// Has `f` run on the thread, after everything that this sender sent before. Never blocks (`spdk_thread_send_msg`).
+    /// Has `f` run on the thread, after every message that this sender sent before. Never blocks (`spdk_thread_send_msg`).
     ///
     /// It may run on any core, long after its sender has returned: what it carries is `Send`, and its own.
     ///
@@ -94,10 +94,11 @@ impl ThreadHandle {
         Ok(sent)
     }
 
-    /// Has `f` run at the start of the thread's next turn, before all messages. Callable from a signal handler (`spdk_thread_send_critical_msg`).
+    /// Has `f` run at the start of the thread's next turn, before all messages; unless the thread is stopped by force, which forgets it. Callable from a signal
+    /// handler (`spdk_thread_send_critical_msg`).
     ///
     /// # Errors
-    /// One is pending already, and comes first; or the thread has ended.
+    /// One is pending already, and comes first; or the thread has ended, or is just about to: one that is exiting may yet be kept by a message that comes in the same moment.
     pub fn send_critical(&self, f: Critical) -> Result<(), CriticalError> {
         let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
         set.map_err(|there| if there == ENDED { CriticalError::Closed } else { CriticalError::Pending })?;

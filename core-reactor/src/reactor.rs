@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::balance::Load;
 use crate::lane::{Event, Lane};
 use crate::ring::{PushError, Receiver};
+use crate::sync::{Mutex, model_yield};
 use crate::thread_lib::LibShared;
 use crate::time::nanos;
 use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, ReactorStats, Thread, ThreadLib, ThreadLibOptions, Turn};
@@ -93,7 +94,7 @@ impl Reactors {
     /// core goes on when the others have ended.
     pub fn run(self) -> Result<Vec<ReactorStats>, PlatformError> {
         let platform = self.lib.platform().clone();
-        let figures = Arc::new(spin::Mutex::new(Vec::new()));
+        let figures = Arc::new(Mutex::new(Vec::new()));
         let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
         let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
         platform.adopt(*first)?;
@@ -114,7 +115,7 @@ impl Reactors {
         Ok(core::mem::take(&mut *figures.lock()))
     }
 
-    fn start(&self, core: CoreId, figures: &Arc<spin::Mutex<Vec<ReactorStats>>>) -> Result<(), PlatformError> {
+    fn start(&self, core: CoreId, figures: &Arc<Mutex<Vec<ReactorStats>>>) -> Result<(), PlatformError> {
         let (lib, idle, figures) = (self.lib.clone(), self.idle, figures.clone());
         let entry = move || {
             if let Some(reactor) = Reactor::claim(&lib, core, idle) {
@@ -136,7 +137,7 @@ impl Drop for Reactors {
 }
 
 /// Enters what a reactor did, in the order of the cores.
-fn enter(figures: &spin::Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
+fn enter(figures: &Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
     let mut figures = figures.lock();
     let at = figures.partition_point(|other| other.core < stats.core);
     figures.insert(at, stats);
@@ -443,6 +444,8 @@ impl Reactor {
             self.stats.parked += after.nanos_since(before);
             self.stats.parks += 1;
             self.last = Some((after, 0));
+        } else {
+            model_yield();
         }
         self.threads.iter().for_each(|t| t.after_sleep());
         drop(asleep);
@@ -512,6 +515,22 @@ mod tests {
         sim.settle();
         assert_eq!(*seen.lock(), [1, 2, 3]);
         assert!(sim.reactors[0].deferred.is_empty());
+    }
+
+    #[test]
+    fn s13_a_core_whose_events_wait_for_room_elsewhere_does_not_sleep() {
+        let mut sim = Sim::with(2, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+        while sim.reactors[0].deferred.is_empty() {
+            sim.reactors[0].send_event(1, Event::Call(Box::new(|_| {})));
+        }
+        let parks = |sim: &mut Sim| {
+            assert!(sim.reactors[0].turn().is_idle());
+            sim.reactors[0].park_if_long_idle();
+            sim.platform.parks(CoreId(0)).len()
+        };
+        assert_eq!((parks(&mut sim), parks(&mut sim)), (0, 0), "nobody would wake it when there is room");
+        let _ = sim.reactors[1].turn();
+        assert_eq!(parks(&mut sim), 1);
     }
 
     #[test]

@@ -323,7 +323,6 @@ impl<T> Receiver<T> {
     /// Whether nothing waits, not even a claimed position. A receiver that first says that it sleeps (SeqCst) and then finds this true may sleep: a
     /// sender claims (SeqCst) before it looks for sleepers, so one of the two sees the other.
     pub fn is_empty(&self) -> bool {
-        model_fence();
         self.ring.send.tail.load(Ordering::SeqCst) >> 1 == self.head
     }
 

@@ -9,7 +9,7 @@
 //!
 //! All four are sequentially consistent, so either the core sees what was sent or the sender sees that it sleeps.
 
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, model_fence};
 
 /// Whether a core sleeps or is about to.
 pub struct Sleep {
@@ -26,12 +26,14 @@ impl Sleep {
     /// Whether the caller has to unpark the core: it sleeps, and of many callers this is the one.
     #[inline]
     pub fn wake(&self) -> bool {
+        model_fence();
         self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst)
     }
 
     /// Says that the core sleeps from now on, unless it finds something when it looks once more.
     pub fn fall_asleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
+        model_fence();
     }
 
     /// Says that the core is awake, found something or not.

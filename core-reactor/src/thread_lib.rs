@@ -3,14 +3,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
-
-use spin::Mutex;
 
 use crate::handle::{Shared, ThreadId};
 use crate::lane::{Event, Lane};
 use crate::ring::{PushError, Ring};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Cx, Msg, Name, Platform, PlatformError, Thread, ThreadHandle};
 
 /// A set of threads over a platform (`spdk_thread_lib_init`). Sets know nothing of each other.
@@ -163,7 +161,7 @@ impl ThreadLib {
             batch: options.batch.clamp(1, MAILBOX),
             exit_limit: options.exit_limit,
             mailbox: options.mailbox,
-            threads: Mutex::default(),
+            threads: Mutex::new(Threads::default()),
             placements: AtomicUsize::new(0),
             has_reactors: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! The ring under the model checker: every interleaving of a few operations, with the reorderings that the memory model allows.
 //!
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p core-reactor --release --test loom_ring --test loom_sleep`
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p core-reactor --release --test "loom*"`
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;

@@ -75,6 +75,40 @@ struct Node {
     report: Report,
 }
 
+/// Bytes that the system has taken, and that are still to be counted. A buffer that goes home may wake somebody who panics; the rest is counted all the same, else
+/// those bytes would be sent once more.
+struct Written<'a> {
+    frames: &'a mut Frames,
+    hot: &'a mut Hot,
+    id: SockId,
+    n: usize,
+}
+
+impl Written<'_> {
+    fn count(&mut self) {
+        while let Some(bytes) = self.frames.first(&self.hot.queue.list) {
+            let left = bytes - self.hot.written;
+            if self.n < left {
+                self.hot.written += core::mem::take(&mut self.n);
+                return;
+            }
+            self.n -= left;
+            self.hot.written = 0;
+            if let Some(frame) = self.frames.sent(&mut self.hot.queue.list, self.id, self.hot.token) {
+                self.hot.frames -= 1;
+                drop(frame);
+            }
+        }
+    }
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        // After a panic what is left, and else nothing.
+        self.count();
+    }
+}
+
 /// What is told of a frame or a socket.
 struct Report {
     id: SockId,
@@ -154,19 +188,19 @@ impl Frames {
         self.nodes.get(queue.head as usize).map(|node| node.bytes)
     }
 
-    /// Takes the first frame off a queue: it is sent. Without a tag its buffers go home at once; with one a report is made of it, and true is answered.
+    /// Takes the first frame off a queue: it is sent. Without a tag it comes back, to be dropped; with one a report is made of it.
     #[inline]
-    fn sent(&mut self, queue: &mut List, id: SockId, token: Token) -> bool {
-        let Some(at) = self.unlink(queue) else { return false };
+    fn sent(&mut self, queue: &mut List, id: SockId, token: Token) -> Option<Frame> {
+        let at = self.unlink(queue)?;
         let node = &mut self.nodes[at as usize];
         if node.frame.tag().is_none() {
-            node.frame = Frame::new();
+            let frame = core::mem::take(&mut node.frame);
             self.release(at);
-            return false;
+            return Some(frame);
         }
         node.report = Report { id, token, written: node.bytes, what: What::Sent };
         self.report(at);
-        true
+        None
     }
 
     /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
@@ -180,28 +214,18 @@ impl Frames {
         }
     }
 
-    fn take_off(&mut self, hot: &mut Hot, id: SockId, mut n: usize) {
+    fn take_off(&mut self, hot: &mut Hot, id: SockId, n: usize) {
         hot.queued -= n;
         if let Some(buf) = &hot.queue.single {
             hot.written += n;
             if hot.written == buf.len() {
-                hot.queue.single = None;
                 (hot.written, hot.frames) = (0, hot.frames - 1);
+                // Last, since it may wake somebody, who may panic.
+                hot.queue.single = None;
             }
             return;
         }
-        while let Some(bytes) = self.first(&hot.queue.list) {
-            let left = bytes - hot.written;
-            if n < left {
-                hot.written += n;
-                return;
-            }
-            n -= left;
-            hot.written = 0;
-            if !self.sent(&mut hot.queue.list, id, hot.token) {
-                hot.frames -= 1;
-            }
-        }
+        Written { frames: self, hot, id, n }.count();
     }
 
     /// Reports that a socket which refused a send has room again, once it has enough.
@@ -319,5 +343,51 @@ impl Frames {
         let mut reports = self.reports;
         self.append(&mut reports, at);
         self.reports = reports;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use core_reactor::net::GroupConfig;
+    use pool::{BufGroup, Class};
+
+    use super::*;
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+
+    /// Frames of four bytes on one socket, and somebody who waits for the first buffer that comes home and panics when woken.
+    #[test]
+    fn bytes_that_were_sent_are_counted_also_when_somebody_who_is_woken_panics() {
+        for (count, sent, left) in [(1, 4, 0), (3, 9, 1), (3, 12, 0)] {
+            let bufs = BufGroup::new(count, 4);
+            let mut slab = Slab::new(1, 0);
+            let place = slab.put(Box::new(()), 5, Token(0), 0).expect("there is room");
+            let limits = Limits::new(&GroupConfig::new(bufs.clone()));
+            let mut frames = Frames::new(4);
+            let id = slab.hot(place).id;
+            for _ in 0..count {
+                let mut buf = bufs.get().expect("there is one for each");
+                buf.append(b"four");
+                frames.push(slab.hot(place), buf.into());
+            }
+            let mut request = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("one may wait");
+            assert!(catch_unwind(AssertUnwindSafe(|| frames.written(&limits, slab.hot(place), id, sent))).is_err());
+            let hot = slab.hot(place);
+            assert_eq!((hot.queued, hot.frames, hot.written), (4 * count - sent, left, sent % 4));
+            assert_eq!(frames.parts(&hot.queue).count(), left as usize);
+            assert!(request.poll(0).is_some());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A mempool: a fixed number of objects, made at the start, each with one owner at a time and never freed in between.
+//! A mempool: a fixed number of objects, made at the start and freed with the pool, each with one owner at a time.
 //!
 //! Each core takes and returns through a [`MempoolCache`] of its own, without lock or atomic instruction. What the caches cannot give or hold
 //! moves in batches between them and the pool's lock-free stack, which any core may use. The counterpart of `spdk_mempool` (DPDK's

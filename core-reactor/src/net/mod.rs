@@ -295,7 +295,7 @@ pub struct Token(pub u64);
 pub struct GroupStats {
     /// Sockets in it now.
     pub sockets: usize,
-    /// Polls, and those that found something.
+    /// Polls.
     pub polls: u64,
     /// Polls that appended at least one event.
     pub busy_polls: u64,

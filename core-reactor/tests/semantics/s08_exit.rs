@@ -158,6 +158,25 @@ fn s08_a_timed_poller_that_was_asked_to_holds_up_an_exit_until_it_is_gone() {
     hand.thread.handle().exit();
     hand.turn();
     assert!(hand.thread.is_exited(), "removed, it holds up nothing");
+    // Timers come and go in every state, and an active poller is waited for all the same.
+    let mut hand = Hand::new();
+    let active = hand.cx(|cx| cx.poller("active", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle));
+    for state in 0..3 {
+        let id = hand.cx(|cx| cx.poller("timer", Schedule::Every(ms(1)), |_: &mut Cx<'_>| Polled::Idle));
+        hand.cx(|cx| match state {
+            0 => Ok(()),
+            1 => cx.pause(id),
+            _ => cx.pause(id).and_then(|()| cx.set_period(id, ms(2))),
+        })
+        .expect("it is registered");
+        hand.cx(|cx| cx.remove(id)).expect("it is registered");
+    }
+    hand.thread.handle().exit();
+    hand.turn();
+    assert!(!hand.thread.is_exited());
+    hand.cx(|cx| cx.remove(active)).expect("it is registered");
+    hand.turn();
+    assert!(hand.thread.is_exited());
 }
 
 #[test]

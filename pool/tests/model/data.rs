@@ -59,7 +59,7 @@ fn s27_a_remote_return_meets_a_get() {
     });
 }
 
-/// Seeded: fails without the fence in `GroupShared::give_back`, and without the look at `closed` after it.
+/// Seeded: fails without the fence in `GroupShared::put_down`, and without the look at `closed` after it.
 #[test]
 fn s27_a_remote_return_meets_the_end_of_its_group() {
     model(3, |toss| {
@@ -100,7 +100,7 @@ fn s27_the_end_of_a_group_meets_a_remote_return() {
     });
 }
 
-/// Seeded: fails without the fence in `GroupShared::give_back`, and without the one in `ClassPool::enqueue`.
+/// Seeded: fails without the fence in `GroupShared::put_down`, and without the one in `Request::new`.
 #[test]
 fn s28_a_waiter_meets_a_return_to_the_shared_pool() {
     model(3, |toss| {
@@ -121,7 +121,7 @@ fn s28_a_waiter_meets_a_return_to_the_shared_pool() {
     });
 }
 
-/// Seeded: fails without the fence in `GroupShared::give_back`.
+/// Seeded: fails without the fence in `GroupShared::put_down`.
 #[test]
 fn s28_a_waiter_meets_a_return_to_its_own_reserve() {
     model(3, |toss| {
