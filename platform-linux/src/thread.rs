@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use core_reactor::{CoreId, CpuSet, PlatformError};
 
-use crate::error::{last_os_error, named_error, os_error};
+use crate::error::{last_os_error, named_error, os_error, short};
 
 /// Longest name of a thread that the kernel keeps, with its final zero.
 const NAME_BYTES: usize = 16;
@@ -24,7 +24,7 @@ pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>)
     // The creator may be a reactor already, and what matters is what that one was before.
     let before = Traits::before_a_core()?;
     let run = move || {
-        let pinned = if pinned { Mask::of(core).apply() } else { before.mask.apply() };
+        let pinned = if pinned { pin(core) } else { before.mask.apply() };
         let go = pinned.is_ok();
         set_timer_slack(SLACK_NS);
         BEFORE.set(Some(before));
@@ -150,7 +150,7 @@ impl Seated {
     pub(crate) fn sit(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
         let before = Traits::of_caller()?;
         if pinned {
-            Mask::of(core).apply()?;
+            pin(core)?;
         }
         set_name(&name_of(core));
         set_timer_slack(SLACK_NS);
@@ -164,6 +164,13 @@ impl Seated {
         BEFORE.set(self.outer);
         self.before.apply()
     }
+}
+
+fn pin(core: CoreId) -> Result<(), PlatformError> {
+    Mask::of(core).apply().map_err(|why| match why {
+        PlatformError::Os { doing, code, text } => PlatformError::Os { doing, code, text: short(format_args!("core {core}: {text}")) },
+        why => why,
+    })
 }
 
 /// The cores that the calling thread may run on, of those that can be named.
@@ -246,7 +253,7 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_pinned_is_an_error_of_start() {
         let error = spawn(GONE, true, Box::new(|| unreachable!())).unwrap_err();
-        assert_eq!(error.to_string(), "pin a thread to its core: Invalid argument (error 22)");
+        assert_eq!(error.to_string(), "pin a thread to its core: core 1023: Invalid argument (error 22)");
     }
 
     #[test]

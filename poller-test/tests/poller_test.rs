@@ -47,7 +47,7 @@ fn says_hello_once_and_each_period_and_its_figures_at_the_end() {
     // As long as a turn takes less than 10 ms.
     assert!(count.parse::<u64>().unwrap() > 20, "{count}");
     let shares: Vec<f64> = lines[6].split(' ').filter_map(|word| word.parse().ok()).collect();
-    assert!(lines[6].starts_with("reactor on core ") && lines[6].ends_with(" % idle"), "{}", lines[6]);
+    assert!(lines[6].starts_with("reactor: ") && lines[6].ends_with(" % idle"), "{}", lines[6]);
     assert!((shares[shares.len() - 2] + shares[shares.len() - 1] - 100.0).abs() < 0.01, "{}", lines[6]);
     assert!(lines[7].starts_with("thread reader: ") && lines[8].starts_with("thread counter: "), "{lines:?}");
 }

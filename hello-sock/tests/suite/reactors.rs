@@ -207,7 +207,7 @@ fn a_second_instance_on_a_locked_core_names_the_first() {
     assert!(why.contains(&format!("core {core} is taken by process {}", server.pid())), "{why}");
     assert!(why.contains("--no-cpumask-locks"), "{why}");
     Server::start(&format!("-m [{core}]")).stop();
-    // Without a mask another core is taken, or this one is shared.
+    // Without a mask nothing is locked, and nothing pinned.
     let mut beside = Server::start_with(hello_sock("-S -P 0"));
     assert_eq!(echo(&mut beside.connect(), b"beside"), b"beside");
     beside.stop();
