@@ -16,8 +16,11 @@ pub struct WaitSource(pub i32);
 /// `park` and `unpark` are a latch for each core: an `unpark` that comes before its `park` makes that `park` return at once. A park may
 /// return early for no reason; it may not sleep past `until`, past an `unpark`, or while a watched source is ready.
 ///
-/// None of these may panic. Where one does, the panic goes through whoever called: memory stays sound, and a set is stopped by it, but a core that an `unpark` did not
-/// reach sleeps on.
+/// # Panics
+///
+/// No method should. One that does is a panic of whoever called it: of a reactor, which ends the set, or of the caller of `Reactors::run`.
+/// Nothing is lost or freed twice by it; a core that an `unpark` did not
+/// reach sleeps on. If it comes on the way of another panic, it ends the process.
 pub trait Platform: Send + Sync {
     /// The time. Never goes back. Read once per turn and again after work that took time; a few nanoseconds if it can be had.
     fn now(&self) -> Instant;
