@@ -1,7 +1,9 @@
 //! Tests that need to see inside: rings at their limits, and sends without a copy.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -12,7 +14,7 @@ use conformance::net::need_descriptors;
 use conformance::ordinary;
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
-use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use core_reactor::{Bell, CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{BufGroup, Class};
 use socket2::{Domain, Socket, Type};
 
@@ -234,6 +236,82 @@ fn s61_a_group_without_memory_to_lock_says_so() {
         assert!(why.to_string().contains("ulimit -l"), "{why}");
         assert_eq!(Uring::new().probe(), Ok(()), "its ring is smaller");
     });
+}
+
+/// A poll that tells nothing asks for what its completions have made possible, as the core may fall asleep then: the rest of a frame that was taken in part.
+#[test]
+fn s13_s18_a_core_does_not_sleep_on_a_frame_that_was_sent_in_part() {
+    const BYTES: usize = 1 << 20;
+    let (mut thread, mut group) = group(BufGroup::new(2, BYTES));
+    let (id, mut peer) = stuck(&mut group, Token(1));
+    let mut buf = group.buffer().expect("a buffer");
+    buf.append(&[3; BYTES]);
+    group.send(id, Frame::from(buf).tagged(1)).map_err(|refused| refused.why).expect("taken");
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; BYTES];
+        peer.read_exact(&mut all).map(|()| peer)
+    });
+    match next_awake(&mut thread, &mut group) {
+        Some(NetEvent::Sent { written, error, .. }) => assert_eq!((written, error), (BYTES, None)),
+        Some(_) => panic!("only its report"),
+        None => panic!("the core sleeps on a frame that was sent in part"),
+    }
+    reader.join().expect("no panic").expect("all of it comes");
+}
+
+/// Whether an eventfd has been told something, which it forgets.
+fn is_told(bell: &OwnedFd) -> bool {
+    File::from(bell.try_clone().expect("a descriptor")).read(&mut [0; 8]).is_ok()
+}
+
+/// The ring tells of news only while it is armed; what came before is found when it is.
+#[test]
+fn s13_arming_finds_what_came_before_and_disarming_ends_the_telling() {
+    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    let ring = group.ring.clone();
+    let bell = ring.bell().expect("a descriptor");
+    let mut hear = |group: &mut Group| {
+        let mut events = Events::new(1);
+        while group.poll(&mut events) == 0 {}
+        assert!(matches!(events.drain().next(), Some(NetEvent::Received { .. })));
+        (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0));
+    };
+    (0..3).for_each(|_| drop(group.poll(&mut Events::new(1))));
+    peer.write_all(b"before").expect("sent");
+    assert!(!is_told(&bell), "it is not armed");
+    assert!(!ring.arm(), "there are news, of which nobody will be told");
+    assert!(!ring.arm(), "nor is the second group of the core to sleep on them");
+    ring.disarm();
+    hear(&mut group);
+    is_told(&bell);
+    assert!(ring.arm() && ring.arm(), "no news");
+    assert!(!is_told(&bell));
+    peer.write_all(b"armed").expect("sent");
+    assert!(is_told(&bell));
+    ring.disarm();
+    hear(&mut group);
+    assert!(ring.arm());
+    ring.disarm();
+    peer.write_all(b"disarmed").expect("sent");
+    assert!(!is_told(&bell), "it is not armed");
+    hear(&mut group);
+}
+
+/// The tail of a buffer ring, and the kernel's own head, count on beyond their 16 bits.
+#[test]
+fn s17_a_buffer_ring_goes_on_when_its_tail_wraps() {
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    let mut group = thread.with(|cx| Group::new(cx, GroupConfig::new(BufGroup::new(2, 8)), TINY.sizes)).expect("a group");
+    let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    let mut events = Events::new(4);
+    for n in 0..u64::from(u16::MAX) + 100 {
+        peer.write_all(&n.to_le_bytes()).expect("sent");
+        while group.poll(&mut events) == 0 {}
+        let Some(NetEvent::Received { buf, .. }) = events.drain().next() else { panic!("only bytes") };
+        assert_eq!(buf[..], n.to_le_bytes());
+    }
 }
 
 /// A machine that is short of memory for a while ends no connection: what could not be sent or received is asked for again, without anybody's help.
