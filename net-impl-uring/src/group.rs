@@ -389,9 +389,11 @@ impl SockGroup for Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let io = &mut *self.ring.io.borrow_mut();
-        let winding = Winding { state: &mut self.state, ring: &self.ring };
-        if winding.state.wind_up(io) {
-            std::mem::forget(winding);
+        let mut winding = Winding { state: &mut self.state, ring: &self.ring, is_back: false };
+        winding.is_back = winding.state.wind_up(io);
+        let is_back = winding.is_back;
+        drop(winding);
+        if is_back {
             // Nothing of it is with the kernel from here on, and what follows may wake somebody who panics.
             io.leave(self.state.member);
             io.end_buffers(&mut self.state.buffers);
@@ -404,10 +406,14 @@ impl Drop for Group {
 struct Winding<'a> {
     state: &'a mut State,
     ring: &'a Rc<Ring>,
+    is_back: bool,
 }
 
 impl Drop for Winding<'_> {
     fn drop(&mut self) {
+        if self.is_back {
+            return;
+        }
         let state = &mut *self.state;
         let slab = std::mem::replace(&mut state.slab, Slab::new(0, 0));
         let frames = std::mem::replace(&mut state.frames, Frames::new(0));

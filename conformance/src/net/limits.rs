@@ -19,10 +19,7 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
 }
 
 /// Descriptors that this process has open.
-///
-/// # Panics
-/// There is no /proc.
-pub fn open_descriptors() -> usize {
+pub(crate) fn open_descriptors() -> usize {
     // Less the one that reads the directory.
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
 }

@@ -29,7 +29,7 @@ pub mod steady;
 pub mod stream;
 
 pub use driver::{Driver, LISTENER, Setup};
-pub use limits::{Descriptors, alone, beside_others, need_descriptors, open_descriptors};
+pub use limits::{Descriptors, alone, beside_others, need_descriptors};
 pub use peer::{PATIENCE, Peer, PeerListener, PeerStream, Peers};
 pub use plain::Plain;
 
