@@ -164,13 +164,14 @@ fn side(token: Token) -> usize {
 pub fn s71_who_was_refused_hears_when_there_is_room(env: &Env) {
     let setup = Setup { send_limit: 100_000, send_frames: 1000, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
-    let (id, mut far) = driver.narrow_pair(Token(1));
+    let (id, far) = driver.narrow_pair(Token(1));
     let (other, other_far) = driver.narrow_pair(Token(2));
     let (sent, _) = (fill_up(&mut driver, id), fill_up(&mut driver, other));
     driver.group().shutdown(other).expect("it is there");
     assert!(driver.seen().next().is_none(), "nothing is told while nothing is read");
     let before = driver.group().stats().bytes_out;
-    let reader = std::thread::spawn(move || peer::read(&mut far, sent + 100));
+    let mut ear = far.clone();
+    let reader = std::thread::spawn(move || peer::read(&mut ear, sent + 100));
     driver.wait("room", |event| match event {
         NetEvent::Writable { id: of, token: Token(1) } if of == id => Ok(()),
         other => panic!("{}", name(&other)),
@@ -181,7 +182,7 @@ pub fn s71_who_was_refused_hears_when_there_is_room(env: &Env) {
     assert!(reader.join().expect("the peer is content").ends_with(&[7; 100]));
     driver.turns(20);
     assert!(driver.seen().next().is_none(), "once, though it was refused more often");
-    drop(other_far);
+    drop((far, other_far));
 }
 
 /// Sends until frames are refused, and the system has taken nothing for a while. Tells how many bytes were taken.
