@@ -19,6 +19,8 @@ mod plain;
 #[doc(hidden)]
 pub mod pools;
 #[doc(hidden)]
+pub mod proxy;
+#[doc(hidden)]
 pub mod receive;
 #[doc(hidden)]
 pub mod send;
@@ -210,6 +212,11 @@ macro_rules! net_statements {
                 s28_a_group_that_waits_is_served_when_another_core_gives_back
                 s42_sizes_that_cannot_work_are_refused_with_the_numbers
             }
+            proxy {
+                s70_the_peers_end_is_told_before_ones_own_and_after_it
+                s70_s71_a_proxy_passes_on_bytes_and_ends
+                s71_who_was_refused_hears_when_there_is_room
+            }
             share {
                 s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are
                 s73_peers_that_do_not_read_do_not_stop_the_others
@@ -290,6 +297,7 @@ mod tests {
             include_str!("pools.rs"),
             include_str!("receive.rs"),
             include_str!("send.rs"),
+            include_str!("proxy.rs"),
             include_str!("share.rs"),
             include_str!("stream.rs"),
         ];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use core_reactor::net::{NetError, NetEvent, Token};
+use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
 
 use super::driver::{Setup, name};
 use super::{Driver, Env, Peer, peer};
@@ -65,7 +65,7 @@ pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
     for hold_reads_at in [1, 256 << 10] {
         let setup = Setup { bufs: 256, hold_reads_at, ..Setup::default() };
         let mut driver = Driver::with(env, setup);
-        let (_, at) = driver.listen();
+        let (_, at) = driver.listen_with(&narrow());
         let mut old = driver.accept_from(at, Token(0)).1;
         let deaf = Deaf::connect(&mut driver, at, 50);
         served(&mut driver, &mut old);
@@ -89,7 +89,7 @@ pub fn s74_when_buffers_are_short_who_takes_nothing_is_reset(env: &Env) {
     // Reads are not held up, as with a proxy, so that the queues take all there is.
     let setup = Setup { bufs: 32, sockets: 128, stall_limit: Some(limit), hold_reads_at: usize::MAX, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
-    let (_, at) = driver.listen();
+    let (_, at) = driver.listen_with(&narrow());
     let mut old = driver.accept_from(at, Token(0)).1;
     let deaf = Deaf::connect(&mut driver, at, 60);
     let mut ended = 0;
@@ -115,7 +115,7 @@ pub fn s74_when_buffers_are_short_who_takes_nothing_is_reset(env: &Env) {
 pub fn s74_while_buffers_are_plenty_nobody_is_reset(env: &Env) {
     let setup = Setup { bufs: 256, stall_limit: Some(Duration::from_millis(1)), hold_reads_at: 16 << 10, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
-    let (_, at) = driver.listen();
+    let (_, at) = driver.listen_with(&narrow());
     let mut old = driver.accept_from(at, Token(0)).1;
     let deaf = Deaf::connect(&mut driver, at, 2);
     for _ in 0..100 {
@@ -123,6 +123,11 @@ pub fn s74_while_buffers_are_plenty_nobody_is_reset(env: &Env) {
     }
     assert_eq!(driver.group().stats().stalled, 0);
     drop(deaf);
+}
+
+/// The systems on both sides take little, so that few bytes fill the way there and back.
+fn narrow() -> SockOptions {
+    SockOptions { send_buf: Some(16 << 10), recv_buf: Some(16 << 10), ..SockOptions::default() }
 }
 
 /// Peers (token 1) that send as much as is taken of them, and read nothing.

@@ -12,6 +12,23 @@
 //!                                              └─shutdown()─► Finishing ─┘    always the socket's last)
 //!  at any time: close() ─► Sent{Cancelled}.., Closed      detach() ─► a Box<dyn Socket> again
 //! ```
+//!
+//! # The order of the events
+//!
+//! | what happens | what is told, in this order |
+//! |---|---|
+//! | the peer ends its side (FIN) | each `Received` of what came before, then `PeerClosed` |
+//! | this side ends first (`shutdown`), then the peer | each `Received`, `PeerClosed`, `Closed` without an error |
+//! | the peer ends first, then this side | `PeerClosed`; after `shutdown`, when all frames are out: `Closed` without an error |
+//! | the connection breaks (reset, time-out) | `Received` as far as the system still has it, each frame not sent as `Sent` with `Cancelled`, `Closed` with the error; no `PeerClosed` |
+//! | the group ends it for want of buffers | `Sent` with `Cancelled` .., `Closed` with [`NetError::Stalled`] |
+//! | `close` or `abort` | `Sent` with `Cancelled` .., `Closed` without an error |
+//! | `detach` | `Sent` with `Cancelled` .., and nothing more |
+//! | a send was refused with [`NetError::SendLimit`] | once half of the room is back: `Writable` |
+//!
+//! So `PeerClosed` comes once for every peer that ends in good order, and before `Closed`; what a proxy does of it is `shutdown` of the other side, behind all
+//! that it has passed on. The key of a socket is stale when its `Closed` was appended, though events of it that lie before that in the same list may not have been
+//! handled yet: calls for it then answer [`NetError::Stale`], which is no fault.
 
 mod address;
 mod error;
