@@ -6,6 +6,8 @@
 //! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC 9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first
 //!   unacknowledged byte when it retransmits, and acknowledges with that; the peer finds such a segment outside of its window and ignores what it
 //!   acknowledges. Where both sides retransmit at once, neither would ever go on.
+//! - An acknowledgement of all but our FIN is let through once for each time that we send. At the third in a row smoltcp would mean to send the FIN again at once, find
+//!   no byte to send, and have no timer any more: the FIN is never repeated.
 //! - A reset is noted, because the socket that it ends does not say why it has ended; one that answers a question of ours is kept back (`proof`).
 
 use alloc::boxed::Box;
@@ -53,7 +55,7 @@ pub(crate) struct Gate {
     /// Sockets that wanted to send and could not, because nobody has told yet where their neighbour is.
     unsent: u32,
     /// How far connections have sent, found by a number made of their ends. Two with one number take turns in being helped.
-    highest: Box<[Option<(Syn, u32)>]>,
+    highest: Box<[Option<Sent>]>,
 }
 
 /// A frame of the host to itself, or a SYN.
@@ -78,6 +80,17 @@ impl Frame {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+}
+
+/// How far a connection has sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    ends: Syn,
+    /// The sequence number behind the last byte, or behind the FIN.
+    next: u32,
+    fin: bool,
+    /// All but the FIN has been acknowledged since the last segment went out.
+    all_but_fin: bool,
 }
 
 /// The SYN that was read last.
@@ -220,7 +233,7 @@ impl Gate {
         }
         self.reset |= tcp.rst();
         if !tcp.syn() || tcp.ack() || tcp.rst() {
-            return true;
+            return !self.repeats(syn, &tcp);
         }
         // One too long for a frame of this device has no business here.
         if self.held.frame.fill(frame) {
@@ -241,17 +254,35 @@ impl Gate {
         let Some((ends, tcp)) = segment(frame) else { return };
         let (seq, len, plain) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32, !tcp.syn() && !tcp.fin() && !tcp.rst());
         let (next, opens) = (seq.wrapping_add(len), tcp.syn());
+        let fin = tcp.fin();
         let entry = &mut self.highest[ends.number() % CONNECTIONS];
         match entry {
-            Some((known, highest)) if *known == ends && !opens => {
-                let behind = (highest.wrapping_sub(next) as i32) > 0;
+            Some(sent) if sent.ends == ends && !opens => {
+                sent.fin |= fin;
+                sent.all_but_fin &= len == 0;
+                let behind = (sent.next.wrapping_sub(next) as i32) > 0;
                 if !behind {
-                    *highest = next;
+                    sent.next = next;
                 } else if plain && len == 0 {
-                    set_sequence(frame, ends, *highest);
+                    let highest = sent.next;
+                    set_sequence(frame, ends, highest);
                 }
             }
-            _ => *entry = Some((ends, next)),
+            _ => *entry = Some(Sent { ends, next, fin, all_but_fin: false }),
+        }
+    }
+
+    /// Whether a segment acknowledges all but our FIN, and nothing else, once more since we have sent anything.
+    fn repeats(&mut self, Syn { from, to }: Syn, tcp: &TcpPacket<&[u8]>) -> bool {
+        if tcp.segment_len() > 0 || !tcp.ack() || tcp.rst() {
+            return false;
+        }
+        let ends = Syn { from: to, to: from };
+        match &mut self.highest[ends.number() % CONNECTIONS] {
+            Some(sent) if sent.fin && sent.ends == ends && sent.next.wrapping_sub(1) == tcp.ack_number().0 as u32 => {
+                core::mem::replace(&mut sent.all_but_fin, true)
+            }
+            _ => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use common::host::{Host, address, config, ended, hardware, pair, two, until};
@@ -13,7 +14,7 @@ use net_impl_smoltcp::smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     EthernetRepr, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
 };
-use net_impl_smoltcp::{Addresses, Smoltcp, StackConfig};
+use net_impl_smoltcp::{Addresses, Network, Smoltcp, StackConfig};
 
 const STRANGER: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 9]);
 const STRANGER_IP: Ipv4Address = Ipv4Address::new(10, 0, 0, 9);
@@ -236,6 +237,56 @@ fn half_open_connections_yield() {
         host.poll();
     }
     assert!(host.seen.is_empty());
+}
+
+/// A peer that begins and says no more holds its place for ten seconds, also when nobody else wants it.
+#[test]
+fn half_open_connections_end() {
+    let platform = SimPlatform::new(1);
+    let [near, far] = wire(Weather::CALM);
+    let mut host = Host::new(&platform, near, &config(1));
+    host.listen(7);
+    far.inject(&common::syn(STRANGER, STRANGER_IP, 1000, EthernetAddress(hardware(1)), HOST_IP, 7));
+    let mut ended_after = |tenths: u32| {
+        for _ in 0..tenths {
+            host.poll();
+            platform.advance(Duration::from_millis(100));
+        }
+        host.net.stats().expect("it has a device").half_open_ended
+    };
+    assert_eq!((ended_after(99), ended_after(3)), (0, 1));
+}
+
+/// The unspecified address of a family is that family's only, and a broadcast address is nobody's.
+#[test]
+fn s14_s15_addresses_of_nobody() {
+    let platform = SimPlatform::new(1);
+    let [near, far] = wire(Weather::CALM);
+    let v6 = |host: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, host]);
+    let both = |number: u8| {
+        let own = [(address(number), 24), (v6(number.into()), 64)].map(|(address, prefix)| Network { address, prefix });
+        StackConfig { addresses: Addresses::Static { own: own.into(), gateways: Vec::new() }, ..config(number) }
+    };
+    let (mut one, mut two) = (Host::new(&platform, near, &both(1)), Host::new(&platform, far, &both(2)));
+    for (port, any) in [(4, IpAddr::from([0; 4])), (6, IpAddr::from([0u16; 8]))] {
+        let listener = two.net.listen((any, port).into(), &SockOptions::default()).expect("a free port");
+        two.attach(listener, Token(port.into()));
+    }
+    let wanted = [
+        ((v6(2), 4).into(), Some(NetError::ConnectRefused((v6(2), 4).into()))),
+        ((address(2), 6).into(), Some(NetError::ConnectRefused((address(2), 6).into()))),
+        ((address(255), 4).into(), Some(NetError::Unreachable((address(255), 4).into()))),
+    ];
+    for (to, why) in wanted {
+        let id = one.connect(to, Token(1));
+        let mut end = None;
+        until(&platform, [&mut one, &mut two], Duration::from_secs(5), "an end", |one, _| {
+            end = ended(one, id);
+            end.is_some()
+        });
+        assert_eq!(end, Some(why), "{to}");
+    }
+    assert!(two.seen.is_empty(), "nothing was accepted");
 }
 
 #[test]
