@@ -108,3 +108,16 @@ impl Credits {
         self.posted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_due_with_half_of_all_or_when_the_peer_is_about_to_run_out() {
+        let due = |posted, granted| Credits { target: 10, posted, granted, ..Credits::new(10) }.grant_is_due();
+        assert!(due(5, 5) && !due(4, 6), "half");
+        assert!(due(1, 1) && due(1, 0) && !due(1, 2), "the last one");
+        assert!(!due(0, 0), "there is nothing to grant");
+    }
+}

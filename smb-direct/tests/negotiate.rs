@@ -203,6 +203,9 @@ fn settings_that_a_peer_would_refuse_are_refused_here() {
         assert_eq!(Connection::server(settings, NOW).expect_err("too small"), why);
         assert!(why.to_string().starts_with(setting), "{why}");
     }
+    let least =
+        Settings { credits: Settings::LEAST_CREDITS, idle: Settings::LEAST_TIME, keep_alive: Settings::LEAST_TIME, ..Settings::client() };
+    assert!(Connection::client(least, NOW).is_ok());
 }
 
 /// Statement 85, for each state: past its deadline there is something to do, also if the peer never sends anything.

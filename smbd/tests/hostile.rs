@@ -266,6 +266,21 @@ fn s85_refused_clients_that_receive_nothing_give_up_their_places_in_time() {
     }
 }
 
+#[test]
+fn a_report_keeps_the_ends_that_came_last() {
+    let mut machine = Machine::new(Weather::CALM, true);
+    for n in 0..20 {
+        let raw = machine.raw(Service::Echo, 2);
+        send(&raw, request(0x0200 + n, 8192));
+        machine.turn_until("its end", |machine| raw.lock().unwrap().closed.is_some() && machine.server.connections() == [0, 0]);
+    }
+    let server = machine.server.clone();
+    machine.check_home();
+    let ends = &server.reports()[0].1.last_ends;
+    let version = |n| Some(End::Protocol(smb_direct::Ended::Version { min: n, max: n }));
+    assert_eq!((ends.len(), ends.front().cloned(), ends.back().cloned()), (16, version(0x0204), version(0x0213)));
+}
+
 /// A client that connects, and does nothing.
 #[test]
 fn s85_clients_that_never_ask_give_up_their_places_in_time() {

@@ -43,11 +43,15 @@ impl Spec {
     pub(super) fn qemu(&self, console: &str, control: &str) -> Command {
         let quiet = if self.verbose { "" } else { " quiet loglevel=3" };
         let mut qemu = Command::new("qemu-system-x86_64");
-        // Emulation, because it is to work everywhere; the kernel line saves what emulation makes dear.
+        // Emulation, because it is to work everywhere; the kernel line saves what emulation makes dear. On a busy computer an emulated timer may be too late for the kernel's check
+        // of it, which would be a panic.
         qemu.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-nodefaults", "-no-user-config", "-no-reboot"]);
         qemu.args(["-display", "none", "-smp", &self.processors.to_string(), "-m", &self.memory.to_string()]);
         qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.archive);
-        qemu.args(["-append", &format!("console=ttyS0{quiet} panic=-1 mitigations=off tsc=reliable nokaslr random.trust_cpu=on")]);
+        qemu.args([
+            "-append",
+            &format!("console=ttyS0{quiet} panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr random.trust_cpu=on"),
+        ]);
         qemu.args(["-chardev", console, "-serial", "chardev:console", "-chardev", control, "-serial", "chardev:control"]);
         if let Some(folder) = &self.share {
             let share = format!("local,mount_tag=out,security_model=none,path={}", option(folder));
