@@ -19,8 +19,8 @@ pub struct WaitSource(pub i32);
 /// # Panics
 ///
 /// No method should. One that does is a panic of whoever called it: of a reactor, which ends the set, or of the caller of `Reactors::run`.
-/// Nothing is lost or freed twice by it; a core that an `unpark` did not
-/// reach sleeps on. If it comes on the way of another panic, it ends the process.
+/// Nothing is lost or freed twice by it; a core that an `unpark` did not reach sleeps on. If it
+/// comes on the way of another panic, it ends the process.
 pub trait Platform: Send + Sync {
     /// The time. Never goes back. Read once per turn and again after work that took time; a few nanoseconds if it can be had.
     fn now(&self) -> Instant;
