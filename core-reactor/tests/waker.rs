@@ -20,7 +20,8 @@ fn s13_a_wake_before_the_sleep_is_work_until_the_next_turn() {
 
 #[test]
 fn s13_whatever_was_asked_of_a_thread_before_the_sleep_is_work_until_the_next_turn() {
-    let asks: [(&str, fn(&ThreadHandle)); 4] = [
+    type Ask = fn(&ThreadHandle);
+    let asks: [(&str, Ask); 4] = [
         ("a message", |thread| thread.send(|_| {}).expect("there is room")),
         ("a critical message", |thread| thread.send_critical(|_| {}).expect("none is pending")),
         ("a wake", ThreadHandle::wake),

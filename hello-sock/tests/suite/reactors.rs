@@ -67,6 +67,20 @@ fn s52_the_clients_own_threads_share_no_core_with_its_reactor() {
 }
 
 #[test]
+fn s08_a_time_that_is_not_over_holds_up_no_end() {
+    let mut server = Server::start("-t 3600");
+    // A client that has a time, too, and whose connection ends before.
+    let mut client = crate::common::Program::start_collecting(server.client("-t 3600"));
+    client.line_with("Connecting to the server");
+    client.signal(Signal::INT);
+    let ended = client.wait();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for ended in [ended, server.stop()] {
+        assert!(!ended.stderr.contains("by force"), "{ended:?}");
+    }
+}
+
+#[test]
 fn s12_a_signal_ends_it_with_0_and_connections_open() {
     for signal in [Signal::INT, Signal::TERM] {
         for args in ["", "--busy-poll"] {
