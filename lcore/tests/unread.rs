@@ -169,8 +169,14 @@ impl std::fmt::Display for Bad {
 #[test]
 fn s54_whatever_of_an_application_panics_ends_it_and_gives_back_what_it_had() {
     as_child(|| {
-        let again = || app().try_run(|_, app| Ok(app.stop(7))).unwrap();
-        let stop = |_: &mut Cx<'_>, app: &AppHandle| Ok(app.stop(0));
+        // `stop` with this code.
+        let stop = |code| {
+            move |_: &mut Cx<'_>, app: &AppHandle| {
+                app.stop(code);
+                Ok(())
+            }
+        };
+        let again = || app().try_run(stop(7)).unwrap();
         let me = || {
             std::fs::read_to_string("/proc/thread-self/status")
                 .unwrap()
@@ -186,10 +192,16 @@ fn s54_whatever_of_an_application_panics_ends_it_and_gives_back_what_it_had() {
                     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)?;
                     Ok(())
                 }),
-                "last" => app().on_stopped(|_, _| panic!("at last")).try_run(stop),
-                "printed last" => app().on_stopped(|app, _| app.println(Bad)).try_run(stop),
-                "logged" => app().try_run(|_, _| Ok(log::info!("{Bad}"))),
-                _ => app().try_run(|_, app| Ok(app.println(Bad))),
+                "last" => app().on_stopped(|_, _| panic!("at last")).try_run(stop(0)),
+                "printed last" => app().on_stopped(|app, _| app.println(Bad)).try_run(stop(0)),
+                "logged" => app().try_run(|_, _| {
+                    log::info!("{Bad}");
+                    Ok(())
+                }),
+                _ => app().try_run(|_, app| {
+                    app.println(Bad);
+                    Ok(())
+                }),
             };
             assert_eq!(outcome.unwrap_err().exit_code(), 101, "{place}");
             assert_eq!((again(), me()), (7, before.clone()), "{place}");

@@ -306,6 +306,28 @@ mod tests {
     }
 
     #[test]
+    fn s50_what_is_queued_during_a_write_is_not_written_with_it() {
+        let (mut reader, writer, bytes) = full_pipe();
+        let spool = Spool::start("spool", writer, 1 << 16, notice).unwrap();
+        // As much as one slot of a pipe takes.
+        let page = [b'p'; 4096];
+        assert!(spool.push(&page));
+        while !spool.0.lock().bytes.is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(spool.push(b"second"));
+        reader.read_exact(&mut [0; 4096]).unwrap();
+        while spool.0.lock().done == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(spool.flush(Duration::ZERO), Err(SpoolError::Stuck(Duration::ZERO)));
+        let text = std::thread::spawn(move || rest(reader, bytes));
+        assert_eq!(spool.flush(PATIENCE), Ok(()));
+        drop(spool);
+        assert_eq!(text.join().unwrap(), "second");
+    }
+
+    #[test]
     fn s50_a_descriptor_that_does_not_block_gets_everything_too() {
         let (reader, writer, bytes) = full_pipe();
         // SAFETY: passes numbers.

@@ -60,17 +60,9 @@ pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>)
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn unaffinitized<T>(f: impl FnOnce() -> T) -> T {
-    // Taken out while `f` runs, so that one inside another changes nothing.
-    let Some(before) = BEFORE.take() else { return f() };
-    let _again = match Traits::of_caller() {
-        Ok(now) => Again { now, before },
-        Err(why) => {
-            log::warn!("what is started here stays on the reactor's core: {why}");
-            BEFORE.set(Some(before));
-            return f();
-        }
-    };
-    if let Err(why) = before.apply() {
+    let Some(before) = BEFORE.get() else { return f() };
+    let again = Traits::of_caller().map(Again);
+    if let Err(why) = again.as_ref().map_err(Clone::clone).and_then(|_| before.apply()) {
         log::warn!("what is started here stays on the reactor's core: {why}");
     }
     f()
@@ -123,18 +115,14 @@ impl Traits {
     }
 }
 
-/// Makes a thread a reactor's again, also when what ran meanwhile panics.
-struct Again {
-    now: Traits,
-    before: Traits,
-}
+/// Makes a thread what it was, also when what ran meanwhile panics.
+struct Again(Traits);
 
 impl Drop for Again {
     fn drop(&mut self) {
-        if let Err(why) = self.now.apply() {
+        if let Err(why) = self.0.apply() {
             log::error!("a reactor could not go back to its core: {why}");
         }
-        BEFORE.set(Some(self.before));
     }
 }
 

@@ -91,16 +91,19 @@ struct Reading {
 
 impl Reading {
     fn take() -> Self {
-        let mut best = (u64::MAX, Self { cycles: 0, nanos: 0 });
-        for _ in 0..READINGS {
+        let readings = (0..READINGS).map(|_| {
             let before = cycles_in_order();
             let nanos = monotonic_nanos();
-            let width = cycles_in_order().saturating_sub(before);
-            if width < best.0 {
-                best = (width, Self { cycles: before + width / 2, nanos });
-            }
-        }
-        best.1
+            (before, nanos, cycles_in_order())
+        });
+        Self::quickest(readings)
+    }
+
+    /// The one between whose counts the least went by: they stand before and after the time.
+    fn quickest(readings: impl Iterator<Item = (u64, u64, u64)>) -> Self {
+        let width = |&(before, _, after): &(u64, u64, u64)| after.saturating_sub(before);
+        let (before, nanos, after) = readings.min_by_key(width).unwrap_or_default();
+        Self { cycles: before + width(&(before, nanos, after)) / 2, nanos }
     }
 }
 
@@ -111,5 +114,26 @@ fn invariant() -> bool {
 
 /// Whether the kernel would use the counter itself: it compares the cores' counters, which a process cannot.
 fn trusted_by_kernel() -> bool {
-    std::fs::read_to_string(KERNEL_CLOCKS).is_ok_and(|clocks| clocks.split_whitespace().any(|clock| clock == "tsc"))
+    std::fs::read_to_string(KERNEL_CLOCKS).is_ok_and(|clocks| names_tsc(&clocks))
+}
+
+fn names_tsc(clocks: &str) -> bool {
+    clocks.split_whitespace().any(|clock| clock == "tsc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_reading_counts_in_its_middle() {
+        let reading = Reading::quickest([(100, 1, 200), (300, 2, 310), (400, 3, 490)].into_iter());
+        assert_eq!((reading.cycles, reading.nanos), (305, 2));
+    }
+
+    #[test]
+    fn the_kernel_trusts_what_it_lists() {
+        assert!(names_tsc("kvm-clock tsc acpi_pm \n") && names_tsc("tsc"));
+        assert!(!names_tsc("kvm-clock acpi_pm \n") && !names_tsc("tsc-early hpet") && !names_tsc(""));
+    }
 }
