@@ -277,7 +277,7 @@ fn s13_arming_finds_what_came_before_and_disarming_ends_the_telling() {
         assert!(matches!(events.drain().next(), Some(NetEvent::Received { .. })));
         (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0));
     };
-    (0..3).for_each(|_| drop(group.poll(&mut Events::new(1))));
+    (0..3).for_each(|_| _ = group.poll(&mut Events::new(1)));
     peer.write_all(b"before").expect("sent");
     assert!(!is_told(&bell), "it is not armed");
     assert!(!ring.arm(), "there are news, of which nobody will be told");
@@ -460,7 +460,7 @@ fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
         let mut buf = bufs.get().expect("a buffer");
         sent += buf.append(&[b'A'; 8192]);
         group.send(busy, buf.into()).map_err(|refused| refused.why).expect("taken");
-        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+        (0..20).for_each(|_| _ = group.poll(&mut Events::new(4)));
     }
     let taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
     let request = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("room");
@@ -513,7 +513,7 @@ fn s63_nobody_waits_for_a_peer_that_takes_nothing() {
         buf.append(&[5; 16 << 10]);
         group.send(id, Frame::from(buf).tagged(sent)).map_err(|refused| refused.why).expect("taken");
         sent += 1;
-        (0..20).for_each(|_| drop(group.poll(&mut Events::new(4))));
+        (0..20).for_each(|_| _ = group.poll(&mut Events::new(4)));
     }
     let socket = group.detach(id).map_err(|why| why.to_string()).expect("it is given back");
     assert_eq!(group.stats().sockets, 1, "its place keeps what the kernel has");
