@@ -27,6 +27,7 @@ pub fn s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are(env: &Env) 
 
 /// Sends back what comes in each poll until this many bytes have come back. The peer reads nothing before the way there and back is full.
 fn echo_all(env: &Env, setup: Setup, bytes: usize) {
+    println!("{bytes} bytes; {}", describe(&setup));
     let mut driver = Driver::with(env, setup);
     let (id, far) = driver.narrow_pair(Token(1));
     driver.group().pause(id).expect("it is there");
