@@ -21,11 +21,7 @@ fn main() -> std::process::ExitCode {
             for event in events.drain() {
                 match event {
                     NetEvent::Accepted { socket, .. } => drop(group.attach(socket, Token(0))),
-                    NetEvent::Received { id, buf, .. } => {
-                        if group.send(id, buf.into()).is_err() {
-                            let _ = group.abort(id);
-                        }
-                    }
+                    NetEvent::Received { id, buf, .. } => drop(group.send(id, buf.into()).or_else(|_| group.abort(id))),
                     NetEvent::PeerClosed { id, .. } => drop(group.shutdown(id)),
                     _ => {}
                 }
