@@ -150,8 +150,9 @@ impl Timers {
             debug_assert!(last.deadline <= deadline, "a thread's time went back");
             if earlier {
                 self.sort_if_need_be(queue);
+            } else if !in_order {
+                self.queues[queue as usize].unsorted = true;
             }
-            self.queues[queue as usize].unsorted |= !earlier && !in_order;
         }
         self.append(queue, slot);
     }
@@ -160,7 +161,7 @@ impl Timers {
         let before = core::mem::replace(&mut self.queues[queue as usize].last, slot);
         (self.entries[slot as usize].before, self.entries[slot as usize].behind) = (before, NONE);
         match before {
-            NONE => self.set_first(queue, slot),
+            NONE => self.enlist(queue, slot),
             _ => self.entries[before as usize].behind = slot,
         }
     }
@@ -172,7 +173,7 @@ impl Timers {
             _ => self.entries[behind as usize].before = before,
         }
         match before {
-            NONE => self.set_first(queue, behind),
+            NONE => self.lose_first(queue, behind),
             _ => self.entries[before as usize].behind = behind,
         }
     }
@@ -247,7 +248,11 @@ impl Timers {
     /// Makes the entries that are linked from `first` on a queue's last, behind `before`.
     fn put_at_end(&mut self, queue: u32, before: u32, first: u32) {
         match before {
-            NONE => self.set_first(queue, first),
+            NONE => {
+                self.queues[queue as usize].first = first;
+                // The same deadline, and registered earlier if it is another.
+                self.rise(self.queues[queue as usize].place);
+            }
             _ => self.entries[before as usize].behind = first,
         }
         let (mut before, mut at) = (before, first);
@@ -258,20 +263,23 @@ impl Timers {
         self.queues[queue as usize].last = before;
     }
 
-    /// Gives a queue another first entry and its place in the heap.
-    fn set_first(&mut self, queue: u32, first: u32) {
-        let place = self.queues[queue as usize].place;
-        self.queues[queue as usize].first = first;
-        if first == NONE {
-            self.retire(queue, place);
-        } else if place == NONE {
-            self.heap.push(queue);
-            let place = (self.heap.len() - 1) as u32;
-            self.queues[queue as usize].place = place;
-            self.rise(place);
-        } else {
-            self.sink(place);
-            self.rise(self.queues[queue as usize].place);
+    /// Gives an empty queue its first entry and a place in the heap.
+    fn enlist(&mut self, queue: u32, first: u32) {
+        let place = self.heap.len() as u32;
+        self.heap.push(queue);
+        (self.queues[queue as usize].first, self.queues[queue as usize].place) = (first, place);
+        self.rise(place);
+    }
+
+    /// Makes the entry behind a queue's first one its first, which never comes before that one did.
+    #[inline]
+    fn lose_first(&mut self, queue: u32, behind: u32) {
+        let q = &mut self.queues[queue as usize];
+        q.first = behind;
+        let place = q.place;
+        match behind {
+            NONE => self.retire(queue, place),
+            _ => self.sink(place),
         }
     }
 

@@ -75,6 +75,9 @@ impl GroupShared {
     }
 
     /// Takes a buffer back, on any core and without a lock unless somebody waits.
+    ///
+    /// Not inlined: a buffer that is dropped at home would pay for the registers that this needs.
+    #[inline(never)]
     pub(crate) fn give_back(&self, meta: &Meta) {
         self.put_down(meta);
         self.pool.serve_if_waiting(meta.class);
