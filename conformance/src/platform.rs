@@ -1,7 +1,8 @@
 //! A platform for suites that drive their threads themselves: a clock, one core, nothing to park.
 
 use std::sync::Arc;
-use std::time;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{self, Duration};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 
@@ -10,17 +11,22 @@ pub const CORE: CoreId = CoreId(0);
 
 /// A platform whose clock starts now.
 pub fn self_driven() -> Arc<dyn Platform> {
-    Arc::new(SelfDriven { start: time::Instant::now() })
+    let start = time::Instant::now();
+    Arc::new(SelfDriven(move || Instant::ZERO + start.elapsed()))
 }
 
-/// The standard library's clock and the caller's own thread of control. Nothing can be started on it: the caller drives.
-struct SelfDriven {
-    start: time::Instant,
+/// The same with a clock that is so many nanoseconds ahead.
+pub fn self_driven_ahead(by: Arc<AtomicU64>) -> Arc<dyn Platform> {
+    let start = time::Instant::now();
+    Arc::new(SelfDriven(move || Instant::ZERO + start.elapsed() + Duration::from_nanos(by.load(Ordering::Relaxed))))
 }
 
-impl Platform for SelfDriven {
+/// A clock and the caller's own thread of control. Nothing can be started on it: the caller drives.
+struct SelfDriven<C>(C);
+
+impl<C: Fn() -> Instant + Send + Sync> Platform for SelfDriven<C> {
     fn now(&self) -> Instant {
-        Instant::ZERO + self.start.elapsed()
+        (self.0)()
     }
 
     fn cores(&self) -> CpuSet {

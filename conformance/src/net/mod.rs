@@ -232,7 +232,8 @@ macro_rules! net_statements {
 }
 
 /// The list of the tests for what only a kernel's sockets have: descriptors to run out of, listeners that share a port, urgent data, CPUs at which packets
-/// arrive, and the options that a stack of its own need not have; and peers on the same machine, whose bytes have arrived when their write returns.
+/// arrive, and the options that a stack of its own need not have; peers on the same machine, whose bytes have arrived when their write returns; and a clock
+/// apart from the group's, which a test may then move.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements_of_kernels {
@@ -253,6 +254,7 @@ macro_rules! net_statements_of_kernels {
             }
             share {
                 s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are
+                s74_who_reads_slowly_is_not_reset
             }
             ends {
                 s19_s60_an_end_before_the_accept_is_told

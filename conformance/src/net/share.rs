@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
 use super::driver::{Setup, name};
 use super::limits::need_descriptors;
 use super::{Driver, Env, Peer, peer};
+use crate::platform::self_driven_ahead;
 
 /// Whatever the sizes of buffers and limits are: who answers each buffer by a frame of its own is never refused, and no byte is lost.
 pub fn s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are(env: &Env) {
@@ -115,6 +116,45 @@ pub fn s74_when_buffers_are_short_who_takes_nothing_is_reset(env: &Env) {
     }
     assert!(driver.group().stats().stalled >= ended);
     drop(deaf);
+}
+
+/// Who takes something now and then is never stalled, however short buffers are and for however long. Who takes nothing beside it is.
+pub fn s74_who_reads_slowly_is_not_reset(env: &Env) {
+    // What passes by itself does not count beside it.
+    const LIMIT: Duration = Duration::from_secs(3600);
+    let time = Arc::new(AtomicU64::new(0));
+    let env = Env { platform: self_driven_ahead(time.clone()), ..env.clone() };
+    let setup = Setup { bufs: 64, buf_size: 128 << 10, send_limit: usize::MAX, stall_limit: Some(LIMIT), ..Setup::default() };
+    let mut driver = Driver::with(&env, setup);
+    let (_, at) = driver.listen_with(&narrow());
+    let (slow, mut far) = driver.accept_from(at, Token(0));
+    let (deaf, _far) = driver.accept_from(at, Token(1));
+    for id in [slow, deaf] {
+        (0..32).for_each(|_| driver.send(id, &[3; 128 << 10]));
+    }
+    let mut held = vec![];
+    for _ in 0..12 {
+        // The test has whatever comes home, so that buffers stay short.
+        held.extend(driver.take_buffers());
+        time.fetch_add(LIMIT.as_nanos() as u64 / 4, Ordering::Relaxed);
+        driver.turns(10);
+        take_some(&mut driver, &mut far);
+    }
+    assert!(driver.group().addresses(slow).is_ok(), "who takes something is not ended");
+    assert!(matches!(driver.closed(deaf), Some(NetError::Stalled { .. })), "who takes nothing is");
+    assert_eq!(driver.group().stats().stalled, 1);
+}
+
+/// The peer reads until the system has taken more of the queue.
+fn take_some(driver: &mut Driver, far: &mut Peer) {
+    let before = driver.group().stats().unsent;
+    while driver.group().stats().unsent == before {
+        let mut ear = far.clone();
+        let reader = std::thread::spawn(move || peer::read(&mut ear, 16 << 10));
+        driver.until("some bytes", |_| reader.is_finished());
+        reader.join().expect("the peer is not reset");
+        driver.turns(10);
+    }
 }
 
 /// While buffers are plenty nobody is ended, however long its peer takes nothing.
