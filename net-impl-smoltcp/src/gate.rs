@@ -6,6 +6,10 @@
 //! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC 9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first
 //!   unacknowledged byte when it retransmits, and acknowledges with that; the peer finds such a segment outside of its window and ignores what it
 //!   acknowledges. Where both sides retransmit at once, neither would ever go on.
+//! - An acknowledgement of a peer that has sent past a window which is closed is moved to where the window ends. Windows of more than 64 KiB are told in
+//!   units and rounded down, so that their end moves back by part of a unit as bytes arrive; a peer that had filled the last of it is past the end. smoltcp
+//!   ignores what such a segment acknowledges, which RFC 9293, 3.10.7.4 asks to accept, and no other passes: nothing that we send would ever be acknowledged,
+//!   and who reads only while answers are taken would never read again.
 //! - An acknowledgement of all but our FIN is let through once for each time that we send. At the third in a row smoltcp would mean to send the FIN again at once, find
 //!   no byte to send, and have no timer any more: the FIN is never repeated.
 //! - A reset is noted, because the socket that it ends does not say why it has ended; one that answers a question of ours is kept back (`proof`).
@@ -91,6 +95,23 @@ struct Sent {
     fin: bool,
     /// All but the FIN has been acknowledged since the last segment went out.
     all_but_fin: bool,
+    /// The sequence number at which the peer has been told to stop, while its window is closed.
+    stop: Option<u32>,
+}
+
+/// Past the end of its window a peer has sent at most what the largest unit rounds off, 16 KiB less one (RFC 7323, 2.3), and a FIN.
+const MOST_PAST: u32 = 1 << 14;
+
+/// The longest frame with an acknowledgement and no bytes.
+const MOST_BARE: usize = 14 + 60 + 60;
+
+/// What smoltcp is to see of a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Nothing,
+    AsItIs,
+    /// With this sequence number in place of its own.
+    As(u32),
 }
 
 /// The SYN that was read last.
@@ -225,22 +246,22 @@ impl Gate {
         }
     }
 
-    /// Looks at a frame before smoltcp does; false if it is to wait.
-    fn pass(&mut self, frame: &[u8]) -> bool {
-        let Some((syn, tcp)) = segment(frame) else { return true };
+    /// Looks at a frame before smoltcp does.
+    fn pass(&mut self, frame: &[u8]) -> Pass {
+        let Some((syn, tcp)) = segment(frame) else { return Pass::AsItIs };
         if tcp.rst() && self.proofs.answers(syn, tcp.seq_number().0 as u32, self.now) {
-            return false;
+            return Pass::Nothing;
         }
         self.reset |= tcp.rst();
         if !tcp.syn() || tcp.ack() || tcp.rst() {
-            return !self.repeats(syn, &tcp);
+            return self.pass_bare(syn, &tcp);
         }
         // One too long for a frame of this device has no business here.
         if self.held.frame.fill(frame) {
             self.held.syn = Some(syn);
             self.held.admitted = false;
         }
-        false
+        Pass::Nothing
     }
 
     /// Whether a frame that goes out is for the host itself.
@@ -249,41 +270,45 @@ impl Gate {
         frame.dst_addr().0 == self.hardware || asked_for(&frame).is_some_and(|who| self.own.contains(&Some(who)))
     }
 
-    /// Looks at a frame that goes out: follows what its connection has sent, and corrects an acknowledgement.
+    /// Looks at a frame that goes out: follows what its connection has sent and told, and corrects an acknowledgement.
     fn see_off(&mut self, frame: &mut [u8]) {
         let Some((ends, tcp)) = segment(frame) else { return };
         let (seq, len, plain) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32, !tcp.syn() && !tcp.fin() && !tcp.rst());
         let (next, opens) = (seq.wrapping_add(len), tcp.syn());
         let fin = tcp.fin();
+        let stop = (tcp.ack() && tcp.window_len() == 0).then(|| tcp.ack_number().0 as u32);
         let entry = &mut self.highest[ends.number() % CONNECTIONS];
         match entry {
             Some(sent) if sent.ends == ends && !opens => {
                 sent.fin |= fin;
                 sent.all_but_fin &= len == 0;
+                sent.stop = stop;
                 let behind = (sent.next.wrapping_sub(next) as i32) > 0;
                 if !behind {
                     sent.next = next;
                 } else if plain && len == 0 {
                     let highest = sent.next;
-                    set_sequence(frame, ends, highest);
+                    set_sequence(frame, highest);
                 }
             }
-            _ => *entry = Some(Sent { ends, next, fin, all_but_fin: false }),
+            _ => *entry = Some(Sent { ends, next, fin, all_but_fin: false, stop }),
         }
     }
 
-    /// Whether a segment acknowledges all but our FIN, and nothing else, once more since we have sent anything.
-    fn repeats(&mut self, Syn { from, to }: Syn, tcp: &TcpPacket<&[u8]>) -> bool {
+    /// Looks at an acknowledgement without anything else: it is passed over if it acknowledges all but our FIN once more since we have sent anything, and put
+    /// right if it is past a window that is closed.
+    fn pass_bare(&mut self, Syn { from, to }: Syn, tcp: &TcpPacket<&[u8]>) -> Pass {
         if tcp.segment_len() > 0 || !tcp.ack() || tcp.rst() {
-            return false;
+            return Pass::AsItIs;
         }
         let ends = Syn { from: to, to: from };
-        match &mut self.highest[ends.number() % CONNECTIONS] {
-            Some(sent) if sent.fin && sent.ends == ends && sent.next.wrapping_sub(1) == tcp.ack_number().0 as u32 => {
-                core::mem::replace(&mut sent.all_but_fin, true)
-            }
-            _ => false,
+        let Some(sent) = self.highest[ends.number() % CONNECTIONS].as_mut().filter(|sent| sent.ends == ends) else { return Pass::AsItIs };
+        let all_but_fin = sent.fin && sent.next.wrapping_sub(1) == tcp.ack_number().0 as u32;
+        if all_but_fin && core::mem::replace(&mut sent.all_but_fin, true) {
+            return Pass::Nothing;
         }
+        let is_past = |end: &u32| (1..=MOST_PAST).contains(&(tcp.seq_number().0 as u32).wrapping_sub(*end));
+        sent.stop.filter(is_past).map_or(Pass::AsItIs, Pass::As)
     }
 
     fn keep(&mut self, frame: &[u8]) {
@@ -331,15 +356,18 @@ fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
     Some((Syn { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
 }
 
-/// Gives the segment in a frame another sequence number.
-fn set_sequence(frame: &mut [u8], ends: Syn, seq: u32) {
-    let Some((from, to)) = family::of(ends.from.ip()).zip(family::of(ends.to.ip())) else { return };
+/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it is (RFC 1624): one that a device has looked at, or is to
+/// fill in, is neither.
+fn set_sequence(frame: &mut [u8], seq: u32) {
+    let is_v4 = EthernetFrame::new_unchecked(&*frame).ethertype() == EthernetProtocol::Ipv4;
     let ip = &mut frame[14..];
-    let header = if ends.from.is_ipv4() { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
+    let header = if is_v4 { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
     let mut tcp = TcpPacket::new_unchecked(&mut ip[header..]);
+    let halves = |number: u32| (number >> 16) + (number & 0xFFFF);
+    let sum = u32::from(!tcp.checksum()) + halves(!(tcp.seq_number().0 as u32)) + halves(seq);
     tcp.set_seq_number(TcpSeqNumber(seq as i32));
-    // Where the device does it, this is done again.
-    tcp.fill_checksum(&from, &to);
+    // Two carries at most.
+    tcp.set_checksum(!(halves(halves(sum)) as u16));
 }
 
 /// A device behind its gate, as smoltcp sees it.
@@ -429,12 +457,15 @@ impl<R: RxToken> RxToken for GatedRx<'_, R> {
     fn consume<T, F: FnOnce(&[u8]) -> T>(self, f: F) -> T {
         let gate = self.gate;
         match self.from {
-            From::Device(token) => token.consume(|frame| f(if gate.borrow_mut().pass(frame) { frame } else { &[] })),
+            From::Device(token) => token.consume(|frame| {
+                let pass = gate.borrow_mut().pass(frame);
+                show(frame, pass, f)
+            }),
             From::Gate(next) => {
                 // The answer, which is given inside `f`, needs the gate too.
                 let out = Out::new(gate, next);
-                let passes = matches!(next, Next::Admitted) || gate.borrow_mut().pass(out.frame.bytes());
-                f(if passes { out.frame.bytes() } else { &[] })
+                let pass = if matches!(next, Next::Admitted) { Pass::AsItIs } else { gate.borrow_mut().pass(out.frame.bytes()) };
+                show(out.frame.bytes(), pass, f)
             }
         }
     }
@@ -445,6 +476,27 @@ impl<R: RxToken> RxToken for GatedRx<'_, R> {
             From::Gate(_) => PacketMeta::default(),
         }
     }
+}
+
+/// Shows smoltcp what it is to see of a frame.
+#[inline]
+fn show<T>(frame: &[u8], pass: Pass, f: impl FnOnce(&[u8]) -> T) -> T {
+    match pass {
+        Pass::Nothing => f(&[]),
+        Pass::AsItIs => f(frame),
+        Pass::As(seq) => show_as(frame, seq, f),
+    }
+}
+
+#[cold]
+fn show_as<T>(frame: &[u8], seq: u32, f: impl FnOnce(&[u8]) -> T) -> T {
+    let mut copy = [0; MOST_BARE];
+    // More than the longest is behind the end of the packet.
+    let len = frame.len().min(MOST_BARE);
+    let copy = &mut copy[..len];
+    copy.copy_from_slice(&frame[..len]);
+    set_sequence(copy, seq);
+    f(copy)
 }
 
 pub(crate) struct GatedTx<'a, T> {

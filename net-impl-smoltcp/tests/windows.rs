@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::host::{Host, address, config, until};
 use common::wire::{End, Weather, wire};
 use core_reactor::Platform;
-use core_reactor::net::{NetEvent, SockId, Token};
+use core_reactor::net::{NetEvent, SockId, SockOptions, Token};
 use core_reactor::sim::SimPlatform;
 use net_impl_smoltcp::StackConfig;
 use net_impl_smoltcp::smoltcp::time::Duration as SmolDuration;
@@ -144,4 +144,39 @@ fn s82_a_bad_way_leaves_no_small_window_to_the_next_connection() {
     });
     let again = world.transfer(1, 64 << 10);
     assert!(again <= fresh, "{fresh:?}, and {again:?} in a socket that had a bad way before");
+}
+
+/// 256 KiB are told in units of eight bytes and segments are none, so that who fills the window is four bytes past its end when it is closed. What it
+/// acknowledges counts all the same, or a host that reads only while its answers are taken would never read again.
+#[test]
+fn s72_acknowledgements_count_while_the_window_is_closed() {
+    const ANSWERS: usize = 64 << 10;
+    let platform = SimPlatform::new(1);
+    // Segments arrive, and are acknowledged, one by one.
+    let [near, far] = wire(Weather { narrow: Some((833, 200)), ..Weather::CALM });
+    let mut reader = Host::new(&platform, near, &StackConfig { recv_buf: 256 << 10, send_buf: 16 << 10, ..config(1) });
+    let mut writer = Host::new(&platform, far, &StackConfig { send_buf: 256 << 10, ..config(2) });
+    reader.listen_with(7, &SockOptions { quick_ack: true, ..SockOptions::default() });
+    let far = writer.connect((address(1), 7).into(), Token(2));
+    let (mut near, mut asked, mut answered, mut heard) = (None, 0, 0, 0);
+    let end = platform.now() + Duration::from_secs(2);
+    until(&platform, [&mut reader, &mut writer], Duration::from_secs(3), "a full window", |reader, writer| {
+        if let Some(socket) = reader.pick(|event| if let NetEvent::Accepted { socket, .. } = event { Ok(socket) } else { Err(event) }) {
+            let id = reader.attach(socket, Token(1));
+            reader.group.pause(id).expect("it is there");
+            near = Some(id);
+        }
+        if near.is_some() {
+            write(writer, far, &mut asked, 400 << 10);
+        }
+        platform.now() >= end
+    });
+    let near = near.expect("it was accepted");
+    until(&platform, [&mut reader, &mut writer], Duration::from_secs(2), "every answer", |reader, writer| {
+        write(reader, near, &mut answered, ANSWERS);
+        for event in std::mem::take(&mut writer.seen) {
+            heard += if let NetEvent::Received { buf, .. } = event { buf.len() } else { 0 };
+        }
+        heard == ANSWERS
+    });
 }

@@ -218,6 +218,7 @@ macro_rules! net_statements {
                 s71_who_was_refused_hears_when_there_is_room
             }
             share {
+                s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are
                 s73_peers_that_do_not_read_do_not_stop_the_others
                 s74_when_buffers_are_short_who_takes_nothing_is_reset
                 s74_while_buffers_are_plenty_nobody_is_reset
@@ -253,7 +254,6 @@ macro_rules! net_statements_of_kernels {
                 s20_a_firehose_cannot_starve_999_others
             }
             share {
-                s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are
                 s74_who_reads_slowly_is_not_reset
             }
             ends {

@@ -20,7 +20,7 @@ pub fn s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are(env: &Env) 
             for send_frames in [1, 64] {
                 let bufs = if size > 4096 { 24 } else { 256 };
                 let setup = Setup { bufs, buf_size: size, send_limit, send_frames, hold_reads_at, room: 128, ..Setup::default() };
-                echo_all(env, setup, (8 * size).clamp(500, 2 << 20));
+                echo_all(env, setup, (8 * size).clamp(500, 1 << 20));
             }
         }
     }
