@@ -39,6 +39,11 @@ impl Depth {
         self.now
     }
 
+    /// The most that may ever lie there, also for those that wait.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// A burst found too few.
     #[cold]
     pub(crate) fn grow(&mut self) {

@@ -111,6 +111,9 @@ impl State {
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
         let reserve = bufs.stats(Class::Small).reserve;
+        // Peers that do not read may have taken all that lies ready before buffers are seen to be low
+        // (under half): a quarter is left to the others then.
+        let most = (reserve / 2).min(bufs.capacity(Class::Small) / 4);
         Self {
             member,
             slab: Slab::new(sockets, group_tag()),
@@ -118,7 +121,7 @@ impl State {
             frames: Frames::new(2 * sockets),
             gathers: Gathers::default(),
             buffers,
-            depth: Depth::new(usize::from(sizes.buffers).min(reserve / 2)),
+            depth: Depth::new(usize::from(sizes.buffers).min(most)),
             bufs,
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),

@@ -97,6 +97,10 @@ impl State {
     #[cold]
     fn all_is_handled(&mut self, io: &mut Io) {
         if !self.starved.is_empty() {
+            // What this poll has handed out may come back as what peers do not take.
+            if self.supply.may_be_low(self.buffers.len()) {
+                self.mind_supply();
+            }
             self.feed(io);
         }
         // A listener that has been asked again and did not complain has taken all that waited.

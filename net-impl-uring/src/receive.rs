@@ -278,9 +278,10 @@ impl State {
         }
     }
 
-    /// Lays out one more buffer, if there is one.
+    /// Lays out one more buffer, if there is one. What lies there may all be received into before any
+    /// of it is seen, so it is bounded however many wait.
     fn another_buffer(&mut self) -> bool {
-        if self.buffers.is_full() {
+        if self.buffers.len() >= self.depth.most() || self.buffers.is_full() {
             return false;
         }
         let buf = self.waited_for();

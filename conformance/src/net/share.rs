@@ -65,9 +65,9 @@ fn describe(setup: &Setup) -> String {
 
 /// Peers that send and do not read, as many as there are sockets or a few: the others are served, old and new, although nobody is ended.
 pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
-    // One buffer for each would leave fewer than are to be left.
+    // One buffer for each would leave none.
     const BUFS: usize = 64;
-    const DEAF: usize = 60;
+    const DEAF: usize = BUFS;
     need_descriptors(2 * DEAF as u64 + 100);
     for hold_reads_at in [1, 256 << 10] {
         let setup = Setup { bufs: BUFS, sockets: DEAF + 3, hold_reads_at, ..Setup::default() };
