@@ -38,11 +38,20 @@ pub fn with_locked_memory(name: &str, limit: u64, test: impl FnOnce()) {
     );
 }
 
+/// Whether this flow of control's user has no other process, so that what may be locked is its own. The
+/// superuser's tests see to that.
+pub fn is_sole() -> bool {
+    geteuid() == user()
+}
+
+fn user() -> Uid {
+    Uid::from_raw(USERS + std::process::id())
+}
+
 /// Only this flow of control, and those that it starts, lose what the superuser may.
 fn become_ordinary(limit: u64) {
     setrlimit(Resource::Memlock, Rlimit { current: Some(limit), maximum: Some(limit) }).expect("a lower limit is allowed");
     if geteuid().is_root() {
-        let user = Uid::from_raw(USERS + std::process::id());
-        set_thread_res_uid(user, user, user).expect("the superuser may be anybody");
+        set_thread_res_uid(user(), user(), user()).expect("the superuser may be anybody");
     }
 }

@@ -9,15 +9,14 @@ use pool::Buf;
 use crate::flag;
 use crate::group::State;
 use crate::key::Op;
+use crate::leave::SOON;
 use crate::ring::{Completion, Io};
-
-/// Entries after which the kernel has given up the receives of a group, or the buffers stay where they are. It takes one or two, unless a worker has one of them or the
-/// completion ring is tiny.
-const ENTRIES: usize = 100;
 
 /// What completions that were not handled yet tell of receives.
 #[derive(Default)]
 struct Unhandled {
+    /// Completions of any kind.
+    count: usize,
     /// Receives that have ended.
     ended: usize,
     /// Buffers that were received into.
@@ -26,6 +25,7 @@ struct Unhandled {
 
 impl Unhandled {
     fn note(&mut self, completion: Completion) {
+        self.count += 1;
         if completion.key.op() == Op::Recv {
             self.ended += usize::from(!completion.more());
             self.named.extend(completion.buffer());
@@ -46,7 +46,9 @@ impl State {
         self.buffers.retract(io.fd()).unwrap_or_else(|_| self.recall(io))
     }
 
-    /// Takes back all buffers that lie ready, and hands out one of them.
+    /// Takes back all buffers that lie ready, and hands out one of them. They stay where they are if the kernel does not
+    /// give the receives up: after [`SOON`] entries in a row that bring nothing, as there are as many to
+    /// give up as the group has sockets.
     #[cold]
     pub(crate) fn recall(&mut self, io: &mut Io) -> Option<Buf> {
         if self.unhandled(io).named.len() == self.buffers.len() {
@@ -57,12 +59,16 @@ impl State {
                 self.give_up_receiving(io, place);
             }
         }
-        for _ in 0..ENTRIES {
+        let (mut in_vain, mut count) = (0, 0);
+        while in_vain < SOON {
+            let waiting = io.waiting();
             let unhandled = self.unhandled(io);
             if unhandled.ended == (0..self.slab.places()).filter(|place| self.is_receiving(*place)).count() {
                 io.renew_buffers(&mut self.buffers, &unhandled.named);
                 return self.bufs.get();
             }
+            in_vain = if unhandled.count > count || io.waiting() < waiting { 0 } else { in_vain + 1 };
+            count = unhandled.count;
         }
         None
     }
