@@ -145,7 +145,7 @@ struct Base {
     resident: usize,
 }
 
-/// All groups are open when a crowd has been served, which the server's word that it listens does not say.
+/// Serves a crowd twice: what the first one makes the server keep is there from then on.
 fn warm_up(field: &Field, server: &Server, rng: &mut Rng) -> Result<Base> {
     crowd(field, rng)?;
     let descriptors = at_rest(field, server)?;

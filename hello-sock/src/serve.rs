@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hello_sock::{GroupReport, Server, ServerConfig};
@@ -39,10 +40,11 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());
         let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve };
-        let (ready, name) = (app.clone(), app.net().name());
+        let (ready, name, missing) = (app.clone(), app.net().name(), AtomicUsize::new(app.cores().count()));
         log::info!("network backend: {}", app.selected());
-        let server = Server::start(app.lib(), app.cores(), config, move |_, index, outcome| match outcome {
-            Ok(at) if index == 0 => log::info!("Listening connection on {at} with sock_impl({name})"),
+        let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {
+            // Who reads this may connect, and rely on what it took to get here: one group that fails ends the program.
+            Ok(at) if missing.fetch_sub(1, Ordering::Relaxed) == 1 => log::info!("Listening connection on {at} with sock_impl({name})"),
             Ok(_) => {}
             Err(why) => ready.fail(&why),
         })?;
@@ -63,12 +65,16 @@ fn report(app: &AppHandle, args: &Args, groups: &[(CoreId, GroupReport)], reacto
         for (index, (core, group)) in groups.iter().enumerate() {
             let (stats, idle) = (group.stats, group.stats.polls - group.stats.busy_polls);
             log::info!(
-                "poll_group_{index} on core {core}: {} connections, {} events, {} bytes in, {} bytes out, {} buffers held, {} busy and {idle} idle polls",
+                "poll_group_{index} on core {core}: {} connections, {} events, {} bytes in, {} bytes out, {} unsent, {} buffers held, low {} times, {} peers \
+                 reset as stalled, {} busy and {idle} idle polls",
                 group.connections,
                 stats.events,
                 stats.bytes_in,
                 stats.bytes_out,
+                stats.unsent,
                 group.bufs.in_use,
+                stats.buffers_low,
+                stats.stalled,
                 stats.busy_polls
             );
         }

@@ -102,11 +102,14 @@ pub enum ServerError {
     /// The pool has not what the group is to have for itself.
     #[error("the buffers of a poll group: {0}")]
     Buffers(#[from] PoolError),
+    /// There is no thread for the group.
+    #[error("the thread of a poll group: {0}")]
+    Thread(#[from] SpawnError),
 }
 
 impl Server {
     /// Starts a server: makes a group on each of `cores`, the listener in the first, and calls `ready` on each group's thread with the outcome
-    /// (the group's index, and where the server listens).
+    /// (the group's index, and where the server listens): first of all the first group's. Only when all have been told of is every group open.
     ///
     /// # Errors
     /// The first thread cannot be made.
@@ -132,7 +135,10 @@ impl Server {
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
                     server.0.groups[other].gone.store(true, Ordering::Relaxed);
-                    pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
+                    // A stop that comes this early is no failure.
+                    if why != SpawnError::Stopping {
+                        ready(cx, other, Err(why.into()));
+                    }
                 }
             }
         })?;
@@ -176,11 +182,10 @@ impl EchoGroup {
         // Nothing is read while an echo waits, so that a peer that does not read holds what one poll took from it, and no more of the pool.
         group_config.hold_reads_at = 1;
         let mut group = config.net.group(cx, group_config)?;
-        let mut at = config.at;
+        // A free port that the first listener found is the others' too.
+        let mut at = server.local_addr().unwrap_or(config.at);
         if index == 0 || config.options.reuse_port {
-            // A free port that the first listener found is the others' too.
-            let at_port = server.local_addr().unwrap_or(at);
-            let listener = config.net.listen(at_port, &config.options)?;
+            let listener = config.net.listen(at, &config.options)?;
             at = listener.local_addr()?;
             group.attach(listener, Token(u64::MAX)).map_err(|refused| refused.why)?;
             server.0.local.lock().get_or_insert(at);

@@ -111,6 +111,9 @@ pub enum ServerError {
     /// The pool has not what the group is to have for itself.
     #[error("the buffers of a poll group: {0}")]
     Buffers(#[from] PoolError),
+    /// There is no thread for the group.
+    #[error("the thread of a poll group: {0}")]
+    Thread(#[from] SpawnError),
     /// The device has no room for so many connections.
     #[error("{connections} connections on each core are more than the device has room for, which is {most} ({why})")]
     Connections {
@@ -141,7 +144,7 @@ pub enum ServerError {
 
 impl Server {
     /// Starts a server: a group on each of `cores`, the listener in the first; calls `ready` on each group's thread with the outcome (the group's index, and
-    /// where the server listens).
+    /// where the server listens): first of all the first group's. Only when all have been told of is every group open.
     ///
     /// # Errors
     /// The first thread cannot be made.
@@ -167,7 +170,10 @@ impl Server {
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
                     server.0.groups[other].gone.store(true, Ordering::Relaxed);
-                    log::error!("poll_group_{other} was not made: {why}");
+                    // A stop that comes this early is no failure.
+                    if why != SpawnError::Stopping {
+                        ready(cx, other, Err(why.into()));
+                    }
                 }
             }
         })?;
@@ -246,7 +252,7 @@ impl Group {
         settings.preferred_send_size = settings.preferred_send_size.min(settings.max_receive_size);
         Connection::server(settings, Duration::ZERO)?;
         let mut group = queue_group(cx, config, &bufs)?;
-        let mut at = config.at;
+        let mut at = server.local_addr().unwrap_or(config.at);
         if index == 0 {
             let listener = config.transport.listen(at, &config.options)?;
             at = listener.local_addr();

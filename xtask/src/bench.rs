@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{counts, memory, program, repository};
+use crate::{counts, deaf, memory, program, repository};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -33,6 +33,7 @@ enum What {
         args: Vec<String>,
     },
     Memory(memory::Args),
+    Deaf(deaf::Args),
     Counts(counts::Args),
 }
 
@@ -41,6 +42,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Micro { args } => ("lcore-bench", "micro", args),
         What::Echo { args } => ("echo", "echo", args),
         What::Memory(args) => return memory::main(args),
+        What::Deaf(args) => return deaf::main(args),
         What::Counts(args) => return counts::main(args),
     };
     let folder = repository().join("bench");

@@ -6,6 +6,7 @@
 mod bench;
 mod child;
 mod counts;
+mod deaf;
 mod image;
 mod memory;
 mod packages;

@@ -105,7 +105,7 @@ fn resident(process: u32) -> Result<i64> {
 }
 
 /// Raises the limit on open descriptors, which the server inherits.
-fn allow_descriptors(wanted: u64) -> Result<()> {
+pub(crate) fn allow_descriptors(wanted: u64) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());

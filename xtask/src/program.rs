@@ -120,6 +120,17 @@ pub(crate) struct Built {
 pub(crate) fn build(name: &str) -> Result<PathBuf> {
     let mut command = Command::new(cargo());
     command.args(["build", "--release", "--bin", name]);
+    built(command, name)
+}
+
+/// The same of an example of `package`, built with these options.
+pub(crate) fn build_example(package: &str, name: &str, options: &[&str]) -> Result<PathBuf> {
+    let mut command = Command::new(cargo());
+    command.args(["build", "--release", "-p", package, "--example", name]).args(options);
+    built(command, name)
+}
+
+fn built(command: Command, name: &str) -> Result<PathBuf> {
     let built = artifacts(command).with_context(|| format!("{name} did not build"))?;
     let found = built.into_iter().find(|built| built.name == name);
     found.map(|built| built.executable).with_context(|| format!("cargo built {name} but did not say where it is"))

@@ -155,6 +155,28 @@ fn s13_a_server_with_idle_connections_uses_no_processor_time_unless_told_to_poll
 }
 
 #[test]
+fn a_server_does_not_say_that_it_listens_before_all_of_its_groups_are_open() {
+    let cores = allowed_cores();
+    let args = format!("-m [{},{}]", cores[0], cores[1]);
+    let needed = Server::start(&args).program.descriptors();
+    let refused = (1..=8).filter(|fewer| {
+        let server = hello_sock(&format!("-S -P 0 --no-cpumask-locks -t 0.1 {args}"));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"ulimit -n "$0"; exec "$@""#, &(needed - fewer).to_string()])
+            .arg(server.get_program())
+            .args(server.get_args());
+        let ended = crate::common::run_command(command);
+        if ended.code == Some(0) {
+            return false;
+        }
+        assert!(ended.code == Some(1) && !ended.stderr.contains("Listening"), "{ended:?}");
+        true
+    });
+    assert!(refused.count() > 0, "{needed} descriptors are too many");
+}
+
+#[test]
 fn s16_out_of_descriptors_accepting_pauses_is_said_once_and_goes_on() {
     const ALL: usize = 40;
     let room = 10;

@@ -124,8 +124,14 @@ fn tell_address() -> bool {
 fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
     for (index, (core, group)) in server.reports().iter().enumerate() {
         println!(
-            "poll_group_{index} on core {core}: {} connections, {} failed, {} bytes in, {} bytes out, {} buffers held",
-            group.connections, group.failed, group.stats.bytes_in, group.stats.bytes_out, group.bufs.in_use
+            "poll_group_{index} on core {core}: {} connections, {} failed, {} bytes in, {} bytes out, low {} times, {} peers reset as stalled, {} buffers held",
+            group.connections,
+            group.failed,
+            group.stats.bytes_in,
+            group.stats.bytes_out,
+            group.stats.buffers_low,
+            group.stats.stalled,
+            group.bufs.in_use
         );
     }
     for reactor in reactors {

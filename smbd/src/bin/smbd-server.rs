@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
@@ -74,10 +75,10 @@ fn main() -> ExitCode {
     });
     app.run(move |_, app| {
         log::info!("transport: {}", app.transport());
-        let (ready, wait) = (app.clone(), args.wait);
+        let (ready, wait, missing) = (app.clone(), args.wait, AtomicUsize::new(app.cores().count()));
         let config = config(&args, app, at)?;
-        let server = Server::start(app.lib(), app.cores(), config, move |_, index, outcome| match outcome {
-            Ok(at) if index == 0 => {
+        let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {
+            Ok(at) if missing.fetch_sub(1, Ordering::Relaxed) == 1 => {
                 let (name, cores) = (ready.transport().backend.name(), ready.cores());
                 log::info!("listening on port {} of {}: transport {name}, cores {cores}, {wait:?}", at.port(), at.ip());
             }
