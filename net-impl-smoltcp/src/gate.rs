@@ -478,25 +478,25 @@ impl<R: RxToken> RxToken for GatedRx<'_, R> {
     }
 }
 
-/// Shows smoltcp what it is to see of a frame.
+/// Shows smoltcp what it is to see of a frame. `f` is most of smoltcp, so it is called at one place.
 #[inline]
 fn show<T>(frame: &[u8], pass: Pass, f: impl FnOnce(&[u8]) -> T) -> T {
-    match pass {
-        Pass::Nothing => f(&[]),
-        Pass::AsItIs => f(frame),
-        Pass::As(seq) => show_as(frame, seq, f),
-    }
+    let mut copy = None;
+    f(match pass {
+        Pass::Nothing => &[],
+        Pass::AsItIs => frame,
+        Pass::As(seq) => amended(frame, seq, &mut copy),
+    })
 }
 
+/// A bare acknowledgement with another sequence number.
 #[cold]
-fn show_as<T>(frame: &[u8], seq: u32, f: impl FnOnce(&[u8]) -> T) -> T {
-    let mut copy = [0; MOST_BARE];
-    // More than the longest is behind the end of the packet.
-    let len = frame.len().min(MOST_BARE);
-    let copy = &mut copy[..len];
-    copy.copy_from_slice(&frame[..len]);
+fn amended<'a>(frame: &[u8], seq: u32, copy: &'a mut Option<[u8; MOST_BARE]>) -> &'a [u8] {
+    // What is more than the longest is behind the end of the packet.
+    let copy = &mut copy.insert([0; MOST_BARE])[..frame.len().min(MOST_BARE)];
+    copy.copy_from_slice(&frame[..copy.len()]);
     set_sequence(copy, seq);
-    f(copy)
+    copy
 }
 
 pub(crate) struct GatedTx<'a, T> {
