@@ -132,7 +132,10 @@ impl Server {
             for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
                 if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
                     server.0.groups[other].gone.store(true, Ordering::Relaxed);
-                    pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
+                    // A stop on the way of the start is no fault.
+                    if why != SpawnError::Stopping {
+                        pool::fmt::error!("poll_group_{} was not made: {}", other, format!("{why}").as_str());
+                    }
                 }
             }
         })?;
