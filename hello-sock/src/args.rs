@@ -62,6 +62,8 @@ pub(crate) struct Load {
     pub(crate) time: Duration,
 }
 
+/// Messages that may be on the way on all connections: the time of each is kept.
+const MOST_MESSAGES: usize = 16 << 20;
 /// Bytes that may be on the way on one connection.
 const MOST_IN_FLIGHT: usize = 64 << 20;
 
@@ -83,6 +85,9 @@ impl FromStr for Load {
             size: number("SIZE", size, 16 << 20)?,
             time: parse_seconds(seconds)?,
         };
+        if load.connections * load.depth > MOST_MESSAGES {
+            return Err(format!("CONNECTIONS times DEPTH is {}, more than {MOST_MESSAGES} messages", load.connections * load.depth));
+        }
         if load.depth * load.size > MOST_IN_FLIGHT {
             return Err(format!("DEPTH times SIZE is {}, more than {MOST_IN_FLIGHT} bytes", load.depth * load.size));
         }
@@ -105,6 +110,7 @@ mod tests {
     fn a_load_is_read() {
         let load = Load { connections: 64, depth: 2, size: 1024, time: Duration::from_millis(2500) };
         assert_eq!("64,2,1024,2.5".parse(), Ok(load));
+        assert!("256,65536,1,1".parse::<Load>().is_ok(), "the most");
     }
 
     #[test]
@@ -118,6 +124,7 @@ mod tests {
             ("1,1,1,0", "\"0\" is not a time"),
             ("1,1,1,nan", "not a time"),
             ("1,65536,16777216,1", "DEPTH times SIZE"),
+            ("257,65536,1,1", "CONNECTIONS times DEPTH is 16842752"),
         ] {
             let why = text.parse::<Load>().unwrap_err();
             assert!(why.contains(part), "{text:?}: {why}");

@@ -18,6 +18,8 @@ use crate::report_head;
 /// How long nothing may come back when the time is up and something is still on the way; and, on
 /// top of the load's own time, how long no connection may come up while some are still to.
 const GRACE: Duration = Duration::from_secs(2);
+/// Connections that are begun in one go.
+const CONNECTS: usize = 256;
 /// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
 /// waits for that would take nothing more.
 const SEND_BUFS: usize = 1024;
@@ -34,10 +36,16 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode 
         (config.hold_reads_at, config.stall_limit) = (usize::MAX, None);
         let group = app.net().group(cx, config)?;
         let mut loader = Loader::new(group, load, to, cx.now())?;
-        loader.connect(app)?;
         let (app, mut events) = (app.clone(), Events::new(256));
         cx.local_poller("load", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
-            let got = loader.poll(cx, &mut events);
+            let connects = match loader.connect(&app) {
+                Ok(connects) => connects,
+                Err(why) => {
+                    app.fail(&why);
+                    return Polled::Done;
+                }
+            };
+            let got = connects + loader.poll(cx, &mut events);
             if !loader.is_finished(cx.now()) && !cx.is_exiting() {
                 return if got > 0 { Polled::Busy } else { Polled::Idle };
             }
@@ -125,14 +133,17 @@ impl Loader {
         })
     }
 
-    fn connect(&mut self, app: &AppHandle) -> Result<(), NetError> {
-        for index in 0..self.load.connections {
+    /// Begins some of the connections that are still to be made, so that a signal is heard between them, and tells how many.
+    fn connect(&mut self, app: &AppHandle) -> Result<usize, NetError> {
+        let begun = self.connections.len();
+        let some = begun..self.load.connections.min(begun + CONNECTS);
+        for index in some.clone() {
             let socket = app.net().connect(&[self.to], &SockOptions::default())?;
             let id = self.group.attach(socket, Token(index as u64)).map_err(|refused| refused.why)?;
             let times = VecDeque::with_capacity(self.load.depth);
             self.connections.push(Connection { id, state: State::Connecting, sent: 0, want: 0, received: 0, times });
         }
-        Ok(())
+        Ok(some.len())
     }
 
     /// One poll of all connections; how many events there were.

@@ -16,7 +16,10 @@ use lcore::{App, Failure, net};
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(said) => return print(&said),
+    };
     let at = match net::parse_address(&args.host, args.port) {
         Ok(at) => at,
         Err(why) => {
@@ -30,6 +33,19 @@ fn main() -> ExitCode {
         _ if args.server => serve::run(app, args, at),
         Some(load) => load::run(app, args, at, load),
         None => client::run(app, args, at),
+    }
+}
+
+/// Prints what clap has to say: help on standard output, which may be full, or what is wrong with the arguments.
+fn print(said: &clap::Error) -> ExitCode {
+    let code = said.exit_code() as u8;
+    match said.print().and_then(|()| io::stdout().flush()) {
+        // Who has read enough of the help closes its pipe.
+        Err(why) if code == 0 && why.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "hello_sock: write standard output: {why}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(code),
     }
 }
 

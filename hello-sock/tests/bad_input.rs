@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::{fs, thread};
+use std::thread;
 
-use common::{allowed_cores, run};
+use common::{Program, allowed_cores, hello_sock, run};
 
 /// No backend in particular: bad input is refused before one is used.
 const NET: &str = "";
@@ -97,6 +98,10 @@ fn configurations() {
     let file = path.to_str().unwrap();
     let args = format!("-S -c {file} --no-cpumask-locks");
     refused(&args, 2, &[file, "No such file"]);
+    // It never ends.
+    refused("-S -c /dev/zero", 2, &["-c /dev/zero", "more than 1048576 bytes"]);
+    fs::write(&path, b"{\xff}").unwrap();
+    refused(&args, 2, &[file, "not UTF-8"]);
     for (json, parts) in [
         ("{\n\"cpumask\": \"[0-\"\n}", &["cpumask", "at character 3", "line 2"][..]),
         ("{\n\"busy_poll\": \"yes\"\n}", &["busy_poll", "line 2"]),
@@ -122,6 +127,7 @@ fn options_that_do_not_go_together_or_are_none() {
     refused("-S --busy-poll --idle-spin 3", 2, &["--busy-poll", "--idle-spin"]);
     refused("-S -t 0", 2, &["--time", "above 0"]);
     refused("--load 1,2", 2, &["2 parts where 4 belong"]);
+    refused("--load 20000,65536,1,1", 2, &["CONNECTIONS times DEPTH is 1310720000"]);
     refused("-S --sockets 0", 2, &["--sockets"]);
     refused("-S --colour", 2, &["--colour"]);
 }
@@ -134,4 +140,22 @@ fn help_and_version_are_no_errors() {
     }
     let version = run("--version").stdout;
     assert_eq!(String::from_utf8(version).unwrap().trim(), concat!("hello-sock ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_help_that_is_not_written_is_an_error() {
+    for args in ["--help", "--version"] {
+        let mut command = hello_sock(args);
+        command.stdout(File::options().write(true).open("/dev/full").unwrap());
+        assert!(Program::start(command).wait().refusal(1).contains("write standard output: No space left"), "{args}");
+    }
+}
+
+#[test]
+fn a_stop_on_the_way_of_the_start_is_no_error() {
+    let cores = allowed_cores();
+    assert!(cores.len() >= 2, "this test needs two cores");
+    let ended = run(&format!("-S -P 0 -t 1e-9 -m [{},{}] --no-cpumask-locks", cores[0], cores[1]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains(": error: "), "{}", ended.stderr);
 }

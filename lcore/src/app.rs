@@ -386,8 +386,11 @@ where
         {
             log::error!("balance: {why}");
         }
-        if let Err(why) = start(cx, &app) {
-            app.fail(&*why);
+        match start(cx, &app) {
+            // Whoever stopped the application on the way has said why.
+            Err(why) if why.downcast_ref() == Some(&SpawnError::Stopping) => log::debug!("the start was not finished: {why}"),
+            Err(why) => app.fail(&*why),
+            Ok(()) => {}
         }
     })?;
     Ok(())

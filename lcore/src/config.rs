@@ -1,6 +1,8 @@
 //! The file behind `-c`: the same options as JSON.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use core_reactor::{CpuSet, CpuSetError};
@@ -28,9 +30,12 @@ pub(crate) struct Config {
     large_bufsize: Option<Number<1>>,
 }
 
+/// Bytes that a file has at most: a device that never ends is given up where no configuration reaches.
+const MOST: u64 = 1 << 20;
+
 /// Reads the file.
 pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
-    let text = std::fs::read_to_string(path).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
+    let text = text(path).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
     // Some editors put this before everything.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
     let mut json = serde_json::Deserializer::from_str(text);
@@ -41,6 +46,16 @@ pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
         return Err(wrong("idle_spin".into(), de::Error::custom("with busy_poll nothing is ever idle; leave one of them out")));
     }
     Ok(config)
+}
+
+/// All of the file.
+fn text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::other(format!("more than {MOST} bytes, which no configuration has")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8, which JSON is"))
 }
 
 /// What is wrong: a key, or that it is no JSON to begin with.

@@ -112,7 +112,7 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn flush() {
     if let Some(errors) = ERRORS.get() {
         // What is lost then has nowhere to be told.
-        let _ = errors.flush(AT_END);
+        let _ = errors.flush_last(AT_END);
     }
 }
 

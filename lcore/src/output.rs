@@ -31,7 +31,7 @@ impl Output {
     /// Waits until all is written.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         match self.0.get() {
-            Some(Ok(spool)) => Ok(spool.flush(AT_END)?),
+            Some(Ok(spool)) => Ok(spool.flush_last(AT_END)?),
             Some(Err(why)) => Err(why.clone().into()),
             None => Ok(()),
         }

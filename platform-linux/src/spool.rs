@@ -45,6 +45,8 @@ struct Queue {
     taken: u64,
     done: u64,
     failed: Option<i32>,
+    /// What had been written when a last flush waited for more in vain.
+    given_up_at: Option<u64>,
     closed: bool,
 }
 
@@ -116,6 +118,15 @@ impl Spool {
         self.0.flush(limit)
     }
 
+    /// As [`flush`](Self::flush), at the end of things: a reader whom another such call has waited for in vain, and who has read nothing
+    /// since, is not waited for again.
+    ///
+    /// # Errors
+    /// As those of `flush`.
+    pub fn flush_last(&self, limit: Duration) -> Result<(), SpoolError> {
+        self.0.flush_last(limit)
+    }
+
     /// Whether a short write would not wait: all is written, and the descriptor takes more.
     pub fn is_clear(&self) -> bool {
         let queue = self.0.lock();
@@ -167,6 +178,18 @@ impl Shared {
             queue.failed = queue.failed.or(outcome.err());
             self.written.notify_all();
         }
+    }
+
+    fn flush_last(&self, limit: Duration) -> Result<(), SpoolError> {
+        let queue = self.lock();
+        let limit = if queue.given_up_at == Some(queue.done) { Duration::ZERO } else { limit };
+        drop(queue);
+        let outcome = self.flush(limit);
+        if let Err(SpoolError::Stuck(_)) = outcome {
+            let mut queue = self.lock();
+            queue.given_up_at = Some(queue.done);
+        }
+        outcome
     }
 
     fn flush(&self, limit: Duration) -> Result<(), SpoolError> {
@@ -234,7 +257,7 @@ extern "C" fn flush_all() {
     let began = Instant::now();
     for spool in spools.iter().filter_map(Weak::upgrade) {
         // There is nobody left to tell.
-        let _ = spool.flush(AT_EXIT.saturating_sub(began.elapsed()));
+        let _ = spool.flush_last(AT_EXIT.saturating_sub(began.elapsed()));
     }
 }
 
@@ -325,6 +348,24 @@ mod tests {
         assert_eq!(spool.flush(PATIENCE), Ok(()));
         drop(spool);
         assert_eq!(text.join().unwrap(), "second");
+    }
+
+    #[test]
+    fn s50_the_end_waits_once_for_a_reader_that_does_not_read() {
+        let (reader, writer, bytes) = full_pipe();
+        let spool = Spool::start("spool", writer, 1 << 10, notice).unwrap();
+        assert!(spool.push(b"unread"));
+        let moment = Duration::from_millis(1);
+        assert_eq!(spool.flush(moment), Err(SpoolError::Stuck(moment)), "this is not the end");
+        assert_eq!(spool.flush_last(moment), Err(SpoolError::Stuck(moment)));
+        assert!(spool.push(b", too"));
+        assert_eq!(spool.flush_last(PATIENCE), Err(SpoolError::Stuck(Duration::ZERO)), "it has been waited for");
+        let text = std::thread::spawn(move || rest(reader, bytes));
+        assert_eq!(spool.flush(PATIENCE), Ok(()));
+        assert!(spool.push(b"; now it is"));
+        assert_eq!(spool.flush_last(PATIENCE), Ok(()), "it reads again");
+        drop(spool);
+        assert_eq!(text.join().unwrap(), "unread, too; now it is");
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn against(serve: fn(TcpStream), args: &str) -> Command {
 #[test]
 fn every_echo_is_verified_and_figures_add_up() {
     let server = Server::start("");
+    let mut rates = Vec::new();
     for (connections, depth, size) in [(1, 1, 1), (16, 1, 64), (3, 8, 1000), (2, 2, 100_000), (1, 500, 64)] {
         let ended = run_command(server.client(&format!("--load {connections},{depth},{size},0.3 --json")));
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -44,13 +45,16 @@ fn every_echo_is_verified_and_figures_add_up() {
         assert!(quantiles.is_sorted() && quantiles[0] > 0, "{report}");
         let (rate, seconds) = (report["rate"].as_f64().unwrap(), report["seconds"].as_f64().unwrap());
         assert!((0.3..10.0).contains(&seconds), "{report}");
-        assert!(rate > 0.0 && rate * seconds <= number("echoes") as f64 + 0.5, "{report}");
+        // An echo that comes when the time is up counts in no rate, and on a busy machine the first may.
+        assert!(rate >= 0.0 && rate * seconds <= number("echoes") as f64 + 0.5, "{report}");
+        rates.push(rate);
         assert_eq!((report["mode"].as_str(), report["backend"].as_str()), (Some("load"), Some(NET)));
         assert_eq!((&report["linked"], report["why"].as_str()), (&serde_json::json!(["uring", "posix"]), Some("asked for by name")));
         for part in ["echoes verified", "per second", "p50", "p99 ", "p99.9"] {
             assert!(ended.stderr.contains(part), "{}", ended.stderr);
         }
     }
+    assert!(rates.iter().any(|rate| *rate > 0.0), "{rates:?}");
 }
 
 #[test]
