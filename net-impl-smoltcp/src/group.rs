@@ -173,6 +173,10 @@ impl State {
             }
             let Some(place) = self.ready.pop_front() else { return };
             self.slab.hot(place as usize).flags &= !flag::IN_READY;
+            // Each of many may take one in the same poll, so that the last buffers would go before the next.
+            if self.supply.may_be_low(0) {
+                self.mind_supply(stack);
+            }
             self.serve(stack, place as usize, out);
         }
     }
