@@ -434,6 +434,19 @@ mod tests {
     }
 
     #[test]
+    fn s04_equal_deadlines_of_two_periods_come_in_the_order_of_registration_after_a_pause() {
+        let mut timers = Timers::default();
+        let period = |slot: u32| [10, 40, 10][slot as usize];
+        for (slot, deadline) in [(0, 10), (1, 40), (2, 15)] {
+            timers.insert(slot, Instant::from_nanos(deadline), period(slot));
+        }
+        assert_eq!(timers.fire(12, period), [0]);
+        // The last is due before the first, which comes before it again at 40, and before the other period.
+        assert_eq!(timers.fire(30, period), [2, 0]);
+        assert_eq!(timers.fire(40, period), [0, 1, 2]);
+    }
+
+    #[test]
     fn a_period_beyond_the_shared_ones_is_shared_when_there_is_room_again() {
         let mut timers = Timers::default();
         for slot in 0..=SHARED as u32 {
