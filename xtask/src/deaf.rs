@@ -61,7 +61,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     println!("building the servers in release");
     let folder = tempfile::tempdir().context("a folder for the servers")?;
     println!(
-        "| server | backend | deaf | p50 us, without and with | ratio | p99 us, without and with | ratio | coming, ms | low | reset |"
+        "| server | backend | deaf | p50 us, without and with | ratio | p99 us, without and with | ratio | coming, ms, without and with | low | reset |"
     );
     println!("|---|---|--:|--:|--:|--:|--:|--:|---|--:|");
     for &kind in &args.server {
@@ -129,8 +129,7 @@ fn measure(kind: Kind, program: &Path, backend: &str, deaf: usize, seconds: u64)
     let (mut without, mut with) = (Healthy::connect(calm_port)?, Healthy::connect(busy_port)?);
     let peers = (0..deaf).map(|_| connect_deaf(busy_port)).collect::<Result<Vec<_>>>()?;
     let beside = || format!("beside {deaf} peers that do not read");
-    let coming = while_they_come(&peers, &mut with).with_context(beside)?;
-    with.times.clear();
+    let coming = while_they_come(&peers, [&mut without, &mut with]).with_context(beside)?;
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {
         without.echo(IN_A_ROW)?;
@@ -145,7 +144,8 @@ fn measure(kind: Kind, program: &Path, backend: &str, deaf: usize, seconds: u64)
         let (calm, busy) = (without.quantile(q), with.quantile(q));
         text += &format!("{:.1} {:.1} | {:.2} | ", micros(calm), micros(busy), micros(busy) / micros(calm));
     }
-    Ok(format!("{text}{:.1} | {low} | {reset}", micros(coming) / 1e3))
+    let [calm, busy] = coming.map(|time| micros(time) / 1e3);
+    Ok(format!("{text}{calm:.1} {busy:.1} | {low} | {reset}"))
 }
 
 fn micros(time: Duration) -> f64 {
@@ -162,8 +162,8 @@ fn end(mut servers: [Child; 2]) -> Result<bool> {
     Ok(servers[1].said().contains("buffers are left"))
 }
 
-/// The deaf peers send while somebody echoes, until nothing more is taken of them; the longest echo.
-fn while_they_come(peers: &[Socket], healthy: &mut Healthy) -> Result<Duration> {
+/// The deaf peers send while somebody echoes with either server, until nothing more is taken of them; the longest echo of each.
+fn while_they_come(peers: &[Socket], mut healthy: [&mut Healthy; 2]) -> Result<[Duration; 2]> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -171,9 +171,9 @@ fn while_they_come(peers: &[Socket], healthy: &mut Healthy) -> Result<Duration> 
             over.store(true, Ordering::Relaxed);
         });
         while !over.load(Ordering::Relaxed) {
-            healthy.echo(1)?;
+            healthy.iter_mut().try_for_each(|healthy| healthy.echo(1))?;
         }
-        Ok(healthy.times.iter().max().copied().unwrap_or_default())
+        Ok(healthy.map(|healthy| healthy.times.drain(..).max().unwrap_or_default()))
     })
 }
 
