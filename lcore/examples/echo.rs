@@ -7,7 +7,8 @@ fn main() -> std::process::ExitCode {
     App::new("echo").network().run(|cx, app| {
         let mut group = app.net().group(cx, GroupConfig::new(BufGroup::new(256, 16384)))?;
         let at = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
-        let listener = app.net().listen(at.parse()?, &SockOptions::default())?;
+        let at = at.parse().map_err(|_| format!("{at:?} is no address with a port, such as 127.0.0.1:9999"))?;
+        let listener = app.net().listen(at, &SockOptions::default())?;
         app.println(format_args!("echoes at {}", listener.local_addr()?));
         group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
         let mut events = Events::new(64);

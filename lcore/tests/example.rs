@@ -15,12 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The example as a process; dropped, it is killed.
 struct Example(Child, String);
 
+/// The example, to be started.
+fn echo(at: &str) -> Command {
+    // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single `--test` alone needs `--examples` too.
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/echo");
+    assert!(program.exists(), "{} is not built: cargo build -p lcore --examples", program.display());
+    let mut command = Command::new(program);
+    command.arg(at);
+    command
+}
+
 impl Example {
     fn start() -> Self {
-        // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single `--test` alone needs `--examples` too.
-        let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/echo");
-        assert!(program.exists(), "{} is not built: cargo build -p lcore --examples", program.display());
-        let child = Command::new(program).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
+        let child = echo("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
         let mut example = Self(child, String::new());
         let mut line = String::new();
         BufReader::new(example.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -46,6 +53,14 @@ impl Drop for Example {
 fn the_readme_shows_it_as_it_is() {
     let source = include_str!("../examples/echo.rs").trim_end();
     assert!(include_str!("../../README.md").contains(source), "README.md shows another echo server than examples/echo.rs");
+}
+
+#[test]
+fn an_address_that_is_none_is_named() {
+    let ended = echo("nowhere").output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: \"nowhere\" is no address with a port"), "{said}");
 }
 
 #[test]
