@@ -15,7 +15,7 @@ mod supply;
 mod turns;
 
 pub use frames::{Frames, Queue};
-pub use limits::Limits;
+pub use limits::{Limits, SPARING};
 pub use slab::{Hot, Slab};
 pub use supply::Supply;
 pub use turns::Turns;

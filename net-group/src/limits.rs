@@ -5,6 +5,11 @@ use core_reactor::net::{Frame, GroupConfig, NetError};
 
 use crate::slab::{Hot, REFUSED};
 
+/// Bytes that are read of a socket at once while buffers are low. A system says that it has room when a
+/// third of it is free, which is no more than this where a send buffer is as small as 16 KiB; what
+/// does not fit of an answer keeps its buffer.
+pub const SPARING: usize = 4096;
+
 /// The limits of a group's sockets.
 pub struct Limits {
     send: usize,
@@ -88,6 +93,12 @@ impl Limits {
     #[inline]
     pub fn answers_first(&self) -> bool {
         self.low
+    }
+
+    /// Bytes that are read at once into a buffer with so much room.
+    #[inline]
+    pub fn at_once(&self, room: usize) -> usize {
+        if self.low { room.min(SPARING) } else { room }
     }
 
     /// Buffers that a socket from which is read may hand out in one poll: as many as can be answered by a frame of the same size each without a refusal, and one

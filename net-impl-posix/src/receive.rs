@@ -59,8 +59,8 @@ impl Group {
         let most = self.limits.turn().min(BUFS_A_TURN);
         while out.room() > 0 && self.turns.take(place, most) {
             let Some(mut buf) = first.take().or_else(|| self.bufs.get()) else { return self.starve(place) };
-            let room = buf.spare_capacity();
-            match sys::recv(fd, buf.spare_mut()) {
+            let room = self.limits.at_once(buf.spare_capacity());
+            match sys::recv(fd, &mut buf.spare_mut()[..room]) {
                 Ok(n) if n > 0 => {
                     self.stats.bytes_in += n as u64;
                     buf.grow(n);

@@ -41,7 +41,8 @@ impl State {
             }
             let Some(mut buf) = first.take().or_else(|| self.bufs.get()) else { return self.starve(place) };
             // There are bytes, so it is not refused.
-            let n = stack.tcp(number).recv_slice(buf.spare_mut()).unwrap_or(0);
+            let room = self.limits.at_once(buf.spare_capacity());
+            let n = stack.tcp(number).recv_slice(&mut buf.spare_mut()[..room]).unwrap_or(0);
             // The window has grown, which the peer may have to be told.
             stack.unsent = true;
             if n == 0 {

@@ -229,7 +229,7 @@ impl State {
         let hot = self.slab.hot(place);
         hot.flags |= flag::ONCE;
         if sys::has_room(hot.fd) {
-            return self.receive_as(io, place, How::Once);
+            return self.receive_as(io, place, How::Sparingly);
         }
         hot.flags |= flag::READING;
         self.in_flight += 1;

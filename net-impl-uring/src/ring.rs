@@ -19,7 +19,7 @@ use core_reactor::Bell;
 use core_reactor::net::NetError;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use net_sockets::{Errno, error};
+use net_sockets::{Errno, SPARING, error};
 use socket2::SockAddr;
 
 use crate::bufring::BufRing;
@@ -383,13 +383,14 @@ impl Io {
     #[inline]
     pub(crate) fn receive(&mut self, key: Key, fd: RawFd, buffers: &BufRing, how: How, wait: bool) {
         let wait = if wait { POLL_FIRST } else { 0 };
-        let (ioprio, flags) = match how {
-            How::Again => (MULTISHOT | wait, 0),
-            How::Once => (wait, 0),
-            How::WhatIsThere => (0, libc::MSG_DONTWAIT),
+        let (ioprio, flags, len) = match how {
+            How::Again => (MULTISHOT | wait, 0, 0),
+            How::Once => (wait, 0, 0),
+            How::Sparingly => (wait, 0, SPARING as u32),
+            How::WhatIsThere => (0, libc::MSG_DONTWAIT, 0),
         };
         let entry =
-            opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0).ioprio(ioprio).flags(flags).buf_group(buffers.group()).build();
+            opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), len).ioprio(ioprio).flags(flags).buf_group(buffers.group()).build();
         // SAFETY: the memory is the buffer ring's, which owns it until it was unregistered.
         unsafe { self.push(key, entry.flags(Flags::BUFFER_SELECT)) }
     }
@@ -481,6 +482,8 @@ pub(crate) enum How {
     Again,
     /// One buffer full, when some come.
     Once,
+    /// Up to [`SPARING`] bytes into one buffer, when some come.
+    Sparingly,
     /// One buffer full, now, or EAGAIN.
     WhatIsThere,
 }

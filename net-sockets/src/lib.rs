@@ -12,5 +12,5 @@ pub mod sys;
 mod tcp;
 
 pub use error::Errno;
-pub use net_group::{Frames, Hot, Limits, Queue, Slab, Supply, Turns, slab};
+pub use net_group::{Frames, Hot, Limits, Queue, SPARING, Slab, Supply, Turns, slab};
 pub use tcp::{Backend, Connect, Kind, Tcp};
