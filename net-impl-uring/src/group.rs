@@ -111,9 +111,9 @@ impl State {
         let GroupConfig { sockets, bufs, .. } = config;
         // Half of the reserve is left to the application, though it can have the others back one by one.
         let reserve = bufs.stats(Class::Small).reserve;
-        // Peers that do not read may have taken all that lies ready before buffers are seen to be low
-        // (under half): a quarter is left to the others then.
-        let most = (reserve / 2).min(bufs.capacity(Class::Small) / 4);
+        // Before buffers are seen to be low (under half), peers that do not read may take all that lies
+        // ready, what is laid out behind it for those that wait, and some more: a quarter is left then.
+        let most = (reserve / 2).min(bufs.capacity(Class::Small) / 8);
         Self {
             member,
             slab: Slab::new(sockets, group_tag()),
