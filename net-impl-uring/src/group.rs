@@ -189,7 +189,7 @@ impl State {
         let new = self.supply.look(self.buffers.len(), &mut self.limits, &mut self.stats);
         self.depth.set_low(self.limits.answers_first());
         if new {
-            self.hold_senders();
+            self.hold_readers();
         }
         if !self.supply.ends_stalled() {
             return;
@@ -206,11 +206,14 @@ impl State {
         }
     }
 
-    /// Buffers have become low: what has something to be sent is read no more. The kernel would put more into buffers without asking.
-    fn hold_senders(&mut self) {
+    /// Buffers have become low: what has something to be sent is read no more, and nothing again and
+    /// again, since the kernel would fill whole buffers without asking.
+    fn hold_readers(&mut self) {
         for place in 0..self.slab.places() {
-            if self.slab.hot(place).is(flag::STREAM) && self.is_full(place) {
-                self.slab.hot(place).flags |= flag::HELD;
+            if self.slab.hot(place).is(flag::STREAM) {
+                if self.is_full(place) {
+                    self.slab.hot(place).flags |= flag::HELD;
+                }
                 self.look_at(place);
             }
         }
