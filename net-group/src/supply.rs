@@ -14,8 +14,10 @@
 //!
 //! The clock is read, and the sockets are walked through, only while buffers are short, and then a few times in each stall limit.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use core_reactor::net::{GroupConfig, GroupStats, NetError, SockId};
 use pool::{BufGroup, Class};
@@ -103,7 +105,8 @@ impl Supply {
         let Some(limit) = self.limit.filter(|_| self.short && now >= self.next_look) else { return Vec::new() };
         self.next_look = now.saturating_add(limit / LOOKS);
         self.since.resize(slab.places(), 0);
-        let mut overdue = vec![];
+        // A heap, and not the library's sort, which is 5 KB of an image: the longest stalled first, and most need no order at all.
+        let mut overdue = BinaryHeap::new();
         for place in 0..slab.places() {
             let id = slab.hot(place).id;
             let is_here = slab.find(id).is_some();
@@ -114,19 +117,16 @@ impl Supply {
                 hot.flags |= STALLED;
                 self.since[place] = now;
             } else if now - self.since[place] >= limit {
-                overdue.push(place);
+                overdue.push(Reverse((self.since[place], place)));
             }
         }
-        overdue.sort_by_key(|place| self.since[*place]);
         let mut ended = vec![];
         let mut wanted = (self.of / 4).max(1).saturating_sub(self.free);
-        for place in overdue {
+        while wanted > 0 {
+            let Some(Reverse((since, place))) = overdue.pop() else { break };
             let hot = slab.hot(place);
-            if wanted == 0 {
-                break;
-            }
             wanted = wanted.saturating_sub(frames.parts(&hot.queue).count());
-            let for_ms = (now - self.since[place]) / 1_000_000;
+            let for_ms = (now - since) / 1_000_000;
             ended.push((hot.id, NetError::Stalled { queued: hot.queued, for_ms, free: self.free, of: self.of }));
         }
         if !ended.is_empty() {

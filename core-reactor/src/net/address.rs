@@ -15,11 +15,11 @@ pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NetError> {
         Some(inside) => parse_v6(inside, port),
         None => host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)).ok().or_else(|| parse_v6(host, port)),
     };
-    parsed.ok_or_else(|| NetError::NotAnAddress(host.into()))
+    parsed.ok_or_else(|| NetError::NotAnAddress { text: host.into(), hint: what_to_write(host) })
 }
 
 /// For a text that is no address, what it may have been meant to be.
-pub(super) fn what_to_write(host: &str) -> &'static str {
+fn what_to_write(host: &str) -> &'static str {
     let ip = |text: &str| text.parse::<IpAddr>().is_ok();
     let inside = host.trim_start_matches('[').trim_end_matches(']');
     match inside.split_once('%') {
@@ -67,7 +67,7 @@ mod tests {
             ["", "localhost", "[127.0.0.1]", "[::1", "::1]", "127.0.0.1:80", "1.2.3", "fe80::1%eth0", "fe80::1%+2", "127.0.0.1%2", " ::1"]
         {
             let why = parse_address(host, 80).unwrap_err();
-            assert_eq!(why, NetError::NotAnAddress(host.into()));
+            assert!(matches!(&why, NetError::NotAnAddress { text, .. } if **text == *host), "{why:?}");
             assert!(why.to_string().contains(&alloc::format!("{host:?}")), "{why}");
         }
     }

@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
-use super::address;
 use crate::PlatformError;
 
 /// Why a network operation failed: a variant for each thing that a caller would do differently.
@@ -32,8 +31,13 @@ pub enum NetError {
     #[error("connection reset by peer")]
     Reset,
     /// A text that is no address.
-    #[error("{text:?} is no IPv4 or IPv6 address ({hint})", text = .0, hint = address::what_to_write(.0))]
-    NotAnAddress(Text),
+    #[error("{text:?} is no IPv4 or IPv6 address ({hint})")]
+    NotAnAddress {
+        /// What was written.
+        text: Text,
+        /// What it may have been meant to be. Found out where the text was read: to print an error would take the parser into each image otherwise.
+        hint: &'static str,
+    },
     /// An address list with nothing in it.
     #[error("no address to connect to")]
     NoAddress,
