@@ -59,15 +59,16 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     build.args(["test", "--no-run"]).args(ORDINARY.iter().flat_map(|package| ["-p", package.0]));
     let tests: Vec<_> = program::artifacts(build)?.into_iter().filter(|built| built.test).collect();
     let home = tempfile::tempdir().context("could not make a folder for the user")?;
+    let mut drop = Vec::new();
     if rustix::process::geteuid().is_root() {
         let path = home.path();
         cmd!(sh, "chown {NOBODY}:{NOBODY} {path}").quiet().run()?;
-        reachable(sh, &tests)?;
+        drop = rights(sh, &tests)?;
     }
     for limits in &LIMITS {
         println!("\n-- {}: memlock {} KiB, nofile {}:{}", limits.about, limits.memlock.0 >> 10, limits.nofile.0, limits.nofile.1);
         for test in limits.of(&tests)? {
-            let said = read_along(limits.command(sh, test, home.path()))
+            let said = read_along(limits.command(sh, test, &drop, home.path()))
                 .with_context(|| format!("{} of {} as an ordinary user with {}", test.name, test.package.display(), limits.about))?;
             ensure!(said.lines().any(|line| line.starts_with("test result: ok")), "{} ran no tests", test.name);
             println!("{} tests of {} passed with {}", said.lines().map(passed).sum::<u64>(), test.name, limits.about);
@@ -76,13 +77,23 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Another user needs a way to the programs.
-fn reachable(sh: &Shell, tests: &[Built]) -> Result<()> {
-    let Some(test) = tests.first() else { return Ok(()) };
-    let program = &test.executable;
-    cmd!(sh, "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {program} --list").quiet().ignore_stdout().run().with_context(|| {
-        format!("user {NOBODY} cannot run {}: have the repository where all users can read it, or set CARGO_TARGET_DIR", program.display())
-    })
+/// What gives root's rights up. Where the repository lies in a folder that is closed to others, the one
+/// right that stays is to read and to pass through folders.
+fn rights(sh: &Shell, tests: &[Built]) -> Result<Vec<&'static str>> {
+    let mut drop = vec!["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    let program = &tests.first().context("there are no tests")?.executable;
+    // By way of `env`: setpriv itself has its rights until it starts something.
+    let try_it = |drop: &[&str]| cmd!(sh, "env {drop...} env {program} --list").quiet().ignore_stdout().ignore_stderr().run();
+    if try_it(&drop).is_err() {
+        drop.extend(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
+        try_it(&drop).with_context(|| {
+            format!(
+                "user {NOBODY} cannot run {}: have the repository where all users can read it, or set CARGO_TARGET_DIR",
+                program.display()
+            )
+        })?;
+    }
+    Ok(drop)
 }
 
 impl Limits {
@@ -100,11 +111,9 @@ impl Limits {
     }
 
     /// Runs a test program in the folder of its package, as cargo does.
-    fn command<'a>(&self, sh: &'a Shell, test: &Built, home: &Path) -> xshell::Cmd<'a> {
+    fn command<'a>(&self, sh: &'a Shell, test: &Built, drop: &[&str], home: &Path) -> xshell::Cmd<'a> {
         let (memlock, nofile) = (pair("memlock", Resource::Memlock, self.memlock), pair("nofile", Resource::Nofile, self.nofile));
         let (program, package) = (&test.executable, &test.package);
-        let drop = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
-        let drop = if rustix::process::geteuid().is_root() { &drop[..] } else { &[] };
         // Rings are charged to the user, whichever test and process has them: one test at a time knows what is left.
         let threads = if package.ends_with("net-impl-uring") { "--test-threads=1" } else { "--test-threads=2" };
         let skip = LEFT_OUT.iter().flat_map(|name| ["--skip", name]);
