@@ -62,6 +62,8 @@ const AWAKE: Duration = Duration::from_secs(30);
 /// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
 fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Option<NetEvent> {
     let mut events = Events::new(1);
+    // Of the whole call: while buffers are short the group looks now and then for who takes nothing, and each look would start it anew.
+    let until = Instant::now() + patience;
     loop {
         if thread.has_work() {
             thread.turn(self_driven().now());
@@ -69,7 +71,6 @@ fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Opt
         if group.poll(&mut events) > 0 {
             return events.drain().next();
         }
-        let until = Instant::now() + patience;
         while !thread.has_work() && thread.before_sleep() {
             thread.after_sleep();
             if Instant::now() > until {
