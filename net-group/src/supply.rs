@@ -41,7 +41,7 @@ pub struct Supply {
     /// Nanoseconds, unless nobody is ever ended.
     limit: Option<u64>,
     next_look: u64,
-    /// For each place, when it was first seen stalled. Made when it is first needed.
+    /// For each place, when it was first seen stalled.
     since: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Supply {
             reserve => reserve.div_ceil(2),
         };
         let limit = config.stall_limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
-        Self { bufs: config.bufs.clone(), plenty, low: false, short: false, free: 0, of: 0, limit, next_look: 0, since: Vec::new() }
+        Self { bufs: config.bufs.clone(), plenty, low: false, short: false, free: 0, of: 0, limit, next_look: 0, since: vec![0; config.sockets] }
     }
 
     /// Whether [`look`](Self::look) is called for: once in each poll. `lying` buffers are with the system, and empty.
@@ -104,6 +104,7 @@ impl Supply {
     pub fn stalled<S>(&mut self, slab: &mut Slab<S>, frames: &Frames, blocked: u32, now: u64) -> Vec<(SockId, NetError)> {
         let Some(limit) = self.limit.filter(|_| self.short && now >= self.next_look) else { return Vec::new() };
         self.next_look = now.saturating_add(limit / LOOKS);
+        // A place whose generations are used up makes way for another, behind the others.
         self.since.resize(slab.places(), 0);
         // A heap, and not the library's sort, which is 5 KB of an image: the longest stalled first, and most need no order at all.
         let mut overdue = BinaryHeap::new();

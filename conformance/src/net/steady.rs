@@ -16,7 +16,7 @@ use crate::platform::CORE;
 /// Echoes of many kinds allocate nothing, once each kind has been seen.
 pub fn s17_s18_nothing_is_allocated_per_echo(env: &Env, heap: &CountingHeap) {
     let mut echo = Echo::new(env, 16, 64);
-    (0..20).for_each(|round| echo.round(round));
+    (0..200).for_each(|round| echo.round(round));
     let spent = heap.during(|| (0..200).for_each(|round| echo.round(round)));
     assert_eq!(spent.allocations, 0, "{spent:?}");
     assert!(echo.tagged > 0 && echo.echoes > 3000);
