@@ -54,7 +54,17 @@ impl Supply {
             reserve => reserve.div_ceil(2),
         };
         let limit = config.stall_limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
-        Self { bufs: config.bufs.clone(), plenty, low: false, short: false, free: 0, of: 0, limit, next_look: 0, since: vec![0; config.sockets] }
+        Self {
+            bufs: config.bufs.clone(),
+            plenty,
+            low: false,
+            short: false,
+            free: 0,
+            of: 0,
+            limit,
+            next_look: 0,
+            since: vec![0; config.sockets],
+        }
     }
 
     /// Whether [`look`](Self::look) is called for: once in each poll. `lying` buffers are with the system, and empty.
