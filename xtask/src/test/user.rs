@@ -68,6 +68,11 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     for limits in &LIMITS {
         println!("\n-- {}: memlock {} KiB, nofile {}:{}", limits.about, limits.memlock.0 >> 10, limits.nofile.0, limits.nofile.1);
         for test in limits.of(&tests)? {
+            // Its servers live in namespaces of their own, where the right to pass through a closed folder is gone.
+            if test.name == "host" && drop.iter().any(|option| option.contains("dac_read_search")) {
+                println!("left out, as the repository lies in a folder that is closed to others: {}", test.name);
+                continue;
+            }
             let said = read_along(limits.command(sh, test, &drop, home.path()))
                 .with_context(|| format!("{} of {} as an ordinary user with {}", test.name, test.package.display(), limits.about))?;
             ensure!(said.lines().any(|line| line.starts_with("test result: ok")), "{} ran no tests", test.name);
