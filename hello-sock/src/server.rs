@@ -241,7 +241,7 @@ impl EchoGroup {
                 // The group stops reading before its send queue is full, so a refusal means that the connection has just ended. If it has not, an echo
                 // with a hole in it would be worse than none.
                 if let Err(refused) = self.group.send(id, Frame::from(buf)) {
-                    pool::fmt::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
+                    logging::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
                     let _ = self.group.abort(id);
                 }
             }
@@ -249,7 +249,7 @@ impl EchoGroup {
             // All that came has been answered, or is queued before the FIN. A key that is stale by now needs no FIN.
             NetEvent::PeerClosed { id, .. } => drop(self.group.shutdown(id)),
             NetEvent::Closed { why, token, .. } if token != Token(u64::MAX) => self.closed(why),
-            NetEvent::Closed { why: Some(why), .. } => pool::fmt::error!("the listener ended: {}", format!("{why}").as_str()),
+            NetEvent::Closed { why: Some(why), .. } => logging::error!("the listener ended: {}", format!("{why}").as_str()),
             _ => {}
         }
     }
@@ -257,7 +257,7 @@ impl EchoGroup {
     fn accepted(&mut self, socket: Box<dyn Socket>) {
         if let (Some(from), Ok(to)) = (socket.peer_addr(), socket.local_addr()) {
             let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
-            pool::fmt::info!("{}", line.as_str());
+            logging::info!("{}", line.as_str());
         }
         let groups = &self.server.0.groups;
         // One that is not open yet counts: what it is given waits for it.
@@ -301,7 +301,7 @@ impl EchoGroup {
             Ok(_) => self.report.connections += 1,
             Err(refused) => {
                 self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
-                pool::fmt::warn!("a connection was turned away: {}", format!("{}", refused.why).as_str());
+                logging::warn!("a connection was turned away: {}", format!("{}", refused.why).as_str());
             }
         }
     }
@@ -309,10 +309,10 @@ impl EchoGroup {
     fn closed(&mut self, why: Option<NetError>) {
         self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
         match why {
-            None => pool::fmt::info!("Connection closed"),
+            None => logging::info!("Connection closed"),
             Some(why) => {
                 self.report.failed += 1;
-                pool::fmt::info!("Connection closed: {}", format!("{why}").as_str());
+                logging::info!("Connection closed: {}", format!("{why}").as_str());
             }
         }
     }
@@ -323,7 +323,7 @@ impl Drop for EchoGroup {
         self.report.stats = self.group.stats();
         if self.report.stats.unsent > 0 {
             let ms = DRAIN.as_millis() as u64;
-            pool::fmt::warn!(
+            logging::warn!(
                 "poll_group_{}: {} bytes were dropped, which their peers had not read after {} ms",
                 self.index,
                 self.report.stats.unsent,

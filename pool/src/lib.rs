@@ -8,8 +8,6 @@ mod cache;
 mod config;
 mod data;
 mod error;
-#[doc(hidden)]
-pub mod fmt;
 mod group;
 mod memory;
 mod mempool;
