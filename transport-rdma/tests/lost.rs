@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::thread;
 
-use conformance::transport::suite::{A, B, Env, World};
+use conformance::transport::{A, B, Env, World};
 use core_reactor::transport::{QueueOptions, Token};
 use platform_linux::{ClockChoice, LinuxPlatform};
 use rdma_sys as ffi;

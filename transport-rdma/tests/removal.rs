@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
 
-use conformance::transport::suite::{A, B, Env, Setup, World};
+use conformance::transport::{A, B, Env, Setup, World};
 use core_reactor::transport::{Access, Op, QueueOptions, Token, Transport, TransportError};
 use platform_linux::{ClockChoice, LinuxPlatform};
 use transport_rdma::Rdma;

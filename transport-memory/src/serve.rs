@@ -3,13 +3,13 @@
 use core_reactor::Instant;
 use core_reactor::transport::{Frame, QueueEvent, TransportError};
 
-use super::group::Shared;
-use super::pair::{Pair, State};
-use super::wire::{Answer, Gone, Reply, Request};
+use crate::group::Shared;
+use crate::pair::{Pair, State};
+use crate::wire::{Answer, Gone, Reply, Request};
 
 impl Pair {
     /// Takes in one thing that has arrived; false if there is nothing that can be taken in now.
-    pub(super) fn advance(&mut self, shared: &mut Shared) -> bool {
+    pub(crate) fn advance(&mut self, shared: &mut Shared) -> bool {
         match self.state {
             State::Connecting(until) => self.connecting(until, shared),
             State::Accepting(until) => self.accepting(until, shared),

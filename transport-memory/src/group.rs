@@ -13,17 +13,17 @@ use core_reactor::transport::{
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
 use pool::{Buf, BufGroup};
 
-use super::exposed::Exposures;
-use super::fabric::Lot;
-use super::pair::{Pair, Posted, State};
-use super::queue::{MemoryListener, MemoryQueue, Role};
-use super::wire::{Answer, Gone, Side, Waker, Wire};
-use super::{NAME, Weather, limit};
+use crate::exposed::Exposures;
+use crate::fabric::Lot;
+use crate::pair::{Pair, Posted, State};
+use crate::queue::{MemoryListener, MemoryQueue, Role};
+use crate::wire::{Answer, Gone, Side, Waker, Wire};
+use crate::{NAME, Weather, limit};
 
 /// Events that a queue may deliver before the next has its turn.
 const QUOTA: usize = 8;
 
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Dropped first: a watch ends before its source is closed.
     _watch: Option<Watch>,
     _hold: Hold,
@@ -42,16 +42,16 @@ pub(super) struct Group {
 }
 
 /// What the queues of a group share.
-pub(super) struct Shared {
-    pub(super) platform: Arc<dyn Platform>,
-    pub(super) exposures: Exposures,
-    pub(super) receives: Receives,
+pub(crate) struct Shared {
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) exposures: Exposures,
+    pub(crate) receives: Receives,
     /// Something waits that nobody will announce.
-    pub(super) look_again: bool,
+    pub(crate) look_again: bool,
 }
 
 /// The shared receive queue.
-pub(super) struct Receives {
+pub(crate) struct Receives {
     bufs: BufGroup,
     posted: Vec<Buf>,
     depth: usize,
@@ -64,7 +64,7 @@ enum Member {
 }
 
 impl Group {
-    pub(super) fn new(cx: &mut Cx<'_>, config: QueueGroupConfig, weather: Weather, lot: Lot) -> Result<Self, TransportError> {
+    pub(crate) fn new(cx: &mut Cx<'_>, config: QueueGroupConfig, weather: Weather, lot: Lot) -> Result<Self, TransportError> {
         let QueueGroupConfig { queues, operations, receives, exposures, wait, bufs } = config;
         let waker = match wait {
             Wait::Polled => Waker::polled(),
@@ -417,15 +417,15 @@ impl Receives {
         }
     }
 
-    pub(super) fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         !self.posted.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> Option<Buf> {
+    pub(crate) fn take(&mut self) -> Option<Buf> {
         self.posted.pop()
     }
 
-    pub(super) fn put(&mut self, buf: Buf) {
+    pub(crate) fn put(&mut self, buf: Buf) {
         self.posted.push(buf);
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use core_reactor::Refused;
 use core_reactor::transport::{Listener, Queue, QueueOptions, REJECT_DATA, REQUEST_DATA, TransportError};
 
-use super::fabric::{Fabric, Listening};
-use super::wire::{Answer, Side, Wire};
-use super::{NAME, limit};
+use crate::fabric::{Fabric, Listening};
+use crate::wire::{Answer, Side, Wire};
+use crate::{NAME, limit};
 
-pub(super) struct MemoryListener {
+pub(crate) struct MemoryListener {
     fabric: Arc<Fabric>,
-    pub(super) listening: Arc<Listening>,
+    pub(crate) listening: Arc<Listening>,
 }
 
 impl MemoryListener {
-    pub(super) fn new(fabric: Arc<Fabric>, at: SocketAddr, options: &QueueOptions) -> Result<Self, TransportError> {
+    pub(crate) fn new(fabric: Arc<Fabric>, at: SocketAddr, options: &QueueOptions) -> Result<Self, TransportError> {
         let listening = fabric.listen(at, options)?;
         Ok(Self { fabric, listening })
     }
@@ -38,45 +38,45 @@ impl Drop for MemoryListener {
     }
 }
 
-pub(super) struct MemoryQueue {
-    pub(super) fabric: Arc<Fabric>,
-    pub(super) options: QueueOptions,
+pub(crate) struct MemoryQueue {
+    pub(crate) fabric: Arc<Fabric>,
+    pub(crate) options: QueueOptions,
     /// `None` once a group has it.
     role: Option<Role>,
 }
 
-pub(super) enum Role {
+pub(crate) enum Role {
     ToConnect(SocketAddr),
     Requested { wire: Arc<Wire>, private_data: Box<[u8]>, reads: u32 },
 }
 
 impl MemoryQueue {
-    pub(super) fn to_connect(fabric: Arc<Fabric>, to: SocketAddr, options: &QueueOptions) -> Self {
+    pub(crate) fn to_connect(fabric: Arc<Fabric>, to: SocketAddr, options: &QueueOptions) -> Self {
         Self { fabric, options: options.clone(), role: Some(Role::ToConnect(to)) }
     }
 
     /// The other end of `wire`, for who listens there.
-    pub(super) fn requested(fabric: Arc<Fabric>, wire: Arc<Wire>, options: &QueueOptions, private_data: &[u8], reads: u32) -> Self {
+    pub(crate) fn requested(fabric: Arc<Fabric>, wire: Arc<Wire>, options: &QueueOptions, private_data: &[u8], reads: u32) -> Self {
         let role = Role::Requested { wire, private_data: fabric.private(private_data, REQUEST_DATA), reads };
         Self { fabric, options: options.clone(), role: Some(role) }
     }
 
-    pub(super) fn is_to_connect(&self) -> bool {
+    pub(crate) fn is_to_connect(&self) -> bool {
         matches!(self.role, Some(Role::ToConnect(_)))
     }
 
     /// Whether who requested it still waits for an answer.
-    pub(super) fn has_peer(&self) -> bool {
+    pub(crate) fn has_peer(&self) -> bool {
         matches!(&self.role, Some(Role::Requested { wire, .. }) if wire.end(Side::Accepted).gone.is_none())
     }
 
     /// What it is, for the group that takes it.
-    pub(super) fn into_role(mut self) -> Option<Role> {
+    pub(crate) fn into_role(mut self) -> Option<Role> {
         self.role.take()
     }
 
     /// Ends it without a word to its peer.
-    pub(super) fn forget(mut self) {
+    pub(crate) fn forget(mut self) {
         self.role = None;
     }
 

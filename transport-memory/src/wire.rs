@@ -12,9 +12,9 @@ use core_reactor::WaitSource;
 use core_reactor::transport::{RemoteMemory, TransportError};
 use rustix::event::EventfdFlags;
 
-use super::fabric::Fabric;
+use crate::fabric::Fabric;
 
-pub(super) struct Wire {
+pub(crate) struct Wire {
     ends: [Mutex<End>; 2],
     addrs: [SocketAddr; 2],
     fabric: Arc<Fabric>,
@@ -22,67 +22,67 @@ pub(super) struct Wire {
 
 /// Which end of a wire.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Asked,
     Accepted,
 }
 
 /// What has arrived at one end.
 #[derive(Default)]
-pub(super) struct End {
+pub(crate) struct End {
     /// In order. Each with the looks for which it is not there yet.
-    pub(super) requests: VecDeque<(u32, Request)>,
-    pub(super) replies: VecDeque<(u32, Reply)>,
+    pub(crate) requests: VecDeque<(u32, Request)>,
+    pub(crate) replies: VecDeque<(u32, Reply)>,
     /// To who asked for a connection.
-    pub(super) answer: Option<Answer>,
+    pub(crate) answer: Option<Answer>,
     /// To who accepted: the other end has seen it.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// The other end is no more.
-    pub(super) gone: Option<Gone>,
-    pub(super) waker: Option<Arc<Waker>>,
+    pub(crate) gone: Option<Gone>,
+    pub(crate) waker: Option<Arc<Waker>>,
 }
 
-pub(super) enum Request {
+pub(crate) enum Request {
     Send { bytes: Vec<u8>, imm: Option<u32> },
     Write { bytes: Vec<u8>, to: RemoteMemory, imm: Option<u32> },
     Read { from: RemoteMemory },
 }
 
 /// To the oldest request that has none.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Done,
     Data(Vec<u8>),
     Failed(TransportError),
 }
 
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Accepted { private_data: Box<[u8]>, reads: u32 },
     Rejected(Box<[u8]>),
 }
 
 /// How an end went.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(crate) enum Gone {
     Orderly,
     Lost,
 }
 
 impl Wire {
-    pub(super) fn new(fabric: Arc<Fabric>, asked: SocketAddr, accepted: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(fabric: Arc<Fabric>, asked: SocketAddr, accepted: SocketAddr) -> Arc<Self> {
         Arc::new(Self { ends: Default::default(), addrs: [asked, accepted], fabric })
     }
 
-    pub(super) fn addr(&self, side: Side) -> SocketAddr {
+    pub(crate) fn addr(&self, side: Side) -> SocketAddr {
         self.addrs[side as usize]
     }
 
     /// What has arrived at this end.
-    pub(super) fn end(&self, side: Side) -> MutexGuard<'_, End> {
+    pub(crate) fn end(&self, side: Side) -> MutexGuard<'_, End> {
         lock(&self.ends[side as usize])
     }
 
     /// Has something arrive at the other end.
-    pub(super) fn tell(&self, from: Side, what: impl FnOnce(&mut End)) {
+    pub(crate) fn tell(&self, from: Side, what: impl FnOnce(&mut End)) {
         let mut end = self.end(from.other());
         what(&mut end);
         let waker = end.waker.clone();
@@ -92,12 +92,12 @@ impl Wire {
         }
     }
 
-    pub(super) fn request(&self, from: Side, request: Request) {
+    pub(crate) fn request(&self, from: Side, request: Request) {
         let delay = self.delay();
         self.tell(from, |end| end.requests.push_back((delay, request)));
     }
 
-    pub(super) fn reply(&self, from: Side, reply: Reply) {
+    pub(crate) fn reply(&self, from: Side, reply: Reply) {
         let delay = self.delay();
         self.tell(from, |end| end.replies.push_back((delay, reply)));
     }
@@ -111,7 +111,7 @@ impl Wire {
 }
 
 impl Side {
-    pub(super) fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Asked => Self::Accepted,
             Self::Accepted => Self::Asked,
@@ -120,22 +120,22 @@ impl Side {
 }
 
 /// What wakes the core of a group: an eventfd, if the group does not poll.
-pub(super) struct Waker(Option<OwnedFd>);
+pub(crate) struct Waker(Option<OwnedFd>);
 
 impl Waker {
-    pub(super) fn polled() -> Self {
+    pub(crate) fn polled() -> Self {
         Self(None)
     }
 
-    pub(super) fn events() -> rustix::io::Result<Self> {
+    pub(crate) fn events() -> rustix::io::Result<Self> {
         rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(|fd| Self(Some(fd)))
     }
 
-    pub(super) fn source(&self) -> Option<WaitSource> {
+    pub(crate) fn source(&self) -> Option<WaitSource> {
         self.0.as_ref().map(|fd| WaitSource(fd.as_raw_fd()))
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(fd) = &self.0 {
             // Refused only when the count is full, and then it is ready.
             let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
@@ -143,7 +143,7 @@ impl Waker {
     }
 
     /// From here on it becomes ready for what is new.
-    pub(super) fn arm(&self) {
+    pub(crate) fn arm(&self) {
         if let Some(fd) = &self.0 {
             // Refused only when there is nothing to take.
             let _ = rustix::io::read(fd, &mut [0; 8]);
@@ -152,6 +152,6 @@ impl Waker {
 }
 
 /// Locks what another test's failure may have poisoned; that failure is reported where it happened.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 
 use core_reactor::transport::{QueueOptions, TransportError};
 
-use super::Weather;
-use super::queue::MemoryQueue;
-use super::wire::{Waker, lock};
+use crate::Weather;
+use crate::queue::MemoryQueue;
+use crate::wire::{Waker, lock};
 
 /// Ports that are given out to who asks for none.
 const FREE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 
-pub(super) struct Fabric {
-    pub(super) weather: Weather,
+pub(crate) struct Fabric {
+    pub(crate) weather: Weather,
     listening: Mutex<BTreeMap<SocketAddr, Arc<Listening>>>,
     draws: AtomicU64,
     ports: AtomicU64,
 }
 
 /// An address where somebody listens.
-pub(super) struct Listening {
-    pub(super) at: SocketAddr,
-    pub(super) options: QueueOptions,
+pub(crate) struct Listening {
+    pub(crate) at: SocketAddr,
+    pub(crate) options: QueueOptions,
     door: Mutex<Door>,
 }
 
@@ -35,17 +35,17 @@ struct Door {
 }
 
 impl Fabric {
-    pub(super) fn new(weather: Weather) -> Self {
+    pub(crate) fn new(weather: Weather) -> Self {
         Self { weather, listening: Mutex::default(), draws: AtomicU64::new(weather.seed), ports: AtomicU64::new(0) }
     }
 
     /// A number by lot.
-    pub(super) fn draw(&self) -> u64 {
+    pub(crate) fn draw(&self) -> u64 {
         mix(self.draws.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Private data on its way, where at most so much of it fits.
-    pub(super) fn private(&self, data: &[u8], most: usize) -> Box<[u8]> {
+    pub(crate) fn private(&self, data: &[u8], most: usize) -> Box<[u8]> {
         let mut data = data.to_vec();
         if self.weather.pad {
             data.resize(most, 0);
@@ -54,11 +54,11 @@ impl Fabric {
     }
 
     /// An address of the own side of a connection.
-    pub(super) fn own_addr(&self, to: SocketAddr) -> SocketAddr {
+    pub(crate) fn own_addr(&self, to: SocketAddr) -> SocketAddr {
         SocketAddr::new(to.ip(), self.next_port())
     }
 
-    pub(super) fn listen(&self, at: SocketAddr, options: &QueueOptions) -> Result<Arc<Listening>, TransportError> {
+    pub(crate) fn listen(&self, at: SocketAddr, options: &QueueOptions) -> Result<Arc<Listening>, TransportError> {
         if !at.ip().is_loopback() {
             return Err(TransportError::AddressUnavailable(at));
         }
@@ -77,7 +77,7 @@ impl Fabric {
     }
 
     /// Nobody listens there any more; requests that wait are rejected.
-    pub(super) fn unlisten(&self, listening: &Listening) {
+    pub(crate) fn unlisten(&self, listening: &Listening) {
         lock(&self.listening).remove(&listening.at);
         let mut door = lock(&listening.door);
         door.open = false;
@@ -88,7 +88,7 @@ impl Fabric {
     }
 
     /// Who listens at `to`.
-    pub(super) fn find(&self, to: SocketAddr) -> Result<Arc<Listening>, TransportError> {
+    pub(crate) fn find(&self, to: SocketAddr) -> Result<Arc<Listening>, TransportError> {
         if !to.ip().is_loopback() {
             return Err(TransportError::Unreachable(to));
         }
@@ -103,7 +103,7 @@ impl Fabric {
 
 impl Listening {
     /// Puts a request at the door; false if there is no room, or nobody there any more.
-    pub(super) fn knock(&self, queue: MemoryQueue) -> Result<(), TransportError> {
+    pub(crate) fn knock(&self, queue: MemoryQueue) -> Result<(), TransportError> {
         let mut door = lock(&self.door);
         if !door.open || door.waiting.len() >= self.options.backlog as usize {
             // Outside of the lock, as a queue that is dropped says so to its peer.
@@ -118,21 +118,21 @@ impl Listening {
         Ok(())
     }
 
-    pub(super) fn next(&self) -> Option<MemoryQueue> {
+    pub(crate) fn next(&self) -> Option<MemoryQueue> {
         lock(&self.door).waiting.pop_front()
     }
 
-    pub(super) fn set_waker(&self, waker: Arc<Waker>) {
+    pub(crate) fn set_waker(&self, waker: Arc<Waker>) {
         lock(&self.door).waker = Some(waker);
     }
 }
 
 /// A source of draws.
-pub(super) struct Lot(pub(super) u64);
+pub(crate) struct Lot(pub(crate) u64);
 
 impl Lot {
     /// A number below `end`, which is not 0.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(1);
         (mix(self.0) % end as u64) as usize
     }

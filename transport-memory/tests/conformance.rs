@@ -1,20 +1,20 @@
-//! The suite for transports, over the transport in memory: in fair weather, and in weather that delays and reorders what may be.
+//! The suite for transports, in fair weather, and in weather that delays and reorders what may be.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use conformance::transport::memory::{MemoryTransport, Weather};
-use conformance::transport::suite::{A, B, Env, World};
+use conformance::transport::{A, B, Env, World};
 use core_reactor::transport::{self, Access, LCORE_TRANSPORTS, Transport, TransportError};
 use linkme::distributed_slice;
 use platform_linux::{ClockChoice, LinuxPlatform};
+use transport_memory::{MemoryTransport, Weather};
 
 mod calm {
-    conformance::transport_suite!(super::env(conformance::transport::memory::Weather::CALM));
+    conformance::transport_suite!(super::env(super::Weather::CALM));
 }
 
 mod storm {
-    conformance::transport_suite!(super::env(conformance::transport::memory::Weather { seed: 7, delay: 5, shuffle: true, pad: true }));
+    conformance::transport_suite!(super::env(super::Weather { seed: 7, delay: 5, shuffle: true, pad: true }));
 }
 
 fn env(weather: Weather) -> Env {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use conformance::transport::memory::{MemoryTransport, Weather};
 use core_reactor::sim::Sim;
 use lcore::pool::BufGroup;
 use lcore::transport::{QueueEvent, QueueEvents, QueueGroupConfig, QueueOptions, Token, Transport, Wait};
@@ -16,6 +15,7 @@ use crate::peer::{PerfError, SILENCE};
 use crate::plan::{Plan, PlanError, Test, describe, described};
 use crate::report::Report;
 use crate::run::{Server, dial, schedule};
+use transport_memory::{MemoryTransport, Weather};
 
 type Outcome = Arc<Mutex<Option<Result<Report, PerfError>>>>;
 

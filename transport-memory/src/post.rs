@@ -3,12 +3,12 @@
 use core_reactor::Refused;
 use core_reactor::transport::{Frame, Op, RemoteMemory, TransportError};
 
-use super::pair::{Pair, Posted, State};
-use super::wire::Request;
-use super::{MESSAGE, limit};
+use crate::pair::{Pair, Posted, State};
+use crate::wire::Request;
+use crate::{MESSAGE, limit};
 
 impl Pair {
-    pub(super) fn post(&mut self, posted: Posted) -> Result<(), Refused<Frame, TransportError>> {
+    pub(crate) fn post(&mut self, posted: Posted) -> Result<(), Refused<Frame, TransportError>> {
         if let Err(why) = self.may_post(&posted) {
             return Err(Refused { item: posted.frame, why });
         }
@@ -51,7 +51,7 @@ impl Pair {
     }
 
     /// Sends what is posted on its way.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(posted) = self.posted.get(self.flushed) {
             self.wire.request(self.side, request(posted));
             self.flushed += 1;

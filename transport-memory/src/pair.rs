@@ -6,33 +6,33 @@ use std::sync::Arc;
 use core_reactor::Instant;
 use core_reactor::transport::{Frame, Op, QueueEvent, QueueId, QueueLimits, QueueOptions, RemoteMemory, Token, TransportError};
 
-use super::MESSAGE;
-use super::group::Shared;
-use super::wire::{Gone, Side, Wire};
+use crate::MESSAGE;
+use crate::group::Shared;
+use crate::wire::{Gone, Side, Wire};
 
-pub(super) struct Pair {
-    pub(super) id: QueueId,
-    pub(super) token: Token,
-    pub(super) wire: Arc<Wire>,
-    pub(super) side: Side,
-    pub(super) state: State,
-    pub(super) options: QueueOptions,
+pub(crate) struct Pair {
+    pub(crate) id: QueueId,
+    pub(crate) token: Token,
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) side: Side,
+    pub(crate) state: State,
+    pub(crate) options: QueueOptions,
     /// What is posted and has no answer, oldest first.
-    pub(super) posted: VecDeque<Posted>,
+    pub(crate) posted: VecDeque<Posted>,
     /// How many of them are on their way.
-    pub(super) flushed: usize,
+    pub(crate) flushed: usize,
     /// What is posted and whose `Done` has not been delivered.
-    pub(super) outstanding: u32,
+    pub(crate) outstanding: u32,
     /// Reads among them.
-    pub(super) reading: u32,
+    pub(crate) reading: u32,
     /// Events to be delivered.
-    pub(super) reports: VecDeque<QueueEvent>,
+    pub(crate) reports: VecDeque<QueueEvent>,
     /// How often the peer's oldest message found no receive buffer.
-    pub(super) tries: u8,
+    pub(crate) tries: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Until the time is up.
     Connecting(Instant),
     Accepting(Instant),
@@ -41,17 +41,17 @@ pub(super) enum State {
     Ending,
 }
 
-pub(super) struct Posted {
-    pub(super) tag: u64,
-    pub(super) op: Op,
-    pub(super) frame: Frame,
-    pub(super) imm: Option<u32>,
+pub(crate) struct Posted {
+    pub(crate) tag: u64,
+    pub(crate) op: Op,
+    pub(crate) frame: Frame,
+    pub(crate) imm: Option<u32>,
     /// Of a read or a write.
-    pub(super) remote: Option<RemoteMemory>,
+    pub(crate) remote: Option<RemoteMemory>,
 }
 
 impl Pair {
-    pub(super) fn new(id: QueueId, token: Token, wire: Arc<Wire>, side: Side, state: State, options: QueueOptions) -> Self {
+    pub(crate) fn new(id: QueueId, token: Token, wire: Arc<Wire>, side: Side, state: State, options: QueueOptions) -> Self {
         Self {
             id,
             token,
@@ -68,7 +68,7 @@ impl Pair {
         }
     }
 
-    pub(super) fn limits(&self, receives: u32, receive_size: usize) -> QueueLimits {
+    pub(crate) fn limits(&self, receives: u32, receive_size: usize) -> QueueLimits {
         QueueLimits {
             sends: self.options.send_depth,
             reads: self.options.reads,
@@ -81,14 +81,14 @@ impl Pair {
     }
 
     /// Reports the oldest of what is posted.
-    pub(super) fn done(&mut self, error: Option<TransportError>, with: impl FnOnce(Frame) -> Frame) {
+    pub(crate) fn done(&mut self, error: Option<TransportError>, with: impl FnOnce(Frame) -> Frame) {
         let Some(Posted { tag, op, frame, .. }) = self.posted.pop_front() else { return };
         self.flushed = self.flushed.saturating_sub(1);
         self.reports.push_back(QueueEvent::Done { id: self.id, token: self.token, tag, op, frame: with(frame), error });
     }
 
     /// The end: what is posted comes back, the oldest with `first` if that is given; then what is exposed; then `Closed`.
-    pub(super) fn end(&mut self, why: Option<TransportError>, first: Option<TransportError>, tell: Gone, shared: &mut Shared) {
+    pub(crate) fn end(&mut self, why: Option<TransportError>, first: Option<TransportError>, tell: Gone, shared: &mut Shared) {
         self.state = State::Ending;
         self.wire.tell(self.side, |end| end.gone = Some(tell));
         let mut first = first;
@@ -103,7 +103,7 @@ impl Pair {
     }
 
     /// Takes an event out of the reports; its place is free again.
-    pub(super) fn next_report(&mut self) -> Option<QueueEvent> {
+    pub(crate) fn next_report(&mut self) -> Option<QueueEvent> {
         let event = self.reports.pop_front()?;
         if let QueueEvent::Done { op, .. } = &event {
             self.outstanding -= 1;

@@ -6,7 +6,7 @@ use pool::Buf;
 /// Where the first buffer begins, in the numbering that peers see: not at 0, so that nobody takes an address for an offset.
 const FIRST: u64 = 0x7000_0000_0000;
 
-pub(super) struct Exposures {
+pub(crate) struct Exposures {
     slab: Slab<Exposure>,
     tag: u16,
 }
@@ -20,15 +20,15 @@ struct Exposure {
 }
 
 impl Exposures {
-    pub(super) fn new(places: u32, tag: u16) -> Self {
+    pub(crate) fn new(places: u32, tag: u16) -> Self {
         Self { slab: Slab::new(places), tag }
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.slab.capacity()
     }
 
-    pub(super) fn add(&mut self, queue: QueueId, buf: Buf, access: Access) -> Result<(RemoteMemory, ExposedKey), Buf> {
+    pub(crate) fn add(&mut self, queue: QueueId, buf: Buf, access: Access) -> Result<(RemoteMemory, ExposedKey), Buf> {
         let Some((index, generation)) = self.slab.next() else { return Err(buf) };
         let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
         // Half of the key is its generation, as RDMA's keys have some bits of their own.
@@ -39,14 +39,14 @@ impl Exposures {
     }
 
     /// Takes an exposure back: whose it was, and its buffer.
-    pub(super) fn remove(&mut self, key: ExposedKey) -> Option<(QueueId, Buf)> {
+    pub(crate) fn remove(&mut self, key: ExposedKey) -> Option<(QueueId, Buf)> {
         let found = self.slab.peek(key.index(), key.generation());
         found.filter(|exposure| exposure.key == key)?;
         self.slab.remove(key.index()).map(|exposure| (exposure.queue, exposure.buf))
     }
 
     /// Takes back all of a queue's.
-    pub(super) fn remove_all(&mut self, queue: QueueId) -> Vec<(ExposedKey, Buf)> {
+    pub(crate) fn remove_all(&mut self, queue: QueueId) -> Vec<(ExposedKey, Buf)> {
         let its: Vec<_> = self.slab.taken().collect();
         let mut taken = Vec::new();
         for index in its {
@@ -58,7 +58,7 @@ impl Exposures {
     }
 
     /// What the peer of `queue` wants to read of `memory`; `None` if it may not.
-    pub(super) fn read(&mut self, queue: QueueId, memory: RemoteMemory) -> Option<Vec<u8>> {
+    pub(crate) fn read(&mut self, queue: QueueId, memory: RemoteMemory) -> Option<Vec<u8>> {
         match memory.len {
             0 => Some(Vec::new()),
             _ => self.reach(queue, memory, Access::reads).map(|bytes| bytes.to_vec()),
@@ -66,7 +66,7 @@ impl Exposures {
     }
 
     /// Writes what the peer of `queue` wants to have at the beginning of `memory`; `None` if it may not.
-    pub(super) fn write(&mut self, queue: QueueId, memory: RemoteMemory, bytes: &[u8]) -> Option<()> {
+    pub(crate) fn write(&mut self, queue: QueueId, memory: RemoteMemory, bytes: &[u8]) -> Option<()> {
         if bytes.is_empty() {
             return Some(());
         }
