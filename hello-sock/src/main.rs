@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod load;
 mod pattern;
+mod room;
 mod serve;
 
 use std::io::{self, Write};

@@ -133,6 +133,24 @@ fn options_that_do_not_go_together_or_are_none() {
     refused("-S --colour", 2, &["--colour"]);
 }
 
+/// Neither more descriptors nor more memory than there can be.
+#[test]
+fn s99_more_than_the_machine_has_is_refused_with_the_numbers() {
+    let no_descriptors = Command::new("sh")
+        .args(["-c", "ulimit -n 100; exec \"$0\" -S -P 0 --sockets 101 --no-cpumask-locks", env!("CARGO_BIN_EXE_hello-sock")])
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&no_descriptors.stderr);
+    assert_eq!(no_descriptors.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--sockets 101: each takes a descriptor, and this process may open 100 (see ulimit -n)"), "{stderr}");
+    // 16 TiB; and what is less than the machine has and more than it has left the system would grant.
+    refused(
+        "-S -P 0 --small-pool-count 1073741824 --no-cpumask-locks",
+        1,
+        &["16777216 MiB are asked for", "MiB available", "--small-pool-count"],
+    );
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for args in ["--help", "-h", "--version"] {
