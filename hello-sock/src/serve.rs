@@ -12,7 +12,7 @@ use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{report_head, room};
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
 const POOL: DataPoolConfig = DataPoolConfig {
@@ -36,10 +36,11 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         }
     });
     app.run(move |cx, app| {
+        let sockets = room::sockets(args.sockets, app.cores().count())?;
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());
-        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve };
+        let config = ServerConfig { net: app.net(), at, options, sockets, pool, reserve };
         let (ready, name, missing) = (app.clone(), app.net().name(), AtomicUsize::new(app.cores().count()));
         log::info!("network backend: {}", app.selected());
         let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {

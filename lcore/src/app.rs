@@ -203,6 +203,10 @@ impl App {
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
         let options = self.options.resolve()?;
+        // First of all, so that a signal while the rest is made is an orderly stop too. Before, a
+        // file that does not come could not be given up.
+        let flag = Arc::new(StopFlag::default());
+        let _signals = StopSignals::install(flag.clone())?;
         if self.network && options.pool.small_pool_count == Some(0) {
             return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
         }
@@ -224,8 +228,7 @@ impl App {
         let handle = AppHandle(Arc::new(Shared { lib, code, net, transport, options, cores, pool, output }));
         // The set has a core, or `Reactors::new` had refused it.
         let first = cores.iter().next().unwrap_or(CoreId(0));
-        let flag = Arc::new(StopFlag::new(platform, first));
-        let _signals = StopSignals::install(flag.clone())?;
+        flag.wake(platform, first);
         spawn_first(&handle, first, self.on_shutdown, start, flag)?;
         // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
         let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
@@ -337,7 +340,7 @@ fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Fail
     let platform = LinuxPlatform::new()?;
     let allowed = platform.cores();
     let Some(asked) = options.cores else {
-        log::info!("one reactor, on whichever of the cores {allowed} the kernel gives it; -m pins reactors to cores");
+        log::info!("one reactor, which the kernel moves among the cores {allowed}: without -m nothing is pinned");
         return Ok((platform.unpinned(), allowed.iter().take(1).collect(), CpuLocks::default()));
     };
     let denied = asked.minus(&allowed);

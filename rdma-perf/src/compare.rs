@@ -40,6 +40,8 @@ pub(crate) enum CompareError {
     NoFigure { program: String, text: String },
     #[error("{doing}: {why}")]
     Io { doing: &'static str, why: io::Error },
+    #[error(transparent)]
+    Platform(#[from] lcore::PlatformError),
 }
 
 /// One row of the table: the same measurement with both.
@@ -108,8 +110,9 @@ const ROWS: [Row; 4] = [
 /// Runs all and prints the table.
 pub(crate) fn run(args: &Args, at: SocketAddr) -> Result<(), CompareError> {
     let print = |why| CompareError::Io { doing: "write standard output", why };
-    writeln!(io::stdout(), "{} runs of each, in turn; medians, and least to most", args.runs).map_err(print)?;
-    writeln!(io::stdout(), "{:<46} {:<6} {:<28} {:<28} {:>6}  aim", "", "", "ours", "perftest", "ratio").map_err(print)?;
+    let mut output = lcore::platform::stdout()?;
+    writeln!(output, "{} runs of each, in turn; medians, and least to most", args.runs).map_err(print)?;
+    writeln!(output, "{:<46} {:<6} {:<28} {:<28} {:>6}  aim", "", "", "ours", "perftest", "ratio").map_err(print)?;
     let mut port = THEIR_PORT;
     for row in &ROWS {
         let (mut ours, mut theirs) = (Figures::default(), Figures::default());
@@ -120,8 +123,7 @@ pub(crate) fn run(args: &Args, at: SocketAddr) -> Result<(), CompareError> {
         }
         let ratio = ours.median() / theirs.median();
         let (ours, theirs) = (ours.to_string(), theirs.to_string());
-        let told =
-            writeln!(io::stdout(), "{:<46} {:<6} {ours:<28} {theirs:<28} {ratio:>6.3}  {}", row.name, row.unit, row.aim.judge(ratio));
+        let told = writeln!(output, "{:<46} {:<6} {ours:<28} {theirs:<28} {ratio:>6.3}  {}", row.name, row.unit, row.aim.judge(ratio));
         told.map_err(print)?;
     }
     Ok(())

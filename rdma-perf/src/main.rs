@@ -13,13 +13,15 @@ mod tests;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use lcore::{Failure, net};
 
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match lcore::parse_args("rdma_perf") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let at = match net::parse_address(&args.host(), args.port) {
         Ok(at) => at,
         Err(why) => return fail(&Failure::Usage(format!("HOST: {why}"))),

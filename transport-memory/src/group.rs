@@ -71,7 +71,8 @@ impl Group {
             Wait::Events => Waker::events().map_err(|error| TransportError::Os {
                 doing: "make an eventfd for a group",
                 code: error.raw_os_error(),
-                text: error.to_string().into(),
+                // Its words would end with the number.
+                text: error.kind().to_string().into(),
             })?,
         };
         let tag = group_tag();

@@ -57,7 +57,10 @@ fn pool(args: &Args, cores: usize) -> DataPoolConfig {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match lcore::parse_args("smbd-server") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let at = match net::parse_address(&args.host, args.port) {
         Ok(at) => at,
         Err(why) => {
