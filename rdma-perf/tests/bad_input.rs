@@ -26,3 +26,19 @@ fn bad_input_is_told_with_exit_code_2() {
         assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
     }
 }
+
+/// What is asked for is printed, or it is an error; `change` is what a shell does to the stream.
+#[test]
+fn s98_a_stream_that_is_not_there_is_an_error() {
+    for (args, change, code, part) in [
+        ("--help", ">&-", 1, "write standard output: Bad file descriptor"),
+        ("--version", ">/dev/full", 1, "write standard output: No space left"),
+        ("--colour", ">&-", 2, "--colour"),
+    ] {
+        let script = format!("exec \"$0\" {args} {change}");
+        let ended = Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_rdma-perf")]).output().expect("a shell");
+        let stderr = String::from_utf8(ended.stderr).expect("text");
+        assert_eq!(ended.status.code(), Some(code), "{args} {change}: {stderr}");
+        assert!(stderr.contains(part), "{args} {change}: {stderr}");
+    }
+}

@@ -56,7 +56,7 @@ fn s98_a_stream_that_is_not_there_is_an_error() {
     let with = |program: &str, args: &str, change: &str| {
         Command::new("sh").args(["-c", &format!("exec \"$0\" {args} {change}"), program]).output().expect("a shell")
     };
-    for program in [SERVER, CLIENT, env!("CARGO_BIN_EXE_rdma-perf")] {
+    for program in [SERVER, CLIENT] {
         for (args, change, code, part) in [
             ("--help", ">&-", 1, "write standard output: Bad file descriptor"),
             ("--version", ">/dev/full", 1, "write standard output: No space left"),
