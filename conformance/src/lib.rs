@@ -10,6 +10,7 @@
 pub mod heap;
 pub mod net;
 pub mod ordinary;
+pub mod pipe;
 pub mod platform;
 pub mod sandbox;
 pub mod transport;
