@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use conformance::transport::suite::Env;
+use conformance::transport::Env;
 use platform_linux::{ClockChoice, LinuxPlatform};
 use transport_rdma::Rdma;
 
