@@ -18,7 +18,7 @@ use smbd::{Server, ServerConfig, parse_wait};
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
-    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on the first free core, polling\n  \
+    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on a core of the kernel's choice, polling\n  \
         smbd-server -P 5445 --echo -m 0x3 --wait event    on two cores, which sleep when there is nothing to do"
 )]
 struct Args {
