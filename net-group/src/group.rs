@@ -609,8 +609,9 @@ impl<B: Backend> Drop for Winding<'_, B> {
         if self.is_back || self.group.leaving == 0 {
             return;
         }
-        mem::forget(mem::replace(&mut self.group.slots, Slab::new(0, 0)));
-        mem::forget(mem::replace(&mut self.group.frames, Frames::new(0)));
+        let slots = mem::replace(&mut self.group.slots, Slab::new(0, 0));
+        let frames = mem::replace(&mut self.group.frames, Frames::new(0));
+        Box::leak(Box::new((slots, frames)));
         pool::fmt::warn!("the system keeps what it has of {} sockets of a group that has ended: their memory is lost", self.group.leaving);
     }
 }
