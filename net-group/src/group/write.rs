@@ -18,7 +18,7 @@ impl<B: Backend> Group<B> {
             state.flags &= !phase::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if state.written == 0 && !state.is(phase::BLOCKED) => {
+                Some(bytes) if state.written == 0 && !state.is(phase::BLOCKED | Phase::Leaving as u32) => {
                     let offered = bytes.len();
                     let sending = self.backend.send(state.slot(), Outgoing::One(bytes));
                     if sending == Sending::Taken(offered) && !state.is(phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED) {
