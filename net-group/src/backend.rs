@@ -283,7 +283,7 @@ pub enum Sending {
     Blocked(usize),
     /// The system has the bytes where they lie, until [`Happened::Sent`] or [`Happened::Released`]. Until then the engine keeps them there.
     Pending,
-    /// The connection is gone, of what [`Backend::error`] tells when what had been received is read.
+    /// The connection is gone. It is read until [`Recv::Empty`] or its end; then [`Backend::error`] is asked why.
     Failed,
 }
 

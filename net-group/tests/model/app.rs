@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::task::Wake;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use net_group::Group;
 use pool::{Buf, BufGroup, Class};
 
 use crate::choose::Chooser;
-use crate::world::{Scripted, Shared, Sock, WireKind, World};
+use crate::world::{Scripted, Shared, Sock, WireKind, World, lock};
 
 /// Slots of the group, and its buffers.
 const SLOTS: usize = 3;
@@ -21,7 +21,7 @@ const BUFFERS: usize = 10;
 const BUFFER: usize = 5;
 
 pub(crate) struct App {
-    pub(crate) world: Shared,
+    world: Shared,
     group: Group<Scripted>,
     bufs: BufGroup,
     woken: Arc<Woken>,
@@ -32,6 +32,8 @@ pub(crate) struct App {
     held: VecDeque<Buf>,
     frames: BTreeMap<u16, Sent>,
     next_frame: u16,
+    /// It sends back what it receives, and nothing else.
+    pub(crate) answers: bool,
     /// Of each wire, what was received and which frames were taken to be sent on it.
     wires: BTreeMap<usize, Ledger>,
 }
@@ -120,9 +122,10 @@ impl App {
         let send_limit = [12, 1000][choose.pick(2)];
         let stall_limit = [None, Some(Duration::from_millis(50))][choose.pick(2)];
         let has_timer = choose.pick(2) == 0;
+        let answers = choose.pick(2) == 1;
         let bufs = BufGroup::new(BUFFERS, BUFFER);
         let world = World::new(choose);
-        world.lock().unwrap().has_timer = has_timer;
+        lock(&world).has_timer = has_timer;
         let backend = Scripted::new(&world, &bufs, SLOTS);
         let (woken, clock) = (Arc::new(Woken::default()), Arc::new(Clock(AtomicU64::new(1))));
         let config =
@@ -139,12 +142,17 @@ impl App {
             held: VecDeque::new(),
             frames: BTreeMap::new(),
             next_frame: 0,
+            answers,
             wires: BTreeMap::new(),
         }
     }
 
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
     fn pick(&self, of: usize) -> usize {
-        self.world.lock().unwrap().choose.pick(of)
+        lock(&self.world).choose.pick(of)
     }
 
     // ---- What it does
@@ -152,7 +160,7 @@ impl App {
     /// A connection, connect or listener from nowhere, put into the group.
     pub(crate) fn begin(&mut self, kind: WireKind) {
         let wire = {
-            let mut world = self.world.lock().unwrap();
+            let mut world = lock(&self.world);
             let window = [100, 3, 0][world.choose.pick(3)];
             world.add(kind, window)
         };
@@ -161,13 +169,13 @@ impl App {
         self.attach();
     }
 
-    fn attach(&mut self) {
+    pub(crate) fn attach(&mut self) {
         let Some(socket) = self.loose.pop() else { return };
         let wire = (&*socket as &dyn Any).downcast_ref::<Sock>().expect("all are the model's").wire;
         match self.group.attach(socket, Token(wire as u64)) {
             Ok(id) => {
                 assert!(!self.live.iter().any(|live| live.id == id), "a key is given once");
-                let fin = self.world.lock().unwrap().wires[wire].fin;
+                let fin = lock(&self.world).wires[wire].fin;
                 self.live.push(Live { id, wire, is: Is::Here, paused: false, refused: false, fin, peer_closed: false });
             }
             // It is tried again.
@@ -177,17 +185,17 @@ impl App {
 
     /// One thing that an application, its peers or the system may do.
     pub(crate) fn step(&mut self) {
-        let wires = self.world.lock().unwrap().wires.len();
+        let wires = lock(&self.world).wires.len();
         let wire = self.pick(wires);
         match self.pick(20) {
             0 | 1 => self.poll(),
-            2 => self.world.lock().unwrap().peer_sends(wire, 7),
+            2 => lock(&self.world).peer_sends(wire, 7),
             3 => self.send(),
-            4 => self.world.lock().unwrap().peer_takes(wire, 4),
-            5 => self.world.lock().unwrap().peer_ends(wire),
-            6 => self.on_one(|group, live| group.shutdown(live.id).map(|()| live.fin = true)),
-            7 => self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing)),
-            8 => self.world.lock().unwrap().peer_resets(wire),
+            4 => lock(&self.world).peer_takes(wire, 4),
+            5 => lock(&self.world).peer_ends(wire),
+            6 => self.shutdown(),
+            7 => self.close(),
+            8 => lock(&self.world).peer_resets(wire),
             9 => self.on_one(|group, live| group.pause(live.id).map(|()| live.paused = true)),
             10 => self.on_one(|group, live| group.resume(live.id).map(|()| live.paused = false)),
             11 => self.detach(),
@@ -196,16 +204,33 @@ impl App {
             14 => drop(self.held.pop_front()),
             15 => {
                 let yes = self.pick(3) > 0;
-                self.world.lock().unwrap().peer_answers(wire, yes);
+                lock(&self.world).peer_answers(wire, yes);
             }
-            16 => self.world.lock().unwrap().peer_connects(wire),
+            16 => lock(&self.world).peer_connects(wire),
             17 => self.group.flush(),
-            18 => drop(self.clock.0.fetch_add(30, Ordering::Relaxed)),
+            18 => self.time_passes(),
             _ => {
-                let mut world = self.world.lock().unwrap();
+                let mut world = lock(&self.world);
                 world.descriptors = !world.descriptors;
             }
         }
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        self.on_one(|group, live| group.shutdown(live.id).map(|()| live.fin = true));
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing));
+    }
+
+    pub(crate) fn time_passes(&self) {
+        self.clock.0.fetch_add(30, Ordering::Relaxed);
+    }
+
+    /// How many sockets are here, and how many were reset for want of buffers.
+    pub(crate) fn here_and_stalled(&self) -> (usize, u64) {
+        (self.live.iter().filter(|live| live.is == Is::Here).count(), self.group.stats().stalled)
     }
 
     fn one(&self) -> Option<usize> {
@@ -217,7 +242,7 @@ impl App {
         let Some(at) = self.one() else { return };
         let live = &mut self.live[at];
         let (is, id) = (live.is, live.id);
-        let is_listener = matches!(self.world.lock().unwrap().wires[live.wire].kind, WireKind::Listener { .. });
+        let is_listener = matches!(lock(&self.world).wires[live.wire].kind, WireKind::Listener { .. });
         match act(&mut self.group, live) {
             Ok(()) => assert_eq!(is, Is::Here, "a stale key is refused"),
             Err(NetError::NotConnected) => assert!(is_listener),
@@ -225,7 +250,7 @@ impl App {
         }
     }
 
-    fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         let Some(at) = self.one() else { return };
         let live = &mut self.live[at];
         match self.group.detach(live.id) {
@@ -240,7 +265,10 @@ impl App {
         }
     }
 
-    fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
+        if self.answers {
+            return;
+        }
         let Some(at) = self.one() else { return };
         let number = self.next_frame;
         let parts = [1, 2, 1, 0][self.pick(4)];
@@ -271,6 +299,7 @@ impl App {
             Err(Refused { item, why }) => {
                 assert_eq!(item.bytes(), sent.bytes.len(), "the frame comes back as it was");
                 live.refused |= matches!(why, NetError::SendLimit { .. });
+                assert!(!(self.answers && live.refused), "an answer to each buffer is taken: {why}");
             }
         }
     }
@@ -278,7 +307,7 @@ impl App {
     /// A buffer that the system has is nobody else's.
     fn is_nobodys(&self, buf: &Buf) {
         let at = buf.as_ptr() as usize;
-        assert!(!self.world.lock().unwrap().lent.iter().any(|lent| (at..at + BUFFER).contains(lent)), "the system has that buffer");
+        assert!(!lock(&self.world).lent.iter().any(|lent| (at..at + BUFFER).contains(lent)), "the system has that buffer");
     }
 
     // ---- What it hears
@@ -331,15 +360,26 @@ impl App {
         assert!(live.is == Is::Here && !live.paused && !live.peer_closed, "bytes are wanted, and before the end");
         let wire = live.wire;
         let ledger = self.wires.entry(wire).or_default();
-        let sent = &self.world.lock().unwrap().wires[wire].sent;
-        assert_eq!(*buf, sent[ledger.received..ledger.received + buf.len()], "each byte once and in order");
+        let from = ledger.received;
+        let sent = lock(&self.world).wires[wire].sent[from..from + buf.len()].to_vec();
+        assert_eq!(*buf, *sent, "each byte once and in order");
         assert!(!buf.is_empty());
         ledger.received += buf.len();
+        if self.answers {
+            return self.answer(id, buf);
+        }
         // Some are kept for a while, as by an application that works on them.
         self.held.push_back(buf);
         if self.held.len() > 2 {
             self.held.pop_front();
         }
+    }
+
+    fn answer(&mut self, id: SockId, buf: Buf) {
+        let at = self.live.iter().position(|live| live.id == id).expect("it has just received");
+        let (bytes, number) = (buf.to_vec(), self.next_frame);
+        self.next_frame += 1;
+        self.hand_over(at, Frame::from(buf).tagged(number.into()), Sent { id, bytes, tagged: true, told: None }, number);
     }
 
     fn answered(&mut self, id: SockId, frame: &Frame, written: usize, error: Option<NetError>) {
@@ -369,20 +409,20 @@ impl App {
         } else {
             self.all_received(wire);
             assert!(why.is_some() || peer_closed, "an orderly end has two sides");
-            assert!(why.is_some() || fin || self.world.lock().unwrap().wires[wire].reset);
+            assert!(why.is_some() || fin || lock(&self.world).wires[wire].reset);
         }
     }
 
     fn all_received(&mut self, wire: usize) {
         let received = self.wires.entry(wire).or_default().received;
-        assert_eq!(received, self.world.lock().unwrap().wires[wire].sent.len(), "all bytes come before the end");
+        assert_eq!(received, lock(&self.world).wires[wire].sent.len(), "all bytes come before the end");
     }
 
     // ---- The end
 
     /// From here on nothing extraordinary happens. What was under way goes on, and the core sleeps when it may.
     pub(crate) fn calm_down(&mut self) {
-        self.world.lock().unwrap().choose.calm_down();
+        lock(&self.world).choose.calm_down();
         self.held.clear();
         for at in 0..self.live.len() {
             let live = &mut self.live[at];
@@ -391,14 +431,14 @@ impl App {
             }
         }
         let wires = {
-            let mut world = self.world.lock().unwrap();
+            let mut world = lock(&self.world);
             world.descriptors = true;
             world.timer = world.has_timer;
             world.wires.len()
         };
         for wire in 0..wires {
-            self.world.lock().unwrap().peer_takes(wire, 1 << 20);
-            self.world.lock().unwrap().peer_answers(wire, true);
+            lock(&self.world).peer_takes(wire, 1 << 20);
+            lock(&self.world).peer_answers(wire, true);
         }
         self.run_until_it_sleeps();
     }
@@ -418,7 +458,7 @@ impl App {
 
     /// A core that sleeps has left nothing undone.
     pub(crate) fn nothing_is_left(&self) {
-        let world = self.world.lock().unwrap();
+        let world = lock(&self.world);
         for live in self.live.iter().filter(|live| live.is == Is::Here) {
             let wire = &world.wires[live.wire];
             let what = format!("wire {} fin {} reset {} peer {}", live.wire, live.fin, wire.reset, wire.peer_fin);
@@ -446,7 +486,7 @@ impl App {
 
     /// What the system has taken is what was sent: frame for frame, and of those cancelled as much as was said.
     fn wires_have_what_was_sent(&self) {
-        let world = self.world.lock().unwrap();
+        let world = lock(&self.world);
         for (wire, ledger) in &self.wires {
             let parts = ledger.frames.iter().map(|number| {
                 let sent = &self.frames[number];
@@ -457,7 +497,7 @@ impl App {
     }
 
     /// Closes everything: no slot stays taken, no buffer stays out.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(mut self) -> Chooser {
         for at in 0..self.live.len() {
             let live = &mut self.live[at];
             if live.is == Is::Here {
@@ -476,7 +516,8 @@ impl App {
         assert_eq!(self.group.stats().sockets, SLOTS, "all slots can be had again");
         drop(self.group);
         assert_eq!(self.bufs.available(Class::Small), BUFFERS, "all buffers are home");
-        let world = self.world.lock().unwrap();
+        let mut world = lock(&self.world);
         assert!(world.wires.iter().all(|wire| wire.holders == 0), "all sockets are closed");
+        std::mem::replace(&mut world.choose, Chooser::of_seed(0))
     }
 }

@@ -10,7 +10,11 @@ pub(crate) struct Chooser {
 enum How {
     Chance(u64),
     /// What is decided at each point, of how many; beyond its end all is ordinary.
-    Path { path: Vec<(usize, usize)>, at: usize, most: usize },
+    Path {
+        path: Vec<(usize, usize)>,
+        at: usize,
+        most: usize,
+    },
 }
 
 impl Chooser {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use core_reactor::Refused;
 use core_reactor::net::{NetError, Placement, SockId, SockOptions, Socket};
@@ -29,6 +29,11 @@ pub(crate) struct World {
 }
 
 pub(crate) type Shared = Arc<Mutex<World>>;
+
+/// The world, also after a panic, which would else be a second one in every destructor.
+pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A connection or a listener.
 pub(crate) struct Wire {
@@ -63,9 +68,14 @@ pub(crate) struct Pending {
 }
 
 pub(crate) enum WireKind {
-    Listener { waiting: VecDeque<usize> },
+    Listener {
+        waiting: VecDeque<usize>,
+    },
     /// To be connected: `None` while nobody has answered.
-    Connect { begun: bool, answer: Option<bool> },
+    Connect {
+        begun: bool,
+        answer: Option<bool>,
+    },
     Stream,
 }
 
@@ -217,14 +227,14 @@ pub(crate) struct Sock {
 
 impl Sock {
     pub(crate) fn new(world: &Shared, wire: usize) -> Box<Self> {
-        world.lock().unwrap().wires[wire].holders += 1;
+        lock(&world).wires[wire].holders += 1;
         Box::new(Self { world: world.clone(), wire })
     }
 }
 
 impl Drop for Sock {
     fn drop(&mut self) {
-        self.world.lock().unwrap().wires[self.wire].holders -= 1;
+        lock(&self.world).wires[self.wire].holders -= 1;
     }
 }
 
@@ -287,7 +297,7 @@ impl Scripted {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+        lock(&self.world)
     }
 
     fn wire_of(&self, slot: Slot) -> usize {
@@ -297,9 +307,8 @@ impl Scripted {
     /// Whether the core would be woken: there is something to be told.
     pub(crate) fn has_news(&self) -> bool {
         let world = self.world();
-        let news = |i| {
-            self.open.get(i).is_some_and(|(_, sock)| world.wires[sock.wire].news != 0 || world.wires[sock.wire].pending.is_some())
-        };
+        let news =
+            |i| self.open.get(i).is_some_and(|(_, sock)| world.wires[sock.wire].news != 0 || world.wires[sock.wire].pending.is_some());
         world.timer || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
     }
 
@@ -385,7 +394,7 @@ impl Backend for Scripted {
         let at = self.wire_of(slot);
         let kept = self.kept.get_mut(slot.index()).and_then(VecDeque::pop_front);
         let keeps_more = self.kept.get(slot.index()).is_some_and(|kept| !kept.is_empty());
-        let mut world = self.world.lock().unwrap();
+        let mut world = lock(&self.world);
         let world = &mut *world;
         let wire = &mut world.wires[at];
         assert!(wire.is_connected(), "only connections are read");
@@ -393,7 +402,7 @@ impl Backend for Scripted {
         if let Some(buf) = kept {
             return Recv::Bytes(buf, keeps_more || wire.has_something());
         }
-        if wire.has_something() && world.choose.rarely(8) {
+        if wire.has_something() && !wire.send_failed && world.choose.rarely(8) {
             // It only seemed so, and is told again.
             wire.news |= Ready::READ.0;
             return Recv::Empty;
@@ -503,7 +512,7 @@ impl Backend for Scripted {
         if let Some(quiet) = self.quiet.pop_front() {
             return Some(quiet);
         }
-        let mut guard = self.world.lock().unwrap();
+        let mut guard = lock(&self.world);
         let world = &mut *guard;
         // Each place where something may have happened, from a chosen one on.
         let places = self.slots + self.later.len() + 2;
@@ -581,7 +590,7 @@ impl Backend for Scripted {
     fn detach_now(&mut self, slot: Slot) -> Result<Box<Sock>, NetError> {
         let Self { later, world, .. } = self;
         let later = later.iter_mut().find(|later| later.id == slot.id()).expect("it was released");
-        let mut guard = world.lock().unwrap();
+        let mut guard = lock(&world);
         let at = later.socket.wire;
         if guard.choose.rarely(2) || guard.wires[at].reset {
             return Err(NetError::Unusable("not at all".into()));
