@@ -22,6 +22,7 @@
 //! | 2 | Connecting | Open; Finishing if FIN was asked for | the backend says that it is connected | `Group::connected` |
 //! | 3 | Open | PeerDone | the peer's end was delivered | `Group::peer_closed` |
 //! | 4 | PeerDone | Ending | FIN is asked for | `Group::end_sending` |
+//! | 4 | Finishing | Ending | the peer's end was delivered, and FIN is still behind the queue | `Group::peer_closed` |
 //! | 5 | Open | Finishing | FIN is asked for; it goes out behind the queue | `Group::end_sending` |
 //! | 6 | Open, Finishing | Broken | a send failed; what had been received is read first | `Group::send_failed` |
 //! | 7 | any but Leaving | gone | the backend gives it back at once | `Group::end`, `Group::detach` |

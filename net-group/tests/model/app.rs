@@ -228,11 +228,6 @@ impl App {
         self.clock.0.fetch_add(30, Ordering::Relaxed);
     }
 
-    /// How many sockets are here, and how many were reset for want of buffers.
-    pub(crate) fn here_and_stalled(&self) -> (usize, u64) {
-        (self.live.iter().filter(|live| live.is == Is::Here).count(), self.group.stats().stalled)
-    }
-
     fn one(&self) -> Option<usize> {
         let live = self.pick(self.live.len());
         (live < self.live.len()).then_some(live)
@@ -474,9 +469,7 @@ impl App {
                 WireKind::Stream => {}
             }
         }
-        for live in self.live.iter().filter(|live| live.is == Is::Closing) {
-            panic!("{}: Closed is told", live.wire);
-        }
+        assert!(self.live.iter().all(|live| live.is != Is::Closing), "Closed is told");
         assert_eq!(self.group.backend().keeps(), 0, "what was kept is handed out");
         assert_eq!(self.group.stats().unsent, 0, "everything is sent");
         assert!(self.frames.values().all(|sent| sent.told.is_some() || !sent.tagged), "every tagged frame is answered");

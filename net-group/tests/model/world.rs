@@ -129,10 +129,11 @@ impl World {
     }
 
     pub(crate) fn peer_resets(&mut self, at: usize) {
+        let writable = [Ready::WRITE.0, 0][self.choose.pick(2)];
         let wire = &mut self.wires[at];
         if wire.is_connected() {
             wire.reset = true;
-            wire.news |= Ready::READ.0 | Ready::WRITE.0 | Ready::OVER.0;
+            wire.news |= Ready::READ.0 | writable | Ready::OVER.0;
         }
     }
 
@@ -227,7 +228,7 @@ pub(crate) struct Sock {
 
 impl Sock {
     pub(crate) fn new(world: &Shared, wire: usize) -> Box<Self> {
-        lock(&world).wires[wire].holders += 1;
+        lock(world).wires[wire].holders += 1;
         Box::new(Self { world: world.clone(), wire })
     }
 }
@@ -590,7 +591,7 @@ impl Backend for Scripted {
     fn detach_now(&mut self, slot: Slot) -> Result<Box<Sock>, NetError> {
         let Self { later, world, .. } = self;
         let later = later.iter_mut().find(|later| later.id == slot.id()).expect("it was released");
-        let mut guard = lock(&world);
+        let mut guard = lock(world);
         let at = later.socket.wire;
         if guard.choose.rarely(2) || guard.wires[at].reset {
             return Err(NetError::Unusable("not at all".into()));
