@@ -84,7 +84,8 @@ pub trait Backend: Sized + 'static {
     /// keeps in the system, or comes back by [`keep`](Self::keep).
     fn want(&mut self, _: Slot, _reading: bool) {}
 
-    /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out again, first ones first, and they travel with the socket.
+    /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out again, first ones first and without a buffer of its `bufs`, and they
+    /// travel with the socket.
     fn keep(&mut self, _: Slot, _: Buf) {
         debug_assert!(false, "who tells of bytes must keep them");
     }
@@ -383,21 +384,22 @@ impl Ready {
 
 /// Where the buffers come from that are received into.
 pub struct Bufs<'a> {
-    group: &'a BufGroup,
+    /// None while others wait for a buffer, who come first.
+    group: Option<&'a BufGroup>,
     first: Option<Buf>,
     most: usize,
 }
 
 impl<'a> Bufs<'a> {
     #[inline]
-    pub(crate) fn new(group: &'a BufGroup, first: Option<Buf>, most: usize) -> Self {
+    pub(crate) fn new(group: Option<&'a BufGroup>, first: Option<Buf>, most: usize) -> Self {
         Self { group, first, most }
     }
 
     /// An empty buffer. Dropped, it is free again.
     #[inline]
     pub fn take(&mut self) -> Option<Buf> {
-        self.first.take().or_else(|| self.group.get())
+        self.first.take().or_else(|| self.group?.get())
     }
 
     /// How many bytes are to be received at once into a buffer with so much room.

@@ -52,7 +52,7 @@ impl<B: Backend> Group<B> {
     pub(super) fn receive_plain(&mut self, i: usize, out: &mut Events) {
         let state = self.slots.hot(i);
         let (id, token, slot) = (state.id, state.token, state.slot());
-        match self.backend.recv(slot, &mut Bufs::new(&self.bufs, None, usize::MAX)) {
+        match self.backend.recv(slot, &mut Bufs::new(Some(&self.bufs), None, usize::MAX)) {
             Recv::Bytes(buf, more) => {
                 self.stats.bytes_in += buf.len() as u64;
                 out.append(NetEvent::Received { id, token, buf });
@@ -82,14 +82,13 @@ impl<B: Backend> Group<B> {
         if !self.may_receive(i) {
             return;
         }
-        if first.is_none() && !self.starving.is_empty() {
-            return self.starve(i);
-        }
         let state = self.slots.hot(i);
         let (id, token, slot) = (state.id, state.token, state.slot());
         let most = self.limits.turn().min(BUFS_A_TURN);
         while out.room() > 0 && self.turns.take(i, most) {
-            let mut bufs = Bufs::new(&self.bufs, first.take(), self.limits.at_once(usize::MAX));
+            // Not past those that wait for a buffer; what needs none is handed out all the same.
+            let group = self.starving.is_empty().then_some(&self.bufs);
+            let mut bufs = Bufs::new(group, first.take(), self.limits.at_once(usize::MAX));
             match self.backend.recv(slot, &mut bufs) {
                 Recv::Bytes(buf, more) => {
                     first = bufs.into_first();

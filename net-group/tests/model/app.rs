@@ -19,6 +19,8 @@ use crate::world::{Scripted, Shared, Sock, WireKind, World, lock};
 const SLOTS: usize = 3;
 const BUFFERS: usize = 10;
 const BUFFER: usize = 5;
+/// Buffers that the application keeps at most.
+const HELD: usize = 8;
 
 pub(crate) struct App {
     world: Shared,
@@ -122,10 +124,10 @@ impl App {
         let send_limit = [12, 1000][choose.pick(2)];
         let stall_limit = [None, Some(Duration::from_millis(50))][choose.pick(2)];
         let has_timer = choose.pick(2) == 0;
-        let answers = choose.pick(2) == 1;
+        let (answers, pushes) = (choose.pick(2) == 1, choose.pick(3));
         let bufs = BufGroup::new(BUFFERS, BUFFER);
         let world = World::new(choose);
-        lock(&world).has_timer = has_timer;
+        (lock(&world).has_timer, lock(&world).pushes) = (has_timer, pushes);
         let backend = Scripted::new(&world, &bufs, SLOTS);
         let (woken, clock) = (Arc::new(Woken::default()), Arc::new(Clock(AtomicU64::new(1))));
         let config =
@@ -207,7 +209,7 @@ impl App {
                 lock(&self.world).peer_answers(wire, yes);
             }
             16 => lock(&self.world).peer_connects(wire),
-            17 => self.group.flush(),
+            17 => self.flush(),
             18 => self.time_passes(),
             _ => {
                 let mut world = lock(&self.world);
@@ -222,6 +224,10 @@ impl App {
 
     pub(crate) fn close(&mut self) {
         self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing));
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.group.flush();
     }
 
     pub(crate) fn time_passes(&self) {
@@ -342,6 +348,7 @@ impl App {
                 let live = self.live(id);
                 assert!(live.is == Is::Here && !std::mem::replace(&mut live.peer_closed, true), "an end is told once");
                 let wire = live.wire;
+                assert!(!lock(&self.world).wires[wire].send_failed, "a broken connection has no good end");
                 self.all_received(wire);
             }
             NetEvent::Closed { id, why, .. } => self.closed(id, why),
@@ -365,7 +372,7 @@ impl App {
         }
         // Some are kept for a while, as by an application that works on them.
         self.held.push_back(buf);
-        if self.held.len() > 2 {
+        if self.held.len() > HELD {
             self.held.pop_front();
         }
     }
@@ -403,8 +410,11 @@ impl App {
             self.wires.entry(wire).or_default().may_miss = true;
         } else {
             self.all_received(wire);
-            assert!(why.is_some() || peer_closed, "an orderly end has two sides");
-            assert!(why.is_some() || fin || lock(&self.world).wires[wire].reset);
+            let frames = self.frames.values().filter(|sent| sent.id == id);
+            let all_sent = frames.clone().all(|sent| sent.told.is_none_or(|(_, cancelled)| !cancelled));
+            let wire = &lock(&self.world).wires[wire];
+            assert!(why.is_some() || peer_closed && (fin || wire.reset), "an orderly end has two sides");
+            assert!(why.is_some() || all_sent || wire.reset, "before an orderly end everything is sent");
         }
     }
 
@@ -418,7 +428,6 @@ impl App {
     /// From here on nothing extraordinary happens. What was under way goes on, and the core sleeps when it may.
     pub(crate) fn calm_down(&mut self) {
         lock(&self.world).choose.calm_down();
-        self.held.clear();
         for at in 0..self.live.len() {
             let live = &mut self.live[at];
             if live.is == Is::Here && self.group.resume(live.id).is_ok() {
@@ -435,18 +444,22 @@ impl App {
             lock(&self.world).peer_takes(wire, 1 << 20);
             lock(&self.world).peer_answers(wire, true);
         }
-        self.run_until_it_sleeps();
+        self.run_until_it_sleeps(true);
+        // Buffers come home one by one, while the core sleeps: whoever waits for one has it woken.
+        while self.held.pop_front().is_some() {
+            self.run_until_it_sleeps(false);
+        }
     }
 
-    fn run_until_it_sleeps(&mut self) {
+    /// As long as a core would not sleep: the last poll found something, it was woken, or there is news.
+    fn run_until_it_sleeps(&mut self, mut found: bool) {
         for _ in 0..10_000 {
-            let before = self.group.stats().events;
-            self.poll();
-            self.held.clear();
-            let found = self.group.stats().events > before;
             if !found && !self.woken.0.load(Ordering::Relaxed) && !self.group.backend().has_news() {
                 return;
             }
+            let before = self.group.stats().events;
+            self.poll();
+            found = self.group.stats().events > before;
         }
         panic!("the core does not come to rest");
     }
@@ -457,7 +470,7 @@ impl App {
         for live in self.live.iter().filter(|live| live.is == Is::Here) {
             let wire = &world.wires[live.wire];
             let what = format!("wire {} fin {} reset {} peer {}", live.wire, live.fin, wire.reset, wire.peer_fin);
-            assert!(!wire.reset, "{what}: a reset is told");
+            assert!(!wire.reset && !wire.send_failed, "{what}: a reset is told");
             assert!(wire.arrived.is_empty(), "{what}: bytes are read");
             assert!(live.peer_closed == wire.peer_fin, "{what}: the end is told");
             assert!(!live.fin || wire.fin, "{what}: FIN goes out");
@@ -498,7 +511,7 @@ impl App {
                 live.is = Is::Closing;
             }
         }
-        self.run_until_it_sleeps();
+        self.run_until_it_sleeps(true);
         assert!(self.live.iter().all(|live| matches!(live.is, Is::Closed | Is::Detached)), "Closed is told of each");
         self.wires_have_what_was_sent();
         assert_eq!(self.group.stats().sockets, 0, "no slot is leaked");
@@ -510,7 +523,7 @@ impl App {
         drop(self.group);
         assert_eq!(self.bufs.available(Class::Small), BUFFERS, "all buffers are home");
         let mut world = lock(&self.world);
-        assert!(world.wires.iter().all(|wire| wire.holders == 0), "all sockets are closed");
+        assert!(world.all_is_back(), "all sockets are closed, and everything was waited for");
         std::mem::replace(&mut world.choose, Chooser::of_seed(0))
     }
 }

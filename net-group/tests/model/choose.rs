@@ -1,12 +1,14 @@
 //! Who decides, wherever several things may happen: chance, or a walk through all ways.
 
 /// Decisions, from a seed or from a path. What is decided as 0 is what happens on an ordinary day.
+#[derive(Debug)]
 pub(crate) struct Chooser {
     how: How,
     /// From here on everything is ordinary.
     calm: bool,
 }
 
+#[derive(Debug)]
 enum How {
     Chance(u64),
     /// What is decided at each point, of how many; beyond its end all is ordinary.

@@ -24,6 +24,12 @@ pub(crate) struct World {
     /// The backend can have the core woken, and whether it is to be.
     pub(crate) has_timer: bool,
     pub(crate) timer: bool,
+    /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
+    pub(crate) pushes: usize,
+    /// So many connections are gone before they are accepted.
+    pub(crate) gone: usize,
+    /// The engine gave up on what does not come back.
+    abandoned: bool,
     /// Addresses of bytes that the system has where they lie.
     pub(crate) lent: Vec<usize>,
 }
@@ -81,7 +87,17 @@ pub(crate) enum WireKind {
 
 impl World {
     pub(crate) fn new(choose: Chooser) -> Shared {
-        Arc::new(Mutex::new(Self { choose, wires: Vec::new(), descriptors: true, has_timer: true, timer: false, lent: Vec::new() }))
+        Arc::new(Mutex::new(Self {
+            choose,
+            wires: Vec::new(),
+            descriptors: true,
+            has_timer: true,
+            timer: false,
+            pushes: 0,
+            gone: 0,
+            abandoned: false,
+            lent: Vec::new(),
+        }))
     }
 
     /// A new wire, and how it is called.
@@ -108,7 +124,7 @@ impl World {
 
     pub(crate) fn peer_sends(&mut self, at: usize, n: usize) {
         let wire = &mut self.wires[at];
-        if wire.peer_fin || wire.reset || !wire.is_connected() {
+        if wire.peer_fin || wire.reset || wire.send_failed || !wire.is_connected() {
             return;
         }
         for _ in 0..n {
@@ -122,7 +138,7 @@ impl World {
 
     pub(crate) fn peer_ends(&mut self, at: usize) {
         let wire = &mut self.wires[at];
-        if wire.is_connected() && !wire.reset {
+        if wire.is_connected() && !wire.reset && !wire.send_failed {
             wire.peer_fin = true;
             wire.news |= Ready::READ.0 | SPECIAL;
         }
@@ -143,6 +159,11 @@ impl World {
         if wire.blocked {
             wire.news |= Ready::WRITE.0;
         }
+    }
+
+    /// Whether nobody has a socket any more, nor the system anything of one, and the engine has waited for it.
+    pub(crate) fn all_is_back(&self) -> bool {
+        !self.abandoned && self.lent.is_empty() && self.wires.iter().all(|wire| wire.holders == 0)
     }
 
     pub(crate) fn peer_answers(&mut self, at: usize, yes: bool) {
@@ -186,9 +207,10 @@ impl World {
         }
         let wire = &self.wires[at];
         let has_bytes = matches!(wire.kind, WireKind::Stream) && !wire.arrived.is_empty() && !wire.end_told;
+        let pushes = self.pushes == 1 || self.pushes == 2 && self.choose.pick(2) == 1;
         if has_bytes
             && room > 0
-            && self.choose.rarely(3)
+            && pushes
             && let Some(mut buf) = bufs.get()
         {
             let wire = &mut self.wires[at];
@@ -266,6 +288,8 @@ struct Later {
     id: SockId,
     socket: Box<Sock>,
     pending: Option<Pending>,
+    /// It does not come back for being urged.
+    is_stuck: bool,
 }
 
 /// The backend that does whatever is legal.
@@ -320,7 +344,7 @@ impl Scripted {
 
     /// One of those that were released comes back: first what became of its send.
     fn give_back_one(&mut self, which: usize) {
-        let Later { id, socket, pending } = self.later.remove(which);
+        let Later { id, socket, pending, .. } = self.later.remove(which);
         if let Some(pending) = pending {
             let taken = self.world().give_back(socket.wire, pending);
             self.quiet.push_back(Happened::Sent(id, taken));
@@ -381,7 +405,8 @@ impl Backend for Scripted {
         let Some((id, socket)) = self.open.take(slot.index()) else { unreachable!("it was looked up above") };
         self.stale.push(id);
         if later {
-            self.later.push(Later { id, socket, pending });
+            let is_stuck = self.world().choose.rarely(3);
+            self.later.push(Later { id, socket, pending, is_stuck });
             return Released::Later;
         }
         Released::Now(socket)
@@ -409,10 +434,14 @@ impl Backend for Scripted {
             return Recv::Empty;
         }
         if wire.arrived.is_empty() {
-            wire.end_told = wire.reset || wire.peer_fin;
+            let how = world.choose.pick(3);
+            wire.end_told = wire.reset || wire.peer_fin || wire.send_failed;
             return match () {
-                () if wire.reset => Recv::Failed(NetError::Reset),
-                () if wire.peer_fin => Recv::Eof,
+                // The send has taken the error, and what is left to tell is an end or nothing.
+                () if wire.send_failed && how > 0 => [Recv::Eof, Recv::Empty].into_iter().nth(how - 1).unwrap_or(Recv::Empty),
+                // A reset may come behind the end, and hide it.
+                () if wire.peer_fin && (!wire.reset || how > 0) => Recv::Eof,
+                () if wire.reset || wire.send_failed => Recv::Failed(NetError::Reset),
                 () => Recv::Empty,
             };
         }
@@ -433,7 +462,9 @@ impl Backend for Scripted {
     fn accept(&mut self, slot: Slot) -> Accept<Sock> {
         let at = self.wire_of(slot);
         let mut world = self.world();
-        let (descriptors, gone) = (world.descriptors, world.choose.rarely(5));
+        let gone = world.gone > 0 || world.choose.rarely(5);
+        world.gone = world.gone.saturating_sub(1);
+        let descriptors = world.descriptors;
         let WireKind::Listener { waiting } = &mut world.wires[at].kind else { panic!("only listeners accept") };
         match waiting.front().copied() {
             None => Accept::Empty,
@@ -475,10 +506,12 @@ impl Backend for Scripted {
         assert!(!pieces.is_empty() && pieces.iter().all(|piece| !piece.is_empty()), "there is something to send");
         let bytes = pieces.concat();
         let how = world.choose.pick(5);
+        let dies = world.choose.rarely(25);
         let wire = &mut world.wires[at];
         assert!(wire.is_connected() && !wire.fin && !wire.send_failed, "a connection that sends");
         assert!(!wire.blocked && wire.pending.is_none(), "it is not asked before there is room");
-        if wire.reset {
+        if wire.reset || dies {
+            // Of itself, where nobody has reset it: then nothing is told of it but here.
             wire.send_failed = true;
             return Sending::Failed;
         }
@@ -557,7 +590,8 @@ impl Backend for Scripted {
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
         let at = self.wire_of(slot);
-        self.world().wires[at].reset.then_some(NetError::Reset)
+        let wire = &self.world().wires[at];
+        (wire.reset || wire.send_failed).then_some(NetError::Reset)
     }
 
     fn has_room(&mut self, slot: Slot) -> bool {
@@ -575,13 +609,14 @@ impl Backend for Scripted {
     }
 
     fn urge(&mut self) -> bool {
-        if self.later.is_empty() || self.world().choose.rarely(2) {
-            return false;
-        }
-        let which = self.later.len();
-        let which = self.world().choose.pick(which);
+        let is_calm = self.world().choose.is_calm();
+        let Some(which) = self.later.iter().position(|later| is_calm || !later.is_stuck) else { return false };
         self.give_back_one(which);
         true
+    }
+
+    fn abandon(&mut self) {
+        self.world().abandoned = true;
     }
 
     fn next_quiet(&mut self) -> Option<Happened<Sock>> {
