@@ -23,6 +23,7 @@ pub mod plugin;
 mod pollers;
 mod reactor;
 mod ring;
+mod sharded;
 pub mod sim;
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for the model checker's tests only"))]
 mod sleep;
@@ -43,6 +44,7 @@ pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{Polled, Poller, PollerId, PollerStats, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor, ReactorOptions, Reactors};
 pub use ring::{PushError, Receiver, Ring};
+pub use sharded::{Gone, Peers, Shard, ShardConfig, Sharded};
 pub use stats::{ReactorStats, ThreadStats, Turn};
 pub use thread::{Cx, Hold, MoveError, Thread, Watch};
 pub use thread_lib::{SpawnError, ThreadConfig, ThreadLib, ThreadLibOptions};
