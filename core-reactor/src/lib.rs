@@ -11,6 +11,7 @@ pub mod balance;
 mod bells;
 mod channels;
 mod cpus;
+mod deadlines;
 mod event_list;
 mod for_each;
 mod handle;
@@ -37,6 +38,7 @@ pub mod transport;
 
 pub use bells::Bell;
 pub use cpus::{CoreId, CpuSet, CpuSetError};
+pub use deadlines::Deadlines;
 pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use msg::Msg;
