@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use hello_sock::{GroupReport, Server, ServerConfig};
 use lcore::net::SockOptions;
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
-use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
+use lcore::{App, AppHandle, CoreId, ReactorStats};
 use serde_json::json;
 
 use crate::args::Args;
@@ -49,10 +49,7 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         let _ = running.set(server);
         if let Some(time) = args.seconds {
             let app = app.clone();
-            cx.poller("time", Schedule::Every(time), move |_: &mut lcore::Cx<'_>| {
-                app.stop(0);
-                Polled::Done
-            });
+            cx.after(time, move |_| app.stop(0));
         }
         Ok(())
     })
