@@ -47,15 +47,15 @@ fn look(cx: &mut Cx<'_>, looks: &Arc<Mutex<Looks>>) {
 
 fn carry_out(decided: &Move) {
     let Move { thread, from, to, .. } = decided;
-    pool::fmt::info!("balance: thread {} moves from core {} to core {}", thread.name(), from.0, to.0);
+    logging::info!("balance: thread {} moves from core {} to core {}", thread.name(), from.0, to.0);
     let to = *to;
     let sent = thread.send(move |cx| {
         if let Err(why) = cx.move_to(to) {
-            pool::fmt::info!("balance: it stays: {}", alloc::format!("{why}").as_str());
+            logging::info!("balance: it stays: {}", alloc::format!("{why}").as_str());
         }
     });
     if let Err(refused) = sent {
-        pool::fmt::info!("balance: it stays: {}", alloc::format!("{}", refused.why).as_str());
+        logging::info!("balance: it stays: {}", alloc::format!("{}", refused.why).as_str());
     }
 }
 

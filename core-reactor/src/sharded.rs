@@ -416,7 +416,7 @@ impl<S: Shard> Drop for Running<S> {
             && let Some(thread) = slot.thread.get()
         {
             let ms = thread.0.lib.drain_limit.as_millis() as u64;
-            pool::fmt::warn!("{}: {} bytes were dropped, which their peers had not read after {} ms", thread.name(), unsent, ms);
+            logging::warn!("{}: {} bytes were dropped, which their peers had not read after {} ms", thread.name(), unsent, ms);
         }
         self.peers.publish(self.shard.report());
         slot.end();

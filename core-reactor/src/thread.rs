@@ -361,20 +361,20 @@ impl Inner {
     fn stop_by_force(&mut self) {
         self.inbox.close();
         self.shared.end_critical();
-        pool::fmt::warn!(
+        logging::warn!(
             "thread {} was stopped by force after {} ms with {} messages waiting",
             self.shared.name.as_str(),
             self.shared.lib.exit_limit.as_millis() as u64,
             self.inbox.ring().depth()
         );
         for name in self.pollers.names() {
-            pool::fmt::warn!("thread {}: poller {} was left", self.shared.name.as_str(), name.as_str());
+            logging::warn!("thread {}: poller {} was left", self.shared.name.as_str(), name.as_str());
         }
         for name in &self.holds {
-            pool::fmt::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
+            logging::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
         }
         for name in self.channels.names() {
-            pool::fmt::warn!("thread {}: channel {} was left", self.shared.name.as_str(), name);
+            logging::warn!("thread {}: channel {} was left", self.shared.name.as_str(), name);
         }
         self.exited = true;
     }

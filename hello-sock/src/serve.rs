@@ -11,7 +11,7 @@ use lcore::{App, AppHandle, CoreId, ReactorStats};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{report_head, room};
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
 const POOL: DataPoolConfig = DataPoolConfig {
@@ -35,10 +35,11 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         }
     });
     app.run(move |cx, app| {
+        let sockets = room::sockets(args.sockets, app.cores().count())?;
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());
-        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve };
+        let config = ServerConfig { net: app.net(), at, options, sockets, pool, reserve };
         let (ready, name) = (app.clone(), app.net().name());
         log::info!("network backend: {}", app.selected());
         let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| match outcome {

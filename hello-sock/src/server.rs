@@ -143,7 +143,9 @@ impl Shard for EchoGroup {
     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
         let Some(mut events) = self.events.take() else { return Polled::Idle };
         let polled = if self.group.poll(&mut events) == 0 { Polled::Idle } else { Polled::Busy };
-        events.drain().for_each(|event| self.handle(event));
+        for event in events.drain() {
+            self.handle(event);
+        }
         self.events = Some(events);
         polled
     }
@@ -164,7 +166,7 @@ impl EchoGroup {
                 // The group stops reading before its send queue is full, so a refusal means that the connection has just ended. If it has not, an echo
                 // with a hole in it would be worse than none.
                 if let Err(refused) = self.group.send(id, Frame::from(buf)) {
-                    pool::fmt::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
+                    logging::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
                     let _ = self.group.abort(id);
                 }
             }
@@ -172,7 +174,7 @@ impl EchoGroup {
             // All that came has been answered, or is queued before the FIN. A key that is stale by now needs no FIN.
             NetEvent::PeerClosed { id, .. } => drop(self.group.shutdown(id)),
             NetEvent::Closed { why, token, .. } if token != LISTENER => self.closed(why),
-            NetEvent::Closed { why: Some(why), .. } => pool::fmt::error!("the listener ended: {}", format!("{why}").as_str()),
+            NetEvent::Closed { why: Some(why), .. } => logging::error!("the listener ended: {}", format!("{why}").as_str()),
             _ => {}
         }
     }
@@ -180,7 +182,7 @@ impl EchoGroup {
     fn accepted(&mut self, socket: Box<dyn Socket>) {
         if let (Some(from), Ok(to)) = (socket.peer_addr(), socket.local_addr()) {
             let line = format!("Accepting a new connection from ({}, {}) to ({}, {})", from.ip(), from.port(), to.ip(), to.port());
-            pool::fmt::info!("{}", line.as_str());
+            logging::info!("{}", line.as_str());
         }
         let (peers, own) = (&self.peers, self.peers.index());
         let optimal =
@@ -196,7 +198,7 @@ impl EchoGroup {
             Ok(_) => self.report.connections += 1,
             Err(refused) => {
                 self.peers.take_load(self.peers.index());
-                pool::fmt::warn!("a connection was turned away: {}", format!("{}", refused.why).as_str());
+                logging::warn!("a connection was turned away: {}", format!("{}", refused.why).as_str());
             }
         }
     }
@@ -205,8 +207,8 @@ impl EchoGroup {
         self.peers.take_load(self.peers.index());
         self.report.failed += u64::from(why.is_some());
         match why {
-            None => pool::fmt::info!("Connection closed"),
-            Some(why) => pool::fmt::info!("Connection closed: {}", format!("{why}").as_str()),
+            None => logging::info!("Connection closed"),
+            Some(why) => logging::info!("Connection closed: {}", format!("{why}").as_str()),
         }
     }
 }

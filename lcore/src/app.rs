@@ -233,6 +233,10 @@ impl App {
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
         let options = self.resolve()?;
+        // First of all, so that a signal while the rest is made is an orderly stop too. Before, a
+        // file that does not come could not be given up.
+        let flag = Arc::new(StopFlag::default());
+        let _signals = StopSignals::install(flag.clone())?;
         logging::start(&self.name, &options.log_flags)?;
         let _log = FlushLog;
         let (platform, cores, _locks) = seats(&options)?;
@@ -245,8 +249,7 @@ impl App {
         (reactor_options.idle, reactor_options.threads) = (options.idle(), self.threads.clone());
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
         // The set has a core, or `Reactors::new` had refused it.
-        let flag = Arc::new(StopFlag::new(platform, cores.iter().next().unwrap_or(CoreId(0))));
-        let _signals = StopSignals::install(flag.clone())?;
+        flag.wake(platform, cores.iter().next().unwrap_or(CoreId(0)));
         let started = self.begin(reactors.lib(), options, net, start, move || flag.signal())?;
         // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
         let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
@@ -448,7 +451,7 @@ fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Fail
     let platform = LinuxPlatform::new()?;
     let allowed = platform.cores();
     let Some(asked) = options.cores else {
-        log::info!("one reactor, on whichever of the cores {allowed} the kernel gives it; -m pins reactors to cores");
+        log::info!("one reactor, which the kernel moves among the cores {allowed}: without -m nothing is pinned");
         return Ok((platform.unpinned(), allowed.iter().take(1).collect(), CpuLocks::default()));
     };
     let denied = asked.minus(&allowed);

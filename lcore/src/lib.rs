@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod args;
 mod backend;
 mod config;
 mod data_pool;
@@ -15,6 +16,7 @@ mod options;
 mod output;
 
 pub use app::{App, AppHandle, Failure, StartedApp};
+pub use args::parse_args;
 pub use core_reactor::{
     CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
     Poller, PollerId, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, Thread,

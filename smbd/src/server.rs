@@ -51,7 +51,8 @@ pub struct ServerConfig {
     pub receives: u32,
     /// Messages of data come back. Otherwise a client that asks for the echo is refused when it sends some.
     pub echo: bool,
-    /// The buffers that all groups share; each takes twice its receives for itself, as a buffer that is echoed is replaced meanwhile.
+    /// The buffers that all groups share. Each takes for itself small ones for twice its receives, as a
+    /// buffer that is echoed is replaced meanwhile, and for the events of a poll, and two large ones.
     pub pool: DataPool,
 }
 
@@ -220,7 +221,9 @@ impl Shard for Group {
         let Some(mut events) = self.events.take() else { return Polled::Idle };
         let polled = if self.group.poll(&mut events) == 0 { Polled::Idle } else { Polled::Busy };
         let now = since_start(cx);
-        events.drain().for_each(|event| self.handle(event, now));
+        for event in events.drain() {
+            self.handle(event, now);
+        }
         if polled == Polled::Busy {
             self.group.flush();
         }

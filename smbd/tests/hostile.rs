@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conformance::transport::memory::Weather;
 use core_reactor::transport::{
     Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport,
     TransportError,
@@ -18,6 +17,7 @@ use smb_direct::Settings;
 use smb_direct::wire::{DATA_OFFSET, DataTransfer, NegotiateRequest};
 use smbd::client::Task;
 use smbd::{Answer, End, Service, status};
+use transport_memory::Weather;
 use zerocopy::IntoBytes;
 
 /// The longest that a connection may take to be given up, and a little more: silence, then no answer to a keep-alive.

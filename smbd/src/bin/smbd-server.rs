@@ -17,7 +17,7 @@ use smbd::{Server, ServerConfig, parse_wait};
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
-    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on the first free core, polling\n  \
+    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on a core of the kernel's choice, polling\n  \
         smbd-server -P 5445 --echo -m 0x3 --wait event    on two cores, which sleep when there is nothing to do"
 )]
 struct Args {
@@ -56,7 +56,10 @@ fn pool(args: &Args, cores: usize) -> DataPoolConfig {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match lcore::parse_args("smbd-server") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let at = match net::parse_address(&args.host, args.port) {
         Ok(at) => at,
         Err(why) => {
