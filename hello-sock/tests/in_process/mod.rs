@@ -14,8 +14,8 @@ use lcore::{App, AppOptions};
 /// Nothing that is waited for takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A group of the server, and where it listens or why it was not made.
-pub(crate) type Outcome = (usize, Result<SocketAddr, ServerError>);
+/// Where the server listens with all its groups, or why one was not made.
+pub(crate) type Outcome = Result<SocketAddr, ServerError>;
 
 /// What a server is to be; it has a group for each core.
 pub(crate) struct Plan {
@@ -27,8 +27,8 @@ pub(crate) struct Plan {
 }
 
 /// Runs it until the process ends.
-pub(crate) fn start(plan: Plan) -> Receiver<Outcome> {
-    let (tell, told) = mpsc::channel();
+pub(crate) fn start(plan: Plan) -> (Receiver<Server>, Receiver<Outcome>) {
+    let ((give, given), (tell, told)) = (mpsc::channel(), mpsc::channel());
     thread::spawn(move || {
         let mut options = AppOptions::default();
         (options.no_cpumask_locks, options.net) = (true, Some(plan.net.to_owned()));
@@ -40,16 +40,18 @@ pub(crate) fn start(plan: Plan) -> Receiver<Outcome> {
             let reserve = ReserveConfig { small: plan.reserve, large: 0, control: 0 };
             let (at, options) = ("127.0.0.1:0".parse()?, SockOptions::default());
             let config = ServerConfig { net: app.net(), at, options, sockets: 64, pool, reserve };
-            Server::start(app.lib(), app.cores(), config, move |_, index, outcome| tell.send((index, outcome)).unwrap())?;
+            let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| tell.send(outcome).unwrap())?;
+            // Only a test that asks for it takes it.
+            let _ = give.send(server);
             Ok(())
         });
         panic!("the server ended: {ran:?}");
     });
-    told
+    (given, told)
 }
 
 /// Where a server of one group listens.
 pub(crate) fn serve(net: &'static str, buffers: ClassConfig, reserve: usize) -> SocketAddr {
-    let told = start(Plan { net, cores: None, buffers, reserve });
-    told.recv_timeout(PATIENCE).expect("a group").1.expect("it listens")
+    let (_, told) = start(Plan { net, cores: None, buffers, reserve });
+    told.recv_timeout(PATIENCE).expect("its groups").expect("it listens")
 }
