@@ -467,7 +467,8 @@ mod tests {
 
     fn run(capacity: usize, position: usize, steps: &[Step]) {
         let (ring, mut receiver) = ring_at::<Rc<u32>>(capacity, position);
-        let (mut model, mut made) = (Model::new(ring.capacity()), Vec::new());
+        let (mut model, mut made) = (Model::new(capacity.next_power_of_two().max(2)), Vec::new());
+        assert_eq!(ring.capacity(), model.capacity);
         for step in steps {
             let item = |n: u32| Rc::new(n);
             match *step {
