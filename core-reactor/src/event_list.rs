@@ -68,3 +68,31 @@ impl<E> EventList<E> {
         self.list.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_takes_as_many_as_it_was_made_for_each_time() {
+        let mut list = EventList::new(3);
+        for _ in 0..2 {
+            assert_eq!((list.room(), list.len(), list.is_empty()), (3, 0, true));
+            assert_eq!((list.push(1), list.room()), (Ok(()), 2));
+            list.append(2);
+            assert_eq!((list.push(3), list.push(4)), (Ok(()), Err(4)));
+            assert_eq!((list.room(), list.len(), list.is_empty()), (0, 3, false));
+            assert!(list.drain().eq([1, 2, 3]));
+        }
+        assert_eq!(EventList::<u8>::new(0).room(), 1);
+    }
+
+    /// In a build for tests it says so.
+    #[test]
+    #[should_panic(expected = "the caller looked for room")]
+    fn one_too_many_is_dropped() {
+        let mut list = EventList::new(1);
+        list.append(1);
+        list.append(2);
+    }
+}

@@ -518,6 +518,25 @@ mod tests {
         assert!(thread.is_exited(), "a slot that is used up is nobody's poller");
     }
 
+    #[test]
+    fn the_gaps_of_removed_pollers_are_closed_at_the_end_of_the_turn() {
+        let mut pollers = Pollers::default();
+        let add = |pollers: &mut Pollers| pollers.add(crate::name("p"), Schedule::Always, false, Box::new(idle), Instant::ZERO);
+        let ids: Vec<_> = (0..5).map(|_| add(&mut pollers)).collect();
+        for gone in [ids[1], ids[3]] {
+            assert!(pollers.remove(gone).is_ok_and(|poller| poller.is_some()));
+        }
+        assert_eq!(pollers.active_places(), 5, "someone may be walking them");
+        pollers.end_turn();
+        let order = |pollers: &Pollers| (0..pollers.active_places()).map(|place| pollers.active_at(place)).collect::<Vec<_>>();
+        assert_eq!(order(&pollers), [ids[0], ids[2], ids[4]].map(Some));
+        // Each knows the place that it has now.
+        assert!(pollers.remove(ids[2]).is_ok());
+        assert_eq!(order(&pollers), [Some(ids[0]), None, Some(ids[4])]);
+        pollers.end_turn();
+        assert_eq!(order(&pollers), [ids[0], ids[4]].map(Some));
+    }
+
     /// A poller that is not `Send` removes itself in its run and uses up the generations of its slot: what comes there then is another's, and the thread that it
     /// pinned does not take it along.
     #[test]

@@ -715,3 +715,28 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+    use crate::{ThreadConfig, ThreadLibOptions};
+
+    #[test]
+    fn holds_that_were_dropped_are_looked_for_only_when_the_list_would_have_to_grow() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        let listed = |thread: &Thread| thread.inner.holds.len();
+        thread.with(|cx| drop([(); 3].map(|()| cx.hold("for a moment"))));
+        let kept = thread.with(|cx| cx.hold("kept"));
+        assert_eq!(listed(&thread), 4, "there was room, so nothing was looked at");
+        for _ in 0..1_000 {
+            thread.with(|cx| drop(cx.hold("for a moment")));
+            assert!(listed(&thread) <= 8, "one is kept");
+        }
+        assert!(thread.is_pinned());
+        drop(kept);
+        assert!(!thread.is_pinned(), "whatever is listed");
+    }
+}
