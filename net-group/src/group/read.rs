@@ -134,7 +134,7 @@ impl<B: Backend> Group<B> {
     #[inline]
     pub(super) fn on_bytes(&mut self, id: SockId, buf: Buf, out: &mut Events) {
         let Some(state) = self.slots.find_hot(id) else { return };
-        if state.flags & !(phase::BLOCKED | phase::IN_DIRTY) == Phase::Open as u32
+        if state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
             && !self.limits.hold_reads(state)
             && self.turns.take(id.index(), self.limits.plain_turn())
             && out.room() > 0
@@ -171,7 +171,8 @@ impl<B: Backend> Group<B> {
         match how {
             Recv::Empty | Recv::Bytes(..) => {
                 let state = self.slots.hot(i);
-                state.flags &= !(phase::READABLE | phase::DRAIN);
+                // Who has nothing more to say, and no end either, is not over.
+                state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
                 if state.is_in(Phase::Broken) {
                     self.end_of_error(i);
                 }

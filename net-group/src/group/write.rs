@@ -7,6 +7,9 @@ use crate::backend::{Backend, Outgoing, Parts, Release, Sending};
 use crate::phase::{self, Phase};
 use crate::slab;
 
+/// Something waits until enough is sent.
+const MINDS_SENDS: u32 = phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED;
+
 impl<B: Backend> Group<B> {
     /// Writes for every slot that has got frames since the last time.
     #[inline]
@@ -18,16 +21,19 @@ impl<B: Backend> Group<B> {
             state.flags &= !phase::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if state.written == 0 && !state.is(phase::BLOCKED | Phase::Leaving as u32) => {
+                Some(bytes) if state.written == 0 && !state.is(phase::STUCK | Phase::Leaving as u32) => {
                     let offered = bytes.len();
-                    let sending = self.backend.send(state.slot(), Outgoing::One(bytes));
-                    if sending == Sending::Taken(offered) && !state.is(phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED) {
-                        self.stats.bytes_out += offered as u64;
-                        (state.queued, state.frames) = (0, state.frames - 1);
-                        state.queue.drop_single();
-                    } else {
-                        self.wrote(i, sending);
-                        self.write(i);
+                    match self.backend.send(state.slot(), Outgoing::One(bytes)) {
+                        Sending::Pending => state.flags |= phase::PENDING,
+                        Sending::Taken(n) if n == offered && !state.is(MINDS_SENDS) => {
+                            self.stats.bytes_out += offered as u64;
+                            (state.queued, state.frames) = (0, state.frames - 1);
+                            state.queue.drop_single();
+                        }
+                        sending => {
+                            self.wrote(i, sending);
+                            self.write(i);
+                        }
                     }
                 }
                 _ => self.write(i),
@@ -40,7 +46,7 @@ impl<B: Backend> Group<B> {
     pub(super) fn write(&mut self, i: usize) {
         loop {
             let state = self.slots.hot(i);
-            if state.queue.is_empty() || state.is(phase::BLOCKED) || !state.is(phase::WRITES) {
+            if state.queue.is_empty() || state.is(phase::STUCK) || !state.is(phase::WRITES) {
                 break;
             }
             let parts = Parts::new(&self.frames, &state.queue, state.written);
@@ -64,7 +70,7 @@ impl<B: Backend> Group<B> {
                     self.taken(i, n);
                 }
             }
-            Sending::Pending => self.slots.hot(i).flags |= phase::BLOCKED,
+            Sending::Pending => self.slots.hot(i).flags |= phase::PENDING,
             Sending::Failed => self.send_failed(i),
         }
     }
@@ -77,9 +83,26 @@ impl<B: Backend> Group<B> {
     }
 
     /// What became of a send that was pending.
+    #[inline]
     pub(super) fn sent(&mut self, id: SockId, taken: Option<usize>) {
-        let Some(i) = self.slots.find(id) else { return };
-        self.slots.hot(i).flags &= !phase::BLOCKED;
+        let Some(state) = self.slots.find_hot(id) else { return };
+        // One frame of one buffer, sent as a whole.
+        if let (Some(bytes), Some(n)) = (state.queue.single(), taken)
+            && (bytes.len(), state.written) == (n, 0)
+            && !state.is(MINDS_SENDS)
+        {
+            state.flags &= !phase::PENDING;
+            self.stats.bytes_out += n as u64;
+            (state.queued, state.frames) = (0, state.frames - 1);
+            state.queue.drop_single();
+        } else {
+            self.sent_special(id.index(), taken);
+        }
+    }
+
+    #[inline(never)]
+    fn sent_special(&mut self, i: usize, taken: Option<usize>) {
+        self.slots.hot(i).flags &= !phase::PENDING;
         match taken {
             Some(n) => self.taken(i, n),
             None if self.slots.hot(i).is_in(Phase::Leaving) => {}
