@@ -241,7 +241,7 @@ pub enum Released<S> {
 pub enum Recv {
     /// At least one byte, and whether there may be more: if not, the next [`Ready::READ`] tells of more.
     Bytes(Buf, bool),
-    /// Nothing now; `Ready` tells when there is.
+    /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
     /// [`Bufs::take`] had none.
     NoBuffer,

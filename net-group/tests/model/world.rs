@@ -433,7 +433,7 @@ impl Backend for Scripted {
         }
         if wire.has_something() && !wire.send_failed && world.choose.rarely(8) {
             // It only seemed so, and is told again.
-            wire.news |= Ready::READ.0;
+            wire.news |= Ready::READ.0 | if wire.reset { Ready::OVER.0 } else { 0 };
             return Recv::Empty;
         }
         if wire.arrived.is_empty() {
