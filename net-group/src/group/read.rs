@@ -55,7 +55,7 @@ impl<B: Backend> Group<B> {
         match self.backend.recv(slot, &mut Bufs::new(Some(&self.bufs), None, usize::MAX)) {
             Recv::Bytes(buf, more) => {
                 self.stats.bytes_in += buf.len() as u64;
-                out.append(NetEvent::Received { id, token, buf });
+                out.append_with(|| NetEvent::Received { id, token, buf });
                 if more {
                     self.receive_more(i, out);
                 }
@@ -93,7 +93,7 @@ impl<B: Backend> Group<B> {
                 Recv::Bytes(buf, more) => {
                     first = bufs.into_first();
                     self.stats.bytes_in += buf.len() as u64;
-                    out.append(NetEvent::Received { id, token, buf });
+                    out.append_with(|| NetEvent::Received { id, token, buf });
                     let state = self.slots.hot(i);
                     if state.is(phase::ACKNOWLEDGE) {
                         self.backend.acknowledge(slot);
@@ -140,7 +140,8 @@ impl<B: Backend> Group<B> {
             && out.room() > 0
         {
             self.stats.bytes_in += buf.len() as u64;
-            out.append(NetEvent::Received { id, token: state.token, buf });
+            let token = state.token;
+            out.append_with(|| NetEvent::Received { id, token, buf });
         } else {
             self.on_special_bytes(id.index(), buf, out);
         }

@@ -14,22 +14,22 @@ impl<B: Backend> Group<B> {
     /// Writes for every slot that has got frames since the last time.
     #[inline]
     pub(super) fn write_dirty(&mut self) {
-        // Not taken out of the list before, so that who panics on the way loses nobody; to be written to twice does no harm.
-        for at in 0..self.dirty.len() {
-            let i = self.dirty[at] as usize;
+        // One by one, so that who panics on the way loses nobody behind it.
+        while let Some(i) = self.dirty.pop().map(|i| i as usize) {
             let state = self.slots.hot(i);
+            let is_plain = !state.is(phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS);
             state.flags &= !phase::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if state.written == 0 && !state.is(phase::STUCK | Phase::Leaving as u32) => {
+                Some(bytes) if is_plain && state.written == 0 => {
                     let offered = bytes.len();
                     match self.backend.send(state.slot(), Outgoing::One(bytes)) {
-                        Sending::Pending => state.flags |= phase::PENDING,
-                        Sending::Taken(n) if n == offered && !state.is(MINDS_SENDS) => {
+                        Sending::Taken(n) if n == offered => {
                             self.stats.bytes_out += offered as u64;
                             (state.queued, state.frames) = (0, state.frames - 1);
                             state.queue.drop_single();
                         }
+                        Sending::Pending => state.flags |= phase::PENDING,
                         sending => {
                             self.wrote(i, sending);
                             self.write(i);
@@ -39,7 +39,6 @@ impl<B: Backend> Group<B> {
                 _ => self.write(i),
             }
         }
-        self.dirty.clear();
     }
 
     /// Writes until the queue is empty or the system takes no more.
@@ -49,12 +48,12 @@ impl<B: Backend> Group<B> {
             if state.queue.is_empty() || state.is(phase::STUCK) || !state.is(phase::WRITES) {
                 break;
             }
-            let parts = Parts::new(&self.frames, &state.queue, state.written);
-            // Frames without bytes are sent without a call.
-            let sending = match parts.iter().next() {
-                None => Sending::Taken(0),
-                Some(_) => self.backend.send(state.slot(), Outgoing::Many(parts)),
+            let out = match state.queue.single() {
+                Some(bytes) => Outgoing::One(&bytes[state.written..]),
+                None => Outgoing::Many(Parts::new(&self.frames, &state.queue, state.written)),
             };
+            // Frames without bytes are sent without a call.
+            let sending = if out.is_empty() { Sending::Taken(0) } else { self.backend.send(state.slot(), out) };
             self.wrote(i, sending);
         }
         self.after_write(i);
