@@ -40,13 +40,17 @@ impl<E> EventList<E> {
     }
 
     /// Appends an event for which there is room: the caller has looked. One too many is dropped.
-    ///
-    /// Unlike [`push`](Self::push) it can give nothing back, so that the event is written where it lies, and not built first and then copied.
     #[inline]
     pub fn append(&mut self, event: E) {
+        self.append_with(|| event);
+    }
+
+    /// The same, of an event that is made where it lies. One that is handed in is built first and then copied, all of it, however little of it is used.
+    #[inline]
+    pub fn append_with(&mut self, make: impl FnOnce() -> E) {
         debug_assert!(self.room() > 0, "the caller looked for room");
         if self.list.len() < self.list.capacity() {
-            self.list.push(event);
+            self.list.push(make());
         }
     }
 

@@ -241,7 +241,7 @@ pub enum Released<S> {
 pub enum Recv {
     /// At least one byte, and whether there may be more: if not, the next [`Ready::READ`] tells of more.
     Bytes(Buf, bool),
-    /// Nothing now; `Ready` tells when there is.
+    /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
     /// [`Bufs::take`] had none.
     NoBuffer,
@@ -290,7 +290,7 @@ pub enum Sending {
 
 /// Bytes to be sent.
 pub enum Outgoing<'a> {
-    /// In one piece, which is all that there is.
+    /// In one piece: all that is queued.
     One(&'a [u8]),
     /// In several.
     Many(Parts<'a>),
@@ -321,6 +321,13 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Outgoing<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::One(bytes) => bytes.is_empty(),
+            Self::Many(parts) => parts.iter().next().is_none(),
+        }
+    }
+
     /// The pieces in order; none is empty, and there is at least one.
     pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
         let (one, many) = match self {

@@ -309,19 +309,27 @@ impl<B: Backend> Group<B> {
         let mut in_vain = 0;
         while in_vain < patience && !done(self) {
             in_vain = if self.backend.urge() { 0 } else { in_vain + 1 };
-            while let Some(happened) = self.backend.next_quiet() {
-                match happened {
-                    Happened::Released(id, socket) => {
-                        // Nobody waits for the original of a socket that has gone on by another handle.
-                        let back = self.released(id, socket);
-                        if wanted == Some(id) {
-                            return back;
-                        }
+            if let Some(socket) = self.hear_quiet(wanted) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    /// What the application is not told of, up to the return of the socket `wanted`.
+    fn hear_quiet(&mut self, wanted: Option<SockId>) -> Option<Box<B::Socket>> {
+        while let Some(happened) = self.backend.next_quiet() {
+            match happened {
+                Happened::Released(id, socket) => {
+                    // Nobody waits for the original of a socket that has gone on by another handle.
+                    let back = self.released(id, socket);
+                    if wanted == Some(id) {
+                        return back;
                     }
-                    Happened::Sent(id, taken) => self.sent(id, taken),
-                    Happened::Time => self.retry_accepts(),
-                    Happened::Ready(..) | Happened::Bytes(..) => debug_assert!(false, "the application is told of it"),
                 }
+                Happened::Sent(id, taken) => self.sent(id, taken),
+                Happened::Time => self.retry_accepts(),
+                Happened::Ready(..) | Happened::Bytes(..) => debug_assert!(false, "the application is told of it"),
             }
         }
         None
@@ -415,7 +423,7 @@ impl<B: Backend> Group<B> {
         // It is the clock that ends them, so the core must not sleep for long.
         self.wake_later();
         let now = self.platform.now().as_nanos();
-        for (id, why) in self.supply.stalled(&mut self.slots, &self.frames, phase::BLOCKED, now) {
+        for (id, why) in self.supply.stalled(&mut self.slots, &self.frames, phase::STUCK, now) {
             if let Ok(i) = self.find(id) {
                 self.stats.stalled += 1;
                 self.end(i, Release::Abort, Some(why));
@@ -466,7 +474,7 @@ impl<B: Backend> SockGroup for Group<B> {
             return Err(self.limits.refused(state, frame));
         }
         self.frames.push(state, frame);
-        if state.is(phase::BLOCKED) {
+        if state.is(phase::STUCK) {
             self.queued_behind(id.index());
         } else if state.enlist(phase::IN_DIRTY) {
             self.dirty.push(id.index() as u32);
@@ -514,6 +522,7 @@ impl<B: Backend> SockGroup for Group<B> {
     fn flush(&mut self) {
         self.write_dirty();
         self.backend.flush();
+        self.hear_quiet(None);
     }
 
     fn poll(&mut self, out: &mut Events) -> usize {
@@ -562,7 +571,11 @@ impl<B: Backend> SockGroup for Group<B> {
     }
 
     fn buffer(&mut self) -> Option<Buf> {
-        self.bufs.get().or_else(|| self.backend.retract())
+        self.bufs.get().or_else(|| {
+            let buf = self.backend.retract();
+            self.hear_quiet(None);
+            buf
+        })
     }
 
     fn addresses(&self, id: SockId) -> Result<(SocketAddr, Option<SocketAddr>), NetError> {
@@ -606,7 +619,8 @@ struct Winding<'a, B: Backend> {
 
 impl<B: Backend> Drop for Winding<'_, B> {
     fn drop(&mut self) {
-        if self.is_back || self.group.leaving == 0 {
+        let holds = |group: &mut Group<B>| group.leaving > 0 || (0..group.slots.places()).any(|i| group.slots.hot(i).is(phase::PENDING));
+        if self.is_back || !holds(self.group) {
             return;
         }
         let slots = mem::replace(&mut self.group.slots, Slab::new(0, 0));

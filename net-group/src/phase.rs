@@ -81,7 +81,7 @@ pub(crate) const READABLE: u32 = 1 << 10;
 pub(crate) const DRAIN: u32 = 1 << 11;
 /// The backend has told that the connection is over.
 pub(crate) const OVER: u32 = 1 << 12;
-/// The system takes no more, or has what it was given last: the backend tells when more can be sent.
+/// The system takes no more: the backend tells when it does.
 pub(crate) const BLOCKED: u32 = 1 << 13;
 /// FIN goes out behind the queue.
 pub(crate) const FIN_WANTED: u32 = 1 << 14;
@@ -91,6 +91,10 @@ pub(crate) const FIN_SENT: u32 = 1 << 15;
 pub(crate) const ACKNOWLEDGE: u32 = 1 << 16;
 /// It was to be detached, and the application has it, or waits for it: no `Closed` is told.
 pub(crate) const DETACHED: u32 = 1 << 17;
+/// The system has the bytes that it was given last, where they lie, until the backend tells what became of them.
+pub(crate) const PENDING: u32 = 1 << 18;
+/// Nothing can be sent now.
+pub(crate) const STUCK: u32 = BLOCKED | PENDING;
 
 /// Lists of the group that a slot can be in. In the list of those to be served.
 pub(crate) const IN_READY: u32 = 1 << 24;
@@ -102,7 +106,7 @@ pub(crate) const IN_STARVING: u32 = 1 << 26;
 pub(crate) const IN_NO_DESCRIPTOR: u32 = 1 << 27;
 
 const _: () = assert!((IN_READY | IN_DIRTY | IN_STARVING | IN_NO_DESCRIPTOR) & !LISTS == 0);
-const _: () = assert!(DETACHED < STALLED && STALLED < REFUSED);
+const _: () = assert!(PENDING < STALLED && STALLED < REFUSED);
 
 impl Hot {
     /// An open connection of which nothing else is to be said, and which has nothing to send: all that an echo meets.
@@ -137,9 +141,9 @@ impl Hot {
         }
     }
 
-    /// What is left of a socket that is leaving: no hold, mark or wish matters any more.
+    /// What is left of a socket that is leaving: no hold, mark or wish matters any more, but that the system has bytes.
     pub(crate) fn enter_leaving(&mut self, detached: bool) {
-        self.flags = self.flags & LISTS | Phase::Leaving as u32 | if detached { DETACHED } else { 0 };
+        self.flags = self.flags & (LISTS | PENDING) | Phase::Leaving as u32 | if detached { DETACHED } else { 0 };
     }
 
     /// What its backend calls it by.

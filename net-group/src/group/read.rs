@@ -55,7 +55,7 @@ impl<B: Backend> Group<B> {
         match self.backend.recv(slot, &mut Bufs::new(Some(&self.bufs), None, usize::MAX)) {
             Recv::Bytes(buf, more) => {
                 self.stats.bytes_in += buf.len() as u64;
-                out.append(NetEvent::Received { id, token, buf });
+                out.append_with(|| NetEvent::Received { id, token, buf });
                 if more {
                     self.receive_more(i, out);
                 }
@@ -93,7 +93,7 @@ impl<B: Backend> Group<B> {
                 Recv::Bytes(buf, more) => {
                     first = bufs.into_first();
                     self.stats.bytes_in += buf.len() as u64;
-                    out.append(NetEvent::Received { id, token, buf });
+                    out.append_with(|| NetEvent::Received { id, token, buf });
                     let state = self.slots.hot(i);
                     if state.is(phase::ACKNOWLEDGE) {
                         self.backend.acknowledge(slot);
@@ -134,13 +134,14 @@ impl<B: Backend> Group<B> {
     #[inline]
     pub(super) fn on_bytes(&mut self, id: SockId, buf: Buf, out: &mut Events) {
         let Some(state) = self.slots.find_hot(id) else { return };
-        if state.flags & !(phase::BLOCKED | phase::IN_DIRTY) == Phase::Open as u32
+        if state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
             && !self.limits.hold_reads(state)
             && self.turns.take(id.index(), self.limits.plain_turn())
             && out.room() > 0
         {
             self.stats.bytes_in += buf.len() as u64;
-            out.append(NetEvent::Received { id, token: state.token, buf });
+            let token = state.token;
+            out.append_with(|| NetEvent::Received { id, token, buf });
         } else {
             self.on_special_bytes(id.index(), buf, out);
         }
@@ -171,7 +172,8 @@ impl<B: Backend> Group<B> {
         match how {
             Recv::Empty | Recv::Bytes(..) => {
                 let state = self.slots.hot(i);
-                state.flags &= !(phase::READABLE | phase::DRAIN);
+                // Who has nothing more to say, and no end either, is not over.
+                state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
                 if state.is_in(Phase::Broken) {
                     self.end_of_error(i);
                 }

@@ -7,48 +7,53 @@ use crate::backend::{Backend, Outgoing, Parts, Release, Sending};
 use crate::phase::{self, Phase};
 use crate::slab;
 
+/// Something waits until enough is sent.
+const MINDS_SENDS: u32 = phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED;
+
 impl<B: Backend> Group<B> {
     /// Writes for every slot that has got frames since the last time.
     #[inline]
     pub(super) fn write_dirty(&mut self) {
-        // Not taken out of the list before, so that who panics on the way loses nobody; to be written to twice does no harm.
-        for at in 0..self.dirty.len() {
-            let i = self.dirty[at] as usize;
+        // One by one, so that who panics on the way loses nobody behind it.
+        while let Some(i) = self.dirty.pop().map(|i| i as usize) {
             let state = self.slots.hot(i);
+            let is_plain = !state.is(phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS);
             state.flags &= !phase::IN_DIRTY;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if state.written == 0 && !state.is(phase::BLOCKED | Phase::Leaving as u32) => {
+                Some(bytes) if is_plain && state.written == 0 => {
                     let offered = bytes.len();
-                    let sending = self.backend.send(state.slot(), Outgoing::One(bytes));
-                    if sending == Sending::Taken(offered) && !state.is(phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED) {
-                        self.stats.bytes_out += offered as u64;
-                        (state.queued, state.frames) = (0, state.frames - 1);
-                        state.queue.drop_single();
-                    } else {
-                        self.wrote(i, sending);
-                        self.write(i);
+                    match self.backend.send(state.slot(), Outgoing::One(bytes)) {
+                        Sending::Taken(n) if n == offered => {
+                            self.stats.bytes_out += offered as u64;
+                            (state.queued, state.frames) = (0, state.frames - 1);
+                            state.queue.drop_single();
+                        }
+                        Sending::Pending => state.flags |= phase::PENDING,
+                        sending => {
+                            self.wrote(i, sending);
+                            self.write(i);
+                        }
                     }
                 }
                 _ => self.write(i),
             }
         }
-        self.dirty.clear();
     }
 
     /// Writes until the queue is empty or the system takes no more.
     pub(super) fn write(&mut self, i: usize) {
         loop {
             let state = self.slots.hot(i);
-            if state.queue.is_empty() || state.is(phase::BLOCKED) || !state.is(phase::WRITES) {
+            if state.queue.is_empty() || state.is(phase::STUCK) || !state.is(phase::WRITES) {
                 break;
             }
-            let parts = Parts::new(&self.frames, &state.queue, state.written);
-            // Frames without bytes are sent without a call.
-            let sending = match parts.iter().next() {
-                None => Sending::Taken(0),
-                Some(_) => self.backend.send(state.slot(), Outgoing::Many(parts)),
+            let out = match state.queue.single() {
+                Some(bytes) => Outgoing::One(&bytes[state.written..]),
+                None => Outgoing::Many(Parts::new(&self.frames, &state.queue, state.written)),
             };
+            // Frames without bytes are sent without a call.
+            let sending = if out.is_empty() { Sending::Taken(0) } else { self.backend.send(state.slot(), out) };
             self.wrote(i, sending);
         }
         self.after_write(i);
@@ -64,7 +69,7 @@ impl<B: Backend> Group<B> {
                     self.taken(i, n);
                 }
             }
-            Sending::Pending => self.slots.hot(i).flags |= phase::BLOCKED,
+            Sending::Pending => self.slots.hot(i).flags |= phase::PENDING,
             Sending::Failed => self.send_failed(i),
         }
     }
@@ -77,9 +82,26 @@ impl<B: Backend> Group<B> {
     }
 
     /// What became of a send that was pending.
+    #[inline]
     pub(super) fn sent(&mut self, id: SockId, taken: Option<usize>) {
-        let Some(i) = self.slots.find(id) else { return };
-        self.slots.hot(i).flags &= !phase::BLOCKED;
+        let Some(state) = self.slots.find_hot(id) else { return };
+        // One frame of one buffer, sent as a whole.
+        if let (Some(bytes), Some(n)) = (state.queue.single(), taken)
+            && (bytes.len(), state.written) == (n, 0)
+            && !state.is(MINDS_SENDS)
+        {
+            state.flags &= !phase::PENDING;
+            self.stats.bytes_out += n as u64;
+            (state.queued, state.frames) = (0, state.frames - 1);
+            state.queue.drop_single();
+        } else {
+            self.sent_special(id.index(), taken);
+        }
+    }
+
+    #[inline(never)]
+    fn sent_special(&mut self, i: usize, taken: Option<usize>) {
+        self.slots.hot(i).flags &= !phase::PENDING;
         match taken {
             Some(n) => self.taken(i, n),
             None if self.slots.hot(i).is_in(Phase::Leaving) => {}

@@ -200,7 +200,10 @@ impl World {
 impl World {
     /// What has happened on a wire, if anything has.
     fn on_wire(&mut self, id: SockId, at: usize, room: usize, bufs: &BufGroup) -> Option<Happened<Sock>> {
-        if let Some(pending) = self.wires[at].pending.take() {
+        // Other news may come first: a reset behind bytes that are not back yet.
+        if !self.choose.rarely(4)
+            && let Some(pending) = self.wires[at].pending.take()
+        {
             let taken = self.give_back(at, pending);
             self.wires[at].send_failed |= taken.is_none();
             return Some(Happened::Sent(id, taken));
@@ -430,7 +433,7 @@ impl Backend for Scripted {
         }
         if wire.has_something() && !wire.send_failed && world.choose.rarely(8) {
             // It only seemed so, and is told again.
-            wire.news |= Ready::READ.0;
+            wire.news |= Ready::READ.0 | if wire.reset { Ready::OVER.0 } else { 0 };
             return Recv::Empty;
         }
         if wire.arrived.is_empty() {
