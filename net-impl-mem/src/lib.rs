@@ -14,8 +14,8 @@ use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::{Cx, Platform};
 use net_group::Group;
 
 use crate::members::Members;
@@ -65,6 +65,11 @@ impl MemNet {
     /// A network with this weather.
     pub fn new(seed: u64, faults: Faults) -> Self {
         Self(Arc::new(Shared::new(Network::new(seed, faults))))
+    }
+
+    /// Gives the network a clock. Without that it is that of the first group.
+    pub fn set_clock(&self, clock: Arc<dyn Platform>) {
+        self.0.with(|net| net.set_clock(clock));
     }
 
     /// Other weather from now on.

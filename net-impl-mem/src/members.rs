@@ -113,7 +113,7 @@ impl Backend for Members {
             Poll::Ready(Err(why)) => Recv::Failed(why),
             Poll::Ready(Ok(len)) => {
                 buf.grow(len);
-                Recv::Bytes(buf, self.net.with(|net| net.end(socket.id).is_ok_and(End::is_readable)))
+                Recv::Bytes(buf, self.net.with(|net| net.end(socket.id).is_ok_and(End::has_more)))
             }
         }
     }
@@ -143,7 +143,7 @@ impl Backend for Members {
         let mut taken = 0;
         for part in out.iter() {
             match socket.write(part) {
-                Poll::Ready(Ok(len)) if len < part.len() => return Sending::Blocked(taken + len),
+                Poll::Ready(Ok(len)) if len < part.len() => return Sending::Taken(taken + len),
                 Poll::Ready(Ok(len)) => taken += len,
                 Poll::Pending => return Sending::Blocked(taken),
                 Poll::Ready(Err(_)) => return Sending::Failed,
@@ -178,7 +178,7 @@ impl Backend for Members {
     }
 
     fn has_room(&mut self, slot: Slot) -> bool {
-        self.of(slot).is_ok_and(|socket| socket.net.with(|net| net.room(socket.id) > 0))
+        self.of(slot).is_ok_and(|socket| socket.net.with(|net| net.has_room(socket.id)))
     }
 
     fn wake_later(&mut self) -> bool {

@@ -154,7 +154,11 @@ impl Network {
 
     // ---- Groups
 
-    /// A group joins. The first one's clock is the network's.
+    pub(crate) fn set_clock(&mut self, clock: Arc<dyn Platform>) {
+        self.clock = Some(clock);
+    }
+
+    /// A group joins. The first one's clock is the network's, if it has none yet.
     pub(crate) fn join(&mut self, clock: Arc<dyn Platform>, waker: Waker) -> u64 {
         self.clock.get_or_insert(clock);
         let group = self.number();
@@ -417,10 +421,10 @@ impl Network {
         let end = self.end(id)?;
         let (arrived, eof) = (end.arrived, end.eof);
         match &end.failed {
-            _ if !end.is_readable() => return Poll::Pending,
             _ if arrived > 0 => {}
-            Some(why) if !eof => return Poll::Ready(Err(why.clone())),
-            _ => return Poll::Ready(Ok(0)),
+            _ if eof => return Poll::Ready(Ok(0)),
+            Some(why) => return Poll::Ready(Err(why.clone())),
+            None => return Poll::Pending,
         }
         let mut len = arrived.min(into.len());
         if self.falls(self.faults.short_per_mille) {
@@ -430,7 +434,7 @@ impl Network {
         into.iter_mut().zip(end.bytes.drain(..len)).for_each(|(to, byte)| *to = byte);
         end.arrived -= len;
         self.send_off(id);
-        if self.ends.get_mut(&(id ^ 1)).is_some_and(|end| mem::take(&mut end.blocked)) {
+        if self.ends.get(&(id ^ 1)).is_some_and(|end| end.blocked) && self.has_room(id ^ 1) {
             self.tell(id ^ 1);
         }
         Poll::Ready(Ok(len))
@@ -447,8 +451,9 @@ impl Network {
             self.break_off(id);
             return Poll::Ready(Ok(from.len()));
         }
-        let mut len = from.len().min(self.room(id));
+        let mut len = self.ends.get(&(id ^ 1)).filter(|peer| !peer.broken).map_or(from.len(), |peer| peer.room().min(from.len()));
         if len == 0 && !from.is_empty() {
+            self.has_room(id);
             return Poll::Pending;
         }
         if self.falls(self.faults.short_per_mille) {
@@ -461,18 +466,14 @@ impl Network {
             None => self.break_off(id),
         }
         self.send_off(id ^ 1);
-        if len < from.len() && self.room(id) > 0 {
-            self.tell(id);
-        }
         Poll::Ready(Ok(len))
     }
 
-    /// Bytes that a write would take. If there are none, its group is told when there are.
-    pub(crate) fn room(&mut self, id: u64) -> usize {
-        let of_peer = |peer: &End| (peer.window + peer.send_buf).saturating_sub(peer.bytes.len());
-        let room = self.ends.get(&(id ^ 1)).filter(|peer| !peer.broken).map_or(usize::MAX, of_peer);
-        self.ends.get_mut(&id).into_iter().for_each(|end| end.blocked = room == 0);
-        room
+    /// Whether a write would be taken that is not small; if not, it is told when.
+    pub(crate) fn has_room(&mut self, id: u64) -> bool {
+        let has_room = self.ends.get(&(id ^ 1)).is_none_or(|peer| peer.broken || peer.room() >= (peer.window + peer.send_buf).div_ceil(3));
+        self.ends.get_mut(&id).into_iter().for_each(|end| end.blocked = !has_room);
+        has_room
     }
 }
 
@@ -502,14 +503,21 @@ impl End {
         }
     }
 
+    /// Bytes that can be written to it.
+    fn room(&self) -> usize {
+        (self.window + self.send_buf).saturating_sub(self.bytes.len())
+    }
+
     /// Whether a read would find something.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.arrived >= self.options.low_water.unwrap_or(1).min(self.window) || self.eof || self.failed.is_some()
+    pub(crate) fn has_more(&self) -> bool {
+        self.arrived > 0 || self.eof || self.failed.is_some()
     }
 
     fn ready(&self) -> Ready {
         let connects = self.kind == Kind::Connect && self.connected;
-        let read = if self.is_readable() || connects || !self.queue.is_empty() { Ready::READ } else { Ready(0) };
+        let enough = self.options.low_water.unwrap_or(1).min(self.window);
+        let is_readable = self.arrived >= enough || self.eof || self.failed.is_some();
+        let read = if is_readable || connects || !self.queue.is_empty() { Ready::READ } else { Ready(0) };
         let write = if self.connected && !self.blocked { Ready::WRITE } else { Ready(0) };
         read.and(write).and(if self.failed.is_some() { Ready::OVER } else { Ready(0) })
     }

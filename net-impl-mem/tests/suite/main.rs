@@ -14,10 +14,11 @@ use net_impl_mem::{Faults, MemNet};
 use crate::peers::ByHand;
 
 fn env(host: impl Into<IpAddr>, faults: Faults) -> Env {
-    let (net, host) = (MemNet::new(1, faults), host.into());
+    let (net, host, platform) = (MemNet::new(1, faults), host.into(), self_driven());
+    net.set_clock(platform.clone());
     // A backend outlives its sockets; one for each test is little.
     let backend: &'static dyn NetImpl = Box::leak(Box::new(net.clone()));
-    Env { backend, host, peer: host, peers: Arc::new(ByHand(net)), platform: self_driven(), world: None }
+    Env { backend, host, peer: host, peers: Arc::new(ByHand(net)), platform, world: None }
 }
 
 mod calm {
