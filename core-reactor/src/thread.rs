@@ -105,10 +105,14 @@ impl Thread {
         inner.run_messages(&mut turn, mark);
         inner.run_active(places, &mut turn, mark);
         inner.run_timers(&mut turn, mark);
+        let exiting = inner.shared.exit_requested();
+        if exiting {
+            inner.run_at_exit(&mut turn, mark);
+        }
         inner.pollers.end_turn();
         inner.busy += turn.busy;
         inner.longest = inner.longest.max(turn.busy);
-        if inner.shared.exit_requested() {
+        if exiting {
             inner.exit_step();
         }
         turn
@@ -288,6 +292,15 @@ impl Inner {
         while let Some(id) = self.pollers.due(self.now) {
             self.run(id, turn, mark);
             turn.timers += 1;
+        }
+    }
+
+    /// Runs what waits for the exit, the last registered first: as many as there are now, so that the turn ends.
+    #[cold]
+    fn run_at_exit(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        for _ in 0..self.pollers.at_exit() {
+            let Some(id) = self.pollers.pop_at_exit() else { return };
+            turn.pollers += u32::from(self.run(id, turn, mark));
         }
     }
 
@@ -490,6 +503,23 @@ impl Cx<'_> {
         self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
     }
 
+    /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero. [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes
+    /// with the thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for that.
+    pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it has run.
+    pub fn local_after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + 'static) -> PollerId {
+        self.local_poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and so before it ends: to say good-bye, to stop what would hold the
+    /// exit up. The last registered comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
+    pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.thread.pollers.add_at_exit(name("on_exit"), Box::new(once(f)))
+    }
+
     /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A poller may remove itself.
     ///
     /// # Errors
@@ -641,6 +671,17 @@ impl Cx<'_> {
     /// What this thread has done up to the last turn.
     pub fn stats(&self) -> ThreadStats {
         self.thread.stats()
+    }
+}
+
+/// A poller that is done after one run.
+fn once(f: impl FnOnce(&mut Cx<'_>)) -> impl Poller {
+    let mut f = Some(f);
+    move |cx: &mut Cx<'_>| {
+        if let Some(f) = f.take() {
+            f(cx);
+        }
+        Polled::Done
     }
 }
 

@@ -32,10 +32,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         let mut client = Client::new(group, id, &cx.handle())?;
         if let Some(time) = args.seconds {
             let app = app.clone();
-            cx.poller("time", Schedule::Every(time), move |_: &mut Cx<'_>| {
-                app.stop(0);
-                Polled::Done
-            });
+            cx.after(time, move |_| app.stop(0));
         }
         let (app, mut events) = (app.clone(), Events::new(64));
         cx.local_poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {

@@ -60,7 +60,7 @@ fn serve(net: &'static str) -> SocketAddr {
                 pool,
                 reserve: ReserveConfig { small: 32, large: 0, control: 0 },
             };
-            Server::start(app.lib(), app.cores(), config, move |_, _, at| tell.send(at.expect("it listens")).unwrap())?;
+            Server::start(app.lib(), app.cores(), config, move |_, at| tell.send(at.expect("it listens")).unwrap())?;
             Ok(())
         });
         panic!("the server ended: {ran:?}");

@@ -27,7 +27,7 @@ fn serve(net: &'static str, size: usize) -> SocketAddr {
             let reserve = ReserveConfig { small: 64, large: 0, control: 0 };
             let (at, options) = ("127.0.0.1:0".parse()?, SockOptions::default());
             let config = ServerConfig { net: app.net(), at, options, sockets: 16, pool, reserve };
-            Server::start(app.lib(), app.cores(), config, move |_, _, at| tell.send(at.expect("it listens")).unwrap())?;
+            Server::start(app.lib(), app.cores(), config, move |_, at| tell.send(at.expect("it listens")).unwrap())?;
             Ok(())
         });
         panic!("the server ended: {ran:?}");

@@ -14,11 +14,10 @@ use lcore::{App, AppOptions};
 /// Nothing that is waited for takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-type Outcome = (usize, Result<SocketAddr, ServerError>);
-
-/// Runs a server of two groups until the process ends. Its pool has what one of them reserves, and not what the other does.
-fn serve(net: &'static str) -> Receiver<Outcome> {
-    let (tell, told) = mpsc::channel();
+/// Runs a server of two groups until the process ends. Its pool has what one of them reserves, and not what the other does. Tells of the outcome, and
+/// hands the server itself out.
+fn serve(net: &'static str) -> (Receiver<Result<SocketAddr, ServerError>>, Receiver<Server>) {
+    let ((tell, told), (give, given)) = (mpsc::channel(), mpsc::channel());
     thread::spawn(move || {
         let mut options = AppOptions::default();
         (options.no_cpumask_locks, options.net) = (true, Some(net.to_owned()));
@@ -35,23 +34,22 @@ fn serve(net: &'static str) -> Receiver<Outcome> {
                 pool,
                 reserve: ReserveConfig { small: 64, large: 0, control: 0 },
             };
-            Server::start(app.lib(), app.cores(), config, move |_, index, outcome| tell.send((index, outcome)).unwrap())?;
+            give.send(Server::start(app.lib(), app.cores(), config, move |_, outcome| tell.send(outcome).unwrap())?)?;
             Ok(())
         });
         panic!("the server ended: {ran:?}");
     });
-    told
+    (told, given)
 }
 
 #[test]
 fn s22_a_group_that_is_gone_gets_no_connections() {
     for net in ["posix", "uring"] {
-        let outcomes = serve(net);
-        let (first, at) = outcomes.recv_timeout(PATIENCE).expect("the first group opens");
-        let (second, why) = outcomes.recv_timeout(PATIENCE).expect("the second one is tried");
-        assert_eq!((first, second), (0, 1));
+        let (outcomes, server) = serve(net);
+        let why = outcomes.recv_timeout(PATIENCE).expect("the second group is tried");
         assert!(matches!(why, Err(ServerError::Buffers(_))), "{net}: {why:?}");
-        let at = at.expect("it listens");
+        let server = server.recv_timeout(PATIENCE).expect("the server is there");
+        let at = server.local_addr().expect("its first group listens");
         let mut peers: Vec<_> = (0..20).map(|_| TcpStream::connect(at).expect("it accepts")).collect();
         for (n, peer) in peers.iter_mut().enumerate() {
             peer.set_read_timeout(Some(PATIENCE)).unwrap();

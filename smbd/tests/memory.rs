@@ -207,7 +207,7 @@ fn refused(connections: u32, receives: u32) -> String {
     };
     let said = Arc::new(Mutex::new(String::new()));
     let told = said.clone();
-    let ready = move |_: &mut Cx<'_>, _, outcome: Result<SocketAddr, ServerError>| {
+    let ready = move |_: &mut Cx<'_>, outcome: Result<SocketAddr, ServerError>| {
         *told.lock().unwrap() = outcome.map_or_else(|why| why.to_string(), |_| "it listens".into());
     };
     Server::start(sim.lib(), &CpuSet::of(CoreId(0)), config, ready).expect("a thread");

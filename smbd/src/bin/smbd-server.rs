@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
@@ -75,14 +74,13 @@ fn main() -> ExitCode {
     });
     app.run(move |_, app| {
         log::info!("transport: {}", app.transport());
-        let (ready, wait, missing) = (app.clone(), args.wait, AtomicUsize::new(app.cores().count()));
+        let (ready, wait) = (app.clone(), args.wait);
         let config = config(&args, app, at)?;
-        let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {
-            Ok(at) if missing.fetch_sub(1, Ordering::Relaxed) == 1 => {
+        let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| match outcome {
+            Ok(at) => {
                 let (name, cores) = (ready.transport().backend.name(), ready.cores());
                 log::info!("listening on port {} of {}: transport {name}, cores {cores}, {wait:?}", at.port(), at.ip());
             }
-            Ok(_) => {}
             Err(why) => ready.fail(&why),
         })?;
         let _ = running.set(server);

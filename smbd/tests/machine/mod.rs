@@ -55,7 +55,7 @@ impl Machine {
             pool: pool.clone(),
         };
         let cores = [CoreId(0), CoreId(1)].into_iter().collect();
-        let server = Server::start(sim.lib(), &cores, config, |_, _, outcome| assert!(outcome.is_ok(), "{outcome:?}")).expect("a thread");
+        let server = Server::start(sim.lib(), &cores, config, |_, outcome| assert!(outcome.is_ok(), "{outcome:?}")).expect("a thread");
         for _ in 0..100 {
             sim.turn();
         }
