@@ -65,7 +65,8 @@ impl Bell for NewsBell {
     fn disarm(&self) {}
 
     fn due(&self) -> Option<Instant> {
-        [self.net.with(|net| net.next_due()), self.retry.get()].into_iter().flatten().min()
+        let of_net = self.net.with(|net| net.news(self.group).is_some_and(|news| !news.is_empty()).then(|| net.now()).or(net.next_due()));
+        [of_net, self.retry.get()].into_iter().flatten().min()
     }
 }
 
