@@ -106,7 +106,7 @@ macro_rules! net_tests {
             #[allow(unused_imports)]
             use super::*;
 
-            fn env() -> $crate::net::Env {
+            fn __net_suite_env() -> $crate::net::Env {
                 $env
             }
 
@@ -279,7 +279,7 @@ macro_rules! net_cases {
             #[test]
             fn $name() {
                 let _company = $crate::net::$company();
-                $crate::net::$module::$name(&env());
+                $crate::net::$module::$name(&__net_suite_env());
             }
         )*)*
     };

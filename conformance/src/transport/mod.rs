@@ -159,14 +159,14 @@ macro_rules! transport_suite {
 macro_rules! transport_cases {
     ($env:expr; $($module:ident { $($name:ident)* })*) => {
         // An expression cannot be repeated inside the list.
-        fn transport_env() -> $crate::transport::Env {
+        fn __transport_suite_env() -> $crate::transport::Env {
             $env
         }
 
         $($(
             #[test]
             fn $name() {
-                $crate::transport::$module::$name(&transport_env());
+                $crate::transport::$module::$name(&__transport_suite_env());
             }
         )*)*
     };

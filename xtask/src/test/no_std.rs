@@ -11,12 +11,13 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 6] = [
+const CRATES: [(&str, &str); 7] = [
     ("logging", ""),
     ("pool", ""),
     ("core-reactor", ""),
     ("net-group", ""),
     ("net-impl-smoltcp", ""),
+    ("net-impl-mem", ""),
     ("hello-sock", "--no-default-features"),
 ];
 
