@@ -10,6 +10,8 @@ use std::path::Path;
 pub struct Limits {
     /// Open descriptors (`ulimit -n`). `None`: no limit.
     pub descriptors: Option<u64>,
+    /// What that can be raised to without privileges, also while the process runs (`ulimit -Hn`). `None`: no limit.
+    pub most_descriptors: Option<u64>,
     /// Bytes that may be locked in memory, which registering buffers needs (`ulimit -l`). `None`: no limit.
     pub locked_bytes: Option<u64>,
     /// Hugepages of 2 MiB that the machine has.
@@ -22,8 +24,9 @@ impl Limits {
     /// Asks the system.
     pub fn read() -> Self {
         Self {
-            descriptors: soft_limit(libc::RLIMIT_NOFILE as i32),
-            locked_bytes: soft_limit(libc::RLIMIT_MEMLOCK as i32),
+            descriptors: limits(libc::RLIMIT_NOFILE as i32)[0],
+            most_descriptors: limits(libc::RLIMIT_NOFILE as i32)[1],
+            locked_bytes: limits(libc::RLIMIT_MEMLOCK as i32)[0],
             hugepages: hugepages("nr_hugepages"),
             free_hugepages: hugepages("free_hugepages"),
         }
@@ -72,11 +75,12 @@ fn group_limit(root: &Path, line: &str) -> Option<u64> {
     limits.min()
 }
 
-fn soft_limit(of: i32) -> Option<u64> {
+/// The soft one and the hard one.
+fn limits(of: i32) -> [Option<u64>; 2] {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the kernel writes one rlimit. It knows both limits asked for, so it cannot fail.
     unsafe { libc::getrlimit(of as _, &mut limit) };
-    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    [limit.rlim_cur, limit.rlim_max].map(|n| (n != libc::RLIM_INFINITY).then_some(n))
 }
 
 /// One of the kernel's counts; a kernel without hugepages has none.
@@ -98,6 +102,8 @@ mod tests {
         };
         let limits = Limits::read();
         assert_eq!(limits.descriptors, soft("Max open files"));
+        let files = table.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        assert_eq!(limits.most_descriptors, files.split_whitespace().nth(1).unwrap().parse().ok());
         assert_eq!(limits.locked_bytes, soft("Max locked memory"));
         let info = fs::read_to_string("/proc/meminfo").unwrap();
         let count = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn no_limit_reads_as_such() {
-        let limits = Limits { descriptors: None, locked_bytes: Some(8 << 20), hugepages: 4, free_hugepages: 3 };
+        let limits = Limits { descriptors: None, most_descriptors: None, locked_bytes: Some(8 << 20), hugepages: 4, free_hugepages: 3 };
         assert_eq!(limits.to_string(), "unlimited descriptors, 8192 KiB locked, 3 of 4 hugepages free");
     }
 }
