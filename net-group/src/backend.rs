@@ -358,6 +358,8 @@ pub enum Happened<S> {
 pub struct Ready(pub u32);
 
 impl Ready {
+    /// Nothing yet.
+    pub const NOTHING: Self = Self(0);
     /// There is something to be received, accepted, or known of a connect.
     pub const READ: Self = Self(1);
     /// There is room to send.

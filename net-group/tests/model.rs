@@ -12,8 +12,9 @@ mod world;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
-use app::App;
+use app::{App, Settings};
 use choose::Chooser;
 use world::WireKind;
 
@@ -24,10 +25,12 @@ fn s100_whatever_happens_in_whatever_order() {
     let (first, seeds) = (of("MODEL_FIRST", 1), of("MODEL_SEEDS", 4_000));
     for seed in first..first + seeds {
         let run = || {
-            let mut app = App::new(Chooser::of_seed(seed));
-            app.begin(WireKind::Stream);
-            app.begin(WireKind::Listener { waiting: VecDeque::new() });
-            app.begin(WireKind::Connect { begun: false, answer: None });
+            let mut choose = Chooser::of_seed(seed);
+            let (how, window) = (Settings::by(&mut choose), [100, 3, 0][choose.pick(3)]);
+            let mut app = App::new(choose, how);
+            app.begin(WireKind::Stream, window);
+            app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+            app.begin(WireKind::Connect { begun: false, answer: None }, window);
             for _ in 0..120 {
                 app.step();
             }
@@ -41,12 +44,12 @@ fn s100_whatever_happens_in_whatever_order() {
 }
 
 /// Runs a story with the backend answering in each way that there is, as far as its first `most` decisions go.
-fn each_way(most: usize, story: impl Fn(&mut App)) {
+fn each_way(most: usize, how: impl Fn() -> Settings, story: impl Fn(&mut App)) {
     let (mut way, mut ways) = (Some(Chooser::first(most)), 0);
     while let Some(choose) = way.take() {
         let decisions = format!("{choose:?}");
         let walk = || {
-            let mut app = App::new(choose);
+            let mut app = App::new(choose, how());
             story(&mut app);
             end(app).next_way()
         };
@@ -68,8 +71,8 @@ fn end(mut app: App) -> Chooser {
 
 #[test]
 fn s101_bytes_and_a_reset_right_behind_them() {
-    each_way(7, |app| {
-        app.begin(WireKind::Stream);
+    each_way(7, Settings::default, |app| {
+        app.begin(WireKind::Stream, 3);
         app.world().peer_sends(0, 7);
         app.world().peer_resets(0);
         app.poll();
@@ -80,8 +83,8 @@ fn s101_bytes_and_a_reset_right_behind_them() {
 
 #[test]
 fn s101_a_connection_that_is_reset_before_it_is_taken() {
-    each_way(7, |app| {
-        app.begin(WireKind::Listener { waiting: VecDeque::new() });
+    each_way(7, Settings::default, |app| {
+        app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
         app.world().peer_connects(0);
         app.world().peer_sends(1, 3);
         app.world().peer_resets(1);
@@ -93,8 +96,8 @@ fn s101_a_connection_that_is_reset_before_it_is_taken() {
 
 #[test]
 fn s102_frames_on_their_way_when_a_socket_is_detached() {
-    each_way(8, |app| {
-        app.begin(WireKind::Stream);
+    each_way(8, Settings::default, |app| {
+        app.begin(WireKind::Stream, 3);
         app.send();
         app.poll();
         app.send();
@@ -106,8 +109,8 @@ fn s102_frames_on_their_way_when_a_socket_is_detached() {
 
 #[test]
 fn s102_frames_on_their_way_when_a_socket_is_closed() {
-    each_way(8, |app| {
-        app.begin(WireKind::Stream);
+    each_way(8, Settings::default, |app| {
+        app.begin(WireKind::Stream, 3);
         app.send();
         app.poll();
         app.send();
@@ -119,8 +122,8 @@ fn s102_frames_on_their_way_when_a_socket_is_closed() {
 #[test]
 fn s103_both_ends_in_either_order() {
     for peer_first in [false, true] {
-        each_way(7, |app| {
-            app.begin(WireKind::Stream);
+        each_way(7, Settings::default, |app| {
+            app.begin(WireKind::Stream, 3);
             app.send();
             app.world().peer_sends(0, 3);
             if peer_first {
@@ -136,8 +139,8 @@ fn s103_both_ends_in_either_order() {
 
 #[test]
 fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
-    each_way(7, |app| {
-        app.begin(WireKind::Connect { begun: false, answer: None });
+    each_way(7, Settings::default, |app| {
+        app.begin(WireKind::Connect { begun: false, answer: None }, 3);
         app.shutdown();
         app.world().peer_answers(0, true);
         app.poll();
@@ -147,29 +150,31 @@ fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
     });
 }
 
-/// Two peers that take nothing of their answers, and one that does: it goes on, and the group does not forget the others.
+/// Two peers that take nothing of their answers, and one that does: it goes on, and the group does not forget the others. With bytes that are asked for
+/// and bytes that come by themselves, which need no other buffer; and with a limit for who takes nothing.
 #[test]
 fn s104_deaf_peers_and_the_last_buffers() {
-    each_way(8, |app| {
-        app.answers = true;
-        (0..3).for_each(|_| app.begin(WireKind::Stream));
-        for _ in 0..3 {
-            for wire in 0..3 {
-                app.world().peer_sends(wire, 15);
+    for (pushes, stall_limit) in [(0, None), (1, None), (1, Some(Duration::from_millis(50)))] {
+        let how = || Settings { answers: true, pushes, stall_limit, ..Settings::default() };
+        each_way(6, how, |app| {
+            [3, 3, 100].into_iter().for_each(|window| app.begin(WireKind::Stream, window));
+            for _ in 0..3 {
+                for wire in 0..3 {
+                    app.world().peer_sends(wire, 15);
+                }
+                app.world().peer_takes(2, 15);
+                app.poll();
+                app.time_passes();
             }
-            app.world().peer_takes(2, 15);
-            app.poll();
-            app.time_passes();
-        }
-    });
+        });
+    }
 }
 
 /// What is queued behind a frame that the system has goes out when that comes back, though nothing else happens.
 #[test]
 fn s104_frames_behind_one_that_is_on_its_way() {
-    each_way(7, |app| {
-        app.answers = false;
-        app.begin(WireKind::Stream);
+    each_way(7, Settings::default, |app| {
+        app.begin(WireKind::Stream, 3);
         app.send();
         app.poll();
         app.send();
@@ -179,19 +184,18 @@ fn s104_frames_behind_one_that_is_on_its_way() {
 
 /// Nothing announces the one behind them.
 #[test]
-fn s104_twenty_connections_that_are_gone_before_they_are_accepted() {
-    each_way(7, |app| {
-        app.begin(WireKind::Listener { waiting: VecDeque::new() });
-        app.world().gone = 20;
-        (0..21).for_each(|_| app.world().peer_connects(0));
-    });
+fn s104_forty_connections_that_are_gone_before_they_are_accepted() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.world().gone = 40;
+    (0..41).for_each(|_| app.world().peer_connects(0));
+    end(app);
 }
 
 #[test]
 fn s71_who_has_closed_hears_of_no_room() {
-    each_way(8, |app| {
-        app.answers = false;
-        app.begin(WireKind::Stream);
+    each_way(8, Settings::default, |app| {
+        app.begin(WireKind::Stream, 3);
         (0..6).for_each(|_| app.send());
         app.flush();
         app.close();

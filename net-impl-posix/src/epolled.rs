@@ -194,7 +194,10 @@ impl Backend for Epolled {
             Outgoing::One(bytes) => (bytes.len(), sys::send(slot.number(), bytes)),
             Outgoing::Many(parts) => Self::gather(slot, parts),
         };
-        if done == Ok(offered) { Sending::Taken(offered) } else { self.sent_less(slot, done) }
+        match done {
+            Ok(n) if n == offered => Sending::Taken(n),
+            other => self.sent_less(slot, other),
+        }
     }
 
     fn fin(&mut self, slot: Slot) {

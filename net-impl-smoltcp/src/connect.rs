@@ -2,83 +2,65 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use core_reactor::net::{Events, NetError, NetEvent};
+use core_reactor::net::NetError;
+use net_group::Connecting;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use crate::family;
-use crate::flag;
-use crate::group::State as Group;
 use crate::place::{End, Role, Wants};
-use crate::socket::Kind;
+use crate::socket::{Kind, SmolSocket};
 use crate::stack::Stack;
 
-impl Group {
-    /// Starts to connect; on to the next address for as long as they fail at once.
-    pub(crate) fn connect(&mut self, stack: &mut Stack, place: usize) {
-        while let Err(why) = self.start(stack, place) {
-            if !self.next_address(place) {
-                return self.finish(stack, place, Some(why));
-            }
-        }
-    }
-
-    fn start(&mut self, stack: &mut Stack, place: usize) -> Result<(), NetError> {
-        let Some(socket) = self.slab.socket_mut(place) else { return Ok(()) };
-        let Kind::Connect(number, connect) = &mut socket.kind else { return Ok(()) };
-        let to = *connect.addresses.get(connect.at).ok_or(NetError::NoAddress)?;
-        socket.peer = Some(to);
-        connect.under_way = true;
-        socket.local = stack.connect(*number, to)?;
-        Ok(())
-    }
-
-    /// Something happened to a connect: it is done, or on to the next address. The caller has left room for an event.
-    pub(crate) fn connected(&mut self, stack: &mut Stack, place: usize, out: &mut Events) {
-        let number = self.slab.hot(place).fd as u32;
-        match stack.tcp(number).state() {
-            State::SynSent | State::SynReceived => {}
-            State::Closed => {
-                let why = self.outcome(stack, place);
-                if self.next_address(place) {
-                    self.connect(stack, place);
-                } else {
-                    self.finish(stack, place, Some(why));
-                }
-            }
-            _ => {
-                if let Some(socket) = self.slab.socket_mut(place) {
+/// Begins a connect, or looks how far it is; on to the next address for as long as they fail at once.
+pub(crate) fn go_on(stack: &mut Stack, socket: &mut SmolSocket) -> Connecting {
+    loop {
+        let Kind::Connect(number, connect) = &mut socket.kind else { return Connecting::Connected };
+        let number = *number;
+        let why = if connect.under_way {
+            match stack.tcp(number).state() {
+                State::SynSent | State::SynReceived => return Connecting::UnderWay(number as i32),
+                State::Closed => outcome(stack, number, socket.peer),
+                _ => {
                     socket.kind = Kind::Stream(number);
+                    return Connecting::Connected;
                 }
-                let hot = self.slab.hot(place);
-                hot.flags = hot.flags & !flag::CONNECTING | flag::STREAM;
-                let (id, token) = (hot.id, hot.token);
-                out.append(NetEvent::Connected { id, token });
-                self.end_sending(stack, place);
-                // What has arrived meanwhile.
-                self.enqueue(place);
             }
+        } else {
+            match start(stack, socket) {
+                Ok(()) => return Connecting::UnderWay(number as i32),
+                Err(why) => why,
+            }
+        };
+        if !next_address(socket) {
+            return Connecting::Failed(why);
         }
     }
+}
 
-    /// Why a connect failed.
-    fn outcome(&mut self, stack: &mut Stack, place: usize) -> NetError {
-        let number = self.slab.hot(place).fd as usize;
-        let to = self.slab.socket(place).and_then(|socket| socket.peer);
-        match (stack.places[number].end, to) {
-            (Some(End::TimedOut), _) | (_, None) => NetError::TimedOut,
-            (_, Some(to)) => NetError::ConnectRefused(to),
-        }
-    }
+fn start(stack: &mut Stack, socket: &mut SmolSocket) -> Result<(), NetError> {
+    let Kind::Connect(number, connect) = &mut socket.kind else { return Ok(()) };
+    let to = *connect.addresses.get(connect.at).ok_or(NetError::NoAddress)?;
+    socket.peer = Some(to);
+    connect.under_way = true;
+    socket.local = stack.connect(*number, to)?;
+    Ok(())
+}
 
-    /// On to the next address; false if there is none.
-    fn next_address(&mut self, place: usize) -> bool {
-        let Some(socket) = self.slab.socket_mut(place) else { return false };
-        let Kind::Connect(_, connect) = &mut socket.kind else { return false };
-        connect.at += 1;
-        connect.under_way = false;
-        connect.at < connect.addresses.len()
+/// Why a connect failed.
+fn outcome(stack: &Stack, number: u32, to: Option<SocketAddr>) -> NetError {
+    match (stack.places[number as usize].end, to) {
+        (Some(End::TimedOut), _) | (_, None) => NetError::TimedOut,
+        (_, Some(to)) => NetError::ConnectRefused(to),
     }
+}
+
+/// On to the next address; false if there is none.
+fn next_address(socket: &mut SmolSocket) -> bool {
+    let Kind::Connect(_, connect) = &mut socket.kind else { return false };
+    connect.at += 1;
+    connect.under_way = false;
+    connect.at < connect.addresses.len()
 }
 
 impl Stack {

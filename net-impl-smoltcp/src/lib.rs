@@ -5,7 +5,7 @@
 //! say so. Tests make as many hosts as they need.
 //!
 //! ```text
-//!   device ─ gate ─ smoltcp's Interface and SocketSet ─ places ─ groups' slabs ─ events
+//!   device ─ gate ─ smoltcp's Interface and SocketSet ─ places ─ groups' sockets ─ engine
 //!                   └────────────── the stack, behind one lock ──────────┘
 //! ```
 //!
@@ -26,7 +26,6 @@
 
 extern crate alloc;
 
-mod accept;
 mod bell;
 mod config;
 mod connect;
@@ -34,19 +33,16 @@ mod device;
 #[cfg(feature = "dhcp")]
 mod dhcp;
 mod family;
-mod flag;
 mod frame;
 mod gate;
-mod group;
 mod linger;
 mod listener;
 mod neighbours;
 mod options;
 mod place;
 mod proof;
-mod receive;
-mod send;
 mod socket;
+mod sockets;
 mod stack;
 
 use alloc::boxed::Box;
@@ -56,13 +52,14 @@ use core::net::SocketAddr;
 use core_reactor::Cx;
 use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use linkme::distributed_slice;
+use net_group::Group;
 use spin::Mutex;
 
 pub use config::{Addresses, Network, StackConfig, StackStats};
 pub use device::{NetDevice, PollOnly};
 pub use smoltcp;
 
-use crate::group::Group;
+use crate::sockets::Sockets;
 use crate::stack::Shared;
 
 pub(crate) const NAME: &str = "smoltcp";
@@ -148,6 +145,7 @@ impl NetImpl for Smoltcp {
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
         config.check()?;
-        Ok(Box::new(Group::new(cx, self.shared()?, config)?))
+        let backend = Sockets::new(cx, self.shared()?, &config)?;
+        Ok(Box::new(Group::new(cx, config, backend)))
     }
 }

@@ -60,7 +60,11 @@ impl<B: Backend> Group<B> {
                     self.receive_more(i, out);
                 }
             }
-            other => self.receive_ended(i, other, out),
+            // Each by itself, so that the answer need not lie in memory.
+            Recv::Empty => self.received_nothing(i),
+            Recv::NoBuffer => self.starve(i),
+            Recv::Eof => self.peer_closed(i, out),
+            Recv::Failed(why) => self.end(i, Release::Over, Some(why)),
         }
     }
 
@@ -103,7 +107,10 @@ impl<B: Backend> Group<B> {
                         return;
                     }
                 }
-                other => return self.receive_ended(i, other, out),
+                Recv::Empty => return self.received_nothing(i),
+                Recv::NoBuffer => return self.starve(i),
+                Recv::Eof => return self.peer_closed(i, out),
+                Recv::Failed(why) => return self.end(i, Release::Over, Some(why)),
             }
         }
         self.enqueue(i);
@@ -166,27 +173,21 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// A read that found no bytes: there are none now, or none will come.
+    /// There are no bytes now, nor an end.
     #[cold]
-    fn receive_ended(&mut self, i: usize, how: Recv, out: &mut Events) {
-        match how {
-            Recv::Empty | Recv::Bytes(..) => {
-                let state = self.slots.hot(i);
-                // Who has nothing more to say, and no end either, is not over.
-                state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
-                if state.is_in(Phase::Broken) {
-                    self.end_of_error(i);
-                }
-            }
-            Recv::NoBuffer => self.starve(i),
-            Recv::Eof => self.peer_closed(i, out),
-            Recv::Failed(why) => self.end(i, Release::Over, Some(why)),
+    fn received_nothing(&mut self, i: usize) {
+        let state = self.slots.hot(i);
+        // Who has nothing more to say, and no end either, is not over.
+        state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
+        if state.is_in(Phase::Broken) {
+            self.end_of_error(i);
         }
     }
 
     // ---- Ends
 
     /// The peer's end, behind all that it sent.
+    #[cold]
     fn peer_closed(&mut self, i: usize, out: &mut Events) {
         let state = self.slots.hot(i);
         let (id, token) = (state.id, state.token);

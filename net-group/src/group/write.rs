@@ -17,11 +17,11 @@ impl<B: Backend> Group<B> {
         // One by one, so that who panics on the way loses nobody behind it.
         while let Some(i) = self.dirty.pop().map(|i| i as usize) {
             let state = self.slots.hot(i);
-            let is_plain = !state.is(phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS);
-            state.flags &= !phase::IN_DIRTY;
+            let flags = state.flags & !phase::IN_DIRTY;
+            state.flags = flags;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if is_plain && state.written == 0 => {
+                Some(bytes) if flags & (phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS) == 0 && state.written == 0 => {
                     let offered = bytes.len();
                     match self.backend.send(state.slot(), Outgoing::One(bytes)) {
                         Sending::Taken(n) if n == offered => {

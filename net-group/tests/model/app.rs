@@ -35,7 +35,7 @@ pub(crate) struct App {
     frames: BTreeMap<u16, Sent>,
     next_frame: u16,
     /// It sends back what it receives, and nothing else.
-    pub(crate) answers: bool,
+    answers: bool,
     /// Of each wire, what was received and which frames were taken to be sent on it.
     wires: BTreeMap<usize, Ledger>,
 }
@@ -119,12 +119,36 @@ impl Platform for Clock {
     fn unwatch(&self, _: CoreId, _: WaitSource) {}
 }
 
+/// What is the same for a whole run.
+pub(crate) struct Settings {
+    pub(crate) send_limit: usize,
+    pub(crate) stall_limit: Option<Duration>,
+    pub(crate) has_timer: bool,
+    pub(crate) answers: bool,
+    pub(crate) pushes: usize,
+}
+
+impl Settings {
+    pub(crate) fn by(choose: &mut Chooser) -> Self {
+        Self {
+            send_limit: [12, 1000][choose.pick(2)],
+            stall_limit: [None, Some(Duration::from_millis(50))][choose.pick(2)],
+            has_timer: choose.pick(2) == 0,
+            answers: choose.pick(2) == 1,
+            pushes: choose.pick(3),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { send_limit: 12, stall_limit: None, has_timer: true, answers: false, pushes: 0 }
+    }
+}
+
 impl App {
-    pub(crate) fn new(mut choose: Chooser) -> Self {
-        let send_limit = [12, 1000][choose.pick(2)];
-        let stall_limit = [None, Some(Duration::from_millis(50))][choose.pick(2)];
-        let has_timer = choose.pick(2) == 0;
-        let (answers, pushes) = (choose.pick(2) == 1, choose.pick(3));
+    pub(crate) fn new(choose: Chooser, how: Settings) -> Self {
+        let Settings { send_limit, stall_limit, has_timer, answers, pushes } = how;
         let bufs = BufGroup::new(BUFFERS, BUFFER);
         let world = World::new(choose);
         (lock(&world).has_timer, lock(&world).pushes) = (has_timer, pushes);
@@ -160,12 +184,8 @@ impl App {
     // ---- What it does
 
     /// A connection, connect or listener from nowhere, put into the group.
-    pub(crate) fn begin(&mut self, kind: WireKind) {
-        let wire = {
-            let mut world = lock(&self.world);
-            let window = [100, 3, 0][world.choose.pick(3)];
-            world.add(kind, window)
-        };
+    pub(crate) fn begin(&mut self, kind: WireKind, window: usize) {
+        let wire = lock(&self.world).add(kind, window);
         let socket: Box<dyn Socket> = Sock::new(&self.world, wire);
         self.loose.push(socket);
         self.attach();
@@ -517,7 +537,7 @@ impl App {
         assert_eq!(self.group.stats().sockets, 0, "no slot is leaked");
         self.loose.clear();
         for _ in 0..SLOTS {
-            self.begin(WireKind::Stream);
+            self.begin(WireKind::Stream, 0);
         }
         assert_eq!(self.group.stats().sockets, SLOTS, "all slots can be had again");
         drop(self.group);

@@ -75,6 +75,11 @@ impl Chooser {
         }
     }
 
+    /// The same, but never on a path: it has nothing to do with the story.
+    pub(crate) fn by_chance(&mut self, of: usize) -> bool {
+        matches!(self.how, How::Chance(_)) && self.rarely(of)
+    }
+
     /// From here on everything is ordinary.
     pub(crate) fn calm_down(&mut self) {
         self.calm = true;

@@ -373,7 +373,7 @@ impl Backend for Scripted {
 
     fn open(&mut self, slot: Slot, socket: Box<Sock>) -> Result<Opened, Refused<Box<Sock>, NetError>> {
         let mut world = self.world();
-        if world.choose.rarely(30) {
+        if world.choose.by_chance(30) {
             drop(world);
             return Err(Refused { item: socket, why: NetError::NoDescriptors });
         }
@@ -389,7 +389,7 @@ impl Backend for Scripted {
         (wire.end_told, wire.blocked) = (false, false);
         wire.news = Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 };
         drop(world);
-        let acknowledge = self.world().choose.pick(2) == 1;
+        let acknowledge = socket.wire % 2 == 1;
         self.open.set(slot.index(), Some((slot.id(), socket)));
         Ok(Opened { kind, number: 5, acknowledge })
     }
@@ -397,7 +397,7 @@ impl Backend for Scripted {
     fn release(&mut self, slot: Slot, how: Release) -> Released<Sock> {
         let wire = self.wire_of(slot);
         let mut world = self.world();
-        if how == Release::Detach && world.choose.rarely(20) {
+        if how == Release::Detach && world.choose.by_chance(20) {
             return Released::Stays(NetError::Unusable("not now".into()));
         }
         let pending = world.wires[wire].pending.take();
