@@ -320,7 +320,8 @@ impl Network {
 
     /// How a connect went, which has begun before. Who has been told is connected from then on.
     pub(crate) fn go_on(&mut self, id: u64) -> Poll<Result<(), NetError>> {
-        if self.end(id)?.since.is_none() {
+        let end = self.end(id)?;
+        if end.since.is_none() && !end.connected {
             self.begin(id);
             return Poll::Pending;
         }
@@ -351,7 +352,14 @@ impl Network {
         let Some(end) = self.ends.get_mut(&id) else { return };
         let at = end.pieces.back().map_or(at, |(last, _)| at.max(*last));
         end.pieces.push_back((at, piece));
-        if at <= self.now { self.arrive(id) } else { self.due.push(Reverse((at, number, id))) }
+        if at <= self.now {
+            return self.arrive(id);
+        }
+        if self.next_due().is_none_or(|first| at < first) {
+            // Cores that sleep longer than that think again.
+            self.groups.values().for_each(|audience| audience.waker.wake_by_ref());
+        }
+        self.due.push(Reverse((at, number, id)));
     }
 
     /// What has arrived at a socket.
