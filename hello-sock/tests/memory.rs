@@ -215,7 +215,7 @@ impl Client {
 
 /// The byte of a stream at a place.
 fn byte(seed: u64, at: usize) -> u8 {
-    ((at as u64 / 7 ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (at % 7 * 8)) as u8
+    (((at as u64 / 7) ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (at % 7 * 8)) as u8
 }
 
 /// Numbers that look drawn by lot and are the same in each run (xorshift).

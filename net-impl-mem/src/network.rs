@@ -78,6 +78,7 @@ struct Audience {
     waker: Waker,
 }
 
+#[derive(Default)]
 pub(crate) struct Network {
     clock: Option<Arc<dyn Platform>>,
     now: Instant,
@@ -96,20 +97,9 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
-        Self {
-            clock: None,
-            now: Instant::ZERO,
-            faults,
-            // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
-            lot: (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            numbers: 0,
-            port: FREE_PORTS - 1,
-            ends: BTreeMap::new(),
-            bound: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            due: BinaryHeap::new(),
-            trace: None,
-        }
+        // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
+        let lot = (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        Self { faults, lot, port: FREE_PORTS - 1, ..Self::default() }
     }
 
     // ---- Time and chance
