@@ -1,4 +1,6 @@
-//! Sockets in memory: the network backend "mem", for tests.
+//! The network backend "mem".
+//!
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

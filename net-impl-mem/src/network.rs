@@ -78,6 +78,7 @@ struct Audience {
     waker: Waker,
 }
 
+#[derive(Default)]
 pub(crate) struct Network {
     clock: Option<Arc<dyn Platform>>,
     now: Instant,
@@ -96,20 +97,9 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
-        Self {
-            clock: None,
-            now: Instant::ZERO,
-            faults,
-            // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
-            lot: (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            numbers: 0,
-            port: FREE_PORTS - 1,
-            ends: BTreeMap::new(),
-            bound: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            due: BinaryHeap::new(),
-            trace: None,
-        }
+        // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
+        let lot = (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        Self { faults, lot, port: FREE_PORTS - 1, ..Self::default() }
     }
 
     // ---- Time and chance
@@ -320,7 +310,8 @@ impl Network {
 
     /// How a connect went, which has begun before. Who has been told is connected from then on.
     pub(crate) fn go_on(&mut self, id: u64) -> Poll<Result<(), NetError>> {
-        if self.end(id)?.since.is_none() {
+        let end = self.end(id)?;
+        if end.since.is_none() && !end.connected {
             self.begin(id);
             return Poll::Pending;
         }
@@ -351,7 +342,14 @@ impl Network {
         let Some(end) = self.ends.get_mut(&id) else { return };
         let at = end.pieces.back().map_or(at, |(last, _)| at.max(*last));
         end.pieces.push_back((at, piece));
-        if at <= self.now { self.arrive(id) } else { self.due.push(Reverse((at, number, id))) }
+        if at <= self.now {
+            return self.arrive(id);
+        }
+        if self.next_due().is_none_or(|first| at < first) {
+            // Cores that sleep longer than that think again.
+            self.groups.values().for_each(|audience| audience.waker.wake_by_ref());
+        }
+        self.due.push(Reverse((at, number, id)));
     }
 
     /// What has arrived at a socket.

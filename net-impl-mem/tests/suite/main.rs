@@ -45,3 +45,27 @@ mod storm {
 
     conformance::net_suite_of!(env(Ipv4Addr::LOCALHOST, STORM), env(Ipv6Addr::LOCALHOST, STORM); net_statements);
 }
+
+/// What the suite asks of kernels only, because most stacks of their own cannot do it.
+mod as_a_kernel {
+    use std::net::Ipv4Addr;
+
+    use conformance::net::{ends, fairness, share};
+
+    use super::*;
+
+    #[test]
+    fn s19_s60_an_end_before_the_accept_is_told() {
+        ends::s19_s60_an_end_before_the_accept_is_told(&env(Ipv4Addr::LOCALHOST, Faults::default()));
+    }
+
+    #[test]
+    fn s20_a_firehose_cannot_starve_999_others() {
+        fairness::s20_a_firehose_cannot_starve_999_others(&env(Ipv4Addr::LOCALHOST, Faults::default()));
+    }
+
+    #[test]
+    fn s74_who_reads_slowly_is_not_reset() {
+        share::s74_who_reads_slowly_is_not_reset(&env(Ipv4Addr::LOCALHOST, Faults::default()));
+    }
+}
