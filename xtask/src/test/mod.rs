@@ -4,6 +4,7 @@ mod asan;
 mod no_std;
 mod steps;
 mod user;
+mod words;
 
 use std::fmt;
 use std::time::{Duration, Instant};

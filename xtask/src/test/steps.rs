@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std, user};
+use super::{asan, no_std, user, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,8 +16,9 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 15] = [
+pub(super) const STEPS: [Step; 16] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
+    Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
