@@ -1,4 +1,5 @@
-//! The command line as people meet it: help, exit codes, and setup over a folder in the place of the machine.
+//! The command line as people meet it: help, exit codes, and setup over a folder in the place of
+//! the machine.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -149,7 +150,8 @@ fn sizes_come_from_the_environment_and_pages_go_before_memory() {
     assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &["--nrhuge", "15"]), "15");
 }
 
-/// A cargo that says where it builds, and builds nothing but what images and the smallest example are looked for as.
+/// A cargo that says where it builds, and builds nothing but what images and the smallest example
+/// are looked for as.
 const CARGO: &str = r#"#!/bin/sh
 case $1 in
 metadata) echo "{\"packages\":[],\"target_directory\":\"$TARGET\"}" ;;
