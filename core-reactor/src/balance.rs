@@ -1,7 +1,9 @@
-//! Balancing: movable threads leave a reactor that is overloaded for one that has time (the role of SPDK's dynamic scheduler).
+//! Balancing: movable threads leave a reactor that is overloaded for one that has time (the role of
+//! SPDK's dynamic scheduler).
 //!
-//! A thread `balancer` looks at all reactors once per period. From one that was busy for more than [`HOT`] of it, it sends one movable thread to one that was
-//! busy for less than [`COOL`], and says so in the log. One thread per period, so that the next look sees what the move did.
+//! A thread `balancer` looks at all reactors once per period. From one that was busy for more than
+//! [`HOT`] of it, it sends one movable thread to one that was busy for less than [`COOL`], and says
+//! so in the log. One thread per period, so that the next look sees what the move did.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -118,7 +120,8 @@ impl Looks {
         Some(Move { thread: thread.thread.clone(), from: hot.core, to: cool.core })
     }
 
-    /// The threads of a reactor that did something since the look before, with the time that it took.
+    /// The threads of a reactor that did something since the look before, with the time that it
+    /// took.
     fn busy_threads<'a>(&'a self, load: &'a Load) -> Vec<(u64, &'a ThreadLoad)> {
         // In order, since a look over ten thousand threads must not compare each with each.
         let mut known: Vec<(ThreadId, u64)> = self.before.iter().flat_map(|load| &load.threads).map(|t| (t.thread.id(), t.busy)).collect();

@@ -1,4 +1,5 @@
-//! Visits: something done on every thread, or on every reactor, one after the other (`spdk_for_each_thread`, `spdk_for_each_reactor`).
+//! Visits: something done on every thread, or on every reactor, one after the other
+//! (`spdk_for_each_thread`, `spdk_for_each_reactor`).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,8 +15,9 @@ type OnCore = Box<dyn FnMut(&Reactor) + Send>;
 type Done = Box<dyn FnOnce(&mut Cx<'_>) + Send>;
 
 impl Cx<'_> {
-    /// Runs `visit` on every thread of the set, this one included, in order of creation and one at a time, and `done` here when the last has run it.
-    /// Threads that end before their turn are passed over; threads made meanwhile are not visited.
+    /// Runs `visit` on every thread of the set, this one included, in order of creation and one at
+    /// a time, and `done` here when the last has run it. Threads that end before their turn are
+    /// passed over; threads made meanwhile are not visited.
     pub fn for_each_thread(&mut self, visit: impl FnMut(&mut Cx<'_>) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
         let lib = self.lib().0;
         let end = lib.end_id();
@@ -25,7 +27,8 @@ impl Cx<'_> {
         }
     }
 
-    /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and `done` here when the last has run it.
+    /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and
+    /// `done` here when the last has run it.
     pub fn for_each_core(&mut self, visit: impl FnMut(&Reactor) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
         let lib = self.lib().0;
         let lane = if lib.has_reactors() { 0 } else { lib.lanes.len() };
@@ -33,7 +36,8 @@ impl Cx<'_> {
     }
 }
 
-/// A visit of all threads, on its way. It travels in a message; where that message is dropped unrun (its thread has ended), it goes on from there.
+/// A visit of all threads, on its way. It travels in a message; where that message is dropped unrun
+/// (its thread has ended), it goes on from there.
 struct Tour {
     /// What to do, and what at the end; taken when it is over.
     what: Option<(OnThread, Done)>,
@@ -73,12 +77,14 @@ impl Tour {
                 None => return Ok(()),
             },
         };
-        // Where the thread has ended meanwhile the message is dropped here, and with it the tour, which goes on.
+        // Where the thread has ended meanwhile the message is dropped here, and with it the tour,
+        // which goes on.
         Unsent { to, msg }.send()
     }
 
-    /// The next thread that has not ended. Thousands that have may be there until their reactor's turn is over; were the tour dropped by each, and went on from
-    /// there, it would need as much stack.
+    /// The next thread that has not ended. Thousands that have may be there until their reactor's
+    /// turn is over; were the tour dropped by each, and went on from there, it would need as much
+    /// stack.
     fn next(&mut self) -> Option<Arc<Shared>> {
         loop {
             let next = self.lib.next_thread(self.last, self.end)?;
@@ -101,7 +107,8 @@ impl Drop for Tour {
 }
 
 impl Unsent {
-    /// Sends it. It comes back where the mailbox is full; where the thread has ended the message is dropped.
+    /// Sends it. It comes back where the mailbox is full; where the thread has ended the message is
+    /// dropped.
     fn send(self) -> Result<(), Self> {
         let Self { to, msg } = self;
         to.send_msg(msg).or_else(|refused| match refused.why {
@@ -119,7 +126,8 @@ impl Unsent {
         });
     }
 
-    /// Leaves trying again to the reactor of the thread that it is for, where no thread is at hand to do it.
+    /// Leaves trying again to the reactor of the thread that it is for, where no thread is at hand
+    /// to do it.
     fn retry_elsewhere(self, lib: &LibShared) {
         let (to, msg, lane) = (self.to.clone(), self.msg, self.to.0.lane());
         let retry = Event::Call(Box::new(move |reactor| send_from(reactor, to, msg)));
@@ -129,7 +137,8 @@ impl Unsent {
     }
 }
 
-/// A visit of all reactors, on its way. It travels in an event; where that is dropped unrun (its reactor has ended), it goes on from its origin.
+/// A visit of all reactors, on its way. It travels in an event; where that is dropped unrun (its
+/// reactor has ended), it goes on from its origin.
 struct Round(Option<Box<Visit>>);
 
 /// A visit of the reactor of `lane` and those after it.
@@ -141,7 +150,8 @@ struct Visit {
 }
 
 impl Visit {
-    /// Sends it to the next reactor, or what comes at the end to where it began. From a poller, so that a full ring is tried again.
+    /// Sends it to the next reactor, or what comes at the end to where it began. From a poller, so
+    /// that a full ring is tried again.
     fn go_on_from(self: Box<Self>, cx: &mut Cx<'_>) {
         let lib = cx.lib().0;
         let lane = self.lane;

@@ -1,4 +1,5 @@
-//! A machine for tests: cores that one flow of control turns by hand, and a clock that moves when told to.
+//! A machine for tests: cores that one flow of control turns by hand, and a clock that moves when
+//! told to.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -10,7 +11,8 @@ use spin::Mutex;
 
 use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, Reactor, ReactorOptions, Reactors, ThreadLib, Turn, WaitSource};
 
-/// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking returns at once and is counted.
+/// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking
+/// returns at once and is counted.
 pub struct SimPlatform {
     cores: CpuSet,
     state: Mutex<State>,

@@ -1,10 +1,12 @@
 //! Linux as a [`Platform`]: cores, clock, parking, memory and signals.
 //!
-//! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
-//! them can live in one process. Beside it stand what an application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against
-//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] and [`available_memory`] for its log and its errors. A reactor writes through a
-//! [`Spool`], which never waits, and starts threads and programs with [`spawn_off_reactor`] and [`unaffinitized`]. [`stdin`] and
-//! [`stdout`] are the standard library's, unless there is none.
+//! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over,
+//! and asked for nothing global: two of them can live in one process. Beside it stand what an
+//! application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against a second process
+//! on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] and [`available_memory`]
+//! for its log and its errors. A reactor writes through a [`Spool`], which never waits, and starts
+//! threads and programs with [`spawn_off_reactor`] and [`unaffinitized`]. [`stdin`] and [`stdout`]
+//! are the standard library's, unless there is none.
 #![cfg(target_os = "linux")]
 
 mod clock;
@@ -69,8 +71,9 @@ impl LinuxPlatform {
         Ok(Self { clock, cores, pinned: true, seats: (0..seats).map(|_| Seat::default()).collect() })
     }
 
-    /// The same, with nothing pinned: what runs on a core runs wherever the kernel puts it, among all that the process may use. The number of a core is
-    /// a name then, and only the kernel keeps two of them apart.
+    /// The same, with nothing pinned: what runs on a core runs wherever the kernel puts it, among
+    /// all that the process may use. The number of a core is a name then, and only the kernel keeps
+    /// two of them apart.
     #[must_use]
     pub fn unpinned(mut self) -> Self {
         self.pinned = false;
@@ -90,8 +93,9 @@ impl LinuxPlatform {
     }
 }
 
-/// The cores are those that the thread which made the value was allowed then. A core is taken from `start` until its `join`, also when the
-/// entry has returned meanwhile, so that no panic goes unseen. One thread at a time parks on a core.
+/// The cores are those that the thread which made the value was allowed then. A core is taken from
+/// `start` until its `join`, also when the entry has returned meanwhile, so that no panic goes
+/// unseen. One thread at a time parks on a core.
 impl Platform for LinuxPlatform {
     #[inline]
     fn now(&self) -> Instant {

@@ -56,7 +56,8 @@ impl Seat {
         Err(PlatformError::CoreTaken { core, by: short(format_args!("{by}")) })
     }
 
-    /// As [`Platform::join`](core_reactor::Platform::join). If several wait, the first to come is told of a panic.
+    /// As [`Platform::join`](core_reactor::Platform::join). If several wait, the first to come is
+    /// told of a panic.
     pub(crate) fn join(&self, core: CoreId) -> Result<(), PlatformError> {
         let mut occupant = self.lock();
         loop {
@@ -68,7 +69,8 @@ impl Seat {
                 Occupant::Started(thread) => {
                     let joining = Occupant::Joining(thread.thread().id());
                     let Occupant::Started(thread) = core::mem::replace(&mut *occupant, joining) else { continue };
-                    // Not under the lock: the entry may ask the platform for something before it ends.
+                    // Not under the lock: the entry may ask the platform for something before it
+                    // ends.
                     drop(occupant);
                     let ended = thread.join();
                     *self.lock() = Occupant::Nobody;
@@ -79,7 +81,8 @@ impl Seat {
         }
     }
 
-    /// As [`Platform::release`](core_reactor::Platform::release). Only the thread that adopted the core can give it back.
+    /// As [`Platform::release`](core_reactor::Platform::release). Only the thread that adopted the
+    /// core can give it back.
     pub(crate) fn release(&self, core: CoreId) {
         let mut occupant = self.lock();
         match core::mem::take(&mut *occupant) {

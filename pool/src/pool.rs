@@ -23,9 +23,11 @@ impl PoolShared {
         &self.classes[class as usize]
     }
 
-    /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst` fence.
+    /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst`
+    /// fence.
     ///
-    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called: what is in the caller's hands by then has an owner that gives it back.
+    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called:
+    /// what is in the caller's hands by then has an owner that gives it back.
     #[inline]
     pub(crate) fn serve_if_waiting(&self, class: Class) {
         if self.class(class).waiting.load(Relaxed) != 0 {
@@ -33,7 +35,8 @@ impl PoolShared {
         }
     }
 
-    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but never wakes under it.
+    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but
+    /// never wakes under it.
     #[cold]
     pub(crate) fn serve(&self, class: Class) {
         let mut round = Round { pool: self, class, over: false };
@@ -65,8 +68,9 @@ impl PoolShared {
     }
 }
 
-/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have their turn on the way out; a second panic then ends the process, as
-/// any panic during another does.
+/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have
+/// their turn on the way out; a second panic then ends the process, as any panic during another
+/// does.
 struct Round<'a> {
     pool: &'a PoolShared,
     class: Class,

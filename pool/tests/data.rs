@@ -5,7 +5,8 @@ use std::thread;
 
 use pool::{Buf, BufGroup, Class, ClassConfig, DATA_ALIGN, DataPool, DataPoolConfig, HeapMemory, PoolError, ReserveConfig};
 
-/// Pages for buffers are dear in a test: small ones hold 64 bytes, large ones 8 KiB, control ones 16 bytes.
+/// Pages for buffers are dear in a test: small ones hold 64 bytes, large ones 8 KiB, control ones
+/// 16 bytes.
 fn config(small: usize, large: usize, control: usize) -> DataPoolConfig {
     DataPoolConfig {
         small: ClassConfig { count: small, size: 64 },

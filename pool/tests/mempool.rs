@@ -177,7 +177,8 @@ fn s25_nothing_is_lost_between_cores() {
         scope.spawn(move || {
             let cache = pool.cache().unwrap();
             for object in from {
-                // Every other one stays in this core's cache; its puts and the giver's refills meet in the stack.
+                // Every other one stays in this core's cache; its puts and the giver's refills meet
+                // in the stack.
                 if *object % 2 == 0 {
                     drop(object.into_local(&cache).unwrap());
                 }
