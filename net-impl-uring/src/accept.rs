@@ -10,6 +10,10 @@ use crate::socket::{Early, UringSocket};
 use crate::whose::{Whose, whose};
 use crate::{flag, sys};
 
+/// Connections that one listener may hand out in a poll before the others have their turn: of one
+/// that is stormed more have come than a poll has room for.
+pub(crate) const ACCEPTS_A_TURN: u32 = 16;
+
 impl State {
     /// Asks for connections, again and again.
     pub(crate) fn accept(&mut self, io: &mut Io, place: usize) {

@@ -18,6 +18,7 @@ use crate::bufring::BufRing;
 use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::leave::SOON;
+use crate::line::Line;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
 use crate::{NAME, flag};
@@ -48,8 +49,8 @@ pub(crate) struct State {
     pub(crate) dirty: Vec<u32>,
     /// Places with something early to deliver.
     pub(crate) ready: VecDeque<u32>,
-    /// Places that wait for a buffer, first come first served.
-    pub(crate) starved: VecDeque<u32>,
+    /// Places that wait for a buffer.
+    pub(crate) starved: Line,
     /// What was asked of the pool for them.
     pub(crate) wait: Option<Request>,
     pub(crate) waker: Waker,
@@ -126,7 +127,7 @@ impl State {
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),
             ready: VecDeque::with_capacity(sockets),
-            starved: VecDeque::with_capacity(sockets),
+            starved: Line::new(sockets),
             wait: None,
             waker: cx.handle().waker(),
             platform: cx.platform(),

@@ -69,9 +69,8 @@ impl State {
         match flags & flag::KIND {
             flag::LISTENER => self.accept(io, place),
             flag::CONNECTING => self.connect(io, place),
-            // Not past those that wait for a buffer.
-            _ if !self.starved.is_empty() && flags & flag::FRESH == 0 => self.starve(place),
-            _ => self.receive(io, place),
+            _ if self.starved.is_empty() => self.receive(io, place),
+            _ => self.receive_behind_others(io, place),
         }
     }
 

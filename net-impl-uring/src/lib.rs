@@ -27,6 +27,7 @@ mod gather;
 mod group;
 mod key;
 mod leave;
+mod line;
 mod poll;
 mod probe;
 mod recall;

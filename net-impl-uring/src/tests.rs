@@ -103,6 +103,11 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
     for (id, _) in &peers[1..] {
         group.resume(*id).expect("it is there");
     }
+    assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "nothing came for the others");
+    for (id, _) in &peers[1..] {
+        let hot = group.state.slab.hot(id.index());
+        assert!(hot.is(flag::READING) && !hot.is(flag::IN_STARVED), "who has no bytes is not in the way");
+    }
     peers[39].1.write_all(b"last").expect("sent");
     assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "there is no buffer");
     for (token, bytes) in [(0, &b"front"[..]), (39, b"last")] {
@@ -116,6 +121,82 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
             None => panic!("the core sleeps while there is a buffer for connection {token}, which has bytes"),
         }
     }
+}
+
+/// Beside any number of peers that send all they can, who asks little waits for one buffer at the most, also who comes last; and those go on.
+#[test]
+fn s64_who_asks_little_does_not_wait_for_all_who_send_much() {
+    const MANY: u64 = 30;
+    let _company = beside_others();
+    let (mut thread, mut group) = group(BufGroup::new(4, 8192));
+    let mut peers: Vec<_> = (0..MANY + 3).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    for (n, (_, peer)) in peers.iter_mut().enumerate() {
+        peer.write_all(if n < MANY as usize { &[1; 32 << 10] } else { b"a question" }).expect("sent");
+        while group.stats().buffer_waits <= n as u64 {
+            assert_eq!(group.poll(&mut Events::new(1)), 0, "there is no buffer");
+        }
+    }
+    let mut order = vec![];
+    for _ in 0..MANY {
+        drop(taken.pop().expect("all were taken"));
+        let Some(NetEvent::Received { token, buf, .. }) = next_awake(&mut thread, &mut group, AWAKE) else { panic!("only bytes") };
+        order.push(token.0);
+        taken.push(buf);
+    }
+    assert_eq!(order[..6], [0, MANY, 1, MANY + 1, 2, MANY + 2]);
+    assert_eq!(order[6..], (3..MANY - 3).collect::<Vec<_>>(), "the others have theirs, in order");
+}
+
+/// While others wait for a buffer, who has bytes takes its place behind them, though a buffer may lie there: that is theirs.
+#[test]
+fn s64_nobody_receives_past_those_that_wait() {
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(4, 1024));
+    let mut peers: Vec<_> = (0..3).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
+    for (id, _) in &peers {
+        group.pause(*id).expect("it is there");
+    }
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
+    peers[2].1.write_all(b"bytes").expect("sent");
+    for (id, _) in &peers {
+        group.resume(*id).expect("it is there");
+    }
+    group.state.starve(peers[0].0.index());
+    group.state.look_after(&mut group.ring.io.borrow_mut());
+    let mut is = |place: usize, flag| group.state.slab.hot(peers[place].0.index()).is(flag);
+    assert!(is(1, flag::READING) && !is(1, flag::IN_STARVED), "it has no bytes, so it takes no buffer");
+    assert!(is(2, flag::IN_STARVED) && !is(2, flag::READING), "it would take the first one's");
+}
+
+/// A listener on which more wait than a poll has room for leaves some to who is connected already.
+#[test]
+fn s20_s65_a_storm_of_connections_holds_up_nobody() {
+    const STORM: usize = 60;
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    let listener = Uring::new().listen((Ipv4Addr::LOCALHOST, 0).into(), &SockOptions::default()).expect("a free port");
+    let at = listener.local_addr().expect("its address");
+    group.attach(listener, Token(0)).map_err(|refused| refused.why).expect("room");
+    let mut events = Events::new(64);
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0, "nothing came"));
+    let _storm: Vec<_> = (0..STORM).map(|_| TcpStream::connect(at).expect("it waits")).collect();
+    peer.write_all(b"hear me").expect("sent");
+    let (mut accepted, mut before) = (0, None);
+    while accepted < STORM {
+        let now = group.poll(&mut events);
+        assert!(now <= 17, "{now} in one poll");
+        for event in events.drain() {
+            match event {
+                NetEvent::Accepted { .. } => accepted += 1,
+                NetEvent::Received { .. } => before = Some(accepted),
+                _ => panic!("only connections, and bytes"),
+            }
+        }
+    }
+    assert!(before.expect("it is heard") <= 32, "{before:?} connections came before it");
 }
 
 /// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for the one that was received into, and who receives goes on
@@ -157,7 +238,7 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
     need_descriptors(2 * COUNT as u64 + 100);
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(2, 1024)) };
+    let config = GroupConfig { sockets: COUNT, hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(2, 1024)) };
     let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
     let mut peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64))).collect();
     while peers.iter().any(|(id, _)| !group.state.slab.hot(id.index()).is(flag::READING)) {
@@ -172,6 +253,14 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
         false
     });
     assert_eq!(ended, COUNT, "nobody receives into it");
+    let waits = group.stats().buffer_waits;
+    while peers
+        .iter()
+        .any(|(id, _)| !group.state.slab.hot(id.index()).is(flag::READING) || group.state.slab.hot(id.index()).is(flag::STOPPING))
+    {
+        assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
+        assert_eq!(group.stats().buffer_waits, waits, "who has no bytes queues for no buffer");
+    }
     drop((free, recalled));
     peers[COUNT - 1].1.write_all(b"later").expect("sent");
     let mut got = vec![Vec::new(); COUNT];
@@ -537,6 +626,45 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
         group.poll(&mut Events::new(4));
     }
     (id, peer)
+}
+
+/// While buffers are low nothing is read of a socket whose system has no room for an answer, though nothing is queued on it. When there is room, it is.
+#[test]
+fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(64, 1024));
+    let (id, mut peer) = stuck(&mut group, Token(1));
+    let fd = group.state.slab.hot(id.index()).fd;
+    let taken: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).take(40).collect();
+    let mut events = Events::new(4);
+    loop {
+        // Small frames, of which the system takes the last one as well.
+        while net_sockets::sys::has_room(fd) {
+            let mut buf = group.buffer().expect("a buffer");
+            buf.append(&[3; 64]);
+            group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+            while group.state.slab.hot(id.index()).frames > 0 {
+                assert_eq!(group.poll(&mut events), 0, "nothing was sent");
+            }
+        }
+        (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0, "nothing was sent"));
+        // An acknowledgement may have come late.
+        if !net_sockets::sys::has_room(fd) {
+            break;
+        }
+    }
+    assert!(group.state.supply.is_low());
+    peer.write_all(b"a question").expect("sent");
+    let mut heard = 0;
+    while heard == 0 {
+        let had_room = net_sockets::sys::has_room(fd);
+        let found = group.poll(&mut events);
+        heard += events.drain().count();
+        assert!(found == 0 || had_room || net_sockets::sys::has_room(fd), "it is read without room");
+        (0..10).for_each(|_| heard += group.poll(&mut events));
+        assert!(peer.read(&mut [0; 256]).expect("it comes") > 0);
+    }
+    drop(taken);
 }
 
 struct Panics;
