@@ -21,6 +21,7 @@ use crate::leave::SOON;
 use crate::line::Line;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
+use crate::timers::{Timers, Which};
 use crate::{NAME, flag};
 
 /// A group: what it is, and the ring that it shares with the other groups of its core.
@@ -63,7 +64,7 @@ pub(crate) struct State {
     pub(crate) short: Vec<u32>,
     /// That memory to be sent without a copy was short was logged.
     pub(crate) copies_said: bool,
-    pub(crate) timer: Timer,
+    pub(crate) timers: Timers,
     /// Requests with the kernel.
     pub(crate) in_flight: usize,
     /// Places whose sockets are leaving.
@@ -72,14 +73,6 @@ pub(crate) struct State {
     pub(crate) turns: Turns,
     pub(crate) supply: Supply,
     pub(crate) stats: GroupStats,
-}
-
-/// A timer that wakes a sleeping core.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timer {
-    Off,
-    Wanted,
-    Running,
 }
 
 impl Group {
@@ -135,7 +128,7 @@ impl State {
             no_fd_said: false,
             short: Vec::new(),
             copies_said: false,
-            timer: Timer::Off,
+            timers: Timers::default(),
             in_flight: 0,
             leaving: 0,
             limits,
@@ -195,8 +188,6 @@ impl State {
         if !self.supply.ends_stalled() {
             return;
         }
-        // It is the clock that ends them, so the core must not sleep for long.
-        self.wake_later();
         let now = self.platform.now().as_nanos();
         for (id, why) in self.supply.stalled(&mut self.slab, &self.frames, flag::SENDING, now) {
             if let Some(place) = self.slab.find(id) {
@@ -204,6 +195,15 @@ impl State {
                 self.reset_when_closed(place);
                 self.finish(place, Some(why));
             }
+        }
+        self.wake_for_look();
+    }
+
+    /// It is the clock that ends who has stalled, so the core must not sleep past the next look.
+    pub(crate) fn wake_for_look(&mut self) {
+        if self.supply.ends_stalled() {
+            let now = self.platform.now().as_nanos();
+            self.timers.want(Which::Look, self.supply.next_look().saturating_sub(now));
         }
     }
 

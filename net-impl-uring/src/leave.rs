@@ -5,7 +5,7 @@
 
 use core_reactor::net::{NetError, SockId};
 
-use crate::group::{State, Timer};
+use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Leaving, Seat};
@@ -232,9 +232,7 @@ impl State {
                 self.finish(place, None);
             }
         }
-        if self.timer == Timer::Running {
-            io.cancel(Key::new(Op::Timer, self.member, 0, 0));
-        }
+        self.timers.cancel(io, self.member);
         self.settle(io, LATE, |state| state.in_flight == 0) || {
             self.reset_all();
             self.settle(io, LATE, |state| state.in_flight == 0)

@@ -36,6 +36,7 @@ mod ring;
 mod send;
 mod socket;
 mod sys;
+mod timers;
 mod whose;
 
 use std::net::SocketAddr;

@@ -22,6 +22,7 @@ use crate::flag;
 use crate::group::Group;
 use crate::key::Op;
 use crate::ring::{Completion, Sizes};
+use crate::timers::Which;
 use crate::{NetImpl, Uring};
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
@@ -62,7 +63,8 @@ const AWAKE: Duration = Duration::from_secs(30);
 /// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
 fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Option<NetEvent> {
     let mut events = Events::new(1);
-    // Of the whole call: while buffers are short the group looks now and then for who takes nothing, and each look would start it anew.
+    // Of the whole call: while buffers are short the group wakes its core for its next look for who takes nothing (`mind_supply`), and each time
+    // would start it anew.
     let until = Instant::now() + patience;
     loop {
         if thread.has_work() {
@@ -670,6 +672,40 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
     }
     assert!(matches!(events.drain().next(), Some(NetEvent::Received { buf, .. }) if buf[..] == *b"a question"));
     drop(taken);
+}
+
+/// A group that is short of buffers wakes its core for the next look for who has stalled, and not before.
+#[test]
+fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
+    let _company = beside_others();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    for (limit, patience) in [(Duration::from_secs(7200), ASLEEP), (Duration::from_millis(100), AWAKE)] {
+        let config = GroupConfig { stall_limit: Some(limit), ..GroupConfig::new(BufGroup::new(64, 16 << 10)) };
+        let mut group = thread.with(|cx| Group::new(cx, config, Uring::new().sizes)).expect("a group");
+        let (id, _peer) = stuck(&mut group, Token(1));
+        let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+        for _ in 0..16 {
+            let mut buf = taken.pop().expect("all were taken");
+            let full = buf.spare_capacity();
+            buf.append(&vec![3; full]);
+            group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+        }
+        let before = group.stats().polls;
+        let mut first = next_awake(&mut thread, &mut group, patience);
+        while let Some(NetEvent::Sent { error: Some(NetError::Cancelled), .. }) = first {
+            first = next_awake(&mut thread, &mut group, AWAKE);
+        }
+        match first {
+            None => {
+                assert_eq!(patience, ASLEEP, "nothing ends who has stalled");
+                assert!(group.state.timers.is_on(Which::Look) && !group.state.timers.is_on(Which::Retry));
+                assert!(group.stats().polls - before < 20, "{} polls", group.stats().polls - before);
+            }
+            Some(NetEvent::Closed { why: Some(NetError::Stalled { .. }), .. }) => assert_eq!(patience, AWAKE, "it is too early"),
+            Some(_) => panic!("only its end"),
+        }
+    }
 }
 
 struct Panics;
