@@ -24,7 +24,8 @@
 
 use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
-use net_sockets::{Errno, SPARING, error};
+use net_sockets::whose::of_connection;
+use net_sockets::{Errno, SPARING, Whose, error};
 use pool::{Buf, Class};
 
 use crate::accept::ACCEPTS_A_TURN;
@@ -32,7 +33,7 @@ use crate::group::State;
 use crate::key::Op;
 use crate::ring::{Completion, How, Io};
 use crate::socket::Early;
-use crate::whose::{Whose, whose};
+use crate::whose::is_of_buffers;
 use crate::{flag, sys};
 
 impl State {
@@ -95,11 +96,14 @@ impl State {
 
     #[cold]
     fn receive_failed(&mut self, place: usize, errno: Errno) -> Option<Early> {
-        match whose(Op::Recv, errno) {
+        if is_of_buffers(errno) {
+            self.starve(place);
+            return None;
+        }
+        match of_connection(errno) {
             // Only who does not wait is told so: the connection is over, and there is nothing more.
-            Whose::Request if errno.would_block() => return self.nothing_left(place).map(Early::Broken),
-            Whose::Request => {}
-            Whose::Buffers => self.starve(place),
+            Whose::Call if errno.would_block() => return self.nothing_left(place).map(Early::Broken),
+            Whose::Call => {}
             Whose::Machine => self.fall_short(place),
             Whose::Socket => return Some(Early::Broken(error::plain("recv", errno))),
         }
