@@ -4,12 +4,13 @@
 //! the statement that it proves (`s19_…`: statement 19). Peers are plain sockets of the standard library, so a fault cannot hide on both sides; some
 //! tests have the backend on both sides as well.
 //!
-//! [`transport_suite!`] does the same for transports, over a [`transport::suite::Env`].
+//! [`transport_suite!`] does the same for transports, over a [`transport::Env`].
 #![deny(unsafe_code)]
 
 pub mod heap;
 pub mod net;
 pub mod ordinary;
+pub mod pipe;
 pub mod platform;
 pub mod sandbox;
 pub mod transport;

@@ -47,15 +47,15 @@ fn look(cx: &mut Cx<'_>, looks: &Arc<Mutex<Looks>>) {
 
 fn carry_out(decided: &Move) {
     let Move { thread, from, to, .. } = decided;
-    pool::fmt::info!("balance: thread {} moves from core {} to core {}", thread.name(), from.0, to.0);
+    logging::info!("balance: thread {} moves from core {} to core {}", thread.name(), from.0, to.0);
     let to = *to;
     let sent = thread.send(move |cx| {
         if let Err(why) = cx.move_to(to) {
-            pool::fmt::info!("balance: it stays: {}", alloc::format!("{why}").as_str());
+            logging::info!("balance: it stays: {}", alloc::format!("{why}").as_str());
         }
     });
     if let Err(refused) = sent {
-        pool::fmt::info!("balance: it stays: {}", alloc::format!("{}", refused.why).as_str());
+        logging::info!("balance: it stays: {}", alloc::format!("{}", refused.why).as_str());
     }
 }
 
@@ -139,7 +139,8 @@ mod tests {
         let load = |core: usize, scale: u64| Load {
             core: CoreId(core as u16),
             busy: threads[core].iter().map(|t| t.0 * scale).sum(),
-            total: 1000 * scale,
+            // Reactors did not all start at the same time.
+            total: 1000 * scale + 5000 * core as u64,
             threads: (threads[core].iter().enumerate())
                 .map(|(at, (busy, movable))| {
                     let thread = sim.lib().threads()[core * 3 + at].clone();
@@ -164,14 +165,19 @@ mod tests {
     fn the_busiest_movable_thread_leaves_a_hot_core_for_a_cool_one() {
         assert_eq!(moved([&[(300, true), (690, false)], &[(100, true)]]), Some(("a".into(), 0, 1)));
         assert_eq!(moved([&[(100, true)], &[(200, true), (780, true)]]), Some(("e".into(), 1, 0)));
+        assert_eq!(moved([&[(300, true), (400, true), (290, true)], &[(100, true)]]), Some(("b".into(), 0, 1)));
     }
 
     #[test]
     fn nothing_moves_without_a_hot_core_a_cool_core_and_a_gain() {
         assert_eq!(moved([&[(300, true), (600, true)], &[(100, true)]]), None, "90 % is not hot");
+        assert_eq!(moved([&[(300, true), (650, true)], &[(100, true)]]), None, "95 % is not above 95 %");
         assert_eq!(moved([&[(300, true), (690, true)], &[(210, true)]]), None, "21 % is not cool");
+        assert_eq!(moved([&[(300, true), (690, true)], &[(200, true)]]), None, "20 % is not below 20 %");
         assert_eq!(moved([&[(990, true), (0, true)], &[(100, true)]]), None, "one busy thread alone");
         assert_eq!(moved([&[(300, false), (690, false)], &[(100, true)]]), None, "nobody may move");
+        assert_eq!(moved([&[(990, false), (0, true)], &[(100, true)]]), None, "who does nothing is no relief");
+        assert_eq!(moved([&[(875, true), (125, false)], &[(125, true)]]), None, "the other core would be as hot as this one is");
         assert_eq!(moved([&[(50, true), (940, true)], &[(100, true)]]), None, "the other core would be hotter than this one is");
     }
 }

@@ -59,3 +59,38 @@ impl Bells {
         self.0.iter().filter_map(Weak::upgrade).for_each(|rung| rung.0.disarm());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Bell for Silent {
+        fn arm(&self) -> bool {
+            true
+        }
+
+        fn disarm(&self) {}
+    }
+
+    #[test]
+    fn stale_bells_are_looked_for_only_when_the_list_would_have_to_grow() {
+        let mut bells = Bells::default();
+        let kept: Vec<_> = (0..3).map(|_| bells.add(Rc::new(Silent))).collect();
+        assert!(bells.0.len() < bells.0.capacity());
+        drop(kept);
+        let mut kept = alloc::vec![bells.add(Rc::new(Silent))];
+        assert_eq!(bells.0.len(), 4, "there was room, so nothing was looked at");
+        for _ in 0..1_000 {
+            drop(bells.add(Rc::new(Silent)));
+            assert!(bells.0.len() <= 8, "one is kept");
+        }
+        kept.extend((0..100).map(|_| bells.add(Rc::new(Silent))));
+        bells.drop_stale();
+        assert_eq!(bells.0.len(), 101);
+        drop(kept);
+        bells.drop_stale();
+        assert_eq!(bells.0.len(), 0);
+    }
+}

@@ -40,13 +40,17 @@ impl<E> EventList<E> {
     }
 
     /// Appends an event for which there is room: the caller has looked. One too many is dropped.
-    ///
-    /// Unlike [`push`](Self::push) it can give nothing back, so that the event is written where it lies, and not built first and then copied.
     #[inline]
     pub fn append(&mut self, event: E) {
+        self.append_with(|| event);
+    }
+
+    /// The same, of an event that is made where it lies. One that is handed in is built first and then copied, all of it, however little of it is used.
+    #[inline]
+    pub fn append_with(&mut self, make: impl FnOnce() -> E) {
         debug_assert!(self.room() > 0, "the caller looked for room");
         if self.list.len() < self.list.capacity() {
-            self.list.push(event);
+            self.list.push(make());
         }
     }
 
@@ -66,5 +70,33 @@ impl<E> EventList<E> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_takes_as_many_as_it_was_made_for_each_time() {
+        let mut list = EventList::new(3);
+        for _ in 0..2 {
+            assert_eq!((list.room(), list.len(), list.is_empty()), (3, 0, true));
+            assert_eq!((list.push(1), list.room()), (Ok(()), 2));
+            list.append(2);
+            assert_eq!((list.push(3), list.push(4)), (Ok(()), Err(4)));
+            assert_eq!((list.room(), list.len(), list.is_empty()), (0, 3, false));
+            assert!(list.drain().eq([1, 2, 3]));
+        }
+        assert_eq!(EventList::<u8>::new(0).room(), 1);
+    }
+
+    /// In a build for tests it says so.
+    #[test]
+    #[should_panic(expected = "the caller looked for room")]
+    fn one_too_many_is_dropped() {
+        let mut list = EventList::new(1);
+        list.append(1);
+        list.append(2);
     }
 }

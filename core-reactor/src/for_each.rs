@@ -124,7 +124,7 @@ impl Unsent {
         let (to, msg, lane) = (self.to.clone(), self.msg, self.to.0.lane());
         let retry = Event::Call(Box::new(move |reactor| send_from(reactor, to, msg)));
         if !lib.has_reactors() || lib.lanes[lane].push(retry, &*lib.platform).is_err() {
-            pool::fmt::error!("a visit could not be sent on to thread {}: its mailbox is full", self.to.name());
+            logging::error!("a visit could not be sent on to thread {}: its mailbox is full", self.to.name());
         }
     }
 }

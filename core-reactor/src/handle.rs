@@ -265,3 +265,26 @@ impl Shared {
         self.critical.store(ENDED, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+    use crate::{CoreId, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
+
+    #[test]
+    fn an_ended_slot_holds_no_function() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        let shared = thread.handle().0;
+        assert!(shared.take_critical().is_none());
+        shared.end_critical();
+        assert!(shared.take_critical().is_none());
+        shared.open_critical();
+        assert_eq!(thread.handle().send_critical(|_| {}), Ok(()));
+        assert!(!shared.close_critical() && shared.take_critical().is_some());
+        assert!(shared.close_critical());
+        assert_eq!(thread.handle().send_critical(|_| {}), Err(CriticalError::Closed));
+    }
+}

@@ -98,4 +98,12 @@ mod tests {
         let key = ExposedKey::new(1, 0x100_0002, 5);
         assert_eq!((key.index(), key.generation(), key.group()), (1, 2, 5));
     }
+
+    #[test]
+    fn groups_have_tags_of_their_own() {
+        let mut tags: alloc::vec::Vec<_> = (0..3).map(|_| group_tag()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 3);
+    }
 }

@@ -111,7 +111,7 @@ fn by_priority<P: Plugin + ?Sized>(ranked: &[&'static P]) -> Result<Selected<P>,
         match backend.probe() {
             Ok(()) => return Ok(Selected { backend: *backend, why: Why::Priority, skipped }),
             Err(why) => {
-                pool::fmt::warn!("{} {} is skipped: {}", P::Error::KIND, backend.name(), Shown(&why));
+                logging::warn!("{} {} is skipped: {}", P::Error::KIND, backend.name(), Shown(&why));
                 skipped.push((backend.name(), why));
             }
         }
@@ -233,4 +233,4 @@ impl<E: fmt::Display> fmt::Display for Skipped<'_, E> {
 #[cfg(not(feature = "defmt"))]
 use core::convert::identity as Shown;
 #[cfg(feature = "defmt")]
-use pool::fmt::defmt::Display2Format as Shown;
+use defmt::Display2Format as Shown;

@@ -49,11 +49,14 @@ pub enum Schedule {
     Always,
     /// In every turn while its core is awake; the core may park, since what gives this poller work also wakes the core (a [`Cx::watch`], a message).
     WhenAwake,
-    /// When a period has passed since the turn of its last run, or since it was registered; late, and once, where no turn came in time. A period of zero is
-    /// [`Schedule::Always`].
+    /// When a period has passed since the turn of its last run, or since it was registered; late, and once, where no turn came in time: each late
+    /// turn moves all that follow, so that two runs are a period apart at least (it drifts). A period of zero is [`Schedule::Always`].
     ///
     /// Unless [`Cx::hold_exit`] asks for it, a thread that is asked to exit does not wait for it.
     Every(Duration),
+    /// At every whole period since it was registered, however late a run was: for what is counted per second. Where no turn came in time it runs
+    /// late, once for all the periods that were missed, and then at the next whole one. Otherwise as [`Schedule::Every`].
+    FixedRate(Duration),
 }
 
 /// A key whose poller is gone.
@@ -96,6 +99,8 @@ pub(crate) struct Slot {
     period: u64,
     /// Where in the order of active pollers it stands.
     place: u32,
+    /// Its deadlines are whole periods apart.
+    fixed_rate: bool,
     name: Name,
 }
 
@@ -113,6 +118,8 @@ enum State {
     PausedTimed {
         queued: bool,
     },
+    /// Runs once, when the thread is asked to exit.
+    AtExit,
 }
 
 #[derive(Default)]
@@ -131,6 +138,8 @@ pub(crate) struct Pollers {
     /// Those of them that a thread's end does not wait for.
     waived: usize,
     timers: Timers,
+    /// What runs when the thread is asked to exit, in order of registration.
+    at_exit: Vec<PollerId>,
 }
 
 const GONE: u32 = u32::MAX;
@@ -144,20 +153,48 @@ impl Pollers {
         let (period, state) = match schedule {
             Schedule::Always => (0, State::Active { parks: false }),
             Schedule::WhenAwake => (0, State::Active { parks: true }),
-            Schedule::Every(period) if period.is_zero() => (0, State::Active { parks: false }),
-            Schedule::Every(period) => (nanos(period), State::Timed),
+            Schedule::Every(period) | Schedule::FixedRate(period) if period.is_zero() => (0, State::Active { parks: false }),
+            Schedule::Every(period) | Schedule::FixedRate(period) => (nanos(period), State::Timed),
         };
-        let id = self.allocate();
-        let slot = &mut self.slots[id.slot as usize];
-        *slot = Slot { poller: Some(poller), state, local, period, name, ..Slot::free(id.generation) };
-        self.locals += usize::from(local);
-        self.live += 1;
-        self.waived += usize::from(self.slots[id.slot as usize].is_waived());
+        let fixed_rate = matches!(schedule, Schedule::FixedRate(_));
+        let id = self.enter(Slot { poller: Some(poller), state, local, period, name, fixed_rate, ..Slot::free(0) });
         match state {
-            State::Timed => self.timers.insert(id.slot, now.plus_nanos(period), period),
+            State::Timed => self.start_timer(id.slot, now),
             _ => self.activate(id.slot),
         }
         id
+    }
+
+    /// Adds what runs once, when the thread is asked to exit.
+    pub(crate) fn add_at_exit(&mut self, name: Name, poller: Box<dyn Poller>) -> PollerId {
+        let id = self.enter(Slot { poller: Some(poller), state: State::AtExit, name, ..Slot::free(0) });
+        self.at_exit.push(id);
+        id
+    }
+
+    /// How many are to run at the exit.
+    pub(crate) fn at_exit(&self) -> usize {
+        self.at_exit.len()
+    }
+
+    /// The one of them that is to run next: the last registered.
+    pub(crate) fn pop_at_exit(&mut self) -> Option<PollerId> {
+        self.at_exit.pop()
+    }
+
+    fn enter(&mut self, poller: Slot) -> PollerId {
+        let id = self.allocate();
+        self.locals += usize::from(poller.local);
+        self.live += 1;
+        self.waived += usize::from(poller.is_waived());
+        self.slots[id.slot as usize] = Slot { generation: id.generation, ..poller };
+        id
+    }
+
+    /// Gives a timed poller its first deadline, a full period from `now`.
+    fn start_timer(&mut self, slot: u32, now: Instant) {
+        let Slot { period, fixed_rate, .. } = self.slots[slot as usize];
+        self.timers.insert(slot, now.plus_nanos(period), period, !fixed_rate);
     }
 
     fn allocate(&mut self) -> PollerId {
@@ -204,6 +241,7 @@ impl Pollers {
         match state {
             State::Timed | State::PausedTimed { queued: true } => self.timers.remove(slot),
             State::PausedTimed { queued: false } | State::Free => {}
+            State::AtExit => self.at_exit.retain(|id| id.slot != slot),
             State::Active { .. } | State::PausedActive { .. } => {
                 self.sleepless -= usize::from(state == State::Active { parks: false });
                 // The gap stays until the turn ends: someone may be walking the list.
@@ -244,12 +282,12 @@ impl Pollers {
             }
             State::PausedTimed { queued } => {
                 slot.state = State::Timed;
-                let (period, late) = (slot.period, self.timers.deadline(id.slot).is_none_or(|d| d <= now));
+                let late = self.timers.deadline(id.slot).is_none_or(|d| d <= now);
                 if !queued || late {
                     if queued {
                         self.timers.remove(id.slot);
                     }
-                    self.timers.insert(id.slot, now.plus_nanos(period), period);
+                    self.start_timer(id.slot, now);
                 }
             }
             _ => {}
@@ -270,6 +308,7 @@ impl Pollers {
                 slot.state = State::PausedActive { parks: false };
                 return Ok(());
             }
+            State::AtExit => return Ok(()),
             _ => {}
         }
         let (was, place, was_waived) = (slot.state, slot.place, slot.is_waived());
@@ -281,13 +320,13 @@ impl Pollers {
             (false, false) => State::Timed,
             (false, true) => State::PausedTimed { queued: false },
         };
-        let (is, period, is_waived) = (slot.state, slot.period, slot.is_waived());
+        let (is, is_waived) = (slot.state, slot.is_waived());
         self.waived = self.waived + usize::from(is_waived) - usize::from(was_waived);
         self.unschedule(id.slot, was, place);
         match is {
-            State::Timed => self.timers.insert(id.slot, now.plus_nanos(period), period),
+            State::Timed => self.start_timer(id.slot, now),
             State::Active { .. } | State::PausedActive { .. } => self.activate(id.slot),
-            State::PausedTimed { .. } | State::Free => {}
+            State::PausedTimed { .. } | State::AtExit | State::Free => {}
         }
         Ok(())
     }
@@ -311,7 +350,7 @@ impl Pollers {
         self.slots.get_mut(id.slot as usize)?.poller.take()
     }
 
-    /// The timed poller that is due next; its next deadline is a period from `now`.
+    /// The timed poller that is due next; its next deadline is a period from `now`, or where its rate is fixed the first one that is after `now`.
     #[inline]
     pub(crate) fn due(&mut self, now: Instant) -> Option<PollerId> {
         loop {
@@ -323,7 +362,8 @@ impl Pollers {
                 continue;
             }
             let id = PollerId { slot, generation: s.generation };
-            self.timers.postpone(slot, now.plus_nanos(s.period));
+            let next = if s.fixed_rate { self.timers.next_whole_period(slot, s.period, now) } else { now.plus_nanos(s.period) };
+            self.timers.postpone(slot, next);
             return Some(id);
         }
     }
@@ -422,6 +462,7 @@ impl Slot {
             state: State::Free,
             local: false,
             holds_exit: false,
+            fixed_rate: false,
             runs: 0,
             busy_runs: 0,
             busy: 0,
@@ -475,6 +516,25 @@ mod tests {
         });
         let _ = thread.turn(sim.now());
         assert!(thread.is_exited(), "a slot that is used up is nobody's poller");
+    }
+
+    #[test]
+    fn the_gaps_of_removed_pollers_are_closed_at_the_end_of_the_turn() {
+        let mut pollers = Pollers::default();
+        let add = |pollers: &mut Pollers| pollers.add(crate::name("p"), Schedule::Always, false, Box::new(idle), Instant::ZERO);
+        let ids: Vec<_> = (0..5).map(|_| add(&mut pollers)).collect();
+        for gone in [ids[1], ids[3]] {
+            assert!(pollers.remove(gone).is_ok_and(|poller| poller.is_some()));
+        }
+        assert_eq!(pollers.active_places(), 5, "someone may be walking them");
+        pollers.end_turn();
+        let order = |pollers: &Pollers| (0..pollers.active_places()).map(|place| pollers.active_at(place)).collect::<Vec<_>>();
+        assert_eq!(order(&pollers), [ids[0], ids[2], ids[4]].map(Some));
+        // Each knows the place that it has now.
+        assert!(pollers.remove(ids[2]).is_ok());
+        assert_eq!(order(&pollers), [Some(ids[0]), None, Some(ids[4])]);
+        pollers.end_turn();
+        assert_eq!(order(&pollers), [ids[0], ids[4]].map(Some));
     }
 
     /// A poller that is not `Send` removes itself in its run and uses up the generations of its slot: what comes there then is another's, and the thread that it

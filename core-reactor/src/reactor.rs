@@ -533,6 +533,25 @@ mod tests {
         assert_eq!(parks(&mut sim), 1);
     }
 
+    /// The balancer's shares are of all that passes.
+    #[test]
+    fn s06_a_reactors_load_is_a_part_of_all_its_time() {
+        let mut sim = Sim::with(1, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+        let (mut reactor, platform) = (sim.reactors.remove(0), sim.platform.clone());
+        let start = platform.now();
+        platform.tick(Duration::from_millis(1));
+        for _ in 0..3 {
+            let _ = reactor.turn();
+            reactor.park_if_long_idle();
+        }
+        let load = reactor.load();
+        assert_eq!(platform.parks(CoreId(0)).len(), 3);
+        assert_eq!((load.total, load.busy), (reactor.stats.idle + reactor.stats.parked, 0));
+        assert!(reactor.stats.idle > 0 && reactor.stats.parked > 0);
+        // The reading of the clock that follows is not the reactor's.
+        assert_eq!(load.total + 1_000_000, platform.now().nanos_since(start));
+    }
+
     #[test]
     fn events_wait_behind_one_that_finds_no_room_and_go_in_their_order() {
         let mut sim = Sim::new(2);

@@ -365,3 +365,163 @@ impl<T> Drop for Receiver<T> {
 fn distance(from: usize, to: usize) -> usize {
     to.wrapping_sub(from) & POSITIONS
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::rc::Rc;
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An empty ring whose next position is `position`.
+    fn ring_at<T>(capacity: usize, position: usize) -> (Arc<Ring<T>>, Receiver<T>) {
+        let (ring, mut receiver) = Ring::new(capacity);
+        ring.send.tail.store(position << 1, Ordering::Relaxed);
+        ring.send.seen_head.store(position, Ordering::Relaxed);
+        ring.head.store(position, Ordering::Relaxed);
+        (receiver.head, receiver.told) = (position, position);
+        (ring, receiver)
+    }
+
+    /// What a ring is to its users: a list, and how much of it senders may fill.
+    struct Model {
+        capacity: usize,
+        waiting: VecDeque<u32>,
+        /// Taken, and not yet published.
+        taken: usize,
+        high_water: usize,
+        closed: bool,
+        next: u32,
+    }
+
+    impl Model {
+        fn new(capacity: usize) -> Self {
+            Self { capacity, waiting: VecDeque::new(), taken: 0, high_water: 0, closed: false, next: 0 }
+        }
+
+        /// Takes in some of `wanted` items.
+        fn push(&mut self, wanted: usize) -> Result<usize, PushError> {
+            let room = self.capacity - self.waiting.len() - self.taken;
+            match (wanted, self.closed, room) {
+                (0, ..) => return Ok(0),
+                (_, true, _) => return Err(PushError::Closed),
+                (.., 0) => {
+                    self.high_water = self.capacity;
+                    return Err(PushError::Full);
+                }
+                _ => {}
+            }
+            let fits = wanted.min(room);
+            self.waiting.extend(self.next..self.next + fits as u32);
+            self.next += fits as u32;
+            Ok(fits)
+        }
+
+        fn publish(&mut self, most: usize) {
+            // A batch that took less than it could have seen has seen all.
+            let behind = if self.taken < most { 0 } else { self.waiting.len() };
+            let seen = if self.taken == 0 { 0 } else { (self.taken + behind).min(self.capacity) };
+            (self.high_water, self.taken) = (self.high_water.max(seen), 0);
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        PushBulk(usize),
+        /// Takes up to so many, one of the two ways.
+        Take(usize, bool),
+        /// Takes and publishes a batch of at most so many.
+        Batch(usize),
+        CloseIfEmpty,
+        Close,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => Just(Step::Push),
+            4 => (0..7usize).prop_map(Step::PushBulk),
+            2 => (0..4usize, any::<bool>()).prop_map(|(most, in_place)| Step::Take(most, in_place)),
+            6 => (0..7usize).prop_map(Step::Batch),
+            1 => Just(Step::CloseIfEmpty),
+            1 => Just(Step::Close),
+        ]
+    }
+
+    fn take(receiver: &mut Receiver<Rc<u32>>, model: &mut Model, most: usize, in_place: bool) {
+        let ready = model.waiting.len().min(most);
+        assert_eq!(receiver.ready(most), ready);
+        for _ in 0..ready {
+            let item = if in_place {
+                // SAFETY: it was received just now, is read once, and stays in its slot until the next `publish`.
+                receiver.pop_in_place().map(|item| unsafe { item.read() })
+            } else {
+                receiver.pop()
+            };
+            assert_eq!(item.map(|item| *item), model.waiting.pop_front());
+        }
+        model.taken += ready;
+    }
+
+    fn run(capacity: usize, position: usize, steps: &[Step]) {
+        let (ring, mut receiver) = ring_at::<Rc<u32>>(capacity, position);
+        let (mut model, mut made) = (Model::new(capacity.next_power_of_two().max(2)), Vec::new());
+        assert_eq!(ring.capacity(), model.capacity);
+        for step in steps {
+            let item = |n: u32| Rc::new(n);
+            match *step {
+                Step::Push => {
+                    let item = item(model.next);
+                    made.push(item.clone());
+                    let sent = ring.push(item).map_err(|refused| refused.why);
+                    assert_eq!(sent, model.push(1).map(|_| ()));
+                }
+                Step::PushBulk(count) => {
+                    let mut items: VecDeque<_> = (model.next..model.next + count as u32).map(item).collect();
+                    made.extend(items.iter().cloned());
+                    let sent = ring.push_bulk(&mut items);
+                    assert_eq!(sent, model.push(count));
+                    assert_eq!(items.len(), count - sent.unwrap_or(0));
+                }
+                Step::Take(most, in_place) => take(&mut receiver, &mut model, most, in_place),
+                Step::Batch(most) => {
+                    take(&mut receiver, &mut model, most, false);
+                    receiver.publish(model.taken, most);
+                    model.publish(most);
+                }
+                Step::CloseIfEmpty => {
+                    let empty = model.waiting.is_empty();
+                    assert_eq!(receiver.close_if_empty(), empty);
+                    model.closed |= empty;
+                }
+                Step::Close => {
+                    receiver.close();
+                    model.closed = true;
+                }
+            }
+            assert_eq!(ring.depth(), model.waiting.len() + model.taken);
+            assert_eq!((receiver.is_empty(), ring.is_closed()), (model.waiting.is_empty(), model.closed));
+            assert_eq!(ring.high_water(), model.high_water);
+        }
+        drop(receiver);
+        assert_eq!(ring.push(Rc::new(0)).map_err(|refused| refused.why), Err(PushError::Closed));
+        drop(ring);
+        assert!(made.iter().all(|item| Rc::strong_count(item) == 1), "every item is dropped once");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Also where the positions begin anew, which takes 2^31 messages on a core of 32 bits.
+        #[test]
+        fn s02_s03_a_ring_is_a_list_with_a_bound(
+            capacity in 1..9usize,
+            before_the_end in prop_oneof![Just(POSITIONS), 0..12usize],
+            steps in prop::collection::vec(step(), 0..60),
+        ) {
+            run(capacity, POSITIONS - before_the_end, &steps);
+        }
+    }
+}

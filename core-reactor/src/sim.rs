@@ -164,6 +164,27 @@ impl Sim {
         panic!("the simulation does not come to rest");
     }
 
+    /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and settles at each: so
+    /// everything happens at its time, and what follows of it as well.
+    ///
+    /// # Panics
+    /// As [`settle`](Self::settle), or a deadline does not pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.platform.now() + time;
+        let mut at_once = 0;
+        loop {
+            self.settle();
+            let now = self.platform.now();
+            let next = self.reactors.iter().filter_map(Reactor::next_deadline).min().map_or(end, |at| at.min(end));
+            if now >= next && next == end {
+                return;
+            }
+            at_once = if now >= next { at_once + 1 } else { 0 };
+            assert!(at_once < 100_000, "the time of something has come, and it does not happen");
+            self.platform.advance(next.since(now));
+        }
+    }
+
     /// Moves the clock on and settles.
     pub fn advance(&mut self, by: Duration) {
         self.platform.advance(by);

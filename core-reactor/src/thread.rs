@@ -105,10 +105,14 @@ impl Thread {
         inner.run_messages(&mut turn, mark);
         inner.run_active(places, &mut turn, mark);
         inner.run_timers(&mut turn, mark);
+        let exiting = inner.shared.exit_requested();
+        if exiting {
+            inner.run_at_exit(&mut turn, mark);
+        }
         inner.pollers.end_turn();
         inner.busy += turn.busy;
         inner.longest = inner.longest.max(turn.busy);
-        if inner.shared.exit_requested() {
+        if exiting {
             inner.exit_step();
         }
         turn
@@ -291,6 +295,15 @@ impl Inner {
         }
     }
 
+    /// Runs what waits for the exit, the last registered first: as many as there are now, so that the turn ends.
+    #[cold]
+    fn run_at_exit(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        for _ in 0..self.pollers.at_exit() {
+            let Some(id) = self.pollers.pop_at_exit() else { return };
+            turn.pollers += u32::from(self.run(id, turn, mark));
+        }
+    }
+
     /// Runs a poller, taken out for so long. Tells whether it was busy.
     #[inline(always)]
     fn run(&mut self, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
@@ -348,20 +361,20 @@ impl Inner {
     fn stop_by_force(&mut self) {
         self.inbox.close();
         self.shared.end_critical();
-        pool::fmt::warn!(
+        logging::warn!(
             "thread {} was stopped by force after {} ms with {} messages waiting",
             self.shared.name.as_str(),
             self.shared.lib.exit_limit.as_millis() as u64,
             self.inbox.ring().depth()
         );
         for name in self.pollers.names() {
-            pool::fmt::warn!("thread {}: poller {} was left", self.shared.name.as_str(), name.as_str());
+            logging::warn!("thread {}: poller {} was left", self.shared.name.as_str(), name.as_str());
         }
         for name in &self.holds {
-            pool::fmt::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
+            logging::warn!("thread {}: {} was left", self.shared.name.as_str(), name.as_str());
         }
         for name in self.channels.names() {
-            pool::fmt::warn!("thread {}: channel {} was left", self.shared.name.as_str(), name);
+            logging::warn!("thread {}: channel {} was left", self.shared.name.as_str(), name);
         }
         self.exited = true;
     }
@@ -488,6 +501,23 @@ impl Cx<'_> {
     /// Registers a poller that holds what must stay on this core. The thread cannot move while it is registered.
     pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
         self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
+    }
+
+    /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero. [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes
+    /// with the thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for that.
+    pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it has run.
+    pub fn local_after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + 'static) -> PollerId {
+        self.local_poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and so before it ends: to say good-bye, to stop what would hold the
+    /// exit up. The last registered comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
+    pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.thread.pollers.add_at_exit(name("on_exit"), Box::new(once(f)))
     }
 
     /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A poller may remove itself.
@@ -644,6 +674,17 @@ impl Cx<'_> {
     }
 }
 
+/// A poller that is done after one run.
+fn once(f: impl FnOnce(&mut Cx<'_>)) -> impl Poller {
+    let mut f = Some(f);
+    move |cx: &mut Cx<'_>| {
+        if let Some(f) = f.take() {
+            f(cx);
+        }
+        Polled::Done
+    }
+}
+
 #[cfg(test)]
 impl Cx<'_> {
     /// Has the thread's next pollers be the last ones of a slot.
@@ -672,5 +713,30 @@ impl Drop for Watch {
         if let Some(source) = self.source {
             self.platform.unwatch(self.core, source);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+    use crate::{ThreadConfig, ThreadLibOptions};
+
+    #[test]
+    fn holds_that_were_dropped_are_looked_for_only_when_the_list_would_have_to_grow() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        let listed = |thread: &Thread| thread.inner.holds.len();
+        thread.with(|cx| drop([(); 3].map(|()| cx.hold("for a moment"))));
+        let kept = thread.with(|cx| cx.hold("kept"));
+        assert_eq!(listed(&thread), 4, "there was room, so nothing was looked at");
+        for _ in 0..1_000 {
+            thread.with(|cx| drop(cx.hold("for a moment")));
+            assert!(listed(&thread) <= 8, "one is kept");
+        }
+        assert!(thread.is_pinned());
+        drop(kept);
+        assert!(!thread.is_pinned(), "whatever is listed");
     }
 }

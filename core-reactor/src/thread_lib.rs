@@ -24,11 +24,13 @@ pub struct ThreadLibOptions {
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
+    /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on. Default 1 s; no more than `exit_limit`.
+    pub drain_limit: Duration,
 }
 
 impl Default for ThreadLibOptions {
     fn default() -> Self {
-        Self { batch: 8, mailbox: 1024, exit_limit: Duration::from_secs(5) }
+        Self { batch: 8, mailbox: 1024, exit_limit: Duration::from_secs(5), drain_limit: Duration::from_secs(1) }
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct LibShared {
     pub(crate) lanes: Box<[Lane]>,
     pub(crate) batch: usize,
     pub(crate) exit_limit: Duration,
+    pub(crate) drain_limit: Duration,
     mailbox: usize,
     /// Locked to create, end and visit threads, never to send.
     threads: Mutex<Threads>,
@@ -160,6 +163,7 @@ impl ThreadLib {
             lanes,
             batch: options.batch.clamp(1, MAILBOX),
             exit_limit: options.exit_limit,
+            drain_limit: options.drain_limit.min(options.exit_limit),
             mailbox: options.mailbox,
             threads: Mutex::new(Threads::default()),
             placements: AtomicUsize::new(0),
@@ -211,6 +215,11 @@ impl ThreadLib {
     /// The cores that have a reactor.
     pub fn reactors(&self) -> CpuSet {
         self.0.reactors()
+    }
+
+    /// How long the threads' ends may wait for what is still to go out; see [`ThreadLibOptions::drain_limit`].
+    pub fn drain_limit(&self) -> Duration {
+        self.0.drain_limit
     }
 
     /// The platform that the set runs on.

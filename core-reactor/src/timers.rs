@@ -3,7 +3,8 @@
 //! A timed poller's next deadline is its turn's time plus its period, so among pollers of one period deadlines only ever grow: a new deadline goes
 //! to the end of its period's queue, and expiry and postponing are O(1). The heap orders the queues by their first entry, so with `p`
 //! different periods each of these costs O(log p) at most. Periods are few (SPDK keeps one tree of all pollers and pays O(log n)); where they are many,
-//! those beyond [`SHARED`] have a queue for each timer, and then the heap is a tree of timers as SPDK's is.
+//! those beyond [`SHARED`] have a queue for each timer, and then the heap is a tree of timers as SPDK's is. So has a timer of a fixed rate, whose next
+//! deadline may come before those of others with its period.
 //!
 //! After a pause many timers of one period are due in one turn and get one deadline, and among equals the earlier registered comes first. Each of them goes to
 //! the end all the same, and the equals are put in order once, when the last of them has come: O(k log k) for `k` timers that fired, and less where they are
@@ -58,14 +59,14 @@ struct Queue {
 }
 
 impl Timers {
-    /// Enters `slot`, as the last registered.
-    pub(crate) fn insert(&mut self, slot: u32, deadline: Instant, period: u64) {
+    /// Enters `slot`, as the last registered. `shares`: in the queue of its period.
+    pub(crate) fn insert(&mut self, slot: u32, deadline: Instant, period: u64, shares: bool) {
         let unused = Entry { deadline, number: 0, queue: NONE, before: NONE, behind: NONE };
         if self.entries.len() <= slot as usize {
             self.entries.resize(slot as usize + 1, unused);
         }
         self.registered += 1;
-        let queue = self.queue_for(period);
+        let queue = if shares { self.queue_for(period) } else { self.fresh_queue(period) };
         self.entries[slot as usize] = Entry { number: self.registered, queue, ..unused };
         self.link(slot);
     }
@@ -111,14 +112,30 @@ impl Timers {
         self.entries.get(slot as usize).filter(|e| e.queue != NONE).map(|e| e.deadline)
     }
 
+    /// The first deadline of `slot` after `now` that is whole periods behind the one it has.
+    #[cold]
+    pub(crate) fn next_whole_period(&self, slot: u32, period: u64, now: Instant) -> Instant {
+        let deadline = self.entries[slot as usize].deadline;
+        deadline.plus_nanos((now.nanos_since(deadline) / period + 1).saturating_mul(period))
+    }
+
     /// The queue of a period. The list is touched here and when a queue empties, never when a timer fires.
     fn queue_for(&mut self, period: u64) -> u32 {
         let at = match self.by_period.binary_search_by_key(&period, |(period, _)| *period) {
             Ok(at) => return self.by_period[at].1,
             Err(at) => at,
         };
+        let queue = self.fresh_queue(period);
+        if self.by_period.len() < SHARED {
+            self.by_period.insert(at, (period, queue));
+        }
+        queue
+    }
+
+    /// A queue that is in no list.
+    fn fresh_queue(&mut self, period: u64) -> u32 {
         let fresh = Queue { period, first: NONE, last: NONE, place: NONE, unsorted: false };
-        let queue = match self.unused.pop() {
+        match self.unused.pop() {
             Some(queue) => {
                 self.queues[queue as usize] = fresh;
                 queue
@@ -127,11 +144,7 @@ impl Timers {
                 self.queues.push(fresh);
                 (self.queues.len() - 1) as u32
             }
-        };
-        if self.by_period.len() < SHARED {
-            self.by_period.insert(at, (period, queue));
         }
-        queue
     }
 
     fn order(&self, slot: u32) -> Order {
@@ -368,7 +381,7 @@ mod tests {
     fn apart(count: u32) -> Timers {
         let mut timers = Timers::default();
         for slot in 0..count {
-            timers.insert(slot, Instant::from_nanos(PERIOD + u64::from(slot) * PERIOD / u64::from(count)), PERIOD);
+            timers.insert(slot, Instant::from_nanos(PERIOD + u64::from(slot) * PERIOD / u64::from(count)), PERIOD, true);
         }
         timers
     }
@@ -401,7 +414,7 @@ mod tests {
         let mut timers = Timers::default();
         // Registered in one order, due in another: a deadline that is later than the registration says is what a hand-made order needs.
         for slot in 0..COUNT {
-            timers.insert(slot, Instant::from_nanos(PERIOD + u64::from(slot)), PERIOD);
+            timers.insert(slot, Instant::from_nanos(PERIOD + u64::from(slot)), PERIOD, true);
         }
         for slot in 0..COUNT {
             // No two neighbours are in order.
@@ -420,7 +433,7 @@ mod tests {
         let mut timers = Timers::default();
         let period = |slot: u32| 1_000_000 + u64::from(slot.reverse_bits() >> 20);
         for slot in 0..COUNT {
-            let (looks, ()) = timers.looks_of(|timers| timers.insert(slot, Instant::from_nanos(period(slot)), period(slot)));
+            let (looks, ()) = timers.looks_of(|timers| timers.insert(slot, Instant::from_nanos(period(slot)), period(slot), true));
             assert!(looks <= 2 * 13, "{looks} looks");
         }
         assert_eq!((timers.by_period.len(), timers.heap.len()), (SHARED, COUNT as usize), "what is moved is bounded");
@@ -438,7 +451,7 @@ mod tests {
         let mut timers = Timers::default();
         let period = |slot: u32| [10, 40, 10][slot as usize];
         for (slot, deadline) in [(0, 10), (1, 40), (2, 15)] {
-            timers.insert(slot, Instant::from_nanos(deadline), period(slot));
+            timers.insert(slot, Instant::from_nanos(deadline), period(slot), true);
         }
         assert_eq!(timers.fire(12, period), [0]);
         // The last is due before the first, which comes before it again at 40, and before the other period.
@@ -450,15 +463,15 @@ mod tests {
     fn a_period_beyond_the_shared_ones_is_shared_when_there_is_room_again() {
         let mut timers = Timers::default();
         for slot in 0..=SHARED as u32 {
-            timers.insert(slot, Instant::from_nanos(1_000 + u64::from(slot)), 1_000 + u64::from(slot));
+            timers.insert(slot, Instant::from_nanos(1_000 + u64::from(slot)), 1_000 + u64::from(slot), true);
         }
         // The last one has a queue of its own, of which the list knows nothing, and its going leaves the list alone.
         let last = SHARED as u32;
         let period = 1_000 + u64::from(last);
         timers.remove(0);
-        timers.insert(last + 1, Instant::from_nanos(period), period);
+        timers.insert(last + 1, Instant::from_nanos(period), period, true);
         timers.remove(last);
-        timers.insert(last + 2, Instant::from_nanos(period), period);
+        timers.insert(last + 2, Instant::from_nanos(period), period, true);
         assert_eq!(timers.entries[last as usize + 1].queue, timers.entries[last as usize + 2].queue);
         assert_eq!(timers.by_period.len(), SHARED);
         assert!(timers.fire(period, |_| PERIOD).into_iter().eq((1..last).chain([last + 1, last + 2])));

@@ -1,6 +1,8 @@
 //! What keeps a core awake that is about to sleep (statement 13): a turn that was asked for, a critical message, a request to exit. `platform-linux/tests/waker.rs` has the same for
 //! a core that does sleep.
 
+use std::task::Waker;
+
 use core_reactor::sim::SimPlatform;
 use core_reactor::{CoreId, CpuSet, Instant, ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions};
 
@@ -10,10 +12,12 @@ fn s13_a_wake_before_the_sleep_is_work_until_the_next_turn() {
     let lib = ThreadLib::new(sim, CpuSet::of(CoreId(0)), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
     assert!(!thread.has_work());
-    thread.handle().waker().wake();
-    assert!(thread.has_work(), "a core that looks before it sleeps must see it");
-    thread.turn(Instant::ZERO);
-    assert!(!thread.has_work());
+    for wake in [|waker: Waker| waker.wake(), |waker: Waker| waker.wake_by_ref()] {
+        wake(thread.handle().waker());
+        assert!(thread.has_work(), "a core that looks before it sleeps must see it");
+        thread.turn(Instant::ZERO);
+        assert!(!thread.has_work());
+    }
     thread.handle().wake();
     assert!(thread.has_work());
 }

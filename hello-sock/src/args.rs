@@ -38,9 +38,9 @@ pub(crate) struct Args {
     /// Print statistics at the end as one JSON object on standard output.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Connections that the server holds on each core.
-    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..(1 << 24) - 1))]
-    pub(crate) sockets: u32,
+    /// Connections that the server holds on each core. Default: 16384, or as many as there can be descriptors.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..(1 << 24) - 1))]
+    pub(crate) sockets: Option<u32>,
     /// A listener on each core (SO_REUSEPORT) in place of handing connections over.
     #[arg(long, requires = "server")]
     pub(crate) reuseport: bool,

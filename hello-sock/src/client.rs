@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 
 use lcore::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
+use lcore::platform::{stdin, stdout};
 use lcore::pool::BufGroup;
 use lcore::{App, AppHandle, Cx, PlatformError, Polled, Schedule, ThreadHandle, spawn_off_reactor};
 use serde_json::json;
@@ -32,10 +33,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         let mut client = Client::new(group, id, &cx.handle())?;
         if let Some(time) = args.seconds {
             let app = app.clone();
-            cx.poller("time", Schedule::Every(time), move |_: &mut Cx<'_>| {
-                app.stop(0);
-                Polled::Done
-            });
+            cx.after(time, move |_| app.stop(0));
         }
         let (app, mut events) = (app.clone(), Events::new(64));
         cx.local_poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -214,8 +212,9 @@ impl Client {
 /// Reads standard input in pieces until its end.
 fn read_input(wake: ThreadHandle) -> Result<Receiver<io::Result<Vec<u8>>>, PlatformError> {
     let (send, receive) = sync_channel(PIECES);
+    let input = stdin()?;
     spawn_off_reactor("input", move || {
-        let mut input = io::stdin().lock();
+        let mut input = input.lock();
         loop {
             let mut piece = vec![0; PIECE];
             let outcome = match input.read(&mut piece) {
@@ -260,9 +259,10 @@ impl Output {
     fn new(wake: ThreadHandle) -> Result<Self, PlatformError> {
         let (send, receive) = sync_channel::<Vec<u8>>(PIECES);
         let (end, ended) = sync_channel(1);
+        let output = stdout()?;
         spawn_off_reactor("output", move || {
             let write = |piece: Vec<u8>| {
-                let mut output = io::stdout().lock();
+                let mut output = output.lock();
                 output.write_all(&piece).and_then(|()| output.flush())?;
                 nudge(&wake);
                 Ok(())

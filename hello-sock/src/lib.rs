@@ -6,4 +6,4 @@ extern crate alloc;
 
 mod server;
 
-pub use server::{EchoGroup, GroupReport, Server, ServerConfig, ServerError};
+pub use server::{GroupReport, Server, ServerConfig, ServerError};

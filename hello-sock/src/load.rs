@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::args::{Args, Load};
 use crate::pattern::Pattern;
-use crate::report_head;
+use crate::{report_head, room};
 
 /// How long nothing may come back when the time is up and something is still on the way; and, on
 /// top of the load's own time, how long no connection may come up while some are still to.
@@ -29,6 +29,8 @@ const BUF_SIZE: usize = 16 << 10;
 pub(crate) fn run(app: App, args: Args, to: SocketAddr, load: Load) -> ExitCode {
     app.run(move |cx, app| {
         log::info!("Connecting {} times to the server on {to} with sock_impl({})", load.connections, app.net().name());
+        let each = GroupConfig::BYTES_OF_A_SOCKET + size_of::<Connection>() + 2 * load.depth * size_of::<Instant>();
+        room::memory(format_args!("--load with {} connections", load.connections), load.connections * each)?;
         let mut config = GroupConfig::new(BufGroup::new(RECEIVE_BUFS, BUF_SIZE));
         config.sockets = load.connections;
         config.send_limit = (2 * load.depth * load.size).max(config.send_limit);

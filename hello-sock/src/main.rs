@@ -5,20 +5,20 @@ mod args;
 mod client;
 mod load;
 mod pattern;
+mod room;
 mod serve;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use lcore::{App, Failure, net};
 
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args: Args = match lcore::parse_args("hello_sock") {
         Ok(args) => args,
-        Err(said) => return print(&said),
+        Err(code) => return code,
     };
     let at = match net::parse_address(&args.host, args.port) {
         Ok(at) => at,
@@ -33,19 +33,6 @@ fn main() -> ExitCode {
         _ if args.server => serve::run(app, args, at),
         Some(load) => load::run(app, args, at, load),
         None => client::run(app, args, at),
-    }
-}
-
-/// Prints what clap has to say: help on standard output, which may be full, or what is wrong with the arguments.
-fn print(said: &clap::Error) -> ExitCode {
-    let code = said.exit_code() as u8;
-    match said.print().and_then(|()| io::stdout().flush()) {
-        // Who has read enough of the help closes its pipe.
-        Err(why) if code == 0 && why.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "hello_sock: write standard output: {why}");
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::from(code),
     }
 }
 

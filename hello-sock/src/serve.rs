@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hello_sock::{GroupReport, Server, ServerConfig};
 use lcore::net::SockOptions;
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
-use lcore::{App, AppHandle, CoreId, Polled, ReactorStats, Schedule};
+use lcore::{App, AppHandle, CoreId, ReactorStats};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::report_head;
+use crate::{report_head, room};
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
 const POOL: DataPoolConfig = DataPoolConfig {
@@ -36,25 +35,22 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         }
     });
     app.run(move |cx, app| {
+        let sockets = room::sockets(args.sockets, app.cores().count())?;
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());
-        let config = ServerConfig { net: app.net(), at, options, sockets: args.sockets as usize, pool, reserve };
-        let (ready, name, missing) = (app.clone(), app.net().name(), AtomicUsize::new(app.cores().count()));
+        let config = ServerConfig { net: app.net(), at, options, sockets, pool, reserve };
+        let (ready, name) = (app.clone(), app.net().name());
         log::info!("network backend: {}", app.selected());
-        let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {
+        let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| match outcome {
             // Who reads this may connect, and rely on what it took to get here: one group that fails ends the program.
-            Ok(at) if missing.fetch_sub(1, Ordering::Relaxed) == 1 => log::info!("Listening connection on {at} with sock_impl({name})"),
-            Ok(_) => {}
+            Ok(at) => log::info!("Listening connection on {at} with sock_impl({name})"),
             Err(why) => ready.fail(&why),
         })?;
         let _ = running.set(server);
         if let Some(time) = args.seconds {
             let app = app.clone();
-            cx.poller("time", Schedule::Every(time), move |_: &mut lcore::Cx<'_>| {
-                app.stop(0);
-                Polled::Done
-            });
+            cx.after(time, move |_| app.stop(0));
         }
         Ok(())
     })

@@ -2,18 +2,15 @@
 //! that counts. In a program of its own, as the allocator counts for all.
 // UNSAFETY: an allocator is unsafe by its trait; this one passes everything on and counts.
 
+mod in_process;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
-use hello_sock::{Server, ServerConfig};
-use lcore::net::SockOptions;
-use lcore::pool::{ClassConfig, DataPoolConfig, ReserveConfig};
-use lcore::{App, AppOptions};
+use in_process::serve;
+use lcore::pool::ClassConfig;
 
 struct Counting;
 
@@ -42,36 +39,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Runs a server over a backend until the process ends; tells where.
-fn serve(net: &'static str) -> SocketAddr {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        let mut options = AppOptions::default();
-        (options.no_cpumask_locks, options.net) = (true, Some(net.to_owned()));
-        let ran = App::new("test").options(options).network().try_run(move |_, app| {
-            let none = ClassConfig { count: 0, size: 1 << 16 };
-            let small = ClassConfig { count: 256, size: 16 << 10 };
-            let pool = app.data_pool(DataPoolConfig { small, large: none, control: none, waiters: 16 })?.clone();
-            let config = ServerConfig {
-                net: app.net(),
-                at: "127.0.0.1:0".parse()?,
-                options: SockOptions::default(),
-                sockets: 64,
-                pool,
-                reserve: ReserveConfig { small: 32, large: 0, control: 0 },
-            };
-            Server::start(app.lib(), app.cores(), config, move |_, _, at| tell.send(at.expect("it listens")).unwrap())?;
-            Ok(())
-        });
-        panic!("the server ended: {ran:?}");
-    });
-    told.recv_timeout(Duration::from_secs(30)).expect("it listens")
-}
-
 #[test]
 fn an_echo_allocates_nothing_over_posix_and_over_uring() {
     for net in ["posix", "uring"] {
-        let made = allocations(serve(net));
+        let made = allocations(serve(net, ClassConfig { count: 256, size: 16 << 10 }, 32));
         assert_eq!(made, 0, "allocations of echoes over {net}");
     }
     // The count is alive.

@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::thread;
 
-use common::{Program, allowed_cores, hello_sock, run};
+use common::{Program, allowed_cores, run};
 
 /// No backend in particular: bad input is refused before one is used.
 const NET: &str = "";
@@ -132,6 +133,24 @@ fn options_that_do_not_go_together_or_are_none() {
     refused("-S --colour", 2, &["--colour"]);
 }
 
+/// Neither more descriptors nor more memory than there can be.
+#[test]
+fn s99_more_than_the_machine_has_is_refused_with_the_numbers() {
+    let no_descriptors = Command::new("sh")
+        .args(["-c", "ulimit -n 100; exec \"$0\" -S -P 0 --sockets 101 --no-cpumask-locks", env!("CARGO_BIN_EXE_hello-sock")])
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&no_descriptors.stderr);
+    assert_eq!(no_descriptors.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("--sockets 101: each takes a descriptor, and this process may open 100 (see ulimit -n)"), "{stderr}");
+    // 16 TiB; and what is less than the machine has and more than it has left the system would grant.
+    refused(
+        "-S -P 0 --small-pool-count 1073741824 --no-cpumask-locks",
+        1,
+        &["16777216 MiB are asked for", "MiB available", "--small-pool-count"],
+    );
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for args in ["--help", "-h", "--version"] {
@@ -142,12 +161,37 @@ fn help_and_version_are_no_errors() {
     assert_eq!(String::from_utf8(version).unwrap().trim(), concat!("hello-sock ", env!("CARGO_PKG_VERSION")));
 }
 
+/// What is printed there is lost, and the exit code says so. `change` is what a shell does to it.
 #[test]
-fn a_help_that_is_not_written_is_an_error() {
-    for args in ["--help", "--version"] {
-        let mut command = hello_sock(args);
-        command.stdout(File::options().write(true).open("/dev/full").unwrap());
-        assert!(Program::start(command).wait().refusal(1).contains("write standard output: No space left"), "{args}");
+fn s98_an_output_that_is_not_written_is_an_error() {
+    for args in ["--help", "--version", "-S -P 0 -t 0.01 --json --no-cpumask-locks"] {
+        for (change, part) in [(">/dev/full", "No space left"), (">&-", "Bad file descriptor"), ("", "Broken pipe")] {
+            let mut command = Command::new("sh");
+            let script = format!("exec \"$0\" {args} {change}");
+            command.args(["-c", &script, env!("CARGO_BIN_EXE_hello-sock")]).stdout(Stdio::piped());
+            let mut program = Program::start(command);
+            drop(program.child().stdout.take());
+            let ended = program.wait();
+            if change.is_empty() && !args.contains("--json") {
+                // Who has read enough of the help.
+                assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args}");
+                continue;
+            }
+            let why = ended.refusal(1);
+            assert!(why.contains("write standard output: ") && why.contains(part), "{args} {change}: {why}");
+        }
+    }
+}
+
+/// A stream that was closed before the start has something in its place that reads as empty and
+/// takes everything. The client does not even connect.
+#[test]
+fn s98_a_client_without_a_stream_does_not_start() {
+    for (change, what) in [("<&-", "read standard input"), (">&-", "write standard output")] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" -P 1 --no-cpumask-locks {change}"), env!("CARGO_BIN_EXE_hello-sock")]);
+        let why = Program::start(command).wait().refusal(1);
+        assert!(why.ends_with(&format!("{what}: Bad file descriptor (error 9)")), "{why}");
     }
 }
 

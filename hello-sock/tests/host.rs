@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::{Server, echo, hello_sock, run_command};
+use common::{Server, allowed_cores, echo, hello_sock, run_command};
 use rustix::process::Signal;
 
 /// None is asked for, unless a test does.
@@ -32,11 +32,6 @@ fn on_a_host(change: &str, args: &str) -> Command {
 const NO_PLACE_FOR_LOCKS: &str = "mount -t tmpfs -o ro none /var/tmp";
 const NO_SYSFS: &str = "mount -t tmpfs none /sys";
 
-fn first_core() -> usize {
-    let set = rustix::thread::sched_getaffinity(None).unwrap();
-    (0..rustix::thread::CpuSet::MAX_CPU).find(|core| set.is_set(*core)).unwrap()
-}
-
 /// What `/proc` says about the cores of a process' first thread, or of its parent, which is this test.
 fn cores_of(pid: u32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -52,7 +47,7 @@ fn serves(command: Command) -> common::Ended {
 
 #[test]
 fn s56_without_a_place_for_locks_cores_are_used_with_a_warning() {
-    let core = first_core();
+    let core = allowed_cores()[0];
     let ended = serves(on_a_host(NO_PLACE_FOR_LOCKS, &format!("-S -P 0 -m [{core}]")));
     let why = format!(
         "other processes of this kind are not kept off the cores [{core}]: open the lock file of a core: /var/tmp/lcore_cpu_lock_{core:03}: "
@@ -66,7 +61,7 @@ fn s56_without_a_place_for_locks_cores_are_used_with_a_warning() {
 
 #[test]
 fn s56_without_sysfs_or_with_cores_past_the_limit_a_mask_is_taken_as_ever() {
-    let core = first_core();
+    let core = allowed_cores()[0];
     let many = tempfile::NamedTempFile::new().unwrap();
     fs::write(many.path(), "0-2047\n").unwrap();
     let many = format!("mount --bind {} /sys/devices/system/cpu/online", many.path().display());
@@ -84,11 +79,11 @@ fn s57_containers_that_share_no_files_are_pinned_to_no_core() {
     let mut both: Vec<_> = (0..2).map(|_| Server::start_with(on_a_host(OWN_LOCKS, "-S -P 0"))).collect();
     for server in &mut both {
         assert_eq!(echo(&mut server.connect(), b"hello"), b"hello");
-        server.program.line_with("one reactor, on whichever of the cores");
+        server.program.line_with("one reactor, which the kernel moves among the cores");
         assert_eq!(cores_of(server.program.pid()), ours);
         server.stop();
     }
-    let core = first_core();
+    let core = allowed_cores()[0];
     let pinned = Server::start(&format!("-m [{core}]"));
     assert_eq!(cores_of(pinned.program.pid()), core.to_string());
 }

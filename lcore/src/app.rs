@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use core_reactor::net::{NetImpl, SelectError, Selected};
+use core_reactor::net::{self, NetImpl, SelectError, Selected};
 use core_reactor::transport;
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
-    ThreadLib, balance,
+    ThreadLib, ThreadLibOptions, balance,
 };
 use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals};
 use pool::DataPool;
 
 use crate::output::Output;
-use crate::{AppOptions, Balance, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
+use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -32,9 +32,24 @@ type OnStopped = Box<dyn FnOnce(&AppHandle, &[ReactorStats])>;
 pub struct App {
     name: String,
     options: AppOptions,
-    network: bool,
+    threads: ThreadLibOptions,
+    network: Network,
     transport: bool,
     on_shutdown: OnShutdown,
+    on_stopped: OnStopped,
+}
+
+/// Which network backend an application uses.
+#[derive(Clone, Copy)]
+enum Network {
+    None,
+    Linked,
+    Given(&'static dyn NetImpl),
+}
+
+/// An application on reactors that its caller turns (see [`App::start_on`]).
+pub struct StartedApp {
+    app: AppHandle,
     on_stopped: OnStopped,
 }
 
@@ -132,7 +147,8 @@ impl App {
         Self {
             name: name.into(),
             options: AppOptions::default(),
-            network: false,
+            threads: ThreadLibOptions::default(),
+            network: Network::None,
             transport: false,
             on_shutdown: Box::new(|_, app| app.stop(0)),
             on_stopped: Box::new(|_, _| {}),
@@ -146,10 +162,24 @@ impl App {
         self
     }
 
+    /// Sets the bounds of its threads: messages in a mailbox, messages of one turn, how long an end may take, and how long of that it may drain.
+    #[must_use]
+    pub fn threads(mut self, bounds: ThreadLibOptions) -> Self {
+        self.threads = bounds;
+        self
+    }
+
     /// Uses the network: a backend is selected before the start, and a program without one ends there.
     #[must_use]
     pub fn network(mut self) -> Self {
-        self.network = true;
+        self.network = Network::Linked;
+        self
+    }
+
+    /// Uses the network over this backend, whatever else is linked. `-N` can only name it.
+    #[must_use]
+    pub fn network_over(mut self, backend: &'static dyn NetImpl) -> Self {
+        self.network = Network::Given(backend);
         self
     }
 
@@ -202,35 +232,111 @@ impl App {
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
-        let options = self.options.resolve()?;
-        if self.network && options.pool.small_pool_count == Some(0) {
-            return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
-        }
+        let options = self.resolve()?;
+        // First of all, so that a signal while the rest is made is an orderly stop too. Before, a
+        // file that does not come could not be given up.
+        let flag = Arc::new(StopFlag::default());
+        let _signals = StopSignals::install(flag.clone())?;
         logging::start(&self.name, &options.log_flags)?;
         let _log = FlushLog;
         let (platform, cores, _locks) = seats(&options)?;
         let platform = Arc::new(platform);
-        let net = if self.network { Some(backend::select(options.net.as_deref(), &platform, &cores)?) } else { None };
+        let net = match self.network {
+            Network::Linked => Some(backend::select(options.net.as_deref(), &platform, &cores)?),
+            _ => self.select_network(&options)?,
+        };
+        let mut reactor_options = ReactorOptions::new(cores);
+        (reactor_options.idle, reactor_options.threads) = (options.idle(), self.threads.clone());
+        let reactors = Reactors::new(platform.clone(), &reactor_options)?;
+        // The set has a core, or `Reactors::new` had refused it.
+        flag.wake(platform, cores.iter().next().unwrap_or(CoreId(0)));
+        let started = self.begin(reactors.lib(), options, net, start, move || flag.signal())?;
+        // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
+        let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
+        started.finish(&stats)
+    }
+
+    /// Starts it on reactors that the caller has made, over whatever platform, and turns or runs: a simulated machine for one, whose clock the test
+    /// moves. What it is to be is the same; signals, the log, the locks of cores and how idle reactors sleep are the caller's, and so are the bounds of threads.
+    ///
+    /// ```
+    /// use lcore::sim::Sim;
+    /// use lcore::{App, Schedule};
+    ///
+    /// let mut sim = Sim::new(2);
+    /// let app = App::new("clock").start_on(sim.lib(), |cx, app| {
+    ///     let app = app.clone();
+    ///     cx.after(std::time::Duration::from_secs(3600), move |_| app.stop(7));
+    ///     Ok(())
+    /// })?;
+    /// sim.settle();
+    /// sim.advance(std::time::Duration::from_secs(3600));
+    /// assert_eq!(app.finish(&[])?, 7);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn start_on<F>(self, lib: &ThreadLib, start: F) -> Result<StartedApp, Failure>
+    where
+        F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+    {
+        let options = self.resolve()?;
+        let net = self.select_network(&options)?;
+        self.begin(lib, options, net, start, || None)
+    }
+
+    fn resolve(&self) -> Result<AppOptions, Failure> {
+        let options = self.options.clone().resolve()?;
+        if !matches!(self.network, Network::None) && options.pool.small_pool_count == Some(0) {
+            return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
+        }
+        Ok(options)
+    }
+
+    fn select_network(&self, options: &AppOptions) -> Result<Option<Selected>, SelectError> {
+        let name = options.net.as_deref();
+        match self.network {
+            Network::None => Ok(None),
+            Network::Linked => net::select_from(&linked::net(), name, NET_FEATURES).map(Some),
+            Network::Given(backend) => net::select_from(&[backend], name, &[]).map(Some),
+        }
+    }
+
+    /// Makes the first thread. `signal` tells whether the application is asked to shut down.
+    fn begin<F>(
+        self,
+        lib: &ThreadLib,
+        options: AppOptions,
+        net: Option<Selected>,
+        start: F,
+        signal: impl Fn() -> Option<i32> + Send + 'static,
+    ) -> Result<StartedApp, Failure>
+    where
+        F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+    {
         let transport = if self.transport {
             Some(transport::select_from(&linked::transport(), options.net.as_deref(), TRANSPORT_FEATURES)?)
         } else {
             None
         };
-        let mut reactor_options = ReactorOptions::new(cores);
-        reactor_options.idle = options.idle();
-        let reactors = Reactors::new(platform.clone(), &reactor_options)?;
-        let (lib, code, pool) = (reactors.lib().clone(), AtomicU8::new(0), OnceLock::new());
-        let output = Output::default();
-        let handle = AppHandle(Arc::new(Shared { lib, code, net, transport, options, cores, pool, output }));
-        // The set has a core, or `Reactors::new` had refused it.
-        let first = cores.iter().next().unwrap_or(CoreId(0));
-        let flag = Arc::new(StopFlag::new(platform, first));
-        let _signals = StopSignals::install(flag.clone())?;
-        spawn_first(&handle, first, self.on_shutdown, start, flag)?;
-        // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
-        let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
-        catch_unwind(AssertUnwindSafe(|| (self.on_stopped)(&handle, &stats))).map_err(|_| Failure::Panicked)?;
-        match (handle.0.output.finish(), handle.0.code.load(Ordering::SeqCst)) {
+        let (code, pool, output) = (AtomicU8::new(0), OnceLock::new(), Output::default());
+        let cores = lib.reactors();
+        let app = AppHandle(Arc::new(Shared { lib: lib.clone(), code, net, transport, options, cores, pool, output }));
+        spawn_first(&app, self.on_shutdown, start, signal)?;
+        Ok(StartedApp { app, on_stopped: self.on_stopped })
+    }
+}
+
+impl StartedApp {
+    /// Its end, when all reactors have returned: calls what was given to [`App::on_stopped`], waits for what was printed, and answers the exit code.
+    ///
+    /// # Errors
+    /// What was printed could not be written, or what comes last panicked.
+    pub fn finish(self, stats: &[ReactorStats]) -> Result<u8, Failure> {
+        let Self { app, on_stopped } = self;
+        catch_unwind(AssertUnwindSafe(|| on_stopped(&app, stats))).map_err(|_| Failure::Panicked)?;
+        match (app.0.output.finish(), app.0.code.load(Ordering::SeqCst)) {
             (Err(why), 0) => Err(why),
             (Err(why), code) => {
                 log::error!("{why}");
@@ -238,6 +344,14 @@ impl App {
             }
             (Ok(()), code) => Ok(code),
         }
+    }
+}
+
+impl std::ops::Deref for StartedApp {
+    type Target = AppHandle;
+
+    fn deref(&self) -> &AppHandle {
+        &self.app
     }
 }
 
@@ -337,7 +451,7 @@ fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Fail
     let platform = LinuxPlatform::new()?;
     let allowed = platform.cores();
     let Some(asked) = options.cores else {
-        log::info!("one reactor, on whichever of the cores {allowed} the kernel gives it; -m pins reactors to cores");
+        log::info!("one reactor, which the kernel moves among the cores {allowed}: without -m nothing is pinned");
         return Ok((platform.unpinned(), allowed.iter().take(1).collect(), CpuLocks::default()));
     };
     let denied = asked.minus(&allowed);
@@ -357,29 +471,31 @@ fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Fail
 }
 
 /// Makes the first thread: it runs `start`, and watches for the request to shut down.
-fn spawn_first<F>(app: &AppHandle, first: CoreId, mut on_shutdown: OnShutdown, start: F, flag: Arc<StopFlag>) -> Result<(), SpawnError>
+fn spawn_first<F>(
+    app: &AppHandle,
+    mut on_shutdown: OnShutdown,
+    start: F,
+    signal: impl Fn() -> Option<i32> + Send + 'static,
+) -> Result<(), SpawnError>
 where
     F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
 {
     let app = app.clone();
-    let config = ThreadConfig::new("app_thread").cpus(CpuSet::of(first));
+    let config = ThreadConfig::new("app_thread").cpus(app.cores().iter().take(1).collect());
     app.clone().lib().spawn(config, move |cx| {
         let watcher = app.clone();
-        let mut seen = false;
         // The signal's handler unparks this core, so it need not stay awake for the flag.
-        cx.poller("shutdown", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
-            if !seen && let Some(signal) = flag.signal() {
-                seen = true;
-                log::info!("signal {signal}: shutting down; another one, half a second later or more, ends the process at once");
-                on_shutdown(cx, &watcher);
-                return Polled::Busy;
-            }
-            if !cx.is_exiting() {
-                return Polled::Idle;
-            }
-            // Nobody would look for a signal any more.
-            watcher.stop(0);
+        let watch = cx.poller("shutdown", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+            let Some(signal) = signal() else { return Polled::Idle };
+            log::info!("signal {signal}: shutting down; another one, half a second later or more, ends the process at once");
+            on_shutdown(cx, &watcher);
             Polled::Done
+        });
+        let ended = app.clone();
+        cx.on_exit(move |cx| {
+            // It is gone if a signal came. Nobody would look for one any more.
+            let _ = cx.remove(watch);
+            ended.stop(0);
         });
         if app.options().balance == Some(Balance::Busy)
             && let Err(why) = balance::start(app.lib(), BALANCE_PERIOD)

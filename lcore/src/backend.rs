@@ -1,5 +1,6 @@
 //! Which network backend: the one that is asked for, or else the first that can do here what will be asked of it.
 
+use std::io;
 use std::sync::{Arc, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -80,13 +81,13 @@ fn groups_at_once(backend: &'static dyn NetImpl, platform: &Arc<LinuxPlatform>, 
         drop(tell);
         let made = told.iter().collect::<Result<(), NetError>>();
         drop(gate);
-        let no_thread = |why: std::io::Error| NetError::Os {
-            doing: "start a thread to try a group on",
-            code: why.raw_os_error().unwrap_or(0),
-            text: why.to_string().into(),
-        };
         started.map_err(no_thread).and(made)
     })
+}
+
+/// The words of an `io::Error` end with its number, which [`NetError::Os`] would say again.
+fn no_thread(why: io::Error) -> NetError {
+    NetError::Unusable(format!("start a thread to try a group on: {why}").into())
 }
 
 #[cfg(test)]
@@ -157,6 +158,12 @@ mod tests {
         let why = select(&[&BEST, &BROKEN], &["best"]).unwrap_err().to_string();
         assert!(why.contains("best: out of file descriptors") && why.contains("broken: not usable here: its probe"), "{why}");
         assert_eq!(select(&[], &[]).unwrap_err(), SelectError::Empty { features: NET_FEATURES });
+    }
+
+    #[test]
+    fn the_number_of_an_error_is_said_once() {
+        let text = no_thread(io::Error::from_raw_os_error(11)).to_string();
+        assert_eq!(text.matches("11").count(), 1, "{text}");
     }
 
     #[test]

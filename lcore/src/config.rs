@@ -4,6 +4,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use core_reactor::{CpuSet, CpuSetError};
 use serde::de::value::MapAccessDeserializer;
@@ -32,10 +35,12 @@ pub(crate) struct Config {
 
 /// Bytes that a file has at most: a device that never ends is given up where no configuration reaches.
 const MOST: u64 = 1 << 20;
+/// How long all of it takes at most: a pipe has its bytes when its writer has written them.
+const IN_TIME: Duration = Duration::from_secs(10);
 
 /// Reads the file.
 pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
-    let text = text(path).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
+    let text = text(path, IN_TIME).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
     // Some editors put this before everything.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
     let mut json = serde_json::Deserializer::from_str(text);
@@ -48,14 +53,35 @@ pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
     Ok(config)
 }
 
-/// All of the file.
-fn text(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+/// All of the file, whatever it is: `-c <(…)` names a pipe.
+fn text(path: &Path, in_time: Duration) -> io::Result<String> {
+    let (tell, told) = mpsc::channel();
+    let of = path.to_owned();
+    // A thread may wait for ever in opening a pipe that nobody writes; it is left to that, and ends
+    // with the program.
+    thread::Builder::new().name("config".into()).spawn(move || {
+        // Who no longer waits for it has said why.
+        let _ = tell.send(bytes(&of));
+    })?;
+    let bytes = match told.recv_timeout(in_time) {
+        Ok(bytes) => bytes?,
+        Err(RecvTimeoutError::Timeout) => {
+            let why = format!("it has not come to its end within {in_time:?}; a pipe does when its writer closes it");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("its reader panicked")),
+    };
     if bytes.len() as u64 > MOST {
         return Err(io::Error::other(format!("more than {MOST} bytes, which no configuration has")));
     }
     String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8, which JSON is"))
+}
+
+/// The file's bytes, and one more where those are too many.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// What is wrong: a key, or that it is no JSON to begin with.
@@ -171,5 +197,45 @@ impl<'de> Deserialize<'de> for LogFlag {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let check = |text: &str| logging::check(&[text.to_owned()]).map(|()| Self(text.into())).map_err(|why| why.to_string());
         from.deserialize_str(Checked { what: "a log flag, as a string", check })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Write, pipe};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// Nothing that is waited for takes this long, on any machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn s99_what_a_shell_puts_in_place_of_a_file_is_read_to_its_end() {
+        let (reader, mut writer) = pipe().unwrap();
+        let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let reading = thread::spawn(move || text(Path::new(&name), PATIENCE));
+        for part in ["{\"busy_poll\"", ": true}"] {
+            writer.write_all(part.as_bytes()).unwrap();
+        }
+        drop(writer);
+        assert_eq!(reading.join().unwrap().unwrap(), "{\"busy_poll\": true}");
+        drop(reader);
+    }
+
+    #[test]
+    fn s99_a_pipe_without_a_writer_or_an_end_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        let (reader, mut writer) = pipe().unwrap();
+        writer.write_all(b"{}").unwrap();
+        let open = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        for path in [fifo.as_path(), Path::new(&open)] {
+            let why = text(path, Duration::from_millis(1)).unwrap_err();
+            assert!(why.to_string().contains("not come to its end within 1ms"), "{}: {why}", path.display());
+        }
+        // The thread that opens it goes on, and ends.
+        File::options().read(true).write(true).open(&fifo).unwrap();
     }
 }

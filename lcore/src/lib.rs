@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod args;
 mod backend;
 mod config;
 mod data_pool;
@@ -14,11 +15,12 @@ mod logging;
 mod options;
 mod output;
 
-pub use app::{App, AppHandle, Failure};
+pub use app::{App, AppHandle, Failure, StartedApp};
+pub use args::parse_args;
 pub use core_reactor::{
-    CoreId, CpuSet, Critical, Cx, Hold, Idle, Instant, MoveError, Msg, Name, Platform, PlatformError, Polled, Poller, PollerId,
-    PollerStats, PushError, ReactorStats, Refused, Schedule, SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions,
-    ThreadStats, Turn, Watch, net, transport,
+    CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
+    Poller, PollerId, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, Thread,
+    ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};

@@ -1,7 +1,6 @@
 //! What an application prints on standard output, without waiting for whoever reads it.
 
 use std::fmt;
-use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub(crate) struct Output(OnceLock<Result<Spool, PlatformError>>);
 
 impl Output {
     pub(crate) fn println(&self, line: &dyn fmt::Display) {
-        let spool = self.0.get_or_init(|| Spool::start("output", io::stdout(), QUEUED, |_| String::new()));
+        let spool = self.0.get_or_init(|| Spool::start("output", platform_linux::stdout()?, QUEUED, |_| String::new()));
         if let Ok(spool) = spool {
             // What is refused shows when it is flushed.
             spool.push(format!("{line}\n").as_bytes());

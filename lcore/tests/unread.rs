@@ -1,13 +1,12 @@
 //! The log and the output of an application, and what of it panics, when nobody reads and when somebody does. Each test starts its own binary again,
 //! with itself as the only test, as it is about the end of a process.
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::io::{PipeReader, Read, pipe};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lcore::{App, AppHandle, AppOptions, Cx, Polled, Schedule};
-use rustix::fs::{OFlags, fcntl_setfl};
 
 const ROLE: &str = "LCORE_TEST_CHILD";
 /// Nothing that is waited for takes this long, on any machine.
@@ -44,15 +43,6 @@ fn end(mut child: Child) -> Option<i32> {
     }
     child.kill().unwrap();
     child.wait().unwrap().code()
-}
-
-/// A pipe with no room in it.
-fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reader, mut writer) = pipe().unwrap();
-    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-    while writer.write(&[b'.'; 4096]).is_ok() {}
-    fcntl_setfl(&writer, OFlags::empty()).unwrap();
-    (reader, writer)
 }
 
 fn text(mut reader: PipeReader) -> String {
@@ -98,7 +88,7 @@ fn s50_a_panic_ends_the_application_though_nobody_reads_what_it_says() {
             Ok(())
         })
     });
-    let (reader, writer) = full_pipe();
+    let (reader, writer) = conformance::pipe::full();
     let child = start("s50_a_panic_ends_the_application_though_nobody_reads_what_it_says", Stdio::null(), writer);
     assert_eq!(end(child), Some(101));
     drop(reader);

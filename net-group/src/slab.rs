@@ -157,6 +157,11 @@ impl<S> Slab<S> {
         &mut self.hot[place]
     }
 
+    /// The same, to be looked at.
+    pub(crate) fn state(&self, place: usize) -> &Hot {
+        &self.hot[place]
+    }
+
     /// The socket of a place that is not empty.
     pub fn socket(&self, place: usize) -> Option<&S> {
         self.cold[place].as_deref()

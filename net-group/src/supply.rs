@@ -85,7 +85,7 @@ impl Supply {
         stats.buffers_low += u64::from(new);
         // The first time, the second, the fourth: a group that is low again and again does not fill the log.
         if new && stats.buffers_low.is_power_of_two() {
-            pool::fmt::warn!(
+            logging::warn!(
                 "{} of {} buffers are left (time {}): sockets are read only when nothing is to be sent on them, until more come back",
                 self.free,
                 self.of,
@@ -147,7 +147,7 @@ impl Supply {
         }
         if !ended.is_empty() {
             let most_ms = limit / 1_000_000;
-            pool::fmt::warn!(
+            logging::warn!(
                 "{} of {} buffers were left: {} connections are reset whose peers had taken nothing for {} ms",
                 self.free,
                 self.of,

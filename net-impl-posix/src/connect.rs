@@ -1,79 +1,44 @@
 //! Connects: to one address after the other until one answers.
 
-use core_reactor::net::{Events, NetError, NetEvent};
+use core_reactor::net::NetError;
+use net_group::Connecting;
 use net_sockets::{Errno, Kind, error};
 
-use crate::group::Group;
-use crate::{PosixSocket, flag};
+use crate::PosixSocket;
 
-impl Group {
-    /// Starts to connect the socket that there is; on to the next address for as long as they fail at once.
-    pub(crate) fn connect(&mut self, place: usize) {
-        loop {
-            let Some(socket) = self.slab.socket_mut(place) else { return };
-            let why = match start(socket) {
-                Ok(()) => match self.enrol(place) {
-                    Ok(()) => return,
-                    Err(why) => why,
-                },
-                Err(why) => why,
-            };
-            if !self.next_address(place, why) {
-                return;
-            }
-        }
-    }
-
-    /// Something happened to a connect: it is done, or on to the next address. The caller has left room for an event.
-    pub(crate) fn connected(&mut self, place: usize, out: &mut Events) {
-        let Some(socket) = self.slab.socket_mut(place) else { return };
-        match outcome(socket) {
-            None => self.slab.hot(place).flags &= !flag::READABLE,
-            Some(Err(why)) => {
-                if self.next_address(place, why) {
-                    self.connect(place);
+/// Begins a connect, or looks how far it is; on to the next address for as long as they fail at once. A socket that is under way is
+/// handed to `enrol`.
+pub(crate) fn go_on(socket: &mut PosixSocket, mut enrol: impl FnMut(&PosixSocket) -> Result<(), NetError>) -> Connecting {
+    loop {
+        let why = match &socket.kind {
+            Kind::Connect(connect) if connect.under_way => match outcome(socket) {
+                None => return Connecting::UnderWay(socket.fd()),
+                Some(Ok(())) => {
+                    socket.kind = Kind::Stream;
+                    return Connecting::Connected;
                 }
-            }
-            Some(Ok(())) => {
-                socket.kind = Kind::Stream;
-                let hot = self.slab.hot(place);
-                hot.flags = hot.flags & !flag::CONNECTING | flag::STREAM;
-                let (id, token) = (hot.id, hot.token);
-                out.append(NetEvent::Connected { id, token });
-                self.end_sending_if_wanted(place);
-            }
+                Some(Err(why)) => why,
+            },
+            Kind::Connect(_) => match start(socket).and_then(|()| enrol(socket)) {
+                Ok(()) => return Connecting::UnderWay(socket.fd()),
+                Err(why) => why,
+            },
+            Kind::Stream | Kind::Listener => return Connecting::Connected,
+        };
+        if let Err(why) = next_address(socket, why) {
+            return Connecting::Failed(why);
         }
     }
+}
 
-    /// The application may have asked for FIN before there was a connection. What has arrived meanwhile is read in the rotation.
-    fn end_sending_if_wanted(&mut self, place: usize) {
-        if self.slab.hot(place).is(flag::FIN_WANTED) {
-            self.end_sending(place);
-        }
-        self.enqueue(place);
-    }
-
-    /// A socket for the next address in place of the one that failed; false if there is none and the connect is over.
-    fn next_address(&mut self, place: usize, mut why: NetError) -> bool {
-        let Some(socket) = self.slab.socket_mut(place) else { return false };
-        let Kind::Connect(connect) = &mut socket.kind else { return false };
-        match connect.advance() {
-            Some(Ok(next)) => {
-                socket.peer = connect.address();
-                // The old socket is closed here, which takes it out of epoll.
-                socket.socket = next;
-                let fd = socket.fd();
-                let hot = self.slab.hot(place);
-                hot.fd = fd;
-                hot.flags &= !(flag::READABLE | flag::DRAIN | flag::ENDED);
-                return true;
-            }
-            Some(Err(error)) => why = error,
-            None => {}
-        }
-        self.finish(place, Some(why));
-        false
-    }
+/// A socket for the next address in place of the one that failed of `why`.
+fn next_address(socket: &mut PosixSocket, why: NetError) -> Result<(), NetError> {
+    let Kind::Connect(connect) = &mut socket.kind else { return Err(why) };
+    let next = connect.advance().ok_or(why)??;
+    socket.peer = connect.address();
+    // The old socket is closed here, which takes it out of epoll.
+    socket.socket = next;
+    Ok(())
 }
 
 fn start(socket: &mut PosixSocket) -> Result<(), NetError> {

@@ -1,22 +1,18 @@
 //! Sockets over epoll: the network backend "posix".
 //!
-//! [`Posix`] makes sockets and groups. A group is a slab of sockets, one epoll set, and the frames of all its sockets (`net_sockets`). A poll
-//! writes what is queued (`send`), asks epoll once, and reads, accepts or goes on connecting (`receive`, `accept`, `connect`) where something is ready.
+//! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set (`epolled`), which knows how to receive, send, accept and connect;
+//! what a socket may do when, and who is served, is the engine's.
 //!
 //! # Edge-triggered
 //!
 //! Each socket is added to epoll once, for everything, and edge-triggered. So nothing is said to epoll while a socket is used: no call to pause it,
 //! to wait for room to write, or to keep one that is not yet served from being told again. With level triggers the kernel looks at each ready
-//! socket once more in the next wait to find that it no longer is. The price is that the group itself remembers who is readable (`flag::READABLE`).
+//! socket once more in the next wait to find that it no longer is. The price is that the engine itself remembers who is readable.
 //! A read that returns less than was asked for has emptied the socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
 
-mod accept;
 mod connect;
-mod flag;
-mod group;
-mod receive;
-mod send;
+mod epolled;
 mod sys;
 
 use std::net::SocketAddr;
@@ -24,9 +20,10 @@ use std::net::SocketAddr;
 use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use linkme::distributed_slice;
-use net_sockets::{Backend, Tcp, error};
+use net_group::Group;
+use net_sockets::{Tcp, error};
 
-use crate::group::Group;
+use crate::epolled::Epolled;
 
 pub(crate) const NAME: &str = "posix";
 
@@ -63,7 +60,9 @@ impl NetImpl for Posix {
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
-        Ok(Box::new(Group::new(cx, config)?))
+        config.check()?;
+        let backend = Epolled::new(cx, &config)?;
+        Ok(Box::new(Group::new(cx, config, backend)))
     }
 }
 
@@ -73,7 +72,7 @@ pub(crate) type PosixSocket = Tcp<Own>;
 #[derive(Default)]
 pub(crate) struct Own;
 
-impl Backend for Own {
+impl net_sockets::Backend for Own {
     const NAME: &'static str = NAME;
 }
 

@@ -19,10 +19,10 @@ pub(crate) struct Epoll(OwnedFd);
 /// What epoll tells of one descriptor.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct Ready(libc::epoll_event);
+pub(crate) struct Told(libc::epoll_event);
 
-impl Ready {
-    pub(crate) const NONE: Self = Self(libc::epoll_event { events: 0, u64: 0 });
+impl Told {
+    pub(crate) const NOTHING: Self = Self(libc::epoll_event { events: 0, u64: 0 });
 
     /// The number that the descriptor was added with.
     pub(crate) fn key(&self) -> u64 {
@@ -58,8 +58,8 @@ impl Epoll {
 
     /// What is ready now, at the front of `into`; tells how much that is. Never blocks; an interrupted call found nothing.
     #[inline]
-    pub(crate) fn poll(&self, into: &mut [Ready]) -> usize {
-        // SAFETY: `Ready` is a transparent `epoll_event`, and `into` has room for as many as it is long.
+    pub(crate) fn poll(&self, into: &mut [Told]) -> usize {
+        // SAFETY: `Told` is a transparent `epoll_event`, and `into` has room for as many as it is long.
         let n = unsafe { libc::epoll_wait(self.fd(), into.as_mut_ptr().cast(), into.len() as i32, 0) };
         n.max(0) as usize
     }
@@ -129,12 +129,6 @@ impl<'a> Gather<'a> {
     #[inline]
     pub(crate) fn new() -> Self {
         Self { iov: [const { MaybeUninit::uninit() }; Self::PARTS], len: 0, bytes: 0, slices: PhantomData }
-    }
-
-    /// How many more slices fit.
-    #[inline]
-    pub(crate) fn room(&self) -> usize {
-        Self::PARTS - self.len
     }
 
     /// Bytes in all slices.

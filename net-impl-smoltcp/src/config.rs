@@ -9,7 +9,7 @@ use smoltcp::wire::EthernetAddress;
 
 use crate::family;
 
-/// The size and the addresses of a host. Everything is allocated when it starts.
+/// The size and the addresses of a host. Its sockets and their buffers are allocated when it starts.
 #[derive(Clone, Debug)]
 pub struct StackConfig {
     /// The hardware address of its device.

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use pool::fmt;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
 
@@ -34,9 +33,9 @@ impl Stack {
             Some(dhcpv4::Event::Deconfigured) => (None, None),
         };
         if let Some(Network { address, prefix }) = &own {
-            fmt::info!("dhcp: the address is {}", alloc::format!("{address}/{prefix}").as_str());
+            logging::info!("dhcp: the address is {}", alloc::format!("{address}/{prefix}").as_str());
         } else {
-            fmt::warn!("dhcp: the address is gone");
+            logging::warn!("dhcp: the address is gone");
         }
         let own: Vec<_> = own.into_iter().collect();
         self.configure(&own, gateway.as_slice());

@@ -86,7 +86,8 @@ impl Smoltcp {
         Self { stack: Mutex::new(None) }
     }
 
-    /// Gives the host its device and addresses. All of its memory is allocated here.
+    /// Gives the host its device and addresses. Its sockets and their buffers are allocated here; listeners and
+    /// groups have some more.
     ///
     /// # Errors
     /// It has a device already; `config` asks for what cannot be.

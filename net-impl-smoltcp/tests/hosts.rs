@@ -6,15 +6,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use common::host::{Host, address, config, ended, hardware, pair, two, until};
-use common::wire::{End, Weather, wire};
+use common::wire::{End, Rx, Tx, Weather, wire};
+use core_reactor::WaitSource;
 use core_reactor::net::{NetError, NetEvent, NetImpl, SockOptions, Token};
 use core_reactor::sim::SimPlatform;
-use net_impl_smoltcp::smoltcp::phy::ChecksumCapabilities;
+use net_impl_smoltcp::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities};
+use net_impl_smoltcp::smoltcp::time::Instant;
 use net_impl_smoltcp::smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     EthernetRepr, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
 };
-use net_impl_smoltcp::{Addresses, Network, Smoltcp, StackConfig};
+use net_impl_smoltcp::{Addresses, NetDevice, Network, Smoltcp, StackConfig};
 
 const STRANGER: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 9]);
 const STRANGER_IP: Ipv4Address = Ipv4Address::new(10, 0, 0, 9);
@@ -372,6 +374,47 @@ fn s23_the_user_timeout_counts_from_what_is_unanswered() {
         }
         assert_eq!(ended(&mut one, id), Some(Some(NetError::TimedOut)));
     }
+}
+
+/// A device that tells of each frame once, when it arrives.
+struct Edge(End);
+
+impl Device for Edge {
+    type RxToken<'a> = Rx;
+    type TxToken<'a> = Tx;
+
+    fn receive(&mut self, now: Instant) -> Option<(Rx, Tx)> {
+        self.0.receive(now)
+    }
+
+    fn transmit(&mut self, now: Instant) -> Option<Tx> {
+        self.0.transmit(now)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.0.capabilities()
+    }
+}
+
+impl NetDevice for Edge {
+    fn wait_source(&self) -> Option<WaitSource> {
+        Some(WaitSource(0))
+    }
+}
+
+/// A poll takes 64 frames, so that the sockets have their turn. Nothing tells of the rest again.
+#[test]
+fn s13_a_core_does_not_sleep_over_frames_that_a_poll_left_in_the_device() {
+    let platform = SimPlatform::new(1);
+    let [near, far] = wire(Weather::CALM);
+    let mut one = Host::new(&platform, Edge(near), &config(1));
+    let may_sleep = |one: &mut Host| {
+        one.poll();
+        (one.thread.before_sleep(), one.thread.next_deadline() != Some(core_reactor::Instant::ZERO))
+    };
+    while may_sleep(&mut one) != (true, true) {}
+    (0..130).for_each(|_| far.inject(&ask_for(STRANGER_IP)));
+    assert_eq!([(); 3].map(|()| may_sleep(&mut one)), [(false, false), (false, false), (true, true)]);
 }
 
 #[test]

@@ -713,6 +713,27 @@ fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
     }
 }
 
+/// An entry runs a part of what there is to run, and that may come to nothing. A core does not sleep over the rest.
+#[test]
+fn s13_what_an_entry_has_left_to_run_keeps_a_core_awake() {
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(128, 1024));
+    let mut pairs: Vec<_> = (0..100).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    assert_eq!((0..10).map(|_| group.poll(&mut Events::new(4))).sum::<usize>(), 0, "all wait for bytes");
+    pairs.iter_mut().for_each(|(_, peer)| peer.write_all(b"x").expect("sent"));
+    // Somebody else takes them, so that there is nothing for any but the last.
+    for (id, _) in &pairs[..99] {
+        let mut socket = &group.state.slab.socket(id.index()).expect("it is here").socket.socket;
+        socket.read_exact(&mut [0]).expect("it has come");
+    }
+    let ring = group.ring.clone();
+    assert!(!ring.arm(), "nobody would be told of what came last");
+    ring.disarm();
+    let mut events = Events::new(4);
+    while group.poll(&mut events) == 0 {}
+    assert!(matches!(events.drain().next(), Some(NetEvent::Received { token: Token(99), .. })));
+}
+
 struct Panics;
 
 static PANICS: AtomicBool = AtomicBool::new(false);

@@ -25,3 +25,8 @@ fn s17_s18_nothing_is_allocated_per_echo() {
 fn s26_an_idle_connection_is_small() {
     steady::s26_an_idle_connection_is_small(&env(), &HEAP);
 }
+
+#[test]
+fn s99_room_for_a_socket_costs_what_is_said() {
+    steady::s99_room_for_a_socket_costs_what_is_said(&env(), &HEAP);
+}

@@ -12,11 +12,13 @@ mod machine;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use core::task::Poll;
 use core::time::Duration;
 
-use core_reactor::net::{self, NetImpl, SockOptions};
+use core_reactor::net::{self, NetImpl, SockOptions, Socket};
 use core_reactor::sim::Sim;
 use core_reactor::{CpuSet, Cx, Polled, Schedule, ThreadConfig};
+use net_impl_mem::{Faults, MemNet};
 use net_impl_smoltcp::smoltcp::phy::{Loopback, Medium};
 use net_impl_smoltcp::{Addresses, PollOnly, SMOLTCP, StackConfig};
 use pool::{BufGroup, Mempool, MempoolConfig};
@@ -26,7 +28,7 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 7] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host];
+    let checks: [fn() -> bool; 8] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -81,4 +83,14 @@ fn host() -> bool {
     let started = SMOLTCP.start(PollOnly(Loopback::new(Medium::Ethernet)), &config);
     let listener = SMOLTCP.listen(SocketAddr::new(own, 0), &SockOptions::default());
     started.is_ok() && listener.is_ok_and(|listener| listener.local_addr().is_ok_and(|at| at.port() != 0))
+}
+
+/// A byte goes over a network in memory.
+fn memory() -> bool {
+    let (net, options) = (MemNet::new(1, Faults::default()), SockOptions::default());
+    let Ok(listener) = net.bind(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0), &options) else { return false };
+    let Some(near) = listener.local_addr().ok().and_then(|at| net.dial(at, &options).ok()) else { return false };
+    let Some(far) = listener.accept() else { return false };
+    let mut byte = [0];
+    near.write(&[7]) == Poll::Ready(Ok(1)) && far.read(&mut byte) == Poll::Ready(Ok(1)) && byte == [7]
 }

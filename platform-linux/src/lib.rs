@@ -2,8 +2,9 @@
 //!
 //! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over, and asked for nothing global: two of
 //! them can live in one process. Beside it stand what an application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against
-//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] for its log. A reactor writes through a
-//! [`Spool`], which never waits, and starts threads and programs with [`spawn_off_reactor`] and [`unaffinitized`].
+//! a second process on the same cores, [`StopSignals`] for SIGINT and SIGTERM, [`Limits`] and [`available_memory`] for its log and its errors. A reactor writes through a
+//! [`Spool`], which never waits, and starts threads and programs with [`spawn_off_reactor`] and [`unaffinitized`]. [`stdin`] and
+//! [`stdout`] are the standard library's, unless there is none.
 #![cfg(target_os = "linux")]
 
 mod clock;
@@ -18,6 +19,7 @@ mod park;
 mod seat;
 mod signals;
 mod spool;
+mod standard;
 mod sync;
 mod thread;
 #[cfg(target_arch = "x86_64")]
@@ -25,11 +27,12 @@ mod tsc;
 
 pub use clock::{Clock, ClockChoice, ClockKind};
 pub use cores::online_cores;
-pub use limits::Limits;
+pub use limits::{Limits, available_memory};
 pub use locks::CpuLocks;
 pub use memory::HugeMemory;
 pub use signals::{SignalHook, StopFlag, StopSignals};
 pub use spool::{Spool, SpoolError};
+pub use standard::{stdin, stdout};
 pub use thread::{spawn_off_reactor, unaffinitized};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};

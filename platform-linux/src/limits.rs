@@ -38,6 +38,40 @@ impl fmt::Display for Limits {
     }
 }
 
+/// Bytes of memory that this process can still have, as far as the system tells: what is available
+/// on the machine, its swap included, and no more than the control groups above it allow. More is
+/// granted all the same, and ends in the death of some process when it is written to.
+pub fn available_memory() -> Option<u64> {
+    available(Path::new("/"))
+}
+
+/// The same of a machine whose files lie under `root`.
+fn available(root: &Path) -> Option<u64> {
+    let info = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    let bytes = |name: &str| {
+        let words = info.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(words.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+    };
+    let free = bytes("MemAvailable:")? + bytes("SwapFree:").unwrap_or(0);
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    groups.lines().filter_map(|line| group_limit(root, line)).min().map_or(Some(free), |limit| Some(limit.min(free)))
+}
+
+/// The least limit of a control group, a line of `/proc/self/cgroup`, and of those above it. In a
+/// container it may be seen under no path but the first.
+fn group_limit(root: &Path, line: &str) -> Option<u64> {
+    let (folder, path, file) = match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+        ["0", "", path] => ("sys/fs/cgroup", path, "memory.max"),
+        [_, "memory", path] => ("sys/fs/cgroup/memory", path, "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    let limits = Path::new(path.trim_start_matches('/')).ancestors().filter_map(|group| {
+        // A group without a limit says so in a word.
+        fs::read_to_string(root.join(folder).join(group).join(file)).ok()?.trim().parse::<u64>().ok()
+    });
+    limits.min()
+}
+
 fn soft_limit(of: i32) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the kernel writes one rlimit. It knows both limits asked for, so it cannot fail.
@@ -69,6 +103,35 @@ mod tests {
         let count = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
         assert_eq!(count("Hugepagesize:"), "2048 kB", "this test wants a machine whose default hugepage has 2 MiB");
         assert_eq!(count("HugePages_Total:"), limits.hugepages.to_string());
+    }
+
+    #[test]
+    fn s99_available_memory_is_the_least_of_what_the_machine_and_its_groups_have() {
+        const MIB: u64 = 1 << 20;
+        let info = "MemTotal: 999999 kB\nMemAvailable: 65536 kB\nSwapFree: 1024 kB\n";
+        let (v2, v1) = ("sys/fs/cgroup", "sys/fs/cgroup/memory");
+        for (groups, files, available) in [
+            ("", &[][..], Some(65 * MIB)),
+            ("0::/a/b\n", &[(v2, "a/b/memory.max", "max")], Some(65 * MIB)),
+            ("0::/a/b\n", &[(v2, "a/b/memory.max", "9437184"), (v2, "a/memory.max", "max")], Some(9 * MIB)),
+            ("0::/a/b\n", &[(v2, "a/b/memory.max", "9437184"), (v2, "a/memory.max", "8388608")], Some(8 * MIB)),
+            ("0::/not/seen\n", &[(v2, "memory.max", "7340032")], Some(7 * MIB)),
+            ("0::/\n", &[(v2, "memory.max", "99999999999")], Some(65 * MIB)),
+            ("9:name=systemd:/\n4:memory:/a\n0::/\n", &[(v1, "a/memory.limit_in_bytes", "6291456")], Some(6 * MIB)),
+        ] {
+            let machine = tempfile::tempdir().unwrap();
+            let write = |path: &str, text: &str| {
+                let path = machine.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            };
+            write("proc/meminfo", info);
+            write("proc/self/cgroup", groups);
+            files.iter().for_each(|(folder, file, limit)| write(&format!("{folder}/{file}"), &format!("{limit}\n")));
+            assert_eq!(super::available(machine.path()), available, "{groups:?}, {files:?}");
+        }
+        assert_eq!(super::available(Path::new("/nowhere")), None);
+        assert!(available_memory().is_some_and(|bytes| bytes > MIB), "this machine tells");
     }
 
     #[test]

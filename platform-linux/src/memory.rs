@@ -9,12 +9,16 @@ use std::ptr::{self, NonNull};
 use core_reactor::PlatformError;
 use pool::Memory;
 
-use crate::error::os_error;
+use crate::error::{os_error, short};
+use crate::limits::available_memory;
 
 /// The size of a hugepage, bytes.
 const HUGE: usize = 2 << 20;
 /// The least size of an ordinary page, bytes. Larger ones (arm64, ppc64) are multiples of it.
 const PAGE: usize = 4096;
+
+/// What is attempted where there are no hugepages.
+const ORDINARY: &str = "map memory in ordinary pages";
 
 /// A region of zeroed memory at an address that stays, freed on drop.
 #[derive(Debug)]
@@ -53,7 +57,11 @@ impl HugeMemory {
                 memory
             }
             Err(why) => {
-                let memory = Self::ordinary(len).map_err(|e| os_error("map memory in ordinary pages", &e))?;
+                // The system would grant it and end some process, this one perhaps, on the way.
+                if let Some(available) = available_memory().filter(|available| len as u64 > *available) {
+                    return Err(too_much(len, available));
+                }
+                let memory = Self::ordinary(len).map_err(|e| os_error(ORDINARY, &e))?;
                 log::info!("{} KiB of memory in ordinary pages, as hugepages were refused ({why}); see vm.nr_hugepages", memory.len >> 10);
                 memory
             }
@@ -147,6 +155,11 @@ unsafe fn unmap(base: NonNull<u8>, len: usize) {
     }
 }
 
+fn too_much(len: usize, available: u64) -> PlatformError {
+    let text = short(format_args!("{} MiB are asked for and {} MiB available", len >> 20, available >> 20));
+    PlatformError::Os { doing: ORDINARY, code: libc::ENOMEM, text }
+}
+
 /// At least one `unit`, and whole ones.
 fn round_up(len: usize, unit: usize) -> io::Result<usize> {
     len.max(1).checked_next_multiple_of(unit).ok_or_else(more_than_there_can_be)
@@ -182,10 +195,16 @@ mod tests {
 
     #[test]
     fn s29_more_than_there_can_be_is_an_error() {
-        for len in [usize::MAX, usize::MAX / 2, 1 << 46] {
-            let error = HugeMemory::new(len).unwrap_err();
-            assert_eq!(error.to_string(), "map memory in ordinary pages: Cannot allocate memory (error 12)");
+        let available = available_memory().unwrap() as usize;
+        // Little that is too much would do as well; but where this goes wrong the machine is to survive.
+        for len in [usize::MAX, usize::MAX / 2, 1 << 46, 8 * available] {
+            let error = HugeMemory::new(len).unwrap_err().to_string();
+            let asked = format!("map memory in ordinary pages: {} MiB are asked for and ", len >> 20);
+            assert!(error.starts_with(&asked) && error.ends_with(" MiB available (error 12)"), "{error}");
         }
+        // Where the system does not tell what is available it still refuses.
+        assert_eq!(HugeMemory::ordinary(usize::MAX).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
+        assert_eq!(HugeMemory::ordinary(1 << 46).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
     }
 
     #[test]

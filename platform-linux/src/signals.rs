@@ -10,7 +10,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use core_reactor::{CoreId, Platform, PlatformError};
 
@@ -33,17 +33,26 @@ pub unsafe trait SignalHook: Send + Sync {
     fn on_signal(&self, signal: i32);
 }
 
-/// Notes that a stop was asked for, and wakes a core to look at the note.
+/// Notes that a stop was asked for, and wakes a core to look at the note. The default one wakes
+/// nobody yet, so that a program can install it before it has cores.
+#[derive(Default)]
 pub struct StopFlag {
     signal: AtomicI32,
-    platform: Arc<LinuxPlatform>,
-    core: CoreId,
+    looks: OnceLock<(Arc<LinuxPlatform>, CoreId)>,
 }
 
 impl StopFlag {
     /// A flag that `core` looks at in its turns.
     pub fn new(platform: Arc<LinuxPlatform>, core: CoreId) -> Self {
-        Self { signal: AtomicI32::new(0), platform, core }
+        let flag = Self::default();
+        flag.wake(platform, core);
+        flag
+    }
+
+    /// From now on `core` is woken. A signal may have come before: it has to look once unasked. The
+    /// first call counts.
+    pub fn wake(&self, platform: Arc<LinuxPlatform>, core: CoreId) {
+        self.looks.get_or_init(|| (platform, core));
     }
 
     /// The signal that asked for a stop, if one did. One load, for every turn.
@@ -55,11 +64,14 @@ impl StopFlag {
     }
 }
 
-// SAFETY: a store, and `unpark`, which is async-signal-safe.
+// SAFETY: a store, a look at whether a value is set, which is one load, and `unpark`, which is
+// async-signal-safe.
 unsafe impl SignalHook for StopFlag {
     fn on_signal(&self, signal: i32) {
         self.signal.store(signal, Ordering::Relaxed);
-        self.platform.unpark(self.core);
+        if let Some((platform, core)) = self.looks.get() {
+            platform.unpark(*core);
+        }
     }
 }
 

@@ -36,12 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let stop = Arc::new(StopFlag::default());
+    let _signals = StopSignals::install(stop.clone())?;
     // Nobody asked for a core of its own.
     let platform = Arc::new(LinuxPlatform::new()?.unpinned());
     let core = platform.cores().iter().next().ok_or("this process may use no core")?;
     let lib = ThreadLib::new(platform.clone(), CpuSet::of(core), &ThreadLibOptions::default());
-    let stop = Arc::new(StopFlag::new(platform.clone(), core));
-    let _signals = StopSignals::install(stop.clone())?;
+    stop.wake(platform.clone(), core);
     platform.adopt(core)?;
 
     let counted = Arc::new(AtomicU64::new(0));
@@ -112,7 +113,8 @@ fn add_counter(cx: &mut Cx<'_>, counted: Arc<AtomicU64>) {
 
 /// Prints a line.
 fn say(line: fmt::Arguments<'_>) -> Result<(), String> {
-    writeln!(io::stdout(), "{line}").map_err(|why| format!("write standard output: {why}"))
+    let mut output = platform_linux::stdout().map_err(|why| why.to_string())?;
+    writeln!(output, "{line}").map_err(|why| format!("write standard output: {why}"))
 }
 
 /// Prints a line. When nobody is left to read it the thread ends, and the figures at the end tell why.

@@ -83,10 +83,14 @@ fn bad_values_are_refused() {
 }
 
 #[test]
-fn an_output_that_is_closed_is_told_and_no_panic() {
-    let mut program = Program::start(&["-p", "0.01"]);
-    drop(program.stdout());
-    let (code, stderr) = program.end();
-    assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("write standard output") && !stderr.contains("panicked"), "{stderr}");
+fn s98_an_output_that_is_closed_is_told_and_no_panic() {
+    let mut broken = Program::start(&["-p", "0.01"]);
+    drop(broken.stdout());
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" -p 0.01 >&-", env!("CARGO_BIN_EXE_poller-test")]).stderr(Stdio::piped());
+    for mut program in [broken, Program(closed.spawn().unwrap())] {
+        let (code, stderr) = program.end();
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("write standard output") && !stderr.contains("panicked"), "{stderr}");
+    }
 }

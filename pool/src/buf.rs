@@ -1,13 +1,18 @@
 //! A data buffer: bytes out of a pool that go home when dropped.
 
-// UNSAFETY: a buffer is one pointer to what is known about it, of which it is the one holder, and from there to its bytes.
+// UNSAFETY: a buffer is one pointer to what is known about it, of which it is the one holder, and
+// from there to its bytes and to its home.
 
+use alloc::{rc::Rc, sync::Arc};
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::{fmt, slice};
 
-use crate::slab::{Home, Meta};
-use crate::{BufGroup, Class};
+use crate::Class;
+use crate::local::GroupLocal;
+use crate::share::GroupShared;
+use crate::slab::{Meta, RawHome};
 
 /// A buffer out of a pool: a part of it is filled, and what follows that part is spare. Dropped, it goes home.
 ///
@@ -31,7 +36,7 @@ impl Buf {
         meta.witness.touch();
         meta.start.set(0);
         meta.end.set(0);
-        meta.set_home(home);
+        meta.home.set(home.into_raw());
         Self(NonNull::from(meta))
     }
 
@@ -109,14 +114,14 @@ impl Buf {
         SendBuf(self)
     }
 
-    /// Gives it the home that `other` makes of its own, if it makes one. The old one is dropped last, since its group may end with it, which may run wakers.
+    /// Gives it the home that `other` makes of its own, if it makes one. The old one is dropped last,
+    /// since its group may end with it, which may run wakers.
     fn change_home(&self, other: impl FnOnce(&Home) -> Option<Home>) {
-        // SAFETY: the buffer is in hand, so its home is there, and nobody changes it meanwhile.
-        if let Some(new) = other(unsafe { self.meta().home() }) {
-            // SAFETY: as above; the new home comes at once.
-            let old = unsafe { self.meta().take_home() };
-            self.meta().set_home(new);
-            drop(old);
+        // SAFETY: the buffer is in hand, so its home is there; it is given up below if another comes.
+        let old = ManuallyDrop::new(unsafe { Home::from_raw(self.meta().home.get()) });
+        if let Some(new) = other(&old) {
+            self.meta().home.set(new.into_raw());
+            drop(ManuallyDrop::into_inner(old));
         }
     }
 
@@ -127,6 +132,37 @@ impl Buf {
     }
 }
 
+/// Where a buffer goes when it is dropped. The reference keeps the pool, and so the buffer's memory,
+/// alive.
+pub(crate) enum Home {
+    /// To the group of this core.
+    Here(Rc<GroupLocal>),
+    /// To a group of another core.
+    Away(Arc<GroupShared>),
+}
+
+impl Home {
+    #[inline]
+    fn into_raw(self) -> RawHome {
+        match self {
+            Self::Here(group) => RawHome { here: true, at: Rc::into_raw(group).cast() },
+            Self::Away(group) => RawHome { here: false, at: Arc::into_raw(group).cast() },
+        }
+    }
+
+    /// # Safety
+    /// `raw` came of [`into_raw`](Self::into_raw), and of all that is made of it one is dropped.
+    #[inline]
+    unsafe fn from_raw(raw: RawHome) -> Self {
+        match raw.here {
+            // SAFETY: this kind came of an `Rc` of this type, as the caller says.
+            true => Self::Here(unsafe { Rc::from_raw(raw.at.cast()) }),
+            // SAFETY: this kind came of an `Arc` of this type, as the caller says.
+            false => Self::Away(unsafe { Arc::from_raw(raw.at.cast()) }),
+        }
+    }
+}
+
 /// A buffer on its way to another core. Wherever it is dropped, it goes home.
 pub struct SendBuf(Buf);
 
@@ -134,13 +170,10 @@ pub struct SendBuf(Buf);
 unsafe impl Send for SendBuf {}
 
 impl SendBuf {
-    /// The same buffer, to be used on the core of `here`; its home stays what it was.
-    pub fn into_local(self, here: &BufGroup) -> Buf {
+    /// The buffer in it, with the home that `other` makes of its own, if it makes one.
+    pub(crate) fn into_buf(self, other: impl FnOnce(&Home) -> Option<Home>) -> Buf {
         let buf = self.0;
-        buf.change_home(|home| match home {
-            Home::Away(home) if here.is(home) => Some(Home::Here(here.local.clone())),
-            _ => None,
-        });
+        buf.change_home(other);
         buf
     }
 }
@@ -186,8 +219,8 @@ impl Drop for Buf {
     fn drop(&mut self) {
         let meta = self.meta();
         meta.witness.touch();
-        // SAFETY: the buffer ends here.
-        match unsafe { meta.take_home() } {
+        // SAFETY: the buffer ends here, and the home with it.
+        match unsafe { Home::from_raw(meta.home.get()) } {
             Home::Here(group) => group.put(meta),
             Home::Away(group) => group.give_back(meta),
         }

@@ -21,13 +21,13 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
 
-use crate::config::{Class, DataPoolConfig, PoolStats, ReserveConfig};
+use crate::config::{Class, ClassConfig, DataPoolConfig, PoolStats, ReserveConfig};
 use crate::memory::{DATA_ALIGN, HeapMemory, Memory};
+use crate::pool::PoolShared;
 use crate::share::GroupShared;
 use crate::slab::{Meta, Slab};
-use crate::stack::{Chain, Links, NIL};
+use crate::stack::{Links, NIL};
 use crate::wait::ClassPool;
 use crate::{BufGroup, PoolError};
 
@@ -65,11 +65,6 @@ impl DataPool {
         Ok(Self { shared: Arc::new(PoolShared { slab, classes, config, memory }) })
     }
 
-    /// Another handle.
-    pub(crate) fn of(shared: Arc<PoolShared>) -> Self {
-        Self { shared }
-    }
-
     /// A pool in memory from the allocator.
     ///
     /// # Errors
@@ -100,7 +95,7 @@ impl DataPool {
         }
         let shared = Arc::new(GroupShared::new(self.shared.clone(), wanted));
         for class in Class::ALL {
-            self.shared.class(class).enter(shared.clone());
+            self.shared.class(class).enter(shared.account.clone());
         }
         Ok(BufGroup::with_reserve(shared, taken))
     }
@@ -121,89 +116,27 @@ impl DataPool {
     }
 }
 
-/// What the handles, the groups and, through them, the buffers hold on to.
-pub(crate) struct PoolShared {
-    pub(crate) slab: Slab,
-    classes: [ClassPool; Class::COUNT],
-    pub(crate) config: DataPoolConfig,
-    memory: Box<dyn Memory>,
-}
-
-impl PoolShared {
-    #[inline]
-    pub(crate) fn class(&self, class: Class) -> &ClassPool {
-        &self.classes[class as usize]
-    }
-
-    /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst` fence.
-    ///
-    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called: what is in the caller's hands by then has an owner that gives it back.
-    #[inline]
-    pub(crate) fn serve_if_waiting(&self, class: Class) {
-        if self.class(class).waiting.load(Relaxed) != 0 {
-            self.serve(class);
-        }
-    }
-
-    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but never wakes under it.
-    #[cold]
-    pub(crate) fn serve(&self, class: Class) {
-        let mut round = Round { pool: self, class, over: false };
-        round.go_on();
-    }
-
-    /// Serves who waits for buffers of any of these classes, also when a waker of one panics.
-    pub(crate) fn serve_each(&self, classes: &[Class]) {
-        struct Others<'a>(&'a PoolShared, &'a [Class]);
-        impl Drop for Others<'_> {
-            fn drop(&mut self) {
-                self.0.serve_each(self.1);
-            }
-        }
-        if let [first, others @ ..] = classes {
-            let _others = Others(self, others);
-            self.serve_if_waiting(*first);
-        }
-    }
-
-    fn unreserve(&self, taken: [Option<Chain>; Class::COUNT]) {
-        for (class, chain) in Class::ALL.into_iter().zip(taken) {
-            if let Some(chain) = chain {
-                self.class(class).unreserve(&self.slab.0, chain);
-            }
-        }
-        self.serve_each(&Class::ALL);
-    }
-}
-
-/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have their turn on the way out; a second panic then ends the process, as
-/// any panic during another does.
-struct Round<'a> {
-    pool: &'a PoolShared,
-    class: Class,
-    over: bool,
-}
-
-impl Round<'_> {
-    fn go_on(&mut self) {
-        while let Some(waker) = self.pool.class(self.class).serve_one(&self.pool.slab.0, self.class) {
-            waker.wake();
-        }
-        self.over = true;
-    }
-}
-
-impl Drop for Round<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            self.go_on();
-        }
-    }
-}
-
 impl fmt::Debug for DataPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(Class::ALL.map(|class| (class, self.stats(class)))).finish()
+    }
+}
+
+impl BufGroup {
+    /// A group with a pool of its own, of `count` small buffers of `size` bytes from the heap: for tests and tools.
+    ///
+    /// # Panics
+    /// If there is no memory for it, or if it would have no buffers or none that hold a byte.
+    pub fn new(count: usize, size: usize) -> Self {
+        let none = ClassConfig { count: 0, size: 0 };
+        let config = DataPoolConfig { small: ClassConfig { count, size }, large: none, control: none, ..DataPoolConfig::default() };
+        let group = DataPool::on_heap(config).and_then(|pool| pool.group(ReserveConfig { small: count, large: 0, control: 0 }));
+        group.expect("a private pool")
+    }
+
+    /// The pool that it is a share of.
+    pub fn pool(&self) -> DataPool {
+        DataPool { shared: self.local.shared.pool.clone() }
     }
 }
 

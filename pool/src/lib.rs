@@ -3,16 +3,18 @@
 
 extern crate alloc;
 
+mod account;
 mod buf;
 mod cache;
 mod config;
 mod data;
 mod error;
-#[doc(hidden)]
-pub mod fmt;
 mod group;
+mod local;
 mod memory;
 mod mempool;
+mod pool;
+mod request;
 mod share;
 mod slab;
 mod stack;
@@ -27,7 +29,7 @@ pub use error::PoolError;
 pub use group::BufGroup;
 pub use memory::{DATA_ALIGN, HeapMemory, Memory};
 pub use mempool::{Mempool, MempoolConfig, MempoolStats};
-pub use wait::{Granted, Request};
+pub use request::{Granted, Request};
 // For the model checks in `tests/loom.rs`.
 #[doc(hidden)]
 pub use stack::{Chain, FreeStack, LinkArray, Links};

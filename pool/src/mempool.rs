@@ -23,10 +23,10 @@ use core::{any::type_name, fmt, mem::size_of};
 
 use crossbeam_utils::CachePadded;
 
+use crate::PoolError;
 use crate::cache::{Counters, MempoolCache};
 use crate::memory::many;
 use crate::stack::{FreeStack, LinkArray, Links, NIL};
-use crate::{PoolError, fmt::warn};
 
 /// How large a [`Mempool`] and its caches are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl<T> Drop for Mempool<T> {
     fn drop(&mut self) {
         let out = self.in_use();
         if out > 0 {
-            warn!(
+            logging::warn!(
                 "a mempool of {} was dropped with {} of {} objects out: their memory stays until they come home",
                 type_name::<T>(),
                 out,

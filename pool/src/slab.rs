@@ -2,24 +2,21 @@
 
 // UNSAFETY: a `Meta` has fields that only the buffer's holder may touch, and lies in a slab that all cores share.
 
-use alloc::{boxed::Box, rc::Rc, sync::Arc};
+use alloc::boxed::Box;
 use core::cell::Cell;
-use core::mem::MaybeUninit;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::Class;
-use crate::group::GroupLocal;
-use crate::share::GroupShared;
 use crate::stack::{Links, NIL};
 use crate::sync::{AtomicU32, Witness};
 
-/// Where a buffer goes when it is dropped. The reference keeps the pool, and so the buffer's memory, alive.
-pub(crate) enum Home {
-    /// To the group of this core.
-    Here(Rc<GroupLocal>),
-    /// To a group of another core.
-    Away(Arc<GroupShared>),
+/// Where a buffer goes when it is dropped: a pointer, and of which of two kinds it is. What it
+/// points to is `buf.rs`'s affair.
+#[derive(Clone, Copy)]
+pub(crate) struct RawHome {
+    pub(crate) here: bool,
+    pub(crate) at: *const (),
 }
 
 /// What is known about one buffer. All but `next` belongs to whoever holds the buffer.
@@ -27,8 +24,8 @@ pub(crate) enum Home {
 pub(crate) struct Meta {
     pub(crate) data: NonNull<u8>,
     pub(crate) offset: usize,
-    /// There while a `Buf` is, and only then.
-    home: Cell<MaybeUninit<Home>>,
+    /// Means something while a `Buf` is there, and only then.
+    pub(crate) home: Cell<RawHome>,
     pub(crate) start: Cell<u32>,
     pub(crate) end: Cell<u32>,
     pub(crate) cap: u32,
@@ -50,33 +47,8 @@ impl Meta {
         // SAFETY: within, as the caller says.
         let data = unsafe { base.add(offset) };
         let (start, end) = (Cell::new(0), Cell::new(0));
-        let (home, next) = (Cell::new(MaybeUninit::uninit()), AtomicU32::new(NIL));
+        let (home, next) = (Cell::new(RawHome { here: false, at: ptr::null() }), AtomicU32::new(NIL));
         Self { data, offset, home, start, end, cap, index, next, class, witness: Witness::new() }
-    }
-
-    /// Says where the buffer goes that begins here, or that has just lost its home.
-    #[inline]
-    pub(crate) fn set_home(&self, home: Home) {
-        self.home.set(MaybeUninit::new(home));
-    }
-
-    /// The home.
-    ///
-    /// # Safety
-    /// It is there, and is not taken out or set while the reference lives.
-    pub(crate) unsafe fn home(&self) -> &Home {
-        // SAFETY: it was written when the buffer began, or was last taken out, and stays while it is looked at.
-        unsafe { (*self.home.as_ptr()).assume_init_ref() }
-    }
-
-    /// Takes the home out.
-    ///
-    /// # Safety
-    /// It is there: the caller holds the buffer, and sets another home or lets the buffer end.
-    #[inline]
-    pub(crate) unsafe fn take_home(&self) -> Home {
-        // SAFETY: it was written when the buffer began, or was last taken out.
-        unsafe { self.home.replace(MaybeUninit::uninit()).assume_init() }
     }
 
     /// Links the buffer to the one that lies under it in a list.
@@ -97,7 +69,7 @@ pub(crate) struct Slab(pub(crate) Box<[Meta]>);
 
 // SAFETY: the fields of a `Meta` that are not atomic are touched by the holder of its index alone. An index has one holder, as a `Buf`, in
 // one list or in one `Chain`, and passes from thread to thread through stacks, a lock or a `SendBuf`'s move, all of which order the two.
-// An `Rc` lies in a meta only while a `Buf` does too, and that stays on its thread.
+// A home that is bound to a thread lies in a meta only while a `Buf` does too, which stays there.
 unsafe impl Send for Slab {}
 // SAFETY: as above.
 unsafe impl Sync for Slab {}

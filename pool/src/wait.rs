@@ -9,81 +9,18 @@
 //! No wake-up is lost: a waiter raises `waiting`, and a returner puts its buffer down, each *before* a `SeqCst` fence; after it the waiter
 //! looks for buffers and the returner at `waiting`. One of them sees the other, and serves.
 
-use alloc::{boxed::Box, collections::VecDeque, rc::Rc, sync::Arc, vec::Vec};
-use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
 use core::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
-use crate::group::GroupLocal;
+use crate::account::Account;
 use crate::memory::many;
-use crate::share::GroupShared;
 use crate::slab::Meta;
 use crate::stack::{Chain, FreeStack};
 use crate::sync::{AtomicBool, AtomicU32, Mutex, fence};
-use crate::{Buf, Class, PoolError, PoolStats};
-
-/// A request for buffers that may wait. Dropped, it is withdrawn, and what it was given passes to the next.
-///
-/// A request that is given to `core::mem::forget` keeps its place, and takes what it asked for with it.
-#[must_use = "dropping a request withdraws it"]
-pub struct Request {
-    group: Rc<GroupLocal>,
-    class: Class,
-    state: State,
-}
-
-enum State {
-    Waiting { slot: u32, since_ns: u64 },
-    Served(Granted),
-    Done,
-}
-
-impl Request {
-    pub(crate) fn new(group: &Rc<GroupLocal>, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Self, PoolError> {
-        let need = u32::try_from(count).unwrap_or(u32::MAX);
-        let granted = if need == 0 { Some(Granted::new(group, None)) } else { group.gather(class, need) };
-        if let Some(granted) = granted {
-            return Ok(Self { group: group.clone(), class, state: State::Served(granted) });
-        }
-        let slot = group.shared.pool.class(class).enqueue(group, class, need, waker.clone())?;
-        let request = Self { group: group.clone(), class, state: State::Waiting { slot, since_ns: now_ns } };
-        // It may be its turn at once.
-        fence(SeqCst);
-        group.shared.pool.serve(class);
-        Ok(request)
-    }
-
-    /// The buffers, once they are there: the caller has them from then on, and the request is done. `now_ns` is the time.
-    ///
-    /// Reads one flag, and takes the lock only when the buffers are there.
-    pub fn poll(&mut self, now_ns: u64) -> Option<Granted> {
-        match core::mem::replace(&mut self.state, State::Done) {
-            State::Done => None,
-            State::Served(granted) => Some(granted),
-            State::Waiting { slot, since_ns } => {
-                let pool = self.group.shared.pool.class(self.class);
-                if !pool.served[slot as usize].load(Acquire) {
-                    self.state = State::Waiting { slot, since_ns };
-                    return None;
-                }
-                let Slot::Served { chain, from_shared } = pool.vacate(self.class, slot) else { return None };
-                let counters = &self.group.class(self.class).counters;
-                counters.waited(now_ns.saturating_sub(since_ns));
-                counters.tally(chain.len - from_shared, from_shared);
-                self.group.note_high_water(self.class);
-                Some(Granted::new(&self.group, Some(chain)))
-            }
-        }
-    }
-}
-
-/// Buffers that a request was granted, to be taken one by one; those left when it is dropped go home.
-pub struct Granted {
-    group: Rc<GroupLocal>,
-    chain: Option<Chain>,
-}
+use crate::{Class, PoolError, PoolStats};
 
 /// One class of a pool: what is free in it, and who waits for it.
 pub(crate) struct ClassPool {
@@ -94,7 +31,7 @@ pub(crate) struct ClassPool {
     /// The most that were out of `free` at a time.
     high_water: AtomicU32,
     /// For each slot, whether its request has been served. Raised under the lock.
-    served: Box<[AtomicBool]>,
+    pub(crate) served: Box<[AtomicBool]>,
     pub(crate) queue: Mutex<Queue>,
 }
 
@@ -104,16 +41,24 @@ pub(crate) struct Queue {
     order: VecDeque<u32>,
     slots: Box<[Slot]>,
     empty: Vec<u32>,
-    members: Vec<Arc<GroupShared>>,
+    members: Vec<Arc<Account>>,
     /// Buffers that the members have reserved.
     reserved: u32,
     /// What groups that are gone have counted.
     ended: PoolStats,
 }
 
-enum Slot {
+/// Somebody who waits.
+pub(crate) struct Waiter {
+    pub(crate) group: Arc<Account>,
+    pub(crate) need: u32,
+    pub(crate) waker: Waker,
+}
+
+/// A place in the queue.
+pub(crate) enum Slot {
     Empty,
-    Waiting { group: Arc<GroupShared>, need: u32, waker: Waker },
+    Waiting(Waiter),
     Served { chain: Chain, from_shared: u32 },
 }
 
@@ -171,7 +116,7 @@ impl ClassPool {
             return Some(None);
         }
         let queue = &mut *self.queue.lock();
-        let chain = self.take(metas, count).or_else(|| queue.sweep(class).then(|| self.take(metas, count))?)?;
+        let chain = self.take(metas, count).or_else(|| queue.sweep(metas, &self.free, class).then(|| self.take(metas, count))?)?;
         queue.reserved += count;
         Some(Some(chain))
     }
@@ -184,21 +129,29 @@ impl ClassPool {
     }
 
     /// Makes a group, whose reserve is taken, known to the others.
-    pub(crate) fn enter(&self, group: Arc<GroupShared>) {
+    pub(crate) fn enter(&self, group: Arc<Account>) {
         self.queue.lock().members.push(group);
     }
 
     /// Forgets a group; its reserve may come back.
-    pub(crate) fn leave(&self, class: Class, group: &GroupShared) {
+    pub(crate) fn leave(&self, class: Class, group: &Account) {
         let mut queue = self.queue.lock();
         queue.members.retain(|member| !core::ptr::eq(&**member, group));
         queue.reserved -= group.class(class).reserve;
-        queue.ended.add(&group.stats(class));
+        queue.ended.add(&group.class(class).stats());
     }
 
     /// Puts a request of `group` into the queue. When it has an owner, who withdraws it, that one serves the queue.
-    fn enqueue(&self, group: &GroupLocal, class: Class, need: u32, waker: Waker) -> Result<u32, PoolError> {
-        let own = group.class(class);
+    ///
+    /// `rest` takes what is free on the group's core, which goes where other cores see it.
+    pub(crate) fn enqueue(
+        &self,
+        metas: &[Meta],
+        class: Class,
+        waiter: Waiter,
+        rest: impl FnOnce() -> Option<Chain>,
+    ) -> Result<u32, PoolError> {
+        let (own, need) = (waiter.group.class(class), waiter.need);
         let queue = &mut *self.queue.lock();
         let most = own.reserve + self.count - queue.reserved;
         if need > most {
@@ -206,10 +159,10 @@ impl ClassPool {
         }
         let slot = queue.empty.pop().ok_or(PoolError::QueueFull { waiters: self.served.len() })?;
         own.queued.fetch_add(1, Relaxed);
-        if let Some(free) = group.cut_all(class) {
-            own.came_home.push(group.metas(), free);
+        if let Some(free) = rest() {
+            own.came_home.push(metas, free);
         }
-        queue.slots[slot as usize] = Slot::Waiting { group: group.shared.clone(), need, waker };
+        queue.slots[slot as usize] = Slot::Waiting(waiter);
         queue.order.push_back(slot);
         self.waiting.store(queue.order.len() as u32, Relaxed);
         Ok(slot)
@@ -222,12 +175,12 @@ impl ClassPool {
         let mut first = true;
         for at in 0..queue.order.len() {
             let slot = queue.order[at] as usize;
-            let Slot::Waiting { group, need, .. } = &queue.slots[slot] else { continue };
+            let Slot::Waiting(Waiter { group, need, .. }) = &queue.slots[slot] else { continue };
             if group.class(class).passed_over.load(Relaxed) {
                 continue;
             }
             let mut given = self.give(metas, group, class, *need, first);
-            if given.is_none() && first && queue.sweep(class) {
+            if given.is_none() && first && queue.sweep(metas, &self.free, class) {
                 given = self.give(metas, group, class, *need, first);
             }
             if let Some((chain, from_shared)) = given {
@@ -237,7 +190,7 @@ impl ClassPool {
                 self.waiting.store(queue.order.len() as u32, Relaxed);
                 let served = core::mem::replace(&mut queue.slots[slot], Slot::Served { chain, from_shared });
                 self.served[slot].store(true, Release);
-                let Slot::Waiting { waker, .. } = served else { continue };
+                let Slot::Waiting(Waiter { waker, .. }) = served else { continue };
                 return Some(waker);
             }
             group.class(class).passed_over.store(true, Relaxed);
@@ -247,7 +200,7 @@ impl ClassPool {
     }
 
     /// `need` buffers or none for `group`: of its own reserve and, for the `first` in the queue, of the shared pool. Tells how many of that.
-    fn give(&self, metas: &[Meta], group: &GroupShared, class: Class, need: u32, first: bool) -> Option<(Chain, u32)> {
+    fn give(&self, metas: &[Meta], group: &Account, class: Class, need: u32, first: bool) -> Option<(Chain, u32)> {
         let group = group.class(class);
         let own = group.came_home.pop(metas, 1, need, |_, _| ());
         let rest = need - own.as_ref().map_or(0, |chain| chain.len);
@@ -265,10 +218,10 @@ impl ClassPool {
     }
 
     /// Takes a request out, in the queue or served. What it was comes back, to be dropped without the lock: a waker's drop is somebody else's code.
-    fn vacate(&self, class: Class, slot: u32) -> Slot {
+    pub(crate) fn vacate(&self, class: Class, slot: u32) -> Slot {
         let queue = &mut *self.queue.lock();
         let left = core::mem::replace(&mut queue.slots[slot as usize], Slot::Empty);
-        if let Slot::Waiting { group, .. } = &left {
+        if let Slot::Waiting(Waiter { group, .. }) = &left {
             group.class(class).queued.fetch_sub(1, Release);
             queue.order.retain(|&other| other != slot);
             self.waiting.store(queue.order.len() as u32, Relaxed);
@@ -290,7 +243,7 @@ impl ClassPool {
         };
         let mut home = stats.free;
         for member in &queue.members {
-            stats.add(&member.stats(class));
+            stats.add(&member.class(class).stats());
             home += member.class(class).home() as usize;
         }
         stats.in_use = stats.count.saturating_sub(home);
@@ -300,71 +253,7 @@ impl ClassPool {
 
 impl Queue {
     /// Moves what groups hold beyond their reserves, and has come home, to the shared pool. Tells whether it was anything.
-    fn sweep(&self, class: Class) -> bool {
-        self.members.iter().fold(false, |any, member| member.forward(class) | any)
-    }
-}
-
-impl Granted {
-    pub(crate) fn new(group: &Rc<GroupLocal>, chain: Option<Chain>) -> Self {
-        Self { group: group.clone(), chain }
-    }
-}
-
-impl Iterator for Granted {
-    type Item = Buf;
-
-    fn next(&mut self) -> Option<Buf> {
-        let (index, rest) = self.chain.take()?.split_first(self.group.metas());
-        self.chain = rest;
-        Some(self.group.lend(index))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.chain.as_ref().map_or(0, |chain| chain.len as usize);
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Granted {}
-
-impl Drop for Granted {
-    fn drop(&mut self) {
-        let Some(class) = self.chain.as_ref().map(|chain| self.group.metas()[chain.first as usize].class) else { return };
-        while let Some(chain) = self.chain.take() {
-            let (index, rest) = chain.split_first(self.group.metas());
-            self.group.put_down(index);
-            self.chain = rest;
-        }
-        // Last of all: a waker that panics finds them home.
-        self.group.shared.pool.serve_if_waiting(class);
-    }
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        // One that was granted something gives it back by dropping it.
-        let State::Waiting { slot, .. } = core::mem::replace(&mut self.state, State::Done) else { return };
-        match self.group.shared.pool.class(self.class).vacate(self.class, slot) {
-            Slot::Served { chain, .. } => drop(Granted::new(&self.group, Some(chain))),
-            // Who came after may have waited for this one only. Its waker is dropped behind that.
-            _waiting => {
-                fence(SeqCst);
-                self.group.shared.pool.serve_if_waiting(self.class);
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = matches!(self.state, State::Waiting { .. });
-        f.debug_struct("Request").field("class", &self.class).field("waiting", &waiting).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Granted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Granted({} buffers)", self.len())
+    fn sweep(&self, metas: &[Meta], free: &FreeStack, class: Class) -> bool {
+        self.members.iter().fold(false, |any, member| member.class(class).forward(metas, free) | any)
     }
 }

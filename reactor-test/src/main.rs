@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use lcore::platform::LinuxPlatform;
@@ -24,7 +24,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let mut args = Args::parse();
+    let mut args: Args = match lcore::parse_args("reactor_test") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     if args.app.cores.is_none() && args.app.config.is_none() {
         // Nobody asked for these two, so that another process has one is no reason to fail.
         (args.app.cores, args.app.no_cpumask_locks) = (two_cores(), true);
@@ -42,11 +45,15 @@ fn main() -> ExitCode {
             return code;
         }
         if left.load(Ordering::Relaxed) > 0 {
-            eprintln!("reactor_test: stopped with {} of {n} round trips to go", left.load(Ordering::Relaxed));
-            return ExitCode::FAILURE;
+            return fail(format_args!("stopped with {} of {n} round trips to go", left.load(Ordering::Relaxed)));
         }
     }
-    ExitCode::SUCCESS
+    UNPRINTED.get().map_or(ExitCode::SUCCESS, |why| fail(format_args!("{why}")))
+}
+
+fn fail(why: fmt::Arguments<'_>) -> ExitCode {
+    let _ = writeln!(io::stderr(), "reactor_test: {why}");
+    ExitCode::FAILURE
 }
 
 /// The first two cores that this process may use: messages are to go from one to another. `None` leaves the choice, and the error, to the framework.
@@ -98,9 +105,18 @@ fn go_home(peer: ThreadHandle, trip: Box<Trip>) {
     }
 }
 
-/// Prints a line. That nobody is left to read it is no reason to stop.
+/// Why a line was not printed, of the first that was not: no reason to stop, and none to end well.
+static UNPRINTED: OnceLock<String> = OnceLock::new();
+
+/// Prints a line.
 fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let printed = match lcore::platform::stdout() {
+        Ok(mut output) => writeln!(output, "{line}").map_err(|why| format!("write standard output: {why}")),
+        Err(why) => Err(why.to_string()),
+    };
+    if let Err(why) = printed {
+        UNPRINTED.get_or_init(|| why);
+    }
 }
 
 fn finish(cx: &mut Cx<'_>, trip: &Trip) {

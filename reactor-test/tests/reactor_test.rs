@@ -72,10 +72,17 @@ fn bad_values_are_refused() {
     }
 }
 
+/// Also one that was closed before the start, in whose place there is something that takes
+/// everything.
 #[test]
-fn an_output_that_is_closed_is_no_panic() {
-    let mut child = reactor_test("-n 10").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+fn s98_an_output_that_is_closed_is_told_at_the_end() {
+    let mut broken = reactor_test("-n 10").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(broken.stdout.take());
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" -n 10 --no-cpumask-locks >&-", env!("CARGO_BIN_EXE_reactor-test")]);
+    for (output, part) in [(broken.wait_with_output().unwrap(), "Broken pipe"), (closed.output().unwrap(), "Bad file descriptor")] {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("write standard output: ") && stderr.contains(part) && !stderr.contains("panicked"), "{stderr}");
+    }
 }

@@ -20,7 +20,7 @@ use smb_direct::{Agreed, Connection, Received, Settings};
 pub use self::report::{ClientError, Digest, Report};
 use self::stream::{Source, Stream};
 use self::transfer::Transfers;
-use crate::server::{TIME, schedule, since_start};
+use crate::clock::{TIME, schedule, since_start};
 use crate::{Service, Session};
 
 /// Events that are taken from one poll.

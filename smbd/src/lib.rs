@@ -6,6 +6,7 @@
 
 mod budget;
 pub mod client;
+mod clock;
 mod memory;
 mod pattern;
 mod server;

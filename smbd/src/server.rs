@@ -3,8 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lcore::pool::{BufGroup, DataPool, PoolError, ReserveConfig};
@@ -12,10 +11,11 @@ use lcore::transport::{
     Frame, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats, QueueId, QueueOptions, Token, Transport,
     TransportError, Wait,
 };
-use lcore::{CoreId, CpuSet, Cx, Msg, Polled, PushError, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
+use lcore::{CoreId, CpuSet, Cx, Peers, Polled, Schedule, Shard, ShardConfig, Sharded, SpawnError, ThreadLib};
 use smb_direct::wire::{self, NegotiateRequest};
 use smb_direct::{Connection, Received, Settings};
 
+use crate::clock::{TIME, schedule, since_start};
 use crate::session::{End, Session};
 use crate::work::MemoryWork;
 use crate::{Budget, Service};
@@ -28,9 +28,6 @@ const DOUBTS: u32 = 16;
 
 /// Ends that a group's report keeps.
 const LAST_ENDS: usize = 16;
-
-/// How often connections are told the time, which they only need for their timers of seconds and more.
-pub(crate) const TIME: Duration = Duration::from_millis(250);
 
 /// The token of the listener.
 const LISTENER: Token = Token(u64::MAX);
@@ -54,33 +51,19 @@ pub struct ServerConfig {
     pub receives: u32,
     /// Messages of data come back. Otherwise a client that asks for the echo is refused when it sends some.
     pub echo: bool,
-    /// The buffers that all groups share; each takes twice its receives for itself, as a buffer that is echoed is replaced meanwhile.
+    /// The buffers that all groups share. Each takes for itself small ones for twice its receives, as a
+    /// buffer that is echoed is replaced meanwhile, and for the events of a poll, and two large ones.
     pub pool: DataPool,
 }
 
 /// A running server, for any thread.
 #[derive(Clone)]
-pub struct Server(Arc<Shared>);
+pub struct Server(Sharded<Group>);
 
-struct Shared {
+struct Common {
     config: ServerConfig,
-    local: Mutex<Option<SocketAddr>>,
-    groups: Box<[Place]>,
+    local: OnceLock<SocketAddr>,
 }
-
-/// What others see of one group.
-struct Place {
-    core: CoreId,
-    /// Connections that it has or that are on their way to it.
-    connections: AtomicUsize,
-    /// Its thread, while the group is open.
-    thread: Mutex<Option<ThreadHandle>>,
-    /// It could not be opened, or has ended.
-    gone: AtomicBool,
-    report: Mutex<GroupReport>,
-}
-
-type Ready = dyn Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync;
 
 /// What one group has done.
 #[derive(Clone, Debug, Default)]
@@ -143,76 +126,45 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Starts a server: a group on each of `cores`, the listener in the first; calls `ready` on each group's thread with the outcome (the group's index, and
-    /// where the server listens): first of all the first group's. Only when all have been told of is every group open.
+    /// Starts a server: a group on each of `cores`, the listener in the first. `ready` hears where it listens once every group is open, or why
+    /// one could not be opened; see [`Sharded::start`].
     ///
     /// # Errors
     /// The first thread cannot be made.
     pub fn start<F>(lib: &ThreadLib, cores: &CpuSet, config: ServerConfig, ready: F) -> Result<Self, SpawnError>
     where
-        F: Fn(&mut Cx<'_>, usize, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
+        F: Fn(&mut Cx<'_>, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
-        let groups = cores.iter().map(Place::new).collect();
-        let server = Self(Arc::new(Shared { config, local: Mutex::new(None), groups }));
-        server.spawn(lib, 0, Arc::new(ready))?;
-        Ok(server)
-    }
-
-    /// Makes the thread of one group; the first one makes the others when it listens.
-    fn spawn(&self, lib: &ThreadLib, index: usize, ready: Arc<Ready>) -> Result<(), SpawnError> {
-        let server = self.clone();
-        let config = ThreadConfig::new(&format!("poll_group_{index}")).cpus(CpuSet::of(self.0.groups[index].core));
-        lib.spawn(config, move |cx| {
-            let outcome = Group::open(cx, server.clone(), index);
-            let opened = outcome.is_ok();
-            server.0.groups[index].gone.store(!opened, Ordering::Relaxed);
-            ready(cx, index, outcome);
-            for other in 1..if index == 0 && opened { server.0.groups.len() } else { 0 } {
-                if let Err(why) = server.spawn(&cx.lib(), other, ready.clone()) {
-                    server.0.groups[other].gone.store(true, Ordering::Relaxed);
-                    // A stop that comes this early is no failure.
-                    if why != SpawnError::Stopping {
-                        ready(cx, other, Err(why.into()));
-                    }
-                }
-            }
-        })?;
-        Ok(())
+        let shards = ShardConfig { schedule: schedule(config.wait), ..ShardConfig::new("poll_group", cores) };
+        let (at, common) = (config.at, Common { config, local: OnceLock::new() });
+        let ready = move |cx: &mut Cx<'_>, outcome: Result<&Sharded<Group>, _>| {
+            ready(cx, outcome.map(|server| server.common().local.get().copied().unwrap_or(at)));
+        };
+        Ok(Self(Sharded::start(lib, shards, common, ready)?))
     }
 
     /// Where it listens, once it does.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        *lock(&self.0.local)
+        self.0.common().local.get().copied()
     }
 
     /// Connections that the groups have now, or that are on their way to them.
     pub fn connections(&self) -> Vec<usize> {
-        self.0.groups.iter().map(|group| group.connections.load(Ordering::Relaxed)).collect()
+        (0..self.0.shards()).map(|group| if self.0.is_gone(group) { 0 } else { self.0.load(group) }).collect()
     }
 
     /// Each group's core and what it has done; final when the groups' threads have ended.
     pub fn reports(&self) -> Vec<(CoreId, GroupReport)> {
-        self.0.groups.iter().map(|group| (group.core, lock(&group.report).clone())).collect()
+        self.0.reports()
     }
 }
 
-impl Place {
-    fn new(core: CoreId) -> Self {
-        Self {
-            core,
-            connections: AtomicUsize::new(0),
-            thread: Mutex::new(None),
-            gone: AtomicBool::new(false),
-            report: Mutex::new(GroupReport::default()),
-        }
-    }
-}
-
-/// One poll group. It is its thread's channel, so that messages reach it.
+/// One poll group.
 struct Group {
-    server: Server,
-    index: usize,
+    peers: Peers<Self>,
     group: Box<dyn QueueGroup>,
+    /// Taken out while they are handled.
+    events: Option<QueueEvents>,
     bufs: BufGroup,
     settings: Settings,
     budget: Budget,
@@ -220,8 +172,6 @@ struct Group {
     places: Vec<Option<Client>>,
     free: Vec<usize>,
     report: GroupReport,
-    /// Queues on their way to groups whose mailboxes were full.
-    waiting: VecDeque<(usize, Msg)>,
 }
 
 /// A connection.
@@ -237,10 +187,13 @@ struct Client {
     answered: bool,
 }
 
-impl Group {
-    /// Makes the group of this thread, and the listener if it is the first. Answers where the server listens.
-    fn open(cx: &mut Cx<'_>, server: Server, index: usize) -> Result<SocketAddr, ServerError> {
-        let config = &server.0.config;
+impl Shard for Group {
+    type Common = Common;
+    type Report = GroupReport;
+    type Error = ServerError;
+
+    fn open(cx: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, ServerError> {
+        let Common { config, local } = peers.common();
         let (receives, connections) = (config.receives, config.connections);
         if connections == 0 {
             return Err(ServerError::NoConnections);
@@ -252,58 +205,45 @@ impl Group {
         settings.preferred_send_size = settings.preferred_send_size.min(settings.max_receive_size);
         Connection::server(settings, Duration::ZERO)?;
         let mut group = queue_group(cx, config, &bufs)?;
-        let mut at = server.local_addr().unwrap_or(config.at);
-        if index == 0 {
-            let listener = config.transport.listen(at, &config.options)?;
-            at = listener.local_addr();
+        if peers.index() == 0 {
+            let listener = config.transport.listen(config.at, &config.options)?;
+            let _ = local.set(listener.local_addr());
             group.listen(listener, LISTENER).map_err(|refused| refused.why)?;
-            *lock(&server.0.local) = Some(at);
         }
-        *lock(&server.0.groups[index].thread) = Some(cx.handle());
-        let wait = config.wait;
+        let timers = |cx: &mut Cx<'_>| Sharded::<Self>::here(cx, |group, cx| group.on_time(since_start(cx))).unwrap_or(Polled::Done);
+        cx.local_poller("timers", Schedule::Every(TIME), timers);
         let (places, free) = ((0..connections).map(|_| None).collect(), (0..connections as usize).rev().collect());
-        let (report, waiting) = (GroupReport::default(), VecDeque::new());
-        cx.open_channel(Self { server, index, group, bufs, settings, budget, places, free, report, waiting });
-        Self::register(cx, wait);
-        Ok(at)
+        let (events, report) = (Some(QueueEvents::new(EVENTS)), GroupReport::default());
+        Ok(Self { peers, group, events, bufs, settings, budget, places, free, report })
     }
 
-    fn register(cx: &mut Cx<'_>, wait: Wait) {
-        let mut events = QueueEvents::new(EVENTS);
-        cx.local_poller("group", schedule(wait), move |cx: &mut Cx<'_>| {
-            if cx.is_exiting() {
-                cx.close_channel::<Self>();
-                return Polled::Done;
-            }
-            let now = since_start(cx);
-            cx.channel::<Self>().map_or(Polled::Done, |group| group.poll(&mut events, now))
-        });
-        cx.local_poller("timers", Schedule::Every(TIME), move |cx: &mut Cx<'_>| {
-            let now = since_start(cx);
-            cx.channel::<Self>().map_or(Polled::Done, |group| group.on_time(now))
-        });
-    }
-
-    /// One poll: takes the group's events, then acts on them.
-    fn poll(&mut self, events: &mut QueueEvents, now: Duration) -> Polled {
-        for (to, msg) in std::mem::take(&mut self.waiting) {
-            self.send_to(to, msg);
-        }
-        if self.group.poll(events) == 0 {
-            // Nothing would wake this core when there is room for what waits.
-            return if self.waiting.is_empty() { Polled::Idle } else { Polled::Busy };
-        }
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
+        let Some(mut events) = self.events.take() else { return Polled::Idle };
+        let polled = if self.group.poll(&mut events) == 0 { Polled::Idle } else { Polled::Busy };
+        let now = since_start(cx);
         for event in events.drain() {
             self.handle(event, now);
         }
-        self.group.flush();
-        Polled::Busy
+        if polled == Polled::Busy {
+            self.group.flush();
+        }
+        self.events = Some(events);
+        polled
     }
 
+    fn unsent(&self) -> u64 {
+        self.places.iter().flatten().filter_map(|client| client.session.as_ref()).map(Session::unsent).sum()
+    }
+
+    fn report(&self) -> GroupReport {
+        GroupReport { stats: self.group.stats(), open: self.places.iter().flatten().count(), ..self.report.clone() }
+    }
+}
+
+impl Group {
     fn on_time(&mut self, now: Duration) -> Polled {
-        self.report.stats = self.group.stats();
         // Receives that may be lost are found when each connection has received something (statement 91).
-        let ask = self.report.stats.receives_out > u64::from(self.server.0.config.receives / DOUBTS);
+        let ask = self.group.stats().receives_out > u64::from(self.peers.common().config.receives / DOUBTS);
         let group = &mut *self.group;
         for session in self.places.iter_mut().flatten().filter_map(|client| client.session.as_mut()) {
             if ask {
@@ -313,9 +253,7 @@ impl Group {
             session.conn().on_time(now);
             session.pump(group, now);
         }
-        self.report.open = self.places.iter().flatten().count();
-        let place = &self.server.0.groups[self.index];
-        *lock(&place.report) = self.report.clone();
+        self.peers.publish(self.report());
         Polled::Idle
     }
 
@@ -340,38 +278,16 @@ impl Group {
             let _ = queue.reject(&[]);
             return;
         }
-        let groups = &self.server.0.groups;
-        let open = |place: &&Place| !place.gone.load(Ordering::Relaxed);
-        let fewest = |(_, place): &(usize, &Place)| place.connections.load(Ordering::Relaxed);
-        let to = groups.iter().enumerate().filter(|(_, place)| open(place)).min_by_key(fewest).map_or(self.index, |(to, _)| to);
-        groups[to].connections.fetch_add(1, Ordering::Relaxed);
-        if to == self.index {
-            return self.adopt(queue);
-        }
-        let adopt = move |cx: &mut Cx<'_>| {
-            if let Some(group) = cx.channel::<Self>() {
-                group.adopt(queue);
-            }
-        };
-        self.send_to(to, Msg::new(adopt));
-    }
-
-    /// Sends to another group; while its mailbox is full, again with the next poll. If it has closed the request is rejected with the message.
-    fn send_to(&mut self, to: usize, msg: Msg) {
-        let place = &self.server.0.groups[to];
-        let waits = match &*lock(&place.thread) {
-            Some(thread) => thread.send_msg(msg).err().filter(|refused| refused.why == PushError::Full).map(|refused| refused.item),
-            // It is about to open, unless it is gone.
-            None => Some(msg).filter(|_| !place.gone.load(Ordering::Relaxed)),
-        };
-        self.waiting.extend(waits.map(|msg| (to, msg)));
+        let to = self.peers.least_loaded();
+        self.peers.add_load(to);
+        self.peers.send(to, |group, _| group.adopt(queue));
     }
 
     fn adopt(&mut self, queue: Box<dyn Queue>) {
         let (from, service) = (queue.peer_addr(), Service::asked_for(queue.private_data()).unwrap_or(Service::Echo));
         let taken = self.free.pop().and_then(|place| Some((place, self.budget.take(self.settings.credits)?)));
         let Some((place, credits)) = taken else {
-            self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+            self.peers.take_load(self.peers.index());
             log::warn!("a connection was turned away: all {} places of this core are taken", self.places.len());
             let _ = queue.reject(&[]);
             return;
@@ -384,7 +300,7 @@ impl Group {
             Err(refused) => {
                 self.free.push(place);
                 self.budget.give_back(credits);
-                self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+                self.peers.take_load(self.peers.index());
                 log::warn!("a connection was turned away: {}", refused.why);
             }
         }
@@ -419,7 +335,7 @@ impl Group {
                         let group = &mut *self.group;
                         memory.on_piece(session, buf, bytes, remaining).and_then(|()| memory.go_on(session, group, &self.bufs))
                     }
-                    None if self.server.0.config.echo => {
+                    None if self.peers.common().config.echo => {
                         session.send_back(buf, bytes.start, bytes.end, total);
                         Ok(())
                     }
@@ -465,7 +381,7 @@ impl Group {
         let Some(client) = self.places.get_mut(place).and_then(Option::take) else { return };
         self.free.push(place);
         self.budget.give_back(client.credits);
-        self.server.0.groups[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        self.peers.take_load(self.peers.index());
         let end = client.session.as_ref().and_then(|session| session.end().cloned()).or(why.map(End::Transport));
         match end {
             None => log::info!("Disconnected: {} port {}", client.from.ip(), client.from.port()),
@@ -478,17 +394,6 @@ impl Group {
                 self.report.last_ends.push_back(end);
             }
         }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.report.stats = self.group.stats();
-        self.report.open = self.places.iter().flatten().count();
-        let place = &self.server.0.groups[self.index];
-        place.gone.store(true, Ordering::Relaxed);
-        *lock(&place.thread) = None;
-        *lock(&place.report) = self.report.clone();
     }
 }
 
@@ -531,19 +436,6 @@ fn group_config(config: &ServerConfig, connections: u32, bufs: &BufGroup) -> Que
     made
 }
 
-/// How often a poller of a group that waits like this has to run.
-pub(crate) fn schedule(wait: Wait) -> Schedule {
-    match wait {
-        Wait::Polled => Schedule::Always,
-        Wait::Events => Schedule::WhenAwake,
-    }
-}
-
-/// The time, as the protocol takes it.
-pub(crate) fn since_start(cx: &Cx<'_>) -> Duration {
-    Duration::from_nanos(cx.now().as_nanos())
-}
-
 fn print_request(from: SocketAddr, message: &[u8]) {
     let Some(request) = wire::read::<NegotiateRequest>(message) else { return };
     log::info!(
@@ -556,9 +448,4 @@ fn print_request(from: SocketAddr, message: &[u8]) {
         request.max_receive_size,
         request.max_fragmented_size
     );
-}
-
-/// Locks what another thread's panic may have poisoned; that panic is reported where it happened.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -110,6 +110,12 @@ impl Session {
         self.out.len()
     }
 
+    /// Bytes that are still to go out, as far as this side knows their number: of an operation that is posted it counts one.
+    pub fn unsent(&self) -> u64 {
+        let waiting: usize = self.out.iter().map(|piece| piece.buf.len() - DATA_OFFSET).sum();
+        if self.over { 0 } else { waiting as u64 + u64::from(self.posted) }
+    }
+
     /// Operations that are posted.
     pub fn posted(&self) -> u32 {
         self.posted

@@ -50,6 +50,29 @@ fn modes() {
     refused(CLIENT, "127.0.0.1 1 --input /no/such/file", 2, &["--input /no/such/file", "No such file"]);
 }
 
+/// What is asked for is printed, or it is an error; `change` is what a shell does to the stream.
+#[test]
+fn s98_a_stream_that_is_not_there_is_an_error() {
+    let with = |program: &str, args: &str, change: &str| {
+        Command::new("sh").args(["-c", &format!("exec \"$0\" {args} {change}"), program]).output().expect("a shell")
+    };
+    for program in [SERVER, CLIENT] {
+        for (args, change, code, part) in [
+            ("--help", ">&-", 1, "write standard output: Bad file descriptor"),
+            ("--version", ">/dev/full", 1, "write standard output: No space left"),
+            ("--colour", ">&-", 2, "--colour"),
+        ] {
+            let ended = with(program, args, change);
+            let stderr = String::from_utf8(ended.stderr).expect("text");
+            assert_eq!(ended.status.code(), Some(code), "{program} {args} {change}: {stderr}");
+            assert!(stderr.contains(part), "{program} {args} {change}: {stderr}");
+        }
+    }
+    let ended = with(CLIENT, "127.0.0.1 5445 --input -", "<&-");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "smbd-client: read standard input: Bad file descriptor (error 9)\n");
+}
+
 #[test]
 #[cfg(not(feature = "rdma"))]
 fn s24_without_a_transport_both_name_the_feature() {

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conformance::transport::memory::Weather;
 use core_reactor::transport::{
     Frame, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport,
     TransportError,
@@ -18,6 +17,7 @@ use smb_direct::Settings;
 use smb_direct::wire::{DATA_OFFSET, DataTransfer, NegotiateRequest};
 use smbd::client::Task;
 use smbd::{Answer, End, Service, status};
+use transport_memory::Weather;
 use zerocopy::IntoBytes;
 
 /// The longest that a connection may take to be given up, and a little more: silence, then no answer to a keep-alive.
@@ -329,5 +329,63 @@ fn s88_a_client_that_answers_no_reads_is_told_so() {
     machine.turn(100);
     let last = raw.lock().unwrap().got.last().cloned().expect("an answer");
     assert_eq!(Answer::decode(&last[DATA_OFFSET..]).map(|answer| (answer.status, answer.tag)), Some((status::INVALID_PARAMETER, 6)));
+    machine.check_home();
+}
+
+/// Asks the server's threads to end, and no others.
+fn stop_server(machine: &Machine) {
+    machine.sim.lib().threads().iter().filter(|thread| thread.name().starts_with("poll_group_")).for_each(|thread| thread.exit());
+}
+
+fn server_threads(machine: &Machine) -> usize {
+    machine.sim.lib().threads().iter().filter(|thread| thread.name().starts_with("poll_group_")).count()
+}
+
+/// A client with `sent` messages of data at the server, of which it lets the server answer one or two.
+fn with_echoes_that_wait(machine: &mut Machine, sent: usize) -> Shared {
+    let raw = machine.raw(Service::Echo, 64);
+    send(&raw, request(0x0100, 8192));
+    machine.turn(50);
+    for n in 0..sent {
+        send(&raw, data(u16::from(n == 0), &[n as u8; 1000]));
+    }
+    machine.turn(50);
+    assert!(echoes(&raw).len() < sent, "the others wait for credits");
+    raw
+}
+
+/// The first byte of each echo that came.
+fn echoes(raw: &Shared) -> Vec<u8> {
+    raw.lock().unwrap().got.iter().filter(|message| message.len() == DATA_OFFSET + 1000).map(|message| message[DATA_OFFSET]).collect()
+}
+
+#[test]
+fn s113_at_a_stop_echoes_that_wait_for_credits_go_out_when_they_come() {
+    let mut machine = Machine::new(Weather::CALM, true);
+    let raw = with_echoes_that_wait(&mut machine, 6);
+    stop_server(&machine);
+    machine.turn(100);
+    // The other core's group has nothing to send.
+    assert_eq!((server_threads(&machine), raw.lock().unwrap().closed.is_some()), (1, false));
+    send(&raw, data(30, b""));
+    machine.turn_until("the end of the server", |machine| server_threads(machine) == 0);
+    machine.turn(10);
+    assert_eq!(echoes(&raw), [0, 1, 2, 3, 4, 5]);
+    assert!(raw.lock().unwrap().closed.is_some());
+    machine.check_home();
+}
+
+#[test]
+fn s113_a_client_that_lets_nothing_go_out_holds_a_stop_up_for_the_limit_and_no_longer() {
+    let mut machine = Machine::new(Weather::CALM, true);
+    let raw = with_echoes_that_wait(&mut machine, 6);
+    stop_server(&machine);
+    machine.turn(100);
+    machine.sim.platform.advance(machine.sim.lib().drain_limit() - Duration::from_millis(1));
+    machine.turn(100);
+    assert_eq!(server_threads(&machine), 1);
+    machine.sim.platform.advance(Duration::from_millis(1));
+    machine.turn(100);
+    assert_eq!((server_threads(&machine), raw.lock().unwrap().closed.is_some()), (0, true));
     machine.check_home();
 }

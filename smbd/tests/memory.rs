@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use conformance::transport::memory::{MemoryTransport, Weather};
 use core_reactor::sim::Sim;
 use core_reactor::transport::{Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError, Wait};
 use core_reactor::{CoreId, CpuSet, Cx};
@@ -16,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use smb_direct::Settings;
 use smbd::client::{ClientConfig, ClientError, Task};
 use smbd::{Pattern, Server, ServerConfig, ServerError};
+use transport_memory::{MemoryTransport, Weather};
 
 /// SHA-256 of the first bytes of a pattern, made another way than the client does.
 fn sha_of(seed: u64, bytes: usize) -> [u8; 32] {
@@ -207,7 +207,7 @@ fn refused(connections: u32, receives: u32) -> String {
     };
     let said = Arc::new(Mutex::new(String::new()));
     let told = said.clone();
-    let ready = move |_: &mut Cx<'_>, _, outcome: Result<SocketAddr, ServerError>| {
+    let ready = move |_: &mut Cx<'_>, outcome: Result<SocketAddr, ServerError>| {
         *told.lock().unwrap() = outcome.map_or_else(|why| why.to_string(), |_| "it listens".into());
     };
     Server::start(sim.lib(), &CpuSet::of(CoreId(0)), config, ready).expect("a thread");

@@ -1,12 +1,15 @@
 //! Queue pairs over RDMA verbs and the connection manager: the transport "rdma".
 //!
-//! `Rdma` makes listeners, queues and groups. A listener has an event channel of its own until a group takes it (`queue`). A group has one event channel, and for each
-//! device that its queues are on a port: a completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What all groups share of a device
-//! is its protection domain and the registrations of pools (`registry`).
+//! `Rdma` makes listeners, queues and groups. A listener has an event channel of its own, also in a
+//! group (`queue`). A group has one for its queues, and for each device that they are on a port: a
+//! completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What all
+//! groups share of a device is its protection domain and the registrations of pools (`registry`).
 //!
-//! A poll hands over what was posted (one list for each queue), takes completions, listens to the connection manager now and then (`manager`), looks after queues that
-//! are being connected or ended (`settle`), and posts receive buffers. Nothing but that touches a device, and a poll that finds nothing makes no system call while
-//! connections stand.
+//! A poll hands over what was posted (one list for each queue), takes completions, listens to the
+//! connection manager now and then (`manager`), looks after queues that are being connected or ended
+//! (`settle`), and posts receive buffers. `flush` hands over as well; exposing and withdrawing a buffer
+//! registers its memory at once. While connections stand, polls enter the system to hear the connection
+//! manager: one in 256, and where the core may sleep a few before it does.
 //!
 //! # What is with the device
 //!

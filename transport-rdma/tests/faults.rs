@@ -1,36 +1,24 @@
 //! What a suite for every transport cannot bring about: a process that dies, a limit for locked memory. Without a device it fails:
 //! `cargo xtask vm test` runs it in a machine that has one, as root.
 
-use std::net::{IpAddr, SocketAddr};
+mod common;
+
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::task::Wake;
 
-use conformance::transport::suite::{A, B, Env, Setup, World};
+use common::{RDMA, env, platform};
+use conformance::transport::{A, B, Setup, World};
 use core_reactor::transport::{
     Access, QueueEvent, QueueEvents, QueueGroupConfig, QueueOptions, RemoteMemory, Token, Transport, TransportError,
 };
 use core_reactor::{CpuSet, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
-use platform_linux::{ClockChoice, LinuxPlatform};
 use pool::{BufGroup, Class};
-use transport_rdma::Rdma;
-
-static RDMA: Rdma = Rdma::new();
 
 /// Says in the environment of a child what it is to be.
 const CHILD: &str = "TRANSPORT_RDMA_CHILD";
-
-fn env() -> Env {
-    let host = std::env::var("LCORE_RDMA_ADDR").expect("LCORE_RDMA_ADDR is the address of a network interface with an RDMA device");
-    Env {
-        transport: &RDMA,
-        host: host.parse::<IpAddr>().expect("LCORE_RDMA_ADDR is an address"),
-        nowhere: SocketAddr::from(([192, 0, 2, 1], 4420)),
-        platform: Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used")),
-    }
-}
 
 /// This program again, for one test that is a child's part.
 fn child(test: &str, part: &str) -> Command {
@@ -100,7 +88,7 @@ impl Wake for Panics {
 #[test]
 fn s93_a_panic_on_the_way_of_a_groups_end_gives_no_memory_away() {
     let mut world = World::with(&env(), &[Setup::default()]);
-    let platform = Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used"));
+    let platform = platform();
     let core = platform.cores().iter().next().expect("a core");
     let lib = ThreadLib::new(platform, CpuSet::of(core), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("far"), core).expect("the platform has this core");
@@ -165,7 +153,7 @@ fn s32_memory_that_may_not_be_locked_is_an_error_that_says_so() {
 #[ignore = "a part of s32_memory_that_may_not_be_locked_is_an_error_that_says_so"]
 fn a_group_under_a_small_limit() {
     assert_eq!(std::env::var(CHILD).as_deref(), Ok("limited"));
-    let why = conformance::transport::suite::Driver::try_new(&env(), Setup::default()).err();
+    let why = conformance::transport::Driver::try_new(&env(), Setup::default()).err();
     let Some(TransportError::MemoryLimit { bytes }) = why else { panic!("{why:?} in place of a limit") };
     assert_eq!(bytes, 192 * 4096);
 }

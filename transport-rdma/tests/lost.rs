@@ -3,28 +3,16 @@
 //!
 //! UNSAFETY: C is called, on objects that one function makes, uses and destroys.
 
-use std::net::{IpAddr, SocketAddr};
+mod common;
+
+use std::net::SocketAddr;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::thread;
 
-use conformance::transport::suite::{A, B, Env, World};
+use common::env;
+use conformance::transport::{A, B, World};
 use core_reactor::transport::{QueueOptions, Token};
-use platform_linux::{ClockChoice, LinuxPlatform};
 use rdma_sys as ffi;
-use transport_rdma::Rdma;
-
-static RDMA: Rdma = Rdma::new();
-
-fn env() -> Env {
-    let host = std::env::var("LCORE_RDMA_ADDR").expect("LCORE_RDMA_ADDR is the address of a network interface with an RDMA device");
-    Env {
-        transport: &RDMA,
-        host: host.parse::<IpAddr>().expect("LCORE_RDMA_ADDR is an address"),
-        nowhere: SocketAddr::from(([192, 0, 2, 1], 4420)),
-        platform: Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used")),
-    }
-}
 
 fn good(what: &str, answer: i32) {
     assert_eq!(answer, 0, "{what}: {}", std::io::Error::last_os_error());

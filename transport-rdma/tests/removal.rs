@@ -1,22 +1,20 @@
 //! A device that is taken away while it is used, and a machine without one. A program of its own, which never opens the device itself: Soft-RoCE goes only when
 //! nobody has it open, and librdmacm never closes it. Without a device it fails: `cargo xtask vm test` runs it in a machine that has one, as root.
 
-use std::net::{IpAddr, SocketAddr};
+mod common;
+
+use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 
-use conformance::transport::suite::{A, B, Env, Setup, World};
+use common::{RDMA, env, host};
+use conformance::transport::{A, B, Setup, World};
 use core_reactor::transport::{Access, Op, QueueOptions, Token, Transport, TransportError};
-use platform_linux::{ClockChoice, LinuxPlatform};
-use transport_rdma::Rdma;
-
-static RDMA: Rdma = Rdma::new();
 
 /// A device that is taken away ends its queues and gives back what was posted and exposed; without any the transport says so; with a new one it works.
 #[test]
 fn s31_a_device_may_be_taken_away_and_come_back() {
-    let device = std::env::var("LCORE_RDMA_ADDR");
-    device.expect("LCORE_RDMA_ADDR is the address of a network interface with an RDMA device");
+    // It has to be named, here too.
+    host();
     run("queues_of_a_device_that_is_taken_away");
     // Nobody has it open any more, so what the child has begun comes to its end.
     while Command::new("rdma").args(["link", "show", "rxe0/1"]).output().expect("the machine has it").status.success() {
@@ -38,10 +36,7 @@ fn run(part: &str) {
 #[test]
 #[ignore = "a part of s31_a_device_may_be_taken_away_and_come_back"]
 fn queues_of_a_device_that_is_taken_away() {
-    let host: IpAddr = std::env::var("LCORE_RDMA_ADDR").expect("started by its parent").parse().expect("an address");
-    let platform = Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used"));
-    let env = Env { transport: &RDMA, host, nowhere: SocketAddr::from(([192, 0, 2, 1], 4420)), platform };
-    let mut world = World::with(&env, &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);
+    let mut world = World::with(&env(), &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);
     let (listener, at) = world.listen(B, &QueueOptions::default());
     let (near, far) = world.connect_at(A, B, at, &QueueOptions::default(), Token(1));
     let (_, key) = world.at(A).expose(near, b"exposed", Access::ReadWrite);

@@ -1,24 +1,23 @@
 //! Nothing is allocated per operation, and a core that sleeps is woken by time. A program of its own, because its heap counts. Without a device it fails:
 //! `cargo xtask vm test` runs it in a machine that has one.
 
-use std::net::IpAddr;
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{RDMA, host, platform};
 use conformance::heap::{CountingHeap, Heap};
 use core_reactor::transport::{
     Access, Op, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions, RemoteMemory, Token, Transport,
     TransportError, Wait,
 };
 use core_reactor::{CpuSet, Platform, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
-use platform_linux::{ClockChoice, LinuxPlatform};
+use platform_linux::LinuxPlatform;
 use pool::BufGroup;
-use transport_rdma::Rdma;
 
 #[global_allocator]
 static HEAP: CountingHeap = CountingHeap;
-
-static RDMA: Rdma = Rdma::new();
 
 /// A group, and the thread that it is on.
 struct End {
@@ -30,7 +29,7 @@ struct End {
 
 impl End {
     fn new(wait: Wait) -> Self {
-        let platform = Arc::new(LinuxPlatform::with_clock(ClockChoice::Monotonic).expect("cores that may be used"));
+        let platform = platform();
         let core = platform.cores().iter().next().expect("a core");
         let lib = ThreadLib::new(platform.clone(), CpuSet::of(core), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("end"), core).expect("the platform has this core");
@@ -52,11 +51,6 @@ impl End {
         buf.append(bytes);
         self.group.send(id, buf.into(), None, 0).map_err(|refused| refused.why).expect("there is room");
     }
-}
-
-fn host() -> IpAddr {
-    let host = std::env::var("LCORE_RDMA_ADDR").expect("LCORE_RDMA_ADDR is the address of a network interface with an RDMA device");
-    host.parse().expect("an address")
 }
 
 /// Two ends of a connection, the second with exposed memory.

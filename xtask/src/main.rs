@@ -3,12 +3,23 @@
 //! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and `vm run` hand on the code of what they ran.
 #![forbid(unsafe_code)]
 
+/// As the standard one, but where it cannot print it is one sentence and exit code 1.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::output::print(format_args!($($text)*)) };
+}
+
+/// Likewise.
+macro_rules! println {
+    ($($line:tt)*) => { $crate::output::print(format_args!("{}\n", format_args!($($line)*))) };
+}
+
 mod bench;
 mod child;
 mod counts;
 mod deaf;
 mod image;
 mod memory;
+mod output;
 mod packages;
 mod program;
 mod run;
@@ -16,6 +27,7 @@ mod setup;
 mod test;
 mod vm;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,20 +76,30 @@ impl std::fmt::Display for Exit {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return output::print_help(&said),
+    };
+    match output::or_unprinted(|| run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nobody may be left to read it, which is no reason for a panic.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(code(error))
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Setup(args) => setup::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Vm(args) => vm::main(&args),
         Command::Image(args) => image::main(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(code(&error))
-        }
     }
 }
 

@@ -179,3 +179,17 @@ fn images_are_looked_for_where_cargo_puts_them() {
     let why = String::from_utf8_lossy(&sized.stderr);
     assert!(why.contains(&format!("{} is no ELF file", target.join("image/images/hello.elf").display())), "{why}");
 }
+
+/// Results that nobody gets are no success.
+#[test]
+fn what_cannot_be_printed_is_an_error_and_no_panic() {
+    for args in [&["test", "--list"][..], &["--help"]] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("the system has it");
+        let out = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).stdout(full).stderr(std::process::Stdio::piped()).output();
+        let out = out.expect("it starts");
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with("error: write standard output: No space left on device"), "{text}");
+    }
+}

@@ -189,7 +189,7 @@ pub fn s19_a_thousand_connections_half_reset_leave_nothing(env: &Env) {
     const COUNT: usize = 1000;
     need_descriptors(2 * COUNT as u64 + 100);
     let before = open_descriptors();
-    let mut driver = Driver::with(env, Setup { sockets: COUNT + 1, bufs: COUNT + 1, ..Setup::default() });
+    let mut driver = Driver::with(env, Setup { sockets: COUNT + 1, bufs: 4 * COUNT, buf_size: 128, ..Setup::default() });
     let empty = open_descriptors();
     let (listener, at) = driver.listen();
     let mut peers: Vec<_> = (0..COUNT).map(|n| driver.accept_from(at, Token(n as u64))).collect();

@@ -106,7 +106,7 @@ macro_rules! net_tests {
             #[allow(unused_imports)]
             use super::*;
 
-            fn env() -> $crate::net::Env {
+            fn __net_suite_env() -> $crate::net::Env {
                 $env
             }
 
@@ -271,6 +271,7 @@ macro_rules! net_statements_of_kernels {
     };
 }
 
+/// Some tests of the suite, in a module whose `__net_suite_env` makes the [`Env`](crate::net::Env) of each.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_cases {
@@ -279,7 +280,7 @@ macro_rules! net_cases {
             #[test]
             fn $name() {
                 let _company = $crate::net::$company();
-                $crate::net::$module::$name(&env());
+                $crate::net::$module::$name(&__net_suite_env());
             }
         )*)*
     };

@@ -41,11 +41,16 @@ fn until_told(driver: &mut Driver, told: &mut Vec<String>, last: &str) {
     });
 }
 
-/// The events so far, without the socket's name.
+/// The events so far, without the socket's name; bytes that came in pieces as one.
 fn note(driver: &mut Driver, told: &mut Vec<String>) {
+    let received = |text: &str| text.strip_prefix("Received ").and_then(|bytes| bytes.parse::<usize>().ok());
     while let Some(event) = driver.next_seen() {
         let event = name(&event);
-        told.push(event.split_once(' ').map_or_else(|| event.clone(), |(_, what)| what.to_owned()));
+        let what = event.split_once(' ').map_or(&*event, |(_, what)| what);
+        match (told.last().and_then(|last| received(last)), received(what)) {
+            (Some(before), Some(more)) => *told.last_mut().expect("it was just looked at") = format!("Received {}", before + more),
+            _ => told.push(what.to_owned()),
+        }
     }
 }
 

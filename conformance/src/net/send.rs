@@ -68,7 +68,8 @@ pub fn s18_short_writes_are_the_groups_affair(env: &Env) {
     let setup = Setup { bufs: 8, buf_size: FRAME, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
     let (id, mut far) = driver.pair_with(Token(1), &SockOptions { send_buf: Some(4096), ..SockOptions::default() });
-    let reader = std::thread::spawn(move || peer::read(&mut far, FRAME * FRAMES));
+    // It comes back, so that its end is not told before the last reports.
+    let reader = std::thread::spawn(move || (peer::read(&mut far, FRAME * FRAMES), far));
     let (mut queued, mut done) = (0, 0);
     driver.until("all frames are sent", |driver| {
         while queued < FRAMES
@@ -85,7 +86,8 @@ pub fn s18_short_writes_are_the_groups_affair(env: &Env) {
         }
         done == FRAMES
     });
-    assert!(reader.join().expect("the peer is content") == peer::pattern(2, 0, FRAME * FRAMES), "the stream is whole");
+    let (bytes, _far) = reader.join().expect("the peer is content");
+    assert!(bytes == peer::pattern(2, 0, FRAME * FRAMES), "the stream is whole");
 }
 
 /// A peer that reads nothing cannot make a socket hold more than its limit.

@@ -37,6 +37,14 @@ pub fn s26_an_idle_connection_is_small(env: &Env, heap: &CountingHeap) {
     assert!(spent.bytes < 2048 * COUNT as u64, "{} bytes for each connection", spent.bytes / COUNT as u64);
 }
 
+/// A group's room costs what is said of it, so that a program can compare that with what there is.
+pub fn s99_room_for_a_socket_costs_what_is_said(env: &Env, heap: &CountingHeap) {
+    let spent = |sockets| heap.during(|| drop(Echo::new(env, 0, sockets))).bytes;
+    let each = (spent(20_000) - spent(10_000)) as usize / 10_000;
+    let said = GroupConfig::BYTES_OF_A_SOCKET;
+    assert!(said / 2 < each && each <= said, "{each} bytes for each socket, and {said} are said");
+}
+
 /// A server that echoes and its clients, on one thread, without a list that could grow.
 struct Echo {
     group: Box<dyn SockGroup>,

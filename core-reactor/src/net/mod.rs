@@ -272,6 +272,10 @@ impl GroupConfig {
     /// Sockets that the keys of a group can tell apart.
     pub const MOST_SOCKETS: usize = 0xFF_FFFF;
 
+    /// Bytes that a group over the system's sockets takes for each that it has room for, at most, as
+    /// long as no more than two frames of each are queued. For a look at the memory there is.
+    pub const BYTES_OF_A_SOCKET: usize = 448;
+
     /// Whether a group like this can work, on whichever backend. For backends, at the start of [`NetImpl::group`].
     ///
     /// # Errors

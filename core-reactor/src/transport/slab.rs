@@ -126,4 +126,28 @@ mod tests {
         }
         assert_eq!(given[..4], [(0, Slab::<u8>::LAST - 2), (0, Slab::<u8>::LAST - 1), (0, Slab::<u8>::LAST), (1, 0)]);
     }
+
+    #[test]
+    fn a_value_is_found_by_its_place_and_generation_until_it_is_removed() {
+        let mut slab = Slab::new(3);
+        assert_eq!((slab.capacity(), slab.len(), slab.is_empty()), (3, 0, true));
+        for n in 0..3_u8 {
+            assert_eq!((slab.next(), slab.insert(n)), (Some((u32::from(n), 0)), Ok(usize::from(n))));
+        }
+        assert_eq!((slab.next(), slab.len(), slab.is_empty()), (None, 3, false));
+        *slab.find(1, 0).unwrap() += 10;
+        *slab.at(1).unwrap() += 10;
+        assert_eq!((slab.peek(1, 0), slab.peek(1, 1)), (Some(&21), None));
+        for (place, generation) in [(1, 1), (3, 0)] {
+            assert_eq!(slab.find(place, generation), None);
+        }
+        assert_eq!(slab.at(3), None);
+        assert_eq!(slab.remove(3), None);
+        assert_eq!((slab.remove(1), slab.len()), (Some(21), 2));
+        assert_eq!(slab.at(1), None);
+        assert!(slab.taken().eq([0, 2]));
+        assert_eq!((slab.next(), slab.insert(5)), (Some((1, 1)), Ok(1)));
+        assert_eq!(slab.find(1, 0), None);
+        assert_eq!(slab.find(1, 1), Some(&mut 5));
+    }
 }

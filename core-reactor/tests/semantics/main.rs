@@ -15,6 +15,8 @@ mod s06_figures;
 mod s08_exit;
 mod s09_visits;
 mod s10_placement;
+mod s110_sharded;
+mod s114_later;
 mod s11_cpu_sets;
 mod s13_parking;
 mod sets;

@@ -57,6 +57,29 @@ fn s05_a_poller_registered_in_the_place_of_a_removed_one_first_runs_in_the_next_
 }
 
 #[test]
+fn s05_a_period_of_zero_is_every_turn_also_while_the_clock_stands_still() {
+    let (mut hand, seen) = (Hand::new(), Record::new());
+    hand.cx(|cx| cx.poller("zero", Schedule::Every(Duration::ZERO), noting(&seen, "zero")));
+    let turns: Vec<_> = (0..3).map(|_| hand.turn().timers).collect();
+    assert_eq!((turns, seen.take().len()), (vec![0; 3], 3));
+}
+
+#[test]
+fn s05_a_paused_poller_whose_period_becomes_zero_keeps_its_place() {
+    let (mut hand, seen) = (Hand::new(), Record::new());
+    let [first, _] = ["first", "second"].map(|name| hand.cx(|cx| cx.poller(name, Schedule::WhenAwake, noting(&seen, name))));
+    hand.cx(|cx| {
+        cx.pause(first).expect("it is registered");
+        cx.set_period(first, Duration::ZERO).expect("it is registered");
+    });
+    hand.turn();
+    assert_eq!((seen.take(), hand.thread.may_park()), (vec!["second"], true));
+    hand.cx(|cx| cx.resume(first)).expect("it is registered");
+    hand.turn();
+    assert_eq!((seen.take(), hand.thread.may_park()), (vec!["first", "second"], false));
+}
+
+#[test]
 fn s05_a_poller_removed_by_another_one_in_this_turn_does_not_run_in_it() {
     for schedule in SCHEDULES {
         let (mut hand, seen) = (Hand::new(), Record::new());

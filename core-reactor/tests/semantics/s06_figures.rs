@@ -110,6 +110,31 @@ fn s06_idle_time_is_shared_among_threads_and_by_runs_among_pollers() {
 }
 
 #[test]
+fn s06_busy_runs_have_no_share_in_idle_time() {
+    let mut hand = Hand::new();
+    let platform = hand.platform.clone();
+    let both = taking(platform.clone(), Duration::ZERO, vec![Polled::Busy, Polled::Busy, Polled::Busy, Polled::Idle]);
+    hand.cx(|cx| {
+        cx.poller("mostly busy", Schedule::Always, both);
+        cx.poller("idle", Schedule::Always, |_: &mut Cx<'_>| Polled::Idle);
+    });
+    hand.turns_at(0..4);
+    hand.thread.charge_idle(1_000);
+    let idle: Vec<_> = hand.thread.stats().pollers.iter().map(|p| (p.runs, p.busy_runs, p.idle)).collect();
+    assert_eq!(idle, [(4, 3, 200), (4, 0, 800)]);
+}
+
+#[test]
+fn s06_events_are_busy_time_and_a_turn_without_any_does_not_read_the_clock_for_them() {
+    let mut sim = Sim::with(1, |options| options.idle = Idle::Poll);
+    sim.platform.tick(ms(1));
+    assert_eq!((sim.turn().busy, sim.reactors[0].stats().busy), (0, 0), "one reading, for the time of the turn");
+    sim.lib().spawn(ThreadConfig::new("t"), |_| {}).expect("there is a reactor");
+    let busy = sim.turn().busy;
+    assert_eq!(busy, 2_000_000, "one reading after the event, one after the message");
+}
+
+#[test]
 fn s06_a_thread_is_not_charged_with_the_work_of_those_before_it() {
     let mut sim = Sim::with(1, |options| options.idle = Idle::Poll);
     let took = [3, 0, 4];

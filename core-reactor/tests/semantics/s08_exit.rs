@@ -192,6 +192,26 @@ fn s08_a_hold_keeps_a_thread_until_it_is_dropped() {
 }
 
 #[test]
+fn s08_channels_are_found_by_their_type_and_keep_a_thread_until_they_are_closed() {
+    let mut hand = Hand::new();
+    hand.cx(|cx| {
+        assert_eq!(cx.channel::<u32>(), None);
+        assert_eq!((cx.open_channel(1u32), cx.open_channel("text"), cx.open_channel(2u32)), (None, None, Some(1)));
+        *cx.channel::<u32>().expect("it is open") += 5;
+        assert!(!cx.is_exiting());
+    });
+    hand.thread.handle().exit();
+    hand.send(|cx| assert_eq!((cx.channel::<u32>().copied(), cx.is_exiting()), (Some(7), true)));
+    hand.turn();
+    hand.cx(|cx| assert_eq!((cx.close_channel::<u32>(), cx.close_channel::<u32>()), (Some(7), None)));
+    hand.turn();
+    assert!(!hand.thread.is_exited());
+    hand.cx(|cx| assert_eq!(cx.close_channel(), Some("text")));
+    hand.turn();
+    assert!(hand.thread.is_exited());
+}
+
+#[test]
 fn s08_a_critical_message_is_run_before_the_end() {
     fn send(cx: &mut Cx<'_>) {
         cx.handle().send(|cx| cx.handle().exit()).expect("an exiting thread takes messages");
@@ -249,6 +269,11 @@ fn s08_force_names_what_was_left_and_drops_each_thing_once() {
                 cx.pause(id).expect("it is registered");
             }
         }
+        // Nobody waits for these.
+        cx.poller("hourly", Schedule::Every(ms(3_600_000)), |_: &mut Cx<'_>| Polled::Idle);
+        let gone = cx.poller("gone", Schedule::Always, |_: &mut Cx<'_>| Polled::Idle);
+        cx.remove(gone).expect("it is registered");
+        assert!(cx.open_channel(7u8).is_none());
         cx.hold("qpair 7")
     });
     thread.handle().exit();
@@ -266,9 +291,9 @@ fn s08_force_names_what_was_left_and_drops_each_thing_once() {
     }
     drop(hold);
     let lines = logged_about("forced one");
-    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0].starts_with("WARN") && lines[0].contains("30 ms") && lines[0].contains(&format!("{left} messages")), "{lines:?}");
-    for (line, what) in lines[1..].iter().zip(["endless", "paused", "qpair 7"]) {
+    for (line, what) in lines[1..].iter().zip(["endless", "paused", "qpair 7", "channel u8"]) {
         assert!(line.contains(what), "{line}");
     }
 }

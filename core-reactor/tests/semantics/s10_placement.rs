@@ -141,6 +141,32 @@ fn s10_a_move_to_where_no_reactor_is_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn s10_a_thread_moves_to_the_core_that_it_names() {
+    let mut sim = Sim::new(4);
+    let (thread, _) = spawn(&mut sim, "[0-3]");
+    for core in [3, 1, 2, 2, 0, 3, 0] {
+        on(&mut sim, &thread, move |cx| cx.move_to(CoreId(core))).expect("it may run there");
+        assert_eq!(core_of(&mut sim, &thread), core);
+    }
+}
+
+#[test]
+fn s10_a_pinned_thread_moves_nowhere_and_may_stay() {
+    let mut sim = Sim::new(2);
+    let (thread, _) = spawn(&mut sim, "[0]");
+    let moves = on(&mut sim, &thread, |cx| {
+        let (hold, all) = (cx.hold("the test"), cx.set_cpus(cpus("[0-1]")));
+        assert_eq!(all, Ok(()), "it may stay where it is");
+        let moves = [cx.move_to(CoreId(1)), cx.move_to(CoreId(0)), cx.set_cpus(cpus("[1]"))];
+        drop(hold);
+        moves
+    });
+    let pinned = MoveError::Pinned { core: CoreId(0) };
+    assert_eq!(moves, [Err(pinned), Ok(()), Err(pinned)]);
+    assert_eq!(core_of(&mut sim, &thread), 0);
+}
+
+#[test]
 fn s10_messages_sent_before_during_and_after_a_move_arrive_in_order() {
     let (mut sim, seen) = (Sim::new(2), Record::new());
     let (thread, _) = spawn(&mut sim, "[0]");

@@ -1,12 +1,11 @@
 //! Whoever reads the log or the report may stop to: everything else goes on.
 
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
+use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 
-use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{PATIENCE, echo, hello_sock, until};
@@ -96,18 +95,9 @@ fn s50_a_log_that_is_read_again_goes_on_and_says_what_is_missing() {
     server.line_with("shutting down");
 }
 
-/// A pipe with no room in it.
-fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reader, mut writer) = pipe().unwrap();
-    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-    while writer.write(&[b'.'; 4096]).is_ok() {}
-    fcntl_setfl(&writer, OFlags::empty()).unwrap();
-    (reader, writer)
-}
-
 #[test]
 fn s50_a_report_that_nobody_reads_is_an_error_after_a_while_and_no_hang() {
-    let (reader, writer) = full_pipe();
+    let (reader, writer) = conformance::pipe::full();
     let mut server = Server::start("--json", writer);
     assert_eq!(echo(&mut server.connect(), b"served"), b"served");
     assert_eq!(server.terminate(), Some(1));

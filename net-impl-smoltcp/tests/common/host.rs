@@ -32,7 +32,7 @@ pub(crate) struct Host {
     pub(crate) number: u8,
     /// What was found and not asked for yet.
     pub(crate) seen: Vec<NetEvent>,
-    _thread: Thread,
+    pub(crate) thread: Thread,
 }
 
 impl Host {
@@ -57,7 +57,7 @@ impl Host {
         of_group.hold_reads_at = usize::MAX;
         change(&mut of_group);
         let group = thread.with(|cx| net.group(cx, of_group)).expect("a group");
-        Self { net, group, events: Events::new(64), number: config.hardware[5], seen: Vec::new(), _thread: thread }
+        Self { net, group, events: Events::new(64), number: config.hardware[5], seen: Vec::new(), thread }
     }
 
     pub(crate) fn listen(&mut self, port: u16) -> SockId {

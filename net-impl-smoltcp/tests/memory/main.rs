@@ -20,7 +20,7 @@ mod calm {
     mod of_kernels {
         use super::{Weather, world};
 
-        fn env() -> conformance::net::Env {
+        fn __net_suite_env() -> conformance::net::Env {
             world::env(world::V4, Weather::CALM)
         }
 
@@ -36,7 +36,7 @@ mod calm {
 mod storm {
     use super::world;
 
-    fn env() -> conformance::net::Env {
+    fn __net_suite_env() -> conformance::net::Env {
         world::env(world::V4, world::storm())
     }
 

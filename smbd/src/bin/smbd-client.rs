@@ -64,7 +64,7 @@ impl Args {
             let unreadable = |why: io::Error| Failure::Usage(format!("--input {}: {why}", path.display()));
             let standard = path.as_os_str() == "-";
             let input: Box<dyn Read + Send> =
-                if standard { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(unreadable)?) };
+                if standard { Box::new(lcore::platform::stdin()?) } else { Box::new(File::open(path).map_err(unreadable)?) };
             return Ok(Task::Input(input));
         }
         Ok(match (self.bytes, self.load) {
@@ -76,7 +76,10 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match lcore::parse_args("smbd-client") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let asked = net::parse_address(&args.host, args.port).map_err(|why| Failure::Usage(format!("HOST: {why}")));
     let (to, task) = match asked.and_then(|to| Ok((to, args.task()?))) {
         Ok(asked) => asked,

@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
@@ -18,7 +17,7 @@ use smbd::{Server, ServerConfig, parse_wait};
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
-    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on the first free core, polling\n  \
+    after_help = "-N names the transport here.\n\nExamples:\n  smbd-server -P 5445 --echo                        on a core of the kernel's choice, polling\n  \
         smbd-server -P 5445 --echo -m 0x3 --wait event    on two cores, which sleep when there is nothing to do"
 )]
 struct Args {
@@ -57,7 +56,10 @@ fn pool(args: &Args, cores: usize) -> DataPoolConfig {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = match lcore::parse_args("smbd-server") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let at = match net::parse_address(&args.host, args.port) {
         Ok(at) => at,
         Err(why) => {
@@ -75,14 +77,13 @@ fn main() -> ExitCode {
     });
     app.run(move |_, app| {
         log::info!("transport: {}", app.transport());
-        let (ready, wait, missing) = (app.clone(), args.wait, AtomicUsize::new(app.cores().count()));
+        let (ready, wait) = (app.clone(), args.wait);
         let config = config(&args, app, at)?;
-        let server = Server::start(app.lib(), app.cores(), config, move |_, _, outcome| match outcome {
-            Ok(at) if missing.fetch_sub(1, Ordering::Relaxed) == 1 => {
+        let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| match outcome {
+            Ok(at) => {
                 let (name, cores) = (ready.transport().backend.name(), ready.cores());
                 log::info!("listening on port {} of {}: transport {name}, cores {cores}, {wait:?}", at.port(), at.ip());
             }
-            Ok(_) => {}
             Err(why) => ready.fail(&why),
         })?;
         let _ = running.set(server);

@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use conformance::transport::memory::{MemoryTransport, Weather};
 use core_reactor::CoreId;
 use core_reactor::sim::Sim;
 use core_reactor::transport::{QueueOptions, Transport, Wait};
@@ -12,6 +11,7 @@ use pool::{Class, ClassConfig, DataPool, DataPoolConfig};
 use smb_direct::Settings;
 use smbd::client::{Client, ClientConfig, ClientError, Report, Task};
 use smbd::{Server, ServerConfig};
+use transport_memory::{MemoryTransport, Weather};
 
 pub(crate) const POOL: DataPoolConfig = DataPoolConfig {
     small: ClassConfig { count: 4096, size: 8192 },
@@ -55,7 +55,7 @@ impl Machine {
             pool: pool.clone(),
         };
         let cores = [CoreId(0), CoreId(1)].into_iter().collect();
-        let server = Server::start(sim.lib(), &cores, config, |_, _, outcome| assert!(outcome.is_ok(), "{outcome:?}")).expect("a thread");
+        let server = Server::start(sim.lib(), &cores, config, |_, outcome| assert!(outcome.is_ok(), "{outcome:?}")).expect("a thread");
         for _ in 0..100 {
             sim.turn();
         }

@@ -11,8 +11,15 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 5] =
-    [("pool", ""), ("core-reactor", ""), ("net-group", ""), ("net-impl-smoltcp", ""), ("hello-sock", "--no-default-features")];
+const CRATES: [(&str, &str); 7] = [
+    ("logging", ""),
+    ("pool", ""),
+    ("core-reactor", ""),
+    ("net-group", ""),
+    ("net-impl-smoltcp", ""),
+    ("net-impl-mem", ""),
+    ("hello-sock", "--no-default-features"),
+];
 
 /// What an image consists of: a workspace of its own, whose build dependencies are no part of it.
 const IMAGE: [&str; 2] = ["hello-image", "smallest"];

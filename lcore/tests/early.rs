@@ -1,0 +1,61 @@
+//! A signal that comes before there is a reactor is an orderly stop. A program of its own, as
+//! without a handler it ends by the signal.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use core_reactor::Cx;
+use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use lcore::{App, AppOptions};
+use linkme::distributed_slice;
+use rustix::process::{Signal, getpid, kill_process};
+
+/// A backend whose probe is where the signal comes: what is made before the first reactor is made
+/// by then, or about to be.
+struct Signalled;
+
+#[distributed_slice(LCORE_NET_IMPLS)]
+static SIGNALLED: &dyn NetImpl = &Signalled;
+
+impl NetImpl for Signalled {
+    fn name(&self) -> &'static str {
+        "signalled"
+    }
+
+    fn priority(&self) -> u8 {
+        u8::MAX
+    }
+
+    fn probe(&self) -> Result<(), NetError> {
+        kill_process(getpid(), Signal::TERM).expect("this process may signal itself");
+        Ok(())
+    }
+
+    fn listen(&self, _: SocketAddr, _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Err(NetError::NoAddress)
+    }
+
+    fn connect(&self, _: &[SocketAddr], _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Err(NetError::NoAddress)
+    }
+
+    fn group(&self, _: &mut Cx<'_>, _: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
+        Err(NetError::NoAddress)
+    }
+}
+
+#[test]
+fn s51_a_signal_on_the_way_of_the_start_is_an_orderly_stop() {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    let mut options = AppOptions::default();
+    (options.no_cpumask_locks, options.net) = (true, Some("signalled".into()));
+    let app = App::new("test").options(options).network().on_shutdown(|_, app| {
+        assert!(STARTED.load(Ordering::SeqCst), "after the start, as ever");
+        app.stop(7);
+    });
+    let code = app.try_run(|_, _| {
+        STARTED.store(true, Ordering::SeqCst);
+        Ok(())
+    });
+    assert_eq!(code.unwrap(), 7);
+}

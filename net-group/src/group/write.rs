@@ -1,0 +1,175 @@
+//! Writing what is queued, and the end of the sending side behind it.
+
+use core_reactor::net::SockId;
+
+use super::Group;
+use crate::backend::{Backend, Outgoing, Parts, Release, Sending};
+use crate::phase::{self, Phase};
+use crate::slab;
+
+/// Something waits until enough is sent.
+const MINDS_SENDS: u32 = phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED;
+
+impl<B: Backend> Group<B> {
+    /// Writes for every slot that has got frames since the last time.
+    #[inline]
+    pub(super) fn write_dirty(&mut self) {
+        // One by one, so that who panics on the way loses nobody behind it.
+        while let Some(i) = self.dirty.pop().map(|i| i as usize) {
+            let state = self.slots.hot(i);
+            let is_plain = !state.is(phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS);
+            state.flags &= !phase::IN_DIRTY;
+            // One frame of one buffer without a tag is all that an echo sends.
+            match state.queue.single() {
+                Some(bytes) if is_plain && state.written == 0 => {
+                    let offered = bytes.len();
+                    match self.backend.send(state.slot(), Outgoing::One(bytes)) {
+                        Sending::Taken(n) if n == offered => {
+                            self.stats.bytes_out += offered as u64;
+                            (state.queued, state.frames) = (0, state.frames - 1);
+                            state.queue.drop_single();
+                        }
+                        Sending::Pending => state.flags |= phase::PENDING,
+                        sending => {
+                            self.wrote(i, sending);
+                            self.write(i);
+                        }
+                    }
+                }
+                _ => self.write(i),
+            }
+        }
+    }
+
+    /// Writes until the queue is empty or the system takes no more.
+    pub(super) fn write(&mut self, i: usize) {
+        loop {
+            let state = self.slots.hot(i);
+            if state.queue.is_empty() || state.is(phase::STUCK) || !state.is(phase::WRITES) {
+                break;
+            }
+            let out = match state.queue.single() {
+                Some(bytes) => Outgoing::One(&bytes[state.written..]),
+                None => Outgoing::Many(Parts::new(&self.frames, &state.queue, state.written)),
+            };
+            // Frames without bytes are sent without a call.
+            let sending = if out.is_empty() { Sending::Taken(0) } else { self.backend.send(state.slot(), out) };
+            self.wrote(i, sending);
+        }
+        self.after_write(i);
+    }
+
+    /// Draws the conclusions from what became of a send.
+    fn wrote(&mut self, i: usize, sending: Sending) {
+        match sending {
+            Sending::Taken(n) => self.taken(i, n),
+            Sending::Blocked(n) => {
+                self.slots.hot(i).flags |= phase::BLOCKED;
+                if n > 0 {
+                    self.taken(i, n);
+                }
+            }
+            Sending::Pending => self.slots.hot(i).flags |= phase::PENDING,
+            Sending::Failed => self.send_failed(i),
+        }
+    }
+
+    /// Counts `n` bytes as the system's.
+    fn taken(&mut self, i: usize, n: usize) {
+        self.stats.bytes_out += n as u64;
+        let state = self.slots.hot(i);
+        self.frames.written(&self.limits, state, state.id, n);
+    }
+
+    /// What became of a send that was pending.
+    #[inline]
+    pub(super) fn sent(&mut self, id: SockId, taken: Option<usize>) {
+        let Some(state) = self.slots.find_hot(id) else { return };
+        // One frame of one buffer, sent as a whole.
+        if let (Some(bytes), Some(n)) = (state.queue.single(), taken)
+            && (bytes.len(), state.written) == (n, 0)
+            && !state.is(MINDS_SENDS)
+        {
+            state.flags &= !phase::PENDING;
+            self.stats.bytes_out += n as u64;
+            (state.queued, state.frames) = (0, state.frames - 1);
+            state.queue.drop_single();
+        } else {
+            self.sent_special(id.index(), taken);
+        }
+    }
+
+    #[inline(never)]
+    fn sent_special(&mut self, i: usize, taken: Option<usize>) {
+        self.slots.hot(i).flags &= !phase::PENDING;
+        match taken {
+            Some(n) => self.taken(i, n),
+            None if self.slots.hot(i).is_in(Phase::Leaving) => {}
+            None => return self.send_failed(i),
+        }
+        let state = self.slots.hot(i);
+        if state.is(phase::WRITES) && !state.queue.is_empty() && state.enlist(phase::IN_DIRTY) {
+            self.dirty.push(i as u32);
+        }
+        self.after_write(i);
+    }
+
+    /// A frame was queued behind what the system does not take. If that makes too much, nothing more is read.
+    #[cold]
+    pub(super) fn queued_behind(&mut self, i: usize) {
+        if self.limits.hold_reads(self.slots.hot(i)) {
+            self.hold(i, phase::FULL);
+        }
+    }
+
+    fn after_write(&mut self, i: usize) {
+        if self.slots.hot(i).is(phase::FULL) {
+            self.end_hold_of_full(i);
+        }
+        if self.slots.hot(i).is(phase::FIN_WANTED) {
+            self.end_sending(i);
+        }
+    }
+
+    /// FIN is wanted: it goes out when nothing is queued before it, and there is a connection.
+    pub(super) fn end_sending(&mut self, i: usize) {
+        let state = self.slots.hot(i);
+        match () {
+            () if state.is_in(Phase::Open) => state.enter(Phase::Finishing),
+            () if state.is_in(Phase::PeerDone) => state.enter(Phase::Ending),
+            () => {}
+        }
+        if !state.is(Phase::Finishing as u32 | Phase::Ending as u32) || !state.queue.is_empty() {
+            return;
+        }
+        state.flags = state.flags & !phase::FIN_WANTED | phase::FIN_SENT;
+        let (slot, peer_is_done) = (state.slot(), state.is_in(Phase::Ending));
+        self.backend.fin(slot);
+        if peer_is_done {
+            self.end(i, Release::Over, None);
+        }
+    }
+
+    /// The connection is gone. What had been received is still delivered, then `Closed`.
+    #[cold]
+    fn send_failed(&mut self, i: usize) {
+        let state = self.slots.hot(i);
+        let (id, token, written) = (state.id, state.token, state.written);
+        let mut queue = core::mem::take(&mut state.queue);
+        (state.queued, state.written) = (0, 0);
+        state.flags &= !(phase::FIN_WANTED | slab::REFUSED | slab::STALLED);
+        let (slot, all_read) = (state.slot(), state.is(phase::PEER_IS_DONE));
+        if !all_read {
+            state.enter(Phase::Broken);
+            state.flags |= phase::READABLE | phase::DRAIN;
+        }
+        self.frames.cancel(&mut queue, id, token, written);
+        if all_read {
+            let why = self.backend.error(slot);
+            self.end(i, Release::Over, why);
+        } else {
+            self.end_hold_of_full(i);
+            self.enqueue(i);
+        }
+    }
+}

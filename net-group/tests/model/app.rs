@@ -1,0 +1,529 @@
+//! The application of the model, which does whatever it may and remembers what it was promised.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
+use std::task::Wake;
+use std::time::Duration;
+
+use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, Socket, Token};
+use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, Refused, WaitSource};
+use net_group::Group;
+use pool::{Buf, BufGroup, Class};
+
+use crate::choose::Chooser;
+use crate::world::{Scripted, Shared, Sock, WireKind, World, lock};
+
+/// Slots of the group, and its buffers.
+const SLOTS: usize = 3;
+const BUFFERS: usize = 10;
+const BUFFER: usize = 5;
+/// Buffers that the application keeps at most.
+const HELD: usize = 8;
+
+pub(crate) struct App {
+    world: Shared,
+    group: Group<Scripted>,
+    bufs: BufGroup,
+    woken: Arc<Woken>,
+    clock: Arc<Clock>,
+    live: Vec<Live>,
+    /// Sockets in no group.
+    loose: Vec<Box<dyn Socket>>,
+    held: VecDeque<Buf>,
+    frames: BTreeMap<u16, Sent>,
+    next_frame: u16,
+    /// It sends back what it receives, and nothing else.
+    pub(crate) answers: bool,
+    /// Of each wire, what was received and which frames were taken to be sent on it.
+    wires: BTreeMap<usize, Ledger>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    received: usize,
+    frames: Vec<u16>,
+    /// Bytes of it went the way of what is closed.
+    may_miss: bool,
+}
+
+/// A frame that was taken: its bytes, and what became of it.
+struct Sent {
+    id: SockId,
+    bytes: Vec<u8>,
+    tagged: bool,
+    told: Option<(usize, bool)>,
+}
+
+struct Live {
+    id: SockId,
+    wire: usize,
+    is: Is,
+    paused: bool,
+    refused: bool,
+    fin: bool,
+    peer_closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Is {
+    Here,
+    Closing,
+    Closed,
+    Detached,
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Clock(AtomicU64);
+
+impl Platform for Clock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    fn cores(&self) -> CpuSet {
+        CpuSet::of(CoreId(0))
+    }
+
+    fn start(&self, core: CoreId, _: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
+        Err(PlatformError::NoSuchCore { core, allowed: CpuSet::EMPTY })
+    }
+
+    fn join(&self, _: CoreId) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn adopt(&self, _: CoreId) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn release(&self, _: CoreId) {}
+
+    fn park(&self, _: CoreId, _: Option<Instant>) {}
+
+    fn unpark(&self, _: CoreId) {}
+
+    fn watch(&self, _: CoreId, _: WaitSource) -> Result<(), PlatformError> {
+        Ok(())
+    }
+
+    fn unwatch(&self, _: CoreId, _: WaitSource) {}
+}
+
+impl App {
+    pub(crate) fn new(mut choose: Chooser) -> Self {
+        let send_limit = [12, 1000][choose.pick(2)];
+        let stall_limit = [None, Some(Duration::from_millis(50))][choose.pick(2)];
+        let has_timer = choose.pick(2) == 0;
+        let (answers, pushes) = (choose.pick(2) == 1, choose.pick(3));
+        let bufs = BufGroup::new(BUFFERS, BUFFER);
+        let world = World::new(choose);
+        (lock(&world).has_timer, lock(&world).pushes) = (has_timer, pushes);
+        let backend = Scripted::new(&world, &bufs, SLOTS);
+        let (woken, clock) = (Arc::new(Woken::default()), Arc::new(Clock(AtomicU64::new(1))));
+        let config =
+            GroupConfig { sockets: SLOTS, send_limit, send_frames: 4, hold_reads_at: 8, stall_limit, ..GroupConfig::new(bufs.clone()) };
+        let group = Group::with(woken.clone().into(), clock.clone(), config, backend);
+        Self {
+            world,
+            group,
+            bufs,
+            woken,
+            clock,
+            live: Vec::new(),
+            loose: Vec::new(),
+            held: VecDeque::new(),
+            frames: BTreeMap::new(),
+            next_frame: 0,
+            answers,
+            wires: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    fn pick(&self, of: usize) -> usize {
+        lock(&self.world).choose.pick(of)
+    }
+
+    // ---- What it does
+
+    /// A connection, connect or listener from nowhere, put into the group.
+    pub(crate) fn begin(&mut self, kind: WireKind) {
+        let wire = {
+            let mut world = lock(&self.world);
+            let window = [100, 3, 0][world.choose.pick(3)];
+            world.add(kind, window)
+        };
+        let socket: Box<dyn Socket> = Sock::new(&self.world, wire);
+        self.loose.push(socket);
+        self.attach();
+    }
+
+    pub(crate) fn attach(&mut self) {
+        let Some(socket) = self.loose.pop() else { return };
+        let wire = (&*socket as &dyn Any).downcast_ref::<Sock>().expect("all are the model's").wire;
+        match self.group.attach(socket, Token(wire as u64)) {
+            Ok(id) => {
+                assert!(!self.live.iter().any(|live| live.id == id), "a key is given once");
+                let fin = lock(&self.world).wires[wire].fin;
+                self.live.push(Live { id, wire, is: Is::Here, paused: false, refused: false, fin, peer_closed: false });
+            }
+            // It is tried again.
+            Err(Refused { item, .. }) => self.loose.insert(0, item),
+        }
+    }
+
+    /// One thing that an application, its peers or the system may do.
+    pub(crate) fn step(&mut self) {
+        let wires = lock(&self.world).wires.len();
+        let wire = self.pick(wires);
+        match self.pick(20) {
+            0 | 1 => self.poll(),
+            2 => lock(&self.world).peer_sends(wire, 7),
+            3 => self.send(),
+            4 => lock(&self.world).peer_takes(wire, 4),
+            5 => lock(&self.world).peer_ends(wire),
+            6 => self.shutdown(),
+            7 => self.close(),
+            8 => lock(&self.world).peer_resets(wire),
+            9 => self.on_one(|group, live| group.pause(live.id).map(|()| live.paused = true)),
+            10 => self.on_one(|group, live| group.resume(live.id).map(|()| live.paused = false)),
+            11 => self.detach(),
+            12 => self.attach(),
+            13 => self.on_one(|group, live| group.abort(live.id).map(|()| live.is = Is::Closing)),
+            14 => drop(self.held.pop_front()),
+            15 => {
+                let yes = self.pick(3) > 0;
+                lock(&self.world).peer_answers(wire, yes);
+            }
+            16 => lock(&self.world).peer_connects(wire),
+            17 => self.flush(),
+            18 => self.time_passes(),
+            _ => {
+                let mut world = lock(&self.world);
+                world.descriptors = !world.descriptors;
+            }
+        }
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        self.on_one(|group, live| group.shutdown(live.id).map(|()| live.fin = true));
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing));
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.group.flush();
+    }
+
+    pub(crate) fn time_passes(&self) {
+        self.clock.0.fetch_add(30, Ordering::Relaxed);
+    }
+
+    fn one(&self) -> Option<usize> {
+        let live = self.pick(self.live.len());
+        (live < self.live.len()).then_some(live)
+    }
+
+    fn on_one(&mut self, act: impl Fn(&mut Group<Scripted>, &mut Live) -> Result<(), NetError>) {
+        let Some(at) = self.one() else { return };
+        let live = &mut self.live[at];
+        let (is, id) = (live.is, live.id);
+        let is_listener = matches!(lock(&self.world).wires[live.wire].kind, WireKind::Listener { .. });
+        match act(&mut self.group, live) {
+            Ok(()) => assert_eq!(is, Is::Here, "a stale key is refused"),
+            Err(NetError::NotConnected) => assert!(is_listener),
+            Err(why) => assert!(why == NetError::Stale && !(is == Is::Here && self.group.addresses(id).is_ok()), "{why}"),
+        }
+    }
+
+    pub(crate) fn detach(&mut self) {
+        let Some(at) = self.one() else { return };
+        let live = &mut self.live[at];
+        match self.group.detach(live.id) {
+            Ok(socket) => {
+                assert_eq!(live.is, Is::Here, "a stale key is refused");
+                live.is = Is::Detached;
+                self.loose.push(socket);
+            }
+            // Either it stays, or it is closed after all.
+            Err(NetError::Unusable(_)) if self.group.addresses(live.id).is_err() => live.is = Is::Closing,
+            Err(_) => {}
+        }
+    }
+
+    pub(crate) fn send(&mut self) {
+        if self.answers {
+            return;
+        }
+        let Some(at) = self.one() else { return };
+        let number = self.next_frame;
+        let parts = [1, 2, 1, 0][self.pick(4)];
+        let tagged = parts == 0 || self.pick(2) == 1;
+        let mut frame = Frame::new();
+        let mut bytes = Vec::new();
+        for part in 0..parts {
+            let Some(mut buf) = self.group.buffer() else { return };
+            self.is_nobodys(&buf);
+            let content = if part == 0 { number.to_le_bytes().to_vec() } else { vec![number as u8; 1 + self.pick(3)] };
+            buf.append(&content);
+            bytes.extend(&content);
+            assert!(frame.push(buf).is_ok(), "it has room for four");
+        }
+        let frame = if tagged { frame.tagged(number.into()) } else { frame };
+        self.next_frame += 1;
+        self.hand_over(at, frame, Sent { id: self.live[at].id, bytes, tagged, told: None }, number);
+    }
+
+    fn hand_over(&mut self, at: usize, frame: Frame, sent: Sent, number: u16) {
+        let live = &mut self.live[at];
+        match self.group.send(live.id, frame) {
+            Ok(()) => {
+                assert!(live.is == Is::Here && !live.fin, "it was refused to {:?}", live.is);
+                self.wires.entry(live.wire).or_default().frames.push(number);
+                self.frames.insert(number, sent);
+            }
+            Err(Refused { item, why }) => {
+                assert_eq!(item.bytes(), sent.bytes.len(), "the frame comes back as it was");
+                live.refused |= matches!(why, NetError::SendLimit { .. });
+                assert!(!(self.answers && live.refused), "an answer to each buffer is taken: {why}");
+            }
+        }
+    }
+
+    /// A buffer that the system has is nobody else's.
+    fn is_nobodys(&self, buf: &Buf) {
+        let at = buf.as_ptr() as usize;
+        assert!(!lock(&self.world).lent.iter().any(|lent| (at..at + BUFFER).contains(lent)), "the system has that buffer");
+    }
+
+    // ---- What it hears
+
+    pub(crate) fn poll(&mut self) {
+        let room = 1 + self.pick(4);
+        let mut events = Events::new(room);
+        self.woken.0.store(false, Ordering::Relaxed);
+        let found = self.group.poll(&mut events);
+        assert!(found == events.len() && found <= room);
+        let events: Vec<NetEvent> = events.drain().collect();
+        for event in events {
+            self.hear(event);
+        }
+    }
+
+    fn live(&mut self, id: SockId) -> &mut Live {
+        let live = self.live.iter_mut().find(|live| live.id == id).expect("a socket that there was");
+        assert_ne!(live.is, Is::Closed, "nothing comes behind Closed");
+        live
+    }
+
+    fn hear(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Accepted { id, socket, .. } => {
+                assert_eq!(self.live(id).is, Is::Here);
+                self.loose.push(socket);
+            }
+            NetEvent::Connected { id, .. } => assert_eq!(self.live(id).is, Is::Here),
+            NetEvent::Received { id, buf, .. } => self.received(id, buf),
+            NetEvent::Sent { id, frame, written, error, .. } => self.answered(id, &frame, written, error),
+            NetEvent::Writable { id, .. } => {
+                let live = self.live(id);
+                assert!(live.is == Is::Here && std::mem::take(&mut live.refused), "somebody was refused");
+            }
+            NetEvent::PeerClosed { id, .. } => {
+                let live = self.live(id);
+                assert!(live.is == Is::Here && !std::mem::replace(&mut live.peer_closed, true), "an end is told once");
+                let wire = live.wire;
+                assert!(!lock(&self.world).wires[wire].send_failed, "a broken connection has no good end");
+                self.all_received(wire);
+            }
+            NetEvent::Closed { id, why, .. } => self.closed(id, why),
+            _ => panic!("an event that the model does not know"),
+        }
+    }
+
+    fn received(&mut self, id: SockId, buf: Buf) {
+        self.is_nobodys(&buf);
+        let live = self.live(id);
+        assert!(live.is == Is::Here && !live.paused && !live.peer_closed, "bytes are wanted, and before the end");
+        let wire = live.wire;
+        let ledger = self.wires.entry(wire).or_default();
+        let from = ledger.received;
+        let sent = lock(&self.world).wires[wire].sent[from..from + buf.len()].to_vec();
+        assert_eq!(*buf, *sent, "each byte once and in order");
+        assert!(!buf.is_empty());
+        ledger.received += buf.len();
+        if self.answers {
+            return self.answer(id, buf);
+        }
+        // Some are kept for a while, as by an application that works on them.
+        self.held.push_back(buf);
+        if self.held.len() > HELD {
+            self.held.pop_front();
+        }
+    }
+
+    fn answer(&mut self, id: SockId, buf: Buf) {
+        let at = self.live.iter().position(|live| live.id == id).expect("it has just received");
+        let (bytes, number) = (buf.to_vec(), self.next_frame);
+        self.next_frame += 1;
+        self.hand_over(at, Frame::from(buf).tagged(number.into()), Sent { id, bytes, tagged: true, told: None }, number);
+    }
+
+    fn answered(&mut self, id: SockId, frame: &Frame, written: usize, error: Option<NetError>) {
+        self.live(id);
+        frame.parts().iter().for_each(|part| self.is_nobodys(part));
+        let bytes: Vec<u8> = frame.parts().iter().flat_map(|part| part.iter().copied()).collect();
+        let number = frame.tag().map_or_else(|| u16::from_le_bytes([bytes[0], bytes[1]]), |tag| tag as u16);
+        let sent = self.frames.get_mut(&number).expect("a frame that was taken");
+        assert_eq!((sent.id, &sent.bytes), (id, &bytes), "it comes back as it was");
+        assert!(sent.told.is_none(), "a frame is answered once");
+        assert!(sent.tagged || error.is_some(), "without a tag only what was not sent comes back");
+        assert!(written == bytes.len() || error == Some(NetError::Cancelled) && written < bytes.len().max(1));
+        sent.told = Some((written, error.is_some()));
+    }
+
+    fn closed(&mut self, id: SockId, why: Option<NetError>) {
+        let live = self.live(id);
+        assert_ne!(live.is, Is::Detached, "a socket that was detached is not closed");
+        let (by_itself, wire, peer_closed, fin) = (live.is == Is::Here, live.wire, live.peer_closed, live.fin);
+        live.is = Is::Closed;
+        let frames = self.frames.values().filter(|sent| sent.id == id && sent.told.is_none());
+        assert!(frames.clone().all(|sent| !sent.tagged), "every frame is answered before Closed");
+        if !by_itself {
+            assert_eq!(why, None);
+        } else if matches!(why, Some(NetError::Stalled { .. })) {
+            self.wires.entry(wire).or_default().may_miss = true;
+        } else {
+            self.all_received(wire);
+            let frames = self.frames.values().filter(|sent| sent.id == id);
+            let all_sent = frames.clone().all(|sent| sent.told.is_none_or(|(_, cancelled)| !cancelled));
+            let wire = &lock(&self.world).wires[wire];
+            assert!(why.is_some() || peer_closed && (fin || wire.reset), "an orderly end has two sides");
+            assert!(why.is_some() || all_sent || wire.reset, "before an orderly end everything is sent");
+        }
+    }
+
+    fn all_received(&mut self, wire: usize) {
+        let received = self.wires.entry(wire).or_default().received;
+        assert_eq!(received, lock(&self.world).wires[wire].sent.len(), "all bytes come before the end");
+    }
+
+    // ---- The end
+
+    /// From here on nothing extraordinary happens. What was under way goes on, and the core sleeps when it may.
+    pub(crate) fn calm_down(&mut self) {
+        lock(&self.world).choose.calm_down();
+        for at in 0..self.live.len() {
+            let live = &mut self.live[at];
+            if live.is == Is::Here && self.group.resume(live.id).is_ok() {
+                live.paused = false;
+            }
+        }
+        let wires = {
+            let mut world = lock(&self.world);
+            world.descriptors = true;
+            world.timer = world.has_timer;
+            world.wires.len()
+        };
+        for wire in 0..wires {
+            lock(&self.world).peer_takes(wire, 1 << 20);
+            lock(&self.world).peer_answers(wire, true);
+        }
+        self.run_until_it_sleeps(true);
+        // Buffers come home one by one, while the core sleeps: whoever waits for one has it woken.
+        while self.held.pop_front().is_some() {
+            self.run_until_it_sleeps(false);
+        }
+    }
+
+    /// As long as a core would not sleep: the last poll found something, it was woken, or there is news.
+    fn run_until_it_sleeps(&mut self, mut found: bool) {
+        for _ in 0..10_000 {
+            if !found && !self.woken.0.load(Ordering::Relaxed) && !self.group.backend().has_news() {
+                return;
+            }
+            let before = self.group.stats().events;
+            self.poll();
+            found = self.group.stats().events > before;
+        }
+        panic!("the core does not come to rest");
+    }
+
+    /// A core that sleeps has left nothing undone.
+    pub(crate) fn nothing_is_left(&self) {
+        let world = lock(&self.world);
+        for live in self.live.iter().filter(|live| live.is == Is::Here) {
+            let wire = &world.wires[live.wire];
+            let what = format!("wire {} fin {} reset {} peer {}", live.wire, live.fin, wire.reset, wire.peer_fin);
+            assert!(!wire.reset && !wire.send_failed, "{what}: a reset is told");
+            assert!(wire.arrived.is_empty(), "{what}: bytes are read");
+            assert!(live.peer_closed == wire.peer_fin, "{what}: the end is told");
+            assert!(!live.fin || wire.fin, "{what}: FIN goes out");
+            assert!(!(live.fin && wire.peer_fin), "{what}: it is closed behind both ends");
+            assert!(!live.refused || live.fin, "{what}: who was refused hears of room");
+            match &wire.kind {
+                WireKind::Listener { waiting } => assert!(waiting.is_empty(), "{what}: connections are taken"),
+                WireKind::Connect { .. } => panic!("{what}: an answer is told"),
+                WireKind::Stream => {}
+            }
+        }
+        assert!(self.live.iter().all(|live| live.is != Is::Closing), "Closed is told");
+        assert_eq!(self.group.backend().keeps(), 0, "what was kept is handed out");
+        assert_eq!(self.group.stats().unsent, 0, "everything is sent");
+        assert!(self.frames.values().all(|sent| sent.told.is_some() || !sent.tagged), "every tagged frame is answered");
+        drop(world);
+        self.wires_have_what_was_sent();
+    }
+
+    /// What the system has taken is what was sent: frame for frame, and of those cancelled as much as was said.
+    fn wires_have_what_was_sent(&self) {
+        let world = lock(&self.world);
+        for (wire, ledger) in &self.wires {
+            let parts = ledger.frames.iter().map(|number| {
+                let sent = &self.frames[number];
+                &sent.bytes[..sent.told.map_or(sent.bytes.len(), |(written, _)| written)]
+            });
+            assert_eq!(world.wires[*wire].taken, parts.collect::<Vec<_>>().concat(), "wire {wire}: each byte once and in order");
+        }
+    }
+
+    /// Closes everything: no slot stays taken, no buffer stays out.
+    pub(crate) fn finish(mut self) -> Chooser {
+        for at in 0..self.live.len() {
+            let live = &mut self.live[at];
+            if live.is == Is::Here {
+                self.group.close(live.id).expect("it is here");
+                live.is = Is::Closing;
+            }
+        }
+        self.run_until_it_sleeps(true);
+        assert!(self.live.iter().all(|live| matches!(live.is, Is::Closed | Is::Detached)), "Closed is told of each");
+        self.wires_have_what_was_sent();
+        assert_eq!(self.group.stats().sockets, 0, "no slot is leaked");
+        self.loose.clear();
+        for _ in 0..SLOTS {
+            self.begin(WireKind::Stream);
+        }
+        assert_eq!(self.group.stats().sockets, SLOTS, "all slots can be had again");
+        drop(self.group);
+        assert_eq!(self.bufs.available(Class::Small), BUFFERS, "all buffers are home");
+        let mut world = lock(&self.world);
+        assert!(world.all_is_back(), "all sockets are closed, and everything was waited for");
+        std::mem::replace(&mut world.choose, Chooser::of_seed(0))
+    }
+}

@@ -1,0 +1,554 @@
+//! The network: its sockets, what is under way between them, and who is told of it.
+//!
+//! All of it is behind one lock and happens in the order of the clock, so the same calls with the
+//! same seed have the same outcome. Whatever travels to a socket is a [`Piece`], a connect that is
+//! under way included. The numbers of the two sides of a connection differ in the last bit.
+
+use alloc::collections::{BTreeMap, BinaryHeap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::cmp::Reverse;
+use core::fmt::Write;
+use core::mem;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::task::{Poll, Waker};
+use core::time::Duration;
+
+use core_reactor::net::{NetError, SockId, SockOptions};
+use core_reactor::{Instant, Platform};
+use net_group::{Kind, Ready};
+
+use crate::Faults;
+
+/// The first port of those that are given out where none was asked for.
+const FREE_PORTS: u16 = 49_152;
+/// How long a connect waits for a listener that has no room, if its options do not say; and how
+/// often it tries.
+const CONNECT_TIME: Duration = Duration::from_secs(120);
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// What travels to a socket.
+#[derive(Debug)]
+enum Piece {
+    /// Its own connect, to the listener and not yet back.
+    Knock,
+    Connected,
+    Bytes(usize),
+    Fin,
+    /// The end of the connection, or the refusal of a connect.
+    Reset,
+}
+
+/// A socket: a listener, or one side of a connection.
+pub(crate) struct End {
+    here: SocketAddr,
+    options: SockOptions,
+    kind: Kind,
+    /// The other side.
+    peer: Option<SocketAddr>,
+    /// Addresses to connect to; the first is being tried since then.
+    to: VecDeque<SocketAddr>,
+    since: Option<Instant>,
+    connected: bool,
+    /// Connections to be accepted.
+    queue: VecDeque<u64>,
+    /// What was written to it: bytes that have arrived, those that are under way, and those that
+    /// wait with the writer until the window has room.
+    bytes: VecDeque<u8>,
+    arrived: usize,
+    under_way: usize,
+    /// Most bytes that have arrived and are under way; and that wait with the writer.
+    window: usize,
+    send_buf: usize,
+    fin_wanted: bool,
+    broken: bool,
+    /// What is under way, with its time of arrival. None overtakes another.
+    pieces: VecDeque<(Instant, Piece)>,
+    /// What has come of it.
+    eof: bool,
+    failed: Option<NetError>,
+    /// A write of it found no room.
+    blocked: bool,
+    /// The group that it is in, and its name there.
+    member: Option<(u64, SockId)>,
+}
+
+struct Audience {
+    news: VecDeque<(SockId, Ready)>,
+    waker: Waker,
+}
+
+pub(crate) struct Network {
+    clock: Option<Arc<dyn Platform>>,
+    now: Instant,
+    pub(crate) faults: Faults,
+    lot: u64,
+    numbers: u64,
+    port: u16,
+    ends: BTreeMap<u64, End>,
+    /// Who has an address.
+    bound: BTreeMap<SocketAddr, u64>,
+    groups: BTreeMap<u64, Audience>,
+    /// When something arrives at which socket; the number in the middle keeps them in order.
+    due: BinaryHeap<Reverse<(Instant, u64, u64)>>,
+    pub(crate) trace: Option<String>,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
+        Self {
+            clock: None,
+            now: Instant::ZERO,
+            faults,
+            // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
+            lot: (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            numbers: 0,
+            port: FREE_PORTS - 1,
+            ends: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            trace: None,
+        }
+    }
+
+    // ---- Time and chance
+
+    /// Lets all happen that the time has come for.
+    pub(crate) fn catch_up(&mut self) {
+        let now = self.clock.as_ref().map_or(Instant::ZERO, |clock| clock.now()).max(self.now);
+        while self.next_due().is_some_and(|at| at <= now)
+            && let Some(Reverse((at, _, id))) = self.due.pop()
+        {
+            self.now = at.max(self.now);
+            self.arrive(id);
+        }
+        self.now = now;
+    }
+
+    /// When something arrives next.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A number of 1 to `most`, by lot.
+    fn draw(&mut self, most: u64) -> u64 {
+        self.lot ^= self.lot << 13;
+        self.lot ^= self.lot >> 7;
+        self.lot ^= self.lot << 17;
+        1 + (self.lot.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % most.max(1)
+    }
+
+    fn falls(&mut self, per_mille: u32) -> bool {
+        per_mille > 0 && self.draw(1000) <= per_mille.into()
+    }
+
+    // ---- Groups
+
+    pub(crate) fn set_clock(&mut self, clock: Arc<dyn Platform>) {
+        self.clock = Some(clock);
+    }
+
+    /// A group joins. The first one's clock is the network's, if it has none yet.
+    pub(crate) fn join(&mut self, clock: Arc<dyn Platform>, waker: Waker) -> u64 {
+        self.clock.get_or_insert(clock);
+        let group = self.number();
+        self.groups.insert(group, Audience { news: VecDeque::new(), waker });
+        group
+    }
+
+    pub(crate) fn leave(&mut self, group: u64) {
+        self.groups.remove(&group);
+    }
+
+    /// What a group has not been told yet.
+    pub(crate) fn news(&mut self, group: u64) -> Option<&mut VecDeque<(SockId, Ready)>> {
+        self.groups.get_mut(&group).map(|audience| &mut audience.news)
+    }
+
+    /// Tells the group of a socket what it is ready for, and wakes its core.
+    fn tell(&mut self, id: u64) {
+        if let Some((ready, (group, name))) = self.ends.get(&id).and_then(|end| Some((end.ready(), end.member?)))
+            && ready != Ready(0)
+            && let Some(audience) = self.groups.get_mut(&group)
+        {
+            if audience.news.back() != Some(&(name, ready)) {
+                audience.news.push_back((name, ready));
+            }
+            audience.waker.wake_by_ref();
+        }
+    }
+
+    // ---- Sockets come, and go
+
+    pub(crate) fn end(&self, id: u64) -> Result<&End, NetError> {
+        self.ends.get(&id).ok_or(NetError::Stale)
+    }
+
+    fn put(&mut self, here: SocketAddr, options: SockOptions, kind: Kind) -> u64 {
+        // Even; the odd one after it is kept for the other side.
+        let id = 2 * self.number();
+        self.ends.insert(id, End::new(here, options, kind, self.faults.window));
+        id
+    }
+
+    pub(crate) fn listen(&mut self, at: SocketAddr, options: SockOptions) -> Result<u64, NetError> {
+        let overlap = |there: &SocketAddr| there.ip() == at.ip() || there.ip().is_unspecified() || at.ip().is_unspecified();
+        let here = match at.port() {
+            _ if !is_here(at.ip()) => return Err(NetError::AddressUnavailable(at)),
+            0 => self.free_port(at.ip())?,
+            port if self.bound.keys().any(|there| there.port() == port && there.is_ipv4() == at.is_ipv4() && overlap(there)) => {
+                return Err(NetError::AddressInUse(at));
+            }
+            _ => at,
+        };
+        let id = self.put(here, options, Kind::Listener);
+        self.bound.insert(here, id);
+        Ok(id)
+    }
+
+    pub(crate) fn connect(&mut self, to: &[SocketAddr], options: SockOptions) -> Result<u64, NetError> {
+        let first = to.first().ok_or(NetError::NoAddress)?;
+        let id = self.put(SocketAddr::new(loopback(first), 0), options, Kind::Connect);
+        self.ends.get_mut(&id).into_iter().for_each(|end| (end.to, end.peer) = (to.iter().copied().collect(), Some(*first)));
+        Ok(id)
+    }
+
+    fn free_port(&mut self, ip: IpAddr) -> Result<SocketAddr, NetError> {
+        for _ in FREE_PORTS..=u16::MAX {
+            self.port = self.port.checked_add(1).unwrap_or(FREE_PORTS);
+            if !self.bound.keys().any(|there| there.port() == self.port) {
+                return Ok(SocketAddr::new(ip, self.port));
+            }
+        }
+        Err(NetError::AddressInUse(SocketAddr::new(ip, 0)))
+    }
+
+    fn unbind(&mut self, here: SocketAddr, id: u64) {
+        if self.bound.get(&here) == Some(&id) {
+            self.bound.remove(&here);
+        }
+    }
+
+    /// Puts a socket into a group, which is told of it, or takes it out. Tells what it is.
+    pub(crate) fn enrol(&mut self, id: u64, member: Option<(u64, SockId)>) -> Result<Kind, NetError> {
+        let end = self.ends.get_mut(&id).ok_or(NetError::Stale)?;
+        end.member = member;
+        let kind = end.kind;
+        self.tell(id);
+        Ok(kind)
+    }
+
+    /// A socket goes. What it has written still arrives, if this is in order, and its end behind it.
+    pub(crate) fn close(&mut self, id: u64, in_order: bool) {
+        let Some(end) = self.ends.remove(&id) else { return };
+        self.unbind(end.here, id);
+        end.queue.into_iter().for_each(|accepted| self.close(accepted, false));
+        if in_order { self.finish_to(id ^ 1) } else { self.break_off(id ^ 1) }
+    }
+
+    // ---- Connects
+
+    /// Begins a connect that has not begun.
+    pub(crate) fn begin(&mut self, id: u64) {
+        let Some(end) = self.ends.get_mut(&id).filter(|end| end.since.is_none()) else { return };
+        let Some(to) = end.to.front().copied() else { return };
+        let before = end.here;
+        (end.since, end.peer) = (Some(self.now), Some(to));
+        self.unbind(before, id);
+        match self.free_port(loopback(&to)) {
+            _ if !is_here(to.ip()) => self.not_connected(id, NetError::Unreachable(to)),
+            Err(why) => self.not_connected(id, why),
+            Ok(here) => {
+                self.bound.insert(here, id);
+                self.ends.get_mut(&id).into_iter().for_each(|end| end.here = here);
+                self.launch(id, Piece::Knock, Duration::ZERO);
+            }
+        }
+    }
+
+    /// On to the next address, or the end of it.
+    fn not_connected(&mut self, id: u64, why: NetError) {
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        end.to.pop_front();
+        if end.to.is_empty() {
+            end.failed = Some(why);
+            return self.tell(id);
+        }
+        end.since = None;
+        self.begin(id);
+    }
+
+    /// A connect arrives where it goes to: the other side is made, and the answer is on its way.
+    fn knock(&mut self, id: u64) {
+        let Some(client) = self.ends.get(&id) else { return };
+        let (Some(to), here) = (client.peer, client.here) else { return };
+        let (waited, time) = (client.since.map(|since| self.now.since(since)), client.options.user_timeout.unwrap_or(CONNECT_TIME));
+        let send_buf = client.options.send_buf;
+        let any = SocketAddr::new(if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, to.port());
+        let is_refused = self.falls(self.faults.refuse_per_mille);
+        let listener = [to, any].iter().find_map(|at| self.bound.get(at)).copied().filter(|_| !is_refused);
+        let listening = listener.and_then(|listener| self.ends.get_mut(&listener)).filter(|end| end.kind == Kind::Listener);
+        let (Some(listener), Some(listening)) = (listener, listening) else { return self.launch(id, Piece::Reset, Duration::ZERO) };
+        if listening.queue.len() >= listening.options.backlog.unwrap_or(1) as usize {
+            // No answer, so it tries again, as a kernel would.
+            let in_vain = waited >= Some(time);
+            return if in_vain { self.not_connected(id, NetError::TimedOut) } else { self.launch(id, Piece::Knock, TRY_AGAIN) };
+        }
+        listening.queue.push_back(id ^ 1);
+        let options = listening.options.clone();
+        self.ends.get_mut(&id).into_iter().for_each(|end| end.send_buf = options.send_buf.unwrap_or(0));
+        let accepted = End {
+            peer: Some(here),
+            connected: true,
+            send_buf: send_buf.unwrap_or(0),
+            ..End::new(to, options, Kind::Stream, self.faults.window)
+        };
+        self.ends.insert(id ^ 1, accepted);
+        self.tell(listener);
+        self.launch(id, Piece::Connected, Duration::ZERO);
+    }
+
+    /// How a connect went, which has begun before. Who has been told is connected from then on.
+    pub(crate) fn go_on(&mut self, id: u64) -> Poll<Result<(), NetError>> {
+        if self.end(id)?.since.is_none() {
+            self.begin(id);
+            return Poll::Pending;
+        }
+        match self.ends.get_mut(&id) {
+            Some(End { failed: Some(why), .. }) => Poll::Ready(Err(why.clone())),
+            Some(end) if end.connected => {
+                if end.kind == Kind::Connect {
+                    end.kind = Kind::Stream;
+                }
+                Poll::Ready(Ok(()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    pub(crate) fn accept(&mut self, listener: u64) -> Option<u64> {
+        self.ends.get_mut(&listener)?.queue.pop_front()
+    }
+
+    // ---- What travels
+
+    /// Sends a piece on its way to a socket.
+    fn launch(&mut self, id: u64, piece: Piece, later: Duration) {
+        let jitter = u64::try_from(self.faults.jitter.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = if jitter == 0 { 0 } else { self.draw(jitter) };
+        let at = self.now + later + self.faults.delay + Duration::from_nanos(jitter);
+        let number = self.number();
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        let at = end.pieces.back().map_or(at, |(last, _)| at.max(*last));
+        end.pieces.push_back((at, piece));
+        if at <= self.now { self.arrive(id) } else { self.due.push(Reverse((at, number, id))) }
+    }
+
+    /// What has arrived at a socket.
+    fn arrive(&mut self, id: u64) {
+        while let Some(end) = self.ends.get_mut(&id)
+            && let Some((_, piece)) = end.pieces.pop_front_if(|(at, _)| *at <= self.now)
+        {
+            if let Some(trace) = &mut self.trace {
+                // A string takes whatever is written.
+                let _ = writeln!(trace, "{:?} {} {piece:?}", self.now, end.here);
+            }
+            match piece {
+                Piece::Knock => self.knock(id),
+                Piece::Connected => end.connected = true,
+                Piece::Bytes(len) => (end.under_way, end.arrived) = (end.under_way - len, end.arrived + len),
+                Piece::Fin => end.eof = true,
+                Piece::Reset if end.connected => end.failed = Some(NetError::Reset),
+                Piece::Reset => {
+                    let why = end.peer.map_or(NetError::NoAddress, NetError::ConnectRefused);
+                    self.not_connected(id, why);
+                }
+            }
+            self.tell(id);
+        }
+    }
+
+    /// Sends off what waits for a socket's window, and FIN behind it.
+    fn send_off(&mut self, id: u64) {
+        while let Some(end) = self.ends.get_mut(&id).filter(|end| !end.broken) {
+            let started = end.arrived + end.under_way;
+            let len = (end.bytes.len() - started).min(end.window.saturating_sub(started));
+            if len > 0 {
+                end.under_way += len;
+                self.launch(id, Piece::Bytes(len), Duration::ZERO);
+            } else if started == end.bytes.len() && mem::take(&mut end.fin_wanted) {
+                self.launch(id, Piece::Fin, Duration::ZERO);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The connection breaks, which a socket learns behind what is under way to it.
+    fn break_off(&mut self, id: u64) {
+        if let Some(end) = self.ends.get_mut(&id)
+            && !mem::replace(&mut end.broken, true)
+        {
+            end.bytes.truncate(end.arrived + end.under_way);
+            self.launch(id, Piece::Reset, Duration::ZERO);
+        }
+    }
+
+    fn finish_to(&mut self, id: u64) {
+        self.ends.get_mut(&id).into_iter().for_each(|end| end.fin_wanted = true);
+        self.send_off(id);
+    }
+
+    /// Ends the sending side of a socket.
+    pub(crate) fn finish(&mut self, id: u64) {
+        if let Some(end) = self.ends.get_mut(&id).filter(|end| end.connected && end.kind != Kind::Finished) {
+            end.kind = Kind::Finished;
+            self.finish_to(id ^ 1);
+        }
+    }
+
+    pub(crate) fn read(&mut self, id: u64, into: &mut [u8]) -> Poll<Result<usize, NetError>> {
+        let end = self.end(id)?;
+        let (arrived, eof) = (end.arrived, end.eof);
+        match &end.failed {
+            _ if arrived > 0 => {}
+            _ if eof => return Poll::Ready(Ok(0)),
+            Some(why) => return Poll::Ready(Err(why.clone())),
+            None => return Poll::Pending,
+        }
+        let mut len = arrived.min(into.len());
+        if self.falls(self.faults.short_per_mille) {
+            len = len.min(self.draw(len as u64) as usize);
+        }
+        let Some(end) = self.ends.get_mut(&id) else { return Poll::Pending };
+        into.iter_mut().zip(end.bytes.drain(..len)).for_each(|(to, byte)| *to = byte);
+        end.arrived -= len;
+        self.send_off(id);
+        if self.ends.get(&(id ^ 1)).is_some_and(|end| end.blocked) && self.has_room(id ^ 1) {
+            self.tell(id ^ 1);
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    pub(crate) fn write(&mut self, id: u64, from: &[u8]) -> Poll<Result<usize, NetError>> {
+        match self.end(id)? {
+            End { failed: Some(why), .. } => return Poll::Ready(Err(why.clone())),
+            end if !end.connected || end.kind == Kind::Finished => return Poll::Ready(Err(NetError::NotConnected)),
+            _ => {}
+        }
+        if self.falls(self.faults.reset_per_mille) {
+            self.break_off(id ^ 1);
+            self.break_off(id);
+            return Poll::Ready(Ok(from.len()));
+        }
+        let mut len = self.ends.get(&(id ^ 1)).filter(|peer| !peer.broken).map_or(from.len(), |peer| peer.room().min(from.len()));
+        if len == 0 && !from.is_empty() {
+            self.has_room(id);
+            return Poll::Pending;
+        }
+        if self.falls(self.faults.short_per_mille) {
+            len = len.min(self.draw(len as u64) as usize);
+        }
+        match self.ends.get_mut(&(id ^ 1)) {
+            Some(peer) if !peer.broken => peer.bytes.extend(&from[..len]),
+            Some(_) => {}
+            // Nobody is there any more, which the answer will say.
+            None => self.break_off(id),
+        }
+        self.send_off(id ^ 1);
+        Poll::Ready(Ok(len))
+    }
+
+    /// Whether a write would be taken that is not small; if not, it is told when.
+    pub(crate) fn has_room(&mut self, id: u64) -> bool {
+        let has_room = self.ends.get(&(id ^ 1)).is_none_or(|peer| peer.broken || peer.room() >= (peer.window + peer.send_buf).div_ceil(3));
+        self.ends.get_mut(&id).into_iter().for_each(|end| end.blocked = !has_room);
+        has_room
+    }
+}
+
+impl End {
+    fn new(here: SocketAddr, options: SockOptions, kind: Kind, most: usize) -> Self {
+        Self {
+            here,
+            window: options.recv_buf.unwrap_or(0).min(most).max(1),
+            options,
+            kind,
+            peer: None,
+            to: VecDeque::new(),
+            since: None,
+            connected: false,
+            queue: VecDeque::new(),
+            bytes: VecDeque::new(),
+            arrived: 0,
+            under_way: 0,
+            send_buf: 0,
+            fin_wanted: false,
+            broken: false,
+            pieces: VecDeque::new(),
+            eof: false,
+            failed: None,
+            blocked: false,
+            member: None,
+        }
+    }
+
+    /// Bytes that can be written to it.
+    fn room(&self) -> usize {
+        (self.window + self.send_buf).saturating_sub(self.bytes.len())
+    }
+
+    /// Whether a read would find something.
+    pub(crate) fn has_more(&self) -> bool {
+        self.arrived > 0 || self.eof || self.failed.is_some()
+    }
+
+    fn ready(&self) -> Ready {
+        let connects = self.kind == Kind::Connect && self.connected;
+        let enough = self.options.low_water.unwrap_or(1).min(self.window);
+        let is_readable = self.arrived >= enough || self.eof || self.failed.is_some();
+        let read = if is_readable || connects || !self.queue.is_empty() { Ready::READ } else { Ready(0) };
+        let write = if self.connected && !self.blocked { Ready::WRITE } else { Ready(0) };
+        read.and(write).and(if self.failed.is_some() { Ready::OVER } else { Ready(0) })
+    }
+
+    pub(crate) fn has_unread(&self) -> bool {
+        self.arrived > 0
+    }
+
+    pub(crate) fn failed(&self) -> Option<NetError> {
+        self.failed.clone()
+    }
+
+    pub(crate) fn here(&self) -> SocketAddr {
+        self.here
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    pub(crate) fn options(&self) -> &SockOptions {
+        &self.options
+    }
+}
+
+/// Whether the network has this address.
+fn is_here(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified()
+}
+
+/// The address from which this one is connected to.
+fn loopback(to: &SocketAddr) -> IpAddr {
+    if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
+}

@@ -1,0 +1,286 @@
+//! The sockets of a group, under one epoll set: what the engine asks, in system calls.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use core_reactor::net::{GroupConfig, NetError, SockId};
+use core_reactor::{Cx, Refused, WaitSource, Watch};
+use net_group::{
+    Accept, Backend, Bufs, Connecting, Happened, Kind, Opened, Outgoing, Parts, PerSlot, Ready, Recv, Release, Released, Sending, Slot,
+};
+use net_sockets::{Errno, error, options};
+
+use crate::sys::{self, Epoll, Gather, Timer, Told};
+use crate::{NAME, PosixSocket, connect};
+
+/// What every socket is added to epoll for.
+const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET) as u32;
+
+const _: () = assert!(Ready::READ.0 == libc::EPOLLIN as u32 && Ready::WRITE.0 == libc::EPOLLOUT as u32);
+const _: () = assert!(Ready::OVER.0 == (libc::EPOLLERR | libc::EPOLLHUP) as u32);
+
+/// Most descriptors that one poll asks epoll about; what is left comes first in the next poll. Each takes a buffer before the application gives the first
+/// one back, so this bounds the memory that a busy group walks through: with 256 an echo on 512 connections costs 3 % more CPU.
+const READY_BATCH: usize = 32;
+
+/// The timer's key names no socket.
+const TIMER: u64 = u64::MAX;
+
+/// Milliseconds after which a group tries again what waits for descriptors that others hold. Their return is not announced, and the core may be asleep.
+const RETRY_MILLIS: u32 = 10;
+
+/// See the crate's documentation.
+pub(crate) struct Epolled {
+    /// Dropped first: a watch ends before its source is closed.
+    _watch: Watch,
+    epoll: Epoll,
+    timer: Timer,
+    timer_armed: bool,
+    sockets: PerSlot<Box<PosixSocket>>,
+    /// What epoll told last; those before `at` have been passed on, and those from `told` on are old.
+    events: Box<[Told]>,
+    at: usize,
+    told: usize,
+}
+
+impl Epolled {
+    pub(crate) fn new(cx: &mut Cx<'_>, config: &GroupConfig) -> Result<Self, NetError> {
+        let sockets = config.sockets;
+        let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
+        let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
+        epoll.add(timer.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
+        Ok(Self {
+            _watch: cx.watch(WaitSource(epoll.fd()))?,
+            epoll,
+            timer,
+            timer_armed: false,
+            sockets: PerSlot::of(sockets),
+            events: vec![Told::NOTHING; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
+            at: 0,
+            told: 0,
+        })
+    }
+
+    fn failed(&mut self, slot: Slot) -> Option<NetError> {
+        self.sockets.get_mut(slot.index())?.failed.take()
+    }
+
+    /// A read that found no bytes.
+    #[cold]
+    fn received_nothing(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
+        match done {
+            Ok(_) => Recv::Eof,
+            Err(errno) if errno.would_block() => Recv::Empty,
+            Err(errno) => Recv::Failed(self.failed(slot).unwrap_or_else(|| error::plain("recv", errno))),
+        }
+    }
+
+    /// Several pieces in one call.
+    fn gather(slot: Slot, parts: Parts<'_>) -> (usize, Result<usize, Errno>) {
+        let mut gather = Gather::new();
+        for part in parts.iter().take(Gather::PARTS) {
+            gather.push(part);
+        }
+        (gather.bytes(), gather.send(slot.number()))
+    }
+
+    #[cold]
+    fn sent_less(&mut self, slot: Slot, done: Result<usize, Errno>) -> Sending {
+        match done {
+            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
+            Ok(n) => Sending::Blocked(n),
+            Err(errno) if errno.would_block() => Sending::Blocked(0),
+            Err(Errno(libc::EINTR)) => Sending::Taken(0),
+            Err(errno) => {
+                if let Some(socket) = self.sockets.get_mut(slot.index()) {
+                    socket.failed = Some(error::plain("send", errno));
+                }
+                Sending::Failed
+            }
+        }
+    }
+}
+
+impl Backend for Epolled {
+    type Socket = PosixSocket;
+
+    const NAME: &'static str = NAME;
+
+    fn open(&mut self, slot: Slot, socket: Box<PosixSocket>) -> Result<Opened, Refused<Box<PosixSocket>, NetError>> {
+        let kind = match &socket.kind {
+            net_sockets::Kind::Listener => Kind::Listener,
+            net_sockets::Kind::Connect(_) => Kind::Connect,
+            net_sockets::Kind::Stream if socket.failed.is_some() => Kind::Broken,
+            net_sockets::Kind::Stream if socket.fin_sent => Kind::Finished,
+            net_sockets::Kind::Stream => Kind::Stream,
+        };
+        // One that is not under way joins when its connect begins.
+        let joins = !matches!(&socket.kind, net_sockets::Kind::Connect(connect) if !connect.under_way);
+        if joins && let Err(why) = enrol(&self.epoll, slot, &socket) {
+            return Err(Refused { item: socket, why });
+        }
+        let opened = Opened { kind, number: socket.fd(), acknowledge: socket.kept.quick_ack };
+        self.sockets.set(slot.index(), Some(socket));
+        Ok(opened)
+    }
+
+    fn release(&mut self, slot: Slot, how: Release) -> Released<PosixSocket> {
+        let Some(socket) = self.sockets.take(slot.index()) else { return Released::Stays(NetError::Stale) };
+        match how {
+            Release::Close => socket.hang_up(),
+            Release::Abort => {
+                if let Err(why) = socket.socket.set_linger(Some(Duration::ZERO)) {
+                    log::debug!("a reset becomes an orderly end: SO_LINGER: {why}");
+                }
+            }
+            Release::Over => {}
+            Release::Detach => {
+                if let Err(errno) = self.epoll.remove(socket.fd()) {
+                    self.sockets.set(slot.index(), Some(socket));
+                    return Released::Stays(error::plain("epoll_ctl", errno));
+                }
+            }
+        }
+        Released::Now(socket)
+    }
+
+    fn socket(&self, slot: Slot) -> Option<&PosixSocket> {
+        self.sockets.get(slot.index()).map(|socket| &**socket)
+    }
+
+    /// Inlined by force, as the engine's fast way and its slow one call it: a call would pass what came of it through memory.
+    #[inline(always)]
+    fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
+        let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
+        let into = buf.spare_mut();
+        let room = bufs.at_once(into.len());
+        loop {
+            match sys::recv(slot.number(), &mut into[..room]) {
+                Ok(n) if n > 0 => {
+                    buf.grow(n);
+                    return Recv::Bytes(buf, n == room);
+                }
+                Err(Errno(libc::EINTR)) => {}
+                other => return self.received_nothing(slot, other),
+            }
+        }
+    }
+
+    fn accept(&mut self, listener: Slot) -> Accept<PosixSocket> {
+        match sys::accept(listener.number()) {
+            Ok((socket, peer)) => {
+                let Some(kept) = self.sockets.get(listener.index()).map(|listener| listener.kept) else { return Accept::Gone };
+                options::apply_to_accepted(&socket, &kept);
+                Accept::Taken(Box::new(PosixSocket::accepted(socket, peer, kept)))
+            }
+            Err(errno) if errno.would_block() => Accept::Empty,
+            Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => Accept::NoDescriptor,
+            Err(errno) if is_the_connections(errno) => Accept::Gone,
+            Err(errno) => Accept::Failed(error::plain("accept4", errno)),
+        }
+    }
+
+    fn connect(&mut self, slot: Slot) -> Connecting {
+        let Self { epoll, sockets, .. } = self;
+        match sockets.get_mut(slot.index()) {
+            Some(socket) => connect::go_on(socket, |socket| enrol(epoll, slot, socket)),
+            None => Connecting::Failed(NetError::Stale),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
+        let (offered, done) = match out {
+            Outgoing::One(bytes) => (bytes.len(), sys::send(slot.number(), bytes)),
+            Outgoing::Many(parts) => Self::gather(slot, parts),
+        };
+        if done == Ok(offered) { Sending::Taken(offered) } else { self.sent_less(slot, done) }
+    }
+
+    fn fin(&mut self, slot: Slot) {
+        if let Some(socket) = self.sockets.get_mut(slot.index()) {
+            socket.fin_sent = true;
+            // The only error is that the connection is gone, which reading tells.
+            let _ = socket.socket.shutdown(Shutdown::Write);
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self) {
+        (self.at, self.told) = (0, self.epoll.poll(&mut self.events));
+    }
+
+    #[inline]
+    fn next(&mut self, _: usize) -> Option<Happened<PosixSocket>> {
+        let event = *self.events[..self.told].get(self.at)?;
+        self.at += 1;
+        if event.key() == TIMER {
+            self.timer_armed = false;
+            return Some(Happened::Time);
+        }
+        Some(Happened::Ready(SockId::from_raw(event.key()), Ready(event.flags())))
+    }
+
+    fn error(&mut self, slot: Slot) -> Option<NetError> {
+        let of_a_send = self.failed(slot);
+        of_a_send.or_else(|| {
+            let told = self.sockets.get(slot.index())?.socket.take_error().ok()?;
+            told.map(|e| error::plain("recv", Errno::of(&e)))
+        })
+    }
+
+    fn has_room(&mut self, slot: Slot) -> bool {
+        net_sockets::sys::has_room(slot.number())
+    }
+
+    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is renewed.
+    #[cold]
+    fn acknowledge(&mut self, slot: Slot) {
+        if let Some(socket) = self.sockets.get(slot.index()) {
+            // The connection may be gone; the next read tells.
+            let _ = socket.socket.set_tcp_quickack(true);
+        }
+    }
+
+    fn wake_later(&mut self) -> bool {
+        if !self.timer_armed {
+            self.timer_armed = true;
+            self.timer.arm(RETRY_MILLIS);
+        }
+        true
+    }
+
+    #[cold]
+    fn out_of_descriptors(&mut self, listener: Slot) {
+        let at = self.sockets.get(listener.index()).and_then(|listener| listener.local().ok());
+        let at = at.map_or_else(|| "a listener".to_owned(), |at| at.to_string());
+        log::warn!("out of file descriptors: {at} accepts nothing until some are free (see ulimit -n)");
+    }
+
+    fn wait_source(&self) -> Option<WaitSource> {
+        Some(WaitSource(self.epoll.fd()))
+    }
+}
+
+/// Adds the socket of a slot to epoll.
+fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
+    epoll.add(socket.fd(), INTEREST, slot.id().raw()).map_err(|e| error::plain("epoll_ctl", e))
+}
+
+/// Errors of the connection that accept4 would have given, not of the listener (accept(2)).
+fn is_the_connections(errno: Errno) -> bool {
+    matches!(
+        errno.0,
+        libc::ECONNABORTED
+            | libc::EINTR
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENONET
+    )
+}
