@@ -1,9 +1,10 @@
 //! A heap that counts, for the proof that nothing is allocated per I/O.
 //!
-//! A test program of its own makes [`CountingHeap`] its `#[global_allocator]` and hands it to a check such as
-//! [`net::steady`](crate::net::steady).
+//! A test program of its own makes [`CountingHeap`] its `#[global_allocator]` and hands it to a
+//! check such as [`net::steady`](crate::net::steady).
 //!
-//! UNSAFETY: an allocator is an unsafe trait. This one passes every call on to the system's as it is.
+//! UNSAFETY: an allocator is an unsafe trait. This one passes every call on to the system's as it
+//! is.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -26,7 +27,8 @@ pub struct Heap {
 }
 
 impl CountingHeap {
-    /// What the calling thread has asked for so far. Panics if it does not count, which means that the program has another allocator.
+    /// What the calling thread has asked for so far. Panics if it does not count, which means that
+    /// the program has another allocator.
     pub fn now(&self) -> Heap {
         let before = COUNT.get();
         drop(std::hint::black_box(Box::new(0u64)));
@@ -52,7 +54,8 @@ fn count(bytes: usize) {
     });
 }
 
-// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting allocates nothing.
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting
+// allocates nothing.
 unsafe impl GlobalAlloc for CountingHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

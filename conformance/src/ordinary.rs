@@ -9,11 +9,12 @@ use crate::net::beside_others;
 
 /// Says to a process that it is the one for the test, and how many bytes it may lock.
 const LIMIT: &str = "LCORE_TEST_LOCKED_BYTES";
-/// Users from here on have no account. Each process is one of them, since what is locked is counted by user.
+/// Users from here on have no account. Each process is one of them, since what is locked is counted
+/// by user.
 const USERS: u32 = 1_000_000;
 
-/// Runs `test` in a process of its own, where it may lock `limit` bytes of memory. `name` is the full
-/// name of the test that calls this.
+/// Runs `test` in a process of its own, where it may lock `limit` bytes of memory. `name` is the
+/// full name of the test that calls this.
 ///
 /// # Panics
 /// The test does not pass there.
@@ -38,8 +39,8 @@ pub fn with_locked_memory(name: &str, limit: u64, test: impl FnOnce()) {
     );
 }
 
-/// Whether this flow of control's user has no other process, so that what may be locked is its own. The
-/// superuser's tests see to that.
+/// Whether this flow of control's user has no other process, so that what may be locked is its own.
+/// The superuser's tests see to that.
 pub fn is_sole() -> bool {
     geteuid() == user()
 }

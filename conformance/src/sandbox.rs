@@ -7,7 +7,8 @@ use std::io;
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 
-/// Has `call` fail with `errno` on the calling thread and those that it starts, for good. Allocates nothing, so that it may stand between fork and exec.
+/// Has `call` fail with `errno` on the calling thread and those that it starts, for good. Allocates
+/// nothing, so that it may stand between fork and exec.
 ///
 /// # Errors
 /// The system takes no filter.

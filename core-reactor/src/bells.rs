@@ -5,19 +5,23 @@ use alloc::vec::Vec;
 
 use crate::Instant;
 
-/// Something that makes a watched source ready only if it was asked to, so that a busy core does not pay for news that it finds anyway: the eventfd of an
-/// io_uring, the completion channel of an RDMA queue.
+/// Something that makes a watched source ready only if it was asked to, so that a busy core does
+/// not pay for news that it finds anyway: the eventfd of an io_uring, the completion channel of an
+/// RDMA queue.
 ///
-/// A core that is about to sleep arms its bells first. An armed bell makes its source ready for whatever happens from then on.
+/// A core that is about to sleep arms its bells first. An armed bell makes its source ready for
+/// whatever happens from then on.
 pub trait Bell {
-    /// Arms it. False if something has happened already, which a poll would find: then the core does not sleep.
+    /// Arms it. False if something has happened already, which a poll would find: then the core
+    /// does not sleep.
     fn arm(&self) -> bool;
 
     /// The core is awake again. Called also if it was not armed.
     fn disarm(&self);
 
-    /// When the core must be awake again at the latest, whatever is told until then. Asked after [`arm`](Self::arm): the time of a protocol's next
-    /// retransmission, which no poller's period could say.
+    /// When the core must be awake again at the latest, whatever is told until then. Asked after
+    /// [`arm`](Self::arm): the time of a protocol's next retransmission, which no poller's period
+    /// could say.
     fn due(&self) -> Option<Instant> {
         None
     }
@@ -34,7 +38,8 @@ impl Bells {
     pub(crate) fn add(&mut self, bell: Rc<dyn Bell>) -> Rc<Rung> {
         if self.0.len() == self.0.capacity() {
             self.drop_stale();
-            // As much again as is left, so that the next look through all comes after as many bells.
+            // As much again as is left, so that the next look through all comes after as many
+            // bells.
             self.0.reserve(self.0.len().max(4));
         }
         let rung = Rc::new(Rung(bell));

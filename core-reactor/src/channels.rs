@@ -1,4 +1,5 @@
-//! Per-thread contexts: one value of each type that messages and pollers of the thread can reach (the role of SPDK's `io_channel`).
+//! Per-thread contexts: one value of each type that messages and pollers of the thread can reach
+//! (the role of SPDK's `io_channel`).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

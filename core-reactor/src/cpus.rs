@@ -18,8 +18,8 @@ const WORDS: usize = 16;
 
 /// A set of cores `0..1024` (the limit of SPDK's `spdk_cpuset`).
 ///
-/// Written as a list (`[0,2-4]`). Read as a hex mask (`0xF`), a list or a union of both (`0x3,[8-11]`),
-/// and as those write sets from whom they are pasted:
+/// Written as a list (`[0,2-4]`). Read as a hex mask (`0xF`), a list or a union of both
+/// (`0x3,[8-11]`), and as those write sets from whom they are pasted:
 ///
 /// | text | whose |
 /// |---|---|

@@ -1,8 +1,10 @@
-//! Deadlines for many things (a group's connections) that are nearly always pushed forward before they are over.
+//! Deadlines for many things (a group's connections) that are nearly always pushed forward before
+//! they are over.
 //!
-//! A hashed wheel: a slot lies in the bucket of its deadline's tick, or of the last tick that the wheel reaches. Pushed forward, it
-//! stays there and only has its new deadline written down; when the wheel comes to the bucket, it moves on to where it belongs by then. So a
-//! slot is moved once for each time-out that passes, and not once for each push.
+//! A hashed wheel: a slot lies in the bucket of its deadline's tick, or of the last tick that the
+//! wheel reaches. Pushed forward, it stays there and only has its new deadline written down; when
+//! the wheel comes to the bucket, it moves on to where it belongs by then. So a slot is moved once
+//! for each time-out that passes, and not once for each push.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -19,7 +21,8 @@ const NOWHERE: u8 = u8::MAX;
 
 const NONE: u32 = u32::MAX;
 
-/// Deadlines of slots, which are small numbers of the owner's choosing: told never early, and late by less than a tick and the time until the owner looks.
+/// Deadlines of slots, which are small numbers of the owner's choosing: told never early, and late
+/// by less than a tick and the time until the owner looks.
 ///
 /// ```
 /// use core::time::Duration;
@@ -43,7 +46,8 @@ pub struct Deadlines {
     /// A bit for each bucket that is not empty.
     used: u64,
     tick_ns: u64,
-    /// The first tick that has not been looked at. The wheel reaches from here on over as many ticks as it has buckets.
+    /// The first tick that has not been looked at. The wheel reaches from here on over as many
+    /// ticks as it has buckets.
     from: u64,
     /// How often a slot was put into a list, for the tests that count.
     #[cfg(test)]
@@ -62,8 +66,8 @@ struct Slot {
 const UNUSED: Slot = Slot { deadline: Instant::MAX, before: NONE, behind: NONE, list: NOWHERE };
 
 impl Deadlines {
-    /// Room for slots `0..slots`, allocated here; a slot beyond makes more. Ticks of a 50th of the usual time-out are fine enough, and no slot is then looked at more
-    /// than once in it.
+    /// Room for slots `0..slots`, allocated here; a slot beyond makes more. Ticks of a 50th of the
+    /// usual time-out are fine enough, and no slot is then looked at more than once in it.
     pub fn new(slots: usize, tick: Duration) -> Self {
         Self {
             slots: alloc::vec![UNUSED; slots],
@@ -76,7 +80,8 @@ impl Deadlines {
         }
     }
 
-    /// Gives `slot` this deadline in place of the one that it had. A later one costs a comparison and a store. [`Instant::MAX`] is none, as by [`clear`](Self::clear).
+    /// Gives `slot` this deadline in place of the one that it had. A later one costs a comparison
+    /// and a store. [`Instant::MAX`] is none, as by [`clear`](Self::clear).
     #[inline]
     pub fn set(&mut self, slot: usize, deadline: Instant) {
         match self.slots.get_mut(slot) {
@@ -98,7 +103,8 @@ impl Deadlines {
         self.slots.get(slot).map(|there| there.deadline).filter(|deadline| *deadline < Instant::MAX)
     }
 
-    /// Takes out a slot whose deadline has passed; again and again, until there is none. Costs a comparison while no tick is over.
+    /// Takes out a slot whose deadline has passed; again and again, until there is none. Costs a
+    /// comparison while no tick is over.
     #[inline]
     pub fn pop_expired(&mut self, now: Instant) -> Option<usize> {
         let tick = now.as_nanos() / self.tick_ns;
@@ -108,7 +114,8 @@ impl Deadlines {
         if self.lists[DUE as usize] == NONE { None } else { self.pop_due(now) }
     }
 
-    /// When [`pop_expired`](Self::pop_expired) may find something, at the earliest: for the owner's timer, or its [`Bell`](crate::Bell). `None` while there is no deadline.
+    /// When [`pop_expired`](Self::pop_expired) may find something, at the earliest: for the owner's
+    /// timer, or its [`Bell`](crate::Bell). `None` while there is no deadline.
     pub fn next_look(&self) -> Option<Instant> {
         if self.lists[DUE as usize] != NONE {
             return Some(Instant::ZERO);

@@ -12,7 +12,8 @@ impl<E> EventList<E> {
     /// A list that takes `room` events at a time (at least 1). Allocates once, here.
     ///
     /// # Panics
-    /// If there is no address space for so many; where there is no memory, the allocator ends the process.
+    /// If there is no address space for so many; where there is no memory, the allocator ends the
+    /// process.
     pub fn new(room: usize) -> Self {
         const { assert!(size_of::<E>() > 0, "a list of nothing has no bound") };
         let mut list = Vec::new();
@@ -45,7 +46,8 @@ impl<E> EventList<E> {
         self.append_with(|| event);
     }
 
-    /// The same, of an event that is made where it lies. One that is handed in is built first and then copied, all of it, however little of it is used.
+    /// The same, of an event that is made where it lies. One that is handed in is built first and
+    /// then copied, all of it, however little of it is used.
     #[inline]
     pub fn append_with(&mut self, make: impl FnOnce() -> E) {
         debug_assert!(self.room() > 0, "the caller looked for room");

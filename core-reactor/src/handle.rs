@@ -1,5 +1,6 @@
 //! How anyone but its owner reaches a thread.
-// UNSAFETY: the critical slot keeps a function as a pointer, since there is no atomic for functions.
+// UNSAFETY: the critical slot keeps a function as a pointer, since there is no atomic for
+// functions.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -18,7 +19,8 @@ use crate::{Cx, Msg, Name, Refused, sync};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ThreadId(pub(crate) u64);
 
-/// A handle to a thread, for any core and any flow of control. It does not keep the thread running; sends to an ended thread are refused.
+/// A handle to a thread, for any core and any flow of control. It does not keep the thread running;
+/// sends to an ended thread are refused.
 #[derive(Clone)]
 pub struct ThreadHandle(pub(crate) Arc<Shared>);
 
@@ -40,9 +42,11 @@ pub(crate) struct Shared {
 }
 
 impl ThreadHandle {
-    /// Has `f` run on the thread, after every message that this sender sent before. Never blocks (`spdk_thread_send_msg`).
+    /// Has `f` run on the thread, after every message that this sender sent before. Never blocks
+    /// (`spdk_thread_send_msg`).
     ///
-    /// It may run on any core, long after its sender has returned: what it carries is `Send`, and its own.
+    /// It may run on any core, long after its sender has returned: what it carries is `Send`, and
+    /// its own.
     ///
     /// ```
     /// # use core_reactor::{Cx, ThreadHandle};
@@ -67,7 +71,8 @@ impl ThreadHandle {
     /// ```
     ///
     /// # Errors
-    /// [`PushError::Full`]: the mailbox is; try again later. [`PushError::Closed`]: the thread has ended. The message comes back.
+    /// [`PushError::Full`]: the mailbox is; try again later. [`PushError::Closed`]: the thread has
+    /// ended. The message comes back.
     #[inline]
     pub fn send<F: FnOnce(&mut Cx<'_>) + Send + 'static>(&self, f: F) -> Result<(), Refused<Msg, PushError>> {
         self.send_msg(Msg::new(f))
@@ -94,11 +99,13 @@ impl ThreadHandle {
         Ok(sent)
     }
 
-    /// Has `f` run at the start of the thread's next turn, before all messages; unless the thread is stopped by force, which forgets it. Callable from a signal
-    /// handler (`spdk_thread_send_critical_msg`).
+    /// Has `f` run at the start of the thread's next turn, before all messages; unless the thread
+    /// is stopped by force, which forgets it. Callable from a signal handler
+    /// (`spdk_thread_send_critical_msg`).
     ///
     /// # Errors
-    /// One is pending already, and comes first; or the thread has ended, or is just about to: one that is exiting may yet be kept by a message that comes in the same moment.
+    /// One is pending already, and comes first; or the thread has ended, or is just about to: one
+    /// that is exiting may yet be kept by a message that comes in the same moment.
     pub fn send_critical(&self, f: Critical) -> Result<(), CriticalError> {
         let set = self.0.critical.compare_exchange(ptr::null_mut(), f as *mut (), Ordering::SeqCst, Ordering::Relaxed);
         set.map_err(|there| if there == ENDED { CriticalError::Closed } else { CriticalError::Pending })?;
@@ -106,18 +113,20 @@ impl ThreadHandle {
         Ok(())
     }
 
-    /// Has the thread take a turn, also if its core sleeps: something that its pollers look at has changed. Callable from anywhere, a signal handler
-    /// included.
+    /// Has the thread take a turn, also if its core sleeps: something that its pollers look at has
+    /// changed. Callable from anywhere, a signal handler included.
     pub fn wake(&self) {
         self.0.nudge();
     }
 
-    /// The same as a [`Waker`], for whoever wakes in the manner of futures (a [`pool::Request`] for one).
+    /// The same as a [`Waker`], for whoever wakes in the manner of futures (a [`pool::Request`] for
+    /// one).
     pub fn waker(&self) -> Waker {
         self.0.clone().into()
     }
 
-    /// Asks the thread to end when its work has drained. Callable from anywhere, any number of times.
+    /// Asks the thread to end when its work has drained. Callable from anywhere, any number of
+    /// times.
     pub fn exit(&self) {
         self.0.request_exit();
     }
@@ -185,7 +194,8 @@ impl Shared {
         Self { id, name, mailbox, critical, exit: AtomicBool::new(false), woken: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
     }
 
-    /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of whatever else the thread looks at before it sleeps.
+    /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of
+    /// whatever else the thread looks at before it sleeps.
     #[inline]
     fn wake_core(&self) {
         self.lib.lanes[self.lane.load(Ordering::SeqCst)].wake(&*self.lib.platform);
@@ -246,7 +256,8 @@ impl Shared {
         }
         // Only the owner empties the slot, so `f` is still there.
         self.critical.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: the slot holds null, `ENDED` or what `send_critical` made of a `Critical`; the first two were looked for.
+        // SAFETY: the slot holds null, `ENDED` or what `send_critical` made of a `Critical`; the
+        // first two were looked for.
         Some(unsafe { mem::transmute::<*mut (), Critical>(f) })
     }
 

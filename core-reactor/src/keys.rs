@@ -1,15 +1,17 @@
-//! Keys to what a group holds. 64 bits, so that they ride in `epoll_data`, `user_data` or a work request's id: index, generation, group.
+//! Keys to what a group holds. 64 bits, so that they ride in `epoll_data`, `user_data` or a work
+//! request's id: index, generation, group.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU16, Ordering};
 
-/// A socket or a listener in a group. A key whose socket is gone is refused as [`NetError::Stale`](crate::net::NetError::Stale) and names no other socket: none of
-/// this group, and none of the 65,535 groups made after it.
+/// A socket or a listener in a group. A key whose socket is gone is refused as
+/// [`NetError::Stale`](crate::net::NetError::Stale) and names no other socket: none of this group,
+/// and none of the 65,535 groups made after it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SockId(u64);
 
-/// A queue or a listener in a group. A key whose queue is gone is refused as [`TransportError::Stale`](crate::transport::TransportError::Stale), as a
-/// [`SockId`] is.
+/// A queue or a listener in a group. A key whose queue is gone is refused as
+/// [`TransportError::Stale`](crate::transport::TransportError::Stale), as a [`SockId`] is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QueueId(u64);
 
@@ -17,11 +19,13 @@ pub struct QueueId(u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExposedKey(u64);
 
-/// A tag for a new group's keys: no two of 65,536 groups made one after the other have the same, whatever their backends. After that they come again, so a program
-/// that makes groups all the time must not keep keys of those that are gone.
+/// A tag for a new group's keys: no two of 65,536 groups made one after the other have the same,
+/// whatever their backends. After that they come again, so a program that makes groups all the time
+/// must not keep keys of those that are gone.
 ///
-/// A count, and the only thing that all sets of reactors in a process share beside the link-time slices: were it kept anywhere smaller, a key of one
-/// backend's group could name a socket in another's.
+/// A count, and the only thing that all sets of reactors in a process share beside the link-time
+/// slices: were it kept anywhere smaller, a key of one backend's group could name a socket in
+/// another's.
 pub fn group_tag() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -30,8 +34,9 @@ pub fn group_tag() -> u16 {
 macro_rules! key {
     ($key:ident) => {
         impl $key {
-            /// Packs a key. `index` and `generation` keep their low 24 bits; `group` is of [`group_tag`]. Who counts generations stops at the last one that 24 bits
-            /// hold, and gives what comes then another place: else a stale key would name it.
+            /// Packs a key. `index` and `generation` keep their low 24 bits; `group` is of
+            /// [`group_tag`]. Who counts generations stops at the last one that 24 bits hold, and
+            /// gives what comes then another place: else a stale key would name it.
             #[inline]
             pub const fn new(index: u32, generation: u32, group: u16) -> Self {
                 Self((group as u64) << 48 | ((generation & 0xFF_FFFF) as u64) << 24 | (index & 0xFF_FFFF) as u64)

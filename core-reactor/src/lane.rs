@@ -1,4 +1,5 @@
-//! What the rest of a set sees of one core: whether it sleeps, and how to hand its reactor something.
+//! What the rest of a set sees of one core: whether it sleeps, and how to hand its reactor
+//! something.
 
 use alloc::boxed::Box;
 
@@ -9,7 +10,8 @@ use crate::thread::Movable;
 use crate::{CoreId, Platform, Reactor, Refused, sync};
 use crossbeam_utils::CachePadded;
 
-/// Events that a reactor's ring holds. Few under the model checker, which keeps an account of each slot.
+/// Events that a reactor's ring holds. Few under the model checker, which keeps an account of each
+/// slot.
 const EVENTS: usize = if cfg!(loom) { 2 } else { 256 };
 
 /// Something for a reactor itself.

@@ -1,8 +1,10 @@
-//! Reactors, lightweight threads, pollers and messages; the traits that platforms and backends implement.
+//! Reactors, lightweight threads, pollers and messages; the traits that platforms and backends
+//! implement.
 //!
-//! A `Reactors` set holds one `Reactor` for each core. A reactor turns: it takes messages, runs pollers and timers of the
-//! [`Thread`]s placed on it, and parks when nothing has happened for a while. Code runs with a [`Cx`], which is how it reaches its own
-//! thread; a `ThreadHandle` is how anyone else does. Time comes from a [`Platform`], so a whole set can run on a hand-moved clock.
+//! A `Reactors` set holds one `Reactor` for each core. A reactor turns: it takes messages, runs
+//! pollers and timers of the [`Thread`]s placed on it, and parks when nothing has happened for a
+//! while. Code runs with a [`Cx`], which is how it reaches its own thread; a `ThreadHandle` is how
+//! anyone else does. Time comes from a [`Platform`], so a whole set can run on a hand-moved clock.
 #![no_std]
 
 extern crate alloc;

@@ -1,5 +1,6 @@
 //! Messages: a closure of up to 48 bytes, carried inline.
-// UNSAFETY: a closure's bytes are kept in an untyped array beside the function that knows their type.
+// UNSAFETY: a closure's bytes are kept in an untyped array beside the function that knows their
+// type.
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -10,7 +11,8 @@ use crate::Cx;
 const WORDS: usize = 6;
 type Bytes = MaybeUninit<[u64; WORDS]>;
 
-/// Something to do on a thread: a `Send` closure of up to 48 bytes, kept inline, so that a message is one cache line of a ring and nothing else.
+/// Something to do on a thread: a `Send` closure of up to 48 bytes, kept inline, so that a message
+/// is one cache line of a ring and nothing else.
 ///
 /// A bigger closure does not compile:
 ///
@@ -52,10 +54,12 @@ impl Msg {
         Self { bytes, take: take::<F> }
     }
 
-    /// Does the message at `this`, out of where it lies: a copy of its line, which the closure's few words then come out of, costs as much as the rest.
+    /// Does the message at `this`, out of where it lies: a copy of its line, which the closure's
+    /// few words then come out of, costs as much as the rest.
     ///
     /// # Safety
-    /// There is a message, nobody else reaches it until this returns, and nobody takes it afterwards.
+    /// There is a message, nobody else reaches it until this returns, and nobody takes it
+    /// afterwards.
     #[inline(always)]
     pub(crate) unsafe fn run_at(this: NonNull<Self>, cx: &mut Cx<'_>) {
         let this = this.as_ptr();

@@ -4,34 +4,39 @@ use alloc::boxed::Box;
 
 use crate::{CoreId, CpuSet, Instant};
 
-/// Something that the platform can wait for beside its own wake-ups: a file descriptor on Linux, an interrupt line in an image.
+/// Something that the platform can wait for beside its own wake-ups: a file descriptor on Linux, an
+/// interrupt line in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitSource(pub i32);
 
-/// The cores, clock and parking of a machine. Handed to `Reactors` and never global: two sets with two platforms can
-/// live in one process.
+/// The cores, clock and parking of a machine. Handed to `Reactors` and never global: two sets with
+/// two platforms can live in one process.
 ///
 /// # Parking
 ///
-/// `park` and `unpark` are a latch for each core: an `unpark` that comes before its `park` makes that `park` return at once. A park may
-/// return early for no reason; it may not sleep past `until`, past an `unpark`, or while a watched source is ready.
+/// `park` and `unpark` are a latch for each core: an `unpark` that comes before its `park` makes
+/// that `park` return at once. A park may return early for no reason; it may not sleep past
+/// `until`, past an `unpark`, or while a watched source is ready.
 ///
 /// # Panics
 ///
-/// No method should. One that does is a panic of whoever called it: of a reactor, which ends the set, or of the caller of `Reactors::run`.
-/// Nothing is lost or freed twice by it; a core that an `unpark` did not reach sleeps on. If it
-/// comes on the way of another panic, it ends the process.
+/// No method should. One that does is a panic of whoever called it: of a reactor, which ends the
+/// set, or of the caller of `Reactors::run`. Nothing is lost or freed twice by it; a core that an
+/// `unpark` did not reach sleeps on. If it comes on the way of another panic, it ends the process.
 pub trait Platform: Send + Sync {
-    /// The time. Never goes back. Read once per turn and again after work that took time; a few nanoseconds if it can be had.
+    /// The time. Never goes back. Read once per turn and again after work that took time; a few
+    /// nanoseconds if it can be had.
     fn now(&self) -> Instant;
 
     /// The cores that this process may use.
     fn cores(&self) -> CpuSet;
 
-    /// Starts `entry` on its own flow of control pinned to `core`. Returns when it has started (so pinned, its errors known).
+    /// Starts `entry` on its own flow of control pinned to `core`. Returns when it has started (so
+    /// pinned, its errors known).
     ///
     /// # Errors
-    /// The core is none of [`cores`](Self::cores), already runs an entry of this platform, or the system refuses.
+    /// The core is none of [`cores`](Self::cores), already runs an entry of this platform, or the
+    /// system refuses.
     fn start(&self, core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError>;
 
     /// Waits until the entry started on `core` has returned. Returns at once if none runs there.
@@ -40,7 +45,8 @@ pub trait Platform: Send + Sync {
     /// [`PlatformError::Panicked`]: the entry ended by a panic.
     fn join(&self, core: CoreId) -> Result<(), PlatformError>;
 
-    /// Makes the caller's own flow of control the one of `core`: pins it. For the core that the application starts on.
+    /// Makes the caller's own flow of control the one of `core`: pins it. For the core that the
+    /// application starts on.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -49,7 +55,8 @@ pub trait Platform: Send + Sync {
     /// Gives the caller back what [`adopt`](Self::adopt) changed (its affinity, its name).
     fn release(&self, core: CoreId);
 
-    /// Sleeps on `core` until `until`, an [`unpark`](Self::unpark) or a watched source, whichever is first. Called by the core itself.
+    /// Sleeps on `core` until `until`, an [`unpark`](Self::unpark) or a watched source, whichever
+    /// is first. Called by the core itself.
     fn park(&self, core: CoreId, until: Option<Instant>);
 
     /// Wakes `core`, now or at its next park. Callable from any thread and from a signal handler.

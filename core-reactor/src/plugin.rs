@@ -1,4 +1,5 @@
-//! Which of several link-time plug-ins to use (statement 24): one piece for network backends and transports.
+//! Which of several link-time plug-ins to use (statement 24): one piece for network backends and
+//! transports.
 //!
 //! A link-time slice says what is linked; its kind of plug-in says the rest through [`Plugin`].
 
@@ -6,7 +7,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A kind of link-time plug-in, as far as choosing among several goes. Implemented for the trait object (`dyn NetImpl`), not by backends.
+/// A kind of link-time plug-in, as far as choosing among several goes. Implemented for the trait
+/// object (`dyn NetImpl`), not by backends.
 pub trait Plugin: 'static {
     /// What its probe says.
     type Error: PluginError;
@@ -51,10 +53,11 @@ pub enum Why {
     Priority,
 }
 
-/// Among `plugins` the one called `name`, or without a name the first of [`ranked`] that probes well. Each that does not is skipped with a warning.
+/// Among `plugins` the one called `name`, or without a name the first of [`ranked`] that probes
+/// well. Each that does not is skipped with a warning.
 ///
-/// `features` are the cargo features that bring plug-ins of this kind, each called like its plug-in. They come from the caller, who knows; they only
-/// serve the texts of errors.
+/// `features` are the cargo features that bring plug-ins of this kind, each called like its
+/// plug-in. They come from the caller, who knows; they only serve the texts of errors.
 ///
 /// # Errors
 /// As [`SelectError`] says.

@@ -1,6 +1,8 @@
-//! The pollers of one thread: a slab, the order in which the active ones run, and the deadlines of the timed ones.
+//! The pollers of one thread: a slab, the order in which the active ones run, and the deadlines of
+//! the timed ones.
 //!
-//! A poller is taken out of its slot while it runs, so that it may add, remove and change any poller, itself included.
+//! A poller is taken out of its slot while it runs, so that it may add, remove and change any
+//! poller, itself included.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -22,7 +24,8 @@ pub enum Polled {
     Done,
 }
 
-/// Something that a thread runs again and again. Closures `FnMut(&mut Cx<'_>) -> Polled` are pollers.
+/// Something that a thread runs again and again. Closures `FnMut(&mut Cx<'_>) -> Polled` are
+/// pollers.
 pub trait Poller {
     /// One run: bounded, never blocking.
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled;
@@ -34,8 +37,9 @@ impl<F: FnMut(&mut Cx<'_>) -> Polled> Poller for F {
     }
 }
 
-/// A poller's key on its thread. Once the poller is gone the key is stale and refused, for as long as the thread lives: a slot whose generations are used up
-/// is not used again. On another thread it means nothing, and may name any poller there.
+/// A poller's key on its thread. Once the poller is gone the key is stale and refused, for as long
+/// as the thread lives: a slot whose generations are used up is not used again. On another thread
+/// it means nothing, and may name any poller there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PollerId {
     slot: u32,
@@ -47,15 +51,18 @@ pub struct PollerId {
 pub enum Schedule {
     /// In every turn. Its core never parks: nobody else knows when it has work.
     Always,
-    /// In every turn while its core is awake; the core may park, since what gives this poller work also wakes the core (a [`Cx::watch`], a message).
+    /// In every turn while its core is awake; the core may park, since what gives this poller work
+    /// also wakes the core (a [`Cx::watch`], a message).
     WhenAwake,
-    /// When a period has passed since the turn of its last run, or since it was registered; late, and once, where no turn came in time: each late
-    /// turn moves all that follow, so that two runs are a period apart at least (it drifts). A period of zero is [`Schedule::Always`].
+    /// When a period has passed since the turn of its last run, or since it was registered; late,
+    /// and once, where no turn came in time: each late turn moves all that follow, so that two runs
+    /// are a period apart at least (it drifts). A period of zero is [`Schedule::Always`].
     ///
     /// Unless [`Cx::hold_exit`] asks for it, a thread that is asked to exit does not wait for it.
     Every(Duration),
-    /// At every whole period since it was registered, however late a run was: for what is counted per second. Where no turn came in time it runs
-    /// late, once for all the periods that were missed, and then at the next whole one. Otherwise as [`Schedule::Every`].
+    /// At every whole period since it was registered, however late a run was: for what is counted
+    /// per second. Where no turn came in time it runs late, once for all the periods that were
+    /// missed, and then at the next whole one. Otherwise as [`Schedule::Every`].
     FixedRate(Duration),
 }
 
@@ -73,7 +80,8 @@ pub struct PollerStats {
     pub runs: u64,
     /// Runs that answered [`Polled::Busy`] or [`Polled::Done`].
     pub busy_runs: u64,
-    /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs directly before one count in.
+    /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs
+    /// directly before one count in.
     pub busy: u64,
     /// Time in idle runs, nanoseconds: its share, by runs, of the thread's idle time.
     pub idle: u64,
@@ -126,7 +134,8 @@ enum State {
 pub(crate) struct Pollers {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Slots of active pollers (paused ones too) in order of registration; `GONE` until the end of the turn in which one is removed.
+    /// Slots of active pollers (paused ones too) in order of registration; `GONE` until the end of
+    /// the turn in which one is removed.
     active: Vec<u32>,
     gone: usize,
     /// Active pollers whose schedule keeps the core awake.
@@ -144,8 +153,9 @@ pub(crate) struct Pollers {
 
 const GONE: u32 = u32::MAX;
 
-/// The generation of a slot whose generations are used up. One more would give its first keys a new meaning, and with them a poller that is not `Send`, and has
-/// removed itself in its run, the slot of one that is.
+/// The generation of a slot whose generations are used up. One more would give its first keys a new
+/// meaning, and with them a poller that is not `Send`, and has removed itself in its run, the slot
+/// of one that is.
 const LAST: u32 = u32::MAX;
 
 impl Pollers {
@@ -220,7 +230,8 @@ impl Pollers {
         }
     }
 
-    /// Takes a poller out for good. What comes back is to be dropped by the caller (it may be running, then nothing comes back).
+    /// Takes a poller out for good. What comes back is to be dropped by the caller (it may be
+    /// running, then nothing comes back).
     pub(crate) fn remove(&mut self, id: PollerId) -> Result<Option<Box<dyn Poller>>, StalePoller> {
         let slot = self.slot(id)?;
         let poller = slot.poller.take();
@@ -350,7 +361,8 @@ impl Pollers {
         self.slots.get_mut(id.slot as usize)?.poller.take()
     }
 
-    /// The timed poller that is due next; its next deadline is a period from `now`, or where its rate is fixed the first one that is after `now`.
+    /// The timed poller that is due next; its next deadline is a period from `now`, or where its
+    /// rate is fixed the first one that is after `now`.
     #[inline]
     pub(crate) fn due(&mut self, now: Instant) -> Option<PollerId> {
         loop {
@@ -537,8 +549,9 @@ mod tests {
         assert_eq!(order(&pollers), [ids[0], ids[4]].map(Some));
     }
 
-    /// A poller that is not `Send` removes itself in its run and uses up the generations of its slot: what comes there then is another's, and the thread that it
-    /// pinned does not take it along.
+    /// A poller that is not `Send` removes itself in its run and uses up the generations of its
+    /// slot: what comes there then is another's, and the thread that it pinned does not take it
+    /// along.
     #[test]
     fn a_poller_that_removed_itself_does_not_come_back_in_anothers_slot() {
         let sim = SimPlatform::new(2);

@@ -1,13 +1,17 @@
 //! A bounded ring from many senders to one receiver.
 //!
-//! A slot of up to 64 bytes never lies across two cache lines, so a message (56 bytes and a sequence number) is one line that moves from the
-//! sender's core to the receiver's, and four numbers are. A sender claims a position by one compare-and-swap, writes the slot and publishes it by the slot's sequence number; it never
-//! reads a slot, so the line is fetched for writing only, behind the sender's back. The receiver reads only slots, and tells how far it got
-//! once per batch.
+//! A slot of up to 64 bytes never lies across two cache lines, so a message (56 bytes and a
+//! sequence number) is one line that moves from the sender's core to the receiver's, and four
+//! numbers are. A sender claims a position by one compare-and-swap, writes the slot and publishes
+//! it by the slot's sequence number; it never reads a slot, so the line is fetched for writing
+//! only, behind the sender's back. The receiver reads only slots, and tells how far it got once per
+//! batch.
 //!
-//! The bad moment: a sender that stops between claiming and publishing holds up what was sent behind it (not the senders themselves, and
-//! nothing sent before). On a preemptible core that can last a time slice.
-// UNSAFETY: slots are written and read without a lock; who may touch a slot follows from the positions, see `Ring`.
+//! The bad moment: a sender that stops between claiming and publishing holds up what was sent
+//! behind it (not the senders themselves, and nothing sent before). On a preemptible core that can
+//! last a time slice.
+// UNSAFETY: slots are written and read without a lock; who may touch a slot follows from the
+// positions, see `Ring`.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -36,8 +40,9 @@ pub enum PushError {
 
 /// The senders' side of a ring.
 ///
-/// Position `p` lives in slot `p % capacity`. A slot belongs to the sender that claimed its position (by moving `tail` past it) until it
-/// publishes `p + 1` as the slot's sequence, then to the receiver until that moves `head` past it, then to the sender that claims `p + capacity`.
+/// Position `p` lives in slot `p % capacity`. A slot belongs to the sender that claimed its
+/// position (by moving `tail` past it) until it publishes `p + 1` as the slot's sequence, then to
+/// the receiver until that moves `head` past it, then to the sender that claims `p + capacity`.
 pub struct Ring<T> {
     send: CachePadded<SendSide>,
     /// Positions before this are read. Written by the receiver, once per batch.
@@ -50,7 +55,8 @@ pub struct Ring<T> {
 struct SendSide {
     /// The next position to claim, times two, plus `CLOSED`.
     tail: AtomicUsize,
-    /// A value that `head` had: enough to see that there is room, without fetching the receiver's line.
+    /// A value that `head` had: enough to see that there is room, without fetching the receiver's
+    /// line.
     seen_head: AtomicUsize,
 }
 
@@ -59,14 +65,16 @@ struct Slot<T> {
     item: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: an item is reached by one side at a time, as the positions say, and handed over by release and acquire on the slot's sequence
-// (sender to receiver) and on `head` (receiver to sender).
+// SAFETY: an item is reached by one side at a time, as the positions say, and handed over by
+// release and acquire on the slot's sequence (sender to receiver) and on `head` (receiver to
+// sender).
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above; `&Ring` can only push.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
-    /// A ring for `capacity` items (rounded up to a power of two, at least 2, at most 65536) and its receiver.
+    /// A ring for `capacity` items (rounded up to a power of two, at least 2, at most 65536) and
+    /// its receiver.
     #[allow(clippy::new_ret_no_self, reason = "a ring without its receiver is of no use")]
     pub fn new(capacity: usize) -> (Arc<Self>, Receiver<T>) {
         let capacity = capacity.clamp(2, 1 << 16).next_power_of_two();
@@ -96,7 +104,8 @@ impl<T> Ring<T> {
         self.send.tail.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// The most items that were seen waiting at once: by the receiver when it took some, or by a sender that found the ring full.
+    /// The most items that were seen waiting at once: by the receiver when it took some, or by a
+    /// sender that found the ring full.
     pub fn high_water(&self) -> usize {
         self.high_water.load(Ordering::Relaxed)
     }
@@ -117,7 +126,8 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Appends items from the front of `items`, as many as there is room for, next to each other. Tells how many.
+    /// Appends items from the front of `items`, as many as there is room for, next to each other.
+    /// Tells how many.
     ///
     /// # Errors
     /// There is no room at all or the ring is closed; nothing was taken from `items`.
@@ -127,7 +137,8 @@ impl<T> Ring<T> {
         }
         let (first, count) = self.claim(items.len())?;
         for (n, item) in items.drain(..count).enumerate() {
-            // SAFETY: `claim` gave us these `count` positions, and a drain of a VecDeque yields all of them without running foreign code.
+            // SAFETY: `claim` gave us these `count` positions, and a drain of a VecDeque yields all
+            // of them without running foreign code.
             unsafe { self.fill(first.wrapping_add(n) & POSITIONS, item) };
         }
         Ok(count)
@@ -142,8 +153,9 @@ impl<T> Ring<T> {
                 return Err(PushError::Closed);
             }
             let position = tail >> 1;
-            // `seen_head` never passes the real head, so this errs on the side of "full"; so does a tail that is behind (it wraps to a huge
-            // distance), for which the exchange below would fail anyway.
+            // `seen_head` never passes the real head, so this errs on the side of "full"; so does a
+            // tail that is behind (it wraps to a huge distance), for which the exchange below would
+            // fail anyway.
             let mut used = distance(self.send.seen_head.load(Ordering::Acquire), position);
             if used.saturating_add(want) > self.capacity() {
                 used = self.look_at_head(&mut tail, position)?;
@@ -153,7 +165,8 @@ impl<T> Ring<T> {
                 continue; // `look_at_head` found that `tail` had moved
             }
             let next = tail.wrapping_add(count << 1);
-            // SeqCst: whoever sends looks at the receiver's sleep afterwards; see `Receiver::is_empty`.
+            // SeqCst: whoever sends looks at the receiver's sleep afterwards; see
+            // `Receiver::is_empty`.
             match self.send.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => {
                     model_fence();
@@ -164,7 +177,8 @@ impl<T> Ring<T> {
         }
     }
 
-    /// The slow look when there seems to be no room: the receiver's own figure. Gives the whole capacity as used if `tail` moved meanwhile.
+    /// The slow look when there seems to be no room: the receiver's own figure. Gives the whole
+    /// capacity as used if `tail` moved meanwhile.
     #[cold]
     fn look_at_head(&self, tail: &mut usize, position: usize) -> Result<usize, PushError> {
         let head = self.head.load(Ordering::Acquire);
@@ -189,7 +203,8 @@ impl<T> Ring<T> {
     #[inline(always)]
     unsafe fn fill(&self, position: usize, item: T) {
         let slot = self.slots.at(position);
-        // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so nobody else touches the item.
+        // SAFETY: the position is the caller's, and `head` has passed the slot's last use, so
+        // nobody else touches the item.
         slot.item.with_mut(|p| unsafe { (*p).write(item) });
         slot.sequence.store(position.wrapping_add(1), Ordering::Release);
     }
@@ -201,11 +216,12 @@ struct Slots<T> {
     mask: usize,
 }
 
-/// Slots in a [`Group`]: as many as fill whole lines, whatever their size, since that is a multiple of 8.
+/// Slots in a [`Group`]: as many as fill whole lines, whatever their size, since that is a multiple
+/// of 8.
 const GROUP: usize = 8;
 
-/// Begins at a cache line: so slots of 16, 32 and 64 bytes lie within one, and small ones share one. As an alignment of each slot that
-/// would be a line for every number.
+/// Begins at a cache line: so slots of 16, 32 and 64 bytes lie within one, and small ones share
+/// one. As an alignment of each slot that would be a line for every number.
 #[repr(align(64))]
 struct Group<T>([Slot<T>; GROUP]);
 
@@ -221,8 +237,9 @@ impl<T> Slots<T> {
     #[inline(always)]
     fn at(&self, position: usize) -> &Slot<T> {
         let first: *const Slot<T> = self.groups.as_ptr().cast();
-        // SAFETY: there are at least `mask + 1` slots, without a gap. A check would not only be made for each item; its panic would also keep
-        // the item in memory, for dropping, where registers do.
+        // SAFETY: there are at least `mask + 1` slots, without a gap. A check would not only be
+        // made for each item; its panic would also keep the item in memory, for dropping, where
+        // registers do.
         unsafe { &*first.add(position & self.mask) }
     }
 }
@@ -237,7 +254,8 @@ impl<T> Slot<T> {
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        // The receiver is gone and left `head` where it stopped; every sender has published what it claimed.
+        // The receiver is gone and left `head` where it stopped; every sender has published what it
+        // claimed.
         let tail = self.send.tail.load(Ordering::Acquire) >> 1;
         let mut at = self.head.load(Ordering::Acquire);
         while at != tail {
@@ -251,7 +269,8 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// The receiving side. Dropped, it closes the ring and drops what waits there; what a sender is just writing is dropped with the ring.
+/// The receiving side. Dropped, it closes the ring and drops what waits there; what a sender is
+/// just writing is dropped with the ring.
 pub struct Receiver<T> {
     ring: Arc<Ring<T>>,
     /// The next position to read; `ring.head` follows once per batch.
@@ -277,7 +296,8 @@ impl<T> Receiver<T> {
         n
     }
 
-    /// Takes the next item, if there is one. Senders see the room only after [`publish`](Self::publish).
+    /// Takes the next item, if there is one. Senders see the room only after
+    /// [`publish`](Self::publish).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         let slot = self.ring.slots.at(self.head);
@@ -289,8 +309,8 @@ impl<T> Receiver<T> {
         Some(slot.item.with(|p| unsafe { (*p).assume_init_read() }))
     }
 
-    /// As [`pop`](Self::pop), but leaves the item in its slot and tells where that is: the item is the caller's from now on, and stays there until
-    /// [`publish`](Self::publish).
+    /// As [`pop`](Self::pop), but leaves the item in its slot and tells where that is: the item is
+    /// the caller's from now on, and stays there until [`publish`](Self::publish).
     #[inline(always)]
     pub(crate) fn pop_in_place(&mut self) -> Option<NonNull<T>> {
         let slot = self.ring.slots.at(self.head);
@@ -301,7 +321,8 @@ impl<T> Receiver<T> {
         NonNull::new(slot.item.with_mut(|p| p.cast::<T>()))
     }
 
-    /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how many items this batch had, `most` how many it could have had.
+    /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how
+    /// many items this batch had, `most` how many it could have had.
     #[inline]
     pub fn publish(&mut self, taken: usize, most: usize) {
         // Not `taken == 0`: a batch that a panic cut short is told with the next one.
@@ -309,8 +330,9 @@ impl<T> Receiver<T> {
             return;
         }
         let mark = self.ring.high_water.load(Ordering::Relaxed);
-        // Only a full batch may hide more behind it. Whether that is more than ever is told by the slot that lies so far behind the batch's
-        // first, which this side has read a lap ago; the senders' own line is a miss, for them too when they send the next item.
+        // Only a full batch may hide more behind it. Whether that is more than ever is told by the
+        // slot that lies so far behind the batch's first, which this side has read a lap ago; the
+        // senders' own line is a miss, for them too when they send the next item.
         let record = self.told.wrapping_add(mark) & POSITIONS;
         if taken > mark || (taken >= most && self.ring.slots.at(record).is_published(record)) {
             let behind = if taken < most { 0 } else { distance(self.head, self.ring.send.tail.load(Ordering::Relaxed) >> 1) };
@@ -320,8 +342,9 @@ impl<T> Receiver<T> {
         self.ring.head.store(self.head, Ordering::Release);
     }
 
-    /// Whether nothing waits, not even a claimed position. A receiver that first says that it sleeps (SeqCst) and then finds this true may sleep: a
-    /// sender claims (SeqCst) before it looks for sleepers, so one of the two sees the other.
+    /// Whether nothing waits, not even a claimed position. A receiver that first says that it
+    /// sleeps (SeqCst) and then finds this true may sleep: a sender claims (SeqCst) before it looks
+    /// for sleepers, so one of the two sees the other.
     pub fn is_empty(&self) -> bool {
         self.ring.send.tail.load(Ordering::SeqCst) >> 1 == self.head
     }
@@ -455,7 +478,8 @@ mod tests {
         assert_eq!(receiver.ready(most), ready);
         for _ in 0..ready {
             let item = if in_place {
-                // SAFETY: it was received just now, is read once, and stays in its slot until the next `publish`.
+                // SAFETY: it was received just now, is read once, and stays in its slot until the
+                // next `publish`.
                 receiver.pop_in_place().map(|item| unsafe { item.read() })
             } else {
                 receiver.pop()

@@ -1,15 +1,18 @@
-//! One service on each core: a thread and a shard of the service there, messages and questions between the shards, their reports, an orderly end.
+//! One service on each core: a thread and a shard of the service there, messages and questions
+//! between the shards, their reports, an orderly end.
 //!
-//! A service says what one shard of it is (the trait [`Shard`]); [`Sharded`] makes them, polls them, and reaches each from anywhere. A
-//! shard itself has [`Peers`], by which it knows which one it is.
+//! A service says what one shard of it is (the trait [`Shard`]); [`Sharded`] makes them, polls
+//! them, and reaches each from anywhere. A shard itself has [`Peers`], by which it knows which one
+//! it is.
 //!
 //! ```text
 //!          start          all open            exit asked for            nothing unsent, or the drain limit is over
 //! (none) ───────► opening ────────► open ───────────────────► draining ────────────────────────────────────────────► gone
 //! ```
 //!
-//! Whatever is sent to a shard that is opening, or whose mailbox is full, waits for it in a queue beside the mailbox; what is sent to one that
-//! is gone is dropped. The messages of one sender to one shard keep their order in either case.
+//! Whatever is sent to a shard that is opening, or whose mailbox is full, waits for it in a queue
+//! beside the mailbox; what is sent to one that is gone is dropped. The messages of one sender to
+//! one shard keep their order in either case.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -32,16 +35,19 @@ pub trait Shard: Sized + 'static {
     /// Why a shard could not be opened.
     type Error: From<SpawnError> + 'static;
 
-    /// Makes the shard of this thread. The first shard is opened before the others, and without it they are not tried.
+    /// Makes the shard of this thread. The first shard is opened before the others, and without it
+    /// they are not tried.
     ///
     /// # Errors
     /// It cannot be made. Then it is gone from the beginning.
     fn open(cx: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, Self::Error>;
 
-    /// One poll, as of a [`Poller`](crate::Poller) that is never done. It goes on while the shard drains.
+    /// One poll, as of a [`Poller`](crate::Poller) that is never done. It goes on while the shard
+    /// drains.
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled;
 
-    /// Bytes that it has taken on and that are still to go out. The end waits for them, up to [`ThreadLibOptions::drain_limit`](crate::ThreadLibOptions::drain_limit).
+    /// Bytes that it has taken on and that are still to go out. The end waits for them, up to
+    /// [`ThreadLibOptions::drain_limit`](crate::ThreadLibOptions::drain_limit).
     fn unsent(&self) -> u64 {
         0
     }
@@ -113,8 +119,10 @@ pub struct Gone;
 type Ready<S> = dyn Fn(&mut Cx<'_>, Result<&Sharded<S>, <S as Shard>::Error>) + Send + Sync;
 
 impl<S: Shard> Sharded<S> {
-    /// Starts a service: opens the shard on the first core, then the others, and calls `ready` on a shard's thread: with the service once all are open, and with
-    /// the reason for each that could not be opened. The others do not wait for such a one: whether the service goes on without it is for `ready` to say.
+    /// Starts a service: opens the shard on the first core, then the others, and calls `ready` on a
+    /// shard's thread: with the service once all are open, and with the reason for each that could
+    /// not be opened. The others do not wait for such a one: whether the service goes on without it
+    /// is for `ready` to say.
     ///
     /// # Errors
     /// The first thread cannot be made.
@@ -179,8 +187,9 @@ impl<S: Shard> Sharded<S> {
         self.0.slots.iter().map(|slot| slot.core)
     }
 
-    /// Has `f` run on a shard, after everything that this sender sent to it before. Never blocks and is never refused: what finds no room in the mailbox
-    /// waits for some. If the shard is gone `f` is dropped, with what it carries (48 bytes, as a [`Msg`]).
+    /// Has `f` run on a shard, after everything that this sender sent to it before. Never blocks
+    /// and is never refused: what finds no room in the mailbox waits for some. If the shard is gone
+    /// `f` is dropped, with what it carries (48 bytes, as a [`Msg`]).
     ///
     /// # Panics
     /// There is no such shard.
@@ -188,7 +197,8 @@ impl<S: Shard> Sharded<S> {
         self.0.slots[to].send(Msg::new(move |cx: &mut Cx<'_>| Self::here(cx, f).unwrap_or_default()));
     }
 
-    /// Runs `f` with the shard of this thread; `None` if there is none, or if it is being run. For its pollers and timers:
+    /// Runs `f` with the shard of this thread; `None` if there is none, or if it is being run. For
+    /// its pollers and timers:
     ///
     /// ```
     /// # use core_reactor::{Cx, Polled, Schedule, Shard, Sharded};
@@ -209,7 +219,8 @@ impl<S: Shard> Sharded<S> {
         self.0.slots[shard].gone.load(Ordering::Relaxed)
     }
 
-    /// How much a shard has to do, in whatever the service counts by [`add_load`](Self::add_load): connections for one. Of one that is gone, more than anybody has.
+    /// How much a shard has to do, in whatever the service counts by [`add_load`](Self::add_load):
+    /// connections for one. Of one that is gone, more than anybody has.
     pub fn load(&self, shard: usize) -> usize {
         if self.is_gone(shard) { usize::MAX } else { self.0.slots[shard].load.load(Ordering::Relaxed) }
     }
@@ -229,7 +240,8 @@ impl<S: Shard> Sharded<S> {
         (0..self.shards()).min_by_key(|shard| self.load(*shard)).unwrap_or(0)
     }
 
-    /// Each shard's core and what it has done: what it published last, or what it had done at its end.
+    /// Each shard's core and what it has done: what it published last, or what it had done at its
+    /// end.
     pub fn reports(&self) -> Vec<(CoreId, S::Report)> {
         self.0.slots.iter().map(|slot| (slot.core, slot.report.lock().clone())).collect()
     }
@@ -241,8 +253,9 @@ impl<S: Shard> Peers<S> {
         self.index
     }
 
-    /// Runs `ask` on a shard and then `answered` here, with what came of it; with [`Gone`] if that shard is gone. If this one is gone by then `answered` is
-    /// dropped. Both closures together have 24 bytes for what they capture, the answer and `answered` 48.
+    /// Runs `ask` on a shard and then `answered` here, with what came of it; with [`Gone`] if that
+    /// shard is gone. If this one is gone by then `answered` is dropped. Both closures together
+    /// have 24 bytes for what they capture, the answer and `answered` 48.
     ///
     /// # Panics
     /// There is no such shard.
@@ -319,7 +332,8 @@ impl<R> Slot<R> {
     /// Sends into the mailbox; where that does not do, or others wait already, into the queue.
     fn send(&self, msg: Msg) {
         let msg = match self.thread.get() {
-            // Once the shard has let in what this sender had queued, the mailbox has it, in front of this.
+            // Once the shard has let in what this sender had queued, the mailbox has it, in front
+            // of this.
             Some(thread) if self.queued.load(Ordering::Acquire) == 0 => match thread.send_msg(msg) {
                 Ok(()) => return,
                 Err(refused) => refused.item,
@@ -335,13 +349,15 @@ impl<R> Slot<R> {
         queue.msgs.push_back(msg);
         self.queued.store(queue.msgs.len(), Ordering::Release);
         drop(queue);
-        // Its core may have run all that filled the mailbox, and sleep. One that is not open looks when it is.
+        // Its core may have run all that filled the mailbox, and sleep. One that is not open looks
+        // when it is.
         if let Some(thread) = self.thread.get() {
             thread.wake();
         }
     }
 
-    /// Moves what waits into the mailbox, as far as there is room: by the shard's own core, which is back here while the mailbox has something.
+    /// Moves what waits into the mailbox, as far as there is room: by the shard's own core, which
+    /// is back here while the mailbox has something.
     #[cold]
     fn let_in(&self) {
         let Some(thread) = self.thread.get() else { return };

@@ -1,4 +1,5 @@
-//! A machine for tests: cores that one flow of control turns by hand, and a clock that moves when told to.
+//! A machine for tests: cores that one flow of control turns by hand, and a clock that moves when
+//! told to.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -10,7 +11,8 @@ use spin::Mutex;
 
 use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, Reactor, ReactorOptions, Reactors, ThreadLib, Turn, WaitSource};
 
-/// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking returns at once and is counted.
+/// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking
+/// returns at once and is counted.
 pub struct SimPlatform {
     cores: CpuSet,
     state: Mutex<State>,
@@ -164,8 +166,8 @@ impl Sim {
         panic!("the simulation does not come to rest");
     }
 
-    /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and settles at each: so
-    /// everything happens at its time, and what follows of it as well.
+    /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and
+    /// settles at each: so everything happens at its time, and what follows of it as well.
     ///
     /// # Panics
     /// As [`settle`](Self::settle), or a deadline does not pass.

@@ -7,7 +7,8 @@
 //!  parks, wake_up()                        unparks it
 //! ```
 //!
-//! All four are sequentially consistent, so either the core sees what was sent or the sender sees that it sleeps.
+//! All four are sequentially consistent, so either the core sees what was sent or the sender sees
+//! that it sleeps.
 
 use crate::sync::{AtomicBool, Ordering, model_fence};
 

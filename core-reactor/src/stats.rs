@@ -15,7 +15,8 @@ pub struct Turn {
     pub timers: u32,
     /// Events of the reactor itself: placements, arrivals, calls.
     pub events: u32,
-    /// Nanoseconds of the turn that were spent on something (the time of idle pollers is not in it).
+    /// Nanoseconds of the turn that were spent on something (the time of idle pollers is not in
+    /// it).
     pub busy: u64,
 }
 
@@ -45,7 +46,8 @@ pub struct ThreadStats {
     pub messages: u64,
     /// Time that went into something, nanoseconds.
     pub busy: u64,
-    /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle time.
+    /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle
+    /// time.
     pub idle: u64,
     /// Its longest busy turn, nanoseconds.
     pub longest: u64,

@@ -1,4 +1,5 @@
-//! What rings, handles, lanes and sets are made of: the real atomics, locks and counted references, or the model checker's under `cfg(loom)`.
+//! What rings, handles, lanes and sets are made of: the real atomics, locks and counted references,
+//! or the model checker's under `cfg(loom)`.
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -54,10 +55,11 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Orders what a sender published before what it reads next about a core's sleep, and the other way round. On real machines the sequentially
-/// consistent operations on both sides of it already do (a locked instruction on x86, `stlr`/`ldar` on ARM); loom treats those as acquire and release
-/// only, so the model needs the fence spelled out. Only where sleep is modelled: elsewhere it would hide orderings that the ring owes to nothing but
-/// its own atomics.
+/// Orders what a sender published before what it reads next about a core's sleep, and the other way
+/// round. On real machines the sequentially consistent operations on both sides of it already do (a
+/// locked instruction on x86, `stlr`/`ldar` on ARM); loom treats those as acquire and release only,
+/// so the model needs the fence spelled out. Only where sleep is modelled: elsewhere it would hide
+/// orderings that the ring owes to nothing but its own atomics.
 #[inline(always)]
 pub(crate) fn model_fence() {
     #[cfg(loom)]
@@ -66,7 +68,8 @@ pub(crate) fn model_fence() {
     }
 }
 
-/// Where a core goes round once more because a sender has begun something and not finished: the model checker has to be told that it is the others' turn.
+/// Where a core goes round once more because a sender has begun something and not finished: the
+/// model checker has to be told that it is the others' turn.
 #[inline(always)]
 pub(crate) fn model_yield() {
     #[cfg(loom)]

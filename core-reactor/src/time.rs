@@ -4,7 +4,8 @@ use core::fmt;
 use core::ops::Add;
 use core::time::Duration;
 
-/// A moment on a platform's monotonic clock: nanoseconds since a start of the platform's choosing (enough for 584 years).
+/// A moment on a platform's monotonic clock: nanoseconds since a start of the platform's choosing
+/// (enough for 584 years).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 

@@ -1,14 +1,17 @@
 //! Deadlines in order: a queue for each period, and a heap of the queues.
 //!
-//! A timed poller's next deadline is its turn's time plus its period, so among pollers of one period deadlines only ever grow: a new deadline goes
-//! to the end of its period's queue, and expiry and postponing are O(1). The heap orders the queues by their first entry, so with `p`
-//! different periods each of these costs O(log p) at most. Periods are few (SPDK keeps one tree of all pollers and pays O(log n)); where they are many,
-//! those beyond [`SHARED`] have a queue for each timer, and then the heap is a tree of timers as SPDK's is. So has a timer of a fixed rate, whose next
-//! deadline may come before those of others with its period.
+//! A timed poller's next deadline is its turn's time plus its period, so among pollers of one
+//! period deadlines only ever grow: a new deadline goes to the end of its period's queue, and
+//! expiry and postponing are O(1). The heap orders the queues by their first entry, so with `p`
+//! different periods each of these costs O(log p) at most. Periods are few (SPDK keeps one tree of
+//! all pollers and pays O(log n)); where they are many, those beyond [`SHARED`] have a queue for
+//! each timer, and then the heap is a tree of timers as SPDK's is. So has a timer of a fixed rate,
+//! whose next deadline may come before those of others with its period.
 //!
-//! After a pause many timers of one period are due in one turn and get one deadline, and among equals the earlier registered comes first. Each of them goes to
-//! the end all the same, and the equals are put in order once, when the last of them has come: O(k log k) for `k` timers that fired, and less where they are
-//! nearly in order.
+//! After a pause many timers of one period are due in one turn and get one deadline, and among
+//! equals the earlier registered comes first. Each of them goes to the end all the same, and the
+//! equals are put in order once, when the last of them has come: O(k log k) for `k` timers that
+//! fired, and less where they are nearly in order.
 
 use alloc::vec::Vec;
 
@@ -16,7 +19,8 @@ use crate::Instant;
 
 const NONE: u32 = u32::MAX;
 
-/// Periods that have a queue which their timers share: a bound on what is moved when a period comes or goes.
+/// Periods that have a queue which their timers share: a bound on what is moved when a period comes
+/// or goes.
 const SHARED: usize = 64;
 
 /// Which comes first: the earlier deadline, among equals the earlier registered.
@@ -54,7 +58,8 @@ struct Queue {
     last: u32,
     /// Its place in the heap; `NONE` when empty.
     place: u32,
-    /// The entries at its end, those of the last deadline, may not be in the order of their registration.
+    /// The entries at its end, those of the last deadline, may not be in the order of their
+    /// registration.
     unsorted: bool,
 }
 
@@ -119,7 +124,8 @@ impl Timers {
         deadline.plus_nanos((now.nanos_since(deadline) / period + 1).saturating_mul(period))
     }
 
-    /// The queue of a period. The list is touched here and when a queue empties, never when a timer fires.
+    /// The queue of a period. The list is touched here and when a queue empties, never when a timer
+    /// fires.
     fn queue_for(&mut self, period: u64) -> u32 {
         let at = match self.by_period.binary_search_by_key(&period, |(period, _)| *period) {
             Ok(at) => return self.by_period[at].1,
@@ -191,7 +197,8 @@ impl Timers {
         }
     }
 
-    /// Puts the entries of a queue's last deadline in order, if they may not be: they are looked at in order from now on, or end being the last ones.
+    /// Puts the entries of a queue's last deadline in order, if they may not be: they are looked at
+    /// in order from now on, or end being the last ones.
     #[inline]
     fn sort_if_need_be(&mut self, queue: u32) {
         if core::mem::take(&mut self.queues[queue as usize].unsorted) {
@@ -211,7 +218,8 @@ impl Timers {
     #[cold]
     fn sort(&mut self, queue: u32) {
         let deadline = self.entries[self.queues[queue as usize].last as usize].deadline;
-        // Off the end of the queue, in runs that are in order already. Of two bins the later holds twice the runs, so each entry is merged O(log k) times.
+        // Off the end of the queue, in runs that are in order already. Of two bins the later holds
+        // twice the runs, so each entry is merged O(log k) times.
         let (mut bins, mut run, mut from) = ([NONE; 33], NONE, self.queues[queue as usize].last);
         while from != NONE && self.entries[from as usize].deadline == deadline {
             let before = self.entries[from as usize].before;
@@ -359,7 +367,8 @@ mod tests {
     const PERIOD: u64 = 30_000_000_000;
 
     impl Timers {
-        /// What is due at `now`, in the order in which it fires; each is postponed by its period as a turn does it.
+        /// What is due at `now`, in the order in which it fires; each is postponed by its period as
+        /// a turn does it.
         fn fire(&mut self, now: u64, period: impl Fn(u32) -> u64) -> Vec<u32> {
             let due = core::iter::from_fn(|| {
                 let slot = self.due(Instant::from_nanos(now))?;
@@ -412,7 +421,8 @@ mod tests {
     fn s04_timers_in_the_worst_order_cost_n_log_n_looks() {
         const COUNT: u32 = 1 << 13;
         let mut timers = Timers::default();
-        // Registered in one order, due in another: a deadline that is later than the registration says is what a hand-made order needs.
+        // Registered in one order, due in another: a deadline that is later than the registration
+        // says is what a hand-made order needs.
         for slot in 0..COUNT {
             timers.insert(slot, Instant::from_nanos(PERIOD + u64::from(slot)), PERIOD, true);
         }
@@ -454,7 +464,8 @@ mod tests {
             timers.insert(slot, Instant::from_nanos(deadline), period(slot), true);
         }
         assert_eq!(timers.fire(12, period), [0]);
-        // The last is due before the first, which comes before it again at 40, and before the other period.
+        // The last is due before the first, which comes before it again at 40, and before the other
+        // period.
         assert_eq!(timers.fire(30, period), [2, 0]);
         assert_eq!(timers.fire(40, period), [0, 1, 2]);
     }
@@ -465,7 +476,8 @@ mod tests {
         for slot in 0..=SHARED as u32 {
             timers.insert(slot, Instant::from_nanos(1_000 + u64::from(slot)), 1_000 + u64::from(slot), true);
         }
-        // The last one has a queue of its own, of which the list knows nothing, and its going leaves the list alone.
+        // The last one has a queue of its own, of which the list knows nothing, and its going
+        // leaves the list alone.
         let last = SHARED as u32;
         let period = 1_000 + u64::from(last);
         timers.remove(0);

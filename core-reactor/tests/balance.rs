@@ -1,4 +1,5 @@
-//! Balancing (statement 10): a movable thread leaves a reactor that is always busy for one that is not, with its poller and its messages.
+//! Balancing (statement 10): a movable thread leaves a reactor that is always busy for one that is
+//! not, with its poller and its messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -10,7 +11,8 @@ use core_reactor::{CoreId, CpuSet, Cx, Polled, Schedule, ThreadConfig, ThreadHan
 /// Rounds of turns within which the balancer has decided several times.
 const ROUNDS: usize = 2_000;
 
-/// A thread that is placed on core 0, may run anywhere, and is busy all the time. Tells its core and counts its runs.
+/// A thread that is placed on core 0, may run anywhere, and is busy all the time. Tells its core
+/// and counts its runs.
 fn busy_thread(sim: &Sim, name: &str, pinned: bool) -> (ThreadHandle, Arc<AtomicU16>, Arc<AtomicU32>) {
     let (core, runs) = (Arc::new(AtomicU16::new(u16::MAX)), Arc::new(AtomicU32::new(0)));
     let (told, counted) = (core.clone(), runs.clone());

@@ -1,5 +1,6 @@
-//! The reactor itself under the model checker: its own loop, park and end against whatever may be asked of it meanwhile. A wake-up that is lost is a deadlock, which the
-//! model checker reports. See `loom_ring` for how to run it.
+//! The reactor itself under the model checker: its own loop, park and end against whatever may be
+//! asked of it meanwhile. A wake-up that is lost is a deadlock, which the model checker reports.
+//! See `loom_ring` for how to run it.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use loom::thread;
 
 const CORE: CoreId = CoreId(0);
 
-/// One core, and a clock that stands still. Its park is a latch that only an unpark opens: no time is up, whatever the core would have slept until.
+/// One core, and a clock that stands still. Its park is a latch that only an unpark opens: no time
+/// is up, whatever the core would have slept until.
 struct Machine {
     latch: Mutex<bool>,
     wake: Condvar,
@@ -141,7 +143,8 @@ fn s13_a_critical_message_is_run_whenever_it_comes() {
     });
 }
 
-/// Seen to fail without the look at the wish for a turn before a sleep, and with a turn that takes back the wish when it ends.
+/// Seen to fail without the look at the wish for a turn before a sleep, and with a turn that takes
+/// back the wish when it ends.
 #[test]
 fn s13_a_thread_that_is_woken_takes_a_turn_that_sees_why() {
     model(2, || {
@@ -198,7 +201,8 @@ fn s12_a_thread_spawned_while_the_set_stops_ends_or_is_refused() {
     });
 }
 
-/// A message comes while a thread closes: either it is refused, or it is run and the thread can be reached until it has been.
+/// A message comes while a thread closes: either it is refused, or it is run and the thread can be
+/// reached until it has been.
 ///
 /// Seen to fail with a critical slot that stays closed where the mailbox could not be.
 #[test]

@@ -1,6 +1,8 @@
-//! The ring under the model checker: every interleaving of a few operations, with the reorderings that the memory model allows.
+//! The ring under the model checker: every interleaving of a few operations, with the reorderings
+//! that the memory model allows.
 //!
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p core-reactor --release --test "loom*"`
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p core-reactor --release --test
+//! "loom*"`
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;
@@ -9,7 +11,8 @@ use std::sync::atomic::{AtomicUsize as Count, Ordering::Relaxed};
 use core_reactor::{PushError, Receiver, Ring};
 use loom::thread;
 
-/// Explores up to this many involuntary switches between threads; more finds nothing new here and takes hours.
+/// Explores up to this many involuntary switches between threads; more finds nothing new here and
+/// takes hours.
 fn model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -35,10 +38,12 @@ fn check(senders: &[Vec<u32>], refused: &[Vec<u32>], received: &[u32]) {
     }
 }
 
-/// Two senders of two items each, one receiver that takes while they send. With two slots the ring is full at times and its slots are used again.
+/// Two senders of two items each, one receiver that takes while they send. With two slots the ring
+/// is full at times and its slots are used again.
 ///
-/// Seen to fail with: Relaxed for Release where `fill` stores the sequence; Relaxed for Acquire in `is_published`; Relaxed for Release where
-/// `publish` stores `head`; Relaxed for Acquire where `look_at_head` loads it.
+/// Seen to fail with: Relaxed for Release where `fill` stores the sequence; Relaxed for Acquire in
+/// `is_published`; Relaxed for Release where `publish` stores `head`; Relaxed for Acquire where
+/// `look_at_head` loads it.
 fn two_senders(slots: usize, preemptions: usize) {
     model(preemptions, move || {
         let (ring, mut receiver) = Ring::new(slots);
@@ -93,7 +98,8 @@ fn bulks_and_single_items_lose_nothing_and_keep_their_order() {
     });
 }
 
-/// The position goes round the ring: the second lap must not touch a slot before the receiver has read the first.
+/// The position goes round the ring: the second lap must not touch a slot before the receiver has
+/// read the first.
 #[test]
 fn a_slot_is_used_again_only_when_it_has_been_read() {
     model(3, || {
@@ -120,7 +126,8 @@ fn a_slot_is_used_again_only_when_it_has_been_read() {
 
 /// One sender finds room by what the other one saw of the receiver.
 ///
-/// Seen to fail with: Relaxed for Release where `look_at_head` stores `seen_head`; Relaxed for Acquire where `claim` loads it.
+/// Seen to fail with: Relaxed for Release where `look_at_head` stores `seen_head`; Relaxed for
+/// Acquire where `claim` loads it.
 #[test]
 fn a_slot_is_used_again_only_when_it_has_been_read_whichever_sender_saw_that() {
     model(3, || {
@@ -175,8 +182,9 @@ impl Drop for Counted {
     }
 }
 
-/// Seen to fail with a `Drop for Ring` that does nothing (an item filled after the receiver had looked is never dropped) and with a
-/// `Drop for Receiver` that does not store `head` (items are dropped twice).
+/// Seen to fail with a `Drop for Ring` that does nothing (an item filled after the receiver had
+/// looked is never dropped) and with a `Drop for Receiver` that does not store `head` (items are
+/// dropped twice).
 #[test]
 fn a_receiver_dropped_while_others_send_has_each_item_dropped_once() {
     model(3, || {

@@ -1,4 +1,5 @@
-//! Falling asleep under the model checker, by itself (`loom_reactor` has the reactor that does it): no interleaving leaves a core asleep with a message before it, also when the message's thread
+//! Falling asleep under the model checker, by itself (`loom_reactor` has the reactor that does it):
+//! no interleaving leaves a core asleep with a message before it, also when the message's thread
 //! moves to another core meanwhile. See `loom_ring` for how to run it.
 #![cfg(loom)]
 
@@ -9,7 +10,8 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-/// A core: its sleep, and what parks it. A lost wake-up is a deadlock, which the model checker reports.
+/// A core: its sleep, and what parks it. A lost wake-up is a deadlock, which the model checker
+/// reports.
 struct Core {
     sleep: Sleep,
     latch: Mutex<bool>,
@@ -59,8 +61,9 @@ fn model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
     builder.check(f);
 }
 
-/// Seen to fail without the fences in `fall_asleep` or in `wake` (which stand for the sequential consistency of what comes before and behind them), and with
-/// a receiver that looks first and then says that it sleeps.
+/// Seen to fail without the fences in `fall_asleep` or in `wake` (which stand for the sequential
+/// consistency of what comes before and behind them), and with a receiver that looks first and then
+/// says that it sleeps.
 #[test]
 fn a_sleeper_sees_the_message_or_the_sender_sees_the_sleeper() {
     model(3, || {
@@ -95,10 +98,12 @@ fn of_two_senders_one_wakes_the_sleeper() {
     });
 }
 
-/// The mailbox moves from core 0 to core 1 as a thread does: its lane is changed, then it goes as an event. A sender that still reads the old
-/// lane wakes the old core; then the new one sees the message before it sleeps.
+/// The mailbox moves from core 0 to core 1 as a thread does: its lane is changed, then it goes as
+/// an event. A sender that still reads the old lane wakes the old core; then the new one sees the
+/// message before it sleeps.
 ///
-/// Seen to fail with a lane that is changed after the event was sent, and without the fence beside the claim of a position.
+/// Seen to fail with a lane that is changed after the event was sent, and without the fence beside
+/// the claim of a position.
 #[test]
 fn a_message_to_a_thread_that_moves_wakes_the_core_that_has_it() {
     model(2, || {

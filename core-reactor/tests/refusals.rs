@@ -1,4 +1,5 @@
-//! What must not compile, does not: the types say which core a value may be on, and that turns do not nest.
+//! What must not compile, does not: the types say which core a value may be on, and that turns do
+//! not nest.
 
 use core_reactor::net::{Events, Frame, NetEvent, SockGroup};
 use core_reactor::{Cx, Hold, Msg, Reactor, Reactors, Receiver, Ring, Thread, ThreadHandle, ThreadLib, Watch};
@@ -28,8 +29,8 @@ assert_impl_all!(Receiver<u8>: Send);
 assert_not_impl_any!(Receiver<std::rc::Rc<u8>>: Send, Sync);
 assert_not_impl_any!(Ring<std::rc::Rc<u8>>: Send, Sync);
 
-// What hangs on `Send` alone is held by the `compile_fail` examples of `ThreadHandle::send` and `Cx::poller`: the compiler's words for it depend on which
-// other crates are near.
+// What hangs on `Send` alone is held by the `compile_fail` examples of `ThreadHandle::send` and
+// `Cx::poller`: the compiler's words for it depend on which other crates are near.
 #[test]
 fn s07_what_must_not_compile_does_not() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");

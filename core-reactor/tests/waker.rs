@@ -1,5 +1,6 @@
-//! What keeps a core awake that is about to sleep (statement 13): a turn that was asked for, a critical message, a request to exit. `platform-linux/tests/waker.rs` has the same for
-//! a core that does sleep.
+//! What keeps a core awake that is about to sleep (statement 13): a turn that was asked for, a
+//! critical message, a request to exit. `platform-linux/tests/waker.rs` has the same for a core
+//! that does sleep.
 
 use std::task::Waker;
 

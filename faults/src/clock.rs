@@ -1,4 +1,5 @@
-//! Time as the healthy peers count it: that in which the server was stopped is left out, and that in which this whole machine stood still.
+//! Time as the healthy peers count it: that in which the server was stopped is left out, and that
+//! in which this whole machine stood still.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -18,9 +18,11 @@ use crate::{healthy, peer};
 
 /// By when descriptors and buffers are back after a phase.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Connections that come and go before memory is measured: what the server keeps for its peers is there from then on.
+/// Connections that come and go before memory is measured: what the server keeps for its peers is
+/// there from then on.
 const WARM_UP: usize = 1000;
-/// What the server's memory may have grown by from then to the end: pages of its pool and of its tables that the warm-up did not touch.
+/// What the server's memory may have grown by from then to the end: pages of its pool and of its
+/// tables that the warm-up did not touch.
 const GROWTH: usize = 48 << 20;
 
 /// What is to be done with each backend.

@@ -1,7 +1,8 @@
 //! Throws random faults at hello-sock's server, and checks that its other peers do not notice.
 //!
-//! For each backend a server starts on two cores. Healthy peers ([`healthy`]) echo from the first moment to the last; [`phases`] follow one another in an
-//! order that the seed gives. What is wrong is one sentence, and exit code 1.
+//! For each backend a server starts on two cores. Healthy peers ([`healthy`]) echo from the first
+//! moment to the last; [`phases`] follow one another in an order that the seed gives. What is wrong
+//! is one sentence, and exit code 1.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -29,9 +30,10 @@ const OURS: u64 = 4096;
 
 /// Throw random faults at hello-sock's server, and check that its other peers do not notice.
 ///
-/// Healthy peers echo throughout; every byte of theirs is checked, and an echo that takes longer than --within is a failure. After each
-/// phase the server's descriptors must be back where they were, at the end its memory too, and SIGTERM must end it with exit code 0.
-/// Phases: see --list. Exit code: 0 all was well, 1 something was not, 2 the command line was wrong.
+/// Healthy peers echo throughout; every byte of theirs is checked, and an echo that takes longer
+/// than --within is a failure. After each phase the server's descriptors must be back where they
+/// were, at the end its memory too, and SIGTERM must end it with exit code 0. Phases: see --list.
+/// Exit code: 0 all was well, 1 something was not, 2 the command line was wrong.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
@@ -47,7 +49,8 @@ struct Args {
     /// Only these phases (may be repeated, or joined by commas).
     #[arg(long, value_name = "PHASE", value_delimiter = ',', value_parser = PossibleValuesParser::new(PHASES.map(|p| p.name)))]
     only: Vec<String>,
-    /// The longest that a healthy peer may wait for an echo, a connection or an end, in seconds. Time in which the server was stopped does not count.
+    /// The longest that a healthy peer may wait for an echo, a connection or an end, in seconds.
+    /// Time in which the server was stopped does not count.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = positive)]
     within: f64,
     /// Healthy peers.

@@ -1,4 +1,5 @@
-//! What peers are made of: a connection from anywhere on loopback, bytes that can be checked anywhere, waits that have an end.
+//! What peers are made of: a connection from anywhere on loopback, bytes that can be checked
+//! anywhere, waits that have an end.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -15,7 +16,8 @@ use crate::field::Field;
 /// How often a wait looks whether it is still worth it.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Connects from a random address of 127.0.0.0/8, so that the ports of one do not run out; with buffers of so many bytes.
+/// Connects from a random address of 127.0.0.0/8, so that the ports of one do not run out; with
+/// buffers of so many bytes.
 ///
 /// # Errors
 /// The server does not take it in time: a listener that lives does, whatever its peers do.
@@ -46,7 +48,8 @@ pub(crate) fn reset(stream: TcpStream) {
     let _ = Socket::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Sends what the kernel takes at once, in a fault's careless way: whether the server still listens is not asked.
+/// Sends what the kernel takes at once, in a fault's careless way: whether the server still listens
+/// is not asked.
 pub(crate) fn send_what_goes(mut stream: &TcpStream, of: u64, bytes: usize) {
     let mut buf = vec![0; bytes];
     fill(of, 0, &mut buf);
@@ -116,7 +119,8 @@ pub(crate) fn echo(field: &Field, stream: &TcpStream, of: u64, from: u64, bytes:
     check(field, stream, of, from, from + bytes)
 }
 
-/// Sends `bytes` bytes and reads their echo at the same time: who sends much and reads later may have to wait for ever.
+/// Sends `bytes` bytes and reads their echo at the same time: who sends much and reads later may
+/// have to wait for ever.
 pub(crate) fn both_ways(field: &Field, stream: &TcpStream, of: u64, bytes: u64) -> Result<()> {
     thread::scope(|scope| {
         let writer = scope.spawn(|| send_all(field, stream, of, bytes));
@@ -135,7 +139,8 @@ pub(crate) fn is_wait(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
-/// Length of the table that every stream reads from a place of its own: a prime, so that it falls in step with no buffer size.
+/// Length of the table that every stream reads from a place of its own: a prime, so that it falls
+/// in step with no buffer size.
 const PERIOD: usize = 65_521;
 
 fn table() -> &'static [u8] {

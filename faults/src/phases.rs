@@ -1,4 +1,5 @@
-//! The faults. A phase lasts a few seconds, throws one kind of them in random sizes and orders, and checks what its own peers may still expect.
+//! The faults. A phase lasts a few seconds, throws one kind of them in random sizes and orders, and
+//! checks what its own peers may still expect.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -194,7 +195,8 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     for peer in peers {
         peer.stream.set_nonblocking(false)?;
         match rng.u8(0..4) {
-            // A few hear at last, all of it, while others are deaf still. Through tiny buffers that would take minutes.
+            // A few hear at last, all of it, while others are deaf still. Through tiny buffers that
+            // would take minutes.
             0 if !peer.tiny && heard + given_up < 4 => *(if peer.hear(field)? { &mut heard } else { &mut given_up }) += 1,
             1 => reset(peer.stream),
             _ => {}
@@ -203,8 +205,9 @@ fn deaf(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     Ok(format!("{count} peers sent {sent} KiB unread; at last {heard} of them heard, and {given_up} heard that it was too late"))
 }
 
-/// What the kernel has for the buffers of all sockets before it holds back, bytes, with a third left for others: a shortage of that keeps everybody
-/// waiting, whatever the server does (`tcp_mem` of tcp(7)).
+/// What the kernel has for the buffers of all sockets before it holds back, bytes, with a third
+/// left for others: a shortage of that keeps everybody waiting, whatever the server does (`tcp_mem`
+/// of tcp(7)).
 fn memory_for_sockets() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").context("could not read the kernel's limit of memory for sockets")?;
     let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).context("tcp_mem is other than expected")?;
@@ -239,7 +242,8 @@ impl Deaf {
         Ok(())
     }
 
-    /// Reads all that it has sent; false if the server has given it up, which it may when its buffers are short. It must say so by a reset.
+    /// Reads all that it has sent; false if the server has given it up, which it may when its
+    /// buffers are short. It must say so by a reset.
     fn hear(&self, field: &Field) -> Result<bool> {
         match peer::finish(field, &self.stream, self.of, 0, self.sent) {
             Ok(()) => Ok(true),
@@ -261,7 +265,8 @@ fn slow(field: &Field, _: &Server, rng: &mut Rng) -> Result<String> {
     Ok(format!("{done} slow peers"))
 }
 
-/// Sends in drips, ends its side, and reads in drips through buffers as small as the kernel makes it.
+/// Sends in drips, ends its side, and reads in drips through buffers as small as the kernel makes
+/// it.
 fn one_slow(field: &Field, rng: &mut Rng, until: Instant) -> Result<()> {
     let buffers = size(rng, 4096) as usize;
     let (stream, of, bytes) = (connect(field, rng, Some(buffers))?, rng.u64(..), size(rng, 16 << 10));

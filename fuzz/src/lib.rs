@@ -1,4 +1,5 @@
-//! What the fuzz targets do with their bytes: one function for each decoder of what a peer sends. smb-direct's tests include this file, so the same runs on stable.
+//! What the fuzz targets do with their bytes: one function for each decoder of what a peer sends.
+//! smb-direct's tests include this file, so the same runs on stable.
 
 use std::time::Duration;
 
@@ -121,8 +122,8 @@ pub fn descriptors(bytes: &[u8]) {
     }
 }
 
-/// As a conversation with a server from its first message on: each message has a byte in front that says how long it is. Between them the server says
-/// something itself whenever it may.
+/// As a conversation with a server from its first message on: each message has a byte in front that
+/// says how long it is. Between them the server says something itself whenever it may.
 pub fn conversation(mut bytes: &[u8]) {
     let mut server = end(Connection::server, Settings::server());
     while let Some((length, rest)) = bytes.split_first() {

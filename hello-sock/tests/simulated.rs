@@ -1,59 +1,54 @@
-//! The server on simulated cores, which the test turns by hand, and by a clock that it moves: no reactor runs by itself here.
+//! What an application of the server does at its start, on simulated cores that the test turns and by
+//! a clock that it moves, over sockets in memory: the same function as on a machine.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use hello_sock::{Server, ServerConfig};
-use lcore::net::SockOptions;
+use lcore::net::{NetError, SockOptions};
 use lcore::pool::{ClassConfig, DataPoolConfig, ReserveConfig};
 use lcore::sim::Sim;
-use lcore::{App, AppHandle, AppOptions, Cx};
+use lcore::{App, AppHandle, Cx};
+use net_impl_mem::{Faults, MemNet, MemSocket};
 
 /// Turns of all cores after which what is waited for is not going to happen.
-const TURNS: usize = 1_000_000;
+const TURNS: usize = 10_000;
 
-/// What an application of this server does at its start, on whatever it runs.
 fn serve(app: &AppHandle, running: &OnceLock<Server>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let none = ClassConfig { count: 0, size: 1 << 16 };
     let small = ClassConfig { count: 256, size: 4 << 10 };
     let pool = app.data_pool(DataPoolConfig { small, large: none, control: none, waiters: 16 })?.clone();
-    let (at, options) = ("127.0.0.1:0".parse()?, SockOptions::default());
-    let config =
-        ServerConfig { net: app.net(), at, options, sockets: 64, pool, reserve: ReserveConfig { small: 32, large: 0, control: 0 } };
-    let server = Server::start(app.lib(), app.cores(), config, |_: &mut Cx<'_>, at| assert!(at.is_ok(), "{at:?}"))?;
-    let _ = running.set(server);
+    let (at, options, reserve) = ("127.0.0.1:0".parse()?, SockOptions::default(), ReserveConfig { small: 32, large: 0, control: 0 });
+    let config = ServerConfig { net: app.net(), at, options, sockets: 64, pool, reserve };
+    let ready = |_: &mut Cx<'_>, at: Result<_, _>| assert!(at.is_ok(), "{at:?}");
+    assert!(running.set(Server::start(app.lib(), app.cores(), config, ready)?).is_ok());
     Ok(())
 }
 
 #[test]
-fn s118_the_server_runs_on_simulated_cores_and_by_their_clock() {
+fn s118_an_application_runs_on_simulated_cores_and_by_their_clock() {
+    let net: &'static MemNet = Box::leak(Box::new(MemNet::new(1, Faults::default())));
     let (mut sim, running) = (Sim::new(2), Arc::new(OnceLock::new()));
-    let (mut options, given) = (AppOptions::default(), running.clone());
-    options.net = Some("posix".into());
-    let app = App::new("test").options(options).network().start_on(sim.lib(), move |_, app| serve(app, &given)).expect("it starts");
+    let given = running.clone();
+    let app = App::new("test").network_over(net).start_on(sim.lib(), move |_, app| serve(app, &given)).expect("it starts");
     sim.settle();
     let server: &Server = running.get().expect("it was started");
-    let mut peers: Vec<_> = (0..4).map(|_| TcpStream::connect(server.local_addr().expect("it listens")).expect("it accepts")).collect();
-    for (n, peer) in peers.iter_mut().enumerate() {
-        peer.write_all(&[n as u8; 10_000]).expect("it is taken");
-        assert_eq!(read_exact(&mut sim, peer, 10_000), [n as u8; 10_000]);
+    let at = server.local_addr().expect("it listens");
+    let peers: Vec<_> = (0..4).map(|_| net.dial(at, &SockOptions::default()).expect("a free port")).collect();
+    for (n, peer) in peers.iter().enumerate() {
+        assert_eq!(echo(&mut sim, peer, &[n as u8; 10_000]).expect("no weather"), [n as u8; 10_000]);
     }
-    // One peer sends more than is taken, and reads none of it: the end waits for it as long as the simulated clock says.
-    peers[0].set_nonblocking(true).expect("a socket");
-    let mut quiet_since = Instant::now();
-    while quiet_since.elapsed() < Duration::from_millis(300) {
-        if peers[0].write(&[7; 1 << 16]).is_ok() {
-            quiet_since = Instant::now();
-        }
-        turns(&mut sim, 10);
+    // One peer sends more than is taken, and reads none of it.
+    let held_back = || peers[0].write(&[7; 1 << 16]).is_pending();
+    while !held_back() {
+        sim.settle();
     }
+    // The end waits for it as long as the simulated clock says.
     app.stop(3);
     turns(&mut sim, 1000);
     assert!(!sim.lib().threads().is_empty(), "no time has passed");
-    sim.platform.advance(Duration::from_secs(1));
-    sim.settle();
+    sim.advance(Duration::from_secs(1));
     assert!(sim.lib().threads().is_empty());
     let reports = server.reports();
     assert_eq!(reports.iter().map(|(_, report)| report.connections).collect::<Vec<_>>(), [2, 2]);
@@ -67,19 +62,25 @@ fn turns(sim: &mut Sim, count: usize) {
     }
 }
 
-fn read_exact(sim: &mut Sim, peer: &mut TcpStream, count: usize) -> Vec<u8> {
-    peer.set_nonblocking(true).expect("a socket");
-    let (mut back, mut at) = (vec![0; count], 0);
+/// Sends all of it, then takes as much.
+fn echo(sim: &mut Sim, peer: &MemSocket, bytes: &[u8]) -> Result<Vec<u8>, NetError> {
+    let (mut sent, mut back, mut block) = (0, Vec::new(), [0; 4096]);
     for _ in 0..TURNS {
         let _ = sim.turn();
-        match peer.read(&mut back[at..]) {
-            Ok(0) => panic!("it ended after {at} bytes"),
-            Ok(n) => at += n,
-            Err(why) => assert_eq!(why.kind(), ErrorKind::WouldBlock),
+        if peer.connected()?.is_pending() {
+            continue;
         }
-        if at == count {
-            return back;
+        if sent < bytes.len()
+            && let Poll::Ready(count) = peer.write(&bytes[sent..])?
+        {
+            sent += count;
+        }
+        if let Poll::Ready(count) = peer.read(&mut block)? {
+            back.extend_from_slice(&block[..count]);
+        }
+        if back.len() >= bytes.len() {
+            return Ok(back);
         }
     }
-    panic!("{at} of {count} bytes came back");
+    panic!("{} of {} bytes came back", back.len(), bytes.len());
 }

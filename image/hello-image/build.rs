@@ -9,10 +9,12 @@ fn main() {
     if env::var_os("CARGO_FEATURE_DEFMT").is_some() {
         println!("cargo::rustc-link-arg-bins=-Tdefmt.x");
     }
-    // Sections follow each other in the file too: without it the linker fills pages, since a kernel would map them.
+    // Sections follow each other in the file too: without it the linker fills pages, since a kernel
+    // would map them.
     let hosted = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os != "none");
     println!("cargo::rustc-link-arg-bins={}", if hosted { "-Wl,--nmagic" } else { "--nmagic" });
-    // Nobody reads the table of sections but who looks for the texts of defmt's frames. A linker that cannot leave it out warns, and keeps it.
+    // Nobody reads the table of sections but who looks for the texts of defmt's frames. A linker
+    // that cannot leave it out warns, and keeps it.
     if env::var_os("CARGO_FEATURE_DEFMT").is_none() {
         println!("cargo::rustc-link-arg-bins={}", if hosted { "-Wl,-z,nosectionheader" } else { "-znosectionheader" });
     }

@@ -1,4 +1,5 @@
-//! An echo server: `cargo run --release -p lcore --example echo`, then `nc 127.0.0.1 9999`. Takes another address as its argument.
+//! An echo server: `cargo run --release -p lcore --example echo`, then `nc 127.0.0.1 9999`. Takes
+//! another address as its argument.
 use lcore::net::{Events, GroupConfig, NetEvent, SockOptions, Token};
 use lcore::pool::BufGroup;
 use lcore::{App, Cx, Polled, Schedule};

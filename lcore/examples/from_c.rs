@@ -1,4 +1,5 @@
-//! lcore inside a C program: a static library with one function. `tests/from_c.rs` links it as C programs are.
+//! lcore inside a C program: a static library with one function. `tests/from_c.rs` links it as C
+//! programs are.
 use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
@@ -11,7 +12,8 @@ pub extern "C" fn lcore_linked() -> *const c_char {
     NAMES.get_or_init(|| CString::new(names()).unwrap_or_default()).as_ptr()
 }
 
-/// Runs an application that ends at once, and answers its exit code: 0 if it found a backend by itself.
+/// Runs an application that ends at once, and answers its exit code: 0 if it found a backend by
+/// itself.
 // SAFETY: the only function of this name in the program.
 #[unsafe(no_mangle)]
 pub extern "C" fn lcore_run() -> u8 {

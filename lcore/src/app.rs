@@ -1,4 +1,5 @@
-//! One application: from its options to its exit code (`spdk_app_start`, `spdk_app_stop`, `spdk_app_fini`).
+//! One application: from its options to its exit code (`spdk_app_start`, `spdk_app_stop`,
+//! `spdk_app_fini`).
 
 use std::error::Error;
 use std::fmt;
@@ -23,7 +24,8 @@ use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES,
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a start function answers: any error ends the application with exit code 1, or the code of a [`Failure`].
+/// What a start function answers: any error ends the application with exit code 1, or the code of a
+/// [`Failure`].
 type Started = Result<(), Box<dyn Error + Send + Sync>>;
 type OnShutdown = Box<dyn FnMut(&mut Cx<'_>, &AppHandle) + Send>;
 type OnStopped = Box<dyn FnOnce(&AppHandle, &[ReactorStats])>;
@@ -68,7 +70,8 @@ struct Shared {
     output: Output,
 }
 
-/// Why an application could not start or had to end. Its exit code is 2 where the options were wrong, 101 after a panic, and otherwise 1.
+/// Why an application could not start or had to end. Its exit code is 2 where the options were
+/// wrong, 101 after a panic, and otherwise 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -133,7 +136,8 @@ impl Failure {
             Self::Net(SelectError::Unusable { .. } | SelectError::NoneUsable { .. }) => 1,
             Self::Options(_) | Self::NoSuchCores { .. } | Self::CoresDenied { .. } | Self::Net(_) | Self::Usage(_) => 2,
             Self::Panicked | Self::Platform(PlatformError::Panicked { .. }) => 101,
-            // It was asked for rightly: what is missing is a device, or whatever else its probe looked for.
+            // It was asked for rightly: what is missing is a device, or whatever else its probe
+            // looked for.
             Self::Transport(transport::SelectError::Unusable { .. } | transport::SelectError::NoneUsable { .. }) => 1,
             Self::Transport(_) => 2,
             Self::Locked(_) | Self::Platform(_) | Self::Spawn(_) | Self::Output(_) => 1,
@@ -162,14 +166,16 @@ impl App {
         self
     }
 
-    /// Sets the bounds of its threads: messages in a mailbox, messages of one turn, how long an end may take, and how long of that it may drain.
+    /// Sets the bounds of its threads: messages in a mailbox, messages of one turn, how long an end
+    /// may take, and how long of that it may drain.
     #[must_use]
     pub fn threads(mut self, bounds: ThreadLibOptions) -> Self {
         self.threads = bounds;
         self
     }
 
-    /// Uses the network: a backend is selected before the start, and a program without one ends there.
+    /// Uses the network: a backend is selected before the start, and a program without one ends
+    /// there.
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = Network::Linked;
@@ -183,14 +189,18 @@ impl App {
         self
     }
 
-    /// Uses a transport (RDMA): one is selected before the start, by the same option `-N`, and a program without one ends there.
+    /// Uses a transport (RDMA): one is selected before the start, by the same option `-N`, and a
+    /// program without one ends there.
     #[must_use]
     pub fn transport(mut self) -> Self {
         self.transport = true;
         self
     }
 
-    /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to lead to a [`stop`](AppHandle::stop) some time; a signal that comes half a second later or more ends the process at once (one that comes earlier is taken for an echo of the first, see [`platform::StopSignals`](crate::platform::StopSignals)).
+    /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to
+    /// lead to a [`stop`](AppHandle::stop) some time; a signal that comes half a second later or
+    /// more ends the process at once (one that comes earlier is taken for an echo of the first, see
+    /// [`platform::StopSignals`](crate::platform::StopSignals)).
     #[must_use]
     pub fn on_shutdown(mut self, f: impl FnMut(&mut Cx<'_>, &AppHandle) + Send + 'static) -> Self {
         self.on_shutdown = Box::new(f);
@@ -204,12 +214,14 @@ impl App {
         self
     }
 
-    /// Runs it on the calling thread: starts the reactors, runs `start` on the first thread (`app_thread`, on the first core), and returns the exit
-    /// code when everything has stopped. What failed is one line on standard error. The application ends with its first thread, as a program with
-    /// its main function.
+    /// Runs it on the calling thread: starts the reactors, runs `start` on the first thread
+    /// (`app_thread`, on the first core), and returns the exit code when everything has stopped.
+    /// What failed is one line on standard error. The application ends with its first thread, as a
+    /// program with its main function.
     ///
-    /// Whatever of the application panics (this closure, a message, a poller, what is called at the shutdown and last, the `Display` of what is
-    /// logged or printed) ends it with exit code 101: the other reactors stop, and the cores, their locks and the signals are given back.
+    /// Whatever of the application panics (this closure, a message, a poller, what is called at the
+    /// shutdown and last, the `Display` of what is logged or printed) ends it with exit code 101:
+    /// the other reactors stop, and the cores, their locks and the signals are given back.
     pub fn run<F>(self, start: F) -> ExitCode
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
@@ -251,13 +263,16 @@ impl App {
         // The set has a core, or `Reactors::new` had refused it.
         flag.wake(platform, cores.iter().next().unwrap_or(CoreId(0)));
         let started = self.begin(reactors.lib(), options, net, start, move || flag.signal())?;
-        // A panic of the first core's reactor has already stopped the others; it becomes an exit code like theirs.
+        // A panic of the first core's reactor has already stopped the others; it becomes an exit
+        // code like theirs.
         let stats = catch_unwind(AssertUnwindSafe(|| reactors.run())).map_err(|_| Failure::Panicked)??;
         started.finish(&stats)
     }
 
-    /// Starts it on reactors that the caller has made, over whatever platform, and turns or runs: a simulated machine for one, whose clock the test
-    /// moves. What it is to be is the same; signals, the log, the locks of cores and how idle reactors sleep are the caller's, and so are the bounds of threads.
+    /// Starts it on reactors that the caller has made, over whatever platform, and turns or runs: a
+    /// simulated machine for one, whose clock the test moves. What it is to be is the same;
+    /// signals, the log, the locks of cores and how idle reactors sleep are the caller's, and so
+    /// are the bounds of threads.
     ///
     /// ```
     /// use lcore::sim::Sim;
@@ -329,7 +344,8 @@ impl App {
 }
 
 impl StartedApp {
-    /// Its end, when all reactors have returned: calls what was given to [`App::on_stopped`], waits for what was printed, and answers the exit code.
+    /// Its end, when all reactors have returned: calls what was given to [`App::on_stopped`], waits
+    /// for what was printed, and answers the exit code.
     ///
     /// # Errors
     /// What was printed could not be written, or what comes last panicked.
@@ -365,7 +381,8 @@ impl Drop for FlushLog {
 }
 
 impl AppHandle {
-    /// Stops the application: all threads are asked to exit, and `run` returns `code` when they have. The first code that is not 0 counts.
+    /// Stops the application: all threads are asked to exit, and `run` returns `code` when they
+    /// have. The first code that is not 0 counts.
     pub fn stop(&self, code: u8) {
         let _ = self.0.code.compare_exchange(0, code, Ordering::SeqCst, Ordering::Relaxed);
         self.0.lib.stop();
@@ -377,8 +394,9 @@ impl AppHandle {
         self.stop(why.downcast_ref::<Failure>().map_or(1, Failure::exit_code));
     }
 
-    /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors: a thread of its own writes, in order,
-    /// and [`App::run`] waits for it, five seconds at most. What could not be written makes the exit code 1, with the reason in one line.
+    /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors:
+    /// a thread of its own writes, in order, and [`App::run`] waits for it, five seconds at most.
+    /// What could not be written makes the exit code 1, with the reason in one line.
     pub fn println(&self, line: impl fmt::Display) {
         self.0.output.println(&line);
     }
@@ -428,7 +446,8 @@ impl AppHandle {
         self.0.pool.get()
     }
 
-    /// Keeps the application's pool, unless another thread was first; the one that is kept comes back.
+    /// Keeps the application's pool, unless another thread was first; the one that is kept comes
+    /// back.
     pub(crate) fn keep_pool(&self, pool: DataPool) -> &DataPool {
         self.0.pool.get_or_init(|| pool)
     }
@@ -445,8 +464,9 @@ impl fmt::Debug for AppHandle {
     }
 }
 
-/// What the reactors run on: the cores asked for, each pinned to its own and locked against other processes of this kind; or else one reactor that nothing
-/// pins. Then the kernel, which alone knows of everybody on the machine, keeps it away from the others.
+/// What the reactors run on: the cores asked for, each pinned to its own and locked against other
+/// processes of this kind; or else one reactor that nothing pins. Then the kernel, which alone
+/// knows of everybody on the machine, keeps it away from the others.
 fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Failure> {
     let platform = LinuxPlatform::new()?;
     let allowed = platform.cores();

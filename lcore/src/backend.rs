@@ -1,4 +1,5 @@
-//! Which network backend: the one that is asked for, or else the first that can do here what will be asked of it.
+//! Which network backend: the one that is asked for, or else the first that can do here what will
+//! be asked of it.
 
 use std::io;
 use std::sync::{Arc, RwLock, mpsc};
@@ -14,11 +15,13 @@ use crate::{NET_FEATURES, linked};
 
 /// Bytes that no backend locks for one core.
 const MANY_LOCKED_BYTES: u64 = 256 << 10;
-/// When what was locked for a try is surely given back: the kernel ends a ring some 20 ms after its last descriptor (seen on 6.18), and tells nobody.
+/// When what was locked for a try is surely given back: the kernel ends a ring some 20 ms after its
+/// last descriptor (seen on 6.18), and tells nobody.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// The backend called `name`, or the first that works here and makes a group for each of `cores` at once: a probe tries one, and what they take may be limited for all
-/// together (io_uring's memory by `ulimit -l`). The last one is taken as it is, as there is nothing to take in its place.
+/// The backend called `name`, or the first that works here and makes a group for each of `cores` at
+/// once: a probe tries one, and what they take may be limited for all together (io_uring's memory
+/// by `ulimit -l`). The last one is taken as it is, as there is nothing to take in its place.
 pub(crate) fn select(name: Option<&str>, platform: &Arc<LinuxPlatform>, cores: &CpuSet) -> Result<Selected, SelectError> {
     if name.is_some() {
         return net::select_from(&linked::net(), name, NET_FEATURES);
@@ -59,7 +62,8 @@ fn by_priority(
     }
 }
 
-/// Makes a group for each core, all at once and each on a flow of control of its own as its reactor will, and ends them.
+/// Makes a group for each core, all at once and each on a flow of control of its own as its reactor
+/// will, and ends them.
 fn groups_at_once(backend: &'static dyn NetImpl, platform: &Arc<LinuxPlatform>, cores: &CpuSet) -> Result<(), NetError> {
     let lib = ThreadLib::new(platform.clone(), *cores, &ThreadLibOptions::default());
     let (tell, told) = mpsc::channel();
@@ -100,7 +104,8 @@ mod tests {
 
     use super::*;
 
-    /// A backend by its name, its priority and what its probe says. It makes no groups, and counts those that were wanted.
+    /// A backend by its name, its priority and what its probe says. It makes no groups, and counts
+    /// those that were wanted.
     struct Fake(&'static str, u8, bool, AtomicUsize);
 
     impl Fake {

@@ -33,7 +33,8 @@ pub(crate) struct Config {
     large_bufsize: Option<Number<1>>,
 }
 
-/// Bytes that a file has at most: a device that never ends is given up where no configuration reaches.
+/// Bytes that a file has at most: a device that never ends is given up where no configuration
+/// reaches.
 const MOST: u64 = 1 << 20;
 /// How long all of it takes at most: a pipe has its bytes when its writer has written them.
 const IN_TIME: Duration = Duration::from_secs(10);

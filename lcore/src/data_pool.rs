@@ -1,4 +1,5 @@
-//! The data-buffer pool that an application's groups share: in hugepages where there are any, of the size that the command line says.
+//! The data-buffer pool that an application's groups share: in hugepages where there are any, of
+//! the size that the command line says.
 
 use core_reactor::PlatformError;
 use platform_linux::HugeMemory;
@@ -6,7 +7,8 @@ use pool::{ClassConfig, DataPool, DataPoolConfig, PoolError};
 
 use crate::AppHandle;
 
-/// The size of the pool, with the words of SPDK's `iobuf_set_options`. What is not given stays as the application has it.
+/// The size of the pool, with the words of SPDK's `iobuf_set_options`. What is not given stays as
+/// the application has it.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Buffer options")]
 #[non_exhaustive]
@@ -65,7 +67,8 @@ impl PoolOptions {
 }
 
 impl AppHandle {
-    /// The application's pool, made when it is first asked for: of the sizes on the command line, and `defaults` for the rest.
+    /// The application's pool, made when it is first asked for: of the sizes on the command line,
+    /// and `defaults` for the rest.
     ///
     /// # Errors
     /// There is no memory for it, or the sizes make no pool.

@@ -1,8 +1,9 @@
 //! The face of lcore for applications.
 //!
-//! An [`App`] takes SPDK's options from the command line or a file, starts a reactor on each core of `-m` (without it one, which is pinned to
-//! none), runs a start function on the first thread and stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an application depends on this crate alone.
-//! See `examples/echo.rs` for a whole server.
+//! An [`App`] takes SPDK's options from the command line or a file, starts a reactor on each core
+//! of `-m` (without it one, which is pinned to none), runs a start function on the first thread and
+//! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an
+//! application depends on this crate alone. See `examples/echo.rs` for a whole server.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -1,5 +1,7 @@
-//! The one page that says which backends are linked. A cargo feature adds a line here, and the line is what links it: a crate that only stands in Cargo.toml
-//! leaves its registration out of the program without a word, and so does one in a static library whose registration nothing refers to.
+//! The one page that says which backends are linked. A cargo feature adds a line here, and the line
+//! is what links it: a crate that only stands in Cargo.toml leaves its registration out of the
+//! program without a word, and so does one in a static library whose registration nothing refers
+//! to.
 
 use std::hint::black_box;
 
@@ -34,8 +36,9 @@ pub fn transports() -> Vec<&'static str> {
     transport().iter().map(|transport| transport.name()).collect()
 }
 
-/// The linked network backends, ranked. Whoever looks for them refers to them here: the slice in which they are found names none of them, so a linker that is given
-/// an archive (lcore in a C program) would leave them there.
+/// The linked network backends, ranked. Whoever looks for them refers to them here: the slice in
+/// which they are found names none of them, so a linker that is given an archive (lcore in a C
+/// program) would leave them there.
 pub(crate) fn net() -> Vec<&'static dyn NetImpl> {
     black_box(NET);
     core_reactor::net::linked()

@@ -1,7 +1,8 @@
 //! What goes to standard error: notices of every part, and the details of those that `-L` names.
 //!
-//! Nobody waits for whoever reads it: lines are queued, and a thread of its own writes them. Where they come faster than they are read and
-//! the queue is full, lines are dropped, and a line in their place says how many.
+//! Nobody waits for whoever reads it: lines are queued, and a thread of its own writes them. Where
+//! they come faster than they are read and the queue is full, lines are dropped, and a line in
+//! their place says how many.
 
 use std::io::{self, Write};
 use std::panic;
@@ -62,7 +63,8 @@ const AT_PANIC: Duration = Duration::from_millis(200);
 /// Standard error, behind its queue: one for the process.
 static ERRORS: OnceLock<Spool> = OnceLock::new();
 
-/// Starts logging for `name`. A second application in the process, or one with a logger of its own, keeps what is there.
+/// Starts logging for `name`. A second application in the process, or one with a logger of its own,
+/// keeps what is there.
 ///
 /// # Errors
 /// There is no thread to be had for the writer.
@@ -96,7 +98,8 @@ fn head(started: Instant, name: &str, level: &str) -> String {
     format!("[{:>5}.{:06}] {name}: {level}: ", at.as_secs(), at.subsec_micros())
 }
 
-/// Says a last line when no reactor runs any more, after what was logged before; if nobody reads it that ends after a while.
+/// Says a last line when no reactor runs any more, after what was logged before; if nobody reads it
+/// that ends after a while.
 pub(crate) fn say(line: &str) {
     match ERRORS.get() {
         Some(errors) => {
@@ -132,8 +135,9 @@ impl Write for Lines {
     }
 }
 
-/// Has a panic say itself as ever, after the lines before it. If standard error is stuck, its line joins the queue: the hook would wait for
-/// the reader, and with it the panic that is to stop the other reactors. (A backtrace longer than the room that is left does wait.)
+/// Has a panic say itself as ever, after the lines before it. If standard error is stuck, its line
+/// joins the queue: the hook would wait for the reader, and with it the panic that is to stop the
+/// other reactors. (A backtrace longer than the room that is left does wait.)
 fn say_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| match ERRORS.get() {

@@ -12,7 +12,8 @@ use crate::{PoolOptions, config, logging};
 #[command(next_help_heading = "Reactor options")]
 #[non_exhaustive]
 pub struct AppOptions {
-    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4] or 0,2-4) or both joined by a comma. Default: one reactor, which the kernel moves to where there is room.
+    /// Cores to run reactors on: a mask (0x3), a list ([0,2-4] or 0,2-4) or both joined by a comma.
+    /// Default: one reactor, which the kernel moves to where there is room.
     #[arg(short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<CpuSet>,
     /// The file that they are from, if they are.
@@ -37,7 +38,8 @@ pub struct AppOptions {
     /// Do not lock the cores of -m against other processes of this kind.
     #[arg(long)]
     pub no_cpumask_locks: bool,
-    /// Move movable threads between reactors: static (never) or busy (from a reactor above 95 % to one below 20 %).
+    /// Move movable threads between reactors: static (never) or busy (from a reactor above 95 % to
+    /// one below 20 %).
     #[arg(long, value_name = "POLICY")]
     pub balance: Option<Balance>,
     /// The size of the buffer pool.
@@ -53,7 +55,8 @@ pub enum Balance {
     /// Never.
     #[default]
     Static,
-    /// From a reactor that is busy for more than 95 % to one that is for less than 20 %; see [`core_reactor::balance`].
+    /// From a reactor that is busy for more than 95 % to one that is for less than 20 %; see
+    /// [`core_reactor::balance`].
     Busy,
 }
 

@@ -1,6 +1,7 @@
 //! An application's life: start, stop, failures, panics, signals, and several lives in one process.
 //!
-//! A signal reaches every application of the process and a core can be claimed by one, so these tests run one after the other.
+//! A signal reaches every application of the process and a core can be claimed by one, so these
+//! tests run one after the other.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -181,7 +182,8 @@ fn s12_a_signal_wakes_a_core_that_sleeps() {
     let code = app().try_run(|_, app| {
         let lib = app.lib().clone();
         thread::spawn(move || {
-            // The reactor spins for 20 us, so by then it sleeps; were it awake, the test would pass as well.
+            // The reactor spins for 20 us, so by then it sleeps; were it awake, the test would pass
+            // as well.
             thread::sleep(Duration::from_millis(50));
             assert!(!lib.is_stopping());
             kill_process(getpid(), Signal::INT).unwrap();

@@ -17,7 +17,8 @@ struct Example(Child, String);
 
 /// The example, to be started.
 fn echo(at: &str) -> Command {
-    // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single `--test` alone needs `--examples` too.
+    // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single
+    // `--test` alone needs `--examples` too.
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/echo");
     assert!(program.exists(), "{} is not built: cargo build -p lcore --examples", program.display());
     let mut command = Command::new(program);

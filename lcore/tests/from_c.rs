@@ -1,5 +1,6 @@
-//! lcore in a static library of a C program. Of such an archive a linker takes only the objects that something refers to, and to what registers itself nothing
-//! does, unless the page of what is linked holds it.
+//! lcore in a static library of a C program. Of such an archive a linker takes only the objects
+//! that something refers to, and to what registers itself nothing does, unless the page of what is
+//! linked holds it.
 
 use std::process::{Command, Output};
 
@@ -14,7 +15,8 @@ const SYSTEM: [&str; 5] = ["-lgcc_s", "-lutil", "-lpthread", "-lm", "-ldl"];
 /// Runs a program that does this.
 fn run(does: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single `--test` alone needs `--examples` too.
+    // Cargo builds examples beside the tests of a package (`cargo test -p lcore`); a single
+    // `--test` alone needs `--examples` too.
     let archive = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/libfrom_c.a");
     assert!(archive.exists(), "{} is not built: cargo build -p lcore --examples", archive.display());
     let (main, program) = (dir.path().join("main.c"), dir.path().join("main"));

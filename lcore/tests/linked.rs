@@ -1,4 +1,5 @@
-//! What this program carries: the backends of the cargo features that it was built with, and no other.
+//! What this program carries: the backends of the cargo features that it was built with, and no
+//! other.
 
 use lcore::{App, AppOptions};
 

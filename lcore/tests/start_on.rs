@@ -98,7 +98,8 @@ fn s118_the_bounds_of_threads_are_what_is_set() {
             (16, Duration::from_millis(20)),
             "no drain is longer than the exit"
         );
-        // Never done, so that the exit is by force; with the usual limit this test would take five seconds.
+        // Never done, so that the exit is by force; with the usual limit this test would take five
+        // seconds.
         cx.poller("endless", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle);
         let app = app.clone();
         cx.after(Duration::from_millis(1), move |_| app.stop(4));

@@ -1,5 +1,6 @@
-//! The log and the output of an application, and what of it panics, when nobody reads and when somebody does. Each test starts its own binary again,
-//! with itself as the only test, as it is about the end of a process.
+//! The log and the output of an application, and what of it panics, when nobody reads and when
+//! somebody does. Each test starts its own binary again, with itself as the only test, as it is
+//! about the end of a process.
 
 use std::io::{PipeReader, Read, pipe};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -155,7 +156,8 @@ impl std::fmt::Display for Bad {
     }
 }
 
-/// All that an application hands over may unwind: that ends it with 101, and all it had is given back, so that the next one runs.
+/// All that an application hands over may unwind: that ends it with 101, and all it had is given
+/// back, so that the next one runs.
 #[test]
 fn s54_whatever_of_an_application_panics_ends_it_and_gives_back_what_it_had() {
     as_child(|| {

@@ -241,7 +241,8 @@ impl Network {
         Ok(kind)
     }
 
-    /// A socket goes. What it has written still arrives, if this is in order, and its end behind it.
+    /// A socket goes. What it has written still arrives, if this is in order, and its end behind
+    /// it.
     pub(crate) fn close(&mut self, id: u64, in_order: bool) {
         let Some(end) = self.ends.remove(&id) else { return };
         self.unbind(end.here, id);

@@ -1,7 +1,8 @@
 //! What the backends over the kernel's own sockets have in common.
 //!
-//! A backend makes [`Tcp`] sockets, keeps those of a group in a [`Slab`], and what is to be sent on them in [`Frames`]. How it learns that something
-//! can be read or written, and how it does that, is its own.
+//! A backend makes [`Tcp`] sockets, keeps those of a group in a [`Slab`], and what is to be sent on
+//! them in [`Frames`]. How it learns that something can be read or written, and how it does that,
+//! is its own.
 //!
 //! Not an interface for applications: the backends and this crate change together.
 #![deny(unsafe_code)]
@@ -10,7 +11,9 @@ pub mod error;
 pub mod options;
 pub mod sys;
 mod tcp;
+pub mod whose;
 
 pub use error::Errno;
 pub use net_group::{Frames, Hot, Limits, Queue, SPARING, Slab, Supply, Turns, slab};
 pub use tcp::{Backend, Connect, Kind, Tcp};
+pub use whose::Whose;

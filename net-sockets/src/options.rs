@@ -40,7 +40,8 @@ impl Kept {
     }
 }
 
-/// Sets what a connection does not inherit from its listener. It may be gone by now, which reading will tell.
+/// Sets what a connection does not inherit from its listener. It may be gone by now, which reading
+/// will tell.
 pub fn apply_to_accepted(socket: &Socket, kept: &Kept) {
     if let Some(priority) = kept.priority {
         let _ = socket.set_priority(priority);
@@ -54,7 +55,8 @@ pub fn apply_to_accepted(socket: &Socket, kept: &Kept) {
 pub fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if let Some(bytes) = o.recv_buf {
         set("recv_buf", socket.set_recv_buffer_size(bytes))?;
-        // The system counts its own overhead in, so it doubles what it grants; and it grants less without a word.
+        // The system counts its own overhead in, so it doubles what it grants; and it grants less
+        // without a word.
         at_least("recv_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)? / 2, "net.core.rmem_max")?;
     }
     if let Some(bytes) = o.send_buf {
@@ -126,7 +128,8 @@ pub fn placement(fd: RawFd) -> Placement {
     Placement { napi_id: tell(SO_INCOMING_NAPI_ID).filter(|id| *id != 0), incoming_cpu: tell(libc::SO_INCOMING_CPU) }
 }
 
-/// Listens, with as many waiting connections as were asked for, or an error. Where nothing was asked for, fewer are fine.
+/// Listens, with as many waiting connections as were asked for, or an error. Where nothing was
+/// asked for, fewer are fine.
 pub fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
     let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
     socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
@@ -164,7 +167,8 @@ fn at_least(option: &'static str, asked: usize, granted: usize, limit: &str) -> 
     Err(NetError::Option { option, why: format!("{asked} was asked for, the system grants {granted} (see {limit})").into() })
 }
 
-/// `time` in whole `units`, at least one: a fraction would be rounded to "off" or to something else than asked.
+/// `time` in whole `units`, at least one: a fraction would be rounded to "off" or to something else
+/// than asked.
 fn whole(option: &'static str, time: Duration, unit: Duration) -> Result<usize, NetError> {
     let units = time.as_nanos() / unit.as_nanos();
     if units == 0 || !time.as_nanos().is_multiple_of(unit.as_nanos()) {

@@ -102,11 +102,14 @@ impl<B: Backend> Tcp<B> {
         self.socket.as_raw_fd()
     }
 
-    /// Before an orderly close. A socket that is closed with unread bytes in it sends a reset in place of a FIN (RFC 2525, 2.17), and a reset may
-    /// destroy what the peer has not read yet of what we sent. So what has arrived is thrown away first. What arrives later still meets a reset.
+    /// Before an orderly close. A socket that is closed with unread bytes in it sends a reset in
+    /// place of a FIN (RFC 2525, 2.17), and a reset may destroy what the peer has not read yet of
+    /// what we sent. So what has arrived is thrown away first. What arrives later still meets a
+    /// reset.
     pub fn hang_up(&self) {
         if matches!(self.kind, Kind::Stream) {
-            // Twice, because the first call also lets in what had to wait for the socket's lock. An error means that nothing is there.
+            // Twice, because the first call also lets in what had to wait for the socket's lock. An
+            // error means that nothing is there.
             let _ = sys::discard(self.fd()).and_then(|_| sys::discard(self.fd()));
         }
     }

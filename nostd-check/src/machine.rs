@@ -1,5 +1,7 @@
-//! What std and libc give a program elsewhere: an entry, an exit, a heap, the memory functions that compiled code calls.
-// UNSAFETY: entry and exit are machine code, a heap hands out raw memory, and the memory functions work on raw pointers by definition.
+//! What std and libc give a program elsewhere: an entry, an exit, a heap, the memory functions that
+//! compiled code calls.
+// UNSAFETY: entry and exit are machine code, a heap hands out raw memory, and the memory functions
+// work on raw pointers by definition.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -9,7 +11,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 const HEAP: usize = 16 << 20;
 
-/// Memory that is handed out from the front on and never taken back: enough for a program that ends soon.
+/// Memory that is handed out from the front on and never taken back: enough for a program that ends
+/// soon.
 pub struct Bump {
     memory: UnsafeCell<[u8; HEAP]>,
     used: AtomicUsize,
@@ -24,7 +27,8 @@ impl Bump {
 // SAFETY: `used` gives each byte of `memory` to one caller only.
 unsafe impl Sync for Bump {}
 
-// SAFETY: blocks do not overlap (`used` only grows), are aligned, and stay for as long as the program.
+// SAFETY: blocks do not overlap (`used` only grows), are aligned, and stay for as long as the
+// program.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let base = self.memory.get().cast::<u8>();
@@ -87,7 +91,8 @@ extern "C" fn _Unwind_Resume() -> ! {
     exit(102)
 }
 
-// Compiled code calls these by name. Byte by byte and volatile, because the compiler turns a plain loop into a call of the same function.
+// Compiled code calls these by name. Byte by byte and volatile, because the compiler turns a plain
+// loop into a call of the same function.
 
 /// # Safety
 /// As C says.
@@ -105,7 +110,8 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     if to.cast_const() <= from {
-        // SAFETY: the same contract, and copying from the front does not overwrite what is still to be read.
+        // SAFETY: the same contract, and copying from the front does not overwrite what is still to
+        // be read.
         return unsafe { memcpy(to, from, count) };
     }
     for at in (0..count).rev() {

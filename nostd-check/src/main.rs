@@ -1,7 +1,8 @@
-//! A program without std, libc and start files, which uses the no_std crates and ends with 0 if they did as they should.
+//! A program without std, libc and start files, which uses the no_std crates and ends with 0 if
+//! they did as they should.
 //!
-//! `cargo xtask test --step no-std` builds and runs it. If a crate below pulls std in, it does not compile (two panic handlers); if one
-//! calls a function of libc, it does not link.
+//! `cargo xtask test --step no-std` builds and runs it. If a crate below pulls std in, it does not
+//! compile (two panic handlers); if one calls a function of libc, it does not link.
 #![no_std]
 #![no_main]
 

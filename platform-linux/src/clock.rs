@@ -1,7 +1,9 @@
-//! The clock: the processor's time-stamp counter where it can be trusted, `CLOCK_MONOTONIC` otherwise.
+//! The clock: the processor's time-stamp counter where it can be trusted, `CLOCK_MONOTONIC`
+//! otherwise.
 //!
-//! Both count from the same start, that of `CLOCK_MONOTONIC`. A [`Clock`] is calibrated once, when it is made (10 ms), and is immutable
-//! after that: every core reads the same few words, and nothing is written.
+//! Both count from the same start, that of `CLOCK_MONOTONIC`. A [`Clock`] is calibrated once, when
+//! it is made (10 ms), and is immutable after that: every core reads the same few words, and
+//! nothing is written.
 // UNSAFETY: clock_gettime takes a pointer to write to.
 
 use core::fmt;
@@ -15,7 +17,8 @@ use crate::tsc::Tsc;
 /// Which clock to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockChoice {
-    /// The time-stamp counter if it is invariant and trusted by the kernel; `CLOCK_MONOTONIC` otherwise.
+    /// The time-stamp counter if it is invariant and trusted by the kernel; `CLOCK_MONOTONIC`
+    /// otherwise.
     #[default]
     Best,
     /// `CLOCK_MONOTONIC` in any case: slower, and free of suspicion when times look wrong.
@@ -33,9 +36,11 @@ pub enum ClockKind {
 
 /// A clock that never goes back. Its `Display` is a line for the log.
 ///
-/// The cores' counters are in step, so whoever reads later reads no less, on whichever core. But a processor may read its counter ahead
-/// of instructions before it, as it does with any load: a core that takes a time out of shared memory and reads the clock in the next
-/// few instructions can read up to about 100 ns less (`CLOCK_MONOTONIC` does not do that). [`Instant::nanos_since`] is zero then.
+/// The cores' counters are in step, so whoever reads later reads no less, on whichever core. But a
+/// processor may read its counter ahead of instructions before it, as it does with any load: a core
+/// that takes a time out of shared memory and reads the clock in the next few instructions can read
+/// up to about 100 ns less (`CLOCK_MONOTONIC` does not do that). [`Instant::nanos_since`] is zero
+/// then.
 #[derive(Debug)]
 pub struct Clock(Source);
 
@@ -83,7 +88,8 @@ impl Clock {
         }
     }
 
-    /// The raw counter, for measuring a few instructions (`spdk_get_ticks`). Nanoseconds if the clock has no counter.
+    /// The raw counter, for measuring a few instructions (`spdk_get_ticks`). Nanoseconds if the
+    /// clock has no counter.
     #[inline]
     pub fn cycles(&self) -> u64 {
         match &self.0 {
@@ -116,7 +122,8 @@ impl fmt::Display for Clock {
 /// Nanoseconds since the start of `CLOCK_MONOTONIC`.
 pub(crate) fn monotonic_nanos() -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the pointer is good for a timespec; the call cannot fail, as every kernel has this clock, and so it fills it.
+    // SAFETY: the pointer is good for a timespec; the call cannot fail, as every kernel has this
+    // clock, and so it fills it.
     let time = unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
         time.assume_init()

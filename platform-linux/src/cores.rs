@@ -18,7 +18,8 @@ pub fn online_cores() -> Result<CpuSet, PlatformError> {
     list(&text).ok_or_else(|| fail(std::io::ErrorKind::InvalidData.into()))
 }
 
-/// What the kernel writes: `0-3,8`. Cores past the limit, which a set cannot name and no one can ask for, are left out.
+/// What the kernel writes: `0-3,8`. Cores past the limit, which a set cannot name and no one can
+/// ask for, are left out.
 fn list(text: &str) -> Option<CpuSet> {
     let mut cores = CpuSet::EMPTY;
     for part in text.trim().split(',') {

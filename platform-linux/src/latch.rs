@@ -1,4 +1,5 @@
-//! The latch of a core: what makes sure that no wake-up is lost between deciding to sleep and sleeping.
+//! The latch of a core: what makes sure that no wake-up is lost between deciding to sleep and
+//! sleeping.
 //!
 //! ```text
 //!            park() [1]                unpark() [2]: ring the bell
@@ -10,9 +11,10 @@
 //!    └─────────────────────────────────────────────────────────────┘ park() returns [3], or returns at once [5]
 //! ```
 //!
-//! [1] and [2] change the same atomic, so one comes first: if [1], the unparker sees PARKED and rings the bell, which ends the sleep that is
-//! going on or about to begin; if [2] (it is [4] then), [1] finds NOTIFIED and does not sleep [5]. A waker that loses the race with [3]
-//! rings when nobody sleeps any more: the next park returns early, which it may.
+//! [1] and [2] change the same atomic, so one comes first: if [1], the unparker sees PARKED and
+//! rings the bell, which ends the sleep that is going on or about to begin; if [2] (it is [4]
+//! then), [1] finds NOTIFIED and does not sleep [5]. A waker that loses the race with [3] rings
+//! when nobody sleeps any more: the next park returns early, which it may.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU32, Ordering};
@@ -31,7 +33,8 @@ impl Default for Latch {
 }
 
 impl Latch {
-    /// Takes the latch. Sleeps by `sleep` before, unless the latch is set; `sleep` has to end some time after the bell has rung.
+    /// Takes the latch. Sleeps by `sleep` before, unless the latch is set; `sleep` has to end some
+    /// time after the bell has rung.
     #[inline]
     pub(crate) fn park(&self, sleep: impl FnOnce()) {
         // AcqRel: who sees PARKED also sees the bell; who made it NOTIFIED is seen in full.
@@ -45,7 +48,8 @@ impl Latch {
     /// Sets the latch, and rings the bell if somebody sleeps.
     #[inline]
     pub(crate) fn unpark(&self, ring: impl FnOnce()) {
-        // A swap even if the latch is set already: it is what hands the caller's earlier writes to the parked core.
+        // A swap even if the latch is set already: it is what hands the caller's earlier writes to
+        // the parked core.
         if self.0.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
             ring();
         }

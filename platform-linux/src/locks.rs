@@ -1,10 +1,11 @@
 //! A lock for each core, so that two processes do not poll on one core unknowingly.
 //!
-//! The counterpart of SPDK's `/var/tmp/spdk_cpu_lock_NNN`. A lock is advisory and the kernel's (`flock`): it ends with the process, however
-//! that ends. The file says whose it is. Files stay when locks end: to remove one would let two processes lock two files of one name.
+//! The counterpart of SPDK's `/var/tmp/spdk_cpu_lock_NNN`. A lock is advisory and the kernel's
+//! (`flock`): it ends with the process, however that ends. The file says whose it is. Files stay
+//! when locks end: to remove one would let two processes lock two files of one name.
 //!
-//! They are advice: where there is no place for the files a core stays unlocked, and containers with a place of their own each do not
-//! know of each other.
+//! They are advice: where there is no place for the files a core stays unlocked, and containers
+//! with a place of their own each do not know of each other.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -17,8 +18,8 @@ use core_reactor::{CoreId, CpuSet, PlatformError};
 
 use crate::error::{file_error, short};
 
-/// Where the files are. Of the places that every user's processes share, the one that every distribution lets all of them write to
-/// (`/run/lock` is root's alone on many).
+/// Where the files are. Of the places that every user's processes share, the one that every
+/// distribution lets all of them write to (`/run/lock` is root's alone on many).
 const DIR: &str = "/var/tmp";
 
 /// Cores claimed against other processes, until dropped.
@@ -30,8 +31,8 @@ pub struct CpuLocks {
 }
 
 impl CpuLocks {
-    /// Claims all of `cores` or, if one is taken, none. One whose lock file cannot be made or opened stays unlocked: see
-    /// [`unlocked`](Self::unlocked).
+    /// Claims all of `cores` or, if one is taken, none. One whose lock file cannot be made or
+    /// opened stays unlocked: see [`unlocked`](Self::unlocked).
     ///
     /// # Errors
     /// [`PlatformError::CoreTaken`]: another claim, of another process or this one, has a core.
@@ -78,7 +79,8 @@ impl fmt::Debug for CpuLocks {
 impl Drop for CpuLocks {
     fn drop(&mut self) {
         for file in &self.files {
-            // Before the lock ends with the file, so that nobody reads the name of who has it no more. No harm if it stays.
+            // Before the lock ends with the file, so that nobody reads the name of who has it no
+            // more. No harm if it stays.
             let _ = file.set_len(0);
         }
     }
@@ -97,12 +99,14 @@ fn lock(dir: &Path, core: CoreId) -> Result<File, PlatformError> {
     Ok(file)
 }
 
-/// Which processes the kernel counts together with this one: a number from elsewhere names another process here, or none.
+/// Which processes the kernel counts together with this one: a number from elsewhere names another
+/// process here, or none.
 fn namespace() -> Option<String> {
     fs::read_link("/proc/self/ns/pid").ok()?.into_os_string().into_string().ok()
 }
 
-/// Opens a lock file, making it if need be, for every user to lock. Never through a link, as anyone may put one into the directory.
+/// Opens a lock file, making it if need be, for every user to lock. Never through a link, as anyone
+/// may put one into the directory.
 fn open(path: &Path) -> io::Result<File> {
     let options = || {
         let mut options = OpenOptions::new();
@@ -110,7 +114,8 @@ fn open(path: &Path) -> io::Result<File> {
         options
     };
     loop {
-        // First without O_CREAT, which the kernel refuses for another user's file in a shared directory (fs.protected_regular).
+        // First without O_CREAT, which the kernel refuses for another user's file in a shared
+        // directory (fs.protected_regular).
         match options().open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,

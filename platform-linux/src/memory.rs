@@ -1,6 +1,7 @@
 //! Memory for pools: hugepages where there are any, ordinary pages where not.
 //!
-//! A [`HugeMemory`] is one mapping, all of it there from the start: no page fault comes later, and io_uring and RDMA can register it once.
+//! A [`HugeMemory`] is one mapping, all of it there from the start: no page fault comes later, and
+//! io_uring and RDMA can register it once.
 // UNSAFETY: mmap, madvise and munmap deal in addresses.
 
 use std::io;
@@ -28,12 +29,14 @@ pub struct HugeMemory {
     huge: bool,
 }
 
-// SAFETY: the region belongs to this value alone, which hands out its address and never reads or writes it.
+// SAFETY: the region belongs to this value alone, which hands out its address and never reads or
+// writes it.
 unsafe impl Send for HugeMemory {}
 // SAFETY: as above: nothing can be done to the region through a shared reference.
 unsafe impl Sync for HugeMemory {}
 
-// SAFETY: base and length are set once; the mapping is zeroed, readable and writable, and this value does not touch it until it unmaps it.
+// SAFETY: base and length are set once; the mapping is zeroed, readable and writable, and this
+// value does not touch it until it unmaps it.
 unsafe impl Memory for HugeMemory {
     fn base(&self) -> NonNull<u8> {
         self.base
@@ -45,8 +48,9 @@ unsafe impl Memory for HugeMemory {
 }
 
 impl HugeMemory {
-    /// At least `len` bytes: in hugepages of 2 MiB if enough are free, in ordinary pages (transparent hugepages if the kernel likes) if
-    /// not. Aligned to 4 KiB, and to 2 MiB from that size on. Which it was goes to the log, once for each region.
+    /// At least `len` bytes: in hugepages of 2 MiB if enough are free, in ordinary pages
+    /// (transparent hugepages if the kernel likes) if not. Aligned to 4 KiB, and to 2 MiB from that
+    /// size on. Which it was goes to the log, once for each region.
     ///
     /// # Errors
     /// The system has not so much memory, or the process may not have it.
@@ -77,7 +81,8 @@ impl HugeMemory {
     fn huge(len: usize) -> io::Result<Self> {
         let len = round_up(len, HUGE)?;
         let memory = Self { base: map(len, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)?, len, huge: true };
-        // A reservation can still fail to become pages (a cgroup's limit, another NUMA node): better here than by SIGBUS later.
+        // A reservation can still fail to become pages (a cgroup's limit, another NUMA node):
+        // better here than by SIGBUS later.
         memory.populate()?;
         Ok(memory)
     }
@@ -86,7 +91,8 @@ impl HugeMemory {
         let len = round_up(len, PAGE)?;
         // Only a mapping that begins where a hugepage would can be given transparent ones.
         let memory = if len < HUGE { Self { base: map(len, 0)?, len, huge: false } } else { Self::aligned(len)? };
-        // SAFETY: the range is this mapping. A kernel without transparent hugepages says no, which is fine.
+        // SAFETY: the range is this mapping. A kernel without transparent hugepages says no, which
+        // is fine.
         unsafe { libc::madvise(memory.base.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
         memory.populate()?;
         Ok(memory)
@@ -97,7 +103,8 @@ impl HugeMemory {
         let room = len.checked_add(HUGE).ok_or_else(more_than_there_can_be)?;
         let start = map(room, 0)?;
         let before = start.align_offset(HUGE);
-        // SAFETY: `before` is less than HUGE, so the three ranges lie in the mapping; nothing uses the two that are given back.
+        // SAFETY: `before` is less than HUGE, so the three ranges lie in the mapping; nothing uses
+        // the two that are given back.
         unsafe {
             let base = start.add(before);
             unmap(start, before);
@@ -127,7 +134,8 @@ impl HugeMemory {
 
 impl Drop for HugeMemory {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own. Whoever went through its address had to promise not to outlive it.
+        // SAFETY: the mapping is this value's own. Whoever went through its address had to promise
+        // not to outlive it.
         unsafe { unmap(self.base, self.len) };
     }
 }
@@ -196,7 +204,8 @@ mod tests {
     #[test]
     fn s29_more_than_there_can_be_is_an_error() {
         let available = available_memory().unwrap() as usize;
-        // Little that is too much would do as well; but where this goes wrong the machine is to survive.
+        // Little that is too much would do as well; but where this goes wrong the machine is to
+        // survive.
         for len in [usize::MAX, usize::MAX / 2, 1 << 46, 8 * available] {
             let error = HugeMemory::new(len).unwrap_err().to_string();
             let asked = format!("map memory in ordinary pages: {} MiB are asked for and ", len >> 20);
@@ -221,7 +230,8 @@ mod tests {
                 got == libc::MAP_FAILED
             }
         };
-        // Larger than what other tests map meanwhile, so that they do not fill the gap between the drop and the question.
+        // Larger than what other tests map meanwhile, so that they do not fill the gap between the
+        // drop and the question.
         let len = 64 * HUGE;
         let memory = HugeMemory::aligned(len).unwrap();
         let middle = memory.base().as_ptr() as usize + len / 2;
@@ -234,7 +244,8 @@ mod tests {
     #[test]
     fn s29_hugepages_are_used_where_there_are_any() {
         let free = || crate::Limits::read().free_hugepages;
-        // Another process may take or free pages between the question and the answer: ask again then.
+        // Another process may take or free pages between the question and the answer: ask again
+        // then.
         let memory = loop {
             let before = free();
             let memory = HugeMemory::new(HUGE).unwrap();

@@ -1,9 +1,10 @@
 //! Where an idle core sleeps: an epoll set for each core, with an eventfd that wakes it.
 //!
-//! The [`Latch`] decides who sleeps and who rings; here is how. The ways to sleep are tried in turn ([`Way`]), as kernels before 5.11 have not
-//! the best one and sandboxes forbid any of them.
+//! The [`Latch`] decides who sleeps and who rings; here is how. The ways to sleep are tried in turn
+//! ([`Way`]), as kernels before 5.11 have not the best one and sandboxes forbid any of them.
 //!
-//! The eventfd is watched edge-triggered: each write is an event of its own, and it need never be read.
+//! The eventfd is watched edge-triggered: each write is an event of its own, and it need never be
+//! read.
 // UNSAFETY: epoll and eventfd are raw system calls.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -43,14 +44,15 @@ impl Parker {
         Ok(self.set.get_or_init(|| set))
     }
 
-    /// Sleeps until `until`, an unpark or a watched source. Returns at once if the latch is set or the set cannot be made.
+    /// Sleeps until `until`, an unpark or a watched source. Returns at once if the latch is set or
+    /// the set cannot be made.
     pub(crate) fn park(&self, clock: &Clock, until: Option<Instant>) {
         let Ok(set) = self.open() else { return };
         self.latch.park(|| sleep(|| clock.now(), until, |nanos| set.wait(nanos), || self.latch.is_set()));
     }
 
-    /// Sets the latch; ends the sleep if there is one. Async-signal-safe: two atomics and at most one `write` that does not block (and so
-    /// leaves `errno` alone).
+    /// Sets the latch; ends the sleep if there is one. Async-signal-safe: two atomics and at most
+    /// one `write` that does not block (and so leaves `errno` alone).
     pub(crate) fn unpark(&self) {
         self.latch.unpark(|| {
             if let Some(set) = self.set.get() {
@@ -60,15 +62,17 @@ impl Parker {
     }
 }
 
-/// Waits, in as many rounds as it takes, until `until` is less than [`SHORTEST_NS`] away or a wait ends by something else than its time.
+/// Waits, in as many rounds as it takes, until `until` is less than [`SHORTEST_NS`] away or a wait
+/// ends by something else than its time.
 fn sleep(now: impl Fn() -> Instant, until: Option<Instant>, mut wait: impl FnMut(Option<u64>) -> Woken, is_notified: impl Fn() -> bool) {
     loop {
         let nanos = match until {
             None => None,
             Some(until) => match until.nanos_since(now()) {
                 ..SHORTEST_NS => return,
-                // The kernel lets a poll be late by a thousandth of its time (a 200th in a niced thread). Aim so much before, and
-                // again from there: two rounds for a millisecond, four for a minute.
+                // The kernel lets a poll be late by a thousandth of its time (a 200th in a niced
+                // thread). Aim so much before, and again from there: two rounds for a millisecond,
+                // four for a minute.
                 nanos => Some(nanos - nanos / 128),
             },
         };
@@ -97,7 +101,8 @@ enum Way {
     Ppoll,
     /// `epoll_wait`: milliseconds; the last one before a deadline is spun.
     Wait,
-    /// `nanosleep`, which no bell ends: a core wakes up a millisecond late, and does not burn for that.
+    /// `nanosleep`, which no bell ends: a core wakes up a millisecond late, and does not burn for
+    /// that.
     Nap,
 }
 
@@ -143,7 +148,8 @@ impl WaitSet {
         if rc < 0 { Err(last_os_error("change what a core waits for")) } else { Ok(()) }
     }
 
-    /// Wakes who waits, now or at the next wait. Fails only when the count is full, and then the bell has rung.
+    /// Wakes who waits, now or at the next wait. Fails only when the count is full, and then the
+    /// bell has rung.
     fn ring(&self) {
         let one = 1u64;
         // SAFETY: the kernel reads eight bytes.
@@ -166,7 +172,8 @@ impl WaitSet {
             match waited {
                 Ok(woken) => return woken,
                 Err(libc::EINTR) => return Woken::Ready,
-                // Whatever the number says, it would say it again at once: a core that tried again would be awake for ever.
+                // Whatever the number says, it would say it again at once: a core that tried again
+                // would be awake for ever.
                 Err(code) => {
                     log::debug!("a core cannot sleep by {way:?} and goes on without: {}", io::Error::from_raw_os_error(code));
                     self.way.store(way as u8 + 1, Ordering::Relaxed);
@@ -186,7 +193,8 @@ impl WaitSet {
         let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         // Through `syscall`, as glibc has had the function only since 2.35.
-        // SAFETY: the kernel writes up to EVENTS events and reads a time, if there is one; there is no signal mask.
+        // SAFETY: the kernel writes up to EVENTS events and reads a time, if there is one; there is
+        // no signal mask.
         let rc = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
@@ -206,7 +214,8 @@ impl WaitSet {
             nanos.map(|n| libc::timespec { tv_sec: (n / 1_000_000_000) as libc::time_t, tv_nsec: (n % 1_000_000_000) as libc::c_long });
         let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
         let mut set = libc::pollfd { fd: self.epoll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: the kernel reads and writes one pollfd and reads a time, if there is one; there is no signal mask.
+        // SAFETY: the kernel reads and writes one pollfd and reads a time, if there is one; there
+        // is no signal mask.
         let rc = unsafe { libc::ppoll(&mut set, 1, time, ptr::null()) };
         let waited = woken(rc)?;
         if waited == Woken::Ready {
@@ -372,7 +381,8 @@ mod tests {
         assert_eq!(set.wait(Some(1)), Woken::Late, "the bell woke the sleeper, so its event is gone");
     }
 
-    /// Has the kernel refuse these calls of the calling thread with `errno`, for good, as a container's filter does.
+    /// Has the kernel refuse these calls of the calling thread with `errno`, for good, as a
+    /// container's filter does.
     #[cfg(target_arch = "x86_64")] // elsewhere there is no system call `epoll_wait`
     fn refuse(calls: &[libc::c_long], errno: i32) {
         let code = |of: u32| of as u16;
@@ -396,7 +406,8 @@ mod tests {
         assert_eq!(rc, 0, "{}", io::Error::last_os_error());
     }
 
-    /// Whatever number a refusal has, the core sleeps by the next way: parks are few, and an unpark ends one without a deadline.
+    /// Whatever number a refusal has, the core sleeps by the next way: parks are few, and an unpark
+    /// ends one without a deadline.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn s53_a_call_that_is_refused_keeps_no_core_awake() {

@@ -1,11 +1,14 @@
 //! SIGINT and SIGTERM: once asks for an orderly stop, twice ends the process.
 //!
-//! Supervisors often tell a program twice what they mean once: GNU timeout signals its child and then its own group, a terminal's ^C reaches
-//! both a program and the npm that relays it. So for half a second after the first signal others, of either number, are taken for its echoes.
+//! Supervisors often tell a program twice what they mean once: GNU timeout signals its child and
+//! then its own group, a terminal's ^C reaches both a program and the npm that relays it. So for
+//! half a second after the first signal others, of either number, are taken for its echoes.
 //!
-//! [`StopSignals`] installs the handlers while it lives. What the first signal does is a [`SignalHook`]; [`StopFlag`] is the ready-made one.
-//! Several may be installed at a time, as for two sets of reactors in one process: a first signal reaches all of them.
-// UNSAFETY: handlers are installed by raw system calls, and run between any two instructions of any thread.
+//! [`StopSignals`] installs the handlers while it lives. What the first signal does is a
+//! [`SignalHook`]; [`StopFlag`] is the ready-made one. Several may be installed at a time, as for
+//! two sets of reactors in one process: a first signal reaches all of them.
+// UNSAFETY: handlers are installed by raw system calls, and run between any two instructions of any
+// thread.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -20,14 +23,15 @@ use crate::error::last_os_error;
 use crate::list::HandlerList;
 
 const STOP: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
-/// How long after the first signal others are its echoes. Supervisors need milliseconds, on a busy machine tens of them; a person who means it
-/// presses again.
+/// How long after the first signal others are its echoes. Supervisors need milliseconds, on a busy
+/// machine tens of them; a person who means it presses again.
 const ECHO_NS: u64 = 500_000_000;
 
 /// What the first signal does.
 ///
 /// # Safety
-/// `on_signal` is async-signal-safe: it takes no lock, allocates and frees nothing, and calls only what signal-safety(7) lists.
+/// `on_signal` is async-signal-safe: it takes no lock, allocates and frees nothing, and calls only
+/// what signal-safety(7) lists.
 pub unsafe trait SignalHook: Send + Sync {
     /// Called in a signal handler, once in the life of its [`StopSignals`].
     fn on_signal(&self, signal: i32);
@@ -75,9 +79,11 @@ unsafe impl SignalHook for StopFlag {
     }
 }
 
-/// Handles SIGINT and SIGTERM while it lives: the first to come calls the hook. What comes within half a second of it is an echo and does
-/// nothing; the next ends the process with 128 + its number, at once and without running anything. Dropped, whatever handled them before does
-/// so again, except that echoes still do nothing: a program that ends at once is not to die of them on its way out.
+/// Handles SIGINT and SIGTERM while it lives: the first to come calls the hook. What comes within
+/// half a second of it is an echo and does nothing; the next ends the process with 128 + its
+/// number, at once and without running anything. Dropped, whatever handled them before does so
+/// again, except that echoes still do nothing: a program that ends at once is not to die of them on
+/// its way out.
 pub struct StopSignals(Arc<Target>);
 
 impl StopSignals {
@@ -134,7 +140,8 @@ impl Request {
         self.0.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Whether a signal now is an echo of the first. The window is that of the first and no echo makes it longer.
+    /// Whether a signal now is an echo of the first. The window is that of the first and no echo
+    /// makes it longer.
     fn awaits_echoes(&self, now: u64) -> bool {
         let first = self.0.load(Ordering::Relaxed);
         // A handler on another thread may have read the clock a little later than this one.
@@ -147,8 +154,9 @@ impl Request {
     }
 }
 
-/// The one global of this module. A handler is a function of the process and is given the number of its signal and nothing else (POSIX
-/// sigaction), so there is no other way for it to find its targets.
+/// The one global of this module. A handler is a function of the process and is given the number of
+/// its signal and nothing else (POSIX sigaction), so there is no other way for it to find its
+/// targets.
 static HANDLED: Handled = Handled {
     targets: HandlerList::new(AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0)),
     before: HandlerList::new(AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0)),
@@ -182,7 +190,8 @@ impl Handled {
     /// The work of a handler: async-signal-safe.
     fn handle(&self, signal: i32, now: u64) {
         let anybody = self.targets.read(|targets| {
-            // A signal to the process is one to all targets, so one that was signalled before makes this the second.
+            // A signal to the process is one to all targets, so one that was signalled before makes
+            // this the second.
             if targets.iter().any(|target| target.first.is_insisted_on(now)) {
                 // SAFETY: ends the process without running anything of it.
                 unsafe { libc::_exit(128 + signal) };
@@ -199,13 +208,15 @@ impl Handled {
     }
 }
 
-/// Gives a signal that came when all targets had gone to what handled it before, from now on as well. Async-signal-safe.
+/// Gives a signal that came when all targets had gone to what handled it before, from now on as
+/// well. Async-signal-safe.
 fn pass_on(signal: i32, before: &[libc::sigaction]) {
     let before = STOP.iter().zip(before).find(|(stop, _)| **stop == signal);
     if let Some((_, action)) = before
         && exchange(signal, Some(action), &mut action.clone()).is_ok()
     {
-        // SAFETY: sends a signal to this thread, for the handler that was just put back; it comes when this one has returned.
+        // SAFETY: sends a signal to this thread, for the handler that was just put back; it comes
+        // when this one has returned.
         unsafe { libc::raise(signal) };
     }
 }
@@ -269,8 +280,8 @@ fn restore(signal: i32, action: &libc::sigaction) {
 /// Sets the action of a signal, if one is given, and tells the one before.
 fn exchange(signal: i32, new: Option<&libc::sigaction>, old: &mut libc::sigaction) -> Result<(), PlatformError> {
     let new = new.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the kernel reads one action, if there is one, and writes one. The handler installed, `on_signal`, is async-signal-safe
-    // by the promise of every `SignalHook`.
+    // SAFETY: the kernel reads one action, if there is one, and writes one. The handler installed,
+    // `on_signal`, is async-signal-safe by the promise of every `SignalHook`.
     if unsafe { libc::sigaction(signal, new, old) } < 0 { Err(last_os_error("install the handler of a stop signal")) } else { Ok(()) }
 }
 

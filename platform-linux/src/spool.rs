@@ -1,7 +1,8 @@
 //! Output that keeps no reactor waiting: a thread of its own writes what others have queued.
 //!
-//! Whoever reads a pipe or a terminal may stop to, and then a write takes for ever, and all that the writing core serves waits with it. A
-//! [`Spool`] takes bytes at once, up to a bound, and refuses them beyond it.
+//! Whoever reads a pipe or a terminal may stop to, and then a write takes for ever, and all that
+//! the writing core serves waits with it. A [`Spool`] takes bytes at once, up to a bound, and
+//! refuses them beyond it.
 // UNSAFETY: `write`, `poll` and `atexit` are raw system calls.
 
 use std::collections::VecDeque;
@@ -18,10 +19,12 @@ use crate::thread::spawn_off_reactor;
 /// How long the end of the process waits for what is still queued, over all spools.
 const AT_EXIT: Duration = Duration::from_secs(1);
 
-/// A queue of bytes before a descriptor, and the thread that writes them, in order and one piece after the other.
+/// A queue of bytes before a descriptor, and the thread that writes them, in order and one piece
+/// after the other.
 ///
-/// What is queued when the process exits (from `main`, or by `exit`) is still written, for a second at most; after a signal or `abort` it is
-/// not. Dropped, it writes what it has and waits for nothing.
+/// What is queued when the process exits (from `main`, or by `exit`) is still written, for a second
+/// at most; after a signal or `abort` it is not. Dropped, it writes what it has and waits for
+/// nothing.
 pub struct Spool(Arc<Shared>);
 
 struct Shared {
@@ -75,8 +78,9 @@ impl fmt::Display for SpoolError {
 impl std::error::Error for SpoolError {}
 
 impl Spool {
-    /// Starts the thread that writes `to`. It holds up to `most` bytes, and as many again while they are being written. Where pieces were
-    /// refused, `notice` makes what is written in their place out of their number; empty is nothing.
+    /// Starts the thread that writes `to`. It holds up to `most` bytes, and as many again while
+    /// they are being written. Where pieces were refused, `notice` makes what is written in their
+    /// place out of their number; empty is nothing.
     ///
     /// # Errors
     /// The system has no thread to give.
@@ -92,8 +96,9 @@ impl Spool {
         Ok(Self(shared))
     }
 
-    /// Queues a piece; false if there is no room for all of it. Never waits. Once a piece was refused all others are, until the writer gets
-    /// on: what comes out has its gaps in one place each.
+    /// Queues a piece; false if there is no room for all of it. Never waits. Once a piece was
+    /// refused all others are, until the writer gets on: what comes out has its gaps in one place
+    /// each.
     pub fn push(&self, piece: &[u8]) -> bool {
         let mut queue = self.0.lock();
         let fits = queue.lost == 0 && queue.bytes.len() + piece.len() <= self.0.most;
@@ -118,8 +123,8 @@ impl Spool {
         self.0.flush(limit)
     }
 
-    /// As [`flush`](Self::flush), at the end of things: a reader whom another such call has waited for in vain, and who has read nothing
-    /// since, is not waited for again.
+    /// As [`flush`](Self::flush), at the end of things: a reader whom another such call has waited
+    /// for in vain, and who has read nothing since, is not waited for again.
     ///
     /// # Errors
     /// As those of `flush`.
@@ -211,7 +216,8 @@ impl Shared {
     }
 }
 
-/// Writes all of it, however long that takes, also to a descriptor that does not block. The error is `errno`.
+/// Writes all of it, however long that takes, also to a descriptor that does not block. The error
+/// is `errno`.
 fn write_all(fd: i32, mut bytes: &[u8]) -> Result<(), i32> {
     while !bytes.is_empty() {
         // SAFETY: the kernel reads so many bytes.
@@ -228,7 +234,8 @@ fn write_all(fd: i32, mut bytes: &[u8]) -> Result<(), i32> {
     Ok(())
 }
 
-/// Whether the descriptor takes more within so many milliseconds (-1: whenever), or tells at once why not.
+/// Whether the descriptor takes more within so many milliseconds (-1: whenever), or tells at once
+/// why not.
 fn ready(fd: i32, wait_ms: i32) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
     // SAFETY: the kernel reads and writes one pollfd.
@@ -245,8 +252,8 @@ fn flush_at_exit(spool: &Arc<Shared>) {
     spools.push(Arc::downgrade(spool));
     drop(spools);
     // Fails only for want of memory, and then the end is a little less orderly.
-    // SAFETY: the function does not unwind (an `extern "C"` function cannot) and needs nothing that `exit` takes away: it waits for a
-    // thread, under a lock that no thread holds for long.
+    // SAFETY: the function does not unwind (an `extern "C"` function cannot) and needs nothing that
+    // `exit` takes away: it waits for a thread, under a lock that no thread holds for long.
     AT_EXIT_IS_SET.call_once(|| unsafe {
         libc::atexit(flush_all);
     });
@@ -311,7 +318,8 @@ mod tests {
         let (reader, writer, bytes) = full_pipe();
         let spool = Spool::start("spool", writer, 8, notice).unwrap();
         assert!(spool.push(b"first"));
-        // The writer has taken the first piece and is stuck with it once there is room for a piece that fills the queue.
+        // The writer has taken the first piece and is stuck with it once there is room for a piece
+        // that fills the queue.
         while !spool.0.lock().bytes.is_empty() {
             std::thread::yield_now();
         }

@@ -1,7 +1,9 @@
-//! Operating-system threads as reactors need them: pinned to one core, named after it, woken on time.
+//! Operating-system threads as reactors need them: pinned to one core, named after it, woken on
+//! time.
 //!
-//! [`spawn`] makes such a thread; [`Seated::sit`] makes the calling thread one, and [`Seated::stand`] undoes that. What a reactor starts
-//! inherits all of this, so [`unaffinitized`] takes it off for a while and [`spawn_off_reactor`] starts threads without it.
+//! [`spawn`] makes such a thread; [`AdoptedThread::adopt`] makes the calling thread one, and
+//! [`AdoptedThread::restore`] undoes that. What a reactor starts inherits all of this, so
+//! [`unaffinitized`] takes it off for a while and [`spawn_off_reactor`] starts threads without it.
 // UNSAFETY: affinity, name and timer slack of a thread are to be had by raw system calls only.
 
 use std::cell::Cell;
@@ -15,10 +17,12 @@ use crate::error::{last_os_error, named_error, os_error, short};
 
 /// Longest name of a thread that the kernel keeps, with its final zero.
 const NAME_BYTES: usize = 16;
-/// How late a pinned thread's timers may be, in nanoseconds: the least that the kernel takes (its default is 50 µs).
+/// How late a pinned thread's timers may be, in nanoseconds: the least that the kernel takes (its
+/// default is 50 µs).
 const SLACK_NS: libc::c_ulong = 1;
 
-/// Runs `entry` on a new thread, named after `core` and `pinned` to it or to nothing. When this returns, `entry` is about to run and nothing can hinder it.
+/// Runs `entry` on a new thread, named after `core` and `pinned` to it or to nothing. When this
+/// returns, `entry` is about to run and nothing can hinder it.
 pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, PlatformError> {
     let (started, starting) = mpsc::sync_channel(1);
     // The creator may be a reactor already, and what matters is what that one was before.
@@ -46,12 +50,13 @@ pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>)
     }
 }
 
-/// Runs `f` without what makes the calling thread a reactor: on all cores that it had before it was pinned to one, with its timer slack
-/// and its name of then (`spdk_call_unaffinitized`). Threads and programs that `f` starts inherit those and not the reactor's; started
-/// outside of this they share the reactor's one core for good. On a thread that is no reactor it is just `f()`.
+/// Runs `f` without what makes the calling thread a reactor: on all cores that it had before it was
+/// pinned to one, with its timer slack and its name of then (`spdk_call_unaffinitized`). Threads
+/// and programs that `f` starts inherit those and not the reactor's; started outside of this they
+/// share the reactor's one core for good. On a thread that is no reactor it is just `f()`.
 ///
-/// The reactor waits for `f`, and everything on it: keep it short. What takes long belongs on a thread of its own, see
-/// [`spawn_off_reactor`].
+/// The reactor waits for `f`, and everything on it: keep it short. What takes long belongs on a
+/// thread of its own, see [`spawn_off_reactor`].
 ///
 /// ```
 /// let child = platform_linux::unaffinitized(|| std::process::Command::new("true").spawn())?;
@@ -68,8 +73,8 @@ pub fn unaffinitized<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Starts a thread of the operating system from wherever the caller is, a reactor included: it has none of the reactor's core, timer
-/// slack and name. `name` is cut after 15 bytes.
+/// Starts a thread of the operating system from wherever the caller is, a reactor included: it has
+/// none of the reactor's core, timer slack and name. `name` is cut after 15 bytes.
 ///
 /// # Errors
 /// The system has no thread to give.
@@ -126,16 +131,17 @@ impl Drop for Again {
     }
 }
 
-/// What a thread was before it sat down on a core.
-pub(crate) struct Seated {
+/// What a thread was before it adopted a core.
+pub(crate) struct AdoptedThread {
     before: Traits,
-    /// Its note of what it was before an earlier core, if it is on one (a set of reactors that is run inside of another).
+    /// Its note of what it was before an earlier core, if it is on one (a set of reactors that is
+    /// run inside of another).
     outer: Option<Traits>,
 }
 
-impl Seated {
+impl AdoptedThread {
     /// Names the calling thread after `core`, and pins it there or leaves it where it may run.
-    pub(crate) fn sit(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
+    pub(crate) fn adopt(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
         let before = Traits::of_caller()?;
         if pinned {
             pin(core)?;
@@ -148,7 +154,7 @@ impl Seated {
     }
 
     /// Gives the calling thread back what it had.
-    pub(crate) fn stand(self) -> Result<(), PlatformError> {
+    pub(crate) fn restore(self) -> Result<(), PlatformError> {
         BEFORE.set(self.outer);
         self.before.apply()
     }
@@ -167,7 +173,8 @@ pub(crate) fn allowed_cores() -> Result<CpuSet, PlatformError> {
     Ok((0..CpuSet::LIMIT as u16).map(CoreId).filter(|core| mask.contains(*core)).collect())
 }
 
-/// The kernel's form of a set of cores, as large as any kernel has it (8192 cores), so that what is restored is all that there was.
+/// The kernel's form of a set of cores, as large as any kernel has it (8192 cores), so that what is
+/// restored is all that there was.
 #[derive(Clone, Copy)]
 struct Mask([u64; 128]);
 
@@ -182,7 +189,8 @@ impl Mask {
 
     fn of_caller() -> Result<Self, PlatformError> {
         let mut words = [0u64; 128];
-        // SAFETY: the kernel writes at most the given number of bytes, and any bits are valid words.
+        // SAFETY: the kernel writes at most the given number of bytes, and any bits are valid
+        // words.
         let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&words), words.as_mut_ptr().cast()) };
         if rc < 0 { Err(last_os_error("read the cores that this thread may use")) } else { Ok(Self(words)) }
     }
@@ -211,7 +219,8 @@ fn name() -> [u8; NAME_BYTES] {
     name
 }
 
-/// Names the calling thread. Cannot fail: a name too long is cut by the kernel, and ours have no zero inside.
+/// Names the calling thread. Cannot fail: a name too long is cut by the kernel, and ours have no
+/// zero inside.
 fn set_name(name: &str) {
     if let Ok(name) = CString::new(name) {
         // SAFETY: the kernel reads up to the final zero.
@@ -247,7 +256,7 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_pinned_keeps_what_it_had() {
         let before = (name(), allowed_cores().unwrap(), timer_slack());
-        assert!(Seated::sit(GONE, true).is_err());
+        assert!(AdoptedThread::adopt(GONE, true).is_err());
         assert_eq!((name(), allowed_cores().unwrap(), timer_slack()), before);
     }
 
@@ -255,9 +264,9 @@ mod tests {
     fn a_pinned_thread_wakes_on_time_and_has_its_slack_back_after() {
         let core = allowed_cores().unwrap().iter().next().unwrap();
         let before = timer_slack();
-        let seated = Seated::sit(core, true).unwrap();
+        let adopted = AdoptedThread::adopt(core, true).unwrap();
         assert_eq!(timer_slack(), SLACK_NS);
-        seated.stand().unwrap();
+        adopted.restore().unwrap();
         assert_eq!(timer_slack(), before);
         let (tell, told) = mpsc::channel();
         spawn(core, true, Box::new(move || tell.send(timer_slack()).unwrap())).unwrap().join().unwrap();

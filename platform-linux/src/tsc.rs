@@ -1,8 +1,9 @@
 //! The x86 time-stamp counter as a clock.
 //!
-//! Used only if two parties vouch for it: the processor says that it counts at one rate in every power state, and the kernel has not found
-//! it unstable or different between cores. Its rate is measured against `CLOCK_MONOTONIC`: what CPUID (leaves 0x15, 0x16) or a
-//! hypervisor says about it is missing on many machines, and rounded on others.
+//! Used only if two parties vouch for it: the processor says that it counts at one rate in every
+//! power state, and the kernel has not found it unstable or different between cores. Its rate is
+//! measured against `CLOCK_MONOTONIC`: what CPUID (leaves 0x15, 0x16) or a hypervisor says about it
+//! is missing on many machines, and rounded on others.
 // UNSAFETY: the instruction that reads the counter is behind an intrinsic that is unsafe.
 
 use core::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
@@ -11,9 +12,11 @@ use std::thread;
 
 use crate::clock::monotonic_nanos;
 
-/// How long the counter is measured. A reading is off by 50 ns or so, thus the rate by about ten parts in a million.
+/// How long the counter is measured. A reading is off by 50 ns or so, thus the rate by about ten
+/// parts in a million.
 const MEASURE: Duration = Duration::from_millis(10);
-/// Readings for one end of the measurement, of which the quickest counts: the others may have been interrupted.
+/// Readings for one end of the measurement, of which the quickest counts: the others may have been
+/// interrupted.
 const READINGS: usize = 32;
 /// Counters slower than this are broken, or emulated.
 const SLOWEST_HZ: u64 = 100_000_000;
@@ -63,8 +66,9 @@ impl Tsc {
     }
 }
 
-/// The counter. Plain `rdtsc`, as in DPDK: with the ordering of `rdtscp` or a fence a reading takes twice as long (measured: 19 ns and not
-/// 10), hardly less than the 24 ns of `clock_gettime`, and a reactor reads it in every turn. The price is in the documentation of `Clock`.
+/// The counter. Plain `rdtsc`, as in DPDK: with the ordering of `rdtscp` or a fence a reading takes
+/// twice as long (measured: 19 ns and not 10), hardly less than the 24 ns of `clock_gettime`, and a
+/// reactor reads it in every turn. The price is in the documentation of `Clock`.
 #[inline]
 pub(crate) fn cycles() -> u64 {
     // SAFETY: every x86-64 processor has the instruction, and no memory is involved.
@@ -107,12 +111,14 @@ impl Reading {
     }
 }
 
-/// Whether the counter has one rate in all power states (CPUID Fn8000_0007, EDX bit 8: AMD APM volume 3, appendix E; Intel SDM volume 3, "Invariant TSC").
+/// Whether the counter has one rate in all power states (CPUID Fn8000_0007, EDX bit 8: AMD APM
+/// volume 3, appendix E; Intel SDM volume 3, "Invariant TSC").
 fn invariant() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0
 }
 
-/// Whether the kernel would use the counter itself: it compares the cores' counters, which a process cannot.
+/// Whether the kernel would use the counter itself: it compares the cores' counters, which a
+/// process cannot.
 fn trusted_by_kernel() -> bool {
     std::fs::read_to_string(KERNEL_CLOCKS).is_ok_and(|clocks| names_tsc(&clocks))
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant as SystemInstant};
 use core_reactor::{Instant, Platform};
 use platform_linux::{Clock, ClockChoice, ClockKind, LinuxPlatform};
 
-/// Both clocks at one moment: the narrowest of many readings, so that an interruption between two reads does not count.
+/// Both clocks at one moment: the narrowest of many readings, so that an interruption between two
+/// reads does not count.
 fn both(clock: &Clock) -> (Instant, SystemInstant) {
     let reading = |_| {
         let before = SystemInstant::now();
@@ -78,7 +79,8 @@ fn the_time_never_goes_back_on_a_core() {
     }
 }
 
-/// A thread on each core takes the latest time that any of them has seen and reads its own clock after that: never earlier.
+/// A thread on each core takes the latest time that any of them has seen and reads its own clock
+/// after that: never earlier.
 #[test]
 fn the_time_never_goes_back_across_cores() {
     let platform = LinuxPlatform::new().unwrap();
@@ -102,7 +104,8 @@ fn the_time_never_goes_back_across_cores() {
     });
 }
 
-/// Keeps the processor from reading its counter ahead of the load before: what is tested is whether the counters are in step.
+/// Keeps the processor from reading its counter ahead of the load before: what is tested is whether
+/// the counters are in step.
 fn after_the_load() {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has the instruction, and no memory is involved.

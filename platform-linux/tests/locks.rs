@@ -1,4 +1,5 @@
-//! Locks of cores between processes: each test that needs another process starts its own binary again.
+//! Locks of cores between processes: each test that needs another process starts its own binary
+//! again.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -157,7 +158,8 @@ fn s56_a_holder_that_another_container_numbers_is_named_as_such() {
     }
 }
 
-/// The place that applications use is there. The core is one that no machine here has, so no running application is disturbed.
+/// The place that applications use is there. The core is one that no machine here has, so no
+/// running application is disturbed.
 #[test]
 fn the_shared_directory_can_be_used() {
     drop(CpuLocks::claim(&cores("[1023]")).unwrap());

@@ -1,8 +1,10 @@
 //! The latch of a core and the list of a signal's handlers under the model checker:
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p platform-linux --release --test loom`.
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p platform-linux --release
+//! --test loom`.
 //!
-//! The files are those of the crate, compiled here with the checker's atomics. A bell that is missed is a deadlock, and a list that is freed
-//! under a reader a cell that is changed while it is read; the checker reports both.
+//! The files are those of the crate, compiled here with the checker's atomics. A bell that is
+//! missed is a deadlock, and a list that is freed under a reader a cell that is changed while it is
+//! read; the checker reports both.
 #![cfg(loom)]
 
 use std::ptr;
@@ -32,7 +34,8 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
     builder.check(f);
 }
 
-/// A core's latch, and an eventfd as the kernel has it: a ring is kept until somebody waits, and ends one wait.
+/// A core's latch, and an eventfd as the kernel has it: a ring is kept until somebody waits, and
+/// ends one wait.
 struct Core {
     latch: Latch,
     rung: Mutex<bool>,
@@ -76,8 +79,9 @@ impl Core {
     }
 }
 
-/// Seen to fail with: a load and a store in place of the exchange in `park`; no Acquire where `park` takes the latch; no Release in `unpark`;
-/// `unpark` that rings only if it was the first to set the latch, or never.
+/// Seen to fail with: a load and a store in place of the exchange in `park`; no Acquire where
+/// `park` takes the latch; no Release in `unpark`; `unpark` that rings only if it was the first to
+/// set the latch, or never.
 #[test]
 fn s53_a_wake_up_is_heard_and_what_came_before_it_is_seen() {
     model(|| {
@@ -91,7 +95,8 @@ fn s53_a_wake_up_is_heard_and_what_came_before_it_is_seen() {
     });
 }
 
-/// The one that finds the latch set already has things to be seen too. Seen to fail with: `unpark` that only looks, where the latch is set.
+/// The one that finds the latch set already has things to be seen too. Seen to fail with: `unpark`
+/// that only looks, where the latch is set.
 #[test]
 fn s53_two_wakers_are_both_heard() {
     model(|| {
@@ -150,8 +155,9 @@ fn sum(list: &HandlerList<Hook>) -> u32 {
     list.read(|hooks| hooks.iter().map(|hook| hook.0.with(|number| unsafe { *number })).sum())
 }
 
-/// A handler runs while the list is exchanged and exchanged again. Seen to fail with: no wait in `replace`; a plain load there; the wait before
-/// the exchange; a reader that loads before it counts itself; no Acquire or no Release on either side.
+/// A handler runs while the list is exchanged and exchanged again. Seen to fail with: no wait in
+/// `replace`; a plain load there; the wait before the exchange; a reader that loads before it
+/// counts itself; no Acquire or no Release on either side.
 #[test]
 fn s54_no_hook_is_freed_while_a_handler_runs() {
     model(|| {

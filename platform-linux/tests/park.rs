@@ -19,7 +19,8 @@ fn platform() -> (Arc<LinuxPlatform>, CoreId) {
     (Arc::new(platform), core)
 }
 
-/// Runs `f` on a thread of its own and fails if it does not end: a park that sleeps for ever must not hang the tests.
+/// Runs `f` on a thread of its own and fails if it does not end: a park that sleeps for ever must
+/// not hang the tests.
 fn in_time<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || tell.send(f()));
@@ -97,7 +98,8 @@ fn s13_many_unparks_are_one() {
     });
 }
 
-/// Two cores wake each other in turn; each sleeps without a deadline, so one lost wake-up ends the game.
+/// Two cores wake each other in turn; each sleeps without a deadline, so one lost wake-up ends the
+/// game.
 #[test]
 fn s13_no_wakeup_is_lost() {
     const ROUNDS: u64 = 50_000;

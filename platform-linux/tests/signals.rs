@@ -1,5 +1,5 @@
-//! Stop signals, sent by `kill` to processes of their own: each test starts its own binary again with itself as the only test, and the
-//! child says what it has seen.
+//! Stop signals, sent by `kill` to processes of their own: each test starts its own binary again
+//! with itself as the only test, and the child says what it has seen.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -33,7 +33,8 @@ impl Process {
         Self { child, says }
     }
 
-    /// Reads on until the child has said `words`. The harness writes to the same pipe, so a line may have more before them.
+    /// Reads on until the child has said `words`. The harness writes to the same pipe, so a line
+    /// may have more before them.
     fn expect(&mut self, words: &str) {
         let heard = self.says.by_ref().map(Result::unwrap).any(|line| line.ends_with(words));
         assert!(heard, "the child ended without saying {words:?}");
@@ -69,7 +70,8 @@ impl Drop for Process {
     }
 }
 
-/// Whether this is the child. A child that nothing ends ends itself, so that its test fails and does not hang.
+/// Whether this is the child. A child that nothing ends ends itself, so that its test fails and
+/// does not hang.
 fn is_child() -> bool {
     let child = std::env::var_os(ROLE).is_some();
     if child {
@@ -166,7 +168,8 @@ fn s12_a_first_signal_reaches_two_sets_in_one_process() {
     assert_eq!(process.insist(libc::SIGTERM).code(), Some(128 + libc::SIGTERM));
 }
 
-/// As GNU timeout and npm relay it: twice, and the second may come when the first has already ended everything.
+/// As GNU timeout and npm relay it: twice, and the second may come when the first has already ended
+/// everything.
 #[test]
 fn s51_a_signal_that_is_relayed_twice_is_one() {
     if is_child() {
@@ -191,7 +194,8 @@ fn s51_a_signal_that_is_relayed_twice_is_one() {
     }
 }
 
-/// The echo finds nobody any more; what somebody sends later ends the process as if we had never been there.
+/// The echo finds nobody any more; what somebody sends later ends the process as if we had never
+/// been there.
 #[test]
 fn s51_an_echo_after_the_end_does_nothing_and_a_later_signal_does_what_it_did_before() {
     if is_child() {
@@ -241,7 +245,8 @@ fn s12_a_set_that_has_stopped_leaves_the_other_its_signals() {
     process.expect("ready");
     process.kill(libc::SIGINT);
     process.expect("orderly");
-    // But for echoes the system's own action is back. (Of SIGINT it may be none: a shell has its background jobs ignore it.)
+    // But for echoes the system's own action is back. (Of SIGINT it may be none: a shell has its
+    // background jobs ignore it.)
     assert_eq!(process.insist(libc::SIGTERM).signal(), Some(libc::SIGTERM));
 }
 
@@ -301,7 +306,8 @@ fn handlers_of_others_are_respected() {
     assert_eq!(Process::start("handlers_of_others_are_respected").end().code(), Some(7));
 }
 
-/// Installing and dropping while signals come: a handler never meets a hook that has been freed, and every hook is freed.
+/// Installing and dropping while signals come: a handler never meets a hook that has been freed,
+/// and every hook is freed.
 #[test]
 fn hooks_come_and_go_while_signals_arrive() {
     static ALIVE: AtomicU32 = AtomicU32::new(0);

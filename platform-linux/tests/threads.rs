@@ -20,14 +20,16 @@ fn first(platform: &LinuxPlatform) -> CoreId {
     platform.cores().iter().next().expect("a process without cores does not run")
 }
 
-/// What the kernel says about the calling thread: its name, and the cores it may use as `Cpus_allowed_list` has them.
+/// What the kernel says about the calling thread: its name, and the cores it may use as
+/// `Cpus_allowed_list` has them.
 fn me() -> (String, CpuSet) {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     (field("Name:"), format!("[{}]", field("Cpus_allowed_list:")).parse().unwrap())
 }
 
-/// All that a thread hands down to what it starts: as [`me`], and how late its timers may be, in nanoseconds.
+/// All that a thread hands down to what it starts: as [`me`], and how late its timers may be, in
+/// nanoseconds.
 fn traits() -> (String, CpuSet, i32) {
     let (name, cores) = me();
     // SAFETY: reads a number.
@@ -43,7 +45,8 @@ fn of_a_child() -> (CpuSet, i32) {
     (format!("[{}]", cores.trim()).parse().unwrap(), slack.parse().unwrap())
 }
 
-/// What is started on a reactor inherits its core, its name and its timer slack; there is a way out of each of these, and it leads back.
+/// What is started on a reactor inherits its core, its name and its timer slack; there is a way out
+/// of each of these, and it leads back.
 fn check_the_way_out(core: CoreId, before: &(String, CpuSet, i32)) {
     let pinned = (format!("reactor_{core}"), CpuSet::of(core), 1);
     assert_eq!(traits(), pinned);
@@ -83,7 +86,8 @@ fn s52_what_is_started_off_a_reactor_inherits_nothing_of_it() {
     assert_eq!((traits(), unaffinitized(traits)), (before.clone(), before));
 }
 
-/// A set of reactors that is run inside of another: the inner one's end leaves the outer one its way out.
+/// A set of reactors that is run inside of another: the inner one's end leaves the outer one its
+/// way out.
 #[test]
 fn s52_a_core_inside_a_core_leads_out_of_both() {
     let (outer, inner, before) = (platform(), platform(), traits());

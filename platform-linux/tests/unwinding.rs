@@ -1,4 +1,5 @@
-//! A platform that panics: whatever it was asked for, the set of reactors ends, and all that was given to it is dropped, once.
+//! A platform that panics: whatever it was asked for, the set of reactors ends, and all that was
+//! given to it is dropped, once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -80,7 +81,8 @@ impl Platform for Faulty {
     }
 }
 
-/// Runs two cores whose threads send to each other, and stops them after a while. All of it holds `token`.
+/// Runs two cores whose threads send to each other, and stops them after a while. All of it holds
+/// `token`.
 fn run(platform: Arc<Faulty>, cores: CpuSet, token: &Arc<()>) -> Result<(), PlatformError> {
     let reactors = Reactors::new(platform, &ReactorOptions::new(cores))?;
     let ends = cores.iter().map(|core| spawn(reactors.lib(), core, token.clone())).collect::<Vec<_>>();

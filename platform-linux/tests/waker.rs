@@ -1,4 +1,5 @@
-//! Wakers of threads (statement 13): a core that sleeps in the kernel takes a turn when one is asked for.
+//! Wakers of threads (statement 13): a core that sleeps in the kernel takes a turn when one is
+//! asked for.
 
 use std::fs;
 use std::sync::Arc;

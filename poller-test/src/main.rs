@@ -1,4 +1,5 @@
-//! The thread library without lcore's reactor: a loop of its own turns two threads, as an embedder's would.
+//! The thread library without lcore's reactor: a loop of its own turns two threads, as an
+//! embedder's would.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -13,7 +14,8 @@ use clap::Parser;
 use core_reactor::{CpuSet, Cx, Platform, Polled, Schedule, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use platform_linux::{LinuxPlatform, StopFlag, StopSignals};
 
-/// Drives two threads from a loop of its own: `hello reader` once, `hello poller` every period, and an active poller that counts its runs.
+/// Drives two threads from a loop of its own: `hello reader` once, `hello poller` every period, and
+/// an active poller that counts its runs.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -63,7 +65,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The embedder's loop: turns the threads until they have ended. Gives the nanoseconds that were busy, and all.
+/// The embedder's loop: turns the threads until they have ended. Gives the nanoseconds that were
+/// busy, and all.
 fn turn_until_done(platform: &dyn Platform, threads: &mut [Thread], stop: impl Fn() -> bool) -> (u64, u64) {
     let began = platform.now();
     let (mut last, mut busy, mut last_busy) = (began, 0, 0);
@@ -117,7 +120,8 @@ fn say(line: fmt::Arguments<'_>) -> Result<(), String> {
     writeln!(output, "{line}").map_err(|why| format!("write standard output: {why}"))
 }
 
-/// Prints a line. When nobody is left to read it the thread ends, and the figures at the end tell why.
+/// Prints a line. When nobody is left to read it the thread ends, and the figures at the end tell
+/// why.
 fn say_or_end(cx: &mut Cx<'_>, line: &str) {
     if say(format_args!("{line}")).is_err() {
         cx.exit();

@@ -28,11 +28,14 @@ impl Account {
 #[derive(Default)]
 pub(crate) struct GroupClass {
     pub(crate) reserve: u32,
-    /// Buffers held beyond the reserve. Raised by the group's core, or for a request of the group under the class's lock.
+    /// Buffers held beyond the reserve. Raised by the group's core, or for a request of the group
+    /// under the class's lock.
     pub(crate) borrowed: AtomicU32,
-    /// Requests of this group that wait. Raised by the group's core, lowered under the class's lock.
+    /// Requests of this group that wait. Raised by the group's core, lowered under the class's
+    /// lock.
     pub(crate) queued: AtomicU32,
-    /// Whether a request of this group was passed over while the queue was last served. Touched under the class's lock only, so it orders nothing.
+    /// Whether a request of this group was passed over while the queue was last served. Touched
+    /// under the class's lock only, so it orders nothing.
     pub(crate) passed_over: core::sync::atomic::AtomicBool,
     /// Buffers dropped on other cores; while a request waits, all that are free.
     pub(crate) came_home: CachePadded<FreeStack>,
@@ -76,7 +79,8 @@ impl GroupClass {
         self.counters.free.load(Relaxed) + self.came_home.len()
     }
 
-    /// Takes one off the loan, if there is one: the caller now has a buffer that belongs to the shared pool.
+    /// Takes one off the loan, if there is one: the caller now has a buffer that belongs to the
+    /// shared pool.
     pub(crate) fn repay(&self) -> bool {
         let mut borrowed = self.borrowed.load(Relaxed);
         while borrowed != 0 {

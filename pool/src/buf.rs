@@ -14,7 +14,8 @@ use crate::local::GroupLocal;
 use crate::share::GroupShared;
 use crate::slab::{Meta, RawHome};
 
-/// A buffer out of a pool: a part of it is filled, and what follows that part is spare. Dropped, it goes home.
+/// A buffer out of a pool: a part of it is filled, and what follows that part is spare. Dropped, it
+/// goes home.
 ///
 /// It stays on its core; [`into_send`](Self::into_send) makes it one that travels.
 ///
@@ -50,11 +51,13 @@ impl Buf {
     #[inline]
     pub fn spare_mut(&mut self) -> &mut [u8] {
         let (end, spare) = (self.meta().end.get() as usize, self.spare_capacity());
-        // SAFETY: end and spare lie within the buffer, which is this holder's alone and initialised; it is borrowed mutably.
+        // SAFETY: end and spare lie within the buffer, which is this holder's alone and
+        // initialised; it is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.meta().data.as_ptr().add(end), spare) }
     }
 
-    /// Counts `n` more bytes as filled, after they were written to [`spare_mut`](Self::spare_mut). At most the spare capacity.
+    /// Counts `n` more bytes as filled, after they were written to [`spare_mut`](Self::spare_mut).
+    /// At most the spare capacity.
     #[inline]
     pub fn grow(&mut self, n: usize) {
         let n = n.min(self.spare_capacity()) as u32;
@@ -100,7 +103,8 @@ impl Buf {
         self.meta().index
     }
 
-    /// Where the whole buffer (not its filled part) begins, in bytes from the start of its pool's [region](crate::DataPool::region).
+    /// Where the whole buffer (not its filled part) begins, in bytes from the start of its pool's
+    /// [region](crate::DataPool::region).
     pub fn offset_in_region(&self) -> usize {
         self.meta().offset
     }
@@ -114,10 +118,11 @@ impl Buf {
         SendBuf(self)
     }
 
-    /// Gives it the home that `other` makes of its own, if it makes one. The old one is dropped last,
-    /// since its group may end with it, which may run wakers.
+    /// Gives it the home that `other` makes of its own, if it makes one. The old one is dropped
+    /// last, since its group may end with it, which may run wakers.
     fn change_home(&self, other: impl FnOnce(&Home) -> Option<Home>) {
-        // SAFETY: the buffer is in hand, so its home is there; it is given up below if another comes.
+        // SAFETY: the buffer is in hand, so its home is there; it is given up below if another
+        // comes.
         let old = ManuallyDrop::new(unsafe { Home::from_raw(self.meta().home.get()) });
         if let Some(new) = other(&old) {
             self.meta().home.set(new.into_raw());
@@ -132,8 +137,8 @@ impl Buf {
     }
 }
 
-/// Where a buffer goes when it is dropped. The reference keeps the pool, and so the buffer's memory,
-/// alive.
+/// Where a buffer goes when it is dropped. The reference keeps the pool, and so the buffer's
+/// memory, alive.
 pub(crate) enum Home {
     /// To the group of this core.
     Here(Rc<GroupLocal>),
@@ -166,7 +171,8 @@ impl Home {
 /// A buffer on its way to another core. Wherever it is dropped, it goes home.
 pub struct SendBuf(Buf);
 
-// SAFETY: its home is `Away`, so nothing that it holds or drops is bound to a thread, and it shows nothing of the `Buf` but its bytes.
+// SAFETY: its home is `Away`, so nothing that it holds or drops is bound to a thread, and it shows
+// nothing of the `Buf` but its bytes.
 unsafe impl Send for SendBuf {}
 
 impl SendBuf {
@@ -185,7 +191,8 @@ impl Deref for Buf {
     fn deref(&self) -> &[u8] {
         let meta = self.meta();
         let (start, end) = (meta.start.get() as usize, meta.end.get() as usize);
-        // SAFETY: start and end lie within the buffer, which is this holder's alone and initialised; it is borrowed.
+        // SAFETY: start and end lie within the buffer, which is this holder's alone and
+        // initialised; it is borrowed.
         unsafe { slice::from_raw_parts(meta.data.as_ptr().add(start), end - start) }
     }
 }
@@ -195,7 +202,8 @@ impl DerefMut for Buf {
     fn deref_mut(&mut self) -> &mut [u8] {
         let meta = self.meta();
         let (start, end) = (meta.start.get() as usize, meta.end.get() as usize);
-        // SAFETY: start and end lie within the buffer, which is this holder's alone and initialised; it is borrowed mutably.
+        // SAFETY: start and end lie within the buffer, which is this holder's alone and
+        // initialised; it is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(meta.data.as_ptr().add(start), end - start) }
     }
 }

@@ -1,6 +1,7 @@
 //! One core's cache of a [`Mempool`](crate::Mempool), and the objects that come out of it.
 
-// UNSAFETY: turns an index, of which there is one owner, into a reference to the object that it stands for.
+// UNSAFETY: turns an index, of which there is one owner, into a reference to the object that it
+// stands for.
 
 use alloc::{boxed::Box, rc::Rc, sync::Arc};
 use core::cell::Cell;
@@ -25,7 +26,8 @@ use crate::sync::{AtomicU32, AtomicUsize};
 /// send(pool.cache().unwrap());
 /// ```
 ///
-/// When it is dropped its free objects go back to the pool at once, and those that are out on their return.
+/// When it is dropped its free objects go back to the pool at once, and those that are out on their
+/// return.
 pub struct MempoolCache<T> {
     inner: Rc<Inner<T>>,
 }
@@ -37,7 +39,8 @@ impl<T> MempoolCache<T> {
         Self { inner: Rc::new(Inner { counters, items, limit: Cell::new(shared.cache_size), shared, id }) }
     }
 
-    /// The object that came home last, as it was left; `None` if neither the cache nor the pool has one.
+    /// The object that came home last, as it was left; `None` if neither the cache nor the pool has
+    /// one.
     #[inline]
     pub fn get(&self) -> Option<Obj<T>> {
         let index = self.inner.take()?;
@@ -46,14 +49,16 @@ impl<T> MempoolCache<T> {
 
     /// `N` objects or none, in one go.
     ///
-    /// Bound by reference (`if let Some(bulk) = &mut cache.get_bulk::<32>()`) the list of objects is copied once; by value it is moved as well.
+    /// Bound by reference (`if let Some(bulk) = &mut cache.get_bulk::<32>()`) the list of objects
+    /// is copied once; by value it is moved as well.
     #[inline]
     pub fn get_bulk<const N: usize>(&self) -> Option<Bulk<T, N>> {
         let len = self.inner.len();
         let Some(items) = self.inner.items[..len].last_chunk::<N>() else { return self.get_bulk_slow() };
         self.inner.set_len(len - N);
         add(&self.inner.counters.hits, N);
-        // Copied straight to where it stays: through a return value of its own it would be copied three times more.
+        // Copied straight to where it stays: through a return value of its own it would be copied
+        // three times more.
         Some(Bulk { home: self.inner.clone(), indices: array::from_fn(|at| items[at].get()) })
     }
 
@@ -84,7 +89,8 @@ impl<T> Obj<T> {
     /// The same object, free to go to another core.
     pub fn into_send(self) -> SendObj<T> {
         let obj = ManuallyDrop::new(self);
-        // SAFETY: `obj` is not used or dropped after this, so the reference to its cache is taken out once.
+        // SAFETY: `obj` is not used or dropped after this, so the reference to its cache is taken
+        // out once.
         let home = unsafe { ptr::read(&obj.home) };
         SendObj { index: obj.index, home: home.shared.clone(), object: PhantomData }
     }
@@ -105,7 +111,8 @@ impl<T, const N: usize> Bulk<T, N> {
 
     /// The objects, to be changed.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut T> {
-        // SAFETY: the indices are this bulk's own and differ from each other, and it is borrowed mutably.
+        // SAFETY: the indices are this bulk's own and differ from each other, and it is borrowed
+        // mutably.
         self.indices.iter().map(|&index| unsafe { &mut *self.home.shared.object(index) })
     }
 }
@@ -114,7 +121,8 @@ impl<T, const N: usize> Bulk<T, N> {
 pub struct SendObj<T> {
     index: u32,
     home: Arc<Shared<T>>,
-    // Shared between threads it shows them `&T`, which a shared pool alone does not: so it is `Sync` only if `T` is.
+    // Shared between threads it shows them `&T`, which a shared pool alone does not: so it is
+    // `Sync` only if `T` is.
     object: PhantomData<T>,
 }
 
@@ -128,13 +136,15 @@ impl<T> SendObj<T> {
             return Err(self);
         }
         let obj = ManuallyDrop::new(self);
-        // SAFETY: `obj` is not used or dropped after this, so the reference to its pool is taken out once.
+        // SAFETY: `obj` is not used or dropped after this, so the reference to its pool is taken
+        // out once.
         drop(unsafe { ptr::read(&obj.home) });
         Ok(Obj { index: obj.index, home: cache.inner.clone() })
     }
 }
 
-/// What a core writes about its cache and others may read. Only the cache's core writes, so a load and a store make an increment.
+/// What a core writes about its cache and others may read. Only the cache's core writes, so a load
+/// and a store make an increment.
 #[derive(Default)]
 pub(crate) struct Counters {
     /// Free objects in the cache.
@@ -204,7 +214,8 @@ impl<T> Inner<T> {
         }
     }
 
-    /// Moves the colder half to the pool to make room for `index`. A closed cache has no room and holds nothing.
+    /// Moves the colder half to the pool to make room for `index`. A closed cache has no room and
+    /// holds nothing.
     #[cold]
     fn spill(&self, index: u32) {
         let keep = self.limit.get() / 2;
@@ -230,7 +241,8 @@ impl<T> Inner<T> {
         self.set_len(stay.len());
     }
 
-    /// Takes what the cache has and the rest from the pool, in one go; the cache has fewer than `N`.
+    /// Takes what the cache has and the rest from the pool, in one go; the cache has fewer than
+    /// `N`.
     fn take_bulk<const N: usize>(&self) -> Option<[u32; N]> {
         let len = self.len();
         let mut indices = [0; N];

@@ -11,7 +11,8 @@ pub enum Class {
     Small,
     /// For payload; SPDK's large `iobuf`.
     Large,
-    /// Set aside for control messages, so that they get through when data has taken everything else.
+    /// Set aside for control messages, so that they get through when data has taken everything
+    /// else.
     Control,
 }
 
@@ -38,7 +39,8 @@ impl ClassConfig {
     }
 }
 
-/// The buffers of a [`DataPool`](crate::DataPool). What it takes is fixed: it does not grow with connections.
+/// The buffers of a [`DataPool`](crate::DataPool). What it takes is fixed: it does not grow with
+/// connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataPoolConfig {
     /// 2048 buffers of 8 KiB unless told otherwise.
@@ -72,10 +74,12 @@ impl DataPoolConfig {
         }
     }
 
-    /// Whether a pool like this can work. [`DataPool::new`](crate::DataPool::new) looks, too; this is for who gets the memory before.
+    /// Whether a pool like this can work. [`DataPool::new`](crate::DataPool::new) looks, too; this
+    /// is for who gets the memory before.
     ///
     /// # Errors
-    /// [`PoolError::NoBuffers`] for one that could serve nobody; [`PoolError::TooMany`] for more of something than can be counted.
+    /// [`PoolError::NoBuffers`] for one that could serve nobody; [`PoolError::TooMany`] for more of
+    /// something than can be counted.
     pub fn check(&self) -> Result<(), PoolError> {
         let useless = |class: &Class| self.class(*class).count > 0 && self.class(*class).size == 0;
         let none = Class::ALL.iter().all(|class| self.class(*class).count == 0);
@@ -129,7 +133,8 @@ impl ReserveConfig {
     }
 }
 
-/// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are modulo 2³² on 32-bit targets.
+/// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are
+/// modulo 2³² on 32-bit targets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupStats {
     /// Buffers that are the group's own.
@@ -148,7 +153,8 @@ pub struct GroupStats {
     pub longest_wait_ns: u64,
 }
 
-/// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts are modulo 2³² on 32-bit targets.
+/// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts
+/// are modulo 2³² on 32-bit targets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolStats {
     /// Buffers in all.

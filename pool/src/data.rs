@@ -1,7 +1,8 @@
 //! The data-buffer pool that all cores share.
 //!
-//! Its memory is one piece, cut into small, large and control buffers. Poll groups take a reserve out of it when they are made and borrow
-//! what they need beyond; who finds nothing waits in one queue. The counterpart of SPDK's `iobuf`. The life of a buffer:
+//! Its memory is one piece, cut into small, large and control buffers. Poll groups take a reserve
+//! out of it when they are made and borrow what they need beyond; who finds nothing waits in one
+//! queue. The counterpart of SPDK's `iobuf`. The life of a buffer:
 //!
 //! ```text
 //!                  ┌──────── get, while the reserve lasts ───────┐
@@ -43,8 +44,8 @@ impl DataPool {
     /// A pool of the buffers that `config` asks for, in `memory`.
     ///
     /// # Errors
-    /// [`PoolError::NoBuffers`], [`PoolError::TooMany`], [`PoolError::MemoryUnfit`] if `memory` is too small or badly aligned, [`PoolError::NoMemory`] for what is
-    /// known about the buffers.
+    /// [`PoolError::NoBuffers`], [`PoolError::TooMany`], [`PoolError::MemoryUnfit`] if `memory` is
+    /// too small or badly aligned, [`PoolError::NoMemory`] for what is known about the buffers.
     pub fn new(config: DataPoolConfig, memory: Box<dyn Memory>) -> Result<Self, PoolError> {
         config.check()?;
         let (wanted, given) = (config.footprint(), memory.len());
@@ -77,7 +78,8 @@ impl DataPool {
     /// A poll group's share, for the calling core: `reserve` is the group's own from now on.
     ///
     /// # Errors
-    /// [`PoolError::ReserveUnfilled`] if the shared pool has less than that, or if requests wait for what it has; nothing is taken then.
+    /// [`PoolError::ReserveUnfilled`] if the shared pool has less than that, or if requests wait
+    /// for what it has; nothing is taken then.
     pub fn group(&self, reserve: ReserveConfig) -> Result<BufGroup, PoolError> {
         // More than fits 32 bits is more than any pool has.
         let wanted = Class::ALL.map(|class| u32::try_from(reserve.class(class)).unwrap_or(NIL));
@@ -100,7 +102,8 @@ impl DataPool {
         Ok(BufGroup::with_reserve(shared, taken))
     }
 
-    /// The memory that all buffers lie in, to be registered once: its first byte, aligned to [`DATA_ALIGN`], and its length.
+    /// The memory that all buffers lie in, to be registered once: its first byte, aligned to
+    /// [`DATA_ALIGN`], and its length.
     pub fn region(&self) -> (NonNull<u8>, usize) {
         (self.shared.memory.base(), self.shared.memory.len())
     }
@@ -123,7 +126,8 @@ impl fmt::Debug for DataPool {
 }
 
 impl BufGroup {
-    /// A group with a pool of its own, of `count` small buffers of `size` bytes from the heap: for tests and tools.
+    /// A group with a pool of its own, of `count` small buffers of `size` bytes from the heap: for
+    /// tests and tools.
     ///
     /// # Panics
     /// If there is no memory for it, or if it would have no buffers or none that hold a byte.
@@ -140,7 +144,8 @@ impl BufGroup {
     }
 }
 
-/// The metas of the buffers that `config` asks for. The caller has checked it, and that they fit behind `base`.
+/// The metas of the buffers that `config` asks for. The caller has checked it, and that they fit
+/// behind `base`.
 fn cut(config: &DataPoolConfig, base: NonNull<u8>) -> Result<Slab, PoolError> {
     let wanted = Class::ALL.iter().map(|class| config.class(*class).count).sum();
     let mut metas = Vec::new();

@@ -42,7 +42,8 @@ pub enum PoolError {
         /// Caches asked for.
         caches: u32,
     },
-    /// Every cache that the pool was made for is in use, counting those whose objects are still out.
+    /// Every cache that the pool was made for is in use, counting those whose objects are still
+    /// out.
     #[error("all {caches} caches of the mempool are in use: raise `caches` to the number of cores that use it")]
     CachesTaken {
         /// Caches that the pool was made for.
@@ -60,7 +61,8 @@ pub enum PoolError {
         /// Bytes that the memory must be aligned to.
         align: usize,
     },
-    /// A group's reserve cannot be filled from what the shared pool has now; what requests wait for is not to be had.
+    /// A group's reserve cannot be filled from what the shared pool has now; what requests wait for
+    /// is not to be had.
     #[error(
         "a reserve of {} small, {} large and {} control buffers cannot be filled from {}, {} and {}: enlarge the pool, or make fewer groups or smaller reserves",
         wanted.small, wanted.large, wanted.control, available.small, available.large, available.control

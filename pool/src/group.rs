@@ -10,15 +10,16 @@ use crate::share::GroupShared;
 use crate::stack::Chain;
 use crate::{Buf, Class, Granted, GroupStats, PoolError, Request, SendBuf};
 
-/// One poll group's share of a [`DataPool`]: a reserve of its own, and what it borrows beyond. Cloning the handle shares it; it stays on
-/// its core.
+/// One poll group's share of a [`DataPool`](crate::DataPool): a reserve of its own, and what it
+/// borrows beyond. Cloning the handle shares it; it stays on its core.
 ///
 /// ```compile_fail,E0277
 /// fn send(_: impl Send) {}
 /// send(pool::BufGroup::new(1, 16));
 /// ```
 ///
-/// When the last handle and the last buffer on this core are gone, the reserve returns to the shared pool.
+/// When the last handle and the last buffer on this core are gone, the reserve returns to the
+/// shared pool.
 #[derive(Clone)]
 pub struct BufGroup {
     pub(crate) local: Rc<GroupLocal>,
@@ -32,8 +33,9 @@ impl BufGroup {
         Self { local: Rc::new(GroupLocal::with_reserve(shared, free)) }
     }
 
-    /// An empty small buffer: of the reserve the one that came home last, else one of the shared pool. `None` when both are empty or
-    /// somebody waits for the shared pool: then [`request`](Self::request) one.
+    /// An empty small buffer: of the reserve the one that came home last, else one of the shared
+    /// pool. `None` when both are empty or somebody waits for the shared pool: then
+    /// [`request`](Self::request) one.
     #[inline]
     pub fn get(&self) -> Option<Buf> {
         self.get_class(Class::Small)
@@ -60,17 +62,21 @@ impl BufGroup {
         Granted::gather(&self.local, class, 1)?.next()
     }
 
-    /// Asks for `count` buffers of `class`, all or none. If they cannot be had at once the request waits its turn, and `waker` is woken,
-    /// from any core, when they are there. `now_ns` is the time, in nanoseconds from any start.
+    /// Asks for `count` buffers of `class`, all or none. If they cannot be had at once the request
+    /// waits its turn, and `waker` is woken, from any core, when they are there. `now_ns` is the
+    /// time, in nanoseconds from any start.
     ///
-    /// Requests are served in the order of their coming, over all groups and cores, and nobody takes from the shared pool past one that
-    /// waits. What comes home to this group's own reserve serves this group's requests, also when others came first.
+    /// Requests are served in the order of their coming, over all groups and cores, and nobody
+    /// takes from the shared pool past one that waits. What comes home to this group's own reserve
+    /// serves this group's requests, also when others came first.
     ///
-    /// Wakers run where a buffer is returned, or a request made or withdrawn, and may use the pool. One that panics does so there, when everything is done: the
-    /// buffers are home, and the others that are served with it are woken.
+    /// Wakers run where a buffer is returned, or a request made or withdrawn, and may use the pool.
+    /// One that panics does so there, when everything is done: the buffers are home, and the others
+    /// that are served with it are woken.
     ///
     /// # Errors
-    /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many, [`PoolError::QueueFull`].
+    /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many,
+    /// [`PoolError::QueueFull`].
     pub fn request(&self, class: Class, count: usize, now_ns: u64, waker: &Waker) -> Result<Request, PoolError> {
         Request::new(&self.local, class, count, now_ns, waker)
     }
@@ -90,20 +96,22 @@ impl BufGroup {
         self.local.class(class).stats()
     }
 
-    /// Buffers of the reserve that are free on this core: one load, for whoever asks each turn whether there are plenty.
+    /// Buffers of the reserve that are free on this core: one load, for whoever asks each turn
+    /// whether there are plenty.
     #[inline]
     pub fn at_hand(&self, class: Class) -> usize {
         self.local.free(class) as usize
     }
 
-    /// Buffers of `class` that this group could have now: what is home of its reserve, and what the shared pool has while nobody
-    /// waits for it. Others may be faster.
+    /// Buffers of `class` that this group could have now: what is home of its reserve, and what the
+    /// shared pool has while nobody waits for it. Others may be faster.
     pub fn available(&self, class: Class) -> usize {
         let home = self.local.class(class).home();
         (home + self.local.shared.pool.class(class).available()) as usize
     }
 
-    /// Buffers of `class` that this group could have at the most: its reserve, and all that no group has reserved.
+    /// Buffers of `class` that this group could have at the most: its reserve, and all that no
+    /// group has reserved.
     pub fn capacity(&self, class: Class) -> usize {
         (self.local.class(class).reserve + self.local.shared.pool.class(class).unreserved()) as usize
     }

@@ -14,12 +14,14 @@ use crate::share::GroupShared;
 use crate::slab::Meta;
 use crate::stack::{Chain, Links, NIL};
 
-/// Buffers that the home takes over at a time from those that other cores returned: no more, so that a get stays bounded.
+/// Buffers that the home takes over at a time from those that other cores returned: no more, so
+/// that a get stays bounded.
 const TAKE_OVER: u32 = 32;
 
 /// A group on its core: the free buffers of its reserve.
 ///
-/// While anything is borrowed, or a request of the group waits, nothing is free here: then it lies where others can see it.
+/// While anything is borrowed, or a request of the group waits, nothing is free here: then it lies
+/// where others can see it.
 pub(crate) struct GroupLocal {
     pub(crate) shared: Arc<GroupShared>,
     /// The account of `shared`, one hop nearer.
@@ -29,7 +31,8 @@ pub(crate) struct GroupLocal {
     lists: [FreeList; Class::COUNT],
 }
 
-/// Free buffers, linked through their metas, the one that came home last on top. The group's counters tell how many.
+/// Free buffers, linked through their metas, the one that came home last on top. The group's
+/// counters tell how many.
 struct FreeList {
     head: Cell<u32>,
     /// With this many free or more, no new high-water mark is possible.
@@ -71,7 +74,8 @@ impl GroupLocal {
     #[inline]
     fn keep(&self, meta: &Meta) -> bool {
         let group = self.class(meta.class);
-        // In this order: who served this group's last request raised `borrowed` before it lowered `queued`.
+        // In this order: who served this group's last request raised `borrowed` before it lowered
+        // `queued`.
         if group.queued.load(Acquire) == 0 && group.borrowed.load(Relaxed) == 0 {
             let list = self.list(meta.class);
             meta.set_next(list.head.get());

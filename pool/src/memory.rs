@@ -1,6 +1,8 @@
-//! The memory under a data-buffer pool: one piece, so that it can be registered once with io_uring or an RDMA protection domain.
+//! The memory under a data-buffer pool: one piece, so that it can be registered once with io_uring
+//! or an RDMA protection domain.
 
-// UNSAFETY: memory is taken from the allocator by hand, because no safe type is zeroed and page-aligned at a size chosen at run time.
+// UNSAFETY: memory is taken from the allocator by hand, because no safe type is zeroed and
+// page-aligned at a size chosen at run time.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::{boxed::Box, vec::Vec};
@@ -17,14 +19,16 @@ pub(crate) fn many<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Box<[T]
     Ok(list.into_boxed_slice())
 }
 
-/// Bytes that data buffers are aligned to, and that [`Memory`] must be: a page, which is also the block of an NVMe device.
+/// Bytes that data buffers are aligned to, and that [`Memory`] must be: a page, which is also the
+/// block of an NVMe device.
 pub const DATA_ALIGN: usize = 4096;
 
 /// One piece of memory for buffers: hugepages, ordinary pages, an image's own.
 ///
 /// # Safety
-/// [`base`](Self::base) and [`len`](Self::len) always answer the same. The bytes between are initialised (zeroed, so that no one else's
-/// data is seen), may be read and written from any thread, and are touched by nobody but the pool until this is dropped.
+/// [`base`](Self::base) and [`len`](Self::len) always answer the same. The bytes between are
+/// initialised (zeroed, so that no one else's data is seen), may be read and written from any
+/// thread, and are touched by nobody but the pool until this is dropped.
 #[expect(clippy::len_without_is_empty, reason = "the length of a mapping, which nobody asks whether it is empty")]
 pub unsafe trait Memory: Send + Sync {
     /// The first byte, aligned to [`DATA_ALIGN`].

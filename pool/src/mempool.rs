@@ -1,7 +1,9 @@
-//! A mempool: a fixed number of objects, made at the start and freed with the pool, each with one owner at a time.
+//! A mempool: a fixed number of objects, made at the start and freed with the pool, each with one
+//! owner at a time.
 //!
-//! Each core takes and returns through a [`MempoolCache`] of its own, without lock or atomic instruction. What the caches cannot give or hold
-//! moves in batches between them and the pool's lock-free stack, which any core may use. The counterpart of `spdk_mempool` (DPDK's
+//! Each core takes and returns through a [`MempoolCache`] of its own, without lock or atomic
+//! instruction. What the caches cannot give or hold moves in batches between them and the pool's
+//! lock-free stack, which any core may use. The counterpart of `spdk_mempool` (DPDK's
 //! `rte_mempool`). The life of an object:
 //!
 //! ```text
@@ -13,8 +15,8 @@
 //!                   SendObj<T> ────────► stack
 //! ```
 
-// UNSAFETY: objects lie in `UnsafeCell`s and are reached by index; that an index has one owner is kept by this module and `cache`, not
-// by the compiler.
+// UNSAFETY: objects lie in `UnsafeCell`s and are reached by index; that an index has one owner is
+// kept by this module and `cache`, not by the compiler.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::cell::{Cell, UnsafeCell};
@@ -31,11 +33,13 @@ use crate::stack::{FreeStack, LinkArray, Links, NIL};
 /// How large a [`Mempool`] and its caches are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MempoolConfig {
-    /// Objects in the whole pool, at least one. What lies in one core's cache is not to be had by another, so count the caches in.
+    /// Objects in the whole pool, at least one. What lies in one core's cache is not to be had by
+    /// another, so count the caches in.
     pub objects: usize,
     /// The most caches at a time, 1 to 65,536: the number of cores that use the pool.
     pub caches: u32,
-    /// Objects that a cache holds at most; with 0 every object comes from what the cores share. Half of that is moved at a time.
+    /// Objects that a cache holds at most; with 0 every object comes from what the cores share.
+    /// Half of that is moved at a time.
     pub cache_size: usize,
 }
 
@@ -59,19 +63,22 @@ impl MempoolConfig {
 
 /// The owner's handle of a pool of objects.
 ///
-/// Objects still out when it is dropped keep their memory until the last has come home; how many there are goes to the log.
+/// Objects still out when it is dropped keep their memory until the last has come home; how many
+/// there are goes to the log.
 pub struct Mempool<T> {
     shared: Arc<Shared<T>>,
 }
 
 impl<T> Mempool<T> {
-    /// A pool of `config.objects` objects, each made by `init` from its number. Objects are not made anew when they are returned: who gets
-    /// one finds it as it was left.
+    /// A pool of `config.objects` objects, each made by `init` from its number. Objects are not
+    /// made anew when they are returned: who gets one finds it as it was left.
     ///
-    /// Neighbours in number are neighbours in memory. Objects that different cores write to should fill whole cache lines.
+    /// Neighbours in number are neighbours in memory. Objects that different cores write to should
+    /// fill whole cache lines.
     ///
     /// # Errors
-    /// [`PoolError::NoObjects`], [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the objects do not fit.
+    /// [`PoolError::NoObjects`], [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the
+    /// objects do not fit.
     ///
     /// # Panics
     /// If `init` does; the objects made so far are dropped.
@@ -103,7 +110,8 @@ impl<T> Mempool<T> {
     /// A cache for the calling core; it and its objects stay there.
     ///
     /// # Errors
-    /// [`PoolError::CachesTaken`]: a dropped cache counts until its last object is home. [`PoolError::NoMemory`].
+    /// [`PoolError::CachesTaken`]: a dropped cache counts until its last object is home.
+    /// [`PoolError::NoMemory`].
     pub fn cache(&self) -> Result<MempoolCache<T>, PoolError> {
         let taken = PoolError::CachesTaken { caches: self.shared.counters.len() as u32 };
         let items = many(self.shared.cache_size, || Cell::new(0))?;
@@ -111,7 +119,8 @@ impl<T> Mempool<T> {
         Ok(MempoolCache::new(self.shared.clone(), id.first, items))
     }
 
-    /// Objects that are out: neither in the pool nor in a cache. Exact when no core moves a batch at this moment.
+    /// Objects that are out: neither in the pool nor in a cache. Exact when no core moves a batch
+    /// at this moment.
     pub fn in_use(&self) -> usize {
         self.stats().in_use
     }
@@ -164,8 +173,9 @@ pub(crate) struct Shared<T> {
     pub(crate) id_links: LinkArray,
 }
 
-// SAFETY: sharing it lets objects move between threads, which `T: Send` allows; two threads never have the same object, because an index
-// is in the stack, in one cache, or with one `Obj`, `Bulk` or `SendObj`, and the stack orders who had it before who has it next.
+// SAFETY: sharing it lets objects move between threads, which `T: Send` allows; two threads never
+// have the same object, because an index is in the stack, in one cache, or with one `Obj`, `Bulk`
+// or `SendObj`, and the stack orders who had it before who has it next.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {

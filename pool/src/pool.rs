@@ -23,9 +23,11 @@ impl PoolShared {
         &self.classes[class as usize]
     }
 
-    /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst` fence.
+    /// Serves who waits. The caller has put something where a waiter looks, and then a `SeqCst`
+    /// fence.
     ///
-    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called: what is in the caller's hands by then has an owner that gives it back.
+    /// Wakers are somebody else's code and may panic, so this comes last wherever it is called:
+    /// what is in the caller's hands by then has an owner that gives it back.
     #[inline]
     pub(crate) fn serve_if_waiting(&self, class: Class) {
         if self.class(class).waiting.load(Relaxed) != 0 {
@@ -33,11 +35,12 @@ impl PoolShared {
         }
     }
 
-    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but never wakes under it.
+    /// Serves everybody who can be, and wakes them, also when a waker panics. Takes the lock, but
+    /// never wakes under it.
     #[cold]
     pub(crate) fn serve(&self, class: Class) {
-        let mut round = Round { pool: self, class, over: false };
-        round.go_on();
+        let mut all = ServeAll { pool: self, class, over: false };
+        all.go_on();
     }
 
     /// Serves who waits for buffers of any of these classes, also when a waker of one panics.
@@ -65,15 +68,16 @@ impl PoolShared {
     }
 }
 
-/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have their turn on the way out; a second panic then ends the process, as
-/// any panic during another does.
-struct Round<'a> {
+/// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have
+/// their turn on the way out; a second panic then ends the process, as any panic during another
+/// does.
+struct ServeAll<'a> {
     pool: &'a PoolShared,
     class: Class,
     over: bool,
 }
 
-impl Round<'_> {
+impl ServeAll<'_> {
     fn go_on(&mut self) {
         while let Some(waker) = self.pool.class(self.class).serve_one(&self.pool.slab.0, self.class) {
             waker.wake();
@@ -82,7 +86,7 @@ impl Round<'_> {
     }
 }
 
-impl Drop for Round<'_> {
+impl Drop for ServeAll<'_> {
     fn drop(&mut self) {
         if !self.over {
             self.go_on();

@@ -12,9 +12,11 @@ use crate::sync::fence;
 use crate::wait::{Slot, Waiter};
 use crate::{Buf, Class, PoolError};
 
-/// A request for buffers that may wait. Dropped, it is withdrawn, and what it was given passes to the next.
+/// A request for buffers that may wait. Dropped, it is withdrawn, and what it was given passes to
+/// the next.
 ///
-/// A request that is given to `core::mem::forget` keeps its place, and takes what it asked for with it.
+/// A request that is given to `core::mem::forget` keeps its place, and takes what it asked for with
+/// it.
 #[must_use = "dropping a request withdraws it"]
 pub struct Request {
     group: Rc<GroupLocal>,
@@ -44,7 +46,8 @@ impl Request {
         Ok(request)
     }
 
-    /// The buffers, once they are there: the caller has them from then on, and the request is done. `now_ns` is the time.
+    /// The buffers, once they are there: the caller has them from then on, and the request is done.
+    /// `now_ns` is the time.
     ///
     /// Reads one flag, and takes the lock only when the buffers are there.
     pub fn poll(&mut self, now_ns: u64) -> Option<Granted> {
@@ -68,14 +71,16 @@ impl Request {
     }
 }
 
-/// Buffers that a request was granted, to be taken one by one; those left when it is dropped go home.
+/// Buffers that a request was granted, to be taken one by one; those left when it is dropped go
+/// home.
 pub struct Granted {
     group: Rc<GroupLocal>,
     chain: Option<Chain>,
 }
 
 impl Granted {
-    /// `count` buffers (1 or more) or none: of the reserve, of what came home from elsewhere, and of the shared pool unless somebody waits.
+    /// `count` buffers (1 or more) or none: of the reserve, of what came home from elsewhere, and
+    /// of the shared pool unless somebody waits.
     #[cold]
     pub(crate) fn gather(group: &Rc<GroupLocal>, class: Class, count: u32) -> Option<Self> {
         let (account, pool) = (group.class(class), group.shared.pool.class(class));
@@ -87,7 +92,8 @@ impl Granted {
         }
         group.take_over(class, count);
         if group.free(class) < count && pool.waiting.load(Relaxed) != 0 {
-            // Who serves may have a buffer of this reserve in hand for a moment, but only under the lock.
+            // Who serves may have a buffer of this reserve in hand for a moment, but only under the
+            // lock.
             let _queue = pool.queue.lock();
             group.take_over(class, count);
             if group.free(class) < count {
@@ -108,8 +114,9 @@ impl Granted {
         account.borrowed.fetch_add(borrowed.len, AcqRel);
         group.note_high_water(class);
         let granted = Self::new(group, Some(borrowed.join(group.metas(), reserve)));
-        // What came home meanwhile is no longer owed to the reserve: either its bringer sees the loan, or this sees the buffer. Last of
-        // all, because a waker may come back into this group.
+        // What came home meanwhile is no longer owed to the reserve: either its bringer sees the
+        // loan, or this sees the buffer. Last of all, because a waker may come back into this
+        // group.
         fence(SeqCst);
         group.shared.forward(class);
         group.shared.pool.serve_if_waiting(class);

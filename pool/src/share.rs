@@ -12,8 +12,9 @@ use crate::sync::{AtomicBool, fence};
 
 /// A group as other cores see it.
 ///
-/// Of each class the group holds `reserve + borrowed` buffers: free on its core, free in `came_home`, or out. What comes home while
-/// something is borrowed goes on to the shared pool, whichever buffer it is; so what is free here is never more than the reserve is owed.
+/// Of each class the group holds `reserve + borrowed` buffers: free on its core, free in
+/// `came_home`, or out. What comes home while something is borrowed goes on to the shared pool,
+/// whichever buffer it is; so what is free here is never more than the reserve is owed.
 pub(crate) struct GroupShared {
     pub(crate) pool: Arc<PoolShared>,
     /// What it holds, of which the pool's queue knows too.
@@ -50,15 +51,17 @@ impl GroupShared {
         } else {
             self.class(class).came_home.push(slab, buffer);
         }
-        // The buffer was put where a waiter looks before the flags are read here, and a waiter raises its flag before it looks; a closing
-        // group likewise. Of the two, one sees the other.
+        // The buffer was put where a waiter looks before the flags are read here, and a waiter
+        // raises its flag before it looks; a closing group likewise. Of the two, one sees the
+        // other.
         fence(SeqCst);
         if self.closed.load(Relaxed) {
             self.forward(class);
         }
     }
 
-    /// Ends the group, all of whose `Buf`s are home: its reserve becomes a loan, which is paid back with `free` and whatever comes.
+    /// Ends the group, all of whose `Buf`s are home: its reserve becomes a loan, which is paid back
+    /// with `free` and whatever comes.
     pub(crate) fn close(&self, free: [Option<Chain>; Class::COUNT]) {
         for (class, free) in Class::ALL.into_iter().zip(free) {
             self.pool.class(class).leave(class, &self.account);

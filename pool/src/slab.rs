@@ -1,6 +1,7 @@
 //! What is known about each data buffer, one cache line for each.
 
-// UNSAFETY: a `Meta` has fields that only the buffer's holder may touch, and lies in a slab that all cores share.
+// UNSAFETY: a `Meta` has fields that only the buffer's holder may touch, and lies in a slab that
+// all cores share.
 
 use alloc::boxed::Box;
 use core::cell::Cell;
@@ -67,9 +68,10 @@ impl Meta {
 /// The metas of all buffers of a pool, and the links of its stacks.
 pub(crate) struct Slab(pub(crate) Box<[Meta]>);
 
-// SAFETY: the fields of a `Meta` that are not atomic are touched by the holder of its index alone. An index has one holder, as a `Buf`, in
-// one list or in one `Chain`, and passes from thread to thread through stacks, a lock or a `SendBuf`'s move, all of which order the two.
-// A home that is bound to a thread lies in a meta only while a `Buf` does too, which stays there.
+// SAFETY: the fields of a `Meta` that are not atomic are touched by the holder of its index alone.
+// An index has one holder, as a `Buf`, in one list or in one `Chain`, and passes from thread to
+// thread through stacks, a lock or a `SendBuf`'s move, all of which order the two. A home that is
+// bound to a thread lies in a meta only while a `Buf` does too, which stays there.
 unsafe impl Send for Slab {}
 // SAFETY: as above.
 unsafe impl Sync for Slab {}

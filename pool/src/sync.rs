@@ -1,8 +1,10 @@
-//! The atomics, fences and locks of this crate, exchanged for the model checker's under `cfg(loom)`.
+//! The atomics, fences and locks of this crate, exchanged for the model checker's under
+//! `cfg(loom)`.
 //!
-//! Everything that two cores may touch goes through here, so that the code that loom explores is the code that runs. Loom treats `SeqCst`
-//! loads and stores as acquire and release; where a total order is needed this crate says so with [`fence`], which loom does model.
-//! Reference counts stay `alloc`'s: loom is not asked to check those.
+//! Everything that two cores may touch goes through here, so that the code that loom explores is
+//! the code that runs. Loom treats `SeqCst` loads and stores as acquire and release; where a total
+//! order is needed this crate says so with [`fence`], which loom does model. Reference counts stay
+//! `alloc`'s: loom is not asked to check those.
 
 pub(crate) use imp::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Witness, fence};
 
@@ -11,12 +13,14 @@ mod imp {
     #[cfg(target_has_atomic = "64")]
     pub(crate) use core::sync::atomic::AtomicU64;
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, fence};
-    // Stack heads stay 64 bits wide on machines that cannot swap 64 bits at once: there `portable-atomic` falls back to a lock.
+    // Stack heads stay 64 bits wide on machines that cannot swap 64 bits at once: there
+    // `portable-atomic` falls back to a lock.
     #[cfg(not(target_has_atomic = "64"))]
     pub(crate) use portable_atomic::AtomicU64;
     pub(crate) use spin::Mutex;
 
-    /// Stands for memory that only its owner may touch. Nothing here; under loom a cell that reports unordered owners.
+    /// Stands for memory that only its owner may touch. Nothing here; under loom a cell that
+    /// reports unordered owners.
     pub(crate) struct Witness;
 
     impl Witness {
@@ -45,7 +49,8 @@ mod imp {
         }
     }
 
-    /// Stands for memory that only its owner may touch: loom fails the model when two owners are not ordered.
+    /// Stands for memory that only its owner may touch: loom fails the model when two owners are
+    /// not ordered.
     pub(crate) struct Witness(loom::cell::UnsafeCell<()>);
 
     impl Witness {

@@ -1,13 +1,16 @@
 //! Who waits for data buffers: one queue for each class, over all groups and cores.
 //!
-//! A request waits until *all* its buffers can be had, and holds none until then, so that two half-served requests cannot block each
-//! other. Whoever returns a buffer, on whichever core, serves the queue:
+//! A request waits until *all* its buffers can be had, and holds none until then, so that two
+//! half-served requests cannot block each other. Whoever returns a buffer, on whichever core,
+//! serves the queue:
 //!
 //! - the first request takes from the shared pool, and while it waits nobody else does;
-//! - each group's first request takes from its group's own reserve, which no other group could use, before the shared pool.
+//! - each group's first request takes from its group's own reserve, which no other group could use,
+//!   before the shared pool.
 //!
-//! No wake-up is lost: a waiter raises `waiting`, and a returner puts its buffer down, each *before* a `SeqCst` fence; after it the waiter
-//! looks for buffers and the returner at `waiting`. One of them sees the other, and serves.
+//! No wake-up is lost: a waiter raises `waiting`, and a returner puts its buffer down, each
+//! *before* a `SeqCst` fence; after it the waiter looks for buffers and the returner at `waiting`.
+//! One of them sees the other, and serves.
 
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release, SeqCst};
@@ -141,7 +144,8 @@ impl ClassPool {
         queue.ended.add(&group.class(class).stats());
     }
 
-    /// Puts a request of `group` into the queue. When it has an owner, who withdraws it, that one serves the queue.
+    /// Puts a request of `group` into the queue. When it has an owner, who withdraws it, that one
+    /// serves the queue.
     ///
     /// `rest` takes what is free on the group's core, which goes where other cores see it.
     pub(crate) fn enqueue(
@@ -168,7 +172,8 @@ impl ClassPool {
         Ok(slot)
     }
 
-    /// Serves the first request that can be, and returns its waker to be woken without the lock. Looks at each group and each request that waits once.
+    /// Serves the first request that can be, and returns its waker to be woken without the lock.
+    /// Looks at each group and each request that waits once.
     pub(crate) fn serve_one(&self, metas: &[Meta], class: Class) -> Option<Waker> {
         let queue = &mut *self.queue.lock();
         queue.members.iter().for_each(|member| member.class(class).passed_over.store(false, Relaxed));
@@ -199,7 +204,8 @@ impl ClassPool {
         None
     }
 
-    /// `need` buffers or none for `group`: of its own reserve and, for the `first` in the queue, of the shared pool. Tells how many of that.
+    /// `need` buffers or none for `group`: of its own reserve and, for the `first` in the queue, of
+    /// the shared pool. Tells how many of that.
     fn give(&self, metas: &[Meta], group: &Account, class: Class, need: u32, first: bool) -> Option<(Chain, u32)> {
         let group = group.class(class);
         let own = group.came_home.pop(metas, 1, need, |_, _| ());
@@ -217,7 +223,8 @@ impl ClassPool {
         Some((shared.join(metas, own), rest))
     }
 
-    /// Takes a request out, in the queue or served. What it was comes back, to be dropped without the lock: a waker's drop is somebody else's code.
+    /// Takes a request out, in the queue or served. What it was comes back, to be dropped without
+    /// the lock: a waker's drop is somebody else's code.
     pub(crate) fn vacate(&self, class: Class, slot: u32) -> Slot {
         let queue = &mut *self.queue.lock();
         let left = core::mem::replace(&mut queue.slots[slot as usize], Slot::Empty);
@@ -252,7 +259,8 @@ impl ClassPool {
 }
 
 impl Queue {
-    /// Moves what groups hold beyond their reserves, and has come home, to the shared pool. Tells whether it was anything.
+    /// Moves what groups hold beyond their reserves, and has come home, to the shared pool. Tells
+    /// whether it was anything.
     fn sweep(&self, metas: &[Meta], free: &FreeStack, class: Class) -> bool {
         self.members.iter().fold(false, |any, member| member.class(class).forward(metas, free) | any)
     }

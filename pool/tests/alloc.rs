@@ -1,5 +1,5 @@
-//! Nothing is allocated once a pool is made: an allocator that counts for each thread, since those of
-//! the test harness have theirs to allocate whenever they come to it.
+//! Nothing is allocated once a pool is made: an allocator that counts for each thread, since those
+//! of the test harness have theirs to allocate whenever they come to it.
 #![cfg(not(loom))]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,8 +1,10 @@
-//! Model checks of what cores share: `RUSTFLAGS="--cfg loom" cargo test -p pool --release --test loom`.
+//! Model checks of what cores share: `RUSTFLAGS="--cfg loom" cargo test -p pool --release --test
+//! loom`.
 //!
-//! Each model names the bug that was seeded to see it fail. Threads are few and operations fewer: loom tries every interleaving.
-//! Almost: to decide where to switch it looks at the last access to an atomic only, so a thread's own load hides another's earlier one. A
-//! [`Toss`] on both sides of a race makes it try both orders; seed bugs to see that it does.
+//! Each model names the bug that was seeded to see it fail. Threads are few and operations fewer:
+//! loom tries every interleaving. Almost: to decide where to switch it looks at the last access to
+//! an atomic only, so a thread's own load hides another's earlier one. A [`Toss`] on both sides of
+//! a race makes it try both orders; seed bugs to see that it does.
 #![cfg(loom)]
 
 use loom::sync::Arc;
@@ -14,7 +16,8 @@ mod model {
     mod stack;
 }
 
-/// An atomic that both sides of a race change before it, which orders nothing but gives loom a reason to let either go first.
+/// An atomic that both sides of a race change before it, which orders nothing but gives loom a
+/// reason to let either go first.
 #[derive(Clone)]
 struct Toss(Arc<AtomicUsize>);
 

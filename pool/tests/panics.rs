@@ -1,4 +1,5 @@
-//! Wakers that panic: they do so where a buffer goes home, when everything is done. No buffer is lost, and nobody else waits for ever.
+//! Wakers that panic: they do so where a buffer goes home, when everything is done. No buffer is
+//! lost, and nobody else waits for ever.
 #![cfg(not(loom))]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -164,7 +165,8 @@ fn s28_a_waker_whose_drop_panics_keeps_nobody_waiting() {
 
 #[test]
 fn a_buffer_that_changes_its_home_is_not_lost_when_that_wakes_somebody_who_panics() {
-    // The last buffer of its core keeps the group; sent off, it ends it, and the reserve goes to who waits.
+    // The last buffer of its core keeps the group; sent off, it ends it, and the reserve goes to
+    // who waits.
     let pool = data_pool(3, 0);
     let (ending, holder, waiter) = (group(&pool, 2), group(&pool, 0), group(&pool, 0));
     let held = all(&holder, Class::Small);

@@ -1,4 +1,5 @@
-//! Statements 26 to 28 under load: cores that take, send, return and wait for buffers at random, and every buffer home at the end.
+//! Statements 26 to 28 under load: cores that take, send, return and wait for buffers at random,
+//! and every buffer home at the end.
 #![cfg(not(loom))]
 
 use std::sync::Barrier;

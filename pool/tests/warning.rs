@@ -1,4 +1,5 @@
-//! Statement 25: a pool that is dropped with objects out says how many. A program of its own, because there is one logger for each.
+//! Statement 25: a pool that is dropped with objects out says how many. A program of its own,
+//! because there is one logger for each.
 #![cfg(not(loom))]
 
 use std::sync::Mutex;

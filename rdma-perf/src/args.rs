@@ -9,7 +9,8 @@ use crate::plan::{Plan, Test};
 /// The variable that says where the machine's RDMA device is.
 const HERE: &str = "LCORE_RDMA_ADDR";
 
-/// Measures queues of a transport: a server and a client, one process each, as perftest's programs do.
+/// Measures queues of a transport: a server and a client, one process each, as perftest's programs
+/// do.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -19,7 +20,8 @@ const HERE: &str = "LCORE_RDMA_ADDR";
         rdma-perf --compare --runs 5              beside ib_send_lat, ib_write_bw and ib_read_bw, on this machine"
 )]
 pub(crate) struct Args {
-    /// Address of the server; with --server, to listen at (default: all), with --compare, of this machine's device (default: the variable LCORE_RDMA_ADDR).
+    /// Address of the server; with --server, to listen at (default: all), with --compare, of this
+    /// machine's device (default: the variable LCORE_RDMA_ADDR).
     pub(crate) host: Option<String>,
     /// Be the server of one client, which says what is measured.
     #[arg(long)]

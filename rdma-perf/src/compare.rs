@@ -16,14 +16,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks at a program that runs: seldom enough to cost nothing.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Round trips, and operations of 1 MiB: few, as an emulated machine on a busy one moves 10 MiB in a second.
+/// Round trips, and operations of 1 MiB: few, as an emulated machine on a busy one moves 10 MiB in
+/// a second.
 const TRIPS: &str = "500";
 const MEGABYTES: &str = "32";
 
 /// The first port of perftest's servers, each of which gets one of its own.
 const THEIR_PORT: u16 = 18700;
 
-/// Each end polls a core of its own. The locks keep other processes away, of which there are none while this measures.
+/// Each end polls a core of its own. The locks keep other processes away, of which there are none
+/// while this measures.
 const SERVER_CORE: [&str; 3] = ["--no-cpumask-locks", "-m", "0x1"];
 const CLIENT_CORE: [&str; 3] = ["--no-cpumask-locks", "-m", "0x2"];
 
@@ -49,7 +51,8 @@ struct Row {
     name: &'static str,
     unit: &'static str,
     ours: &'static [&'static str],
-    /// How our server waits. Where it has nothing to do it sleeps, as perftest's does, and leaves its core to the emulated device.
+    /// How our server waits. Where it has nothing to do it sleeps, as perftest's does, and leaves
+    /// its core to the emulated device.
     server: &'static [&'static str],
     theirs: &'static [&'static str],
     size: &'static str,

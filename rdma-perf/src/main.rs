@@ -1,4 +1,5 @@
-//! rdma-perf: latency and bandwidth of queues, without a protocol above them, beside perftest's programs.
+//! rdma-perf: latency and bandwidth of queues, without a protocol above them, beside perftest's
+//! programs.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -1,4 +1,5 @@
-//! One end of a measurement: what it posts, and what it makes of events. It knows no reactor and no transport.
+//! One end of a measurement: what it posts, and what it makes of events. It knows no reactor and no
+//! transport.
 //!
 //! ```text
 //!   client                         server
@@ -26,7 +27,8 @@ const SETUP: u64 = u64::MAX;
 /// What a write tells its receiver.
 const NEXT: u32 = 1;
 
-/// Silence after which the other end is given up. A server of one-sided tests hears nothing while they last, and waits until its connection ends.
+/// Silence after which the other end is given up. A server of one-sided tests hears nothing while
+/// they last, and waits until its connection ends.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why a measurement came to nothing.
@@ -78,7 +80,8 @@ impl Peer {
         Self { group, plan, client, id, remote, spare, posted: 0, done: 0, began, last, times, heard: None, failure: None, closed: false }
     }
 
-    /// Polls once; how many events there were. `turn` is the time of the reactor's turn; `clock` is read once for each poll that found something.
+    /// Polls once; how many events there were. `turn` is the time of the reactor's turn; `clock` is
+    /// read once for each poll that found something.
     pub(crate) fn poll(&mut self, events: &mut QueueEvents, turn: Instant, clock: impl Fn() -> Instant) -> usize {
         let got = self.group.poll(events);
         let heard = *self.heard.get_or_insert(turn);

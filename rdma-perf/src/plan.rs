@@ -1,4 +1,5 @@
-//! What is measured, as the client tells it to the server: in its private data. And the memory that is reached, in the first message of an end.
+//! What is measured, as the client tells it to the server: in its private data. And the memory that
+//! is reached, in the first message of an end.
 
 use clap::ValueEnum;
 use lcore::pool::BufGroup;
@@ -139,7 +140,8 @@ impl Plan {
         if self.test == Test::SendBw { 2 * self.on_the_way() } else { 8 }
     }
 
-    /// The receives twice, since those that are handed out are replaced meanwhile; what is sent from; what is exposed.
+    /// The receives twice, since those that are handed out are replaced meanwhile; what is sent
+    /// from; what is exposed.
     fn buffers(&self) -> usize {
         2 * self.receives() + self.on_the_way() + 8
     }

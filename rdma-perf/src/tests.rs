@@ -121,7 +121,8 @@ fn a_server_refuses_a_plan_that_takes_too_much() {
     assert!(wait_for(&mut sim, &served).is_ok());
 }
 
-/// Statement 85: a server that takes the connection and says nothing, which any other program may do.
+/// Statement 85: a server that takes the connection and says nothing, which any other program may
+/// do.
 #[test]
 fn s85_a_server_that_says_nothing_is_given_up() {
     let mut sim = Sim::new(2);

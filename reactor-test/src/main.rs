@@ -1,4 +1,5 @@
-//! The framework's life, step by step: start, a thread on another core, messages both ways, stop, and all of it once more in the same process.
+//! The framework's life, step by step: start, a thread on another core, messages both ways, stop,
+//! and all of it once more in the same process.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -11,8 +12,8 @@ use clap::Parser;
 use lcore::platform::LinuxPlatform;
 use lcore::{App, AppHandle, AppOptions, CpuSet, Cx, Instant, Platform, ThreadConfig, ThreadHandle};
 
-/// Starts the framework, sends messages to a thread on another core and back, stops it, and does so again; prints each step. Without -m it takes the first
-/// two cores.
+/// Starts the framework, sends messages to a thread on another core and back, stops it, and does so
+/// again; prints each step. Without -m it takes the first two cores.
 #[derive(Clone, Parser)]
 #[command(version)]
 struct Args {
@@ -56,7 +57,8 @@ fn fail(why: fmt::Arguments<'_>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The first two cores that this process may use: messages are to go from one to another. `None` leaves the choice, and the error, to the framework.
+/// The first two cores that this process may use: messages are to go from one to another. `None`
+/// leaves the choice, and the error, to the framework.
 fn two_cores() -> Option<CpuSet> {
     let platform = LinuxPlatform::new().ok()?;
     Some(platform.cores().iter().take(2).collect())
@@ -84,8 +86,8 @@ fn start_peer(cx: &mut Cx<'_>, app: &AppHandle, trip: Trip) -> Result<(), lcore:
     Ok(())
 }
 
-/// One message from the peer to the first thread, which answers with the next. A message is refused when its thread has ended, by a signal; then the
-/// count that is left tells.
+/// One message from the peer to the first thread, which answers with the next. A message is refused
+/// when its thread has ended, by a signal; then the count that is left tells.
 fn go_home(peer: ThreadHandle, trip: Box<Trip>) {
     let (home, app) = (trip.home.clone(), trip.app.clone());
     let sent = home.send(move |cx| {

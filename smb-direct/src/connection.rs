@@ -23,12 +23,13 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Action {
-    /// Post so many receive buffers of [`max_receive_size`](Settings::max_receive_size) bytes, now or as they can be had, and say so with
-    /// [`receives_posted`](Connection::receives_posted).
+    /// Post so many receive buffers of [`max_receive_size`](Settings::max_receive_size) bytes, now
+    /// or as they can be had, and say so with [`receives_posted`](Connection::receives_posted).
     PostReceives(u16),
     /// Send this.
     Send(Message),
-    /// Send this, and disconnect when it is sent. If the peer does not take it in time ([`Settings::keep_alive`]), `Disconnect` comes.
+    /// Send this, and disconnect when it is sent. If the peer does not take it in time
+    /// ([`Settings::keep_alive`]), `Disconnect` comes.
     SendLast(Message, Ended),
     /// Disconnect, for this reason.
     Disconnect(Ended),
@@ -56,7 +57,8 @@ enum State {
     Granting(Agreed),
     Open(Agreed),
     Refusing(NegotiateResponse, Ended),
-    /// The last message is out; whoever has the transport disconnects when it is sent, and is told to when that takes too long.
+    /// The last message is out; whoever has the transport disconnects when it is sent, and is told
+    /// to when that takes too long.
     Last(Ended),
     /// Still to be told.
     Ending(Ended),
@@ -72,7 +74,8 @@ enum KeepAlive {
 }
 
 impl Connection {
-    /// A client whose transport has just connected, and has a receive buffer posted for the response.
+    /// A client whose transport has just connected, and has a receive buffer posted for the
+    /// response.
     ///
     /// # Errors
     /// Settings that a server would refuse.
@@ -103,8 +106,9 @@ impl Connection {
         })
     }
 
-    /// Takes in a message: what is in it. The receive buffer is the caller's until [`receives_freed`](Self::receives_freed) (that of a negotiate message was none of
-    /// those granted, and is not counted). What is wrong with a message is told by the next action.
+    /// Takes in a message: what is in it. The receive buffer is the caller's until
+    /// [`receives_freed`](Self::receives_freed) (that of a negotiate message was none of those
+    /// granted, and is not counted). What is wrong with a message is told by the next action.
     pub fn on_message(&mut self, now: Duration, message: &[u8]) -> Received {
         let taken = match (self.state, self.role) {
             (State::Open(agreed), _) => self.on_data(now, message, &agreed),
@@ -164,12 +168,14 @@ impl Connection {
         self.credits.post(count);
     }
 
-    /// `count` receive buffers in which messages came can be posted again: what they held is done with.
+    /// `count` receive buffers in which messages came can be posted again: what they held is done
+    /// with.
     pub fn receives_freed(&mut self, count: u16) {
         self.credits.free(count);
     }
 
-    /// The moment at which [`on_time`](Self::on_time) has something to do, unless a message comes first.
+    /// The moment at which [`on_time`](Self::on_time) has something to do, unless a message comes
+    /// first.
     pub fn deadline(&self) -> Duration {
         match self.state {
             State::Ending(_) | State::Closed => Duration::MAX,
@@ -200,7 +206,8 @@ impl Connection {
         }
     }
 
-    /// What is to be done, until `None`. Pieces of a message go first ([`next_fragment`](Self::next_fragment)), as they carry credits along.
+    /// What is to be done, until `None`. Pieces of a message go first
+    /// ([`next_fragment`](Self::next_fragment)), as they carry credits along.
     pub fn next_action(&mut self, now: Duration) -> Option<Action> {
         match self.state {
             State::Asking => {
@@ -254,7 +261,8 @@ impl Connection {
         Some(Header { requested: self.own.credits, granted, flags })
     }
 
-    /// Begins an upper-layer message of `length` bytes, which [`next_fragment`](Self::next_fragment) cuts into pieces.
+    /// Begins an upper-layer message of `length` bytes, which
+    /// [`next_fragment`](Self::next_fragment) cuts into pieces.
     ///
     /// # Errors
     /// As [`SendError`] says; nothing has begun.
@@ -263,8 +271,9 @@ impl Connection {
         self.outgoing.start(length, agreed.max_fragmented_send_size)
     }
 
-    /// The next piece of the message that was begun, out of the `at_hand` bytes of it that come next (0 asks for nothing). `None`: all of it is sent, or it has to wait
-    /// for credits, which a message brings, or for [`receives_posted`](Self::receives_posted).
+    /// The next piece of the message that was begun, out of the `at_hand` bytes of it that come
+    /// next (0 asks for nothing). `None`: all of it is sent, or it has to wait for credits, which a
+    /// message brings, or for [`receives_posted`](Self::receives_posted).
     pub fn next_fragment(&mut self, at_hand: usize) -> Option<Fragment> {
         let State::Open(agreed) = self.state else { return None };
         let length = Some(self.outgoing.next(at_hand, agreed.max_send_size)).filter(|length| *length > 0)?;
@@ -284,7 +293,8 @@ impl Connection {
         matches!(self.state, State::Open(_)) && self.credits.can_spend()
     }
 
-    /// Whether the next action is [`Action::Disconnect`], which takes neither a buffer nor room to send.
+    /// Whether the next action is [`Action::Disconnect`], which takes neither a buffer nor room to
+    /// send.
     pub fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending(_))
     }

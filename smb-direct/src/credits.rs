@@ -4,7 +4,8 @@ use crate::{Ended, Settings};
 
 /// The credits of one end.
 ///
-/// A receive buffer goes round: asked for, posted, granted, used by a message of the peer's, held by the application until it gives it back.
+/// A receive buffer goes round: asked for, posted, granted, used by a message of the peer's, held
+/// by the application until it gives it back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credits {
     /// Messages that may be sent (Connection.SendCredits).
@@ -90,7 +91,8 @@ impl Credits {
         granted
     }
 
-    /// Whether the peer should be granted credits now, though there is nothing else to tell it: it is about to run out, or half of all are to be had.
+    /// Whether the peer should be granted credits now, though there is nothing else to tell it: it
+    /// is about to run out, or half of all are to be had.
     //= MS-SMBD 3.1.5.9
     pub(crate) fn grant_is_due(&self) -> bool {
         self.posted > 0 && (self.granted <= 1 || self.posted >= self.target / 2)

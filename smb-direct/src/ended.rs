@@ -1,6 +1,7 @@
 //! Why a connection has to end.
 
-/// Why a connection has to end: what the peer did, or did not do in time. The texts say what was wrong with which field.
+/// Why a connection has to end: what the peer did, or did not do in time. The texts say what was
+/// wrong with which field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Ended {

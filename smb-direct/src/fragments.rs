@@ -4,7 +4,8 @@ use zerocopy::IntoBytes;
 
 use crate::wire::{DATA_OFFSET, DataTransfer, HEADER};
 
-/// One piece of an upper-layer message, to be sent as `header` and, right behind it, the next `length` bytes of the message.
+/// One piece of an upper-layer message, to be sent as `header` and, right behind it, the next
+/// `length` bytes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// What goes in front.

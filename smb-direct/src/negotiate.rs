@@ -144,7 +144,8 @@ pub(crate) fn conclude(message: &[u8], own: &Settings) -> Result<Agreed, Ended> 
     })
 }
 
-/// The fields of a response; those that a short one lacks, if it is to be taken, are the least that there can be.
+/// The fields of a response; those that a short one lacks, if it is to be taken, are the least that
+/// there can be.
 fn read_response(message: &[u8], own: &Settings) -> Result<NegotiateResponse, Ended> {
     const SHORT: usize = 20;
     if let Some(response) = wire::read(message) {

@@ -33,7 +33,8 @@ impl Incoming {
     }
 }
 
-/// Puts the pieces of upper-layer messages together, in memory of the caller's. One piece after the other is copied behind the last.
+/// Puts the pieces of upper-layer messages together, in memory of the caller's. One piece after the
+/// other is copied behind the last.
 pub struct Reassembly<M> {
     memory: M,
     filled: usize,
@@ -51,12 +52,14 @@ pub struct ReassemblyError {
 }
 
 impl<M: AsMut<[u8]> + AsRef<[u8]>> Reassembly<M> {
-    /// In this memory, which should have [`max_fragmented_size`](crate::Settings::max_fragmented_size) bytes.
+    /// In this memory, which should have
+    /// [`max_fragmented_size`](crate::Settings::max_fragmented_size) bytes.
     pub fn new(memory: M) -> Self {
         Self { memory, filled: 0, whole: false }
     }
 
-    /// Appends a piece, as [`Received::Fragment`] describes it; the whole message, if it was the last.
+    /// Appends a piece, as [`Received::Fragment`] describes it; the whole message, if it was the
+    /// last.
     ///
     /// # Errors
     /// The memory is too small; what was there of the message is forgotten.

@@ -4,27 +4,33 @@ use core::time::Duration;
 
 use crate::wire::{LEAST_FRAGMENTED_SIZE, LEAST_RECEIVE_SIZE};
 
-/// What one end wants and can. The defaults suit Linux' peers, which refuse the least sizes that the specification allows.
+/// What one end wants and can. The defaults suit Linux' peers, which refuse the least sizes that
+/// the specification allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Send credits to ask for, and the most receives to post for the peer. At least [`LEAST_CREDITS`](Self::LEAST_CREDITS). Default 255.
+    /// Send credits to ask for, and the most receives to post for the peer. At least
+    /// [`LEAST_CREDITS`](Self::LEAST_CREDITS). Default 255.
     pub credits: u16,
     /// Bytes of the longest message to send, header included. Default 8192.
     pub preferred_send_size: u32,
-    /// Bytes of the longest message that can be received, header included; at least 128. Default 8192.
+    /// Bytes of the longest message that can be received, header included; at least 128. Default
+    /// 8192.
     pub max_receive_size: u32,
-    /// Bytes of the longest upper-layer message that can be put together; at least 131072. Default 1 MiB.
+    /// Bytes of the longest upper-layer message that can be put together; at least 131072. Default
+    /// 1 MiB.
     pub max_fragmented_size: u32,
     /// Bytes of the largest transfer by RDMA read or write. Default 1 MiB.
     pub max_read_write_size: u32,
-    /// How long the peer's negotiate message may take (3.1.2.1). Default 120 s for a client and 5 s for a server.
+    /// How long the peer's negotiate message may take (3.1.2.1). Default 120 s for a client and 5 s
+    /// for a server.
     pub negotiate_timeout: Duration,
     /// Silence of the peer after which an answer is asked for (3.1.2.2). Default 120 s.
     pub idle: Duration,
-    /// How long that answer may take (3.1.6), and how long a peer that is refused may take to receive the refusal. Default 5 s.
+    /// How long that answer may take (3.1.6), and how long a peer that is refused may take to
+    /// receive the refusal. Default 5 s.
     pub keep_alive: Duration,
-    /// A client takes a response of 20 bytes, which ends before PreferredSendSize, as one known old server sends it; for what is missing, the least that the
-    /// specification allows. Default: no.
+    /// A client takes a response of 20 bytes, which ends before PreferredSendSize, as one known old
+    /// server sends it; for what is missing, the least that the specification allows. Default: no.
     pub lenient_short_response: bool,
 }
 
@@ -41,7 +47,8 @@ pub struct SettingsError {
 }
 
 impl Settings {
-    /// With fewer credits in each direction, two ends that only grant credits would keep each other busy (see docs/decisions/0050).
+    /// With fewer credits in each direction, two ends that only grant credits would keep each other
+    /// busy (see docs/decisions/0050).
     pub const LEAST_CREDITS: u16 = 4;
 
     /// The least that each of the times may be: errors tell both in milliseconds.

@@ -1,4 +1,5 @@
-//! The layouts of MS-SMBD 2.2, as they are on the wire. Any bytes of the right length are one of each: what the fields may be is checked elsewhere.
+//! The layouts of MS-SMBD 2.2, as they are on the wire. Any bytes of the right length are one of
+//! each: what the fields may be is checked elsewhere.
 
 use static_assertions::const_assert_eq;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -96,7 +97,8 @@ pub struct DataTransfer {
     pub data_length: U32,
 }
 
-/// A piece of memory at the peer (2.2.3.1, SMB_DIRECT_BUFFER_DESCRIPTOR_1). Upper layers carry arrays of these.
+/// A piece of memory at the peer (2.2.3.1, SMB_DIRECT_BUFFER_DESCRIPTOR_1). Upper layers carry
+/// arrays of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Descriptor {
@@ -120,13 +122,15 @@ impl Descriptor {
         Self { offset: offset.into(), token: token.into(), length: length.into() }
     }
 
-    /// The descriptors that `bytes` hold, one after the other; `None` if a part of one is left over.
+    /// The descriptors that `bytes` hold, one after the other; `None` if a part of one is left
+    /// over.
     pub fn array(bytes: &[u8]) -> Option<&[Self]> {
         <[Self]>::ref_from_bytes(bytes).ok()
     }
 }
 
-/// The first bytes of a message as one of these layouts; `None` if there are too few. To look at a message: a [`Connection`](crate::Connection) reads its own.
+/// The first bytes of a message as one of these layouts; `None` if there are too few. To look at a
+/// message: a [`Connection`](crate::Connection) reads its own.
 pub fn read<T: FromBytes>(message: &[u8]) -> Option<T> {
     T::read_from_prefix(message).ok().map(|(value, _)| value)
 }

@@ -1,4 +1,5 @@
-//! Whatever a peer sends: nothing panics, reads past the end or breaks a bound. The bodies are those of the fuzz targets in `fuzz/`.
+//! Whatever a peer sends: nothing panics, reads past the end or breaks a bound. The bodies are
+//! those of the fuzz targets in `fuzz/`.
 
 #[allow(unreachable_pub, reason = "a library to the fuzz targets, a module here")]
 #[path = "../../fuzz/src/lib.rs"]

@@ -1,4 +1,5 @@
-//! Every field of the negotiate messages, right and wrong, in both directions (MS-SMBD 3.1.5.6, 3.1.5.7).
+//! Every field of the negotiate messages, right and wrong, in both directions (MS-SMBD 3.1.5.6,
+//! 3.1.5.7).
 
 use std::time::Duration;
 
@@ -208,7 +209,8 @@ fn settings_that_a_peer_would_refuse_are_refused_here() {
     assert!(Connection::client(least, NOW).is_ok());
 }
 
-/// Statement 85, for each state: past its deadline there is something to do, also if the peer never sends anything.
+/// Statement 85, for each state: past its deadline there is something to do, also if the peer never
+/// sends anything.
 #[test]
 fn s85_every_state_has_a_deadline() {
     let (client, server) = (Settings::client(), Settings::server());

@@ -143,7 +143,8 @@ fn s33_negotiation_does_not_wait_for_ever() {
     }
 }
 
-/// A data message of 8 bytes is as long as a negotiate response, which its grant must not be taken for.
+/// A data message of 8 bytes is as long as a negotiate response, which its grant must not be taken
+/// for.
 #[test]
 fn s33_credits_of_messages_as_long_as_a_negotiate_response_count() {
     let mut pair = Pair::open(Settings { credits: 4, ..Settings::client() }, 1);

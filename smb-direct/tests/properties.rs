@@ -1,4 +1,5 @@
-//! For any settings, sizes and delays: what is sent arrives, and credits are neither made nor lost (the pair checks them in every step).
+//! For any settings, sizes and delays: what is sent arrives, and credits are neither made nor lost
+//! (the pair checks them in every step).
 
 mod common;
 

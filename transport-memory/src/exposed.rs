@@ -3,7 +3,8 @@
 use core_reactor::transport::{Access, ExposedKey, QueueId, RemoteMemory, Slab};
 use pool::Buf;
 
-/// Where the first buffer begins, in the numbering that peers see: not at 0, so that nobody takes an address for an offset.
+/// Where the first buffer begins, in the numbering that peers see: not at 0, so that nobody takes
+/// an address for an offset.
 const FIRST: u64 = 0x7000_0000_0000;
 
 pub(crate) struct Exposures {
@@ -65,7 +66,8 @@ impl Exposures {
         }
     }
 
-    /// Writes what the peer of `queue` wants to have at the beginning of `memory`; `None` if it may not.
+    /// Writes what the peer of `queue` wants to have at the beginning of `memory`; `None` if it may
+    /// not.
     pub(crate) fn write(&mut self, queue: QueueId, memory: RemoteMemory, bytes: &[u8]) -> Option<()> {
         if bytes.is_empty() {
             return Some(());

@@ -1,9 +1,12 @@
-//! A transport inside one process: what proves the traits, and what a framing over sockets would have to be.
+//! A transport inside one process: what proves the traits, and what a framing over sockets would
+//! have to be.
 //!
-//! Each operation is a message from one end of a wire to the other; reads and writes of remote memory are served in the peer group's poll. Groups may be on different
-//! OS threads. Bytes are copied at both ends, because buffers stay on their core.
+//! Each operation is a message from one end of a wire to the other; reads and writes of remote
+//! memory are served in the peer group's poll. Groups may be on different OS threads. Bytes are
+//! copied at both ends, because buffers stay on their core.
 //!
-//! A [`Weather`] delays what is on its way and serves queues in a drawn order, so that whatever the traits leave open does happen; within a queue nothing changes its order.
+//! A [`Weather`] delays what is on its way and serves queues in a drawn order, so that whatever the
+//! traits leave open does happen; within a queue nothing changes its order.
 //!
 //! Addresses are those of the loopback networks; there is no way to any other.
 

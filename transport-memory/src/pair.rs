@@ -87,7 +87,8 @@ impl Pair {
         self.reports.push_back(QueueEvent::Done { id: self.id, token: self.token, tag, op, frame: with(frame), error });
     }
 
-    /// The end: what is posted comes back, the oldest with `first` if that is given; then what is exposed; then `Closed`.
+    /// The end: what is posted comes back, the oldest with `first` if that is given; then what is
+    /// exposed; then `Closed`.
     pub(crate) fn end(&mut self, why: Option<TransportError>, first: Option<TransportError>, tell: Gone, shared: &mut Shared) {
         self.state = State::Ending;
         self.wire.tell(self.side, |end| end.gone = Some(tell));

@@ -1,7 +1,7 @@
 //! A connection: two ends, and what is on its way to each.
 //!
-//! What an end asks for and what it answers travel apart. A message that finds no receive buffer holds up what was asked behind it, and must not hold up the answers that its
-//! own peer waits for.
+//! What an end asks for and what it answers travel apart. A message that finds no receive buffer
+//! holds up what was asked behind it, and must not hold up the answers that its own peer waits for.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -33,7 +33,8 @@ static MEMORY: &dyn Transport = &NETWORK;
 
 static NETWORK: MemoryTransport = MemoryTransport::new(Weather::CALM);
 
-/// Stricter than what RDMA can promise, and so no part of the suite: what is exposed to one queue is out of the reach of its group's others.
+/// Stricter than what RDMA can promise, and so no part of the suite: what is exposed to one queue
+/// is out of the reach of its group's others.
 #[test]
 fn s31_a_key_of_one_queue_is_nothing_to_another() {
     let mut world = World::new(&env(Weather::CALM));

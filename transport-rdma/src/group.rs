@@ -23,7 +23,8 @@ use crate::registry::Registry;
 use crate::verbs::{ConnId, EventChannel, Exposure, Work};
 use crate::wait::Sources;
 
-/// Events that a group has room for before any list takes them: what one poll finds, and what it may find beyond.
+/// Events that a group has room for before any list takes them: what one poll finds, and what it
+/// may find beyond.
 pub(crate) const READY: usize = 256;
 
 pub(crate) struct Group {

@@ -2,20 +2,24 @@
 //!
 //! `Rdma` makes listeners, queues and groups. A listener has an event channel of its own, also in a
 //! group (`queue`). A group has one for its queues, and for each device that they are on a port: a
-//! completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What all
-//! groups share of a device is its protection domain and the registrations of pools (`registry`).
+//! completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What
+//! all groups share of a device is its protection domain and the registrations of pools
+//! (`registry`).
 //!
 //! A poll hands over what was posted (one list for each queue), takes completions, listens to the
-//! connection manager now and then (`manager`), looks after queues that are being connected or ended
-//! (`settle`), and posts receive buffers. `flush` hands over as well; exposing and withdrawing a buffer
-//! registers its memory at once. While connections stand, polls enter the system to hear the connection
-//! manager: one in 256, and where the core may sleep a few before it does.
+//! connection manager now and then (`manager`), looks after queues that are being connected or
+//! ended (`settle`), and posts receive buffers. `flush` hands over as well; exposing and
+//! withdrawing a buffer registers its memory at once. While connections stand, polls enter the
+//! system to hear the connection manager: one in 256, and where the core may sleep a few before it
+//! does.
 //!
 //! # What is with the device
 //!
-//! What is posted, exposed or lies to be received into is owned by the types of `verbs` until the device has let go of it. A queue that ends is first brought into the
-//! error state, which flushes; then its queue pair is destroyed, and only when the completion queue was seen empty after that, what is left is given back as flushed.
-//! A receive that a device does not give back is found by counting (`verbs/receive.rs`, docs/decisions/0052).
+//! What is posted, exposed or lies to be received into is owned by the types of `verbs` until the
+//! device has let go of it. A queue that ends is first brought into the error state, which flushes;
+//! then its queue pair is destroyed, and only when the completion queue was seen empty after that,
+//! what is left is given back as flushed. A receive that a device does not give back is found by
+//! counting (`verbs/receive.rs`, docs/decisions/0052).
 //!
 //! # Sleep
 //!
@@ -51,7 +55,8 @@ use crate::registry::Registry;
 
 pub(crate) const NAME: &str = "rdma";
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only
+/// what something refers to.
 #[doc(hidden)]
 #[distributed_slice(LCORE_TRANSPORTS)]
 pub static LINKED: &dyn Transport = &RDMA;

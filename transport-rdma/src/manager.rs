@@ -35,7 +35,8 @@ impl Group {
                         self.ready.push_back(QueueEvent::Requested { id: listening.id, token: listening.token, queue });
                     }
                     Happened::DeviceRemoved if event.of == listening.conn.name() => listening.removed = true,
-                    // What else happens to a queue that was requested here and waits somewhere shows when it is attached.
+                    // What else happens to a queue that was requested here and waits somewhere
+                    // shows when it is attached.
                     _ => {}
                 }
             }
@@ -43,7 +44,8 @@ impl Group {
         self.end_removed_listeners();
     }
 
-    /// A listener at an address of a device that is gone hears nothing any more. One at all addresses is not told, and hears of devices that come.
+    /// A listener at an address of a device that is gone hears nothing any more. One at all
+    /// addresses is not told, and hears of devices that come.
     fn end_removed_listeners(&mut self) {
         let gone = |members: &mut Slab<Member>, place: usize| matches!(members.at(place), Some(Member::Listener(one)) if one.removed);
         while let Some(place) = self.listeners.iter().copied().find(|place| gone(&mut self.members, *place)) {
@@ -129,7 +131,8 @@ impl Group {
         Ok(queue)
     }
 
-    /// Answers a request with yes. What goes wrong before the answer is refused; what goes wrong with it is the queue's end.
+    /// Answers a request with yes. What goes wrong before the answer is refused; what goes wrong
+    /// with it is the queue's end.
     pub(crate) fn accept(
         &mut self,
         id: QueueId,

@@ -31,8 +31,9 @@ pub(crate) struct Listening {
 ///      └── refused, timed out, ended ──────────────────────────────────────────────────────┴──► Draining ── the completion queue was seen empty ──► gone
 /// ```
 ///
-/// Each state but Open, which is for the protocol above, has a deadline: Connecting and Accepting `QueueOptions::connect_timeout`, Ending half a second (`settle.rs`);
-/// Draining ends with the first poll that sees the completion queue empty.
+/// Each state but Open, which is for the protocol above, has a deadline: Connecting and Accepting
+/// `QueueOptions::connect_timeout`, Ending half a second (`settle.rs`); Draining ends with the
+/// first poll that sees the completion queue empty.
 pub(crate) struct Pair {
     pub(crate) id: QueueId,
     pub(crate) token: Token,

@@ -10,14 +10,16 @@ use crate::group::{Group, READY};
 use crate::member::{Link, Member, State};
 use crate::verbs::{Completion, Finished, Status};
 
-/// Polls between two looks at what can only be seen by entering the system, while nothing is being connected or ended.
+/// Polls between two looks at what can only be seen by entering the system, while nothing is being
+/// connected or ended.
 const NOW_AND_THEN: u32 = 256;
 
 /// The same, while something is.
 const OFTEN: u32 = 8;
 
 impl Group {
-    /// Polls once; if that finds nothing and the core may sleep, the sources are armed and looked at once more (statement 30).
+    /// Polls once; if that finds nothing and the core may sleep, the sources are armed and looked
+    /// at once more (statement 30).
     pub(crate) fn look(&mut self, out: &mut QueueEvents) -> usize {
         self.stats.polls += 1;
         self.hand_over();
@@ -46,7 +48,8 @@ impl Group {
             self.hear_manager();
         }
         if !self.unsettled.is_empty() && self.settle() {
-            // Once the queues were seen empty, these can end, and nothing else would wake a core that sleeps before.
+            // Once the queues were seen empty, these can end, and nothing else would wake a core
+            // that sleeps before.
             self.take_completions(out.room());
             self.settle();
         }
@@ -170,8 +173,8 @@ impl Group {
         }
     }
 
-    /// Whether it is time to ask the connection manager: at once while something is on its way and there is nothing better to do, or when that may be what
-    /// has woken the core.
+    /// Whether it is time to ask the connection manager: at once while something is on its way and
+    /// there is nothing better to do, or when that may be what has woken the core.
     fn manager_is_due(&self) -> bool {
         if self.ready.len() >= READY / 2 {
             // Peers ask faster than the application takes: what it has not taken must not grow.

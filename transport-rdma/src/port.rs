@@ -21,7 +21,8 @@ pub(crate) struct Port {
     pub(crate) receive: Rc<SharedReceive>,
     /// Which place has a queue pair of this number.
     pub(crate) places: HashMap<u32, usize, BuildHasherDefault<Number>>,
-    /// Receives are to be looked for now and then: some are out, or nothing has come since a queue pair ended, which may have had the one that was next.
+    /// Receives are to be looked for now and then: some are out, or nothing has come since a queue
+    /// pair ended, which may have had the one that was next.
     pub(crate) doubts: bool,
     /// How many receives were known to be taken when a queue pair ended last.
     taken: u64,
@@ -51,7 +52,8 @@ impl Port {
         self.recover()
     }
 
-    /// Looks for receives that were lost with queue pairs; tells how many were found, which are posted anew with the next refill.
+    /// Looks for receives that were lost with queue pairs; tells how many were found, which are
+    /// posted anew with the next refill.
     pub(crate) fn recover(&mut self) -> u64 {
         let found = self.receive.recover();
         self.doubts = self.receive.out() > 0 || self.receive.taken() == self.taken;
@@ -99,7 +101,8 @@ impl Port {
     }
 }
 
-/// Queue pairs' numbers, spread by one multiplication: they are the device's, so nobody chooses them to collide.
+/// Queue pairs' numbers, spread by one multiplication: they are the device's, so nobody chooses
+/// them to collide.
 #[derive(Default)]
 pub(crate) struct Number(u64);
 

@@ -1,4 +1,5 @@
-//! From a call of the application's to the device (statement 32: what there is no room for is refused, and the provider never has to).
+//! From a call of the application's to the device (statement 32: what there is no room for is
+//! refused, and the provider never has to).
 
 use core_reactor::Refused;
 use core_reactor::transport::{Frame, Op, QueueId, TransportError};

@@ -10,7 +10,8 @@ use crate::error::{limit, listen, no_manager};
 use crate::registry::Registry;
 use crate::verbs::{ConnId, EventChannel, Request};
 
-/// A listener, on a channel of its own: also in a group, as Linux loses the requests of one that moves.
+/// A listener, on a channel of its own: also in a group, as Linux loses the requests of one that
+/// moves.
 pub(crate) struct RdmaListener {
     pub(crate) id: ConnId,
     pub(crate) at: SocketAddr,

@@ -27,7 +27,8 @@ pub(crate) struct Node {
     inline: u32,
     /// Registered pools, as long as a group has one.
     regions: Mutex<Vec<Weak<Region>>>,
-    /// Queue pairs that have taken their last receive, as the device tells whoever asks first, and that nobody has asked for yet.
+    /// Queue pairs that have taken their last receive, as the device tells whoever asks first, and
+    /// that nobody has asked for yet.
     at_their_end: Mutex<HashSet<u32>>,
 }
 
@@ -78,7 +79,8 @@ impl Node {
         Ok(Self { domain, name: device.name(), limits, inline, regions: Mutex::default(), at_their_end: Mutex::default() })
     }
 
-    /// Whether the device has told that a queue pair, which is flushed, has taken its last receive (`LAST_WQE_REACHED`).
+    /// Whether the device has told that a queue pair, which is flushed, has taken its last receive
+    /// (`LAST_WQE_REACHED`).
     pub(crate) fn is_at_its_end(&self, number: u32) -> bool {
         let mut told = lock(&self.at_their_end);
         told.extend(std::iter::from_fn(|| self.domain.next_at_its_end()).flatten());

@@ -8,11 +8,13 @@ use core_reactor::transport::{QueueEvent, QueueEvents, TransportError};
 use crate::group::Group;
 use crate::member::{Link, Member, State};
 
-/// Time for the peer to hear of the end, and for the device to flush; after it the queue pair is destroyed as it is.
+/// Time for the peer to hear of the end, and for the device to flush; after it the queue pair is
+/// destroyed as it is.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Time for the device to flush the receive that a queue pair may have taken for a message whose end does not come, where it does not tell that it has.
-/// Linux 6.1's Soft-RoCE does not tell, and flushes at once, but by a task of its own.
+/// Time for the device to flush the receive that a queue pair may have taken for a message whose
+/// end does not come, where it does not tell that it has. Linux 6.1's Soft-RoCE does not tell, and
+/// flushes at once, but by a task of its own.
 const FLUSH: Duration = Duration::from_millis(20);
 
 /// Time for a group that is dropped to have its requests flushed.
@@ -25,7 +27,8 @@ impl Group {
         pair.blame(why);
         match pair.state {
             State::Connecting | State::Accepting => {
-                // There is nobody to be told but by the connection manager itself, when the id goes.
+                // There is nobody to be told but by the connection manager itself, when the id
+                // goes.
                 pair.until = Instant::ZERO;
                 pair.disconnected = true;
                 pair.state = State::Ending;
@@ -54,7 +57,8 @@ impl Group {
         }
     }
 
-    /// Looks after the queues whose state does not last. Tells whether the completion queues are to be seen empty before it can go on.
+    /// Looks after the queues whose state does not last. Tells whether the completion queues are to
+    /// be seen empty before it can go on.
     pub(crate) fn settle(&mut self) -> bool {
         let now = self.platform.now();
         let mut drains = false;
@@ -67,7 +71,8 @@ impl Group {
         drains
     }
 
-    /// Brings one of them on, if it is time. Tells whether it waits for its completion queue to be empty.
+    /// Brings one of them on, if it is time. Tells whether it waits for its completion queue to be
+    /// empty.
     fn advance(&mut self, place: usize, now: Instant) -> bool {
         let Some(Member::Queue(pair)) = self.members.at(place) else { return false };
         match pair.state {
@@ -93,7 +98,8 @@ impl Group {
         }
     }
 
-    /// Whether the device may still have a receive to flush: not when it has told that it has not, or time is up. What it then has is lost with the queue pair.
+    /// Whether the device may still have a receive to flush: not when it has told that it has not,
+    /// or time is up. What it then has is lost with the queue pair.
     fn may_flush(&mut self, place: usize, now: Instant) -> bool {
         let Some(Member::Queue(pair)) = self.members.at(place) else { return false };
         let (Link::Pair(queue), Some(port)) = (&pair.link, self.ports.get(pair.port)) else { return false };

@@ -1,4 +1,5 @@
-//! What wakes a core: one epoll set of a group's channels, and a timer for what is being connected or ended.
+//! What wakes a core: one epoll set of a group's channels, and a timer for what is being connected
+//! or ended.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! What a suite for every transport cannot bring about: a process that dies, a limit for locked memory. Without a device it fails:
-//! `cargo xtask vm test` runs it in a machine that has one, as root.
+//! What a suite for every transport cannot bring about: a process that dies, a limit for locked
+//! memory. Without a device it fails: `cargo xtask vm test` runs it in a machine that has one, as
+//! root.
 
 mod common;
 
@@ -27,7 +28,8 @@ fn child(test: &str, part: &str) -> Command {
     command
 }
 
-/// A client that is killed in the middle of its writes: the server's queue ends, its buffers come home (the driver counts them), and it serves on.
+/// A client that is killed in the middle of its writes: the server's queue ends, its buffers come
+/// home (the driver counts them), and it serves on.
 #[test]
 fn s31_a_process_that_is_killed_in_mid_write_harms_nobody() {
     let mut world = World::new(&env());
@@ -84,7 +86,8 @@ impl Wake for Panics {
     }
 }
 
-/// Statement 93: a buffer that comes home while a group ends wakes somebody who panics. The group's queues end all the same, before their memory is anybody's, and no buffer is lost.
+/// Statement 93: a buffer that comes home while a group ends wakes somebody who panics. The group's
+/// queues end all the same, before their memory is anybody's, and no buffer is lost.
 #[test]
 fn s93_a_panic_on_the_way_of_a_groups_end_gives_no_memory_away() {
     let mut world = World::with(&env(), &[Setup::default()]);

@@ -1,5 +1,6 @@
-//! Peers that die in the middle of a message, which no transport's client can do: made of librdmacm's own calls. Without a device it fails: `cargo xtask vm test` runs it
-//! in a machine that has one.
+//! Peers that die in the middle of a message, which no transport's client can do: made of
+//! librdmacm's own calls. Without a device it fails: `cargo xtask vm test` runs it in a machine
+//! that has one.
 //!
 //! UNSAFETY: C is called, on objects that one function makes, uses and destroys.
 
@@ -18,7 +19,8 @@ fn good(what: &str, answer: i32) {
     assert_eq!(answer, 0, "{what}: {}", std::io::Error::last_os_error());
 }
 
-/// Connects, sends the first packet of a message whose rest lies in memory that is not registered, and ends when its device has noticed.
+/// Connects, sends the first packet of a message whose rest lies in memory that is not registered,
+/// and ends when its device has noticed.
 fn die_in_mid_message(at: SocketAddr) {
     let SocketAddr::V4(at) = at else { panic!("the machine has an address of IPv4") };
     let mut to = libc::sockaddr_in {
@@ -28,8 +30,9 @@ fn die_in_mid_message(at: SocketAddr) {
         sin_zero: [0; 8],
     };
     let mut memory = vec![7_u8; 1024];
-    // SAFETY: calls of librdmacm and libibverbs on what was made above them; all that is passed lives until the end of the function, and the id and what it has are destroyed in it.
-    // Without a channel the calls block, and are told the outcome.
+    // SAFETY: calls of librdmacm and libibverbs on what was made above them; all that is passed
+    // lives until the end of the function, and the id and what it has are destroyed in it. Without
+    // a channel the calls block, and are told the outcome.
     unsafe {
         let mut id = null_mut();
         good("an id", ffi::rdma_create_id(null_mut(), &raw mut id, null_mut(), ffi::rdma_port_space::RDMA_PS_TCP));

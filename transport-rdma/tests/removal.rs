@@ -1,5 +1,7 @@
-//! A device that is taken away while it is used, and a machine without one. A program of its own, which never opens the device itself: Soft-RoCE goes only when
-//! nobody has it open, and librdmacm never closes it. Without a device it fails: `cargo xtask vm test` runs it in a machine that has one, as root.
+//! A device that is taken away while it is used, and a machine without one. A program of its own,
+//! which never opens the device itself: Soft-RoCE goes only when nobody has it open, and librdmacm
+//! never closes it. Without a device it fails: `cargo xtask vm test` runs it in a machine that has
+//! one, as root.
 
 mod common;
 
@@ -10,7 +12,8 @@ use common::{RDMA, env, host};
 use conformance::transport::{A, B, Setup, World};
 use core_reactor::transport::{Access, Op, QueueOptions, Token, Transport, TransportError};
 
-/// A device that is taken away ends its queues and gives back what was posted and exposed; without any the transport says so; with a new one it works.
+/// A device that is taken away ends its queues and gives back what was posted and exposed; without
+/// any the transport says so; with a new one it works.
 #[test]
 fn s31_a_device_may_be_taken_away_and_come_back() {
     // It has to be named, here too.

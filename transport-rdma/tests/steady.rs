@@ -1,5 +1,6 @@
-//! Nothing is allocated per operation, and a core that sleeps is woken by time. A program of its own, because its heap counts. Without a device it fails:
-//! `cargo xtask vm test` runs it in a machine that has one.
+//! Nothing is allocated per operation, and a core that sleeps is woken by time. A program of its
+//! own, because its heap counts. Without a device it fails: `cargo xtask vm test` runs it in a
+//! machine that has one.
 
 mod common;
 

@@ -17,7 +17,8 @@ pub(crate) struct Args {
 enum What {
     /// Messages, pollers, rings and pools, in nanoseconds and TSC cycles.
     ///
-    /// Builds and runs the program `micro` of bench/. What follows goes to it: `cargo xtask bench micro -- --help` lists its options.
+    /// Builds and runs the program `micro` of bench/. What follows goes to it: `cargo xtask bench
+    /// micro -- --help` lists its options.
     Micro {
         /// Options and filters for the program.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]

@@ -76,7 +76,8 @@ impl Child {
         }
     }
 
-    /// Its lines so far, each on a new line with its name before it; statistics left out, as they are for programs.
+    /// Its lines so far, each on a new line with its name before it; statistics left out, as they
+    /// are for programs.
     pub(crate) fn said(&self) -> String {
         let text = |line: &&Line| !(line.0 == From::Stdout && line.1.starts_with('{'));
         self.seen.iter().filter(text).map(|Line(_, line)| format!("\n{} | {line}", self.name)).collect()
@@ -102,7 +103,8 @@ impl Drop for Child {
     }
 }
 
-/// Hands each line of `output` to `line` until that says no, and then calls `end`, on a thread of its own.
+/// Hands each line of `output` to `line` until that says no, and then calls `end`, on a thread of
+/// its own.
 pub(crate) fn pump(
     output: Option<impl Read + Send + 'static>,
     line: impl Fn(String) -> bool + Send + 'static,

@@ -1,7 +1,9 @@
-//! Instructions of the hot paths, counted by callgrind, held against those that the repository keeps (`bench/instructions.json`).
+//! Instructions of the hot paths, counted by callgrind, held against those that the repository
+//! keeps (`bench/instructions.json`).
 //!
-//! Time depends on the neighbours, instructions do not. A path runs twice under callgrind, with fewer and with more operations; the difference is
-//! what the operations took, without the start and the end.
+//! Time depends on the neighbours, instructions do not. A path runs twice under callgrind, with
+//! fewer and with more operations; the difference is what the operations took, without the start
+//! and the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +15,11 @@ use serde::Deserialize;
 
 use crate::{packages, program, repository};
 
-/// Count instructions of the hot paths, and compare them with those that are kept in bench/instructions.json.
+/// Count instructions of the hot paths, and compare them with those that are kept in
+/// bench/instructions.json.
 ///
-/// Messages, pollers, rings, pools, and an echo over each backend. A path that takes over 10 % more than is kept is an error.
+/// Messages, pollers, rings, pools, and an echo over each backend. A path that takes over 10 % more
+/// than is kept is an error.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Keep what is counted now.

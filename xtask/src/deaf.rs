@@ -29,10 +29,12 @@ const SPARE_DESCRIPTORS: u64 = 128;
 
 /// Latency of an echo beside peers that send megabytes and read nothing.
 ///
-/// For each number of deaf peers there is a server with them and one of the same kind without, and the same client echoes 64 bytes with the one and the
-/// other in turn. The deaf peers' systems take 4 KiB, in segments of 1460 bytes as on Ethernet, so that the kernel's memory for sockets (tcp_mem) is
-/// not what runs out. "Coming" is the longest that an echo took while the deaf peers sent what they could, "low" whether the server's
-/// buffers were, "reset" how many of the deaf it gave up.
+/// For each number of deaf peers there is a server with them and one of the same kind without, and
+/// the same client echoes 64 bytes with the one and the other in turn. The deaf peers' systems take
+/// 4 KiB, in segments of 1460 bytes as on Ethernet, so that the kernel's memory for sockets
+/// (tcp_mem) is not what runs out. "Coming" is the longest that an echo took while the deaf peers
+/// sent what they could, "low" whether the server's buffers were, "reset" how many of the deaf it
+/// gave up.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Numbers of deaf peers.
@@ -88,7 +90,8 @@ impl Kind {
         match self {
             Self::HelloSock => program::build("hello-sock"),
             Self::Echo => {
-                // It takes the best of its backends, so it gets the one; the next build would overwrite it.
+                // It takes the best of its backends, so it gets the one; the next build would
+                // overwrite it.
                 let built = program::build_example("lcore", "echo", &["--no-default-features", "--features", backend])?;
                 let to = folder.join(format!("echo-{backend}"));
                 std::fs::copy(&built, &to).with_context(|| format!("copy {}", built.display()))?;
@@ -152,7 +155,8 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// Both are told before either is waited for. Whether the second had said that its buffers were low.
+/// Both are told before either is waited for. Whether the second had said that its buffers were
+/// low.
 fn end(mut servers: [Child; 2]) -> Result<bool> {
     servers.iter().try_for_each(Child::interrupt)?;
     for server in &mut servers {
@@ -162,7 +166,8 @@ fn end(mut servers: [Child; 2]) -> Result<bool> {
     Ok(servers[1].said().contains("buffers are left"))
 }
 
-/// The deaf peers send while somebody echoes with either server, until nothing more is taken of them; the longest echo of each.
+/// The deaf peers send while somebody echoes with either server, until nothing more is taken of
+/// them; the longest echo of each.
 fn while_they_come(peers: &[Socket], mut healthy: [&mut Healthy; 2]) -> Result<[Duration; 2]> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {

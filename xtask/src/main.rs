@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask setup | run | test | bench | vm | image`.
 //!
-//! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and `vm run` hand on the code of what they ran.
+//! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and
+//! `vm run` hand on the code of what they ran.
 #![forbid(unsafe_code)]
 
 /// As the standard one, but where it cannot print it is one sentence and exit code 1.

@@ -18,11 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Descriptors that either process needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// Resident memory of a hello-sock server with idle connections, and how much of it each connection costs.
+/// Resident memory of a hello-sock server with idle connections, and how much of it each connection
+/// costs.
 ///
-/// For each number of connections a server of its own is started; every connection echoes one message, so that all that it will ever need is there, and
-/// then stays idle. The buffer pool's part is what the server reports; the rest is the resident size (VmRSS) without it, and what a connection costs is the
-/// rest above that of a server without connections.
+/// For each number of connections a server of its own is started; every connection echoes one
+/// message, so that all that it will ever need is there, and then stays idle. The buffer pool's
+/// part is what the server reports; the rest is the resident size (VmRSS) without it, and what a
+/// connection costs is the rest above that of a server without connections.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Numbers of connections.

@@ -60,7 +60,8 @@ pub(crate) fn to_boot() -> Result<()> {
     need("the machine in a box", &TO_BOOT)
 }
 
-/// Makes sure that what uses rdma-sys builds here, and tells `cargo` where the libclang is that it can do with.
+/// Makes sure that what uses rdma-sys builds here, and tells `cargo` where the libclang is that it
+/// can do with.
 pub(crate) fn to_build(cargo: &mut Command) -> Result<()> {
     need("a build with RDMA", &TO_BUILD)?;
     if std::env::var_os("LIBCLANG_PATH").is_none() {
@@ -69,7 +70,8 @@ pub(crate) fn to_build(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that `what` has its packages: installs the missing ones where that is allowed, and says which they are otherwise.
+/// Makes sure that `what` has its packages: installs the missing ones where that is allowed, and
+/// says which they are otherwise.
 pub(crate) fn need(what: &str, needed: &[Needed]) -> Result<()> {
     let missing = missing(needed);
     if missing.is_empty() {
@@ -124,7 +126,8 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// The library that speaks to Soft-RoCE on behalf of libibverbs, which loads it by name at run time.
+/// The library that speaks to Soft-RoCE on behalf of libibverbs, which loads it by name at run
+/// time.
 pub(crate) fn provider() -> Option<PathBuf> {
     let folders = ["/usr/lib/x86_64-linux-gnu/libibverbs", "/usr/lib64/libibverbs"];
     let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().filter_map(|entry| Some(entry.ok()?.path()));

@@ -15,7 +15,8 @@ pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// This program, for starting it again. Its path would not do: the tests of the workspace build it anew in its place, and the old file is gone then.
+/// This program, for starting it again. Its path would not do: the tests of the workspace build it
+/// anew in its place, and the old file is gone then.
 pub(crate) const OWN: &str = "/proc/self/exe";
 
 /// Replaces this process by `command`: signals and the exit code are then the program's own.
@@ -66,7 +67,8 @@ pub(crate) fn workspace() -> Result<Vec<Package>> {
     Ok(metadata()?.packages)
 }
 
-/// Where cargo puts what it builds, `target/` unless somebody told it otherwise (CARGO_TARGET_DIR, `build.target-dir`). What xtask makes goes there too.
+/// Where cargo puts what it builds, `target/` unless somebody told it otherwise (CARGO_TARGET_DIR,
+/// `build.target-dir`). What xtask makes goes there too.
 pub(crate) fn target() -> Result<PathBuf> {
     Ok(metadata()?.target_directory)
 }

@@ -1,4 +1,5 @@
-//! The command line as people meet it: help, exit codes, and setup over a folder in the place of the machine.
+//! The command line as people meet it: help, exit codes, and setup over a folder in the place of
+//! the machine.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -87,7 +88,7 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["setup"], 2, "Usage");
     assert_fails(&["setup", "apply", "--bind", "eth0"], 2, "not a PCI address");
     assert_fails(&["setup", "apply", "--hugemem", "lots"], 2, "--hugemem");
-    assert_fails(&["test", "--step", "nope"], 2, "fmt, clippy");
+    assert_fails(&["test", "--step", "nope"], 2, "fmt, words, clippy");
     assert_fails(&["test", "--no-vm", "--step", "vm"], 2, "the only one asked for");
     assert_fails(&["vm", "run"], 2, "<CMD>");
     assert_fails(&["vm", "run", "--hosts", "3", "--", "true"], 2, "3 is not in 1..=2");
@@ -107,7 +108,10 @@ fn the_steps_of_the_test_are_listed() {
     let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
     assert_eq!(
         names,
-        ["fmt", "clippy", "docs", "tests", "user", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image", "counts", "bench"]
+        [
+            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image",
+            "counts", "bench"
+        ]
     );
 }
 
@@ -146,7 +150,8 @@ fn sizes_come_from_the_environment_and_pages_go_before_memory() {
     assert_eq!(apply(&[("HUGEMEM", "20"), ("NRHUGE", "12")], &["--nrhuge", "15"]), "15");
 }
 
-/// A cargo that says where it builds, and builds nothing but what images and the smallest example are looked for as.
+/// A cargo that says where it builds, and builds nothing but what images and the smallest example
+/// are looked for as.
 const CARGO: &str = r#"#!/bin/sh
 case $1 in
 metadata) echo "{\"packages\":[],\"target_directory\":\"$TARGET\"}" ;;

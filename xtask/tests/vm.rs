@@ -1,4 +1,5 @@
-//! The machine in a box as people meet it: exit codes, files, limits, signals, an RDMA device. Each test boots one; `cargo xtask test --step vm` runs them.
+//! The machine in a box as people meet it: exit codes, files, limits, signals, an RDMA device. Each
+//! test boots one; `cargo xtask test --step vm` runs them.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,9 +1,13 @@
-//! A ring of receive buffers that the kernel takes from: what the io_uring server and the io_uring engine of the load generator share.
+//! A ring of receive buffers that the kernel takes from: what the io_uring server and the io_uring
+//! engine of the load generator share.
 //!
-//! A [`BufRing`] is registered with an io_uring under a group number; a receive that selects from the group comes back with a buffer number,
-//! and the buffer belongs to the caller until [`BufRing::give`] returns it. An *incremental* ring (Linux 6.12) is consumed piece by piece: one
-//! buffer takes many small messages, so that little memory is touched; [`BufRing::take`] keeps account of both kinds.
-// UNSAFETY: the kernel reads the entries and writes the buffers while the program runs; Rust cannot see that.
+//! A [`BufRing`] is registered with an io_uring under a group number; a receive that selects from
+//! the group comes back with a buffer number, and the buffer belongs to the caller until
+//! [`BufRing::give`] returns it. An *incremental* ring (Linux 6.12) is consumed piece by piece: one
+//! buffer takes many small messages, so that little memory is touched; [`BufRing::take`] keeps
+//! account of both kinds.
+// UNSAFETY: the kernel reads the entries and writes the buffers while the program runs; Rust cannot
+// see that.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -15,7 +19,8 @@ use io_uring::{Submitter, cqueue};
 /// Flag of the registration: consume buffers piece by piece (`IOU_PBUF_RING_INC`).
 const INCREMENTAL: u16 = 2;
 
-/// Buffers of one size, and the ring through which the kernel gets them. The memory lives until the process ends.
+/// Buffers of one size, and the ring through which the kernel gets them. The memory lives until the
+/// process ends.
 #[derive(Debug)]
 pub struct BufRing {
     entries: NonNull<BufRingEntry>,
@@ -58,7 +63,8 @@ impl Piece {
 }
 
 impl BufRing {
-    /// Registers `count` buffers (a power of two, at most 32768) of `size` bytes as `group`; an incremental ring where the kernel has it.
+    /// Registers `count` buffers (a power of two, at most 32768) of `size` bytes as `group`; an
+    /// incremental ring where the kernel has it.
     ///
     /// # Errors
     /// Of the system: no memory, or the kernel has no such ring (Linux 5.19).
@@ -93,7 +99,8 @@ impl BufRing {
         self.lent
     }
 
-    /// The piece that a completion with `len` bytes and these `flags` speaks of; `None` if it holds no buffer.
+    /// The piece that a completion with `len` bytes and these `flags` speaks of; `None` if it holds
+    /// no buffer.
     pub fn take(&mut self, len: u32, flags: u32) -> Option<Piece> {
         let buffer = cqueue::buffer_select(flags)?;
         let state = self.states.get_mut(usize::from(buffer))?;
@@ -117,7 +124,8 @@ impl BufRing {
     /// # Safety
     /// The piece is of this ring and has not been given back.
     pub unsafe fn bytes(&self, piece: &Piece) -> &[u8] {
-        // SAFETY: within the map, as `address` says; the kernel wrote it and does not write to it again before it is given back.
+        // SAFETY: within the map, as `address` says; the kernel wrote it and does not write to it
+        // again before it is given back.
         unsafe { std::slice::from_raw_parts(self.address(piece), piece.len()) }
     }
 
@@ -136,8 +144,9 @@ impl BufRing {
 
     fn hand_over(&mut self, buffer: u16) {
         let at = usize::from(self.tail & self.mask);
-        // SAFETY: `at` is within the ring, and the kernel does not read an entry that the tail has not passed; the tail lies over the reserved
-        // part of the first entry, which no field below touches.
+        // SAFETY: `at` is within the ring, and the kernel does not read an entry that the tail has
+        // not passed; the tail lies over the reserved part of the first entry, which no field below
+        // touches.
         let tail = unsafe {
             let entry = &mut *self.entries.as_ptr().add(at);
             entry.set_addr(self.bytes.as_ptr().add(usize::from(buffer) * self.size as usize) as u64);

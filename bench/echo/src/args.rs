@@ -7,10 +7,11 @@ use clap::{Parser, ValueEnum};
 use crate::points::{self, Point};
 use crate::servers::Extra;
 
-/// Compares echo servers: builds all, runs each at each point in interleaved rounds, and prints medians, their spread and ratios.
+/// Compares echo servers: builds all, runs each at each point in interleaved rounds, and prints
+/// medians, their spread and ratios.
 ///
-/// The server runs on one core and the load generator, which checks every byte, on another. The table also goes to target/bench/echo.md and
-/// target/bench/echo.json.
+/// The server runs on one core and the load generator, which checks every byte, on another. The
+/// table also goes to target/bench/echo.md and target/bench/echo.json.
 #[derive(Clone, Debug, Parser)]
 #[command(
     bin_name = "cargo xtask bench echo",
@@ -21,11 +22,13 @@ pub(crate) struct Args {
     /// Be done within three minutes (when all is built): three points, short rounds.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Points to measure at: `CONNECTIONSxDEPTH[xSIZE][+IDLE]`, the size in bytes or with a k (default 64), IDLE connections beside the busy ones.
-    /// Default: all six; with --quick 1x1,512x1,16x1x16k.
+    /// Points to measure at: `CONNECTIONSxDEPTH[xSIZE][+IDLE]`, the size in bytes or with a k
+    /// (default 64), IDLE connections beside the busy ones. Default: all six; with --quick
+    /// 1x1,512x1,16x1x16k.
     #[arg(long, value_delimiter = ',', value_name = "POINTS", value_parser = points::parse)]
     points: Option<Vec<Point>>,
-    /// Another echo server: a name for the table and a command, in which {port} stands for the port on 127.0.0.1. Can be given more than once.
+    /// Another echo server: a name for the table and a command, in which {port} stands for the port
+    /// on 127.0.0.1. Can be given more than once.
     #[arg(long, value_name = "NAME='COMMAND {port}'")]
     pub(crate) peer: Vec<Extra>,
     /// Only servers with these names, or whose names begin so.

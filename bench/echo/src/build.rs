@@ -20,7 +20,8 @@ pub(crate) fn repository() -> &'static Path {
     bench().parent().unwrap_or(bench())
 }
 
-/// Builds the load generator and what the servers need. Servers that cannot be used are taken out, with a line in `notes` that says why.
+/// Builds the load generator and what the servers need. Servers that cannot be used are taken out,
+/// with a line in `notes` that says why.
 ///
 /// # Errors
 /// The load generator does not build, or no server is left.
@@ -65,7 +66,8 @@ fn usable(server: &Server, programs: &Programs) -> Result<(), Option<String>> {
     let Some(name) = server.program() else { return Ok(()) };
     let path = programs.path(name).ok_or(None)?;
     let Start::HelloSock(backend, _) = server.start else { return Ok(()) };
-    // It starts, or says why not: that the backend is not linked, or that this kernel has no such thing.
+    // It starts, or says why not: that the backend is not linked, or that this kernel has no such
+    // thing.
     let words = ["-S", "-P", "0", "--no-cpumask-locks", "-t", "0.01", "-N", backend].map(OsString::from);
     let out = command(&[&[path.into()], &words[..]].concat())
         .output()

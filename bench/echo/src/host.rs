@@ -1,4 +1,5 @@
-//! The machine: how many files may be open, which ports are free, and how much others use its cores.
+//! The machine: how many files may be open, which ports are free, and how much others use its
+//! cores.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -6,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Ports for servers: below those that the system gives to clients, of which thousands wait in its tables after a run.
+/// Ports for servers: below those that the system gives to clients, of which thousands wait in its
+/// tables after a run.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Raises the limit of open files, which children inherit, as far as it goes; returns it.
@@ -71,7 +73,8 @@ impl CoreTime {
             if core.is_none_or(|core: usize| !cores.contains(&core)) {
                 continue;
             }
-            // user, nice, system, idle, iowait, irq, softirq, steal; what follows is contained in user and nice.
+            // user, nice, system, idle, iowait, irq, softirq, steal; what follows is contained in
+            // user and nice.
             for (at, ticks) in fields.take(8).map(|f| f.parse().unwrap_or(0)).enumerate() {
                 *(if matches!(at, 3 | 4) { &mut sum.idle } else { &mut sum.busy }) += ticks;
             }
@@ -79,7 +82,8 @@ impl CoreTime {
         sum
     }
 
-    /// The part of the time from `before` until now in which the cores were busy beyond `ours` seconds.
+    /// The part of the time from `before` until now in which the cores were busy beyond `ours`
+    /// seconds.
     pub(crate) fn others(self, before: Self, ours: f64) -> f64 {
         let (busy, idle) = ((self.busy - before.busy) as f64, (self.idle - before.idle) as f64);
         let ours = ours * clock_ticks_per_second() as f64;
@@ -94,7 +98,8 @@ pub(crate) fn process_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / clock_ticks_per_second() as f64)
 }
 
-/// User and system time, fields 14 and 15; the name, field 2, may have spaces and parentheses in it.
+/// User and system time, fields 14 and 15; the name, field 2, may have spaces and parentheses in
+/// it.
 fn process_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)

@@ -1,7 +1,7 @@
 //! Instructions in user space for one echo, counted by callgrind; the kernel's are not in it.
 //!
-//! The server runs under valgrind. Two loads of different length are counted, and the difference is divided by the difference of echoes: what it
-//! costs to open and close connections falls out.
+//! The server runs under valgrind. Two loads of different length are counted, and the difference is
+//! divided by the difference of echoes: what it costs to open and close connections falls out.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,8 @@ use crate::measure::Bench;
 use crate::points::Point;
 use crate::servers::{Server, command};
 
-/// 64 connections keep a server busy in spite of valgrind, so that what it does when idle is not counted.
+/// 64 connections keep a server busy in spite of valgrind, so that what it does when idle is not
+/// counted.
 const POINT: Point = Point { connections: 64, depth: 1, size: 64, idle: 0 };
 
 /// Echoes: to warm up, and of the two loads that are counted.

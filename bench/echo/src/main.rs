@@ -1,7 +1,8 @@
 //! Runs echo servers side by side, one after the other in rounds, and prints how they compare.
 //!
-//! The servers: bare loops on each kernel interface ([`servers`]), which are the limit, other runtimes, ours, and any that the user names. The load
-//! comes from the program `load`, in a process of its own. What is printed is medians of interleaved runs and ratios of these medians.
+//! The servers: bare loops on each kernel interface ([`servers`]), which are the limit, other
+//! runtimes, ours, and any that the user names. The load comes from the program `load`, in a
+//! process of its own. What is printed is medians of interleaved runs and ratios of these medians.
 #![forbid(unsafe_code)]
 
 mod args;

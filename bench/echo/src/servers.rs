@@ -123,7 +123,8 @@ impl Server {
         }
     }
 
-    /// Whether instructions for an echo can be counted: a server that never sleeps would be counted asleep.
+    /// Whether instructions for an echo can be counted: a server that never sleeps would be counted
+    /// asleep.
     pub(crate) fn is_counted(&self) -> bool {
         match self.start {
             Start::Package(_, options) | Start::HelloSock(_, options) => options.is_empty(),
@@ -132,7 +133,8 @@ impl Server {
         }
     }
 
-    /// Program and arguments that start it on a port and a core; `None` if its program is not there.
+    /// Program and arguments that start it on a port and a core; `None` if its program is not
+    /// there.
     pub(crate) fn words(&self, programs: &Programs, port: u16, core: usize) -> Option<Vec<OsString>> {
         let mut words = match self.program() {
             Some(name) => vec![programs.path(name)?.into()],

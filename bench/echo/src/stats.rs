@@ -10,7 +10,8 @@ pub(crate) struct Median {
     pub(crate) spread: f64,
 }
 
-/// The median of `values`; of an even number, the middle between the two in the middle. `None` of none.
+/// The median of `values`; of an even number, the middle between the two in the middle. `None` of
+/// none.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<Median> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

@@ -117,7 +117,8 @@ fn times(ratio: Option<f64>) -> String {
     ratio.map(|r| format!("{r:.2}")).unwrap_or_default()
 }
 
-/// A Markdown table whose columns are as wide in plain text as they must be: the first to the left, the others to the right.
+/// A Markdown table whose columns are as wide in plain text as they must be: the first to the left,
+/// the others to the right.
 fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|r| r.get(column)).map(|text| text.chars().count()).max().unwrap_or(0);

@@ -13,7 +13,8 @@ const MOST_IN_FLIGHT: usize = 16 << 20;
 /// No process has a number as high as this (the kernel's `PID_MAX_LIMIT`).
 pub(crate) const MOST_PID: i32 = 1 << 22;
 
-/// Sends messages to an echo server, checks every byte that comes back, and prints rates and latencies as one JSON object.
+/// Sends messages to an echo server, checks every byte that comes back, and prints rates and
+/// latencies as one JSON object.
 #[derive(Clone, Debug, Parser)]
 #[command(after_help = "Example:\n  load 127.0.0.1:9999 --connections 64 --size 64 --seconds 5 --core 1 --engine uring")]
 pub(crate) struct Args {
@@ -56,7 +57,8 @@ pub(crate) struct Args {
 pub(crate) enum Engine {
     /// epoll, with one send and one receive for each message.
     Epoll,
-    /// io_uring, with multishot receives: takes less of the generator's own time, so that it limits the server less.
+    /// io_uring, with multishot receives: takes less of the generator's own time, so that it limits
+    /// the server less.
     Uring,
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Opens all of them and has each echo one message, so that the server has surely accepted them.
+    /// Opens all of them and has each echo one message, so that the server has surely accepted
+    /// them.
     pub(crate) fn open(args: &Args, run: &mut Run) -> Result<Self> {
         let (total, busy) = (args.total(), args.connections as usize);
         let mut this = Self { sockets: Vec::with_capacity(total), step: total / busy, busy };
@@ -49,7 +50,8 @@ impl Connections {
         })
     }
 
-    /// Has the idle ones echo again, says on the busy ones that no more will come, and waits for the server to say the same.
+    /// Has the idle ones echo again, says on the busy ones that no more will come, and waits for
+    /// the server to say the same.
     pub(crate) fn finish(&mut self, run: &mut Run) -> Result<()> {
         for socket in &self.sockets {
             socket.set_nonblocking(false)?;
@@ -66,7 +68,8 @@ impl Connections {
                 let left = read(socket).map_err(|e| late(e, index, "did not close connection"))?;
                 ensure!(left == 0, "the server did not echo: connection {index} got a byte that was never sent");
             } else {
-                // A reset leaves no waiting state behind, of which ten thousand in each round would fill the system's table.
+                // A reset leaves no waiting state behind, of which ten thousand in each round would
+                // fill the system's table.
                 sockopt::set_socket_linger(&*socket, Some(Duration::ZERO))?;
             }
         }

@@ -1,4 +1,5 @@
-//! The kernel interfaces that the generator can use. They never sleep: a message that comes back is seen at once.
+//! The kernel interfaces that the generator can use. They never sleep: a message that comes back is
+//! seen at once.
 
 pub(crate) mod epoll;
 pub(crate) mod uring;

@@ -1,7 +1,8 @@
 //! A load generator for echo servers: one thread, many connections, every byte checked.
 //!
-//! It connects, has each connection echo one message, warms up, measures, lets everything come back, and closes the busy connections half by half.
-//! Standard output is one JSON object (see [`report::Report`]). A server that loses, changes or reorders a byte ends it with exit code 1.
+//! It connects, has each connection echo one message, warms up, measures, lets everything come
+//! back, and closes the busy connections half by half. Standard output is one JSON object (see
+//! [`report::Report`]). A server that loses, changes or reorders a byte ends it with exit code 1.
 //! Nothing of lcore is in it, so that it favours no server.
 
 mod args;

@@ -1,9 +1,12 @@
-//! The bytes that are sent: each connection its own stream, so that a byte in the wrong place or of another connection is seen.
+//! The bytes that are sent: each connection its own stream, so that a byte in the wrong place or of
+//! another connection is seen.
 
-/// Where the table begins again: a prime, so that the pattern falls in step with no size of message.
+/// Where the table begins again: a prime, so that the pattern falls in step with no size of
+/// message.
 const PERIOD: usize = 65_521;
 
-/// A table that each stream reads from its own place on, long enough that what is on the way is one slice of it: nothing is copied to be sent.
+/// A table that each stream reads from its own place on, long enough that what is on the way is one
+/// slice of it: nothing is copied to be sent.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     table: Vec<u8>,

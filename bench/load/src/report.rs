@@ -23,7 +23,8 @@ pub(crate) struct Report {
     echoes: u64,
     echoes_per_second: f64,
     latency: Latency,
-    /// Part of the time in which the generator found nothing to do: near 0 it is the generator that limits.
+    /// Part of the time in which the generator found nothing to do: near 0 it is the generator that
+    /// limits.
     generator_idle: f64,
     /// Processor time of the generator from its start to its end.
     generator_cpu_seconds: f64,

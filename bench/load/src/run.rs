@@ -1,4 +1,5 @@
-//! The phases of a run, by the clock: warm-up, measurement, and waiting for what is still on the way.
+//! The phases of a run, by the clock: warm-up, measurement, and waiting for what is still on the
+//! way.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,8 @@ impl Run {
         Ok(())
     }
 
-    /// To be called after each look for something that came in, with the number of those things. False when the run is over.
+    /// To be called after each look for something that came in, with the number of those things.
+    /// False when the run is over.
     ///
     /// # Errors
     /// Nothing has come in for too long.

@@ -1,7 +1,8 @@
 //! What has been sent and received on each connection, whatever the engine: the books of a run.
 //!
-//! For each stream, `received <= sent <= wanted`. An engine sends what lies between `sent` and `wanted` and reports what came in; each message that
-//! has come back whole makes room for the next one until the run stops.
+//! For each stream, `received <= sent <= wanted`. An engine sends what lies between `sent` and
+//! `wanted` and reports what came in; each message that has come back whole makes room for the next
+//! one until the run stops.
 
 use std::collections::VecDeque;
 

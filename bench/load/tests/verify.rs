@@ -5,7 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
 
-/// Serves each connection with `serve` on a thread of its own, for as long as the test process lives.
+/// Serves each connection with `serve` on a thread of its own, for as long as the test process
+/// lives.
 fn server(serve: fn(TcpStream)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let at = listener.local_addr().expect("has an address");
@@ -13,7 +14,8 @@ fn server(serve: fn(TcpStream)) -> SocketAddr {
     at
 }
 
-/// Echoes everything, after `change` has had it: the bytes, and how many came before them on this connection.
+/// Echoes everything, after `change` has had it: the bytes, and how many came before them on this
+/// connection.
 fn echo(mut stream: TcpStream, change: fn(&mut Vec<u8>, usize)) {
     let (mut buf, mut before) = (vec![0; 65536], 0);
     while let Ok(n @ 1..) = stream.read(&mut buf) {

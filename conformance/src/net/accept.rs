@@ -77,7 +77,8 @@ pub fn s16_a_listener_can_change_its_group(env: &Env) {
     assert_eq!(one.seen().count(), 0);
 }
 
-/// Out of descriptors the listener pauses, says so once, and goes on when some are free; nobody is turned away.
+/// Out of descriptors the listener pauses, says so once, and goes on when some are free; nobody is
+/// turned away.
 pub fn s16_out_of_descriptors_pauses_and_goes_on(env: &Env) {
     const COUNT: usize = 12;
     let mut taken = Descriptors::few();

@@ -36,7 +36,8 @@ pub fn s14_an_address_that_cannot_be_had_is_an_error(env: &Env) {
     let at = taken.local_addr().expect("its address");
     let why = env.backend.listen(at, &SockOptions::default()).err();
     assert_eq!(why, Some(NetError::AddressInUse(at)));
-    // Those of many machines at once are nobody's; the kernel would let a socket listen where no connection comes.
+    // Those of many machines at once are nobody's; the kernel would let a socket listen where no
+    // connection comes.
     let of_many: [IpAddr; 2] = match env.host {
         IpAddr::V4(_) => [Ipv4Addr::BROADCAST.into(), Ipv4Addr::new(224, 0, 0, 1).into()],
         IpAddr::V6(_) => [Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 1).into()],
@@ -70,7 +71,8 @@ pub fn s15_a_connect_connects(env: &Env) {
     driver.peer_closed(far);
 }
 
-/// Until it is connected a socket takes no frame; afterwards bytes that had come at once are not forgotten.
+/// Until it is connected a socket takes no frame; afterwards bytes that had come at once are not
+/// forgotten.
 pub fn s15_before_connected_nothing_is_sent(env: &Env) {
     let far = env.peers.listen(env.peer).expect("a free port");
     let mut driver = Driver::new(env);
@@ -144,7 +146,8 @@ pub fn s15_no_address_is_an_error(env: &Env) {
     assert_eq!(env.backend.connect(&[], &SockOptions::default()).err(), Some(NetError::NoAddress));
 }
 
-/// A peer that says nothing does not stop a core, and ends the connect after the time that was allowed.
+/// A peer that says nothing does not stop a core, and ends the connect after the time that was
+/// allowed.
 pub fn s15_an_unanswered_connect_times_out_and_blocks_nobody(env: &Env) {
     let (silent, _silent) = env.peers.silent(env.peer);
     let mut driver = Driver::new(env);

@@ -11,7 +11,8 @@ use pool::{Buf, BufGroup};
 use super::{Env, Peer};
 use crate::platform::CORE;
 
-/// Time after which a condition that does not come is a failure. Nothing waits this long in a run that passes.
+/// Time after which a condition that does not come is a failure. Nothing waits this long in a run
+/// that passes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The token of a driver's own listener.
@@ -77,7 +78,8 @@ impl Driver {
         Self::over(env, setup, BufGroup::new(setup.bufs, setup.buf_size))
     }
 
-    /// A group of this size over buffers of the test's, of which `setup.bufs` must be there in the end.
+    /// A group of this size over buffers of the test's, of which `setup.bufs` must be there in the
+    /// end.
     pub fn over(env: &Env, setup: Setup, bufs: BufGroup) -> Self {
         let config = GroupConfig {
             sockets: setup.sockets,
@@ -158,7 +160,8 @@ impl Driver {
         pair
     }
 
-    /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not read.
+    /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not
+    /// read.
     pub fn narrow_pair(&mut self, token: Token) -> (SockId, Peer) {
         self.pair_with(token, &SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() })
     }
@@ -280,7 +283,8 @@ impl Driver {
         });
     }
 
-    /// Waits for the report of a frame of this socket's: its tag, how much was written, and why not all.
+    /// Waits for the report of a frame of this socket's: its tag, how much was written, and why not
+    /// all.
     pub fn sent(&mut self, id: SockId) -> (Frame, usize, Option<NetError>) {
         self.wait("Sent", |event| match event {
             NetEvent::Sent { id: of, frame, written, error, .. } if of == id => Ok((frame, written, error)),

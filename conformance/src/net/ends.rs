@@ -143,7 +143,8 @@ pub fn s19_close_is_an_orderly_end(env: &Env) {
     assert_nothing_follows(&mut driver, id);
 }
 
-/// Bytes that nobody will read do not turn an orderly end into a reset, which would destroy what the peer has not read yet.
+/// Bytes that nobody will read do not turn an orderly end into a reset, which would destroy what
+/// the peer has not read yet.
 pub fn s19_close_with_unread_bytes_is_still_orderly(env: &Env) {
     let mut driver = Driver::new(env);
     let (id, mut far) = driver.pair(Token(1));
@@ -184,7 +185,8 @@ pub fn s19_dropping_a_group_closes_its_sockets(env: &Env) {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
-/// A thousand connections, half of them reset in the middle of an exchange: each ends once, and nothing stays behind.
+/// A thousand connections, half of them reset in the middle of an exchange: each ends once, and
+/// nothing stays behind.
 pub fn s19_a_thousand_connections_half_reset_leave_nothing(env: &Env) {
     const COUNT: usize = 1000;
     need_descriptors(2 * COUNT as u64 + 100);
@@ -255,8 +257,9 @@ const WHENS: [When; 5] = [When::BeforeAttach, When::WhileReading, When::DuringAS
 const ENDS: [End; 4] = [End::Reset, End::Close, End::HalfClose, End::ResetAfterFin];
 const SIZES: [usize; 4] = [0, 1, 5, 100_000];
 
-/// An end right behind the last bytes is told like any other, whenever it comes: once, behind what had arrived, and nothing stays of the socket. Nothing happens
-/// on such a connection any more that could remind anybody.
+/// An end right behind the last bytes is told like any other, whenever it comes: once, behind what
+/// had arrived, and nothing stays of the socket. Nothing happens on such a connection any more that
+/// could remind anybody.
 pub fn s19_s60_an_end_right_behind_the_bytes_is_told(env: &Env) {
     for when in WHENS {
         for end in ENDS {
@@ -278,7 +281,8 @@ pub fn s19_s60_an_end_before_the_accept_is_told(env: &Env) {
     }
 }
 
-/// The same for sockets that are not read below a low-water mark, which what comes last need not reach.
+/// The same for sockets that are not read below a low-water mark, which what comes last need not
+/// reach.
 pub fn s19_s60_an_end_below_the_low_water_mark_is_told(env: &Env) {
     let options = SockOptions { low_water: Some(1000), ..SockOptions::default() };
     for when in WHENS {
@@ -290,7 +294,8 @@ pub fn s19_s60_an_end_below_the_low_water_mark_is_told(env: &Env) {
     }
 }
 
-/// Connections whose peers send some bytes and end: several at once, since some systems tell of the last one whatever is done.
+/// Connections whose peers send some bytes and end: several at once, since some systems tell of the
+/// last one whatever is done.
 fn end_behind_bytes(env: &Env, when: When, end: End, size: usize, options: &SockOptions) {
     const COUNT: usize = 5;
     let bufs = if when == When::Starved { 2 } else { 128 };
@@ -359,7 +364,8 @@ fn end_behind_bytes(env: &Env, when: When, end: End, size: usize, options: &Sock
         }
     }
     let case = format!("{when:?} {end:?} {size} {:?}", options.low_water);
-    // A peer that has not read all that came ends by a reset, and a reset destroys what it overtakes.
+    // A peer that has not read all that came ends by a reset, and a reset destroys what it
+    // overtakes.
     let reset = matches!(end, End::Reset | End::ResetAfterFin) || (when, end) == (When::DuringASend, End::Close);
     for (bytes, why) in ends_told(&mut driver, &ids, &case) {
         assert!(bytes == size || reset && bytes < size, "{case}: {bytes} bytes came");
@@ -368,7 +374,8 @@ fn end_behind_bytes(env: &Env, when: When, end: End, size: usize, options: &Sock
     }
 }
 
-/// Polls until each of these sockets has ended, and checks the order of what is told of each. Tells how many bytes came of each, and what it ended of.
+/// Polls until each of these sockets has ended, and checks the order of what is told of each. Tells
+/// how many bytes came of each, and what it ended of.
 fn ends_told(driver: &mut Driver, ids: &[SockId], case: &str) -> Vec<(usize, Option<NetError>)> {
     let mut told = vec![(0, false, None); ids.len()];
     driver.until(case, |driver| {
@@ -436,7 +443,8 @@ pub fn s19_s60_of_thousands_that_send_and_reset_nothing_stays(env: &Env) {
     assert_eq!(open_descriptors(), empty, "a closed socket has no descriptor");
 }
 
-/// Sends tagged frames of 4096 bytes, a pattern of seed 8, until the system takes no more. Tells how many.
+/// Sends tagged frames of 4096 bytes, a pattern of seed 8, until the system takes no more. Tells
+/// how many.
 fn fill_up(driver: &mut Driver, id: SockId) -> u32 {
     let mut sent = 0;
     while let Some(mut buf) = driver.group().buffer() {
@@ -449,8 +457,8 @@ fn fill_up(driver: &mut Driver, id: SockId) -> u32 {
     sent
 }
 
-/// The frames come back, in order: those that were sent, then the others as cancelled, then the socket's end with `why`. Tells how many bytes of all were
-/// written.
+/// The frames come back, in order: those that were sent, then the others as cancelled, then the
+/// socket's end with `why`. Tells how many bytes of all were written.
 fn assert_all_come_back(driver: &mut Driver, id: SockId, count: u32, why: Option<NetError>) -> usize {
     let (mut next, mut written, mut cancelled) = (0, 0, 0);
     let end = loop {

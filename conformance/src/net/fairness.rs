@@ -10,7 +10,8 @@ use super::driver::Setup;
 use super::limits::need_descriptors;
 use super::{Driver, Env, peer};
 
-/// One that never stops sending, and 999 who have one message each: all are served, and the firehose gets about a turn for each round of the others.
+/// One that never stops sending, and 999 who have one message each: all are served, and the
+/// firehose gets about a turn for each round of the others.
 pub fn s20_a_firehose_cannot_starve_999_others(env: &Env) {
     const OTHERS: usize = 999;
     need_descriptors(2 * OTHERS as u64 + 100);
@@ -43,7 +44,8 @@ pub fn s20_a_firehose_cannot_starve_999_others(env: &Env) {
     flood.join().expect("the flood ends when its socket does");
 }
 
-/// More ready sockets than one poll takes are served in rotation: nobody twice before everybody once.
+/// More ready sockets than one poll takes are served in rotation: nobody twice before everybody
+/// once.
 pub fn s20_ready_sockets_are_served_in_rotation(env: &Env) {
     const COUNT: usize = 50;
     let mut driver = Driver::with(env, Setup { room: 4, bufs: 512, ..Setup::default() });

@@ -1,4 +1,5 @@
-//! Statement 21: close and detach at any time; keys that are stale; sockets that change their group.
+//! Statement 21: close and detach at any time; keys that are stale; sockets that change their
+//! group.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -86,7 +87,8 @@ pub fn s21_a_key_of_a_group_that_is_gone_is_stale(env: &Env) {
     assert_all_stale(&mut next, old);
 }
 
-/// A socket moves between groups in the middle of a stream, again and again, and nothing is lost or repeated.
+/// A socket moves between groups in the middle of a stream, again and again, and nothing is lost or
+/// repeated.
 pub fn s21_detach_and_attach_elsewhere_mid_stream(env: &Env) {
     const BYTES: usize = 2 << 20;
     let mut drivers = [Driver::new(env), Driver::new(env)];
@@ -119,7 +121,8 @@ pub fn s21_detach_and_attach_elsewhere_mid_stream(env: &Env) {
     drivers[at].peer_closed(id);
 }
 
-/// Detach gives back what was not sent, and tells how much of it was; the rest can be sent from elsewhere.
+/// Detach gives back what was not sent, and tells how much of it was; the rest can be sent from
+/// elsewhere.
 pub fn s21_detach_gives_back_what_was_not_sent(env: &Env) {
     let setup = Setup { bufs: 200, send_limit: 1 << 30, send_frames: 200, ..Setup::default() };
     let (mut one, mut other) = (Driver::with(env, setup), Driver::new(env));

@@ -24,7 +24,8 @@ pub(crate) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
 }
 
-/// Sees to it that the process may have this many descriptors, beside those of tests that run at the same time.
+/// Sees to it that the process may have this many descriptors, beside those of tests that run at
+/// the same time.
 ///
 /// # Panics
 /// It may not.
@@ -44,7 +45,8 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Lets the process have few. Before anything is started that may remember how many it could have.
+    /// Lets the process have few. Before anything is started that may remember how many it could
+    /// have.
     pub fn few() -> Self {
         let before = getrlimit(Resource::Nofile);
         let few = open_descriptors() as u64 + 64;

@@ -51,7 +51,8 @@ pub struct Env {
     pub host: IpAddr,
     /// The other side.
     pub peers: Arc<dyn Peers>,
-    /// The address of the other side: the same over a kernel's sockets, the other end of the wire for a stack of its own.
+    /// The address of the other side: the same over a kernel's sockets, the other end of the wire
+    /// for a stack of its own.
     pub peer: IpAddr,
     /// The platform of the test's threads.
     pub platform: Arc<dyn Platform>,
@@ -68,7 +69,8 @@ impl Env {
 
 /// One `#[test]` for each property of a network backend, in the modules `v4` and `v6`.
 ///
-/// The first argument is an expression for the backend (`&'static dyn NetImpl`), the second one for a platform (`Arc<dyn Platform>`).
+/// The first argument is an expression for the backend (`&'static dyn NetImpl`), the second one for
+/// a platform (`Arc<dyn Platform>`).
 #[macro_export]
 macro_rules! net_suite {
     ($backend:expr, $platform:expr) => {
@@ -85,10 +87,11 @@ macro_rules! net_suite {
     };
 }
 
-/// As [`net_suite!`], for a backend with a TCP of its own: only these lists of tests, without that of what only a kernel has.
+/// As [`net_suite!`], for a backend with a TCP of its own: only these lists of tests, without that
+/// of what only a kernel has.
 ///
-/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of which is made for each test. There is
-/// one list, `net_statements`.
+/// Before the lists there are expressions for an [`Env`](crate::net::Env) of either family, one of
+/// which is made for each test. There is one list, `net_statements`.
 #[macro_export]
 macro_rules! net_suite_of {
     ($v4:expr, $v6:expr; $($list:ident)*) => {
@@ -115,7 +118,8 @@ macro_rules! net_tests {
     };
 }
 
-/// The list of the tests for every backend. A test of this crate's own sees to it that all are in this list or the next two.
+/// The list of the tests for every backend. A test of this crate's own sees to it that all are in
+/// this list or the next two.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements {
@@ -232,9 +236,10 @@ macro_rules! net_statements {
     };
 }
 
-/// The list of the tests for what only a kernel's sockets have: descriptors to run out of, listeners that share a port, urgent data, CPUs at which packets
-/// arrive, and the options that a stack of its own need not have; peers on the same machine, whose bytes have arrived when their write returns; and a clock
-/// apart from the group's, which a test may then move.
+/// The list of the tests for what only a kernel's sockets have: descriptors to run out of,
+/// listeners that share a port, urgent data, CPUs at which packets arrive, and the options that a
+/// stack of its own need not have; peers on the same machine, whose bytes have arrived when their
+/// write returns; and a clock apart from the group's, which a test may then move.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_statements_of_kernels {
@@ -271,7 +276,8 @@ macro_rules! net_statements_of_kernels {
     };
 }
 
-/// Some tests of the suite, in a module whose `__net_suite_env` makes the [`Env`](crate::net::Env) of each.
+/// Some tests of the suite, in a module whose `__net_suite_env` makes the [`Env`](crate::net::Env)
+/// of each.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_cases {

@@ -7,7 +7,8 @@ use core_reactor::net::{Keepalive, NetError, SockOptions, Token};
 
 use super::{Driver, Env, peer};
 
-/// Where packets of a connection arrive is told once some have: on loopback, one of this machine's CPUs.
+/// Where packets of a connection arrive is told once some have: on loopback, one of this machine's
+/// CPUs.
 pub fn s22_placement_is_told(env: &Env) {
     let mut driver = Driver::new(env);
     let (id, mut far) = driver.pair(Token(1));

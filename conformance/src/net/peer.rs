@@ -53,7 +53,8 @@ pub trait PeerStream: Send + Sync {
     /// Writes some bytes.
     ///
     /// # Errors
-    /// The connection has ended; [`ErrorKind::WouldBlock`]: nothing was taken for as long as is waited.
+    /// The connection has ended; [`ErrorKind::WouldBlock`]: nothing was taken for as long as is
+    /// waited.
     fn write(&self, from: &[u8]) -> io::Result<usize>;
 
     /// Its own address.
@@ -161,7 +162,8 @@ pub(crate) fn write_some(far: &mut Peer, bytes: usize) {
     far.write_all(&pattern(0, 0, bytes)).expect("the window takes it");
 }
 
-/// Writes a pattern of seed 0 until the system has taken nothing for a while. Tells how much it took.
+/// Writes a pattern of seed 0 until the system has taken nothing for a while. Tells how much it
+/// took.
 pub(crate) fn write_until_full(far: &mut Peer) -> usize {
     far.0.set_patience(Duration::from_millis(200));
     let mut sent = 0;

@@ -26,7 +26,8 @@ impl Peers for Plain {
     }
 
     fn nobody(&self, at: IpAddr) -> SocketAddr {
-        // Bound but not listening: the port stays ours as long as the program runs, so nobody else can listen there.
+        // Bound but not listening: the port stays ours as long as the program runs, so nobody else
+        // can listen there.
         let socket = bound(at);
         let at = address(&socket);
         KEPT.lock().expect("nobody panics in here").push(socket);

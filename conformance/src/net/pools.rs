@@ -1,4 +1,5 @@
-//! Statements 26, 28 and 42: groups that share a pool of buffers, and sizes of groups that cannot work.
+//! Statements 26, 28 and 42: groups that share a pool of buffers, and sizes of groups that cannot
+//! work.
 
 use std::io::{Read, Write};
 
@@ -15,7 +16,8 @@ const RESERVE: usize = 32;
 const SHARED: usize = 64;
 const SIZE: usize = 4096;
 
-/// Somebody else has borrowed every shared buffer and keeps it; 500 connections of this group are echoed out of its reserve of 32.
+/// Somebody else has borrowed every shared buffer and keeps it; 500 connections of this group are
+/// echoed out of its reserve of 32.
 pub fn s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_shared(env: &Env) {
     const SOCKETS: usize = 500;
     const ROUNDS: u8 = 4;
@@ -48,7 +50,8 @@ pub fn s26_a_group_echoes_from_its_reserve_while_another_holds_all_that_is_share
     drop(held);
 }
 
-/// A group that could hold nothing, send nothing or receive nothing is an error with the field and the numbers, and nothing of it is left.
+/// A group that could hold nothing, send nothing or receive nothing is an error with the field and
+/// the numbers, and nothing of it is left.
 pub fn s42_sizes_that_cannot_work_are_refused_with_the_numbers(env: &Env) {
     let good = || GroupConfig::new(BufGroup::new(16, 4096));
     let none = ClassConfig { count: 0, size: 0 };
@@ -80,7 +83,8 @@ pub fn s42_sizes_that_cannot_work_are_refused_with_the_numbers(env: &Env) {
     assert!(thread.is_exited(), "nothing of them holds the thread");
 }
 
-/// All buffers of the pool are out, on this core and another; the other core's come back, and what the peer had sent arrives.
+/// All buffers of the pool are out, on this core and another; the other core's come back, and what
+/// the peer had sent arrives.
 pub fn s28_a_group_that_waits_is_served_when_another_core_gives_back(env: &Env) {
     let pool = shared_pool();
     let (greedy, mine) = (group(&pool), group(&pool));

@@ -1,4 +1,5 @@
-//! Statements 70 and 71: the order of the events, and when a refused send may be repeated. Both are what a proxy lives by.
+//! Statements 70 and 71: the order of the events, and when a refused send may be repeated. Both are
+//! what a proxy lives by.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -54,7 +55,8 @@ fn note(driver: &mut Driver, told: &mut Vec<String>) {
     }
 }
 
-/// A proxy that knows no more than the documentation says: bytes and ends go through, whoever ends first, with limits that refuse most sends.
+/// A proxy that knows no more than the documentation says: bytes and ends go through, whoever ends
+/// first, with limits that refuse most sends.
 pub fn s70_s71_a_proxy_passes_on_bytes_and_ends(env: &Env) {
     for client_first in [true, false] {
         let setup = Setup { send_limit: 3000, send_frames: 6, ..Setup::default() };
@@ -140,7 +142,8 @@ impl Proxy {
         }
     }
 
-    /// Sends what waits of one side to the other; without room that side is read no more until there is.
+    /// Sends what waits of one side to the other; without room that side is read no more until
+    /// there is.
     fn pass_on(&mut self, driver: &mut Driver, from: usize) {
         let to = self.to[from];
         while let Some(frame) = self.waiting[from].pop_front() {
@@ -148,7 +151,8 @@ impl Proxy {
                 assert!(matches!(refused.why, NetError::SendLimit { .. }), "{}", refused.why);
                 self.refused += 1;
                 self.waiting[from].push_front(refused.item);
-                // A source that has ended, too, may be gone by now, and its key stale; the same below.
+                // A source that has ended, too, may be gone by now, and its key stale; the same
+                // below.
                 let _ = driver.group().pause(self.to[1 - from]);
                 return;
             }
@@ -165,7 +169,8 @@ fn side(token: Token) -> usize {
     token.0 as usize - 1
 }
 
-/// One event for any number of refusals, when half of the room is back and not before; none for who has ended its side.
+/// One event for any number of refusals, when half of the room is back and not before; none for who
+/// has ended its side.
 pub fn s71_who_was_refused_hears_when_there_is_room(env: &Env) {
     let setup = Setup { send_limit: 100_000, send_frames: 1000, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
@@ -193,7 +198,8 @@ pub fn s71_who_was_refused_hears_when_there_is_room(env: &Env) {
     drop((far, other_far));
 }
 
-/// Sends until frames are refused, and the system has taken nothing for a while. Tells how many bytes were taken.
+/// Sends until frames are refused, and the system has taken nothing for a while. Tells how many
+/// bytes were taken.
 fn fill_up(driver: &mut Driver, id: SockId) -> usize {
     let (mut sent, mut idle) = (0, 0);
     while idle < 200 {

@@ -70,7 +70,8 @@ pub fn s17_a_slow_consumer_holds_back_only_its_own_socket(env: &Env) {
     });
 }
 
-/// A pause that comes while a socket is being read stops it at once, again and again, and nothing is lost between.
+/// A pause that comes while a socket is being read stops it at once, again and again, and nothing
+/// is lost between.
 pub fn s17_pause_and_resume_lose_nothing(env: &Env) {
     const BYTES: usize = 1 << 20;
     let mut driver = Driver::new(env);
@@ -163,7 +164,8 @@ pub fn s17_s27_buffers_from_another_core_end_the_wait(env: &Env) {
     });
 }
 
-/// Urgent data splits a stream into reads that end early (RFC 6093); what is behind it must not be forgotten.
+/// Urgent data splits a stream into reads that end early (RFC 6093); what is behind it must not be
+/// forgotten.
 pub fn s17_urgent_data_holds_nothing_up(env: &Env) {
     let mut driver = Driver::new(env);
     let (id, mut far) = driver.pair(Token(1));

@@ -1,4 +1,5 @@
-//! Statement 18: sends complete in order; short writes are the group's affair; a socket is bounded in memory.
+//! Statement 18: sends complete in order; short writes are the group's affair; a socket is bounded
+//! in memory.
 
 use std::io::Write;
 
@@ -39,7 +40,8 @@ pub fn s18_a_frame_without_a_tag_reports_nothing(env: &Env) {
     assert_eq!(peer::read(&mut far, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
-/// Header, payload and digest go out as one, and many such behind each other, empty parts and empty frames among them.
+/// Header, payload and digest go out as one, and many such behind each other, empty parts and empty
+/// frames among them.
 pub fn s18_frames_of_many_parts_go_out_whole(env: &Env) {
     let mut driver = Driver::with(env, Setup { bufs: 512, ..Setup::default() });
     let (id, mut far) = driver.pair(Token(1));
@@ -99,7 +101,8 @@ pub fn s18_past_its_limit_a_send_is_refused_and_the_frame_given_back(env: &Env) 
         let NetError::SendLimit { queued, limit: 50_000, .. } = why else { panic!("{why}") };
         assert!((50_000..50_000 + 4096).contains(&queued), "{queued} bytes are held");
     });
-    // Of the frames that are held the first may be half sent, and the last may have passed the limit; one is here.
+    // Of the frames that are held the first may be half sent, and the last may have passed the
+    // limit; one is here.
     assert!(driver.take_buffers().len() >= 64 - 50_000 / 4096 - 3, "no more buffers are held than the limit says");
     let reader = std::thread::spawn(move || peer::read(&mut far, sent + 4096));
     driver.until("there is room again", |driver| driver.group().stats().bytes_out == sent as u64);
@@ -181,7 +184,8 @@ pub fn s18_a_socket_full_of_answers_reads_no_questions(env: &Env) {
             driver.turns(1);
             let left = before - driver.group().stats().bytes_out;
             full += 1;
-            // It is read when the system has taken enough of the answers; then the next question has to wait.
+            // It is read when the system has taken enough of the answers; then the next question
+            // has to wait.
             if std::iter::from_fn(|| driver.next_seen()).any(|event| matches!(event, NetEvent::Received { .. })) {
                 assert!(left <= 40_000, "read while {left} bytes were queued");
                 full = 0;
@@ -196,7 +200,8 @@ pub fn s18_a_socket_full_of_answers_reads_no_questions(env: &Env) {
     }
 }
 
-/// Who answers each buffer by a frame of its own is never refused, however much one poll brings: reading is held up before that, by bytes or by frames.
+/// Who answers each buffer by a frame of its own is never refused, however much one poll brings:
+/// reading is held up before that, by bytes or by frames.
 pub fn s18_an_answer_to_each_buffer_is_never_refused(env: &Env) {
     for (bufs, buf_size) in [(1024, 256), (128, 64 << 10)] {
         let mut driver = Driver::with(env, Setup { room: 512, bufs, buf_size, hold_reads_at: 256 << 10, ..Setup::default() });
@@ -242,7 +247,8 @@ pub fn s18_flush_writes_without_a_poll(env: &Env) {
     assert_eq!(driver.sent(id).0.tag(), Some(4));
 }
 
-/// Sends a pattern of seed 0 until a frame is refused. Tells how many bytes were taken, and the frame.
+/// Sends a pattern of seed 0 until a frame is refused. Tells how many bytes were taken, and the
+/// frame.
 fn send_until_refused(driver: &mut Driver, id: SockId, check: impl FnOnce(NetError)) -> (usize, Frame) {
     let mut sent = 0;
     let mut idle = 0;

@@ -1,4 +1,5 @@
-//! Statements 72 to 74: what one socket may have of a group's buffers, and what becomes of those whose peers take nothing.
+//! Statements 72 to 74: what one socket may have of a group's buffers, and what becomes of those
+//! whose peers take nothing.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use super::limits::need_descriptors;
 use super::{Driver, Env, Peer, peer};
 use crate::platform::self_driven_ahead;
 
-/// Whatever the sizes of buffers and limits are: who answers each buffer by a frame of its own is never refused, and no byte is lost.
+/// Whatever the sizes of buffers and limits are: who answers each buffer by a frame of its own is
+/// never refused, and no byte is lost.
 pub fn s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are(env: &Env) {
     for size in [1, 7, 4096, 100_000, 256 << 10, 1 << 20] {
         for (send_limit, hold_reads_at) in [(1, 1), (size, 1 << 20), (size + 1, size / 2), (4 * size, size), (1 << 20, 256 << 10)] {
@@ -26,7 +28,8 @@ pub fn s72_an_answer_to_each_buffer_is_taken_whatever_the_limits_are(env: &Env) 
     }
 }
 
-/// Sends back what comes in each poll until this many bytes have come back. The peer reads nothing before the way there and back is full.
+/// Sends back what comes in each poll until this many bytes have come back. The peer reads nothing
+/// before the way there and back is full.
 fn echo_all(env: &Env, setup: Setup, bytes: usize) {
     println!("{bytes} bytes; {}", describe(&setup));
     let mut driver = Driver::with(env, setup);
@@ -63,7 +66,8 @@ fn describe(setup: &Setup) -> String {
     format!("buffers of {buf_size}, at most {send_limit} bytes and {send_frames} frames, reads held at {hold_reads_at}")
 }
 
-/// Peers that send and do not read, as many as there are sockets or a few: the others are served, old and new, although nobody is ended.
+/// Peers that send and do not read, as many as there are sockets or a few: the others are served,
+/// old and new, although nobody is ended.
 pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
     // One buffer for each would leave none.
     const BUFS: usize = 64;
@@ -89,8 +93,9 @@ pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
     }
 }
 
-/// More of them than there are buffers, so that not even one for each is left: those that have taken nothing for the stall limit are reset, which is told and
-/// counted. Whoever reads is served, and stays.
+/// More of them than there are buffers, so that not even one for each is left: those that have
+/// taken nothing for the stall limit are reset, which is told and counted. Whoever reads is served,
+/// and stays.
 pub fn s74_when_buffers_are_short_who_takes_nothing_is_reset(env: &Env) {
     let limit = Duration::from_millis(100);
     // Reads are not held up, as with a proxy, so that the queues take all there is.
@@ -118,7 +123,8 @@ pub fn s74_when_buffers_are_short_who_takes_nothing_is_reset(env: &Env) {
     drop(deaf);
 }
 
-/// Who takes something now and then is never stalled, however short buffers are and for however long. Who takes nothing beside it is.
+/// Who takes something now and then is never stalled, however short buffers are and for however
+/// long. Who takes nothing beside it is.
 pub fn s74_who_reads_slowly_is_not_reset(env: &Env) {
     // What passes by itself does not count beside it.
     const LIMIT: Duration = Duration::from_secs(3600);

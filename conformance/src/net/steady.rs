@@ -1,5 +1,5 @@
-//! What a group spends in a steady state: no allocation per I/O, and little memory for a connection that does nothing. For test programs of their own,
-//! because the heap is counted.
+//! What a group spends in a steady state: no allocation per I/O, and little memory for a connection
+//! that does nothing. For test programs of their own, because the heap is counted.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +22,8 @@ pub fn s17_s18_nothing_is_allocated_per_echo(env: &Env, heap: &CountingHeap) {
     assert!(echo.tagged > 0 && echo.echoes > 3000);
 }
 
-/// A connection that does nothing costs less than 2 KiB, its share of the group included (buffers are the pool's).
+/// A connection that does nothing costs less than 2 KiB, its share of the group included (buffers
+/// are the pool's).
 pub fn s26_an_idle_connection_is_small(env: &Env, heap: &CountingHeap) {
     const COUNT: usize = 500;
     need_descriptors(2 * COUNT as u64 + 100);

@@ -1,4 +1,5 @@
-//! Streams with everything drawn by lot: sizes, parts, tags, pauses, both directions at once. What arrives is compared byte by byte.
+//! Streams with everything drawn by lot: sizes, parts, tags, pauses, both directions at once. What
+//! arrives is compared byte by byte.
 
 use std::io::{Read, Write};
 use std::thread::JoinHandle;

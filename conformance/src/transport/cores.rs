@@ -91,7 +91,8 @@ fn echo(driver: &mut Driver, id: QueueId) {
         while let Some(event) = driver.take(Ok) {
             match event {
                 QueueEvent::Received { buf, .. } => {
-                    // Refused only when the peer ended the connection, and then the next event says so.
+                    // Refused only when the peer ended the connection, and then the next event says
+                    // so.
                     let _ = driver.try_send(id, buf.into(), None, 1);
                 }
                 QueueEvent::Closed { why, .. } => return assert_eq!(why, None),

@@ -1,6 +1,7 @@
 //! One group and what was asked of it.
 //!
-//! Whatever a test is about, its driver also checks what holds for every event of every queue (`ledger.rs`), and at its end that every buffer has come home.
+//! Whatever a test is about, its driver also checks what holds for every event of every queue
+//! (`ledger.rs`), and at its end that every buffer has come home.
 
 use std::collections::VecDeque;
 

@@ -44,7 +44,8 @@ pub fn s31_what_was_done_before_a_disconnect_is_received(env: &Env) {
     assert_eq!(world.closed(B, far), None);
 }
 
-/// What the receiver had no buffer for comes back when the sender ends the connection, in order, and then the end.
+/// What the receiver had no buffer for comes back when the sender ends the connection, in order,
+/// and then the end.
 pub fn s31_what_is_posted_comes_back_flushed_in_order(env: &Env) {
     let mut world = World::with(env, &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);
     let (near, far) = world.connect();
@@ -82,7 +83,8 @@ pub fn s31_what_is_posted_comes_back_when_the_peer_disconnects(env: &Env) {
     drop(held);
 }
 
-/// The peer's group is gone, without a word: the survivor gets back all that it had posted and exposed.
+/// The peer's group is gone, without a word: the survivor gets back all that it had posted and
+/// exposed.
 pub fn s31_the_peers_death_ends_a_queue(env: &Env) {
     let mut world = World::with(env, &[Setup::default(), Setup { bufs: 3, receives: 2, ..Setup::default() }]);
     let (near, far) = world.connect();
@@ -160,7 +162,8 @@ pub fn s31_after_disconnect_nothing_is_taken(env: &Env) {
     assert_eq!(world.at(B).group().withdraw(key), Err(TransportError::Stale));
 }
 
-/// An application that learns of a failure by its `Done` may disconnect at once; the queue has ended for that reason all the same.
+/// An application that learns of a failure by its `Done` may disconnect at once; the queue has
+/// ended for that reason all the same.
 pub fn s87_a_disconnect_after_a_failure_does_not_hide_it(env: &Env) {
     let mut world = World::with(env, &[Setup { room: 1, ..Setup::default() }, Setup::default()]);
     let (near, far) = world.connect();

@@ -6,11 +6,13 @@ use super::Env;
 use super::driver::Setup;
 use super::world::{A, B, World};
 
-/// With little room in each poll and something on every queue: each has had its turn before one has had many more.
+/// With little room in each poll and something on every queue: each has had its turn before one has
+/// had many more.
 pub fn s20_queues_of_a_group_are_served_in_rotation(env: &Env) {
     const QUEUES: usize = 32;
     const EACH: u64 = 20;
-    // A buffer for each: which messages take those that are short is an RDMA device's choice, and not the group's.
+    // A buffer for each: which messages take those that are short is an RDMA device's choice, and
+    // not the group's.
     let all = 1024;
     let mut world =
         World::with(env, &[Setup { bufs: all, ..Setup::default() }, Setup { room: 8, bufs: all, receives: 700, ..Setup::default() }]);

@@ -34,7 +34,8 @@ pub fn s32_messages_arrive_in_order_and_whole(env: &Env) {
     }
 }
 
-/// Sends a message with this pattern in a frame of one to four buffers, each filled somewhere; false if there was no room.
+/// Sends a message with this pattern in a frame of one to four buffers, each filled somewhere;
+/// false if there was no room.
 fn send_shaped(world: &mut World, who: usize, id: QueueId, seed: u64, lot: &mut Lot) -> bool {
     let len = lot.below(4096);
     let bytes = pattern(seed, len);
@@ -123,7 +124,8 @@ pub fn s32_a_frame_of_many_buffers_is_one_message(env: &Env) {
     assert_eq!(back, parts);
 }
 
-/// A small number of receive buffers, all of them held: the messages wait, and come when buffers come home.
+/// A small number of receive buffers, all of them held: the messages wait, and come when buffers
+/// come home.
 pub fn s31_messages_wait_for_a_receiver_that_is_not_ready(env: &Env) {
     const MESSAGES: u64 = 40;
     let mut world = World::with(env, &[Setup::default(), Setup { bufs: 4, receives: 4, ..Setup::default() }]);
@@ -149,8 +151,8 @@ pub fn s31_messages_wait_for_a_receiver_that_is_not_ready(env: &Env) {
     assert!(world.at(B).group().stats().buffer_waits > 0, "that buffers were short is counted");
 }
 
-/// Each end sends more than the other can receive, and holds back what it has received until as much of its own was `Done`: what was received must be
-/// acknowledged past what has to wait.
+/// Each end sends more than the other can receive, and holds back what it has received until as
+/// much of its own was `Done`: what was received must be acknowledged past what has to wait.
 pub fn s31_two_ends_that_are_not_ready_do_not_block_each_other(env: &Env) {
     const EACH: u64 = 200;
     const UNDER_WAY: u64 = 4;

@@ -1,7 +1,8 @@
 //! The suite that every transport must pass.
 //!
-//! A test is a function of an [`Env`] and is called after the statement that it proves (`s31_…`: statement 31). Every test also checks what holds for all events of
-//! all queues (`ledger.rs`), and that every buffer has come home when its groups are gone.
+//! A test is a function of an [`Env`] and is called after the statement that it proves (`s31_…`:
+//! statement 31). Every test also checks what holds for all events of all queues (`ledger.rs`), and
+//! that every buffer has come home when its groups are gone.
 
 #[doc(hidden)]
 pub mod connect;
@@ -46,7 +47,8 @@ pub struct Env {
     pub host: IpAddr,
     /// An address that no machine in reach has.
     pub nowhere: SocketAddr,
-    /// The platform of the test's threads. Statement 30 is proven only by one that really sleeps; with another, its tests fail.
+    /// The platform of the test's threads. Statement 30 is proven only by one that really sleeps;
+    /// with another, its tests fail.
     pub platform: Arc<dyn Platform>,
 }
 
@@ -57,7 +59,8 @@ impl Env {
     }
 }
 
-/// One `#[test]` for each property of a transport. The argument is an expression for an [`Env`](crate::transport::Env), which each test evaluates for itself.
+/// One `#[test]` for each property of a transport. The argument is an expression for an
+/// [`Env`](crate::transport::Env), which each test evaluates for itself.
 #[macro_export]
 macro_rules! transport_suite {
     ($env:expr) => {

@@ -1,4 +1,5 @@
-//! Reads and writes of memory that the peer has exposed (statement 32), and those that it has not (statement 31).
+//! Reads and writes of memory that the peer has exposed (statement 32), and those that it has not
+//! (statement 31).
 
 use core_reactor::transport::{Access, Frame, Op, QueueEvent, RemoteMemory, TransportError};
 
@@ -6,7 +7,8 @@ use super::Env;
 use super::lot::pattern;
 use super::world::{A, B, World};
 
-/// A write needs no help of the peer's application, and is there before the message that speaks of it.
+/// A write needs no help of the peer's application, and is there before the message that speaks of
+/// it.
 pub fn s32_a_write_is_in_place_before_the_message_behind_it(env: &Env) {
     let mut world = World::new(env);
     let (near, far) = world.connect();
@@ -127,7 +129,8 @@ pub fn s32_exposed_buffers_come_back_at_the_end(env: &Env) {
     assert_eq!(world.at(B).group().withdraw(idle), Err(TransportError::Stale));
 }
 
-/// Every way to reach what is not exposed: the operation says so, the connection ends at both sides, and the memory around is as it was.
+/// Every way to reach what is not exposed: the operation says so, the connection ends at both
+/// sides, and the memory around is as it was.
 pub fn s31_an_access_that_is_not_exposed_ends_the_connection(env: &Env) {
     type Change = fn(RemoteMemory) -> RemoteMemory;
     let ways: [(&str, Access, Change); 9] = [
@@ -179,7 +182,8 @@ fn violate(env: &Env, what: &str, op: Op, access: Access, change: fn(RemoteMemor
     assert!(matches!(why, None | Some(TransportError::AccessViolation)), "{what}: {why:?}");
 }
 
-/// After `Withdrawn` a buffer is out of the peer's reach, also where another one has taken its place.
+/// After `Withdrawn` a buffer is out of the peer's reach, also where another one has taken its
+/// place.
 pub fn s31_a_withdrawn_buffer_is_out_of_reach(env: &Env) {
     let mut world = World::new(env);
     let (near, far) = world.connect();

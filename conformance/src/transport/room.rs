@@ -109,7 +109,8 @@ pub fn s32_what_is_too_large_for_ever_is_refused_as_that(env: &Env) {
     assert_eq!(world.message(B, far), b"no harm done");
 }
 
-/// A completion queue has room for what its queues may post: one queue too many is refused, and comes in when another has left.
+/// A completion queue has room for what its queues may post: one queue too many is refused, and
+/// comes in when another has left.
 pub fn s32_a_group_takes_no_more_depth_than_it_has_operations(env: &Env) {
     let mut world = World::with(env, &[Setup { operations: 100, ..Setup::default() }, Setup::default()]);
     let options = QueueOptions { send_depth: 50, ..QueueOptions::default() };
@@ -158,7 +159,8 @@ pub fn s32_exposures_have_a_limit(env: &Env) {
     world.at(B).try_expose(far, refused.item, Access::Read).map_err(|refused| refused.why).expect("there is room again");
 }
 
-/// What no device can do is an error at the first moment at which the device is known, and never a queue that fails later.
+/// What no device can do is an error at the first moment at which the device is known, and never a
+/// queue that fails later.
 pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
     let beyond = [
         QueueOptions { send_depth: u32::MAX, ..QueueOptions::default() },

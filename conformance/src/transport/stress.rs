@@ -1,4 +1,5 @@
-//! Everything at once, by lot, beside a model that knows what must come of it (statements 31 and 32).
+//! Everything at once, by lot, beside a model that knows what must come of it (statements 31 and
+//! 32).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -26,7 +27,8 @@ fn setup() -> Setup {
     Setup { receives: 6, bufs, buf_size: 1024, room: 7, ..Setup::default() }
 }
 
-/// Messages, reads, writes, disconnects, deaths of whole groups; buffers held back; polls now here and now there.
+/// Messages, reads, writes, disconnects, deaths of whole groups; buffers held back; polls now here
+/// and now there.
 pub fn s31_s32_random_work_comes_to_its_end(env: &Env) {
     for seed in 1..=6 {
         println!("seed {seed}");
@@ -39,7 +41,8 @@ pub fn s31_s32_random_work_comes_to_its_end(env: &Env) {
 }
 
 struct Play {
-    /// Messages that are held back, and the group that they belong to. First, so that they are home when the groups end.
+    /// Messages that are held back, and the group that they belong to. First, so that they are home
+    /// when the groups end.
     held: Vec<(usize, Buf)>,
     world: World,
     env: Env,
@@ -265,7 +268,8 @@ impl Play {
         std::thread::yield_now();
     }
 
-    /// Whether a group may post more. Were all its buffers posted, none would be left to receive into, and two such groups would wait for each other.
+    /// Whether a group may post more. Were all its buffers posted, none would be left to receive
+    /// into, and two such groups would wait for each other.
     fn may_post(&self, who: usize) -> bool {
         let its = self.links.iter().flat_map(|link| &link.ends).filter(|end| end.who == who);
         its.map(|end| self.world.drivers[who].outstanding(end.id)).sum::<usize>() < UNDER_WAY

@@ -45,7 +45,8 @@ pub fn s30_nothing_to_do_does_not_wake_a_core(env: &Env) {
     assert!(slept, "the platform does not sleep, or something keeps the group's source ready");
 }
 
-/// A core that sleeps after each poll that finds nothing: requests, messages, completions and ends wake it, whatever the moment at which they come.
+/// A core that sleeps after each poll that finds nothing: requests, messages, completions and ends
+/// wake it, whatever the moment at which they come.
 pub fn s30_an_event_driven_group_misses_nothing(env: &Env) {
     const ROUNDS: u64 = 1_500;
     const IDLE: usize = 24;
@@ -70,7 +71,8 @@ pub fn s30_an_event_driven_group_misses_nothing(env: &Env) {
     for round in 0..ROUNDS {
         world.at(A).send(near, b"one", 2 * round);
         world.at(A).group().flush();
-        // The second one comes now earlier and now later, seen from a core that has served the first and is about to sleep.
+        // The second one comes now earlier and now later, seen from a core that has served the
+        // first and is about to sleep.
         (0..round % 997).for_each(|_| std::hint::spin_loop());
         world.at(A).send(near, b"two", 2 * round + 1);
         world.at(A).group().flush();

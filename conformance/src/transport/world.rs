@@ -11,7 +11,8 @@ use super::driver::{Driver, Setup};
 use super::ledger;
 use super::lot::bytes_of;
 
-/// Time after which a condition that does not come is a failure. Nothing waits this long in a run that passes.
+/// Time after which a condition that does not come is a failure. Nothing waits this long in a run
+/// that passes.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The group that connects, in most tests.

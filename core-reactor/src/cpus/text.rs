@@ -143,8 +143,9 @@ impl Parser<'_> {
         Ok(set)
     }
 
-    /// Hex digits, or groups of eight with the highest cores first, as the kernel writes them (the first one may be shorter) and hwloc (behind 0x each; nothing for a
-    /// group of zeros, 0x0 for the last one).
+    /// Hex digits, or groups of eight with the highest cores first, as the kernel writes them (the
+    /// first one may be shorter) and hwloc (behind 0x each; nothing for a group of zeros, 0x0 for
+    /// the last one).
     fn groups(&mut self) -> Result<CpuSet, CpuSetError> {
         let mut left = self.text[self.at..].iter().filter(|c| **c == b',').count();
         let (several, hwloc) = (left > 0, has_0x(&self.text[self.at..]));

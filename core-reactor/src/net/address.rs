@@ -4,8 +4,9 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::NetError;
 
-/// The address that `host` and `port` write down: IPv4, or IPv6 with or without brackets and with or without a scope (`fe80::1%2`, an interface's
-/// number). Port 0 asks [`listen`](super::NetImpl::listen) for a free one.
+/// The address that `host` and `port` write down: IPv4, or IPv6 with or without brackets and with
+/// or without a scope (`fe80::1%2`, an interface's number). Port 0 asks
+/// [`listen`](super::NetImpl::listen) for a free one.
 ///
 /// # Errors
 /// [`NetError::NotAnAddress`] for anything else, names included: nothing is looked up.

@@ -35,7 +35,8 @@ pub enum NetError {
     NotAnAddress {
         /// What was written.
         text: Text,
-        /// What it may have been meant to be. Found out where the text was read: to print an error would take the parser into each image otherwise.
+        /// What it may have been meant to be. Found out where the text was read: to print an error
+        /// would take the parser into each image otherwise.
         hint: &'static str,
     },
     /// An address list with nothing in it.
@@ -50,7 +51,8 @@ pub enum NetError {
     /// Not connected yet, or its sending side has ended.
     #[error("not connected for sending")]
     NotConnected,
-    /// The socket holds as much as it may; send again after [`NetEvent::Writable`](super::NetEvent::Writable).
+    /// The socket holds as much as it may; send again after
+    /// [`NetEvent::Writable`](super::NetEvent::Writable).
     #[error(
         "the peer does not take what is sent: {queued} bytes in {frames} frames are queued, {limit} bytes or {limit_frames} frames are allowed"
     )]
@@ -64,7 +66,8 @@ pub enum NetError {
         /// [`GroupConfig::send_frames`](super::GroupConfig::send_frames).
         limit_frames: usize,
     },
-    /// Ended by its group: buffers had run short, and the peer of this socket had taken nothing for [`GroupConfig::stall_limit`](super::GroupConfig::stall_limit).
+    /// Ended by its group: buffers had run short, and the peer of this socket had taken nothing for
+    /// [`GroupConfig::stall_limit`](super::GroupConfig::stall_limit).
     #[error("reset: the group had {free} of {of} buffers left, and this peer had taken nothing of {queued} queued bytes for {for_ms} ms")]
     Stalled {
         /// Bytes that were queued.
@@ -129,8 +132,9 @@ pub enum NetError {
     },
 }
 
-/// The system's words, or the backend's. On the heap, because errors travel inside [`NetEvent`](super::NetEvent)s, which are moved on the hot
-/// path: there the common event should not pay for a text that it has not.
+/// The system's words, or the backend's. On the heap, because errors travel inside
+/// [`NetEvent`](super::NetEvent)s, which are moved on the hot path: there the common event should
+/// not pay for a text that it has not.
 pub type Text = Box<str>;
 
 impl From<PlatformError> for NetError {

@@ -1,4 +1,5 @@
-//! What goes through a group: [`Frame`]s out, [`NetEvent`]s back, the [`Events`] list that carries them.
+//! What goes through a group: [`Frame`]s out, [`NetEvent`]s back, the [`Events`] list that carries
+//! them.
 
 use alloc::boxed::Box;
 
@@ -32,7 +33,8 @@ impl Frame {
         self.parts.push(buf)
     }
 
-    /// Asks for a [`NetEvent::Sent`] when the frame is out. Without it only frames that were *not* sent come back.
+    /// Asks for a [`NetEvent::Sent`] when the frame is out. Without it only frames that were *not*
+    /// sent come back.
     #[must_use]
     pub fn tagged(mut self, tag: u32) -> Self {
         self.tag = Some(tag);
@@ -92,7 +94,8 @@ impl From<Buf> for Frame {
     }
 }
 
-/// What happened to a socket. `Closed` is the last event of every socket that was not detached, and comes exactly once.
+/// What happened to a socket. `Closed` is the last event of every socket that was not detached, and
+/// comes exactly once.
 #[non_exhaustive]
 pub enum NetEvent {
     /// A listener took a connection.
@@ -133,15 +136,17 @@ pub enum NetEvent {
         /// Why it was not sent.
         error: Option<NetError>,
     },
-    /// After a send was refused with [`NetError::SendLimit`]: half of what the socket may hold is free again, so a send is taken. Told once for all that
-    /// was refused before, and not at all when the sending side has ended meanwhile.
+    /// After a send was refused with [`NetError::SendLimit`]: half of what the socket may hold is
+    /// free again, so a send is taken. Told once for all that was refused before, and not at all
+    /// when the sending side has ended meanwhile.
     Writable {
         /// The socket.
         id: SockId,
         /// Its token.
         token: Token,
     },
-    /// The peer will send no more (FIN); all that it sent has been delivered. Told once, whether this side has ended or not. Sending may go on;
+    /// The peer will send no more (FIN); all that it sent has been delivered. Told once, whether
+    /// this side has ended or not. Sending may go on;
     /// [`SockGroup::shutdown`](super::SockGroup::shutdown) ends it.
     PeerClosed {
         /// The socket.

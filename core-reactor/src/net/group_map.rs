@@ -1,4 +1,5 @@
-//! Which group an accepted connection goes to (statement 22; `spdk_sock_map`, `spdk_sock_get_optimal_sock_group`).
+//! Which group an accepted connection goes to (statement 22; `spdk_sock_map`,
+//! `spdk_sock_get_optimal_sock_group`).
 
 use alloc::vec::Vec;
 
@@ -8,7 +9,8 @@ use crate::CoreId;
 /// A server's groups, by core, and which device queue each serves.
 pub struct GroupMap {
     cores: Vec<CoreId>,
-    /// The group of each NAPI id seen so far. A device has as many as queues, so the list stays short.
+    /// The group of each NAPI id seen so far. A device has as many as queues, so the list stays
+    /// short.
     napi: Vec<(u32, usize)>,
 }
 
@@ -18,11 +20,13 @@ impl GroupMap {
         Self { cores: cores.into_iter().collect(), napi: Vec::new() }
     }
 
-    /// The index of the group that `socket` should go to; `sockets` tells how many a group has. Connections of one device queue (NAPI id) stay together, in
-    /// the group that had the fewest when its first one came; without such an id a group on the CPU where the packets arrive is taken; otherwise the
-    /// group with the fewest sockets.
+    /// The index of the group that `socket` should go to; `sockets` tells how many a group has.
+    /// Connections of one device queue (NAPI id) stay together, in the group that had the fewest
+    /// when its first one came; without such an id a group on the CPU where the packets arrive is
+    /// taken; otherwise the group with the fewest sockets.
     ///
-    /// Over loopback the kernel names the CPU that the *peer* ran on, which says nothing of where packets will arrive, so there only numbers count.
+    /// Over loopback the kernel names the CPU that the *peer* ran on, which says nothing of where
+    /// packets will arrive, so there only numbers count.
     pub fn optimal_group(&mut self, socket: &dyn Socket, sockets: impl Fn(usize) -> usize) -> usize {
         let local = socket.peer_addr().is_none_or(|peer| peer.ip().is_loopback());
         self.choose(if local { Placement::default() } else { socket.placement() }, sockets)

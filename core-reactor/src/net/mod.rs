@@ -1,9 +1,10 @@
 //! Sockets, as every network backend offers them; the slice in which backends register themselves.
 //!
-//! A [`NetImpl`] makes [`Socket`]s and [`SockGroup`]s. A socket that is in no group (just made, or just accepted) can do no I/O and may
-//! cross cores; [`SockGroup::attach`] gives it to a group, which lives on one core and owns it from then on. The group is polled into
-//! [`Events`], and the events are handled after the poll has returned: no callback ever runs inside a group, so any socket may be closed,
-//! detached or sent to while events are being handled.
+//! A [`NetImpl`] makes [`Socket`]s and [`SockGroup`]s. A socket that is in no group (just made, or
+//! just accepted) can do no I/O and may cross cores; [`SockGroup::attach`] gives it to a group,
+//! which lives on one core and owns it from then on. The group is polled into [`Events`], and the
+//! events are handled after the poll has returned: no callback ever runs inside a group, so any
+//! socket may be closed, detached or sent to while events are being handled.
 //!
 //! ```text
 //!                     attach                     peer's FIN            shutdown()
@@ -26,9 +27,11 @@
 //! | `detach` | `Sent` with `Cancelled` .., and nothing more |
 //! | a send was refused with [`NetError::SendLimit`] | once half of the room is back: `Writable` |
 //!
-//! So `PeerClosed` comes once for every peer that ends in good order, and before `Closed`; what a proxy does of it is `shutdown` of the other side, behind all
-//! that it has passed on. The key of a socket is stale when its `Closed` was appended, though events of it that lie before that in the same list may not have been
-//! handled yet: calls for it then answer [`NetError::Stale`], which is no fault.
+//! So `PeerClosed` comes once for every peer that ends in good order, and before `Closed`; what a
+//! proxy does of it is `shutdown` of the other side, behind all that it has passed on. The key of a
+//! socket is stale when its `Closed` was appended, though events of it that lie before that in the
+//! same list may not have been handled yet: calls for it then answer [`NetError::Stale`], which is
+//! no fault.
 
 mod address;
 mod error;
@@ -64,7 +67,8 @@ use crate::{Cx, Refused, WaitSource};
 /// static POSIX: &dyn NetImpl = &Posix;
 /// ```
 ///
-/// and is linked only if something names its crate (`use net_impl_posix as _;`). The counterpart of `SPDK_NET_IMPL_REGISTER`.
+/// and is linked only if something names its crate (`use net_impl_posix as _;`). The counterpart of
+/// `SPDK_NET_IMPL_REGISTER`.
 #[distributed_slice]
 pub static LCORE_NET_IMPLS: [&'static dyn NetImpl];
 
@@ -85,26 +89,31 @@ pub trait NetImpl: Sync {
     /// Why not. Any error means: not usable here.
     fn probe(&self) -> Result<(), NetError>;
 
-    /// A listening socket at `at`; port 0 takes a free one (see [`Socket::local_addr`]). Attach it to a group to accept.
+    /// A listening socket at `at`; port 0 takes a free one (see [`Socket::local_addr`]). Attach it
+    /// to a group to accept.
     ///
     /// # Errors
     /// The address is in use, not of this machine or not allowed; an option cannot be honoured.
     fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError>;
 
-    /// A socket that connects, when it is attached to a group, to the first of `to` that answers. Never blocks.
+    /// A socket that connects, when it is attached to a group, to the first of `to` that answers.
+    /// Never blocks.
     ///
     /// # Errors
-    /// `to` is empty; an option cannot be honoured. What happens on the way arrives as [`NetEvent::Connected`] or [`NetEvent::Closed`].
+    /// `to` is empty; an option cannot be honoured. What happens on the way arrives as
+    /// [`NetEvent::Connected`] or [`NetEvent::Closed`].
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError>;
 
-    /// A group on the core and thread of `cx`: it pins the thread, keeps it from ending while the group lives, and wakes its core.
+    /// A group on the core and thread of `cx`: it pins the thread, keeps it from ending while the
+    /// group lives, and wakes its core.
     ///
     /// # Errors
     /// The system refuses, or `config` asks for what the backend cannot give.
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError>;
 }
 
-/// A socket in no group. It may cross cores and can do no I/O. Being [`Any`], it can be taken apart by its own backend's group.
+/// A socket in no group. It may cross cores and can do no I/O. Being [`Any`], it can be taken apart
+/// by its own backend's group.
 pub trait Socket: Any + Send {
     /// Its own address; the port is the real one also where 0 was asked for.
     ///
@@ -147,36 +156,41 @@ pub trait SockGroup {
     /// [`NetError::GroupFull`], [`NetError::WrongBackend`], or the system's; the socket comes back.
     fn attach(&mut self, socket: Box<dyn Socket>, token: Token) -> Result<SockId, Refused<Box<dyn Socket>, NetError>>;
 
-    /// Gives a socket up. Sends that the system had not taken come back as [`NetEvent::Sent`] with [`NetError::Cancelled`] and how much
-    /// of them was written; no other event of it follows.
+    /// Gives a socket up. Sends that the system had not taken come back as [`NetEvent::Sent`] with
+    /// [`NetError::Cancelled`] and how much of them was written; no other event of it follows.
     ///
-    /// A connect under way goes on, and its outcome is told where the socket is attached next. There a peer's end that had been told is told again; a pause,
-    /// and a [`shutdown`](Self::shutdown) whose FIN was not out, are forgotten.
+    /// A connect under way goes on, and its outcome is told where the socket is attached next.
+    /// There a peer's end that had been told is told again; a pause, and a
+    /// [`shutdown`](Self::shutdown) whose FIN was not out, are forgotten.
     ///
     /// # Errors
     /// [`NetError::Stale`]; the system's.
     fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError>;
 
-    /// Queues a frame behind those queued before. It goes out with the next [`flush`](Self::flush) or [`poll`](Self::poll), many frames in one
-    /// gather call; short writes are the group's affair.
+    /// Queues a frame behind those queued before. It goes out with the next [`flush`](Self::flush)
+    /// or [`poll`](Self::poll), many frames in one gather call; short writes are the group's
+    /// affair.
     ///
     /// # Errors
-    /// [`NetError::SendLimit`] when the socket holds [`GroupConfig::send_limit`] bytes or more that its peer does not take, or
-    /// [`GroupConfig::send_frames`] frames: [`NetEvent::Writable`] tells when there is room again;
-    /// [`NetError::Stale`]; [`NetError::NotConnected`] after [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
+    /// [`NetError::SendLimit`] when the socket holds [`GroupConfig::send_limit`] bytes or more that
+    /// its peer does not take, or [`GroupConfig::send_frames`] frames: [`NetEvent::Writable`] tells
+    /// when there is room again; [`NetError::Stale`]; [`NetError::NotConnected`] after
+    /// [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>>;
 
-    /// Ends the sending side (FIN) when all queued frames are out, or when the connect under way has succeeded. Receiving goes on. When the peer has
-    /// ended its side too, `Closed` follows.
+    /// Ends the sending side (FIN) when all queued frames are out, or when the connect under way
+    /// has succeeded. Receiving goes on. When the peer has ended its side too, `Closed` follows.
     ///
     /// # Errors
     /// [`NetError::Stale`]; [`NetError::NotConnected`] for a listener.
     fn shutdown(&mut self, id: SockId) -> Result<(), NetError>;
 
-    /// Closes a socket of any kind and state. Queued frames come back as cancelled, in order, then `Closed` without an error.
+    /// Closes a socket of any kind and state. Queued frames come back as cancelled, in order, then
+    /// `Closed` without an error.
     ///
-    /// What the system had taken still goes out, then FIN. Bytes that had arrived unread are thrown away, so that they do not turn the end into a reset; to
-    /// what arrives later the system answers with one.
+    /// What the system had taken still goes out, then FIN. Bytes that had arrived unread are thrown
+    /// away, so that they do not turn the end into a reset; to what arrives later the system
+    /// answers with one.
     ///
     /// # Errors
     /// [`NetError::Stale`].
@@ -188,8 +202,9 @@ pub trait SockGroup {
     /// [`NetError::Stale`].
     fn abort(&mut self, id: SockId) -> Result<(), NetError>;
 
-    /// Stops reading from a socket: what its peer sends waits in the system, and the peer is held back. Other sockets go on. The peer's
-    /// end waits, too, behind what it sent; [`close`](Self::close) does not. A paused listener takes no connections.
+    /// Stops reading from a socket: what its peer sends waits in the system, and the peer is held
+    /// back. Other sockets go on. The peer's end waits, too, behind what it sent;
+    /// [`close`](Self::close) does not. A paused listener takes no connections.
     ///
     /// # Errors
     /// [`NetError::Stale`].
@@ -204,8 +219,8 @@ pub trait SockGroup {
     /// Writes what is queued, as far as the system takes it.
     fn flush(&mut self);
 
-    /// Flushes, then appends what has happened to `out`, as much as `out` has room for; what finds no room comes with the next poll.
-    /// Tells how many events were appended. Never blocks.
+    /// Flushes, then appends what has happened to `out`, as much as `out` has room for; what finds
+    /// no room comes with the next poll. Tells how many events were appended. Never blocks.
     fn poll(&mut self, out: &mut Events) -> usize;
 
     /// An empty buffer of this group's, to fill and send; `None` when all are out.
@@ -242,15 +257,17 @@ pub struct GroupConfig {
     pub send_limit: usize,
     /// Frames that a socket may hold queued before sends are refused, at least 1. Default 64.
     pub send_frames: usize,
-    /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`), so that a peer that takes no answers is asked no
-    /// further questions; nothing is lost. 0 counts as 1. Default 256 KiB, and never more than `send_limit`. `usize::MAX` for a proxy, whose sockets send what others
-    /// received. While half of the group's buffers are out or more, reading stops already while anything is queued or the system has no room
-    /// for an answer.
+    /// Reading from a socket stops while it holds so many bytes queued (or half of `send_frames`),
+    /// so that a peer that takes no answers is asked no further questions; nothing is lost. 0
+    /// counts as 1. Default 256 KiB, and never more than `send_limit`. `usize::MAX` for a proxy,
+    /// whose sockets send what others received. While half of the group's buffers are out or more,
+    /// reading stops already while anything is queued or the system has no room for an answer.
     pub hold_reads_at: usize,
-    /// When fewer than an eighth of the group's buffers are left, sockets whose peers have taken nothing of what is queued for so long are reset, the
-    /// longest first, with [`NetError::Stalled`]. Default 2 s; `None` for never, as for a client of
-    /// servers that may be slow, whose own sends hold its buffers. To end idle readers also while buffers are plenty there is
-    /// [`SockOptions::user_timeout`].
+    /// When fewer than an eighth of the group's buffers are left, sockets whose peers have taken
+    /// nothing of what is queued for so long are reset, the longest first, with
+    /// [`NetError::Stalled`]. Default 2 s; `None` for never, as for a client of servers that may be
+    /// slow, whose own sends hold its buffers. To end idle readers also while buffers are plenty
+    /// there is [`SockOptions::user_timeout`].
     pub stall_limit: Option<Duration>,
     /// Where received bytes go.
     pub bufs: BufGroup,
@@ -272,11 +289,12 @@ impl GroupConfig {
     /// Sockets that the keys of a group can tell apart.
     pub const MOST_SOCKETS: usize = 0xFF_FFFF;
 
-    /// Bytes that a group over the system's sockets takes for each that it has room for, at most, as
-    /// long as no more than two frames of each are queued. For a look at the memory there is.
+    /// Bytes that a group over the system's sockets takes for each that it has room for, at most,
+    /// as long as no more than two frames of each are queued. For a look at the memory there is.
     pub const BYTES_OF_A_SOCKET: usize = 448;
 
-    /// Whether a group like this can work, on whichever backend. For backends, at the start of [`NetImpl::group`].
+    /// Whether a group like this can work, on whichever backend. For backends, at the start of
+    /// [`NetImpl::group`].
     ///
     /// # Errors
     /// [`NetError::Option`], with the field and the numbers.
@@ -298,7 +316,8 @@ impl GroupConfig {
             );
             return wrong("GroupConfig::bufs", why);
         }
-        // What the places alone take. Backends add to it, and allocate in smaller pieces, which end the process where there is no memory.
+        // What the places alone take. Backends add to it, and allocate in smaller pieces, which end
+        // the process where there is no memory.
         let bytes = self.sockets * PLACE;
         if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
             return wrong("GroupConfig::sockets", format!("no memory for {}, which take {bytes} bytes or more", self.sockets));
@@ -332,9 +351,11 @@ pub struct GroupStats {
     pub accept_pauses: u64,
     /// Times that a socket found no buffer to receive into.
     pub buffer_waits: u64,
-    /// Times that fewer than half of the buffers were left, so that nothing was read from sockets with something to be sent.
+    /// Times that fewer than half of the buffers were left, so that nothing was read from sockets
+    /// with something to be sent.
     pub buffers_low: u64,
-    /// Sockets that were reset because buffers had run short and their peers took nothing ([`GroupConfig::stall_limit`]).
+    /// Sockets that were reset because buffers had run short and their peers took nothing
+    /// ([`GroupConfig::stall_limit`]).
     pub stalled: u64,
     /// Bytes of frames that its sockets hold now and the system has not taken.
     pub unsent: u64,

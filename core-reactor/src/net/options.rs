@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-/// What a socket is asked to be. `None` leaves the system's default. An option that a backend cannot honour is an error when the socket is made.
+/// What a socket is asked to be. `None` leaves the system's default. An option that a backend
+/// cannot honour is an error when the socket is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SockOptions {
     /// Receive buffer in the system, bytes (`SO_RCVBUF`).
@@ -21,9 +22,11 @@ pub struct SockOptions {
     pub user_timeout: Option<Duration>,
     /// Probe a silent peer (`SO_KEEPALIVE`).
     pub keepalive: Option<Keepalive>,
-    /// Send frames of at least so many bytes without a copy (`MSG_ZEROCOPY`); never on loopback, where the system copies anyway. Default off.
+    /// Send frames of at least so many bytes without a copy (`MSG_ZEROCOPY`); never on loopback,
+    /// where the system copies anyway. Default off.
     pub zero_copy: Option<usize>,
-    /// Connections that may wait to be accepted. Default: 1024, or as many as the system allows if those are fewer.
+    /// Connections that may wait to be accepted. Default: 1024, or as many as the system allows if
+    /// those are fewer.
     pub backlog: Option<u32>,
     /// Poll the device for so long before waiting (`SO_BUSY_POLL`, microseconds).
     pub busy_poll: Option<Duration>,

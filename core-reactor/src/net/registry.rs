@@ -1,6 +1,7 @@
 //! Which of the linked backends to use (statement 24).
 //!
-//! [`select`] looks at the link-time slice; [`select_from`] is the same over a slice of the caller's.
+//! [`select`] looks at the link-time slice; [`select_from`] is the same over a slice of the
+//! caller's.
 
 use alloc::vec::Vec;
 
@@ -20,9 +21,11 @@ pub fn linked() -> Vec<&'static dyn NetImpl> {
     plugin::ranked(&LCORE_NET_IMPLS)
 }
 
-/// The linked backend called `name`, or without a name the first of [`linked`] that probes well. Each that does not is skipped with a warning.
+/// The linked backend called `name`, or without a name the first of [`linked`] that probes well.
+/// Each that does not is skipped with a warning.
 ///
-/// `features` are the cargo features that bring backends, each called like its backend. They come from the caller, who knows; they only serve the texts of errors.
+/// `features` are the cargo features that bring backends, each called like its backend. They come
+/// from the caller, who knows; they only serve the texts of errors.
 ///
 /// # Errors
 /// As [`SelectError`] says.

@@ -7,7 +7,8 @@ use core::net::SocketAddr;
 use super::Text;
 use crate::PlatformError;
 
-/// Why an operation of a transport failed: a variant for each thing that a caller would do differently.
+/// Why an operation of a transport failed: a variant for each thing that a caller would do
+/// differently.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -44,7 +45,8 @@ pub enum TransportError {
     /// The peer does not speak as it should.
     #[error("protocol error: {0}")]
     Protocol(Text),
-    /// The peer does not let its memory be reached like this: the key, the range or the kind of access is not one that it has exposed.
+    /// The peer does not let its memory be reached like this: the key, the range or the kind of
+    /// access is not one that it has exposed.
     #[error("the peer refused the access to its memory (is the buffer still exposed, and all of the range inside it?)")]
     RemoteAccess,
     /// The peer tried to reach memory that is not exposed to it.
@@ -112,7 +114,8 @@ pub enum TransportError {
     /// The option cannot be honoured.
     #[error("option {option} cannot be honoured: {why}")]
     Option {
-        /// The field of [`QueueOptions`](super::QueueOptions) or [`QueueGroupConfig`](super::QueueGroupConfig).
+        /// The field of [`QueueOptions`](super::QueueOptions) or
+        /// [`QueueGroupConfig`](super::QueueGroupConfig).
         option: &'static str,
         /// What the transport or the system says, with the value it was asked for.
         why: Text,
@@ -132,7 +135,8 @@ pub enum TransportError {
     },
 }
 
-/// Private data in an error's text: none is spoken of where there was none, and what a transport pads it with is not known from that.
+/// Private data in an error's text: none is spoken of where there was none, and what a transport
+/// pads it with is not known from that.
 struct Words<'a>(&'a [u8]);
 
 impl fmt::Display for Words<'_> {

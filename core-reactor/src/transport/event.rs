@@ -13,8 +13,9 @@ pub type QueueEvents = EventList<QueueEvent>;
 /// What was posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// [`QueueGroup::send`](super::QueueGroup::send). Not called after it: a `Send` here would make the compiler spell out `std::marker::Send` in the errors of
-    /// every crate that depends on this one.
+    /// [`QueueGroup::send`](super::QueueGroup::send). Not called after it: a `Send` here would make
+    /// the compiler spell out `std::marker::Send` in the errors of every crate that depends on this
+    /// one.
     Message,
     /// [`QueueGroup::read`](super::QueueGroup::read).
     Read,
@@ -22,7 +23,8 @@ pub enum Op {
     Write,
 }
 
-/// What happened to a queue or a listener. `Closed` is the last event of each, and comes exactly once.
+/// What happened to a queue or a listener. `Closed` is the last event of each, and comes exactly
+/// once.
 #[non_exhaustive]
 pub enum QueueEvent {
     /// A peer wants to connect to a listener.
@@ -40,7 +42,8 @@ pub enum QueueEvent {
         id: QueueId,
         /// Its token.
         token: Token,
-        /// What the peer sent with its acceptance; nothing on the side that accepted. A transport may pad it with zeros up to [`ACCEPT_DATA`](super::ACCEPT_DATA).
+        /// What the peer sent with its acceptance; nothing on the side that accepted. A transport
+        /// may pad it with zeros up to [`ACCEPT_DATA`](super::ACCEPT_DATA).
         private_data: Box<[u8]>,
     },
     /// A message.
@@ -75,7 +78,8 @@ pub enum QueueEvent {
         tag: u64,
         /// What it was.
         op: Op,
-        /// The frame, its buffers as they were handed over; after a successful read, with what was read.
+        /// The frame, its buffers as they were handed over; after a successful read, with what was
+        /// read.
         frame: Frame,
         /// Why it failed.
         error: Option<TransportError>,

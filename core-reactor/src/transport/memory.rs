@@ -23,8 +23,10 @@ impl Access {
     }
 }
 
-/// A range of memory at the other end, as its owner described it in a message. All that is here came from the peer, so it may be anything; the peer's transport checks
-/// what is done with it. The fields are those of SMB Direct's buffer descriptor (MS-SMBD 2.2.3.1) and of NVMe's keyed data block descriptor.
+/// A range of memory at the other end, as its owner described it in a message. All that is here
+/// came from the peer, so it may be anything; the peer's transport checks what is done with it. The
+/// fields are those of SMB Direct's buffer descriptor (MS-SMBD 2.2.3.1) and of NVMe's keyed data
+/// block descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RemoteMemory {
     /// Where it begins, in the peer's numbering.
@@ -36,7 +38,8 @@ pub struct RemoteMemory {
 }
 
 impl RemoteMemory {
-    /// The `len` bytes of it that begin at byte `from`; `None` if they do not lie in it, or its end cannot be counted.
+    /// The `len` bytes of it that begin at byte `from`; `None` if they do not lie in it, or its end
+    /// cannot be counted.
     pub fn part(self, from: u32, len: u32) -> Option<Self> {
         let inside = from.checked_add(len)? <= self.len;
         let addr = self.addr.checked_add(u64::from(from))?;

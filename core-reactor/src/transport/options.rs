@@ -6,28 +6,34 @@ use pool::BufGroup;
 
 use super::{Frame, Text, TransportError};
 
-/// What a queue is asked to be. What is beyond the device, or cannot be honoured, is an error and not cut down in silence (statement 32).
+/// What a queue is asked to be. What is beyond the device, or cannot be honoured, is an error and
+/// not cut down in silence (statement 32).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
     /// Sends, reads and writes that may be posted at a time. Default 64.
     pub send_depth: u32,
-    /// Reads among them that may be under way, in each direction; the smaller of the two ends' counts. Default 16.
+    /// Reads among them that may be under way, in each direction; the smaller of the two ends'
+    /// counts. Default 16.
     pub reads: u32,
     /// Buffers that a frame may have. Default 4, the most that a [`Frame`](super::Frame) carries.
     pub gather: u32,
-    /// Bytes up to which a message is copied when it is posted, where that saves the device a read. Default 64.
+    /// Bytes up to which a message is copied when it is posted, where that saves the device a read.
+    /// Default 64.
     pub inline: u32,
-    /// How often a message *of the peer's* that finds no receive buffer here is tried again before its connection fails; at most 6. `None`, the default: for as long as
-    /// it takes. The receiving end's choice, as InfiniBand's connection messages carry it.
+    /// How often a message *of the peer's* that finds no receive buffer here is tried again before
+    /// its connection fails; at most 6. `None`, the default: for as long as it takes. The receiving
+    /// end's choice, as InfiniBand's connection messages carry it.
     pub rnr_retry: Option<u8>,
-    /// Time from [`attach`](super::QueueGroup::attach) to `Established`, after which the queue ends with [`TimedOut`](super::TransportError::TimedOut). Default 5 s.
+    /// Time from [`attach`](super::QueueGroup::attach) to `Established`, after which the queue ends
+    /// with [`TimedOut`](super::TransportError::TimedOut). Default 5 s.
     pub connect_timeout: Duration,
     /// Requests that may wait at a listener until they are delivered. Default 128.
     pub backlog: u32,
 }
 
 impl QueueOptions {
-    /// What no queue of any transport can be. Every transport asks this before it looks at its device.
+    /// What no queue of any transport can be. Every transport asks this before it looks at its
+    /// device.
     ///
     /// # Errors
     /// [`TransportError::Option`] or [`TransportError::Limit`], with the number.
@@ -70,7 +76,8 @@ pub struct QueueLimits {
     pub inline: u32,
     /// Bytes that one operation may move.
     pub message: u32,
-    /// Messages that can arrive before buffers are needed, shared by the group's queues: what a protocol's credits have to come out of.
+    /// Messages that can arrive before buffers are needed, shared by the group's queues: what a
+    /// protocol's credits have to come out of.
     pub receives: u32,
     /// The longest message that can be received.
     pub receive_size: u32,
@@ -81,9 +88,11 @@ pub struct QueueLimits {
 pub struct QueueGroupConfig {
     /// Queues and listeners it can hold. Default 256.
     pub queues: u32,
-    /// The send depths of all its queues together: what its completion queue has room for beside receives. Default 16384.
+    /// The send depths of all its queues together: what its completion queue has room for beside
+    /// receives. Default 16384.
     pub operations: u32,
-    /// Receive buffers that its queues share; the group takes them out of `bufs` and takes more as they are handed out. Default 256.
+    /// Receive buffers that its queues share; the group takes them out of `bufs` and takes more as
+    /// they are handed out. Default 256.
     pub receives: u32,
     /// Buffers that may be exposed at a time. Default 1024.
     pub exposures: u32,
@@ -99,7 +108,8 @@ impl QueueGroupConfig {
         Self { queues: 256, operations: 16384, receives: 256, exposures: 1024, wait: Wait::Polled, bufs }
     }
 
-    /// What no group of any transport can be. Every transport asks this before it looks at its device. No exposures are no fault: a server may have none.
+    /// What no group of any transport can be. Every transport asks this before it looks at its
+    /// device. No exposures are no fault: a server may have none.
     ///
     /// # Errors
     /// [`TransportError::Option`], with the number.
@@ -118,7 +128,8 @@ impl QueueGroupConfig {
 /// How a group's core learns that there is something to poll (statement 30).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// It polls: nothing wakes it, and the group's poller is one that keeps its core awake ([`Schedule::Always`](crate::Schedule::Always)). The lowest latency.
+    /// It polls: nothing wakes it, and the group's poller is one that keeps its core awake
+    /// ([`Schedule::Always`](crate::Schedule::Always)). The lowest latency.
     #[default]
     Polled,
     /// It may sleep: the device tells ([`Schedule::WhenAwake`](crate::Schedule::WhenAwake)).
@@ -150,11 +161,14 @@ pub struct QueueGroupStats {
     pub bytes_in: u64,
     /// Operations that failed or were flushed.
     pub errors: u64,
-    /// Times that the group had fewer receive buffers than it was made for, because all others were out.
+    /// Times that the group had fewer receive buffers than it was made for, because all others were
+    /// out.
     pub buffer_waits: u64,
-    /// Receive buffers that were lost with queues whose peers died in the middle of a message, and were posted anew.
+    /// Receive buffers that were lost with queues whose peers died in the middle of a message, and
+    /// were posted anew.
     pub receives_lost: u64,
-    /// Receive buffers in which a message has begun and not ended, now. More than there are queues: some of them are lost, and are found as soon as each queue that
-    /// stands has received something, or has ended.
+    /// Receive buffers in which a message has begun and not ended, now. More than there are queues:
+    /// some of them are lost, and are found as soon as each queue that stands has received
+    /// something, or has ended.
     pub receives_out: u64,
 }

@@ -1,6 +1,7 @@
 //! Which of the linked transports to use (statement 24, for transports).
 //!
-//! [`select`] looks at the link-time slice; [`select_from`] is the same over a slice of the caller's.
+//! [`select`] looks at the link-time slice; [`select_from`] is the same over a slice of the
+//! caller's.
 
 use alloc::vec::Vec;
 
@@ -20,9 +21,11 @@ pub fn linked() -> Vec<&'static dyn Transport> {
     plugin::ranked(&LCORE_TRANSPORTS)
 }
 
-/// The linked transport called `name`, or without a name the first of [`linked`] that probes well. Each that does not is skipped with a warning.
+/// The linked transport called `name`, or without a name the first of [`linked`] that probes well.
+/// Each that does not is skipped with a warning.
 ///
-/// `features` are the cargo features that bring transports, each called like its transport. They come from the caller, who knows; they only serve the texts of errors.
+/// `features` are the cargo features that bring transports, each called like its transport. They
+/// come from the caller, who knows; they only serve the texts of errors.
 ///
 /// # Errors
 /// As [`SelectError`] says.

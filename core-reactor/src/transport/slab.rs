@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
-/// The values of a group that keys name ([`QueueId`](super::QueueId), [`ExposedKey`](super::ExposedKey)): each has a place, and each value of a place a generation.
+/// The values of a group that keys name ([`QueueId`](super::QueueId),
+/// [`ExposedKey`](super::ExposedKey)): each has a place, and each value of a place a generation.
 ///
-/// A key holds 24 bits of each. A place whose generations are used up is never used again, and a new one takes its part, so a key is not given twice before all
-/// 2^48 have been; that takes one allocation in 2^24 values.
+/// A key holds 24 bits of each. A place whose generations are used up is never used again, and a
+/// new one takes its part, so a key is not given twice before all 2^48 have been; that takes one
+/// allocation in 2^24 values.
 pub struct Slab<T> {
     places: Vec<(u32, Option<T>)>,
     free: Vec<u32>,

@@ -1,4 +1,5 @@
-//! A machine of real threads, for what only real concurrency shows: one for each core, not pinned, asleep behind a condition variable.
+//! A machine of real threads, for what only real concurrency shows: one for each core, not pinned,
+//! asleep behind a condition variable.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -103,7 +104,8 @@ impl Platform for Machine {
     fn unwatch(&self, _: CoreId, _: WaitSource) {}
 }
 
-/// Runs `f` on a thread of its own and fails if it takes longer than a minute: where a wake-up is lost, it would take for ever.
+/// Runs `f` on a thread of its own and fails if it takes longer than a minute: where a wake-up is
+/// lost, it would take for ever.
 pub(crate) fn within_a_minute<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
     let (tell, told) = channel();
     let thread = std::thread::spawn(move || {

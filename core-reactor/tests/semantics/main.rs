@@ -1,6 +1,8 @@
-//! The numbered statements of the behaviour that users can rely on, each held by tests named after it (`s04_...` holds statement 4).
+//! The numbered statements of the behaviour that users can rely on, each held by tests named after
+//! it (`s04_...` holds statement 4).
 //!
-//! They run on a simulated machine with a clock that the test moves, but for those that want real concurrency (`machine`).
+//! They run on a simulated machine with a clock that the test moves, but for those that want real
+//! concurrency (`machine`).
 
 mod machine;
 mod platforms;

@@ -1,4 +1,5 @@
-//! Statement 2: messages are first in, first out for each pair of sender and receiver, whoever sends.
+//! Statement 2: messages are first in, first out for each pair of sender and receiver, whoever
+//! sends.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

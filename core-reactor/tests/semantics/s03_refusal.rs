@@ -1,4 +1,5 @@
-//! Statement 3: a send never aborts and never blocks; what is refused comes back, with the reason; depths and high-water marks can be read.
+//! Statement 3: a send never aborts and never blocks; what is refused comes back, with the reason;
+//! depths and high-water marks can be read.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

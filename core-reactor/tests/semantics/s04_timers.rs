@@ -1,4 +1,5 @@
-//! Statement 4: timed pollers run by deadline, then by registration; a deadline is the turn's time plus the period; removal is at once.
+//! Statement 4: timed pollers run by deadline, then by registration; a deadline is the turn's time
+//! plus the period; removal is at once.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Statement 4 and 5 again: whatever is done to timed pollers, from outside and from within their runs, they run as a plain list of them
-//! says, in the same order and with the same deadlines.
+//! Statement 4 and 5 again: whatever is done to timed pollers, from outside and from within their
+//! runs, they run as a plain list of them says, in the same order and with the same deadlines.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use crate::record::{Hand, Record};
 
-/// Something done to pollers. They are named by number, in order of registration (modulo how many there are).
+/// Something done to pollers. They are named by number, in order of registration (modulo how many
+/// there are).
 #[derive(Clone, Debug)]
 enum Change {
     Add(u64),

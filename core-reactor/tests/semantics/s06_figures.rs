@@ -1,4 +1,5 @@
-//! Statement 6: busy and idle time, runs and the longest run, counted for each poller, thread and reactor.
+//! Statement 6: busy and idle time, runs and the longest run, counted for each poller, thread and
+//! reactor.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Statement 8: exit drains; a limit ends what does not; what was left is named in the log; an exited thread is gone within one turn.
+//! Statement 8: exit drains; a limit ends what does not; what was left is named in the log; an
+//! exited thread is gone within one turn.
 
 use std::sync::{Mutex, Once};
 

@@ -1,4 +1,5 @@
-//! Statement 9: visits of all threads and all cores, in order, with word at the end, while threads come, go, are stopped by force or have no room.
+//! Statement 9: visits of all threads and all cores, in order, with word at the end, while threads
+//! come, go, are stopped by force or have no room.
 
 use core_reactor::sim::Sim;
 use core_reactor::{CoreId, CpuSet, Cx, Polled, Reactor, ReactorOptions, Schedule, ThreadConfig, ThreadHandle, Turn};
@@ -17,7 +18,8 @@ fn turns(reactor: &mut Reactor, count: usize) {
     }
 }
 
-/// A visit from `origin` that notes the names of threads, and "done" with the name of the thread that is told.
+/// A visit from `origin` that notes the names of threads, and "done" with the name of the thread
+/// that is told.
 fn visit(origin: &ThreadHandle, seen: &Names) {
     let (note, end) = (seen.clone(), seen.clone());
     origin
@@ -64,7 +66,8 @@ fn s09_each_thread_is_visited_on_its_own_core() {
 
 #[test]
 fn s09_threads_that_end_meanwhile_are_passed_over_and_new_ones_are_not_visited() {
-    // In a turn of all, "a" is visited on core 0, then "c" ends on core 1, then "b" is visited on core 2.
+    // In a turn of all, "a" is visited on core 0, then "c" ends on core 1, then "b" is visited on
+    // core 2.
     let (mut sim, seen) = (Sim::new(3), Record::new());
     let threads = [("a", 0), ("b", 2), ("c", 1), ("d", 0)].map(|(name, core)| {
         let config = ThreadConfig::new(name).cpus(CpuSet::of(CoreId(core)));
@@ -281,7 +284,8 @@ fn s09_full_rings_and_a_full_mailbox_on_the_way_of_a_visit_of_cores_are_tried_ag
 
 #[test]
 fn s09_a_visit_of_cores_goes_on_without_a_reactor_that_has_ended() {
-    // The visit waits for the reactor, or finds it gone; the reactor is the first, one in the middle or the last.
+    // The visit waits for the reactor, or finds it gone; the reactor is the first, one in the
+    // middle or the last.
     for gone in 0..3 {
         for waits in [true, false] {
             let (mut sim, seen) = (Sim::new(4), Record::new());
@@ -318,7 +322,8 @@ fn s09_a_visit_does_not_keep_a_thread_that_exits_from_ending() {
     assert!(sim.reactors.iter().all(|r| r.next_deadline().is_none_or(|d| d > at(0))));
 }
 
-/// As many threads as end in one turn of a large reactor. Each is passed over, without stack for each.
+/// As many threads as end in one turn of a large reactor. Each is passed over, without stack for
+/// each.
 #[test]
 fn s09_a_visit_passes_over_any_number_of_threads_that_have_ended() {
     const COUNT: usize = 20_000;

@@ -1,4 +1,5 @@
-//! Statement 10: threads are placed on allowed cores in turn, and move when their cpu set changes, with all they have.
+//! Statement 10: threads are placed on allowed cores in turn, and move when their cpu set changes,
+//! with all they have.
 
 use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{

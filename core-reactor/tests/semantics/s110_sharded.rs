@@ -138,7 +138,8 @@ fn s111_what_finds_no_room_is_run_in_order_and_nothing_is_lost() {
     let (mut sim, seen) = (small(2), Record::new());
     let (service, _) = start(&sim, 2, Common::default());
     sim.settle();
-    // Two senders in turn, now and then a turn in between: the mailbox is full, half empty, full again.
+    // Two senders in turn, now and then a turn in between: the mailbox is full, half empty, full
+    // again.
     for n in 0..1000_u32 {
         let seen = seen.clone();
         service.send(1, move |_, _| seen.note(n));
@@ -158,7 +159,8 @@ fn s111_a_core_that_went_to_sleep_before_the_message_was_queued_is_woken() {
     for _ in 0..5 {
         service.send(1, |desk, _| desk.calls += 1);
     }
-    // The fifth has no room in a mailbox of four: after the turn that ran them nobody would come back for it.
+    // The fifth has no room in a mailbox of four: after the turn that ran them nobody would come
+    // back for it.
     let turn = sim.reactors[1].turn();
     assert!(!turn.is_idle());
     sim.settle();
@@ -229,7 +231,8 @@ fn s112_a_question_to_a_shard_that_is_gone_comes_back_unanswered() {
     let (mut sim, seen) = (small(3), Record::new());
     let (service, _) = start(&sim, 3, Common { broken: Some(2), ..Common::default() });
     sim.settle();
-    // To one that never was, and to one whose end comes while the questions lie in its mailbox and behind it.
+    // To one that never was, and to one whose end comes while the questions lie in its mailbox and
+    // behind it.
     let exiting = sim.lib().threads().into_iter().find(|thread| thread.name() == "desk_1").expect("it is open");
     for to in [2, 1, 1, 1, 1, 1, 1] {
         let note = seen.clone();

@@ -178,7 +178,8 @@ fn s116_periods_that_were_missed_are_one_run_and_the_next_is_at_a_whole_one() {
 #[test]
 fn s116_timers_of_one_period_keep_their_order_whatever_their_rate() {
     let (mut hand, seen) = (Hand::new(), Record::new());
-    // Of one period all, begun at different moments: those of a fixed rate overtake each other after a pause.
+    // Of one period all, begun at different moments: those of a fixed rate overtake each other
+    // after a pause.
     for (begin, name, fixed) in [(0, "a", true), (2, "b", true), (4, "drifts", false), (7, "c", true)] {
         hand.advance_to(begin);
         let note = seen.clone();

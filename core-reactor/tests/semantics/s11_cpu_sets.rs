@@ -244,7 +244,8 @@ proptest! {
         prop_assert_eq!(hwloc.parse::<CpuSet>(), Ok(set(cores.iter().copied())), "{}", hwloc);
     }
 
-    /// As `Cpus_allowed_list` writes it, with an end of line: a core alone has no brackets and is refused.
+    /// As `Cpus_allowed_list` writes it, with an end of line: a core alone has no brackets and is
+    /// refused.
     #[test]
     fn s55_a_list_is_read_without_its_brackets(cores in prop::collection::btree_set(0u16..1024, 2..200)) {
         let written = set(cores);

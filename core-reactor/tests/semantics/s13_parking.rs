@@ -1,4 +1,5 @@
-//! Statement 13: an idle reactor spins for a short time, then parks until something happens, and loses no wake-up.
+//! Statement 13: an idle reactor spins for a short time, then parks until something happens, and
+//! loses no wake-up.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,8 @@ const CORE: CoreId = CoreId(0);
 
 type OnPark = Box<dyn FnMut(usize, Option<Instant>) + Send>;
 
-/// A simulated machine whose clock moves 1 µs with each reading, and on which something happens in each park.
+/// A simulated machine whose clock moves 1 µs with each reading, and on which something happens in
+/// each park.
 struct Scripted {
     sim: Arc<SimPlatform>,
     on_park: Mutex<OnPark>,
@@ -67,7 +69,8 @@ impl Platform for Scripted {
     }
 }
 
-/// Runs one reactor with one thread until `on_park` (which gets the number of the park, from 1) or the thread stops it.
+/// Runs one reactor with one thread until `on_park` (which gets the number of the park, from 1) or
+/// the thread stops it.
 fn run(
     idle: Idle,
     start: impl FnOnce(&mut Cx<'_>) + Send + 'static,

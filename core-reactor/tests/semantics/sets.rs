@@ -1,4 +1,5 @@
-//! Sets of reactors: independent of each other, started and stopped again and again, undone when a start fails or a reactor panics.
+//! Sets of reactors: independent of each other, started and stopped again and again, undone when a
+//! start fails or a reactor panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -88,7 +89,8 @@ fn a_stop_that_races_with_new_threads_leaves_none_behind() {
         for _ in 0..20 {
             let set = set(&Machine::new(1));
             let (lib, stopped) = (set.lib().clone(), set.lib().clone());
-            // Threads that stay until they are asked to exit, one after the other until the set takes no more.
+            // Threads that stay until they are asked to exit, one after the other until the set
+            // takes no more.
             let spawner = std::thread::spawn(move || {
                 loop {
                     match lib.spawn(on(0), |_| {}) {

@@ -1,4 +1,5 @@
-//! What goes wrong in user code stays there: panics and leaks leave everything usable, and each thing is dropped exactly once.
+//! What goes wrong in user code stays there: panics and leaks leave everything usable, and each
+//! thing is dropped exactly once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,4 +1,5 @@
-//! What this image is, as its description says: a value of [`Description`] that `cargo xtask image build` writes out of the TOML file.
+//! What this image is, as its description says: a value of [`Description`] that `cargo xtask image
+//! build` writes out of the TOML file.
 
 use core::net::IpAddr;
 

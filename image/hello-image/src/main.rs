@@ -1,4 +1,5 @@
-//! hello-sock's echo server as an image: the module that runs on Linux, on another platform and another backend.
+//! hello-sock's echo server as an image: the module that runs on Linux, on another platform and
+//! another backend.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -24,7 +25,8 @@ use crate::network::Failure;
 
 entry!(main);
 
-/// How often the operator's ^C and a lease of DHCP are looked for: no wait for anybody, and nothing to notice in an idle machine.
+/// How often the operator's ^C and a lease of DHCP are looked for: no wait for anybody, and nothing
+/// to notice in an idle machine.
 const LOOK: Duration = Duration::from_millis(100);
 
 fn main(mut machine: Machine) -> Exit {

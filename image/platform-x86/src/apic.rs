@@ -1,6 +1,8 @@
-//! Interrupt controllers: the processor's APIC with its timer, and the I/O APICs through which devices come.
+//! Interrupt controllers: the processor's APIC with its timer, and the I/O APICs through which
+//! devices come.
 
-// UNSAFETY: registers that are memory at fixed addresses, mapped by `boot` and used by nothing else.
+// UNSAFETY: registers that are memory at fixed addresses, mapped by `boot` and used by nothing
+// else.
 #![allow(unsafe_code)]
 
 use core::ptr::with_exposed_provenance_mut;
@@ -23,7 +25,8 @@ const MASKED: u32 = 1 << 16;
 pub(crate) const DIVIDE_BY: u32 = 16;
 const DIVIDE_CODE: u32 = 3;
 
-/// The I/O APICs of QEMU's machines: pins of each, from this global interrupt on. The second is microvm's.
+/// The I/O APICs of QEMU's machines: pins of each, from this global interrupt on. The second is
+/// microvm's.
 const IO_APICS: [(u32, usize); 2] = [(0, 0xfec0_0000), (24, 0xfec1_0000)];
 const PINS: u32 = 24;
 
@@ -37,7 +40,8 @@ fn read(register: usize) -> u32 {
 }
 
 fn write(register: usize, value: u32) {
-    // SAFETY: a register of the local APIC; none of those used here touches memory, and the vectors have their handlers.
+    // SAFETY: a register of the local APIC; none of those used here touches memory, and the vectors
+    // have their handlers.
     unsafe { local(register).write_volatile(value) }
 }
 
@@ -74,15 +78,18 @@ pub(crate) fn no_alarm() {
     write(INITIAL_COUNT, 0);
 }
 
-/// Lets the global interrupt `line` wake this processor, or no more. False if there is no such line.
+/// Lets the global interrupt `line` wake this processor, or no more. False if there is no such
+/// line.
 pub(crate) fn route(line: u32, on: bool) -> bool {
     let Some((first, base)) = IO_APICS.into_iter().find(|(first, _)| (*first..first + PINS).contains(&line)) else { return false };
     let (select, window) = (with_exposed_provenance_mut::<u32>(base), with_exposed_provenance_mut::<u32>(base + 0x10));
     let entry = 0x10 + (line - first) * 2;
     let to = read(ID) & 0xff00_0000;
-    // On an edge: whoever sleeps has told the device before that it has seen all, which lowers the line.
+    // On an edge: whoever sleeps has told the device before that it has seen all, which lowers the
+    // line.
     let how = u32::from(WAKE) | if on { 0 } else { MASKED };
-    // SAFETY: the register of one pin; the vector has its handler. Reading an I/O APIC that is not there gives ones.
+    // SAFETY: the register of one pin; the vector has its handler. Reading an I/O APIC that is not
+    // there gives ones.
     unsafe {
         select.write_volatile(1); // version and number of pins
         let pins = (window.read_volatile() >> 16 & 0xff) + 1;

@@ -1,8 +1,11 @@
-//! From the first instruction to Rust: PVH's entry in 32-bit mode, page tables, 64-bit mode, a stack.
+//! From the first instruction to Rust: PVH's entry in 32-bit mode, page tables, 64-bit mode, a
+//! stack.
 //!
-//! PVH (Xen's "x86/HVM direct boot ABI") starts an image with the address of a `hvm_start_info` in `ebx`, paging off, interrupts off.
+//! PVH (Xen's "x86/HVM direct boot ABI") starts an image with the address of a `hvm_start_info` in
+//! `ebx`, paging off, interrupts off.
 
-// UNSAFETY: the first instructions of a machine, its page tables, and the loader's structures, which are there by the loader's word only.
+// UNSAFETY: the first instructions of a machine, its page tables, and the loader's structures,
+// which are there by the loader's word only.
 #![allow(unsafe_code)]
 
 use core::arch::{asm, global_asm};
@@ -65,7 +68,8 @@ lcore_pvh_start:
     mov edi, ebx
     mov esp, offset lcore_stack_top
 
-    // The first 4 GiB where they are, in pages of 2 MiB; the last of them is devices, so not cached.
+    // The first 4 GiB where they are, in pages of 2 MiB; the last of them is devices, so not
+    // cached.
     mov eax, offset lcore_pointers + 3
     mov [lcore_top], eax
     mov eax, offset lcore_directory + 3
@@ -130,15 +134,16 @@ extern "C" fn start(info: u32) -> ! {
     crate::run(loaded)
 }
 
-/// Takes the first page, to which null points, and the page below the stack out of the map, so that using either is a fault.
+/// Takes the first page, to which null points, and the page below the stack out of the map, so that
+/// using either is a fault.
 fn guard() {
     static mut FIRST: Table = Table([0; 512]);
     #[repr(align(4096))]
     struct Table([u64; 512]);
     let stack = (&raw const lcore_guard).addr() / PAGE;
     assert!(stack < 512, "the stack lies beyond 2 MiB, where its guard would need another table");
-    // SAFETY: nothing else knows of the table yet, and the directory is read by the processor only. The pages that stay are mapped as before; those that go
-    // hold nothing that is used.
+    // SAFETY: nothing else knows of the table yet, and the directory is read by the processor only.
+    // The pages that stay are mapped as before; those that go hold nothing that is used.
     unsafe {
         let first = &raw mut FIRST.0;
         for page in 0..512 {
@@ -174,7 +179,8 @@ pub(crate) struct Free {
 }
 
 impl Loaded {
-    /// Copies what is of use, because the loader's structures lie in memory that is handed out later.
+    /// Copies what is of use, because the loader's structures lie in memory that is handed out
+    /// later.
     fn read(info: u32) -> Self {
         let (start, end) = ((&raw const __image_start).addr(), (&raw const __image_end).addr());
         // SAFETY: `info` is what the loader passed, and memory is mapped where it is.

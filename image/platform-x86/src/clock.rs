@@ -1,7 +1,9 @@
 //! The clock: the time-stamp counter, and at which rate it and the timer of the APIC run.
 //!
-//! The rates are what the hypervisor says (CPUID leaf 0x40000010), or else the processor (leaf 0x15), or else what comes out of counting against the PIT, whose
-//! rate is the same everywhere. Counting uses channel 0 and its counter latch: channel 2, whose gate is in port 0x61, reads nonsense on QEMU's microvm.
+//! The rates are what the hypervisor says (CPUID leaf 0x40000010), or else the processor (leaf
+//! 0x15), or else what comes out of counting against the PIT, whose rate is the same everywhere.
+//! Counting uses channel 0 and its counter latch: channel 2, whose gate is in port 0x61, reads
+//! nonsense on QEMU's microvm.
 
 // UNSAFETY: the PIT's registers are ports.
 #![allow(unsafe_code)]
@@ -106,7 +108,8 @@ impl Reading {
         best.1
     }
 
-    /// The rates from here to `later`. The PIT and the APIC count down; the PIT goes round in 55 ms.
+    /// The rates from here to `later`. The PIT and the APIC count down; the PIT goes round in 55
+    /// ms.
     fn rates(self, later: Self) -> Rates {
         let counts = u64::from(self.pit.wrapping_sub(later.pit)).max(1);
         let per_second = |count: u64| count * PIT_HZ / counts;
@@ -115,7 +118,8 @@ impl Reading {
     }
 }
 
-/// Measures until two windows in a row agree to half a percent: a host that stops the machine for longer than the PIT takes to go round would falsify one.
+/// Measures until two windows in a row agree to half a percent: a host that stops the machine for
+/// longer than the PIT takes to go round would falsify one.
 fn by_pit() -> Rates {
     // SAFETY: channel 0 interrupts nobody, because its line is masked; it only counts.
     unsafe {

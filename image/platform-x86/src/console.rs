@@ -1,4 +1,5 @@
-//! What the image says: text on the serial port, and where it is asked for, defmt frames on QEMU's debug console.
+//! What the image says: text on the serial port, and where it is asked for, defmt frames on QEMU's
+//! debug console.
 
 use core::fmt::{self, Write};
 

@@ -1,4 +1,5 @@
-//! Messages as defmt frames, on QEMU's debug console (`-debugcon file:log -global isa-debugcon.iobase=0xe9`), for `defmt-print -e IMAGE < log`.
+//! Messages as defmt frames, on QEMU's debug console (`-debugcon file:log -global
+//! isa-debugcon.iobase=0xe9`), for `defmt-print -e IMAGE < log`.
 
 // UNSAFETY: a logger of defmt promises that its frames do not mix; the debug console is a port.
 #![allow(unsafe_code)]
@@ -29,7 +30,8 @@ fn send(bytes: &[u8]) {
 }
 
 fn encoder() -> &'static mut Encoder {
-    // SAFETY: defmt calls the logger's functions one at a time between `acquire` and `release`, and there is one core.
+    // SAFETY: defmt calls the logger's functions one at a time between `acquire` and `release`, and
+    // there is one core.
     unsafe { &mut *ENCODER.0.get() }
 }
 

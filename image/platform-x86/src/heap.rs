@@ -1,4 +1,5 @@
-//! The heap: all memory behind the image, for what is set up at the start and for connections as they come and go. The data path takes nothing from it.
+//! The heap: all memory behind the image, for what is set up at the start and for connections as
+//! they come and go. The data path takes nothing from it.
 
 // UNSAFETY: an allocator hands out raw memory.
 #![allow(unsafe_code)]
@@ -21,7 +22,8 @@ struct Locked {
 #[global_allocator]
 static HEAP: Locked = Locked { heap: Mutex::new(Heap::empty()), calls: AtomicUsize::new(0) };
 
-// SAFETY: the list allocator gives out blocks of its memory that do not overlap, of the layout asked for.
+// SAFETY: the list allocator gives out blocks of its memory that do not overlap, of the layout
+// asked for.
 unsafe impl GlobalAlloc for Locked {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.calls.fetch_add(1, Ordering::Relaxed);

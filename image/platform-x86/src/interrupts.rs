@@ -1,9 +1,13 @@
-//! What the processor does when it is interrupted: a device or the timer ends a sleep, a fault ends the image.
+//! What the processor does when it is interrupted: a device or the timer ends a sleep, a fault ends
+//! the image.
 //!
-//! Interrupts are off except in [`halt`], and the handler leaves them off, so no code of the image is ever interrupted. Both kinds switch to a stack of their own:
-//! precompiled code of `core` keeps data below the stack pointer (the red zone), which faults would write over, and an overflowed stack cannot take a fault.
+//! Interrupts are off except in [`halt`], and the handler leaves them off, so no code of the image
+//! is ever interrupted. Both kinds switch to a stack of their own: precompiled code of `core` keeps
+//! data below the stack pointer (the red zone), which faults would write over, and an overflowed
+//! stack cannot take a fault.
 
-// UNSAFETY: descriptor tables and interrupt handlers are known to the processor by address; faults are reported from the frame that it pushes.
+// UNSAFETY: descriptor tables and interrupt handlers are known to the processor by address; faults
+// are reported from the frame that it pushes.
 #![allow(unsafe_code)]
 
 use core::arch::{asm, global_asm, naked_asm};
@@ -78,7 +82,8 @@ unsafe extern "C" {
     static lcore_faults: [[u8; 16]; FAULTS];
 }
 
-// One stub of 16 bytes for each fault: it remembers the vector, and the frame is where the stack pointer is.
+// One stub of 16 bytes for each fault: it remembers the vector, and the frame is where the stack
+// pointer is.
 global_asm!(
     r#"
     .section .text.lcore_faults, "ax", @progbits
@@ -124,7 +129,8 @@ extern "C" fn spurious() {
 /// Sets up the tables. Once, and before interrupts come.
 pub(crate) fn init() {
     let tables = TABLES.0.get();
-    // SAFETY: nothing else refers to the tables now. The descriptors are the boot's code and data again, and the task state; all stay where they are.
+    // SAFETY: nothing else refers to the tables now. The descriptors are the boot's code and data
+    // again, and the task state; all stay where they are.
     unsafe {
         let tables = &mut *tables;
         tables.state.interrupts = (&raw const tables.stack).addr() as u64 + size_of_val(&tables.stack) as u64;
@@ -149,8 +155,8 @@ pub(crate) fn init() {
 
 /// Sleeps until an interrupt, also one that came before.
 pub(crate) fn halt() {
-    // SAFETY: `sti` takes effect behind the next instruction, so an interrupt that is due wakes the halt; the handlers keep all registers and leave
-    // interrupts off.
+    // SAFETY: `sti` takes effect behind the next instruction, so an interrupt that is due wakes the
+    // halt; the handlers keep all registers and leave interrupts off.
     unsafe { asm!("sti", "hlt", options(nostack)) }
 }
 
@@ -180,7 +186,8 @@ const NAMES: [&str; 15] = [
     "page fault",
 ];
 
-/// Reports a fault and ends the image. `frame` is what the processor pushed: for some vectors an error code, then the instruction's address.
+/// Reports a fault and ends the image. `frame` is what the processor pushed: for some vectors an
+/// error code, then the instruction's address.
 extern "C" fn fault(vector: usize, frame: *const u64) -> ! {
     let has_code = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
     // SAFETY: the processor has pushed at least six words from there on.

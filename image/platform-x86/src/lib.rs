@@ -1,7 +1,10 @@
-//! The platform of an image: what an operating system gives a program elsewhere, for one virtual x86-64 processor.
+//! The platform of an image: what an operating system gives a program elsewhere, for one virtual
+//! x86-64 processor.
 //!
-//! An image names its entry with [`entry!`]; it is called with the [`Machine`] when the clock runs, the heap is there and interrupts are set up. What it
-//! returns ends the machine ([`Exit`]). Everything about QEMU's machines microvm, q35 and pc was tried there; see the README for what else would be needed elsewhere.
+//! An image names its entry with [`entry!`]; it is called with the [`Machine`] when the clock runs,
+//! the heap is there and interrupts are set up. What it returns ends the machine ([`Exit`]).
+//! Everything about QEMU's machines microvm, q35 and pc was tried there; see the README for what
+//! else would be needed elsewhere.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -1,6 +1,8 @@
-//! What a C library gives a program elsewhere: the memory functions that compiled code calls, and names of the unwinder, which nothing uses.
+//! What a C library gives a program elsewhere: the memory functions that compiled code calls, and
+//! names of the unwinder, which nothing uses.
 //!
-//! Written in the processor's own words for it, because the compiler turns a plain loop into a call of the same function.
+//! Written in the processor's own words for it, because the compiler turns a plain loop into a call
+//! of the same function.
 
 // UNSAFETY: they work on raw memory by definition.
 #![allow(unsafe_code)]
@@ -27,10 +29,12 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     if to.addr().wrapping_sub(from.addr()) >= count {
-        // SAFETY: the same contract; copying from the front does not overwrite what is still to be read.
+        // SAFETY: the same contract; copying from the front does not overwrite what is still to be
+        // read.
         return unsafe { memcpy(to, from, count) };
     }
-    // SAFETY: the caller answers for `count` bytes at both places; backwards, the odd bytes first, then eight at a time. The direction is set back.
+    // SAFETY: the caller answers for `count` bytes at both places; backwards, the odd bytes first,
+    // then eight at a time. The direction is set back.
     unsafe {
         asm!(
             "std",
@@ -65,7 +69,8 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, count: usize) -> i32 {
     for at in 0..count {
-        // SAFETY: the caller answers for `count` bytes at both places. Volatile, so that this does not become a call of itself.
+        // SAFETY: the caller answers for `count` bytes at both places. Volatile, so that this does
+        // not become a call of itself.
         let (x, y) = unsafe { (a.add(at).read_volatile(), b.add(at).read_volatile()) };
         if x != y {
             return i32::from(x) - i32::from(y);

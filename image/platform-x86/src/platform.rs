@@ -61,8 +61,8 @@ impl Platform for X86 {
 
     fn release(&self, _core: CoreId) {}
 
-    /// Halts the processor until the timer or a watched line interrupts. An interrupt that came while the core was awake is kept by the APIC and ends the halt
-    /// at once.
+    /// Halts the processor until the timer or a watched line interrupts. An interrupt that came
+    /// while the core was awake is kept by the APIC and ends the halt at once.
     fn park(&self, _core: CoreId, until: Option<Instant>) {
         if !self.woken.swap(false, Ordering::Relaxed) && self.set_alarm(until) {
             interrupts::halt();

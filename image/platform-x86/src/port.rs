@@ -1,6 +1,7 @@
 //! Ports of the processor.
 
-// UNSAFETY: a port is a device; what a write to it does is the device's affair, so each caller answers for its own.
+// UNSAFETY: a port is a device; what a write to it does is the device's affair, so each caller
+// answers for its own.
 #![allow(unsafe_code)]
 
 use core::arch::asm;

@@ -8,13 +8,15 @@ use core::fmt;
 use crate::interrupts;
 use crate::port::{out8, out16};
 
-/// QEMU's `-device isa-debug-exit,iobase=0xf4,iosize=1`: a value v written there ends QEMU with status 2 v + 1.
+/// QEMU's `-device isa-debug-exit,iobase=0xf4,iosize=1`: a value v written there ends QEMU with
+/// status 2 v + 1.
 const DEBUG_EXIT: u16 = 0xf4;
 /// The power register of q35 (ACPI PM1a control), and "off".
 const ACPI_POWER: u16 = 0x604;
 const ACPI_OFF: u16 = 0x2000;
 
-/// Why an image ends. QEMU's exit status is `2 * code + 1`, so none is mistaken for an error of QEMU itself.
+/// Why an image ends. QEMU's exit status is `2 * code + 1`, so none is mistaken for an error of
+/// QEMU itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -33,7 +35,8 @@ pub enum Exit {
     Fault = 0x15,
 }
 
-/// Ends the machine: by QEMU's exit device where it has one, else by switching it off, else by stopping for good.
+/// Ends the machine: by QEMU's exit device where it has one, else by switching it off, else by
+/// stopping for good.
 pub fn exit(how: Exit) -> ! {
     // SAFETY: nothing runs after it, or nothing happens because no device is there.
     unsafe {

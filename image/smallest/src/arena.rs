@@ -1,4 +1,5 @@
-//! Memory that is handed out from the front on and never taken back. A reactor allocates when it is made and when a thread or poller is; running takes none.
+//! Memory that is handed out from the front on and never taken back. A reactor allocates when it is
+//! made and when a thread or poller is; running takes none.
 
 // UNSAFETY: an allocator hands out raw memory.
 #![allow(unsafe_code)]
@@ -22,7 +23,8 @@ static MEMORY: Arena = Arena { memory: UnsafeCell::new([0; ARENA]), used: Atomic
 // SAFETY: `used` gives each byte of `memory` to one caller only.
 unsafe impl Sync for Arena {}
 
-// SAFETY: blocks do not overlap (`used` only grows), are aligned, and stay for as long as the program.
+// SAFETY: blocks do not overlap (`used` only grows), are aligned, and stay for as long as the
+// program.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let base = self.memory.get().cast::<u8>();

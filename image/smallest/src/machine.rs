@@ -1,7 +1,8 @@
-//! What differs from machine to machine: the entry, a counter, a way to say something, an end. Replace this file by your board's.
+//! What differs from machine to machine: the entry, a counter, a way to say something, an end.
+//! Replace this file by your board's.
 //!
-//! Here: a process of Linux that calls the kernel itself, so that the example can be run and measured where it is built; and for other targets the places to
-//! fill in.
+//! Here: a process of Linux that calls the kernel itself, so that the example can be run and
+//! measured where it is built; and for other targets the places to fill in.
 
 // UNSAFETY: entries and system calls are machine code.
 #![allow(unsafe_code)]
@@ -57,7 +58,8 @@ mod bare {
         crate::main()
     }
 
-    /// Milliseconds: your timer's interrupt adds to it. Without one the clock moves with every look at it, so that the example ends.
+    /// Milliseconds: your timer's interrupt adds to it. Without one the clock moves with every look
+    /// at it, so that the example ends.
     static TICKS: AtomicU32 = AtomicU32::new(0);
 
     pub(crate) fn nanos() -> u64 {
@@ -77,10 +79,12 @@ mod bare {
 #[cfg(target_os = "none")]
 pub(crate) use bare::{exit, nanos, say};
 
-/// What compiled code calls by name where no C library and no `compiler_builtins` brings it: hosted targets.
+/// What compiled code calls by name where no C library and no `compiler_builtins` brings it: hosted
+/// targets.
 #[cfg(not(target_os = "none"))]
 mod hosted {
-    // Byte by byte and volatile, because the compiler turns a plain loop into a call of the same function.
+    // Byte by byte and volatile, because the compiler turns a plain loop into a call of the same
+    // function.
 
     /// # Safety
     /// As C says.
@@ -99,7 +103,8 @@ mod hosted {
     unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
         for step in 0..count {
             let at = if to.cast_const() <= from { step } else { count - 1 - step };
-            // SAFETY: the caller answers for `count` bytes at both places; the order leaves unread bytes alone.
+            // SAFETY: the caller answers for `count` bytes at both places; the order leaves unread
+            // bytes alone.
             unsafe { to.add(at).write_volatile(from.add(at).read()) };
         }
         to

@@ -1,4 +1,5 @@
-//! The smallest program with a reactor: a platform, an arena for the set-up, one thread, one poller. No network, no std, no libc.
+//! The smallest program with a reactor: a platform, an arena for the set-up, one thread, one
+//! poller. No network, no std, no libc.
 //!
 //! `docs/embedding.md` leads through it. It says what memory it took, and that running took none.
 #![no_std]

@@ -19,7 +19,8 @@ use crate::find::{Card, QUEUE};
 /// Bytes of a buffer: a frame and the card's header.
 const SIZE: usize = 2048;
 
-/// Memory of as many buffers as a queue has places. It is never freed, so a card that writes late writes into nothing else.
+/// Memory of as many buffers as a queue has places. It is never freed, so a card that writes late
+/// writes into nothing else.
 struct Memory(*mut [u8; SIZE]);
 
 // SAFETY: it is the only pointer to its memory.
@@ -31,7 +32,8 @@ impl Memory {
     }
 
     /// # Safety
-    /// `at` is below `QUEUE`, the card does not have that buffer, and no other reference to it lives.
+    /// `at` is below `QUEUE`, the card does not have that buffer, and no other reference to it
+    /// lives.
     unsafe fn buffer<'a>(&self, at: usize) -> &'a mut [u8; SIZE] {
         // SAFETY: inside the memory; the rest is the caller's.
         unsafe { &mut *self.0.add(at) }
@@ -57,7 +59,8 @@ impl Receiver {
 
     /// Gives a buffer to the card, which must not have it.
     fn post(&mut self, card: &mut Card, at: usize) -> Result<(), Error> {
-        // SAFETY: `at` is an index of `places`, the card has not got the buffer, and nobody else keeps a reference; it is next looked at when the card is done.
+        // SAFETY: `at` is an index of `places`, the card has not got the buffer, and nobody else
+        // keeps a reference; it is next looked at when the card is done.
         let token = unsafe { card.receive_begin(self.memory.buffer(at))? };
         self.places[usize::from(token)] = at as u16;
         Ok(())
@@ -79,7 +82,8 @@ impl Receiver {
             self.give_back(card);
             let token = card.poll_receive()?;
             let at = usize::from(*self.places.get(usize::from(token))?);
-            // SAFETY: the card is done with the buffer that was posted under this token; the reference ends when the buffer is given back, which borrows `self`.
+            // SAFETY: the card is done with the buffer that was posted under this token; the
+            // reference ends when the buffer is given back, which borrows `self`.
             let buffer = unsafe { self.memory.buffer(at) };
             // SAFETY: the same buffer as was posted.
             let received = unsafe { card.receive_complete(token, buffer) };
@@ -109,7 +113,8 @@ impl Sender {
 
     /// Whether a frame can be sent now.
     pub(crate) fn has_room(&mut self, card: &mut Card) -> bool {
-        // The card is asked when half of the buffers are out: it touches memory that the host writes.
+        // The card is asked when half of the buffers are out: it touches memory that the host
+        // writes.
         if self.count <= QUEUE / 2 {
             while self.reclaim(card).is_some() {}
         }
@@ -128,7 +133,8 @@ impl Sender {
         Some(())
     }
 
-    /// Sends a frame of `len` bytes, at most [`FRAME`], which `fill` writes. Ask [`has_room`](Self::has_room) before.
+    /// Sends a frame of `len` bytes, at most [`FRAME`], which `fill` writes. Ask
+    /// [`has_room`](Self::has_room) before.
     pub(crate) fn send<R>(&mut self, card: &mut Card, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         assert!(len <= FRAME && self.count > 0, "the stack sends a frame of {len} bytes, with {} buffers free", self.count);
         let at = usize::from(self.free[self.count - 1]);

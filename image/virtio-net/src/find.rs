@@ -1,4 +1,5 @@
-//! Looks for a network card: on the command line, where QEMU's microvm names its devices, then on the first bus of PCI.
+//! Looks for a network card: on the command line, where QEMU's microvm names its devices, then on
+//! the first bus of PCI.
 
 // UNSAFETY: a device's registers are found by address.
 #![allow(unsafe_code)]
@@ -43,7 +44,8 @@ pub enum FindError {
 /// There is none, or it cannot be used.
 pub fn find(devices: Devices) -> Result<VirtioNet, FindError> {
     let named = first(on_command_line(devices.command_line()));
-    // A machine without PCI is a microvm, which names its devices in ACPI's byte code if it is not told to use the command line.
+    // A machine without PCI is a microvm, which names its devices in ACPI's byte code if it is not
+    // told to use the command line.
     let has_pci = devices.pci_read(0, 0, 0, 0) != u32::MAX;
     let (transport, line, bus) = match named.or_else(|| if has_pci { None } else { first(on_microvm()) }) {
         Some((transport, line)) => (SomeTransport::from(transport), Some(line), "virtio-mmio"),
@@ -90,8 +92,9 @@ impl Place {
     fn open(self) -> Option<MmioTransport<'static>> {
         let inside = self.at.checked_add(self.size).is_some_and(|end| end <= 1 << 32) && self.at.is_multiple_of(4);
         let header = NonNull::new(with_exposed_provenance_mut(self.at)).filter(|_| inside)?;
-        // SAFETY: whoever started the machine says that a device may be there, and nobody else has it; the first 4 GiB are mapped. A place without one reads as
-        // something else, and is not written to.
+        // SAFETY: whoever started the machine says that a device may be there, and nobody else has
+        // it; the first 4 GiB are mapped. A place without one reads as something else, and is not
+        // written to.
         let transport = unsafe { MmioTransport::new(header, self.size) }.ok()?;
         (transport.device_type() == DeviceType::Network).then_some(transport)
     }
@@ -122,7 +125,8 @@ impl ConfigurationAccess for Bus {
     }
 
     fn write_word(&mut self, at: DeviceFunction, register: u8, value: u32) {
-        // SAFETY: the driver writes to the network card only: it asks for the sizes of its registers, and turns it on. The card uses the queues' memory then.
+        // SAFETY: the driver writes to the network card only: it asks for the sizes of its
+        // registers, and turns it on. The card uses the queues' memory then.
         unsafe { self.0.borrow_mut().pci_write(at.bus, at.device, at.function, register, value) }
     }
 

@@ -1,4 +1,5 @@
-//! What the driver needs of the machine: memory that the card can reach, which is all memory, where it is.
+//! What the driver needs of the machine: memory that the card can reach, which is all memory, where
+//! it is.
 
 // UNSAFETY: memory is handed to a device by address.
 #![allow(unsafe_code)]
@@ -17,7 +18,8 @@ fn pages(count: usize) -> Layout {
     Layout::from_size_align(count.max(1).saturating_mul(PAGE_SIZE), PAGE_SIZE).unwrap_or(Layout::new::<u8>())
 }
 
-// SAFETY: the memory is the allocator's, zeroed, aligned to pages, and nobody else's until it is given back.
+// SAFETY: the memory is the allocator's, zeroed, aligned to pages, and nobody else's until it is
+// given back.
 unsafe impl Hal for Identity {
     fn dma_alloc(count: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         // SAFETY: the layout is not empty.

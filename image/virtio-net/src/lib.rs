@@ -1,7 +1,8 @@
 //! A virtio network card (virtio 1.2, 5.1), over MMIO or PCI, as a device of `net-impl-smoltcp`.
 //!
-//! [`find()`] looks for one. Its buffers are allocated then, and frames are read and written in place; nothing is allocated later. While a core sleeps, a frame
-//! that arrives interrupts it ([`NetDevice::arm`]).
+//! [`find()`] looks for one. Its buffers are allocated then, and frames are read and written in
+//! place; nothing is allocated later. While a core sleeps, a frame that arrives interrupts it
+//! ([`NetDevice::arm`]).
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -64,7 +65,8 @@ impl Device for VirtioNet {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        // Without room for the answer, an ARP request or an acknowledgement would be taken and not answered.
+        // Without room for the answer, an ARP request or an acknowledgement would be taken and not
+        // answered.
         if !self.sender.has_room(&mut self.card) {
             return None;
         }

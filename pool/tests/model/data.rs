@@ -1,6 +1,8 @@
-//! Data buffers that return on another core while their home, or somebody who waits, looks for them.
+//! Data buffers that return on another core while their home, or somebody who waits, looks for
+//! them.
 //!
-//! Under loom each buffer carries a cell that only its holder may touch, so unordered holders fail every one of these.
+//! Under loom each buffer carries a cell that only its holder may touch, so unordered holders fail
+//! every one of these.
 
 use std::task::Waker;
 
@@ -59,7 +61,8 @@ fn s27_a_remote_return_meets_a_get() {
     });
 }
 
-/// Seeded: fails without the fence in `GroupShared::put_down`, and without the look at `closed` after it.
+/// Seeded: fails without the fence in `GroupShared::put_down`, and without the look at `closed`
+/// after it.
 #[test]
 fn s27_a_remote_return_meets_the_end_of_its_group() {
     model(3, |toss| {
@@ -100,7 +103,8 @@ fn s27_the_end_of_a_group_meets_a_remote_return() {
     });
 }
 
-/// Seeded: fails without the fence in `GroupShared::put_down`, and without the one in `Request::new`.
+/// Seeded: fails without the fence in `GroupShared::put_down`, and without the one in
+/// `Request::new`.
 #[test]
 fn s28_a_waiter_meets_a_return_to_the_shared_pool() {
     model(3, |toss| {
@@ -142,10 +146,11 @@ fn s28_a_waiter_meets_a_return_to_its_own_reserve() {
     });
 }
 
-/// One buffer comes home to a group that just borrows another: one of them is owed to the shared pool, where somebody waits for it.
+/// One buffer comes home to a group that just borrows another: one of them is owed to the shared
+/// pool, where somebody waits for it.
 ///
-/// Seeded: fails without the fence in `GroupLocal::gather`, without the look at `came_home` after it, and without the sweep in
-/// `ClassPool::serve_one`.
+/// Seeded: fails without the fence in `GroupLocal::gather`, without the look at `came_home` after
+/// it, and without the sweep in `ClassPool::serve_one`.
 #[test]
 fn s28_a_waiter_gets_what_a_group_no_longer_needs() {
     model(2, |toss| {
@@ -174,8 +179,8 @@ fn s28_a_waiter_gets_what_a_group_no_longer_needs() {
     });
 }
 
-/// A buffer comes home on its own core while another core serves its group's request: either it serves the request, or it is owed to the
-/// shared pool, where somebody else waits.
+/// A buffer comes home on its own core while another core serves its group's request: either it
+/// serves the request, or it is owed to the shared pool, where somebody else waits.
 ///
 /// Seeded: fails if `GroupLocal::put` looks at `borrowed` before `queued`.
 #[test]

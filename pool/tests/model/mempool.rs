@@ -4,7 +4,8 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 use pool::{Mempool, MempoolConfig, Obj};
 
-/// An object that notices owners who are not ordered. Loom's cell is `Send`, and a mempool asks for no more.
+/// An object that notices owners who are not ordered. Loom's cell is `Send`, and a mempool asks for
+/// no more.
 fn mempool(objects: usize, caches: u32, cache_size: usize) -> Mempool<UnsafeCell<u32>> {
     Mempool::new(MempoolConfig { objects, caches, cache_size }, |_| UnsafeCell::new(0)).unwrap()
 }
@@ -14,7 +15,8 @@ fn write(object: &Obj<UnsafeCell<u32>>) {
     object.with_mut(|value| unsafe { *value += 1 });
 }
 
-/// Seeded: a stack that is pushed to or popped from with `Relaxed` fails here (unordered writes to the object).
+/// Seeded: a stack that is pushed to or popped from with `Relaxed` fails here (unordered writes to
+/// the object).
 #[test]
 fn s25_a_remote_put_meets_a_refill() {
     loom::model(|| {

@@ -12,7 +12,8 @@ struct Guarded {
     owned: Vec<UnsafeCell<u32>>,
 }
 
-// SAFETY: a cell is touched only between popping its index and pushing it; loom checks that this orders the accesses.
+// SAFETY: a cell is touched only between popping its index and pushing it; loom checks that this
+// orders the accesses.
 unsafe impl Sync for Guarded {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Guarded {}
@@ -101,14 +102,16 @@ fn a_chain_pushed_by_one_core_is_whole_on_another() {
     });
 }
 
-/// Seeded: a pop that says "too few" without looking at the head again fails here, and so do links that are stored with `Relaxed`.
+/// Seeded: a pop that says "too few" without looking at the head again fails here, and so do links
+/// that are stored with `Relaxed`.
 #[test]
 fn too_few_is_said_only_of_a_list_that_stood_still() {
     loom::model(|| {
         let guarded = Guarded::new(3);
         let other = guarded.clone();
         let thread = thread::spawn(move || assert!(other.take(2, 2).is_some()));
-        // Never fewer than two are there, but what hangs behind the one taken is its holder's affair.
+        // Never fewer than two are there, but what hangs behind the one taken is its holder's
+        // affair.
         let (chain, _) = guarded.take(1, 1).unwrap();
         guarded.links.set_after(chain.last, u32::MAX);
         guarded.put(chain);

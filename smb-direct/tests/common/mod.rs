@@ -1,4 +1,5 @@
-//! Two ends on a simulated link: nothing is lost or reordered, everything takes its time, and the clock moves by hand.
+//! Two ends on a simulated link: nothing is lost or reordered, everything takes its time, and the
+//! clock moves by hand.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -218,14 +219,16 @@ impl Pair {
         panic!("the two ends keep each other busy");
     }
 
-    /// Credits are neither made nor lost: what one end may send, with what is on its way, is what the other has posted and granted.
+    /// Credits are neither made nor lost: what one end may send, with what is on its way, is what
+    /// the other has posted and granted.
     pub(crate) fn check_credits(&self) {
         for (who, peer) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
             if self.ends.iter().any(|end| end.conn.agreed().is_none()) {
                 return;
             }
             let granted = |(_, message): &(Duration, Vec<u8>)| u64::from(u16::from_le_bytes([message[2], message[3]]));
-            // Both have agreed, so the messages that did it have arrived, and all that is on its way is data.
+            // Both have agreed, so the messages that did it have arrived, and all that is on its
+            // way is data.
             let coming: u64 = self.wires[who].iter().map(granted).sum();
             let going = self.wires[peer].len() as u64;
             let (may, has) = (u64::from(self.ends[who].conn.send_credits()), u64::from(self.ends[peer].conn.receive_credits()));

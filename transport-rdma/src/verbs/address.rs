@@ -43,7 +43,8 @@ pub(super) fn read(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let at: *const libc::sockaddr_storage = storage;
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says which of the structures it is, and the storage has room and alignment for each.
+            // SAFETY: the family says which of the structures it is, and the storage has room and
+            // alignment for each.
             let v4 = unsafe { &*at.cast::<libc::sockaddr_in>() };
             let ip = IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes());
             Some(SocketAddr::new(ip, u16::from_be(v4.sin_port)))

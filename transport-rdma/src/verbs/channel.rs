@@ -77,7 +77,8 @@ impl EventChannel {
         self.0.as_ptr()
     }
 
-    /// The next event, if there is one. It is acknowledged before it is told, so no call that waits for that can hang.
+    /// The next event, if there is one. It is acknowledged before it is told, so no call that waits
+    /// for that can hang.
     pub(crate) fn next(self: &Arc<Self>) -> Result<Option<CmEvent>, Errno> {
         let mut event = std::ptr::null_mut();
         // SAFETY: the channel lives; the event is written on success.
@@ -85,7 +86,8 @@ impl EventChannel {
             let why = Errno::last();
             return if why == Errno(libc::EAGAIN) { Ok(None) } else { Err(why) };
         }
-        // SAFETY: just got, and not acknowledged yet, which keeps the event and the ids that it names where they are.
+        // SAFETY: just got, and not acknowledged yet, which keeps the event and the ids that it
+        // names where they are.
         let told = unsafe { self.read(&*event) };
         // SAFETY: got above, acknowledged once, and not used after it.
         unsafe { ffi::rdma_ack_cm_event(event) };
@@ -97,7 +99,8 @@ impl EventChannel {
     /// # Safety
     /// The event was not acknowledged yet.
     unsafe fn read(self: &Arc<Self>, event: &ffi::rdma_cm_event) -> CmEvent {
-        // SAFETY: the id of a request is new, and nobody else's yet; it comes on the channel of its listener, which is this one.
+        // SAFETY: the id of a request is new, and nobody else's yet; it comes on the channel of its
+        // listener, which is this one.
         let requested = || unsafe { ConnId::from_request(event.id, self.clone()) };
         // SAFETY: these events have `conn` for their parameter, whose private data is the event's.
         let private_data = || unsafe { private_data(&event.param.conn) };
@@ -125,7 +128,8 @@ impl EventChannel {
             _ => Happened::Other,
         };
         let id = if matches!(what, Happened::Requested(_)) { event.listen_id } else { event.id };
-        // SAFETY: an id that an event names is not destroyed before the event is acknowledged; its context is changed only while no event of it is out (`ConnId::move_to`).
+        // SAFETY: an id that an event names is not destroyed before the event is acknowledged; its
+        // context is changed only while no event of it is out (`ConnId::move_to`).
         let key = unsafe { (*id).context }.addr() as u64;
         CmEvent { of: id.addr(), key, what }
     }

@@ -19,7 +19,8 @@ const BATCH: usize = 32;
 /// Events that are acknowledged at a time, since that takes a lock.
 const ACKNOWLEDGE: u32 = 64;
 
-/// The bit in a request's id that says that it is a receive. Below it, the number of its queue; in the low half, its place there.
+/// The bit in a request's id that says that it is a receive. Below it, the number of its queue; in
+/// the low half, its place there.
 pub(super) const RECEIVE: u64 = 1 << 63;
 
 /// A completion queue. On one core; its queue pairs hold it.
@@ -32,7 +33,8 @@ pub(crate) struct CompletionQueue {
     emptied: Cell<u64>,
 }
 
-/// What has become of a request. Whoever has one may have the request's memory back; there is one for each, and it does not outlive the poll that has found it.
+/// What has become of a request. Whoever has one may have the request's memory back; there is one
+/// for each, and it does not outlive the poll that has found it.
 pub(crate) struct Completion<'poll> {
     _poll: PhantomData<&'poll CompletionQueue>,
     /// The request's id.
@@ -82,7 +84,8 @@ impl CompletionQueue {
         self.raw.as_ptr()
     }
 
-    /// Takes up to `most` completions, and up to [`BATCH`], off the queue. Tells whether it was seen empty.
+    /// Takes up to `most` completions, and up to [`BATCH`], off the queue. Tells whether it was
+    /// seen empty.
     pub(crate) fn poll(&self, most: usize, mut take: impl FnMut(Completion<'_>)) -> bool {
         let mut taken = [const { MaybeUninit::<ffi::ibv_wc>::uninit() }; BATCH];
         let most = most.min(BATCH);
@@ -93,7 +96,8 @@ impl CompletionQueue {
             0
         });
         for wc in &taken[..n] {
-            // SAFETY: the library has written so many. Those that failed have some fields only, and all of them are numbers.
+            // SAFETY: the library has written so many. Those that failed have some fields only, and
+            // all of them are numbers.
             take(Completion::new(unsafe { wc.assume_init_ref() }));
         }
         if n < most {
@@ -130,7 +134,8 @@ impl CompletionQueue {
 
     /// The queue cannot be destroyed before.
     fn acknowledge(&self) {
-        // SAFETY: the queue lives, and so many events of it were taken: the channel has no other queue.
+        // SAFETY: the queue lives, and so many events of it were taken: the channel has no other
+        // queue.
         unsafe { ffi::ibv_ack_cq_events(self.as_ptr(), self.unacknowledged.take()) };
     }
 
@@ -143,7 +148,8 @@ impl CompletionQueue {
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
         self.acknowledge();
-        // SAFETY: its queue pairs hold it, so they are gone, or leaked, and then the library refuses.
+        // SAFETY: its queue pairs hold it, so they are gone, or leaked, and then the library
+        // refuses.
         if let Err(why) = Errno::check(unsafe { ffi::ibv_destroy_cq(self.as_ptr()) }) {
             log::error!("a completion queue cannot be destroyed (error {})", why.0);
         }
@@ -189,7 +195,8 @@ impl Status {
             status::IBV_WC_WR_FLUSH_ERR => Self::Flushed,
             status::IBV_WC_RETRY_EXC_ERR | status::IBV_WC_RESP_TIMEOUT_ERR => Self::TimedOut,
             status::IBV_WC_RNR_RETRY_EXC_ERR => Self::NotReady,
-            // Soft-RoCE answers with the last one when a message does not fit; elsewhere it stands for a receiver that is broken in itself, which comes to the same.
+            // Soft-RoCE answers with the last one when a message does not fit; elsewhere it stands
+            // for a receiver that is broken in itself, which comes to the same.
             status::IBV_WC_REM_INV_REQ_ERR | status::IBV_WC_LOC_LEN_ERR | status::IBV_WC_REM_OP_ERR => Self::Invalid,
             status::IBV_WC_LOC_QP_OP_ERR => Self::Local,
             status::IBV_WC_REM_ACCESS_ERR => Self::Access,
@@ -222,7 +229,8 @@ impl AsFd for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // SAFETY: the queue that has it was destroyed before it (`CompletionQueue`), or was leaked, and then the library refuses.
+        // SAFETY: the queue that has it was destroyed before it (`CompletionQueue`), or was leaked,
+        // and then the library refuses.
         unsafe { ffi::ibv_destroy_comp_channel(self.0.as_ptr()) };
     }
 }

@@ -29,7 +29,8 @@ pub(crate) struct DeviceLimits {
     pub(crate) completions: u32,
     pub(crate) registrations: u32,
     pub(crate) receives: u32,
-    /// It is Soft-RoCE, in the kernel. Its shared receive queue is a ring, from whose front a queue pair takes the receive of one message at a time.
+    /// It is Soft-RoCE, in the kernel. Its shared receive queue is a ring, from whose front a queue
+    /// pair takes the receive of one message at a time.
     pub(super) is_soft_roce: bool,
 }
 
@@ -92,7 +93,8 @@ impl Device {
         fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(|e| Errno(e.raw_os_error()))
     }
 
-    /// Takes an event of the device's, if there is one: the number of the queue pair which it says has taken its last receive, or nothing that anybody here asks for.
+    /// Takes an event of the device's, if there is one: the number of the queue pair which it says
+    /// has taken its last receive, or nothing that anybody here asks for.
     pub(super) fn next_at_its_end(self) -> Option<Option<u32>> {
         let mut event = MaybeUninit::<ffi::ibv_async_event>::uninit();
         // SAFETY: the context is open; the event is written on success.
@@ -100,10 +102,12 @@ impl Device {
             return None;
         }
         let event = event.as_mut_ptr();
-        // SAFETY: written above. Read as a number: a library newer than these bindings has kinds that are not in their list.
+        // SAFETY: written above. Read as a number: a library newer than these bindings has kinds
+        // that are not in their list.
         let what = unsafe { (&raw const (*event).event_type).cast::<u32>().read() };
         let told = (what == ffi::ibv_event_type::IBV_EVENT_QP_LAST_WQE_REACHED as u32).then(|| {
-            // SAFETY: this event is of a queue pair, which is not destroyed before the event is acknowledged.
+            // SAFETY: this event is of a queue pair, which is not destroyed before the event is
+            // acknowledged.
             unsafe { (*(*event).element.qp).qp_num }
         });
         // SAFETY: got above, acknowledged once, and not used after it.

@@ -9,8 +9,9 @@ use rdma_sys as ffi;
 
 use super::{Errno, EventChannel, address};
 
-/// A connection id: a listener, or one end of a connection before and beside its queue pair. Dropped, it is destroyed: what was asked of it, or asked for, is
-/// rejected, and a connection is ended.
+/// A connection id: a listener, or one end of a connection before and beside its queue pair.
+/// Dropped, it is destroyed: what was asked of it, or asked for, is rejected, and a connection is
+/// ended.
 pub(crate) struct ConnId {
     raw: NonNull<ffi::rdma_cm_id>,
     /// Where its events come.
@@ -36,7 +37,8 @@ impl ConnId {
     pub(crate) fn new(channel: &Arc<EventChannel>, key: u64) -> Result<Self, Errno> {
         let mut raw = std::ptr::null_mut();
         let context = std::ptr::without_provenance_mut(key as usize);
-        // SAFETY: the channel lives, and the id is written on success. The context is a number that nobody follows.
+        // SAFETY: the channel lives, and the id is written on success. The context is a number that
+        // nobody follows.
         let made = unsafe { ffi::rdma_create_id(channel.as_ptr(), &raw mut raw, context, ffi::rdma_port_space::RDMA_PS_TCP) };
         Errno::check(made)?;
         let raw = NonNull::new(raw).ok_or(Errno(libc::EIO))?;
@@ -64,14 +66,17 @@ impl ConnId {
         &self.channel
     }
 
-    /// Moves it to another channel, and gives it another key. Not for listeners: Linux loses the requests that wait (6.1 leaves their ids on the old channel).
+    /// Moves it to another channel, and gives it another key. Not for listeners: Linux loses the
+    /// requests that wait (6.1 leaves their ids on the old channel).
     pub(crate) fn move_to(&mut self, channel: &Arc<EventChannel>, key: u64) -> Result<(), Errno> {
         if !Arc::ptr_eq(&self.channel, channel) {
-            // SAFETY: both channels live. It returns when every event of the id that was got from the old one is acknowledged.
+            // SAFETY: both channels live. It returns when every event of the id that was got from
+            // the old one is acknowledged.
             Errno::check(unsafe { ffi::rdma_migrate_id(self.as_ptr(), channel.as_ptr()) })?;
             self.channel = channel.clone();
         }
-        // SAFETY: the id lives, and only who reads this channel reads its context: the caller, who is not doing so now.
+        // SAFETY: the id lives, and only who reads this channel reads its context: the caller, who
+        // is not doing so now.
         unsafe { (*self.as_ptr()).context = std::ptr::without_provenance_mut(key as usize) };
         Ok(())
     }
@@ -89,7 +94,8 @@ impl ConnId {
 
     pub(crate) fn resolve_address(&self, to: SocketAddr, limit: Duration) -> Result<(), Errno> {
         let mut to = address::CAddr::new(to);
-        // SAFETY: the id lives; the address is read during the call, and null for the source means: any.
+        // SAFETY: the id lives; the address is read during the call, and null for the source means:
+        // any.
         Errno::check(unsafe { ffi::rdma_resolve_addr(self.as_ptr(), std::ptr::null_mut(), to.as_mut_ptr(), millis(limit)) })
     }
 
@@ -100,7 +106,8 @@ impl ConnId {
 
     pub(crate) fn connect(&self, with: &Parameters<'_>) -> Result<(), Errno> {
         let mut raw = with.raw();
-        // SAFETY: the id lives; the parameters and the private data that they point to are read during the call.
+        // SAFETY: the id lives; the parameters and the private data that they point to are read
+        // during the call.
         Errno::check(unsafe { ffi::rdma_connect(self.as_ptr(), &raw mut raw) })
     }
 
@@ -115,7 +122,8 @@ impl ConnId {
         Errno::check(unsafe { ffi::rdma_reject(self.as_ptr(), private_data.as_ptr().cast(), private_data.len() as u8) })
     }
 
-    /// Flushes what its queue pair has, and tells the peer that the connection ends, or that this end has heard of it.
+    /// Flushes what its queue pair has, and tells the peer that the connection ends, or that this
+    /// end has heard of it.
     pub(crate) fn disconnect(&self) -> Result<(), Errno> {
         // SAFETY: the id lives.
         Errno::check(unsafe { ffi::rdma_disconnect(self.as_ptr()) })
@@ -149,7 +157,8 @@ impl ConnId {
 
 impl Drop for ConnId {
     fn drop(&mut self) {
-        // SAFETY: it is destroyed once, by its owner, and its queue pair before it. That waits for events that are being read, and those are acknowledged at once.
+        // SAFETY: it is destroyed once, by its owner, and its queue pair before it. That waits for
+        // events that are being read, and those are acknowledged at once.
         unsafe { ffi::rdma_destroy_id(self.as_ptr()) };
     }
 }

@@ -51,7 +51,8 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        // SAFETY: whoever needs it holds it, so nothing is left in it but what was leaked, and then the library refuses, which leaks it too.
+        // SAFETY: whoever needs it holds it, so nothing is left in it but what was leaked, and then
+        // the library refuses, which leaks it too.
         unsafe { ffi::ibv_dealloc_pd(self.as_ptr()) };
     }
 }
@@ -70,8 +71,9 @@ unsafe impl Sync for Registered {}
 
 impl Registered {
     /// # Safety
-    /// Until this is gone the device may read the bytes, and write them where `access` says so: they are nobody's in Rust's eyes for that time, or plain bytes behind
-    /// raw pointers whose owner knows.
+    /// Until this is gone the device may read the bytes, and write them where `access` says so:
+    /// they are nobody's in Rust's eyes for that time, or plain bytes behind raw pointers whose
+    /// owner knows.
     unsafe fn new(domain: &Arc<Domain>, at: NonNull<u8>, len: usize, access: flags) -> Result<Self, Errno> {
         // SAFETY: the domain lives; the rest is the caller's promise.
         let raw = unsafe { ffi::ibv_reg_mr(domain.as_ptr(), at.as_ptr().cast(), len, access.0 as i32) };
@@ -108,7 +110,8 @@ impl Drop for Registered {
     }
 }
 
-/// A pool, registered whole, so that any of its buffers can be sent from and received into. Nothing in it can be reached by a peer on its own.
+/// A pool, registered whole, so that any of its buffers can be sent from and received into. Nothing
+/// in it can be reached by a peer on its own.
 pub(crate) struct Region {
     registered: ManuallyDrop<Registered>,
     /// Keeps the memory.
@@ -120,8 +123,9 @@ pub(crate) struct Region {
 impl Region {
     pub(crate) fn new(domain: &Arc<Domain>, pool: DataPool) -> Result<Self, Errno> {
         let (base, len) = pool.region();
-        // SAFETY: the pool is kept with its registration. The device writes to its bytes only for a request that names a part of a buffer, which is owned by
-        // the request then; buffers are bytes behind raw pointers.
+        // SAFETY: the pool is kept with its registration. The device writes to its bytes only for a
+        // request that names a part of a buffer, which is owned by the request then; buffers are
+        // bytes behind raw pointers.
         let registered = unsafe { Registered::new(domain, base, len, flags::IBV_ACCESS_LOCAL_WRITE) }?;
         Ok(Self { registered: ManuallyDrop::new(registered), pool: ManuallyDrop::new(pool), base: base.addr().get(), len })
     }
@@ -132,7 +136,8 @@ impl Region {
         (base.addr().get(), len) == (self.base, self.len)
     }
 
-    /// Whether a buffer is of this pool. The pool lives, so nobody else has memory where its own is.
+    /// Whether a buffer is of this pool. The pool lives, so nobody else has memory where its own
+    /// is.
     pub(crate) fn has(&self, buf: &Buf) -> bool {
         let at = buf.as_ptr().addr();
         self.base <= at && at + buf.len() <= self.base + self.len
@@ -180,7 +185,8 @@ impl Exposure {
             allowed |= flags::IBV_ACCESS_REMOTE_WRITE | flags::IBV_ACCESS_LOCAL_WRITE;
         }
         let (at, len) = (NonNull::from(&mut *buf).cast(), buf.len());
-        // SAFETY: the buffer is kept, out of anybody's sight, as long as the registration, and its memory by the region.
+        // SAFETY: the buffer is kept, out of anybody's sight, as long as the registration, and its
+        // memory by the region.
         match unsafe { Registered::new(domain, at, len, allowed) } {
             Ok(registered) => Ok(Self { registered: ManuallyDrop::new(registered), buf: ManuallyDrop::new(buf), _region: region.clone() }),
             Err(why) => Err((buf, Some(why))),
@@ -192,7 +198,8 @@ impl Exposure {
         RemoteMemory { addr: self.buf.as_ptr().addr() as u64, key: self.registered.remote_key(), len: self.buf.len() as u32 }
     }
 
-    /// Ends it: no peer can reach the buffer any more. `None` if the library will not have it, and the buffer is lost.
+    /// Ends it: no peer can reach the buffer any more. `None` if the library will not have it, and
+    /// the buffer is lost.
     pub(crate) fn end(self) -> Option<Buf> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: each is taken once; the drop does not come.

@@ -1,12 +1,16 @@
 //! Verbs and the connection manager, as safe types.
 //!
-//! UNSAFETY: everything here calls C, and hands a device addresses that it reads and writes at times of its own. What makes that sound, for all of the types:
+//! UNSAFETY: everything here calls C, and hands a device addresses that it reads and writes at
+//! times of its own. What makes that sound, for all of the types:
 //!
-//! - An object of the library is destroyed once, by the type that owns it, after all that depends on it: whoever needs an object to live holds an `Rc` or `Arc` of it.
-//! - Memory that the device may reach is owned here until the device has let go of it: frames by their [`QueuePair`], receive buffers by their [`SharedReceive`],
-//!   exposed buffers by their [`Exposure`], and the pool that all of them are of by its [`Region`]. It is given back for a completion of the very request that named
-//!   it ([`Completion`] is made by a completion queue only, and used up), or after its queue pair or registration was destroyed. If the library refuses
-//!   to destroy, the memory is leaked.
+//! - An object of the library is destroyed once, by the type that owns it, after all that depends
+//!   on it: whoever needs an object to live holds an `Rc` or `Arc` of it.
+//! - Memory that the device may reach is owned here until the device has let go of it: frames by
+//!   their [`QueuePair`], receive buffers by their [`SharedReceive`], exposed buffers by their
+//!   [`Exposure`], and the pool that all of them are of by its [`Region`]. It is given back for a
+//!   completion of the very request that named it ([`Completion`] is made by a completion queue
+//!   only, and used up), or after its queue pair or registration was destroyed. If the library
+//!   refuses to destroy, the memory is leaked.
 //! - Only bytes of a pool are registered, never typed memory, and a pool's memory does not move.
 #![allow(unsafe_code)]
 
@@ -38,7 +42,8 @@ impl Errno {
         Self(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }
 
-    /// For calls that answer 0, or −1 with `errno` set, or an error number: librdmacm does the first, libibverbs the second.
+    /// For calls that answer 0, or −1 with `errno` set, or an error number: librdmacm does the
+    /// first, libibverbs the second.
     fn check(answer: i32) -> Result<(), Self> {
         match answer {
             0 => Ok(()),
@@ -48,8 +53,10 @@ impl Errno {
     }
 }
 
-/// A number that no other queue pair or shared receive queue has: it rides in the ids of their work requests, so that a completion is never taken for another's.
-/// Of 39 bits, as the id of a receive has 24 for its place and one that says what it is; at a thousand queue pairs a second they last for 17 years.
+/// A number that no other queue pair or shared receive queue has: it rides in the ids of their work
+/// requests, so that a completion is never taken for another's. Of 39 bits, as the id of a receive
+/// has 24 for its place and one that says what it is; at a thousand queue pairs a second they last
+/// for 17 years.
 fn serial() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);

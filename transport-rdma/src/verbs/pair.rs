@@ -20,10 +20,12 @@ const BATCH: usize = 16;
 /// Buffers of a frame.
 const PARTS: usize = Frame::PARTS;
 
-/// How long a peer whose message finds no receive buffer waits before it tries again: 0.64 ms (InfiniBand 9.7.5.2.8). The connection manager's own choice is 655 ms.
+/// How long a peer whose message finds no receive buffer waits before it tries again: 0.64 ms
+/// (InfiniBand 9.7.5.2.8). The connection manager's own choice is 655 ms.
 const NOT_READY_TIMER: u8 = 12;
 
-/// A queue pair with its connection id. What is posted on it, it owns until the device is done with it.
+/// A queue pair with its connection id. What is posted on it, it owns until the device is done with
+/// it.
 pub(crate) struct QueuePair {
     /// `None` once it is destroyed.
     raw: Option<NonNull<ffi::ibv_qp>>,
@@ -105,7 +107,8 @@ impl QueuePair {
     ) -> Result<Self, (ConnId, Errno)> {
         let (receives, sends) = (receive.as_ptr(), completions.as_ptr());
         let mut init = init_attr(sends, receives, config);
-        // SAFETY: id and domain live; the structure is read and written during the call, and names objects that the pair holds.
+        // SAFETY: id and domain live; the structure is read and written during the call, and names
+        // objects that the pair holds.
         if let Err(why) = Errno::check(unsafe { ffi::rdma_create_qp(id.as_ptr(), domain.as_ptr(), &raw mut init) }) {
             return Err((id, why));
         }
@@ -166,7 +169,8 @@ impl QueuePair {
         self.handed > self.ended
     }
 
-    /// Takes something to be handed to the device by [`flush`](Self::flush). It comes back if there is no room, or if its buffers are not of the region's pool.
+    /// Takes something to be handed to the device by [`flush`](Self::flush). It comes back if there
+    /// is no room, or if its buffers are not of the region's pool.
     pub(crate) fn push(&mut self, work: Work) -> Result<(), Work> {
         let parts = work.frame.parts();
         if self.posted.len() >= self.config.send_depth as usize || !parts.iter().all(|buf| self.region.has(buf)) {
@@ -176,7 +180,8 @@ impl QueuePair {
         Ok(())
     }
 
-    /// Hands over what was pushed. If that fails, the connection is to be ended; what is posted comes back by [`destroy`](Self::destroy).
+    /// Hands over what was pushed. If that fails, the connection is to be ended; what is posted
+    /// comes back by [`destroy`](Self::destroy).
     pub(crate) fn flush(&mut self) -> Result<(), Errno> {
         while self.handed < self.posted.len() && !self.failed {
             self.hand_over()?;
@@ -212,8 +217,9 @@ impl QueuePair {
             return Ok(());
         }
         let mut bad = std::ptr::null_mut();
-        // SAFETY: the pair lives; the list and its elements are read during the call. The memory that they name is of the region, and of buffers that are kept in
-        // `posted` until their completion, or until the pair is destroyed.
+        // SAFETY: the pair lives; the list and its elements are read during the call. The memory
+        // that they name is of the region, and of buffers that are kept in `posted` until their
+        // completion, or until the pair is destroyed.
         let done = Errno::check(unsafe { ffi::ibv_post_send(raw.as_ptr(), first, &raw mut bad) });
         // Those in front of a bad one are the device's.
         self.handed += if done.is_ok() { n } else { bad.addr().saturating_sub(first.addr()) / size_of::<ffi::ibv_send_wr>() };
@@ -257,11 +263,13 @@ impl QueuePair {
         Some(Finished { work, status })
     }
 
-    /// Destroys the queue pair; the id stays. False if the library will not have it: then what is posted stays where it is, for ever.
+    /// Destroys the queue pair; the id stays. False if the library will not have it: then what is
+    /// posted stays where it is, for ever.
     pub(crate) fn destroy(&mut self) -> bool {
         let Some(raw) = self.raw else { return true };
         self.emptied = self.completions.emptied();
-        // SAFETY: it lives, and it is destroyed once. From then on the device reaches nothing for it.
+        // SAFETY: it lives, and it is destroyed once. From then on the device reaches nothing for
+        // it.
         if let Err(why) = Errno::check(unsafe { ffi::ibv_destroy_qp(raw.as_ptr()) }) {
             log::error!("a queue pair cannot be destroyed (error {})", why.0);
             return false;
@@ -274,12 +282,14 @@ impl QueuePair {
         true
     }
 
-    /// After [`destroy`](Self::destroy), also one that has failed: whether all completions were noted since.
+    /// After [`destroy`](Self::destroy), also one that has failed: whether all completions were
+    /// noted since.
     pub(crate) fn is_drained(&self) -> bool {
         self.completions.emptied() != self.emptied
     }
 
-    /// Once it is destroyed and [drained](Self::is_drained): what is left has been flushed, and it has no receive any more.
+    /// Once it is destroyed and [drained](Self::is_drained): what is left has been flushed, and it
+    /// has no receive any more.
     pub(crate) fn flush_rest(&mut self) {
         if self.raw.is_some() || !self.is_drained() {
             return;
@@ -408,7 +418,8 @@ pub(super) fn find_inline(domain: &Arc<Domain>) -> Result<u32, Errno> {
         let mut init = init_attr(completions.as_ptr(), std::ptr::null_mut(), PairConfig { send_depth: 1, gather: 1, inline });
         init.cap.max_recv_wr = 1;
         init.cap.max_recv_sge = 1;
-        // SAFETY: domain and completion queue live; the structure is read and written during the call.
+        // SAFETY: domain and completion queue live; the structure is read and written during the
+        // call.
         let made = NonNull::new(unsafe { ffi::ibv_create_qp(domain.as_ptr(), &raw mut init) });
         if let Some(pair) = made {
             // SAFETY: made above, and destroyed once.

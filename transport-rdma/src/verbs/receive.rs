@@ -23,10 +23,13 @@ const BATCH: usize = 16;
 ///
 /// # Receives that are never completed
 ///
-/// A queue pair takes a receive with the first packet of a message. If its peer dies before the last, the receive should come back flushed; Soft-RoCE does not see to that.
-/// So receives are counted: they are taken in the order of their posting, and each posting has a *turn*, a number. A receive is *out* when one of a later turn has come back: some
-/// queue pair has it, or had it. A pair is done with all turns up to that of its own last completion, and never had one that was out before it was made; that is
-/// its *floor*. What is out and not above the floor of any pair was lost with a pair that is gone, and is posted anew ([`recover`](Self::recover)).
+/// A queue pair takes a receive with the first packet of a message. If its peer dies before the
+/// last, the receive should come back flushed; Soft-RoCE does not see to that. So receives are
+/// counted: they are taken in the order of their posting, and each posting has a *turn*, a number.
+/// A receive is *out* when one of a later turn has come back: some queue pair has it, or had it. A
+/// pair is done with all turns up to that of its own last completion, and never had one that was
+/// out before it was made; that is its *floor*. What is out and not above the floor of any pair was
+/// lost with a pair that is gone, and is posted anew ([`recover`](Self::recover)).
 pub(crate) struct SharedReceive {
     raw: NonNull<ffi::ibv_srq>,
     serial: u64,
@@ -115,7 +118,8 @@ impl SharedReceive {
         self.places.borrow().taken
     }
 
-    /// Finds what was lost with queue pairs that are gone, to be posted anew by [`refill`](Self::refill). Tells how many.
+    /// Finds what was lost with queue pairs that are gone, to be posted anew by
+    /// [`refill`](Self::refill). Tells how many.
     pub(crate) fn recover(&self) -> usize {
         let places = &mut *self.places.borrow_mut();
         if places.out() == 0 || !self.in_order {
@@ -132,7 +136,8 @@ impl SharedReceive {
         found
     }
 
-    /// Posts what [`again`](Self::again) has put back, and what `get` gives as long as places are free.
+    /// Posts what [`again`](Self::again) has put back, and what `get` gives as long as places are
+    /// free.
     pub(crate) fn refill(&self, mut get: impl FnMut() -> Option<Buf>) -> Result<(), Errno> {
         let places = &mut *self.places.borrow_mut();
         loop {
@@ -178,12 +183,14 @@ impl SharedReceive {
             }
         }
         let mut bad = std::ptr::null_mut();
-        // SAFETY: the queue lives; the list and its elements are read during the call. The buffers are of the region's pool, kept in their places until their completions.
+        // SAFETY: the queue lives; the list and its elements are read during the call. The buffers
+        // are of the region's pool, kept in their places until their completions.
         let posted = Errno::check(unsafe { ffi::ibv_post_srq_recv(self.as_ptr(), first, &raw mut bad) });
         posted.map_err(|why| (why, (bad.addr().saturating_sub(first.addr())) / size_of::<ffi::ibv_recv_wr>()))
     }
 
-    /// The buffer that a message came in, filled with it; an empty one if nothing came. `None` if it is not a receive of this queue's. `by` is the queue pair that it came by.
+    /// The buffer that a message came in, filled with it; an empty one if nothing came. `None` if
+    /// it is not a receive of this queue's. `by` is the queue pair that it came by.
     pub(crate) fn take(&self, completion: Completion<'_>, by: Option<&QueuePair>) -> Option<Buf> {
         let place = self.came(&completion, by)?;
         let places = &mut *self.places.borrow_mut();

@@ -12,7 +12,8 @@ pub(super) fn bench(image: &Image, kind: Kind, runs: u32) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..runs {
         let mut guest = Guest::start(kind, image)?;
-        // A connection that comes before would wait for QEMU's network to send its SYN again, which it does after six seconds.
+        // A connection that comes before would wait for QEMU's network to send its SYN again, which
+        // it does after six seconds.
         guest.line("Listening connection on", Duration::from_secs(30))?;
         peer::echo(guest.at)?;
         times.push(guest.started.elapsed());

@@ -1,4 +1,5 @@
-//! Building an image: for the host's own target, which every toolchain has, or for `x86_64-unknown-none`.
+//! Building an image: for the host's own target, which every toolchain has, or for
+//! `x86_64-unknown-none`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -88,7 +89,8 @@ fn build_program(name: &str, image: &str, target: Target) -> Result<Image> {
     Ok(Image { description, file, size })
 }
 
-/// Flags that shorten the paths of sources, which panics name: to those of the repository, and to the package and its version.
+/// Flags that shorten the paths of sources, which panics name: to those of the repository, and to
+/// the package and its version.
 fn short_paths() -> Result<Vec<String>> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     let sources = home.context("cargo's folder is unknown: set CARGO_HOME")?.join("registry/src");
@@ -98,7 +100,8 @@ fn short_paths() -> Result<Vec<String>> {
     Ok(folders.map(|folder| format!("--remap-path-prefix={}/=", folder.display())).collect())
 }
 
-/// Where images are built: named to cargo, since what the environment says would go before the configuration of their workspace.
+/// Where images are built: named to cargo, since what the environment says would go before the
+/// configuration of their workspace.
 pub(super) fn folder() -> Result<PathBuf> {
     Ok(program::target()?.join("image"))
 }

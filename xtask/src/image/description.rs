@@ -55,7 +55,8 @@ pub(super) struct Description {
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "defmt"];
-/// What an image takes beside its pools: itself, its stack and tables, the card's buffers, the mailboxes; and what the machine keeps for itself.
+/// What an image takes beside its pools: itself, its stack and tables, the card's buffers, the
+/// mailboxes; and what the machine keeps for itself.
 const BESIDE: u64 = 2 << 20;
 
 impl Description {

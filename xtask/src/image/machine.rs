@@ -46,7 +46,8 @@ pub(super) fn need() -> Result<()> {
     packages::need("an image's machine", &[packages::program("qemu-system-x86", QEMU)])
 }
 
-/// The command that boots `image`, with port `port` of 127.0.0.1 as its own. In software emulation, which runs everywhere.
+/// The command that boots `image`, with port `port` of 127.0.0.1 as its own. In software emulation,
+/// which runs everywhere.
 pub(super) fn command(kind: Kind, image: &Image, port: u16) -> Command {
     let mut command = Command::new(QEMU);
     let description = &image.description;
@@ -62,7 +63,8 @@ pub(super) fn command(kind: Kind, image: &Image, port: u16) -> Command {
         command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=frames"]);
     }
     command.arg("-kernel").arg(&image.file);
-    // A ^C at the terminal goes to every program of its group; the machine gets it through its console.
+    // A ^C at the terminal goes to every program of its group; the machine gets it through its
+    // console.
     command.process_group(0);
     command
 }

@@ -19,8 +19,9 @@ pub(crate) use test::step;
 
 /// Build, boot and check images: the echo server without an operating system, in QEMU.
 ///
-/// An image is described by a TOML file (those of image/images by their name, others by their path): backend, address, port, memory, pools. What is wrong in it
-/// is said with its line. Booting takes QEMU for x86, which is installed where that is allowed; there is no need of KVM.
+/// An image is described by a TOML file (those of image/images by their name, others by their
+/// path): backend, address, port, memory, pools. What is wrong in it is said with its line. Booting
+/// takes QEMU for x86, which is installed where that is allowed; there is no need of KVM.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

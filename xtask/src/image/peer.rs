@@ -40,7 +40,8 @@ pub(super) fn echo(at: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Sends `bytes` bytes that no pattern repeats, ends its side, and compares what comes back. Tells the SHA-256 of both.
+/// Sends `bytes` bytes that no pattern repeats, ends its side, and compares what comes back. Tells
+/// the SHA-256 of both.
 pub(super) fn stream(at: SocketAddr, bytes: usize) -> Result<String> {
     let stream = connect(at)?;
     let (mut out, mut back) = (stream.try_clone()?, stream);

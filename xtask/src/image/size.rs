@@ -1,4 +1,5 @@
-//! `cargo xtask image size`: what an image and the smallest example take, in the file and in memory.
+//! `cargo xtask image size`: what an image and the smallest example take, in the file and in
+//! memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,8 @@ use crate::repository;
 /// Where the smallest example is built, if the toolchain can: targets without an operating system.
 const BARE: [&str; 2] = ["thumbv7em-none-eabihf", "riscv32imac-unknown-none-elf"];
 
-/// The parts of a 64-bit ELF file that are loaded: bytes of code, of constants, of data, and of memory that begins as zeros.
+/// The parts of a 64-bit ELF file that are loaded: bytes of code, of constants, of data, and of
+/// memory that begins as zeros.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parts {
     code: u64,
@@ -62,7 +64,8 @@ pub(super) fn image(image: &Image) -> Result<()> {
     tell(&format!("image {}", image.description.name), &image.file)
 }
 
-/// Builds the smallest example for the host's target and runs it, and builds it for bare targets where they are installed.
+/// Builds the smallest example for the host's target and runs it, and builds it for bare targets
+/// where they are installed.
 pub(super) fn smallest() -> Result<()> {
     let build = |target: &[&str]| -> Result<()> {
         let mut command = Command::new(cargo());

@@ -110,7 +110,8 @@ fn asks_for_an_address(image: &Image) -> Result<()> {
     peer::half_closed(guest.at, b"hi\n")
 }
 
-/// Each message of an image with defmt is a frame of a few bytes on the debug console; its text is in the file.
+/// Each message of an image with defmt is a frame of a few bytes on the debug console; its text is
+/// in the file.
 fn logs_frames(image: &Image) -> Result<()> {
     let mut guest = boots(Kind::Microvm, image)?;
     peer::half_closed(guest.at, b"hi\n")?;

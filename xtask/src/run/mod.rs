@@ -1,4 +1,5 @@
-//! `cargo xtask run`: a server and a load client against each other, or any program of the workspace.
+//! `cargo xtask run`: a server and a load client against each other, or any program of the
+//! workspace.
 
 mod statistics;
 
@@ -16,16 +17,19 @@ use statistics::Load;
 
 /// Connections, echoes under way on each, bytes of an echo, seconds.
 const LOAD: &str = "16,1,64,5";
-/// The server's socket must be open within this time, and its process gone within this time of SIGINT.
+/// The server's socket must be open within this time, and its process gone within this time of
+/// SIGINT.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The client's own time comes on top.
 const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Show that it works here: a hello-sock server and a verifying load client for five seconds. With a NAME, run that program.
+/// Show that it works here: a hello-sock server and a verifying load client for five seconds. With
+/// a NAME, run that program.
 ///
-/// Builds hello-sock in release, starts a server on a free port of 127.0.0.1 and 16 connections against it, and prints which backends are
-/// linked and why one was chosen, the cores, the echoes verified, their rate and latency. Then it ends the server by SIGINT. The exit code
-/// is 0 if every byte came back and both ended well.
+/// Builds hello-sock in release, starts a server on a free port of 127.0.0.1 and 16 connections
+/// against it, and prints which backends are linked and why one was chosen, the cores, the echoes
+/// verified, their rate and latency. Then it ends the server by SIGINT. The exit code is 0 if every
+/// byte came back and both ended well.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A program of the workspace to build in release and run; its exit code is handed on.
@@ -57,14 +61,16 @@ fn show() -> Result<()> {
     Ok(())
 }
 
-/// Runs a server and a client, and returns what there is to tell. `program` makes a command that runs hello-sock.
+/// Runs a server and a client, and returns what there is to tell. `program` makes a command that
+/// runs hello-sock.
 fn measure(program: &dyn Fn() -> Command, cores: &[u16]) -> Result<String> {
     let (server_core, client_core) = (cores[0], *cores.last().context("a process has a core")?);
     let mut server = program();
     server.args(["-S", "-H", "127.0.0.1", "-P", "0", "--json", "-m", &format!("[{server_core}]")]);
     let mut client = program();
     client.args(["-H", "127.0.0.1", "--load", LOAD, "--json", "-m", &format!("[{client_core}]")]);
-    // Nobody asked for these cores: that another process has one of them is no reason to fail, and there may be only one to share.
+    // Nobody asked for these cores: that another process has one of them is no reason to fail, and
+    // there may be only one to share.
     server.arg("--no-cpumask-locks");
     client.arg("--no-cpumask-locks");
     let mut server = Child::start("server", server)?;

@@ -16,7 +16,8 @@ fn load_json(echoes: u64, mismatches: u64, errors: u64) -> String {
     )
 }
 
-/// A server that listens, and at SIGINT runs `at_end`. Its short waits bound how long one outlives a server that is killed.
+/// A server that listens, and at SIGINT runs `at_end`. Its short waits bound how long one outlives
+/// a server that is killed.
 fn server(at_end: &str) -> String {
     format!("trap '{at_end}; exit' INT; echo 'the chosen backend is posix' >&2; echo '{LISTENING}' >&2; while :; do sleep 0.05; done")
 }
@@ -33,8 +34,9 @@ fn show_of(server: &str, client: &str) -> Result<String> {
     measure(&program, &[0, 1])
 }
 
-/// Where this process was started with SIGINT ignored, as shells start their background jobs, its children would be too, and a shell cannot trap what it finds
-/// ignored. A handler is not handed on to children; the default is.
+/// Where this process was started with SIGINT ignored, as shells start their background jobs, its
+/// children would be too, and a shell cannot trap what it finds ignored. A handler is not handed on
+/// to children; the default is.
 fn sigint_reaches_children() {
     let always = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, always).expect("SIGINT can be handled");
@@ -50,7 +52,8 @@ fn why(done: Result<String>) -> String {
 
 #[test]
 fn a_good_run_tells_all() {
-    // The cores are not asked for by anybody: a lock of another process on one of them is nothing to fail of.
+    // The cores are not asked for by anybody: a lock of another process on one of them is nothing
+    // to fail of.
     let args = "-H 127.0.0.1 --load 16,1,64,5 --json -m [1] --no-cpumask-locks -P 4242";
     let client = format!("[ \"$*\" = '{args}' ] && echo '{}'", load_json(100, 0, 0));
     let is_as_asked = "[ \"$*\" = '-S -H 127.0.0.1 -P 0 --json -m [0] --no-cpumask-locks' ] || exit 2; ";

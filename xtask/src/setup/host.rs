@@ -1,4 +1,5 @@
-//! The machine as files: `/sys`, `/proc`, `/dev` and `/run` under one root, so that a test can hand in a tree of its own.
+//! The machine as files: `/sys`, `/proc`, `/dev` and `/run` under one root, so that a test can hand
+//! in a tree of its own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -12,7 +13,8 @@ pub(super) trait Kernel {
     /// Writes to a control file, which acts on it at once.
     fn write(&self, path: &Path, value: &str) -> io::Result<()>;
 
-    /// Claims a block device until the file is dropped. "Busy" says that someone else has it: a mount in any namespace, swap, a volume manager.
+    /// Claims a block device until the file is dropped. "Busy" says that someone else has it: a
+    /// mount in any namespace, swap, a volume manager.
     fn claim(&self, path: &Path) -> io::Result<File>;
 }
 

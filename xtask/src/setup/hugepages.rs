@@ -45,7 +45,8 @@ pub(super) fn status(host: &Host, out: &mut dyn Write) -> Result<()> {
 /// Gets pages. Never gives any up: what is already there may be someone else's.
 ///
 /// # Errors
-/// More than is free: nothing is taken, for it would starve all else that runs. Or fewer than asked for could be had: those are kept.
+/// More than is free: nothing is taken, for it would starve all else that runs. Or fewer than asked
+/// for could be had: those are kept.
 pub(super) fn apply(host: &Host, state: &mut State, wanted: &Wanted, out: &mut dyn Write) -> Result<()> {
     let size = page_size(host)?.context("this kernel has no hugepages (/proc/meminfo has no line Hugepagesize)")?;
     let pages = wanted.pages.unwrap_or_else(|| (wanted.mebibytes * 1024).div_ceil(size));

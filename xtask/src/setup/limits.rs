@@ -1,5 +1,6 @@
-//! Limits of the process that stop a fast program: locked memory and open files. They are shown, with the line that raises them;
-//! they belong to the login, so no command can set them for the shell that called it.
+//! Limits of the process that stop a fast program: locked memory and open files. They are shown,
+//! with the line that raises them; they belong to the login, so no command can set them for the
+//! shell that called it.
 
 use std::io::Write;
 

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: makes a machine ready, as SPDK's `scripts/setup.sh` does, and puts it back.
 //!
-//! Every file of the machine is reached through a [`host::Host`], which tests put over a tree of their own. What `apply` changes is
-//! written down first ([`state::State`]), so `reset` finds it also after a crash.
+//! Every file of the machine is reached through a [`host::Host`], which tests put over a tree of
+//! their own. What `apply` changes is written down first ([`state::State`]), so `reset` finds it
+//! also after a crash.
 
 mod host;
 mod hugepages;
@@ -37,14 +38,18 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Show hugepages, limits, network settings and devices, each beside what would be better. Changes nothing.
+    /// Show hugepages, limits, network settings and devices, each beside what would be better.
+    /// Changes nothing.
     Status,
-    /// Get hugepages, set the network settings, and hand devices to vfio-pci if told to. Needs root.
+    /// Get hugepages, set the network settings, and hand devices to vfio-pci if told to. Needs
+    /// root.
     ///
-    /// What is already good is left alone, and nothing that is mounted, up, or otherwise in use is touched. The old values are kept in
-    /// /run/lcore/setup.json for `reset`. If a part fails the others are still done, and the exit code is 1.
+    /// What is already good is left alone, and nothing that is mounted, up, or otherwise in use is
+    /// touched. The old values are kept in /run/lcore/setup.json for `reset`. If a part fails the
+    /// others are still done, and the exit code is 1.
     Apply(Apply),
-    /// Put back what `apply` changed. What someone else has changed since is left alone. Needs root.
+    /// Put back what `apply` changed. What someone else has changed since is left alone. Needs
+    /// root.
     Reset,
 }
 
@@ -146,7 +151,8 @@ fn chosen(host: &Host, wanted: &Apply, out: &mut dyn Write) -> Result<Vec<Device
     Ok(chosen)
 }
 
-/// Whether `--all-unused` means this device. Partitions are someone's data, which a program in user space may overwrite.
+/// Whether `--all-unused` means this device. Partitions are someone's data, which a program in user
+/// space may overwrite.
 fn is_free(host: &Host, device: &Device, out: &mut dyn Write) -> Result<bool> {
     let why = match vfio::claim(host, device) {
         Err(why) => format!("{why:#}"),

@@ -129,7 +129,8 @@ fn located(host: &Host, class: &str) -> Result<Vec<(String, PathBuf)>> {
     entries.map(|name| host.resolve(Path::new(class).join(&name)).map(|at| (name, at))).collect()
 }
 
-/// The NVMe subsystems that a controller under `device` belongs to. With multipath the disk that is mounted hangs there, not under the device.
+/// The NVMe subsystems that a controller under `device` belongs to. With multipath the disk that is
+/// mounted hangs there, not under the device.
 fn subsystems(host: &Host, device: &Path) -> Result<Vec<PathBuf>> {
     let class = Path::new("sys/class/nvme-subsystem");
     let mut found = Vec::new();

@@ -72,7 +72,8 @@ impl State {
         Ok(())
     }
 
-    /// Notes what the control file reads now, after the change. Nothing is kept of a change that changed nothing.
+    /// Notes what the control file reads now, after the change. Nothing is kept of a change that
+    /// changed nothing.
     pub(super) fn settle(&mut self, host: &Host, path: &str) -> Result<()> {
         let now = host.read(path)?;
         if let Some(value) = self.record.values.get_mut(path) {

@@ -36,7 +36,8 @@ impl Setting {
         format!("proc/sys/{}", self.name.replace('.', "/"))
     }
 
-    /// What to write, if the value is not as advised. A value that is no number is not ours to judge.
+    /// What to write, if the value is not as advised. A value that is no number is not ours to
+    /// judge.
     fn advice(&self, value: &str) -> Option<u64> {
         let now: u64 = value.parse().ok()?;
         match self.wanted {

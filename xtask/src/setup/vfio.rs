@@ -7,8 +7,9 @@
 //!            unbind, driver_override as it was, bind
 //! ```
 //!
-//! A device that anyone uses is never touched. What the files say of use is checked first, for the message; then the kernel itself is
-//! asked, by claiming each disk, and the claim is kept until the driver is gone, so that nobody can mount it in between.
+//! A device that anyone uses is never touched. What the files say of use is checked first, for the
+//! message; then the kernel itself is asked, by claiming each disk, and the claim is kept until the
+//! driver is gone, so that nobody can mount it in between.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -36,7 +37,8 @@ pub(super) fn usable(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Whether `device` may go to user space. Holding what comes back keeps its disks from being taken by anyone else.
+/// Whether `device` may go to user space. Holding what comes back keeps its disks from being taken
+/// by anyone else.
 pub(super) fn claim(host: &Host, device: &Device) -> Result<Vec<File>> {
     let bdf = &device.bdf.0;
     ensure!(device.uses.is_empty(), "{bdf} is in use and is left as it is: {}", device.uses.join("; "));
@@ -83,7 +85,8 @@ fn hand_over(host: &Host, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// vfio opens a group of devices only when all of it is out of the kernel's hands: say which are not.
+/// vfio opens a group of devices only when all of it is out of the kernel's hands: say which are
+/// not.
 fn neighbours(host: &Host, device: &Device, out: &mut dyn Write) -> Result<()> {
     let Some(group) = &device.iommu_group else { return Ok(()) };
     for other in host.list(format!("sys/kernel/iommu_groups/{group}/devices"))? {

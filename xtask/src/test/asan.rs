@@ -1,6 +1,8 @@
-//! Tests under AddressSanitizer, which sees memory used after it was freed, beyond its end, or never freed.
+//! Tests under AddressSanitizer, which sees memory used after it was freed, beyond its end, or
+//! never freed.
 //!
-//! What the kernel writes by io_uring it does not see; what we read or free too early or too often it does.
+//! What the kernel writes by io_uring it does not see; what we read or free too early or too often
+//! it does.
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
@@ -11,7 +13,8 @@ use crate::program::{self, cargo};
 /// The leaks that are meant, with reasons.
 const LEAKS: &str = "xtask/src/test/leaks.txt";
 
-/// The sanitizer is an unstable flag of the compiler, but its runtime comes with the stable one: the flag is allowed for this build only.
+/// The sanitizer is an unstable flag of the compiler, but its runtime comes with the stable one:
+/// the flag is allowed for this build only.
 pub(super) fn check(sh: &Shell) -> Result<()> {
     let target = cmd!(sh, "rustc --print host-tuple").read()?;
     need_runtime(sh)?;
@@ -35,7 +38,8 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     all_met(&sh.read_file(leaks)?, &said)
 }
 
-/// That each leak that is meant was found shows that leaks are looked for, and that none of them is there for nothing.
+/// That each leak that is meant was found shows that leaks are looked for, and that none of them is
+/// there for nothing.
 fn all_met(leaks: &str, said: &str) -> Result<()> {
     let meant = leaks.lines().filter_map(|line| line.strip_prefix("leak:"));
     let unmet: Vec<_> = meant.filter(|name| !said.lines().any(|line| line.split_whitespace().last() == Some(name))).collect();

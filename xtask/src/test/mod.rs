@@ -4,6 +4,7 @@ mod asan;
 mod no_std;
 mod steps;
 mod user;
+mod words;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,10 +16,11 @@ use xshell::Shell;
 use crate::{Usage, repository};
 use steps::{STEPS, Step};
 
-/// Check everything: format, lints, docs, tests, feature builds, virtual machines, the build without std, the model checker, AddressSanitizer, the benchmarks' build.
+/// Check everything: format, lints, docs, tests, feature builds, virtual machines, the build
+/// without std, the model checker, AddressSanitizer, the benchmarks' build.
 ///
-/// The steps run in this order and the first failure ends it. A step that cannot run here fails and names what to install. The exit code
-/// is 0 if all that ran passed.
+/// The steps run in this order and the first failure ends it. A step that cannot run here fails and
+/// names what to install. The exit code is 0 if all that ran passed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only these steps (may be repeated, or joined by commas).

@@ -1,8 +1,9 @@
 //! The check that the no_std crates need no std and no libc.
 //!
-//! Two looks, because each is blind to something. `nostd-check/` links them into a program without std, libc and start files, and runs
-//! it: that finds std (two panic handlers) and a call into libc that nothing provides. The `libc` crate, however, brings its library
-//! along to the linker, so the dependency tree is looked through for it and its like.
+//! Two looks, because each is blind to something. `nostd-check/` links them into a program without
+//! std, libc and start files, and runs it: that finds std (two panic handlers) and a call into libc
+//! that nothing provides. The `libc` crate, however, brings its library along to the linker, so the
+//! dependency tree is looked through for it and its like.
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};

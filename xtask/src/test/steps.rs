@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std, user};
+use super::{asan, no_std, user, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,8 +16,9 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 15] = [
+pub(super) const STEPS: [Step; 16] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
+    Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
@@ -61,7 +62,8 @@ fn tests(sh: &Shell) -> Result<()> {
     Ok(cmd!(sh, "{cargo} test --workspace").run()?)
 }
 
-/// Needs root, for network namespaces and devices in them. A user's own namespace will do, where the system lets users have one.
+/// Needs root, for network namespaces and devices in them. A user's own namespace will do, where
+/// the system lets users have one.
 fn tap(sh: &Shell) -> Result<()> {
     need_clippy(sh)?;
     ensure!(sh.path_exists("/dev/net/tun"), "/dev/net/tun is not there: load TAP devices into the kernel with `modprobe tun`");
@@ -114,7 +116,8 @@ fn without_backend(sh: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// First the machine itself, then what is for it: lints, which the other steps cannot see without RDMA's packages, and tests.
+/// First the machine itself, then what is for it: lints, which the other steps cannot see without
+/// RDMA's packages, and tests.
 fn vm(sh: &Shell) -> Result<()> {
     need_clippy(sh)?;
     let (cargo, xtask) = (cargo(), program::OWN);
@@ -123,14 +126,16 @@ fn vm(sh: &Shell) -> Result<()> {
     cmd!(sh, "{cargo} test -p xtask --test vm").run()?;
     crate::vm::lint()?;
     cmd!(sh, "{xtask} vm test").run()?;
-    // Kernels differ in what they do for RDMA: what holds on the distribution's own holds on the newest that it offers as well.
+    // Kernels differ in what they do for RDMA: what holds on the distribution's own holds on the
+    // newest that it offers as well.
     Ok(cmd!(sh, "{xtask} vm test --kernel newest").run()?)
 }
 
 fn loom(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     for package in ["pool", "core-reactor", "platform-linux"] {
-        // Optimised, because models run many times; without link-time optimisation, because they are linked once.
+        // Optimised, because models run many times; without link-time optimisation, because they
+        // are linked once.
         let models = cmd!(sh, "{cargo} test --release -p {package} --test loom*")
             .env("RUSTFLAGS", "--cfg loom")
             .env("CARGO_TARGET_DIR", program::target()?.join("loom"))
@@ -167,7 +172,8 @@ fn need(sh: &Shell, command: &str, component: &str) -> Result<()> {
     there.with_context(|| format!("cargo {command} is not there: install it with `rustup component add {component}`"))
 }
 
-/// Runs a command and returns what it prints, errors included, which also goes to our own output line by line.
+/// Runs a command and returns what it prints, errors included, which also goes to our own output
+/// line by line.
 pub(super) fn read_along(cmd: Cmd<'_>) -> Result<String> {
     println!("$ {cmd}");
     let (reader, writer) = pipe()?;

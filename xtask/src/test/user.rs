@@ -1,6 +1,8 @@
-//! The tests of what asks the system for things, run as an ordinary user: with the limits that users have by default, and with small ones.
+//! The tests of what asks the system for things, run as an ordinary user: with the limits that
+//! users have by default, and with small ones.
 //!
-//! As root everything is allowed, so that what a limit refuses is never met. Root gives its rights up for this; anybody else runs the tests as they are.
+//! As root everything is allowed, so that what a limit refuses is never met. Root gives its rights
+//! up for this; anybody else runs the tests as they are.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +14,8 @@ use xshell::{Shell, cmd};
 use super::steps::{passed, read_along};
 use crate::program::{self, Built, cargo};
 
-/// What is left out, because it is the same once more, of which the system asks nothing else: the other address family, and the whole suite
-/// over the smallest rings. The step `tests` has both.
+/// What is left out, because it is the same once more, of which the system asks nothing else: the
+/// other address family, and the whole suite over the smallest rings. The step `tests` has both.
 const LEFT_OUT: [&str; 2] = ["v6::", "tiny::"];
 
 /// Limits of a process, soft and hard, and what is run with them.
@@ -43,8 +45,8 @@ const SCARCE: [Package; 2] = [Package("net-impl-uring", &[]), Package("hello-soc
 const LIMITS: [Limits; 2] = [
     // What systemd gives a user.
     Limits { about: "default limits", memlock: (8 << 20, 8 << 20), nofile: (1024, 524_288), packages: &ORDINARY },
-    // Too little for sends without a copy, and enough for rings. What is done with less than that, hello-sock's tests show (s58). Descriptors are what
-    // tests raise as they need.
+    // Too little for sends without a copy, and enough for rings. What is done with less than that,
+    // hello-sock's tests show (s58). Descriptors are what tests raise as they need.
     Limits { about: "small limits", memlock: (1 << 20, 8 << 20), nofile: (256, 8192), packages: &SCARCE },
 ];
 
@@ -68,7 +70,8 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     for limits in &LIMITS {
         println!("\n-- {}: memlock {} KiB, nofile {}:{}", limits.about, limits.memlock.0 >> 10, limits.nofile.0, limits.nofile.1);
         for test in limits.of(&tests)? {
-            // Its servers live in namespaces of their own, where the right to pass through a closed folder is gone.
+            // Its servers live in namespaces of their own, where the right to pass through a closed
+            // folder is gone.
             if test.name == "host" && drop.iter().any(|option| option.contains("dac_read_search")) {
                 println!("left out, as the repository lies in a folder that is closed to others: {}", test.name);
                 continue;
@@ -82,8 +85,8 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// What gives root's rights up. Where the repository lies in a folder that is closed to others, the one
-/// right that stays is to read and to pass through folders.
+/// What gives root's rights up. Where the repository lies in a folder that is closed to others, the
+/// one right that stays is to read and to pass through folders.
 fn rights(sh: &Shell, tests: &[Built]) -> Result<Vec<&'static str>> {
     let mut drop = vec!["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
     let program = &tests.first().context("there are no tests")?.executable;
@@ -119,7 +122,8 @@ impl Limits {
     fn command<'a>(&self, sh: &'a Shell, test: &Built, drop: &[&str], home: &Path) -> xshell::Cmd<'a> {
         let (memlock, nofile) = (pair("memlock", Resource::Memlock, self.memlock), pair("nofile", Resource::Nofile, self.nofile));
         let (program, package) = (&test.executable, &test.package);
-        // Rings are charged to the user, whichever test and process has them: one test at a time knows what is left.
+        // Rings are charged to the user, whichever test and process has them: one test at a time
+        // knows what is left.
         let threads = if package.ends_with("net-impl-uring") { "--test-threads=1" } else { "--test-threads=2" };
         let skip = LEFT_OUT.iter().flat_map(|name| ["--skip", name]);
         cmd!(sh, "env -C {package} prlimit {memlock} {nofile} {drop...} {program} {threads} {skip...}")

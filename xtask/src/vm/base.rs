@@ -1,4 +1,5 @@
-//! The first archive, which is the same for every run: busybox, the kernel's modules, RDMA's user space and its tools, and init.
+//! The first archive, which is the same for every run: busybox, the kernel's modules, RDMA's user
+//! space and its tools, and init.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -35,7 +36,8 @@ const MODULES: [(&str, &[&str]); 4] = [
     ("share", &["virtio_pci", "9pnet_virtio", "9p"]),
 ];
 
-/// Without it `rdma link add` says ENOENT, where Soft-RoCE looks for its checksum by name; kernels in which it does not have no such module.
+/// Without it `rdma link add` says ENOENT, where Soft-RoCE looks for its checksum by name; kernels
+/// in which it does not have no such module.
 const CRC32: &str = "crc32_generic";
 
 /// The kernel and the archive that every machine boots with.

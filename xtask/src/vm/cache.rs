@@ -1,4 +1,5 @@
-//! Files that are made once: `target/vm/NAME.KEY`, where the key changes with all that the file depends on.
+//! Files that are made once: `target/vm/NAME.KEY`, where the key changes with all that the file
+//! depends on.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,7 +39,8 @@ fn get_in(folder: &Path, name: &str, key: &str, make: impl FnOnce(&mut File) -> 
     if wanted.is_file() {
         return Ok(wanted);
     }
-    // Made beside its place and moved there: two runs at once, or one that is ended, leave a whole file or none.
+    // Made beside its place and moved there: two runs at once, or one that is ended, leave a whole
+    // file or none.
     let mut file = Builder::new().prefix("new-").tempfile_in(folder)?;
     make(file.as_file_mut())?;
     for entry in fs::read_dir(folder)? {
@@ -56,7 +58,8 @@ fn get_in(folder: &Path, name: &str, key: &str, make: impl FnOnce(&mut File) -> 
     Ok(wanted)
 }
 
-/// A folder for the files of one run, which goes when it is dropped. Those of runs that were killed go now.
+/// A folder for the files of one run, which goes when it is dropped. Those of runs that were killed
+/// go now.
 pub(super) fn run_folder() -> Result<TempDir> {
     let folder = folder()?;
     sweep(&folder)?;

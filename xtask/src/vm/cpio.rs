@@ -1,7 +1,8 @@
 //! Archives in the format "newc", which the kernel unpacks as its first file system.
 //!
-//! A header of 110 characters, the name with a zero, the contents; each padded to four bytes (the kernel's
-//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may be put one behind the other, and a later entry replaces an earlier one.
+//! A header of 110 characters, the name with a zero, the contents; each padded to four bytes (the
+//! kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may be put one
+//! behind the other, and a later entry replaces an earlier one.
 
 use std::io::{self, Read, Write};
 
@@ -11,10 +12,12 @@ const FOLDER: u32 = 0o040_755;
 const LINK: u32 = 0o120_777;
 const FILE: u32 = 0o100_000;
 const TRAILER: &str = "TRAILER!!!";
-/// Zeros at the end that one may count on, so that another archive can follow wherever it is read in blocks.
+/// Zeros at the end that one may count on, so that another archive can follow wherever it is read
+/// in blocks.
 const BLOCK: u64 = 512;
 
-/// Writes one archive. Paths are relative to the root, without a slash before them; a folder comes before what is in it.
+/// Writes one archive. Paths are relative to the root, without a slash before them; a folder comes
+/// before what is in it.
 pub(super) struct Archive<W> {
     to: W,
     entries: u32,
@@ -58,7 +61,8 @@ impl<W: Write> Archive<W> {
             u32::try_from(size).with_context(|| format!("/{path} has {size} bytes, and an archive holds files of less than 4 GiB"))?;
         self.entries += 1;
         let (inode, links, name) = (self.entries, 1, path.len() + 1);
-        // inode, mode, uid, gid, links, mtime, size, device (2), of the device file (2), name's length, checksum.
+        // inode, mode, uid, gid, links, mtime, size, device (2), of the device file (2), name's
+        // length, checksum.
         let header = format!(
             "070701{inode:08x}{mode:08x}{0:08x}{0:08x}{links:08x}{0:08x}{size:08x}{0:08x}{0:08x}{0:08x}{0:08x}{name:08x}{0:08x}",
             0
@@ -84,7 +88,8 @@ impl<W: Write> Archive<W> {
 mod tests {
     use super::*;
 
-    /// Name, mode and contents of each entry, read by the description of the format and not by the code above.
+    /// Name, mode and contents of each entry, read by the description of the format and not by the
+    /// code above.
     fn read(mut archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let whole = archive.len();
         let mut entries = Vec::new();

@@ -1,7 +1,8 @@
 //! What runs inside: init, which is a script for busybox, and the job that it is given.
 //!
-//! Init speaks with us over the second serial line: `VM_READY`, `VM_BROKEN=why`, `VM_EXIT=code`; it is told `start` and `stop`. The first serial line is the
-//! console, with the kernel's and the command's output, so that no program can spoil a verdict.
+//! Init speaks with us over the second serial line: `VM_READY`, `VM_BROKEN=why`, `VM_EXIT=code`; it
+//! is told `start` and `stop`. The first serial line is the console, with the kernel's and the
+//! command's output, so that no program can spoil a verdict.
 
 use std::fmt::Write;
 
@@ -130,7 +131,8 @@ pub(super) fn command(words: &[String]) -> String {
     format!("echo $$ > /run/command\nexec {words}\n")
 }
 
-/// The text of `/vm/command` for a script, which outlives a SIGINT so that its exit code is that of the program that got it too.
+/// The text of `/vm/command` for a script, which outlives a SIGINT so that its exit code is that of
+/// the program that got it too.
 pub(super) fn script(text: &str) -> String {
     format!("echo $$ > /run/command\ntrap : INT\n{text}\n")
 }

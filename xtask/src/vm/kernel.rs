@@ -1,6 +1,7 @@
 //! The kernel: which one, the ELF inside its image, and its modules.
 //!
-//! The bzImage in `/boot` is a decompressor around an ELF file (`vmlinux`). QEMU boots that one directly, by its PVH note, in a third of the time.
+//! The bzImage in `/boot` is a decompressor around an ELF file (`vmlinux`). QEMU boots that one
+//! directly, by its PVH note, in a third of the time.
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -85,7 +86,8 @@ impl Kernel {
         })
     }
 
-    /// The names and files of `module` and of all that it needs, in the order of loading, unpacked; none if it is built in.
+    /// The names and files of `module` and of all that it needs, in the order of loading, unpacked;
+    /// none if it is built in.
     pub(super) fn module(&self, module: &str) -> Result<Vec<(String, PathBuf)>> {
         let named = |file: &PathBuf| {
             let name = file.file_name().and_then(|name| name.to_str()?.split(".ko").next()).context("a module has a name")?;
@@ -161,7 +163,8 @@ fn extract(image: &[u8], to: &mut File) -> Result<()> {
     Ok(())
 }
 
-/// The compressed kernel in a bzImage, by its header (the kernel's `Documentation/arch/x86/boot.rst`).
+/// The compressed kernel in a bzImage, by its header (the kernel's
+/// `Documentation/arch/x86/boot.rst`).
 fn payload(image: &[u8]) -> Result<&[u8]> {
     const SECTORS: usize = 0x1f1;
     const MAGIC: usize = 0x202;
@@ -187,7 +190,8 @@ struct Packer {
     program: &'static str,
     args: &'static [&'static str],
     package: &'static str,
-    /// Bytes behind the stream: the kernel's build appends its length where the format does not have it.
+    /// Bytes behind the stream: the kernel's build appends its length where the format does not
+    /// have it.
     behind: usize,
 }
 

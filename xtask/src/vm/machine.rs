@@ -39,12 +39,14 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// QEMU with the console on `console` and the control line on `control`, both QEMU's chardev descriptions.
+    /// QEMU with the console on `console` and the control line on `control`, both QEMU's chardev
+    /// descriptions.
     pub(super) fn qemu(&self, console: &str, control: &str) -> Command {
         let quiet = if self.verbose { "" } else { " quiet loglevel=3" };
         let mut qemu = Command::new("qemu-system-x86_64");
-        // Emulation, because it is to work everywhere; the kernel line saves what emulation makes dear. On a busy computer an emulated timer may be too late for the kernel's check
-        // of it, which would be a panic.
+        // Emulation, because it is to work everywhere; the kernel line saves what emulation makes
+        // dear. On a busy computer an emulated timer may be too late for the kernel's check of it,
+        // which would be a panic.
         qemu.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-nodefaults", "-no-user-config", "-no-reboot"]);
         qemu.args(["-display", "none", "-smp", &self.processors.to_string(), "-m", &self.memory.to_string()]);
         qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.archive);

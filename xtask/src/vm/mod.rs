@@ -1,7 +1,10 @@
-//! `cargo xtask vm`: a machine in a box with an RDMA device, in seconds, on any computer that has QEMU.
+//! `cargo xtask vm`: a machine in a box with an RDMA device, in seconds, on any computer that has
+//! QEMU.
 //!
-//! The kernel is the distribution's ([`kernel`]), its first file system ([`base`], [`tree`], [`cpio`]) is all there is: busybox, RDMA's user space, what is to
-//! run, and init ([`guest`]), which brings up Soft-RoCE on a dummy network device, or on the wire to a second machine ([`two`]). QEMU emulates ([`machine`]).
+//! The kernel is the distribution's ([`kernel`]), its first file system ([`base`], [`tree`],
+//! [`cpio`]) is all there is: busybox, RDMA's user space, what is to run, and init ([`guest`]),
+//! which brings up Soft-RoCE on a dummy network device, or on the wire to a second machine
+//! ([`two`]). QEMU emulates ([`machine`]).
 
 mod base;
 mod build;
@@ -23,7 +26,8 @@ use anyhow::Result;
 use clap::Subcommand;
 pub(crate) use kernel::Kernel;
 
-/// A virtual machine with an RDMA device (Soft-RoCE): made from the distribution's packages, booted in seconds, without hardware and without KVM.
+/// A virtual machine with an RDMA device (Soft-RoCE): made from the distribution's packages, booted
+/// in seconds, without hardware and without KVM.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -38,14 +42,15 @@ enum What {
     Shell(run::Shell),
 }
 
-/// Make the machine's pieces, in target/vm, without booting it; the other commands do so too. Packages that are missing are installed when this is run
-/// by root, and named otherwise.
+/// Make the machine's pieces, in target/vm, without booting it; the other commands do so too.
+/// Packages that are missing are installed when this is run by root, and named otherwise.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   cargo xtask vm build
   cargo xtask vm build --kernel newest")]
 struct Build {
-    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one, or of another suite of the distribution), or `newest` (of all suites).
+    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one,
+    /// or of another suite of the distribution), or `newest` (of all suites).
     #[arg(long, value_name = "WHICH", default_value = "installed")]
     kernel: kernel::Choice,
 }

@@ -1,4 +1,5 @@
-//! What the subcommands have in common on the command line: the machine itself, and what is carried into it.
+//! What the subcommands have in common on the command line: the machine itself, and what is carried
+//! into it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub(super) struct Hardware {
     /// Hugepages of 2 MiB.
     #[arg(long, value_name = "PAGES", default_value_t = 0)]
     pub(super) hugepages: u32,
-    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one, or of another suite of the distribution), or `newest` (of all suites).
+    /// The kernel: `installed` (the newest that is), a version such as 6.12 (of an installed one,
+    /// or of another suite of the distribution), or `newest` (of all suites).
     #[arg(long, value_name = "WHICH", default_value = "installed")]
     pub(super) kernel: Choice,
     /// Show the kernel's messages, and QEMU's command line.
@@ -50,10 +52,12 @@ pub(super) struct Cargo {
     /// Build in release: slower to build, faster to run.
     #[arg(long, short)]
     pub(super) release: bool,
-    /// Carry a file (a program with its libraries) to PATH [default: /job, where the command runs and is looked for] (may be repeated).
+    /// Carry a file (a program with its libraries) to PATH [default: /job, where the command runs
+    /// and is looked for] (may be repeated).
     #[arg(long = "file", value_name = "FILE[:PATH]", value_parser = carried)]
     pub(super) files: Vec<Carried>,
-    /// Set a variable (may be repeated). LCORE_RDMA_ADDR and LCORE_RDMA_PEER are set: the machine's own address and its peer's.
+    /// Set a variable (may be repeated). LCORE_RDMA_ADDR and LCORE_RDMA_PEER are set: the machine's
+    /// own address and its peer's.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(super) env: Vec<(String, String)>,
 }
@@ -66,7 +70,8 @@ pub(super) struct Carried {
 }
 
 impl Hardware {
-    /// MiB of memory for a machine that carries so many bytes, which take their room twice while they are unpacked.
+    /// MiB of memory for a machine that carries so many bytes, which take their room twice while
+    /// they are unpacked.
     pub(super) fn memory(&self, carried: u64) -> Result<u64> {
         let needed = carried.div_ceil(1 << 20) * 3 + u64::from(self.hugepages) * 2;
         match self.mem.map(u64::from) {
@@ -85,7 +90,8 @@ impl Hardware {
 /// The time limit around QEMU.
 #[derive(clap::Args, Clone)]
 pub(super) struct Limit {
-    /// Seconds after which the machine is ended, with exit code 124 [default: 120, and 900 for tests].
+    /// Seconds after which the machine is ended, with exit code 124 [default: 120, and 900 for
+    /// tests].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: Option<u64>,
 }

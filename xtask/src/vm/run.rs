@@ -29,12 +29,15 @@ const GRACE: u64 = 30;
 
 /// Run a command in the machine, with its output and its exit code.
 ///
-/// The command is a program of the workspace, which is built (`smbd-server`), one that the machine has (`ibv_devinfo`, `ib_send_lat`, `rping`, `ip`, `rdma`, everything of
-/// busybox), a path (`target/debug/x`), or one of this computer's. It runs as root in /job, without input; what it prints comes as it is printed. There is an
-/// RDMA device `rxe0` (Soft-RoCE), whose address is in LCORE_RDMA_ADDR. Files that it leaves in /out come to the folder given by --out.
+/// The command is a program of the workspace, which is built (`smbd-server`), one that the machine
+/// has (`ibv_devinfo`, `ib_send_lat`, `rping`, `ip`, `rdma`, everything of busybox), a path
+/// (`target/debug/x`), or one of this computer's. It runs as root in /job, without input; what it
+/// prints comes as it is printed. There is an RDMA device `rxe0` (Soft-RoCE), whose address is in
+/// LCORE_RDMA_ADDR. Files that it leaves in /out come to the folder given by --out.
 ///
-/// Exit codes: the command's own (128 and the signal's number if a signal killed it); 124 when it takes longer than --timeout; 125 when the machine ended without
-/// a verdict or could not be made ready; 130 when interrupted; 1 and 2 for everything that went wrong before.
+/// Exit codes: the command's own (128 and the signal's number if a signal killed it); 124 when it
+/// takes longer than --timeout; 125 when the machine ended without a verdict or could not be made
+/// ready; 130 when interrupted; 1 and 2 for everything that went wrong before.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask vm run -- ibv_devinfo -v
@@ -97,7 +100,8 @@ impl Ready {
         })
     }
 
-    /// Builds and carries what `cargo` names, and the program of the command `words`, whose name becomes the one in the machine.
+    /// Builds and carries what `cargo` names, and the program of the command `words`, whose name
+    /// becomes the one in the machine.
     fn load(&mut self, cargo: &Cargo, words: Option<&mut String>) -> Result<()> {
         for file in &cargo.files {
             self.carried.program(&file.to, &file.from)?;
@@ -142,7 +146,8 @@ impl Ready {
     }
 }
 
-/// Says where the machine finds the command's program; one of the workspace is noted to be built, one of this computer is carried.
+/// Says where the machine finds the command's program; one of the workspace is noted to be built,
+/// one of this computer is carried.
 fn find(word: &str, base: &Base, cargo: &mut Cargo, carried: &mut Tree) -> Result<String> {
     let place = format!("/job/{word}");
     if base.tree.has(word) || base.has_program(word) || carried.has(&place) || cargo.bin.iter().any(|bin| bin == word) {
@@ -203,7 +208,8 @@ pub(super) fn show(before: &str, event: &Event) -> Result<()> {
     }
 }
 
-/// Takes off `[    3.35] reboot: Power down`, the kernel's last line, which no level of quiet keeps away and which may come behind a line without an end.
+/// Takes off `[    3.35] reboot: Power down`, the kernel's last line, which no level of quiet keeps
+/// away and which may come behind a line without an end.
 fn without_power_down(line: &str) -> Option<&str> {
     match line.strip_suffix("] reboot: Power down").and_then(|rest| rest.rsplit_once('[')) {
         Some((before, _)) => Some(before).filter(|before| !before.is_empty()),
@@ -211,7 +217,8 @@ fn without_power_down(line: &str) -> Option<&str> {
     }
 }
 
-/// An error for everything but exit code 0: the command's exit code is ours, and what no command has said has a code of its own.
+/// An error for everything but exit code 0: the command's exit code is ours, and what no command
+/// has said has a code of its own.
 pub(super) fn hand_on(session: &Session, machine: usize, end: End) -> Result<()> {
     let tail = |text: String| match session.tail(machine) {
         lines if lines.is_empty() => format!("{text}; its console said nothing"),

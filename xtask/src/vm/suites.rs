@@ -1,4 +1,5 @@
-//! Kernels of the distribution's other suites: fetched by apt with a configuration of its own, unpacked into `target/vm`, and never installed.
+//! Kernels of the distribution's other suites: fetched by apt with a configuration of its own,
+//! unpacked into `target/vm`, and never installed.
 //!
 //! Where packages come from is what this computer's own sources say; only the suite is another.
 
@@ -20,7 +21,8 @@ const SUITES: [&str; 2] = ["bookworm-backports", "trixie-backports"];
 /// The package that stands for the newest kernel of its suite.
 const META: &str = "linux-image-amd64";
 
-/// Where a kernel was unpacked to: a folder with `boot` and `lib/modules`. `prefix` begins its version; without one it is the newest that there is.
+/// Where a kernel was unpacked to: a folder with `boot` and `lib/modules`. `prefix` begins its
+/// version; without one it is the newest that there is.
 pub(super) fn get(prefix: Option<&str>) -> Result<PathBuf> {
     let folder = cache::folder()?.join("kernels");
     if let Some(there) = prefix.and_then(|prefix| unpacked(&folder, prefix)) {
@@ -151,7 +153,8 @@ fn versions(said: &str) -> Vec<String> {
     said.lines().filter_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()).collect()
 }
 
-/// The packages with a kernel's number in their names among what `apt-cache depends` says is needed.
+/// The packages with a kernel's number in their names among what `apt-cache depends` says is
+/// needed.
 fn parts(said: &str) -> Vec<String> {
     let needed = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let kernels = ["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
@@ -160,7 +163,8 @@ fn parts(said: &str) -> Vec<String> {
     needed.filter(numbered).map(str::to_owned).collect()
 }
 
-/// The options (`[signed-by=…] `) and the address of the archive that this computer's packages come from.
+/// The options (`[signed-by=…] `) and the address of the archive that this computer's packages come
+/// from.
 fn own_source() -> Option<(String, String)> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.trim_matches('"').to_owned();

@@ -1,4 +1,5 @@
-//! `vm test`: the tests that packages declare for the machine, built, and run one after the other in one machine.
+//! `vm test`: the tests that packages declare for the machine, built, and run one after the other
+//! in one machine.
 //!
 //! A package declares them in its Cargo.toml; each key may be left out:
 //!
@@ -32,9 +33,11 @@ const RESULT: &str = "VM_TEST=";
 
 /// Run the tests that need the machine: those of RDMA, and those that an older kernel is good for.
 ///
-/// A package declares them in its Cargo.toml, under [package.metadata.vm]. They are built and run one after the other in one machine, as root, each with LCORE_RDMA_ADDR
-/// set to the address of an RDMA device, which says that one is expected. A binary in which no test passes has failed. The exit code is 0 if all passed, 1
-/// if not, 124 when it took longer than --timeout, 125 when the machine ended without a verdict.
+/// A package declares them in its Cargo.toml, under [package.metadata.vm]. They are built and run
+/// one after the other in one machine, as root, each with LCORE_RDMA_ADDR set to the address of an
+/// RDMA device, which says that one is expected. A binary in which no test passes has failed. The
+/// exit code is 0 if all passed, 1 if not, 124 when it took longer than --timeout, 125 when the
+/// machine ended without a verdict.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask vm test
@@ -224,7 +227,8 @@ fn outcome(text: &str) -> Option<Outcome> {
     Some(Outcome { number, code, passed, seconds: ended - began })
 }
 
-/// Prints the table; an error if a binary failed, was not heard of, or passed nothing. With a filter it is enough that one passed something.
+/// Prints the table; an error if a binary failed, was not heard of, or passed nothing. With a
+/// filter it is enough that one passed something.
 fn judge(tests: &[Test], outcomes: &[Outcome], filtered: bool) -> Result<()> {
     println!("\n{:<40} {:>7} {:>9}", "in the machine", "passed", "seconds");
     let mut failed = Vec::new();
@@ -308,7 +312,8 @@ mod tests {
         assert_eq!(outcome("3 101 0"), None);
     }
 
-    /// What the script finds out about a binary, by running it with the shell of this computer and the machine's folders elsewhere.
+    /// What the script finds out about a binary, by running it with the shell of this computer and
+    /// the machine's folders elsewhere.
     #[test]
     fn the_script_counts_what_passed_and_keeps_the_exit_code() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -63,7 +63,8 @@ impl Tree {
         Ok(())
     }
 
-    /// A program with the libraries that it is linked to, which keep their paths. What is no program goes in alone.
+    /// A program with the libraries that it is linked to, which keep their paths. What is no
+    /// program goes in alone.
     pub(super) fn program(&mut self, at: &str, from: &Path) -> Result<()> {
         self.file(at, from)?;
         for library in libraries(from)? {
@@ -119,7 +120,8 @@ impl Tree {
     }
 }
 
-/// The libraries of a program, the dynamic linker among them; none for a script or a program without.
+/// The libraries of a program, the dynamic linker among them; none for a script or a program
+/// without.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let mut magic = [0; 4];
     let mut file = File::open(program).with_context(|| format!("open {}", program.display()))?;
@@ -135,7 +137,8 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     by_ldd(&said).with_context(|| format!("{} cannot be carried into the machine", program.display()))
 }
 
-/// Reads `libc.so.6 => /lib/…/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`, `linux-vdso.so.1 (0x…)`, `statically linked`.
+/// Reads `libc.so.6 => /lib/…/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`,
+/// `linux-vdso.so.1 (0x…)`, `statically linked`.
 fn by_ldd(said: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for line in said.lines().map(str::trim) {

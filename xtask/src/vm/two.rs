@@ -1,6 +1,7 @@
 //! Two machines on one wire: a server's command in the first, the client's in the second.
 //!
-//! The second waits until the server is ready, which is its first line, or one with a given text; when the client has ended the server gets SIGINT.
+//! The second waits until the server is ready, which is its first line, or one with a given text;
+//! when the client has ended the server gets SIGINT.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::{Exit, Usage};
 
 const SERVER: usize = 0;
 const CLIENT: usize = 1;
-/// A server without a handler for it is ended by our SIGINT, which is no failure: 128 and the signal's number.
+/// A server without a handler for it is ended by our SIGINT, which is no failure: 128 and the
+/// signal's number.
 const BY_SIGINT: u8 = 130;
 /// A server has ended within this time of its SIGINT.
 const SOON: Duration = Duration::from_secs(20);
@@ -22,7 +24,8 @@ const SOON: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 #[command(next_help_heading = "Two machines")]
 pub(super) struct Options {
-    /// Machines: 1, or 2 on one wire (virtio-net), at 10.77.0.1 (the server) and 10.77.0.2 (the client, which runs CMD).
+    /// Machines: 1, or 2 on one wire (virtio-net), at 10.77.0.1 (the server) and 10.77.0.2 (the
+    /// client, which runs CMD).
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     hosts: u8,
     /// The same as --hosts 2.
@@ -72,7 +75,8 @@ pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, wor
     }
 }
 
-/// Starts both, the server first, because QEMU makes its end of the wire at once and tries the other only once.
+/// Starts both, the server first, because QEMU makes its end of the wire at once and tries the
+/// other only once.
 fn start(session: &mut Session, ready: &Ready, job: &Job, server: &str, words: &[String]) -> Result<Option<End>> {
     let socket = ready.folder.path().join("wire");
     let mut first = ready.spec("server", &Job { host: SERVER, hosts: 2, ..job.clone() }, &guest::script(server))?;
@@ -87,7 +91,8 @@ fn start(session: &mut Session, ready: &Ready, job: &Job, server: &str, words: &
     Ok(end)
 }
 
-/// Waits until the client's machine is up and the server has printed a line with `text`. Otherwise says which machine ended, and how.
+/// Waits until the client's machine is up and the server has printed a line with `text`. Otherwise
+/// says which machine ended, and how.
 fn introduce(session: &mut Session, text: &str) -> Result<Option<(usize, End)>> {
     let (mut up, mut listens) = (false, false);
     while !(up && listens) {

@@ -57,7 +57,8 @@ impl Engine<'_> {
         match self.connections.sockets[index].read(&mut self.buf) {
             Ok(0) => bail!("the server closed connection {index}"),
             Ok(n) => {
-                // Read for each message: a batch of many connections takes longer than the latency of one.
+                // Read for each message: a batch of many connections takes longer than the latency
+                // of one.
                 let now = run.now();
                 run.streams.received(index, &self.buf[..n], now)?;
                 self.send(run, index)?;

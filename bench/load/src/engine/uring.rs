@@ -1,6 +1,7 @@
-//! io_uring: multishot receives out of one small ring of buffers, sends straight from the pattern, one enter for a batch.
-// UNSAFETY: submitting an entry promises that its memory stays until it completes: the pattern and the buffers stay until the process ends or
-// the ring is gone.
+//! io_uring: multishot receives out of one small ring of buffers, sends straight from the pattern,
+//! one enter for a batch.
+// UNSAFETY: submitting an entry promises that its memory stays until it completes: the pattern and
+// the buffers stay until the process ends or the ring is gone.
 
 use std::os::fd::AsRawFd;
 
@@ -48,7 +49,8 @@ struct Engine<'a> {
     ring: IoUring,
     buffers: BufRing,
     connections: &'a Connections,
-    /// Bytes of the send that is on its way, or 0; there is never more than one on a connection, which keeps the order.
+    /// Bytes of the send that is on its way, or 0; there is never more than one on a connection,
+    /// which keeps the order.
     sending: Vec<usize>,
     receiving: usize,
     stopping: bool,
@@ -125,7 +127,8 @@ impl<'a> Engine<'a> {
         self.push(opcode::RecvMulti::new(fd, self.buffers.group()).build().user_data(RECEIVE | index as u64))
     }
 
-    /// Sends what is unsent. It counts as sent at once, because its echo may be seen before its completion.
+    /// Sends what is unsent. It counts as sent at once, because its echo may be seen before its
+    /// completion.
     fn send(&mut self, run: &mut Run, index: usize) -> Result<()> {
         let unsent = run.streams.unsent(index);
         if unsent.is_empty() || self.sending[index] > 0 {
@@ -161,7 +164,8 @@ impl<'a> Engine<'a> {
 
     fn push(&mut self, entry: squeue::Entry) -> Result<()> {
         loop {
-            // SAFETY: sends read from the pattern, which outlives the ring; receives write to the buffers, which stay until the process ends.
+            // SAFETY: sends read from the pattern, which outlives the ring; receives write to the
+            // buffers, which stay until the process ends.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }

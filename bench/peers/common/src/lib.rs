@@ -1,8 +1,10 @@
-//! What the echo servers of the benchmark share: the command line, the core they sit on and the listener.
+//! What the echo servers of the benchmark share: the command line, the core they sit on and the
+//! listener.
 //!
-//! A peer is called with a port (0 takes a free one) and prints `listening on ADDRESS` once connections can come.
-//! Each echoes all bytes in order, reads at most [`BUFFER`] bytes at a time, sets `TCP_NODELAY`, and closes a connection when the other
-//! side has sent its last byte and has been sent all of it. They end by a signal.
+//! A peer is called with a port (0 takes a free one) and prints `listening on ADDRESS` once
+//! connections can come. Each echoes all bytes in order, reads at most [`BUFFER`] bytes at a time,
+//! sets `TCP_NODELAY`, and closes a connection when the other side has sent its last byte and has
+//! been sent all of it. They end by a signal.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -60,7 +62,8 @@ impl Args {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// A listener that does not block, with the options that its connections inherit, announced on standard output.
+    /// A listener that does not block, with the options that its connections inherit, announced on
+    /// standard output.
     ///
     /// # Errors
     /// Of the system; the text says where it was to listen.

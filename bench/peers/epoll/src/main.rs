@@ -1,7 +1,9 @@
-//! An echo server that is a bare epoll loop: the most that the readiness interface gives, and so a limit for all that use it.
+//! An echo server that is a bare epoll loop: the most that the readiness interface gives, and so a
+//! limit for all that use it.
 //!
-//! Level-triggered: one wait for a batch, one receive and one send for each ready connection, through one buffer that never leaves the cache.
-//! What a connection does not take at once is kept for it, and nothing more is read from it until it has gone out.
+//! Level-triggered: one wait for a batch, one receive and one send for each ready connection,
+//! through one buffer that never leaves the cache. What a connection does not take at once is kept
+//! for it, and nothing more is read from it until it has gone out.
 // UNSAFETY: bare system calls, so that nothing stands between the loop and the kernel.
 
 use std::io;

@@ -1,8 +1,11 @@
-//! An echo server that is a bare io_uring loop: the most that the completion interface gives, and so a limit for all that use it.
+//! An echo server that is a bare io_uring loop: the most that the completion interface gives, and
+//! so a limit for all that use it.
 //!
-//! Multishot accept and multishot receive out of a ring of few buffers; a received piece is sent from where it lies and goes home when it is
-//! sent. One send at a time for each connection keeps the order. All is one enter for a batch: it submits the sends and runs what has arrived.
-// UNSAFETY: submitting an entry promises that its memory stays; the buffers do until the process ends.
+//! Multishot accept and multishot receive out of a ring of few buffers; a received piece is sent
+//! from where it lies and goes home when it is sent. One send at a time for each connection keeps
+//! the order. All is one enter for a batch: it submits the sends and runs what has arrived.
+// UNSAFETY: submitting an entry promises that its memory stays; the buffers do until the process
+// ends.
 
 mod queue;
 mod server;
@@ -25,7 +28,8 @@ struct Args {
     busy: bool,
 }
 
-/// Buffers and their size: half of a second-level cache, so that what is received is sent from there.
+/// Buffers and their size: half of a second-level cache, so that what is received is sent from
+/// there.
 const BUFFERS: (u16, u32) = (32, BUFFER as u32);
 
 fn main() -> Result<()> {

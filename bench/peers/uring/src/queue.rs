@@ -33,7 +33,8 @@ impl<'a> Queue<'a> {
         Self { submitter, submissions, completions }
     }
 
-    /// Submits, and runs what has arrived; sleeps for it if not `busy`. No system call if there is nothing to do.
+    /// Submits, and runs what has arrived; sleeps for it if not `busy`. No system call if there is
+    /// nothing to do.
     pub(crate) fn enter(&mut self, busy: bool) -> Result<()> {
         self.submissions.sync();
         if busy && self.submissions.is_empty() && !self.submissions.taskrun() {

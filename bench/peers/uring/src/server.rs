@@ -11,7 +11,8 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::queue::Queue;
 
-/// The kind of an operation, in the upper half of its user data; the connection's slot is in the lower.
+/// The kind of an operation, in the upper half of its user data; the connection's slot is in the
+/// lower.
 const ACCEPT: u64 = 0;
 const RECEIVE: u64 = 1 << 32;
 const SEND: u64 = 2 << 32;
@@ -186,7 +187,8 @@ impl<'a> Server<'a> {
     }
 
     fn push(&mut self, entry: squeue::Entry) -> Result<()> {
-        // SAFETY: descriptors stay open while an operation is in flight, and the buffers stay for ever.
+        // SAFETY: descriptors stay open while an operation is in flight, and the buffers stay for
+        // ever.
         unsafe { self.queue.push(&entry) }
     }
 }

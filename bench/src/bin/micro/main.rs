@@ -1,7 +1,8 @@
 //! Micro-benchmarks: messages, pollers, rings and pools, beside peers that do the same work.
 //!
-//! A [`Row`] is one question ("a ring across two cores, one at a time"), its [`Case`]s are those who answer it, taken in turn, round by round, so
-//! that whatever else the machine does disturbs all of them alike.
+//! A [`Row`] is one question ("a ring across two cores, one at a time"), its [`Case`]s are those
+//! who answer it, taken in turn, round by round, so that whatever else the machine does disturbs
+//! all of them alike.
 #![forbid(unsafe_code)]
 
 mod buffers;
@@ -35,7 +36,8 @@ struct Options {
     /// Time that one run of one candidate takes, in milliseconds. [default: 2, or 1 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     millis: Option<u64>,
-    /// Only rows with this text in their names, without regard to case; may be given more than once.
+    /// Only rows with this text in their names, without regard to case; may be given more than
+    /// once.
     #[arg(long)]
     filter: Vec<String>,
     /// The two cores, as in `0,1`. [default: the first two that the process may use]
@@ -44,7 +46,8 @@ struct Options {
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Runs so many operations of the first candidate of one row, and measures nothing: for a tool that counts instructions.
+    /// Runs so many operations of the first candidate of one row, and measures nothing: for a tool
+    /// that counts instructions.
     #[arg(long, value_name = "OPERATIONS", conflicts_with_all = ["json", "rounds", "millis", "quick"])]
     count: Option<u64>,
 }

@@ -26,7 +26,8 @@ pub(crate) struct Row {
     /// What is counted as one operation.
     pub(crate) operation: &'static str,
     pub(crate) aim: Option<Aim>,
-    /// Candidates, lcore first. Made when their turn comes, so that rows do not lie in each other's way.
+    /// Candidates, lcore first. Made when their turn comes, so that rows do not lie in each other's
+    /// way.
     pub(crate) cases: fn(&Bench) -> Result<Vec<Case>>,
 }
 
@@ -98,7 +99,8 @@ impl Bench {
         Ok(RowResult { name: row.name, operation: row.operation, aim: row.aim, cases })
     }
 
-    /// A platform for a candidate that takes the other core, since one platform runs one thing on a core.
+    /// A platform for a candidate that takes the other core, since one platform runs one thing on a
+    /// core.
     pub(crate) fn another_platform(&self) -> Result<Arc<LinuxPlatform>> {
         // A platform has the cores of the thread that makes it, and this one is pinned.
         self.platform.release(self.here);

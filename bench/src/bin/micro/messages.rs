@@ -1,8 +1,8 @@
 //! Messages to the own thread and to a thread on another core.
 //!
-//! In each row a fixed number of messages is in flight, and each one that runs sends the next. Between cores every message goes to the other
-//! core, so that of `n` operations half run on each; a round trip is two. Each core's reactor turns as it does in an application,
-//! without parking.
+//! In each row a fixed number of messages is in flight, and each one that runs sends the next.
+//! Between cores every message goes to the other core, so that of `n` operations half run on each;
+//! a round trip is two. Each core's reactor turns as it does in an application, without parking.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -72,7 +72,8 @@ struct Side {
     next: usize,
     /// Messages that ran here. Written on this side only.
     runs: CachePadded<AtomicU64>,
-    /// Messages that are to run here before those in flight come to rest. Read on this side only, and written between runs.
+    /// Messages that are to run here before those in flight come to rest. Read on this side only,
+    /// and written between runs.
     goal: CachePadded<AtomicU64>,
     /// Messages, or bulks, that have come to rest. Written on this side only.
     at_rest: CachePadded<AtomicU64>,
@@ -81,8 +82,8 @@ struct Side {
 type Send = fn(&'static Court, usize);
 
 impl Court {
-    /// A court with a thread on each of the cores. It stays for good: messages refer to it as handles to threads do in an application, by a
-    /// pointer that they need not count.
+    /// A court with a thread on each of the cores. It stays for good: messages refer to it as
+    /// handles to threads do in an application, by a pointer that they need not count.
     fn new(reactors: &Reactors, cores: &[CoreId]) -> Result<&'static Self> {
         let side = |(at, core): (usize, &CoreId)| -> Result<Side> {
             let config = ThreadConfig::new("court").cpus([*core].into_iter().collect());
@@ -98,7 +99,8 @@ impl Court {
         Ok(Box::leak(Box::new(Self { sides: cores.iter().enumerate().map(side).collect::<Result<_>>()? })))
     }
 
-    /// Sets `balls` going, turns the first side's reactor until `operations` messages have run, and gives their number.
+    /// Sets `balls` going, turns the first side's reactor until `operations` messages have run, and
+    /// gives their number.
     fn play(&'static self, reactor: &mut Reactor, balls: u64, operations: u64, send: Send) -> u64 {
         let before = self.runs();
         let first = &self.sides[0];
@@ -196,7 +198,8 @@ fn other(bench: &Bench, balls: u64, send: Send) -> Result<Case> {
     Ok(Case { who: "lcore", run: Box::new(run) })
 }
 
-/// A number that goes to the other core and back through two cache lines, with nothing around it: what the machine itself takes.
+/// A number that goes to the other core and back through two cache lines, with nothing around it:
+/// what the machine itself takes.
 fn bare(bench: &Bench) -> Result<Case> {
     let lines: Arc<[CachePadded<AtomicU64>; 2]> = Arc::default();
     let platform = bench.another_platform()?;

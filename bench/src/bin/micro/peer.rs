@@ -7,7 +7,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use core_reactor::{CoreId, Platform, PlatformError};
 use platform_linux::LinuxPlatform;
 
-/// A thread pinned to the other core. It sleeps between runs, so that candidates which wait for their turn do not disturb the others.
+/// A thread pinned to the other core. It sleeps between runs, so that candidates which wait for
+/// their turn do not disturb the others.
 pub(crate) struct Peer {
     platform: Arc<LinuxPlatform>,
     core: CoreId,
@@ -27,7 +28,8 @@ pub(crate) struct Gate {
 }
 
 impl Peer {
-    /// A peer on `core`. What `make` makes there does the work of each run: with the number of operations, and the gate that says when to stop.
+    /// A peer on `core`. What `make` makes there does the work of each run: with the number of
+    /// operations, and the gate that says when to stop.
     ///
     /// # Errors
     /// The core cannot be had.

@@ -47,7 +47,8 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Turns of a thread with `pollers` idle pollers. An operation is one run of one poller, or a turn if there are none.
+/// Turns of a thread with `pollers` idle pollers. An operation is one run of one poller, or a turn
+/// if there are none.
 fn idle_thread(bench: &Bench, pollers: u64) -> Result<Case> {
     let mut thread = thread(bench)?;
     for n in 0..pollers {
@@ -89,7 +90,8 @@ fn timed(bench: &Bench, who: &'static str, step: u64, period: fn(u64) -> u64) ->
         thread.with(|cx| cx.poller("timed", Schedule::Every(Duration::from_nanos(period(n))), idle(n)));
     }
     let platform = bench.platform.clone();
-    // From here on time is ours: far enough ahead for all to be due once, and then a step at a time.
+    // From here on time is ours: far enough ahead for all to be due once, and then a step at a
+    // time.
     let mut now = platform.now() + Duration::from_millis(1);
     thread.turn(now);
     let run = move |operations: u64| {

@@ -1,4 +1,5 @@
-//! Mempools: lcore's own, from the core's cache, beside what else hands out objects of a fixed size.
+//! Mempools: lcore's own, from the core's cache, beside what else hands out objects of a fixed
+//! size.
 
 use std::array;
 use std::hint::black_box;

@@ -1,4 +1,5 @@
-//! Rings: lcore's own, from many senders to one receiver, beside what else carries numbers from one thread to another.
+//! Rings: lcore's own, from many senders to one receiver, beside what else carries numbers from one
+//! thread to another.
 
 mod pipes;
 

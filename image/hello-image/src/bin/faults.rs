@@ -1,4 +1,5 @@
-//! An image that goes wrong in the way that its command line names ("panic", "stack"): the checks look at what it says, and how it ends.
+//! An image that goes wrong in the way that its command line names ("panic", "stack"): the checks
+//! look at what it says, and how it ends.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]

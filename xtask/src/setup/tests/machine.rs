@@ -13,7 +13,8 @@ pub(super) const NVME: &str = "0000:04:00.0";
 pub(super) const NIC: &str = "0000:05:00.0";
 const SYSFS_PCI: &str = "sys/devices/pci0000:00";
 
-/// A machine with one NVMe disk, one network card that is down, two NUMA nodes, an IOMMU and vfio-pci; nothing is in use.
+/// A machine with one NVMe disk, one network card that is down, two NUMA nodes, an IOMMU and
+/// vfio-pci; nothing is in use.
 pub(super) struct Machine {
     folder: TempDir,
 }

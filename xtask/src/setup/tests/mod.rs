@@ -10,7 +10,8 @@ use clap::Parser;
 use super::Apply;
 use machine::Machine;
 
-/// `setup apply` with these options, without hugepages unless they ask for some; what it printed, and how it ended.
+/// `setup apply` with these options, without hugepages unless they ask for some; what it printed,
+/// and how it ended.
 fn apply(machine: &Machine, options: &[&str]) -> (String, Result<()>) {
     #[derive(Parser)]
     #[command(args_override_self = true)]
