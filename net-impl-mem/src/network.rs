@@ -392,8 +392,8 @@ impl Network {
         }
     }
 
-    /// The connection breaks, which a socket learns behind what is under way to it. Nothing else sets
-    /// out to it any more.
+    /// The connection breaks, which a socket learns behind what is under way to it. Nothing else
+    /// sets out to it any more.
     fn break_off(&mut self, id: u64) {
         if let Some(end) = self.ends.get_mut(&id)
             && !mem::replace(&mut end.broken, true)

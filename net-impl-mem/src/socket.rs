@@ -25,8 +25,8 @@ impl Shared {
         Self(Mutex::new(network))
     }
 
-    /// Does this, behind all that the time has come for, and lets follow from it what does at once. Cores
-    /// are woken under the lock: what wakes a thread takes none of ours.
+    /// Does this, behind all that the time has come for, and lets follow from it what does at once.
+    /// Cores are woken under the lock: what wakes a thread takes none of ours.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Network) -> R) -> R {
         let mut network = self.0.lock();
         let now = network.clock();
