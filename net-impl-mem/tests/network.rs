@@ -278,8 +278,8 @@ fn s127_a_core_sleeps_until_something_arrives_and_is_woken_by_what_comes_before(
             1 => {
                 assert_eq!(until, None, "nothing is under way");
                 let socket = near.insert(net.dial(at(7), &SockOptions::default()).expect("a free port"));
-                assert_eq!(socket.write(b"now"), Poll::Ready(Ok(3)));
                 assert_eq!(machine.unparks(core), woken + 1);
+                assert_eq!(socket.write(b"now"), Poll::Ready(Ok(3)));
             }
             // So does what is under way, for it must not sleep longer than that takes.
             2 => {
