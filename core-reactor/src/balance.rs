@@ -24,22 +24,22 @@ pub const COOL: f64 = 0.20;
 /// The balancer's thread cannot be made.
 pub fn start(lib: &ThreadLib, period: Duration) -> Result<ThreadHandle, SpawnError> {
     lib.spawn(ThreadConfig::new("balancer"), move |cx| {
-        let looks = Arc::new(Mutex::new(Looks::default()));
+        let samples = Arc::new(Mutex::new(Samples::default()));
         cx.poller("balance", Schedule::Every(period), move |cx: &mut Cx<'_>| {
-            look(cx, &looks);
+            sample(cx, &samples);
             Polled::Busy
         });
     })
 }
 
 /// Gathers every reactor's figures, then decides.
-fn look(cx: &mut Cx<'_>, looks: &Arc<Mutex<Looks>>) {
-    let (gathered, looks) = (looks.clone(), looks.clone());
-    looks.lock().now.clear();
+fn sample(cx: &mut Cx<'_>, samples: &Arc<Mutex<Samples>>) {
+    let (gathered, samples) = (samples.clone(), samples.clone());
+    samples.lock().now.clear();
     cx.for_each_core(
         move |reactor| gathered.lock().now.push(reactor.load()),
         move |_| {
-            let decided = looks.lock().decide();
+            let decided = samples.lock().decide();
             if let Some(decided) = decided {
                 carry_out(&decided);
             }
@@ -79,7 +79,7 @@ pub(crate) struct ThreadLoad {
 
 /// The last look and the one before.
 #[derive(Default)]
-struct Looks {
+struct Samples {
     before: Vec<Load>,
     now: Vec<Load>,
 }
@@ -91,7 +91,7 @@ struct Move {
     to: CoreId,
 }
 
-impl Looks {
+impl Samples {
     /// What to move, if anything; this look is the one before from now on.
     fn decide(&mut self) -> Option<Move> {
         let decided = self.choose();
@@ -138,7 +138,7 @@ mod tests {
     use crate::sim::Sim;
 
     /// Two cores; `(busy ns of 1000, movable)` for each thread.
-    fn looks(sim: &Sim, threads: [&[(u64, bool)]; 2]) -> Looks {
+    fn samples(sim: &Sim, threads: [&[(u64, bool)]; 2]) -> Samples {
         let load = |core: usize, scale: u64| Load {
             core: CoreId(core as u16),
             busy: threads[core].iter().map(|t| t.0 * scale).sum(),
@@ -151,7 +151,7 @@ mod tests {
                 })
                 .collect(),
         };
-        Looks { before: [0, 1].map(|c| load(c, 1)).into(), now: [0, 1].map(|c| load(c, 2)).into() }
+        Samples { before: [0, 1].map(|c| load(c, 1)).into(), now: [0, 1].map(|c| load(c, 2)).into() }
     }
 
     fn moved(threads: [&[(u64, bool)]; 2]) -> Option<(alloc::string::String, u16, u16)> {
@@ -160,7 +160,7 @@ mod tests {
             sim.lib().spawn(ThreadConfig::new(name), |_| {}).unwrap();
         }
         sim.settle();
-        let decided = looks(&sim, threads).choose()?;
+        let decided = samples(&sim, threads).choose()?;
         Some((decided.thread.name().into(), decided.from.0, decided.to.0))
     }
 

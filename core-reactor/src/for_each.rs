@@ -21,8 +21,8 @@ impl Cx<'_> {
     pub fn for_each_thread(&mut self, visit: impl FnMut(&mut Cx<'_>) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
         let lib = self.lib().0;
         let end = lib.end_id();
-        let tour = Tour { what: Some((Box::new(visit), Box::new(done))), origin: self.handle(), last: ThreadId(0), end, lib };
-        if let Err(unsent) = tour.go_on() {
+        let visits = ThreadVisit { what: Some((Box::new(visit), Box::new(done))), origin: self.handle(), last: ThreadId(0), end, lib };
+        if let Err(unsent) = visits.go_on() {
             unsent.retry_on(self);
         }
     }
@@ -32,13 +32,13 @@ impl Cx<'_> {
     pub fn for_each_core(&mut self, visit: impl FnMut(&Reactor) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
         let lib = self.lib().0;
         let lane = if lib.has_reactors() { 0 } else { lib.lanes.len() };
-        Box::new(Visit { on_core: Box::new(visit), done: Box::new(done), origin: self.handle(), lane }).go_on_from(self);
+        Box::new(CoreVisit { on_core: Box::new(visit), done: Box::new(done), origin: self.handle(), lane }).go_on_from(self);
     }
 }
 
 /// A visit of all threads, on its way. It travels in a message; where that message is dropped unrun
 /// (its thread has ended), it goes on from there.
-struct Tour {
+struct ThreadVisit {
     /// What to do, and what at the end; taken when it is over.
     what: Option<(OnThread, Done)>,
     origin: ThreadHandle,
@@ -54,7 +54,7 @@ struct Unsent {
     msg: Msg,
 }
 
-impl Tour {
+impl ThreadVisit {
     fn run(mut self, cx: &mut Cx<'_>) {
         if let Some((visit, _)) = &mut self.what {
             visit(cx);
@@ -69,21 +69,21 @@ impl Tour {
         let (to, msg) = match self.next() {
             Some(next) => {
                 self.last = next.id;
-                let tour = Box::new(self);
-                (ThreadHandle(next), Msg::new(move |cx| tour.run(cx)))
+                let visits = Box::new(self);
+                (ThreadHandle(next), Msg::new(move |cx| visits.run(cx)))
             }
             None => match self.what.take() {
                 Some((_, done)) => (self.origin.clone(), Msg::new(done)),
                 None => return Ok(()),
             },
         };
-        // Where the thread has ended meanwhile the message is dropped here, and with it the tour,
+        // Where the thread has ended meanwhile the message is dropped here, and with it the visit,
         // which goes on.
         Unsent { to, msg }.send()
     }
 
     /// The next thread that has not ended. Thousands that have may be there until their reactor's
-    /// turn is over; were the tour dropped by each, and went on from there, it would need as much
+    /// turn is over; were the visit dropped by each, and went on from there, it would need as much
     /// stack.
     fn next(&mut self) -> Option<Arc<Shared>> {
         loop {
@@ -96,10 +96,10 @@ impl Tour {
     }
 }
 
-impl Drop for Tour {
+impl Drop for ThreadVisit {
     fn drop(&mut self) {
         let Some(what) = self.what.take() else { return };
-        let rest = Tour { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, lib: self.lib.clone() };
+        let rest = ThreadVisit { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, lib: self.lib.clone() };
         if let Err(unsent) = rest.go_on() {
             unsent.retry_elsewhere(&self.lib);
         }
@@ -139,17 +139,17 @@ impl Unsent {
 
 /// A visit of all reactors, on its way. It travels in an event; where that is dropped unrun (its
 /// reactor has ended), it goes on from its origin.
-struct Round(Option<Box<Visit>>);
+struct CoreVisitEvent(Option<Box<CoreVisit>>);
 
 /// A visit of the reactor of `lane` and those after it.
-struct Visit {
+struct CoreVisit {
     on_core: OnCore,
     done: Done,
     origin: ThreadHandle,
     lane: usize,
 }
 
-impl Visit {
+impl CoreVisit {
     /// Sends it to the next reactor, or what comes at the end to where it began. From a poller, so
     /// that a full ring is tried again.
     fn go_on_from(self: Box<Self>, cx: &mut Cx<'_>) {
@@ -161,7 +161,7 @@ impl Visit {
             }
             return;
         }
-        let mut event = Some(Round(Some(self)).into_event());
+        let mut event = Some(CoreVisitEvent(Some(self)).into_event());
         cx.poller("for_each_core", Schedule::Always, move |_: &mut Cx<'_>| {
             let sent = event.take().map(|event| lib.lanes[lane].push(event, &*lib.platform));
             match sent {
@@ -175,7 +175,7 @@ impl Visit {
     }
 }
 
-impl Round {
+impl CoreVisitEvent {
     fn into_event(mut self) -> Event {
         Event::Call(Box::new(move |reactor| {
             if let Some(visit) = &mut self.0 {
@@ -184,7 +184,7 @@ impl Round {
             let Some(mut visit) = self.0.take() else { return };
             visit.lane += 1;
             if visit.lane < reactor.lib().lanes.len() {
-                reactor.send_event(visit.lane, Round(Some(visit)).into_event());
+                reactor.send_event(visit.lane, CoreVisitEvent(Some(visit)).into_event());
             } else {
                 send_from(reactor, visit.origin, Msg::new(visit.done));
             }
@@ -192,7 +192,7 @@ impl Round {
     }
 }
 
-impl Drop for Round {
+impl Drop for CoreVisitEvent {
     fn drop(&mut self) {
         let Some(mut visit) = self.0.take() else { return };
         visit.lane += 1;

@@ -98,7 +98,7 @@ impl Reactors {
         let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
         let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
         platform.adopt(*first)?;
-        let crew = Crew { lib: &self.lib, platform: &*platform, first: *first, others };
+        let started = JoinGuard { lib: &self.lib, platform: &*platform, first: *first, others };
         let mut outcome = Ok(());
         for core in others {
             outcome = self.start(*core, &figures);
@@ -111,7 +111,7 @@ impl Reactors {
             let stats = reactor.run();
             enter(&figures, stats);
         }
-        outcome.and(crew.join())?;
+        outcome.and(started.join())?;
         Ok(core::mem::take(&mut *figures.lock()))
     }
 
@@ -144,14 +144,14 @@ fn enter(figures: &Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
 }
 
 /// The cores of a running set, for the one that waits for them, also when its own reactor panics.
-struct Crew<'a> {
+struct JoinGuard<'a> {
     lib: &'a ThreadLib,
     platform: &'a dyn Platform,
     first: CoreId,
     others: &'a [CoreId],
 }
 
-impl Crew<'_> {
+impl JoinGuard<'_> {
     fn join(mut self) -> Result<(), PlatformError> {
         self.join_others()
     }
@@ -167,7 +167,7 @@ impl Crew<'_> {
     }
 }
 
-impl Drop for Crew<'_> {
+impl Drop for JoinGuard<'_> {
     fn drop(&mut self) {
         if !self.others.is_empty() {
             // Here only on the way of a panic, which says more than what an error from here could. It may be the platform's, and then nobody has stopped the set.

@@ -166,8 +166,8 @@ impl Sim {
         panic!("the simulation does not come to rest");
     }
 
-    /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and settles at each: so
-    /// everything happens at its time, and what follows of it as well.
+    /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and
+    /// settles at each: so everything happens at its time, and what follows of it as well.
     ///
     /// # Panics
     /// As [`settle`](Self::settle), or a deadline does not pass.

@@ -37,7 +37,8 @@ fn s125_every_byte_comes_back_in_all_weathers() {
 fn s126_the_same_seed_is_the_same_run() {
     for seed in [0, 1, 2, 17] {
         let (first, again) = (run(seed), run(seed));
-        assert!(first.1.lines().count() > 100 && first.1 == again.1, "seed {seed}: the traces differ");
+        assert!(first.1.lines().count() > 50, "seed {seed}: something happens");
+        assert!(first.1 == again.1, "seed {seed}: the traces differ");
     }
     assert_ne!(run(1).1, run(2).1);
 }
@@ -69,7 +70,9 @@ fn run(seed: u64) -> (Outcome, String) {
     net.record();
     let mut sim = Sim::new(2);
     let pool = pool(&mut lot);
-    let server = start(&mut sim, &net, &pool);
+    // So little that echoes have to wait for room.
+    let options = SockOptions { send_buf: Some(1 + lot.below(3000) as usize), ..SockOptions::default() };
+    let server = start(&mut sim, &net, &pool, options);
     let at = server.local_addr().expect("it listens");
     let mut clients: Vec<_> = (0..CLIENTS).map(|n| Client::new(&net, at, seed + n, &mut lot)).collect();
     let mut outcome = Outcome::default();
@@ -109,11 +112,11 @@ fn pool(lot: &mut Lot) -> DataPool {
     DataPool::on_heap(DataPoolConfig { small, large: none, control: none, waiters: 16 }).expect("memory")
 }
 
-fn start(sim: &mut Sim, net: &MemNet, pool: &DataPool) -> Server {
+fn start(sim: &mut Sim, net: &MemNet, pool: &DataPool, options: SockOptions) -> Server {
     // A server takes its backend for as long as the program runs.
     let net: &'static dyn NetImpl = Box::leak(Box::new(net.clone()));
     let (at, reserve) = ("127.0.0.1:0".parse().expect("an address"), ReserveConfig { small: 2, large: 0, control: 0 });
-    let config = ServerConfig { net, at, options: SockOptions::default(), sockets: 64, pool: pool.clone(), reserve };
+    let config = ServerConfig { net, at, options, sockets: 64, pool: pool.clone(), reserve };
     let running = Arc::new(OnceLock::new());
     let told = running.clone();
     let ready = move |_: &mut Cx<'_>, at: Result<SocketAddr, _>| told.set(at.expect("each core has its group")).expect("told once");

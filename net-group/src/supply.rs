@@ -103,9 +103,14 @@ impl Supply {
         self.low
     }
 
-    /// Whether buffers are short, and somebody may have to be ended for it: then the core must not sleep for long.
+    /// Whether buffers are short, and somebody may have to be ended for it: then the core must not sleep past the [next look](Self::next_look).
     pub fn ends_stalled(&self) -> bool {
         self.short && self.limit.is_some()
+    }
+
+    /// When it is next looked who has stalled: before, [`stalled`](Self::stalled) finds nobody.
+    pub fn next_look(&self) -> u64 {
+        self.next_look
     }
 
     /// The sockets that are to be ended now, and why. A socket is stalled while one of the flags `blocked` is set of it and the system takes nothing of its

@@ -129,6 +129,8 @@ fn s103_both_ends_in_either_order() {
             if peer_first {
                 app.world().peer_ends(0);
                 app.poll();
+                app.send();
+                app.poll();
             }
             app.shutdown();
             app.poll();
@@ -175,6 +177,7 @@ fn s104_deaf_peers_and_the_last_buffers() {
 fn s104_frames_behind_one_that_is_on_its_way() {
     each_way(7, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
+        app.poll();
         app.send();
         app.poll();
         app.send();
@@ -201,4 +204,17 @@ fn s71_who_has_closed_hears_of_no_room() {
         app.close();
         app.poll();
     });
+}
+
+/// Somebody panics who is woken by the buffer of the first frame that is sent: the frames of the others still go out.
+#[test]
+fn s104_a_panic_on_the_way_loses_nobody() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    (0..3).for_each(|_| app.begin(WireKind::Stream, 100));
+    app.poll();
+    (0..3).for_each(|at| app.send_on(at));
+    let waits = app.panics_when_a_buffer_comes_home();
+    assert!(catch_unwind(AssertUnwindSafe(|| app.flush())).is_err());
+    drop(waits);
+    end(app);
 }

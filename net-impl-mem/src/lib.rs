@@ -36,9 +36,10 @@ pub struct Faults {
     /// same connection.
     pub jitter: Duration,
     /// Most bytes that a side of a connection has unread or under way to it, whatever its options
-    /// say. The rest waits with the writer, who has [`SockOptions::send_buf`].
+    /// say; for sockets that are made from then on. The rest waits with the writer, who has
+    /// [`SockOptions::send_buf`].
     pub window: usize,
-    /// Of a thousand reads and writes, so many take less than they could: a part, or nothing.
+    /// Of a thousand reads and writes, so many take a part of what they could.
     pub short_per_mille: u32,
     /// Of a thousand writes, so many break their connection: a reset to both sides.
     pub reset_per_mille: u32,

@@ -62,7 +62,7 @@ pub(crate) struct End {
     send_buf: usize,
     fin_wanted: bool,
     broken: bool,
-    /// What is under way, with its time of arrival. None overtakes another.
+    /// What is under way, with its time of arrival, which comes for each behind those before it.
     pieces: VecDeque<(Instant, Piece)>,
     /// What has come of it.
     eof: bool,
@@ -238,7 +238,8 @@ impl Network {
         Ok(kind)
     }
 
-    /// A socket goes. What it has written still arrives, if this is in order, and its end behind it.
+    /// A socket goes. What it has written still arrives, if this is in order, and its end behind
+    /// it.
     pub(crate) fn close(&mut self, id: u64, in_order: bool) {
         let Some(end) = self.ends.remove(&id) else { return };
         self.unbind(end.here, id);
@@ -340,7 +341,6 @@ impl Network {
         let at = self.now + later + self.faults.delay + Duration::from_nanos(jitter);
         let number = self.number();
         let Some(end) = self.ends.get_mut(&id) else { return };
-        let at = end.pieces.back().map_or(at, |(last, _)| at.max(*last));
         end.pieces.push_back((at, piece));
         if at <= self.now {
             return self.arrive(id);
@@ -392,12 +392,12 @@ impl Network {
         }
     }
 
-    /// The connection breaks, which a socket learns behind what is under way to it.
+    /// The connection breaks, which a socket learns behind what is under way to it. Nothing else sets
+    /// out to it any more.
     fn break_off(&mut self, id: u64) {
         if let Some(end) = self.ends.get_mut(&id)
             && !mem::replace(&mut end.broken, true)
         {
-            end.bytes.truncate(end.arrived + end.under_way);
             self.launch(id, Piece::Reset, Duration::ZERO);
         }
     }

@@ -34,9 +34,9 @@ impl Shared {
     }
 }
 
-/// A socket in memory. Given to a group it is like any other; out of one, a test reads and writes it
-/// by hand, without waiting: [`Poll::Pending`] says that there is nothing to be read, or no room,
-/// now. Dropped, it is closed; with unread bytes that is a reset, as with a kernel.
+/// A socket in memory. Given to a group it is like any other; out of one, a test reads and writes
+/// it by hand, without waiting: [`Poll::Pending`] says that there is nothing to be read, or no
+/// room, now. Dropped, it is closed; with unread bytes that is a reset, as with a kernel.
 pub struct MemSocket {
     pub(crate) net: Arc<Shared>,
     pub(crate) id: u64,

@@ -183,6 +183,35 @@ fn count(lib: &ThreadLib, net: &MemNet, port: u16) -> Arc<AtomicUsize> {
     heard
 }
 
+#[test]
+fn s127_who_has_news_is_due_now() {
+    let (mut sim, net) = (Sim::new(1), MemNet::new(1, Faults::default()));
+    let heard = count(sim.lib(), &net, 7);
+    sim.settle();
+    assert_eq!(sim.reactors[0].next_deadline(), None);
+    let near = net.dial(at(7), &SockOptions::default()).expect("a free port");
+    assert_eq!(near.write(b"news"), Poll::Ready(Ok(4)));
+    assert_eq!(sim.reactors[0].next_deadline(), Some(Instant::ZERO));
+    sim.run_for(Duration::ZERO);
+    assert_eq!((heard.load(Ordering::Relaxed), sim.reactors[0].next_deadline()), (4, None));
+}
+
+#[test]
+fn s126_chance_is_the_seeds() {
+    let run = |seed| {
+        let net = MemNet::new(seed, Faults { jitter: 100 * MS, refuse_per_mille: 500, ..Faults::default() });
+        let clock = SimPlatform::new(1);
+        net.set_clock(clock.clone());
+        net.record();
+        let _listener = net.bind(at(7), &SockOptions::default()).expect("it is free");
+        let _connects: Vec<_> = (0..10).map(|_| net.dial(at(7), &SockOptions::default()).expect("a free port")).collect();
+        clock.advance(1000 * MS);
+        net.trace()
+    };
+    assert_eq!(run(1), run(1));
+    assert!(run(1) != run(2) && run(1).contains("Reset") && run(1).contains("Connected"), "{}", run(1));
+}
+
 /// Simulated cores that do something where they would sleep.
 struct Sleepless {
     machine: Arc<SimPlatform>,

@@ -85,19 +85,17 @@ impl Epolled {
     }
 
     #[cold]
-    fn sent_less(&mut self, slot: Slot, done: Result<usize, Errno>) -> Sending {
-        match done {
-            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
-            Ok(n) => Sending::Blocked(n),
-            Err(errno) if errno.would_block() => Sending::Blocked(0),
-            Err(Errno(libc::EINTR)) => Sending::Taken(0),
-            Err(errno) => {
-                if let Some(socket) = self.sockets.get_mut(slot.index()) {
-                    socket.failed = Some(error::plain("send", errno));
-                }
-                Sending::Failed
-            }
+    fn not_sent(&mut self, slot: Slot, errno: Errno) -> Sending {
+        if errno.would_block() {
+            return Sending::Blocked(0);
         }
+        if errno.0 == libc::EINTR {
+            return Sending::Taken(0);
+        }
+        if let Some(socket) = self.sockets.get_mut(slot.index()) {
+            socket.failed = Some(error::plain("send", errno));
+        }
+        Sending::Failed
     }
 }
 
@@ -196,7 +194,9 @@ impl Backend for Epolled {
         };
         match done {
             Ok(n) if n == offered => Sending::Taken(n),
-            other => self.sent_less(slot, other),
+            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
+            Ok(n) => Sending::Blocked(n),
+            Err(errno) => self.not_sent(slot, errno),
         }
     }
 

@@ -1,14 +1,18 @@
 //! Listeners.
 
 use core_reactor::net::Events;
-use net_sockets::{Errno, error, options};
+use net_sockets::whose::of_accept;
+use net_sockets::{Errno, Whose, error, options};
 
 use crate::group::State;
 use crate::key::Op;
 use crate::ring::{Completion, Io};
 use crate::socket::{Early, UringSocket};
-use crate::whose::{Whose, whose};
 use crate::{flag, sys};
+
+/// Connections that one listener may hand out in a poll before the others have their turn: of one
+/// that is stormed more have come than a poll has room for.
+pub(crate) const ACCEPTS_A_TURN: u32 = 16;
 
 impl State {
     /// Asks for connections, again and again.
@@ -46,8 +50,8 @@ impl State {
             return Some((place, Early::Connection(Box::new(UringSocket::accepted(socket, peer, kept)))));
         }
         let errno = Errno(-result);
-        match whose(Op::Accept, errno) {
-            Whose::Request | Whose::Buffers => None,
+        match of_accept(errno) {
+            Whose::Call => None,
             Whose::Machine => {
                 self.no_descriptors(place);
                 None

@@ -4,14 +4,14 @@
 #![allow(unsafe_code)]
 
 use core_reactor::net::{Events, NetError, NetEvent};
-use net_sockets::{Errno, Kind, error};
+use net_sockets::whose::of_connection;
+use net_sockets::{Errno, Kind, Whose, error};
 
 use crate::flag;
 use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Luggage};
-use crate::whose::{Whose, whose};
 
 impl State {
     /// Asks for a connection to the address that is next, or for news of a connect that began in another group.
@@ -54,7 +54,7 @@ impl State {
                 match completion.result {
                     0 => self.connected(place, out),
                     // It goes on, and what becomes of it is watched for.
-                    n if whose(Op::Connect, Errno(-n)) == Whose::Request => {}
+                    n if of_connection(Errno(-n)) == Whose::Call => {}
                     n => self.connect_failed(place, Errno(-n)),
                 }
             }
@@ -113,7 +113,7 @@ impl State {
         self.reading_ended(place);
         let detached =
             self.slab.socket(place).and_then(|seat| seat.leaving.as_ref()).is_some_and(|leaving| matches!(leaving.how, How::Detached));
-        if !detached || completion.result == 0 || whose(Op::Connect, Errno(-completion.result)) == Whose::Request {
+        if !detached || completion.result == 0 || of_connection(Errno(-completion.result)) == Whose::Call {
             return;
         }
         if let Err(why) = self.next_address(place, Errno(-completion.result))

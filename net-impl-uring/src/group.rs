@@ -18,8 +18,10 @@ use crate::bufring::BufRing;
 use crate::depth::Depth;
 use crate::gather::Gathers;
 use crate::leave::SOON;
+use crate::line::Line;
 use crate::ring::{Io, Ring, Sizes};
 use crate::socket::{How, Luggage, Seat, UringSocket};
+use crate::timers::{Timers, Which};
 use crate::{NAME, flag};
 
 /// A group: what it is, and the ring that it shares with the other groups of its core.
@@ -48,8 +50,8 @@ pub(crate) struct State {
     pub(crate) dirty: Vec<u32>,
     /// Places with something early to deliver.
     pub(crate) ready: VecDeque<u32>,
-    /// Places that wait for a buffer, first come first served.
-    pub(crate) starved: VecDeque<u32>,
+    /// Places that wait for a buffer.
+    pub(crate) starved: Line,
     /// What was asked of the pool for them.
     pub(crate) wait: Option<Request>,
     pub(crate) waker: Waker,
@@ -62,7 +64,7 @@ pub(crate) struct State {
     pub(crate) short: Vec<u32>,
     /// That memory to be sent without a copy was short was logged.
     pub(crate) copies_said: bool,
-    pub(crate) timer: Timer,
+    pub(crate) timers: Timers,
     /// Requests with the kernel.
     pub(crate) in_flight: usize,
     /// Places whose sockets are leaving.
@@ -71,14 +73,6 @@ pub(crate) struct State {
     pub(crate) turns: Turns,
     pub(crate) supply: Supply,
     pub(crate) stats: GroupStats,
-}
-
-/// A timer that wakes a sleeping core.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timer {
-    Off,
-    Wanted,
-    Running,
 }
 
 impl Group {
@@ -126,7 +120,7 @@ impl State {
             todo: Vec::with_capacity(sockets),
             dirty: Vec::with_capacity(sockets),
             ready: VecDeque::with_capacity(sockets),
-            starved: VecDeque::with_capacity(sockets),
+            starved: Line::new(sockets),
             wait: None,
             waker: cx.handle().waker(),
             platform: cx.platform(),
@@ -134,7 +128,7 @@ impl State {
             no_fd_said: false,
             short: Vec::new(),
             copies_said: false,
-            timer: Timer::Off,
+            timers: Timers::default(),
             in_flight: 0,
             leaving: 0,
             limits,
@@ -194,8 +188,6 @@ impl State {
         if !self.supply.ends_stalled() {
             return;
         }
-        // It is the clock that ends them, so the core must not sleep for long.
-        self.wake_later();
         let now = self.platform.now().as_nanos();
         for (id, why) in self.supply.stalled(&mut self.slab, &self.frames, flag::SENDING, now) {
             if let Some(place) = self.slab.find(id) {
@@ -203,6 +195,15 @@ impl State {
                 self.reset_when_closed(place);
                 self.finish(place, Some(why));
             }
+        }
+        self.wake_for_look();
+    }
+
+    /// It is the clock that ends who has stalled, so the core must not sleep past the next look.
+    pub(crate) fn wake_for_look(&mut self) {
+        if self.supply.ends_stalled() {
+            let now = self.platform.now().as_nanos();
+            self.timers.want(Which::Look, self.supply.next_look().saturating_sub(now));
         }
     }
 

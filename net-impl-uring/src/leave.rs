@@ -5,7 +5,7 @@
 
 use core_reactor::net::{NetError, SockId};
 
-use crate::group::{State, Timer};
+use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::{How, Leaving, Seat};
@@ -69,9 +69,8 @@ impl State {
         match flags & flag::KIND {
             flag::LISTENER => self.accept(io, place),
             flag::CONNECTING => self.connect(io, place),
-            // Not past those that wait for a buffer.
-            _ if !self.starved.is_empty() && flags & flag::FRESH == 0 => self.starve(place),
-            _ => self.receive(io, place),
+            _ if self.starved.is_empty() => self.receive(io, place),
+            _ => self.receive_behind_others(io, place),
         }
     }
 
@@ -233,9 +232,7 @@ impl State {
                 self.finish(place, None);
             }
         }
-        if self.timer == Timer::Running {
-            io.cancel(Key::new(Op::Timer, self.member, 0, 0));
-        }
+        self.timers.cancel(io, self.member);
         self.settle(io, LATE, |state| state.in_flight == 0) || {
             self.reset_all();
             self.settle(io, LATE, |state| state.in_flight == 0)

@@ -27,6 +27,7 @@ mod gather;
 mod group;
 mod key;
 mod leave;
+mod line;
 mod poll;
 mod probe;
 mod recall;
@@ -35,6 +36,7 @@ mod ring;
 mod send;
 mod socket;
 mod sys;
+mod timers;
 mod whose;
 
 use std::net::SocketAddr;

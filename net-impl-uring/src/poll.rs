@@ -2,15 +2,15 @@
 //! something to ask, it submits that too: the core may fall asleep.
 
 use core_reactor::net::Events;
-use io_uring::types::Timespec;
 
 use crate::flag;
-use crate::group::{State, Timer};
-use crate::key::{Key, Op};
+use crate::group::State;
+use crate::key::Op;
 use crate::ring::{Completion, Io, Next};
+use crate::timers::Which;
 
-/// Time after which a group tries again what waits for descriptors or memory that others hold. Their return is not announced, and the core may be asleep.
-static RETRY: Timespec = Timespec::new().nsec(10_000_000);
+/// Nanoseconds after which a group tries again what waits for descriptors or memory that others hold. Their return is not announced, and the core may be asleep.
+const RETRY: u64 = 10_000_000;
 
 impl State {
     /// One poll. An idle one is a few loads.
@@ -86,10 +86,8 @@ impl State {
         if !self.todo.is_empty() {
             self.look_after(io);
         }
-        if self.timer == Timer::Wanted {
-            self.timer = Timer::Running;
-            self.in_flight += 1;
-            io.timer(Key::new(Op::Timer, self.member, 0, 0), &RETRY);
+        if self.timers.are_wanted() {
+            self.in_flight += self.timers.start(io, self.member);
         }
     }
 
@@ -140,7 +138,7 @@ impl State {
             Op::Connect => self.on_connect(completion, out),
             Op::Writable => self.on_writable(completion, out),
             Op::Gone => self.on_gone(completion),
-            Op::Timer => self.on_timer(),
+            Op::Timer => self.on_timer(completion),
             Op::Cancel | Op::Recv | Op::Send => {}
         }
     }
@@ -152,7 +150,7 @@ impl State {
         match key.op() {
             Op::Cancel => {}
             Op::Send | Op::SendMsg => self.on_send(completion),
-            Op::Timer => self.on_timer(),
+            Op::Timer => self.on_timer(completion),
             _ => match self.slab.hot_of(key.place(), key.generation()) {
                 Some(hot) if hot.is(flag::LEAVING) => self.on_leaving(completion),
                 _ => return false,
@@ -161,11 +159,16 @@ impl State {
         true
     }
 
-    fn on_timer(&mut self) {
-        self.timer = Timer::Off;
+    fn on_timer(&mut self, completion: Completion) {
         self.in_flight -= 1;
-        self.retry_accepts();
-        self.retry_short();
+        match self.timers.ended(completion.key) {
+            Which::Retry => {
+                self.retry_accepts();
+                self.retry_short();
+            }
+            // This poll has looked before it heard of the timer, and wants the next one.
+            Which::Look => self.wake_for_look(),
+        }
     }
 
     /// Has a connection wait until the machine may have again what it was short of.
@@ -204,8 +207,6 @@ impl State {
 
     /// Has a poll soon, also on a sleeping core.
     pub(crate) fn wake_later(&mut self) {
-        if self.timer == Timer::Off {
-            self.timer = Timer::Wanted;
-        }
+        self.timers.want(Which::Retry, RETRY);
     }
 }

@@ -24,15 +24,17 @@
 
 use core_reactor::Platform;
 use core_reactor::net::{Events, NetError, NetEvent};
-use net_sockets::{Errno, error, sys};
+use net_sockets::whose::of_connection;
+use net_sockets::{Errno, SPARING, Whose, error};
 use pool::{Buf, Class};
 
-use crate::flag;
+use crate::accept::ACCEPTS_A_TURN;
 use crate::group::State;
 use crate::key::Op;
 use crate::ring::{Completion, How, Io};
 use crate::socket::Early;
-use crate::whose::{Whose, whose};
+use crate::whose::is_of_buffers;
+use crate::{flag, sys};
 
 impl State {
     /// Something was received, or nothing more will be. The caller has left room for an event.
@@ -94,11 +96,14 @@ impl State {
 
     #[cold]
     fn receive_failed(&mut self, place: usize, errno: Errno) -> Option<Early> {
-        match whose(Op::Recv, errno) {
+        if is_of_buffers(errno) {
+            self.starve(place);
+            return None;
+        }
+        match of_connection(errno) {
             // Only who does not wait is told so: the connection is over, and there is nothing more.
-            Whose::Request if errno.would_block() => return self.nothing_left(place).map(Early::Broken),
-            Whose::Request => {}
-            Whose::Buffers => self.starve(place),
+            Whose::Call if errno.would_block() => return self.nothing_left(place).map(Early::Broken),
+            Whose::Call => {}
             Whose::Machine => self.fall_short(place),
             Whose::Socket => return Some(Early::Broken(error::plain("recv", errno))),
         }
@@ -120,12 +125,18 @@ impl State {
         if self.slab.hot(place).is(flag::PAUSED | flag::HELD | flag::EARLY) {
             self.keep(place, early);
             self.look_at(place);
-        } else if matches!(early, Early::Bytes(_)) && !self.turns.take(place, self.limits.turn()) {
+        } else if matches!(early, Early::Bytes(_) | Early::Connection(_)) && !self.has_turn(place) {
             self.keep(place, early);
             self.hand_out_later(place);
         } else {
             self.deliver(place, early, out);
         }
+    }
+
+    /// Whether a socket may hand out one more in this poll, which is counted.
+    fn has_turn(&mut self, place: usize) -> bool {
+        let most = if self.slab.hot(place).is(flag::STREAM) { self.limits.turn() } else { ACCEPTS_A_TURN };
+        self.turns.take(place, most)
     }
 
     pub(crate) fn keep(&mut self, place: usize, early: Early) {
@@ -186,7 +197,7 @@ impl State {
                 self.slab.hot(place).flags |= flag::HELD;
                 return;
             }
-            if !self.turns.take(place, self.limits.turn()) {
+            if !self.has_turn(place) {
                 return self.hand_out_later(place);
             }
             match self.slab.socket_mut(place).and_then(|seat| seat.early.pop_front()) {
@@ -227,8 +238,13 @@ impl State {
             return;
         }
         let hot = self.slab.hot(place);
+        let (has_bytes, has_room) = sys::is_ready(hot.fd);
         hot.flags |= flag::ONCE;
-        if sys::has_room(hot.fd) {
+        if has_room {
+            if !has_bytes {
+                // It waits for some, and for no buffer before.
+                hot.flags |= flag::FRESH;
+            }
             return self.receive_as(io, place, How::Sparingly);
         }
         hot.flags |= flag::READING;
@@ -246,12 +262,33 @@ impl State {
         io.receive(key, hot.fd, &self.buffers, how, wait);
     }
 
-    /// Lets those that wait for a buffer receive once each, first come first served, while there are buffers. They take them as they are asked, so nobody
+    /// Asks for bytes while others wait for a buffer: not past those, but whoever has no bytes is
+    /// only in the way of those that have. It is asked for when some come, and takes its place then.
+    #[cold]
+    pub(crate) fn receive_behind_others(&mut self, io: &mut Io, place: usize) {
+        let (has_bytes, _) = sys::is_ready(self.slab.hot(place).fd);
+        if has_bytes {
+            return self.starve(place);
+        }
+        self.slab.hot(place).flags |= flag::FRESH;
+        self.receive_in_turn(io, place);
+    }
+
+    /// Asks for one buffer.
+    fn receive_in_turn(&mut self, io: &mut Io, place: usize) {
+        if self.limits.answers_first() {
+            self.receive(io, place);
+        } else {
+            self.receive_as(io, place, How::Once);
+        }
+    }
+
+    /// Lets those that wait for a buffer receive once each, in their order, while there are buffers. They take them as they are asked, so nobody
     /// else can be before them.
     #[cold]
     pub(crate) fn feed(&mut self, io: &mut Io) {
         let mut promised = 0;
-        while let Some(place) = self.starved.front().map(|place| *place as usize) {
+        while let Some(place) = self.starved.front() {
             let hot = self.slab.hot(place);
             let waits =
                 hot.flags & (flag::STREAM | flag::PAUSED | flag::HELD | flag::EARLY | flag::LEAVING | flag::READING) == flag::STREAM;
@@ -260,14 +297,10 @@ impl State {
                     break;
                 }
                 promised += 1;
-                if self.limits.answers_first() {
-                    self.receive(io, place);
-                } else {
-                    self.receive_as(io, place, How::Once);
-                }
+                self.receive_in_turn(io, place);
             }
             self.slab.hot(place).flags &= !flag::IN_STARVED;
-            self.starved.pop_front();
+            self.starved.pop();
         }
         if self.starved.is_empty() {
             self.wait = None;
@@ -289,13 +322,15 @@ impl State {
     }
 
     /// Puts a socket at the end of those that wait for a buffer; [`feed`](Self::feed) asks for one when all completions are handled.
+    /// The system is asked how much waits on it, which is less than what the failed receive cost.
     #[cold]
     pub(crate) fn starve(&mut self, place: usize) {
         if self.slab.hot(place).enlist(flag::IN_STARVED) {
             if self.starved.is_empty() && !self.limits.answers_first() {
                 self.depth.grow();
             }
-            self.starved.push_back(place as u32);
+            let fd = self.slab.hot(place).fd;
+            self.starved.push(place, sys::arrived(fd) > SPARING);
             self.stats.buffer_waits += 1;
         }
     }

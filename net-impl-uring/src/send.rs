@@ -6,7 +6,8 @@
 
 use std::net::Shutdown;
 
-use net_sockets::{Errno, error};
+use net_sockets::whose::of_connection;
+use net_sockets::{Errno, Whose, error};
 
 use crate::flag;
 use crate::gather::PARTS;
@@ -14,7 +15,7 @@ use crate::group::State;
 use crate::key::{Key, Op};
 use crate::ring::{Completion, Io};
 use crate::socket::Seat;
-use crate::whose::{Whose, may_do_with_a_copy, whose};
+use crate::whose::may_do_with_a_copy;
 
 impl State {
     /// Sends for every socket that has got frames since the last time.
@@ -138,10 +139,10 @@ impl State {
     /// A send failed, which need not be the end of the connection.
     #[cold]
     fn not_sent(&mut self, place: usize, errno: Errno) {
-        match whose(Op::Send, errno) {
-            Whose::Request => self.after_send(place),
-            Whose::Machine | Whose::Buffers if self.slab.hot(place).is(flag::LEAVING) => self.depart_if_done(place),
-            Whose::Machine | Whose::Buffers => self.fall_short(place),
+        match of_connection(errno) {
+            Whose::Call => self.after_send(place),
+            Whose::Machine if self.slab.hot(place).is(flag::LEAVING) => self.depart_if_done(place),
+            Whose::Machine => self.fall_short(place),
             Whose::Socket => self.send_failed(place, errno),
         }
     }

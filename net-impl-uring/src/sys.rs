@@ -80,6 +80,24 @@ pub(crate) fn buffers_taken(ring: RawFd, group: u16) -> Result<u16, Errno> {
     if done < 0 { Err(Errno::last()) } else { Ok(status.head as u16) }
 }
 
+/// Whether something waits to be received, be it the end, and whether there is room to send.
+pub(crate) fn is_ready(fd: RawFd) -> (bool, bool) {
+    let mut asked = libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry, which is written during the call.
+    unsafe { libc::poll(&mut asked, 1, 0) };
+    // A connection that is over is ready for both.
+    let is = |what| asked.revents & (what | libc::POLLERR | libc::POLLHUP) != 0;
+    (is(libc::POLLIN), is(libc::POLLOUT))
+}
+
+/// Bytes that wait to be received; none where the system does not tell.
+pub(crate) fn arrived(fd: RawFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) };
+    usize::try_from(bytes).unwrap_or_default()
+}
+
 /// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but a connection is left as it is.
 pub(crate) fn disconnect(fd: RawFd) {
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };

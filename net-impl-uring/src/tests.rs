@@ -22,6 +22,7 @@ use crate::flag;
 use crate::group::Group;
 use crate::key::Op;
 use crate::ring::{Completion, Sizes};
+use crate::timers::Which;
 use crate::{NetImpl, Uring};
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
@@ -62,7 +63,8 @@ const AWAKE: Duration = Duration::from_secs(30);
 /// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
 fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Option<NetEvent> {
     let mut events = Events::new(1);
-    // Of the whole call: while buffers are short the group looks now and then for who takes nothing, and each look would start it anew.
+    // Of the whole call: while buffers are short the group wakes its core for its next look for who takes nothing (`mind_supply`), and each time
+    // would start it anew.
     let until = Instant::now() + patience;
     loop {
         if thread.has_work() {
@@ -103,6 +105,11 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
     for (id, _) in &peers[1..] {
         group.resume(*id).expect("it is there");
     }
+    assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "nothing came for the others");
+    for (id, _) in &peers[1..] {
+        let hot = group.state.slab.hot(id.index());
+        assert!(hot.is(flag::READING) && !hot.is(flag::IN_STARVED), "who has no bytes is not in the way");
+    }
     peers[39].1.write_all(b"last").expect("sent");
     assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "there is no buffer");
     for (token, bytes) in [(0, &b"front"[..]), (39, b"last")] {
@@ -116,6 +123,94 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
             None => panic!("the core sleeps while there is a buffer for connection {token}, which has bytes"),
         }
     }
+}
+
+/// Beside any number of peers that send all they can, who asks little waits for one buffer at the most, also who comes last; and those go on.
+#[test]
+fn s64_who_asks_little_does_not_wait_for_all_who_send_much() {
+    const MANY: u64 = 30;
+    let _company = beside_others();
+    let (mut thread, mut group) = group(BufGroup::new(4, 8192));
+    let mut peers: Vec<_> = (0..MANY + 3).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    for (n, (_, peer)) in peers.iter_mut().enumerate() {
+        peer.write_all(if n < MANY as usize { &[1; 32 << 10] } else { b"a question" }).expect("sent");
+        while group.stats().buffer_waits <= n as u64 {
+            assert_eq!(group.poll(&mut Events::new(1)), 0, "there is no buffer");
+        }
+    }
+    let mut order = vec![];
+    for _ in 0..MANY {
+        drop(taken.pop().expect("all were taken"));
+        let Some(NetEvent::Received { token, buf, .. }) = next_awake(&mut thread, &mut group, AWAKE) else { panic!("only bytes") };
+        order.push(token.0);
+        taken.push(buf);
+    }
+    assert_eq!(order[..6], [0, MANY, 1, MANY + 1, 2, MANY + 2]);
+    assert_eq!(order[6..], (3..MANY - 3).collect::<Vec<_>>(), "the others have theirs, in order");
+}
+
+/// While others wait for a buffer, who has bytes takes its place behind them, though a buffer may lie there: that is theirs.
+#[test]
+fn s64_nobody_receives_past_those_that_wait() {
+    let _company = beside_others();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    // Its buffers are never low, which would be a reason of its own to ask who has bytes.
+    let config = GroupConfig { hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(4, 1024)) };
+    let mut group = thread.with(|cx| Group::new(cx, config, Uring::new().sizes)).expect("a group");
+    let mut peers: Vec<_> = (0..3).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
+    for (id, _) in &peers {
+        group.pause(*id).expect("it is there");
+    }
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
+    peers[2].1.write_all(b"bytes").expect("sent");
+    for (id, _) in &peers {
+        group.resume(*id).expect("it is there");
+    }
+    let _taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+    group.state.starve(peers[0].0.index());
+    group.state.look_after(&mut group.ring.io.borrow_mut());
+    let is_waiting = |group: &mut Group, place: usize| group.state.slab.hot(peers[place].0.index()).is(flag::IN_STARVED);
+    assert!(is_waiting(&mut group, 2) && !is_waiting(&mut group, 1));
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "there is no buffer"));
+    let mut is = |place: usize, flag| group.state.slab.hot(peers[place].0.index()).is(flag);
+    assert!(is(1, flag::READING) && !is(1, flag::IN_STARVED), "it has no bytes, so it takes no buffer");
+    assert!(is(2, flag::IN_STARVED) && !is(2, flag::READING), "it would take the first one's");
+}
+
+/// A listener on which more wait than a poll has room for leaves some to who is connected already.
+#[test]
+fn s20_s65_a_storm_of_connections_holds_up_nobody() {
+    const STORM: usize = 60;
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    let listener = Uring::new().listen((Ipv4Addr::LOCALHOST, 0).into(), &SockOptions::default()).expect("a free port");
+    let at = listener.local_addr().expect("its address");
+    group.attach(listener, Token(0)).map_err(|refused| refused.why).expect("room");
+    let mut events = Events::new(64);
+    (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0, "nothing came"));
+    // Also while buffers are low.
+    let _taken: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).take(6).collect();
+    let _storm: Vec<_> = (0..STORM).map(|_| TcpStream::connect(at).expect("it waits")).collect();
+    peer.write_all(b"hear me").expect("sent");
+    let (mut accepted, mut before, mut most) = (0, None, 0);
+    while accepted < STORM {
+        let now = group.poll(&mut events);
+        assert!(now <= 17, "{now} in one poll");
+        most = most.max(now);
+        for event in events.drain() {
+            match event {
+                NetEvent::Accepted { .. } => accepted += 1,
+                NetEvent::Received { .. } => before = Some(accepted),
+                _ => panic!("only connections, and bytes"),
+            }
+        }
+    }
+    assert!(before.expect("it is heard") <= 32, "{before:?} connections came before it");
+    assert!(most >= 16 && group.state.limits.answers_first(), "{most} in one poll");
 }
 
 /// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for the one that was received into, and who receives goes on
@@ -157,7 +252,7 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
     need_descriptors(2 * COUNT as u64 + 100);
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(2, 1024)) };
+    let config = GroupConfig { sockets: COUNT, hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(2, 1024)) };
     let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
     let mut peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64))).collect();
     while peers.iter().any(|(id, _)| !group.state.slab.hot(id.index()).is(flag::READING)) {
@@ -172,6 +267,12 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
         false
     });
     assert_eq!(ended, COUNT, "nobody receives into it");
+    let waits = group.stats().buffer_waits;
+    for _ in 0..20 {
+        assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
+        assert_eq!(group.stats().buffer_waits, waits, "who has no bytes queues for no buffer");
+    }
+    assert!(peers.iter().all(|(id, _)| group.state.slab.hot(id.index()).is(flag::READING)), "all receive again");
     drop((free, recalled));
     peers[COUNT - 1].1.write_all(b"later").expect("sent");
     let mut got = vec![Vec::new(); COUNT];
@@ -537,6 +638,79 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
         group.poll(&mut Events::new(4));
     }
     (id, peer)
+}
+
+/// While buffers are low nothing is read of a socket whose system has no room for an answer, though nothing is queued on it. When there is room, it is.
+#[test]
+fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
+    let _company = beside_others();
+    let (_thread, mut group) = group(BufGroup::new(64, 1024));
+    let (id, mut peer) = stuck(&mut group, Token(1));
+    let fd = group.state.slab.hot(id.index()).fd;
+    let taken: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).take(40).collect();
+    let mut events = Events::new(4);
+    group.pause(id).expect("it is there");
+    loop {
+        // Small frames, of which the system takes the last one as well.
+        while net_sockets::sys::has_room(fd) {
+            let mut buf = group.buffer().expect("a buffer");
+            buf.append(&[3; 64]);
+            group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+            while group.state.slab.hot(id.index()).frames > 0 {
+                assert_eq!(group.poll(&mut events), 0, "nothing was sent");
+            }
+        }
+        // What it brings acknowledges what had come, which makes room.
+        peer.write_all(b"?").expect("sent");
+        if !net_sockets::sys::has_room(fd) {
+            break;
+        }
+    }
+    group.resume(id).expect("it is there");
+    let mut heard = 0;
+    while heard == 0 {
+        let had_room = net_sockets::sys::has_room(fd);
+        (0..10).for_each(|_| heard += group.poll(&mut events));
+        assert!(heard == 0 || had_room, "it is read without room");
+        assert!(group.state.supply.is_low());
+        assert!(peer.read(&mut [0; 256]).expect("it comes") > 0);
+    }
+    assert!(matches!(events.drain().next(), Some(NetEvent::Received { buf, .. }) if buf.starts_with(b"?")));
+    drop(taken);
+}
+
+/// A group that is short of buffers wakes its core for the next look for who has stalled, and not before.
+#[test]
+fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
+    let _company = beside_others();
+    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+    for (limit, patience) in [(Duration::from_secs(7200), ASLEEP), (Duration::from_millis(100), AWAKE)] {
+        let config = GroupConfig { stall_limit: Some(limit), ..GroupConfig::new(BufGroup::new(64, 16 << 10)) };
+        let mut group = thread.with(|cx| Group::new(cx, config, Uring::new().sizes)).expect("a group");
+        let (id, _peer) = stuck(&mut group, Token(1));
+        let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+        for _ in 0..16 {
+            let mut buf = taken.pop().expect("all were taken");
+            let full = buf.spare_capacity();
+            buf.append(&vec![3; full]);
+            group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
+        }
+        let before = group.stats().polls;
+        let mut first = next_awake(&mut thread, &mut group, patience);
+        while let Some(NetEvent::Sent { error: Some(NetError::Cancelled), .. }) = first {
+            first = next_awake(&mut thread, &mut group, AWAKE);
+        }
+        match first {
+            None => {
+                assert_eq!(patience, ASLEEP, "nothing ends who has stalled");
+                assert!(group.state.timers.is_on(Which::Look) && !group.state.timers.is_on(Which::Retry));
+                assert!(group.stats().polls - before < 20, "{} polls", group.stats().polls - before);
+            }
+            Some(NetEvent::Closed { why: Some(NetError::Stalled { .. }), .. }) => assert_eq!(patience, AWAKE, "it is too early"),
+            Some(_) => panic!("only its end"),
+        }
+    }
 }
 
 /// An entry runs a part of what there is to run, and that may come to nothing. A core does not sleep over the rest.

@@ -11,7 +11,9 @@ pub mod error;
 pub mod options;
 pub mod sys;
 mod tcp;
+pub mod whose;
 
 pub use error::Errno;
 pub use net_group::{Frames, Hot, Limits, Queue, SPARING, Slab, Supply, Turns, slab};
 pub use tcp::{Backend, Connect, Kind, Tcp};
+pub use whose::Whose;

@@ -18,8 +18,8 @@ mod list;
 mod locks;
 mod memory;
 mod park;
-mod seat;
 mod signals;
+mod slot;
 mod spool;
 mod standard;
 mod sync;
@@ -39,7 +39,7 @@ pub use thread::{spawn_off_reactor, unaffinitized};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 
-use crate::seat::Seat;
+use crate::slot::CoreSlot;
 
 /// The cores, clock and parking of this machine, as far as the process may use them.
 pub struct LinuxPlatform {
@@ -47,7 +47,7 @@ pub struct LinuxPlatform {
     cores: CpuSet,
     pinned: bool,
     /// By number of the core; those not in `cores` stay empty.
-    seats: Box<[Seat]>,
+    slots: Box<[CoreSlot]>,
 }
 
 impl LinuxPlatform {
@@ -67,8 +67,8 @@ impl LinuxPlatform {
         let cores = thread::allowed_cores()?;
         let clock = Clock::new(choice);
         log::info!("cores {cores}, clock: {clock}");
-        let seats = cores.iter().last().map_or(0, |last| usize::from(last.0) + 1);
-        Ok(Self { clock, cores, pinned: true, seats: (0..seats).map(|_| Seat::default()).collect() })
+        let slots = cores.iter().last().map_or(0, |last| usize::from(last.0) + 1);
+        Ok(Self { clock, cores, pinned: true, slots: (0..slots).map(|_| CoreSlot::default()).collect() })
     }
 
     /// The same, with nothing pinned: what runs on a core runs wherever the kernel puts it, among
@@ -85,9 +85,9 @@ impl LinuxPlatform {
         &self.clock
     }
 
-    fn seat(&self, core: CoreId) -> Result<&Seat, PlatformError> {
-        match self.seats.get(usize::from(core.0)) {
-            Some(seat) if self.cores.contains(core) => Ok(seat),
+    fn slot(&self, core: CoreId) -> Result<&CoreSlot, PlatformError> {
+        match self.slots.get(usize::from(core.0)) {
+            Some(slot) if self.cores.contains(core) => Ok(slot),
             _ => Err(PlatformError::NoSuchCore { core, allowed: self.cores }),
         }
     }
@@ -107,43 +107,43 @@ impl Platform for LinuxPlatform {
     }
 
     fn start(&self, core: CoreId, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
-        self.seat(core)?.start(core, self.pinned, entry)
+        self.slot(core)?.start(core, self.pinned, entry)
     }
 
     fn join(&self, core: CoreId) -> Result<(), PlatformError> {
         // A core that is none of ours runs nothing.
-        self.seat(core).map_or(Ok(()), |seat| seat.join(core))
+        self.slot(core).map_or(Ok(()), |slot| slot.join(core))
     }
 
     fn adopt(&self, core: CoreId) -> Result<(), PlatformError> {
-        self.seat(core)?.adopt(core, self.pinned)
+        self.slot(core)?.adopt(core, self.pinned)
     }
 
     fn release(&self, core: CoreId) {
-        if let Ok(seat) = self.seat(core) {
-            seat.release(core);
+        if let Ok(slot) = self.slot(core) {
+            slot.release(core);
         }
     }
 
     fn park(&self, core: CoreId, until: Option<Instant>) {
-        if let Ok(seat) = self.seat(core) {
-            seat.parker.park(&self.clock, until);
+        if let Ok(slot) = self.slot(core) {
+            slot.parker.park(&self.clock, until);
         }
     }
 
     fn unpark(&self, core: CoreId) {
-        if let Ok(seat) = self.seat(core) {
-            seat.parker.unpark();
+        if let Ok(slot) = self.slot(core) {
+            slot.parker.unpark();
         }
     }
 
     fn watch(&self, core: CoreId, source: WaitSource) -> Result<(), PlatformError> {
-        self.seat(core)?.parker.open()?.watch(source)
+        self.slot(core)?.parker.open()?.watch(source)
     }
 
     fn unwatch(&self, core: CoreId, source: WaitSource) {
         // What is not watched needs no end of it.
-        if let Ok(set) = self.seat(core).and_then(|seat| seat.parker.open())
+        if let Ok(set) = self.slot(core).and_then(|slot| slot.parker.open())
             && let Err(why) = set.unwatch(source)
         {
             log::debug!("descriptor {} was not watched on core {core}: {why}", source.0);

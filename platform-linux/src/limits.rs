@@ -10,9 +10,11 @@ use std::path::Path;
 pub struct Limits {
     /// Open descriptors (`ulimit -n`). `None`: no limit.
     pub descriptors: Option<u64>,
-    /// What that can be raised to without privileges, also while the process runs (`ulimit -Hn`). `None`: no limit.
+    /// What that can be raised to without privileges, also while the process runs (`ulimit -Hn`).
+    /// `None`: no limit.
     pub most_descriptors: Option<u64>,
-    /// Bytes that may be locked in memory, which registering buffers needs (`ulimit -l`). `None`: no limit.
+    /// Bytes that may be locked in memory, which registering buffers needs (`ulimit -l`). `None`:
+    /// no limit.
     pub locked_bytes: Option<u64>,
     /// Hugepages of 2 MiB that the machine has.
     pub hugepages: u64,

@@ -1,9 +1,9 @@
 //! Operating-system threads as reactors need them: pinned to one core, named after it, woken on
 //! time.
 //!
-//! [`spawn`] makes such a thread; [`Seated::sit`] makes the calling thread one, and
-//! [`Seated::stand`] undoes that. What a reactor starts inherits all of this, so [`unaffinitized`]
-//! takes it off for a while and [`spawn_off_reactor`] starts threads without it.
+//! [`spawn`] makes such a thread; [`AdoptedThread::adopt`] makes the calling thread one, and
+//! [`AdoptedThread::restore`] undoes that. What a reactor starts inherits all of this, so
+//! [`unaffinitized`] takes it off for a while and [`spawn_off_reactor`] starts threads without it.
 // UNSAFETY: affinity, name and timer slack of a thread are to be had by raw system calls only.
 
 use std::cell::Cell;
@@ -131,17 +131,17 @@ impl Drop for Again {
     }
 }
 
-/// What a thread was before it sat down on a core.
-pub(crate) struct Seated {
+/// What a thread was before it adopted a core.
+pub(crate) struct AdoptedThread {
     before: Traits,
     /// Its note of what it was before an earlier core, if it is on one (a set of reactors that is
     /// run inside of another).
     outer: Option<Traits>,
 }
 
-impl Seated {
+impl AdoptedThread {
     /// Names the calling thread after `core`, and pins it there or leaves it where it may run.
-    pub(crate) fn sit(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
+    pub(crate) fn adopt(core: CoreId, pinned: bool) -> Result<Self, PlatformError> {
         let before = Traits::of_caller()?;
         if pinned {
             pin(core)?;
@@ -154,7 +154,7 @@ impl Seated {
     }
 
     /// Gives the calling thread back what it had.
-    pub(crate) fn stand(self) -> Result<(), PlatformError> {
+    pub(crate) fn restore(self) -> Result<(), PlatformError> {
         BEFORE.set(self.outer);
         self.before.apply()
     }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_pinned_keeps_what_it_had() {
         let before = (name(), allowed_cores().unwrap(), timer_slack());
-        assert!(Seated::sit(GONE, true).is_err());
+        assert!(AdoptedThread::adopt(GONE, true).is_err());
         assert_eq!((name(), allowed_cores().unwrap(), timer_slack()), before);
     }
 
@@ -264,9 +264,9 @@ mod tests {
     fn a_pinned_thread_wakes_on_time_and_has_its_slack_back_after() {
         let core = allowed_cores().unwrap().iter().next().unwrap();
         let before = timer_slack();
-        let seated = Seated::sit(core, true).unwrap();
+        let adopted = AdoptedThread::adopt(core, true).unwrap();
         assert_eq!(timer_slack(), SLACK_NS);
-        seated.stand().unwrap();
+        adopted.restore().unwrap();
         assert_eq!(timer_slack(), before);
         let (tell, told) = mpsc::channel();
         spawn(core, true, Box::new(move || tell.send(timer_slack()).unwrap())).unwrap().join().unwrap();

@@ -39,8 +39,8 @@ impl PoolShared {
     /// never wakes under it.
     #[cold]
     pub(crate) fn serve(&self, class: Class) {
-        let mut round = Round { pool: self, class, over: false };
-        round.go_on();
+        let mut all = ServeAll { pool: self, class, over: false };
+        all.go_on();
     }
 
     /// Serves who waits for buffers of any of these classes, also when a waker of one panics.
@@ -71,13 +71,13 @@ impl PoolShared {
 /// Serves one after the other. Where a waker panics the others, whom nobody else would wake, have
 /// their turn on the way out; a second panic then ends the process, as any panic during another
 /// does.
-struct Round<'a> {
+struct ServeAll<'a> {
     pool: &'a PoolShared,
     class: Class,
     over: bool,
 }
 
-impl Round<'_> {
+impl ServeAll<'_> {
     fn go_on(&mut self) {
         while let Some(waker) = self.pool.class(self.class).serve_one(&self.pool.slab.0, self.class) {
             waker.wake();
@@ -86,7 +86,7 @@ impl Round<'_> {
     }
 }
 
-impl Drop for Round<'_> {
+impl Drop for ServeAll<'_> {
     fn drop(&mut self) {
         if !self.over {
             self.go_on();

@@ -204,7 +204,7 @@ mod tests {
         let (stack, links) = (FreeStack::new(), LinkArray::new(8).unwrap());
         stack.push(&links, links.chain([0, 1, 2]).unwrap());
         stack.push(&links, links.chain([7, 5]).unwrap());
-        assert_eq!(stack.len(), 5);
+        assert_eq!((stack.len(), stack.is_empty()), (5, false));
         assert_eq!(popped(&stack, &links, 1, 3), Some(Vec::from([7, 5, 0])));
         assert_eq!(popped(&stack, &links, 1, 9), Some(Vec::from([1, 2])));
         assert!(stack.is_empty());

@@ -64,8 +64,41 @@ fn s26_reserves_that_cannot_be_filled_fail_with_the_numbers_and_take_nothing() {
     let refused = pool.group(reserve(6, 3, 4)).unwrap_err();
     assert_eq!(refused, PoolError::ReserveUnfilled { wanted: reserve(6, 3, 4), available: reserve(6, 3, 3) });
     assert!(refused.to_string().contains("6 small, 3 large and 4 control"), "{refused}");
-    assert_eq!(Class::ALL.map(|class| pool.stats(class).free), [6, 3, 3]);
+    assert_eq!(Class::ALL.map(|class| (pool.stats(class).free, pool.stats(class).reserved)), [(6, 4), (3, 2), (3, 0)]);
     assert!(pool.group(reserve(6, 3, 3)).is_ok());
+}
+
+#[test]
+fn a_group_tells_what_it_has_at_hand_could_have_now_and_could_have_at_the_most() {
+    let pool = data_pool(10, 0, 0);
+    let (group, other) = (pool.group(reserve(3, 0, 0)).unwrap(), pool.group(reserve(2, 0, 0)).unwrap());
+    assert_eq!((group.buf_size(), pool.buf_size(Class::Small), pool.buf_size(Class::Large)), (64, 64, 8192));
+    let of = |group: &BufGroup| (group.at_hand(Class::Small), group.available(Class::Small), group.capacity(Class::Small));
+    assert_eq!((of(&group), of(&other)), ((3, 8, 8), (2, 7, 7)));
+    let (own, mut out) = (group.get(), all(&other, Class::Small));
+    assert_eq!((out.len(), of(&group), of(&other)), (7, (2, 2, 8), (0, 0, 7)));
+    // What was borrowed goes back first; what comes home from another core is not at hand, and still to be had.
+    out.truncate(1);
+    assert_eq!((of(&group), of(&other)), ((2, 7, 8), (1, 6, 7)));
+    let sent = own.unwrap().into_send();
+    thread::spawn(move || drop(sent)).join().unwrap();
+    assert_eq!(of(&group), (2, 8, 8));
+    // Nothing of the shared pool while somebody waits for it.
+    let waiting = other.request(Class::Small, 7, 0, std::task::Waker::noop()).unwrap();
+    assert_eq!((of(&group), of(&other)), ((2, 3, 8), (0, 1, 7)));
+    drop(waiting);
+    assert_eq!((of(&group), group.stats(Class::Small).high_water), ((2, 8, 8), 1));
+}
+
+#[test]
+fn the_most_that_a_group_had_out_is_kept() {
+    let group = BufGroup::new(4, 64);
+    let most = |count: usize| {
+        let out: Vec<_> = (0..count).map(|_| group.get().unwrap()).collect();
+        drop(out);
+        group.stats(Class::Small).high_water
+    };
+    assert_eq!([most(1), most(3), most(2), most(4), most(1)], [1, 3, 3, 4, 4]);
 }
 
 #[test]
@@ -158,7 +191,10 @@ fn s27_a_buffer_that_travels_back_is_at_home_again() {
     let group = BufGroup::new(1, 64);
     let sent = group.get().unwrap().into_send();
     drop(sent.into_local(&group));
-    assert_eq!(group.stats(Class::Small).in_use, 0);
+    assert_eq!((group.stats(Class::Small).in_use, group.at_hand(Class::Small)), (0, 1));
+    let (other, sent) = (BufGroup::new(1, 64), group.get().unwrap().into_send());
+    drop(sent.into_local(&other));
+    assert_eq!((group.at_hand(Class::Small), group.available(Class::Small), other.at_hand(Class::Small)), (0, 1, 1), "home to its own");
     drop(group.get().unwrap().into_send().into_local(&group).into_send());
     assert!(group.get().is_some());
 }
@@ -223,6 +259,7 @@ fn a_buffer_is_filled_read_and_emptied() {
     buf.advance(2);
     buf.truncate(5);
     buf[0] = b'X';
+    assert_eq!(buf.iter_mut().count(), 5);
     assert_eq!((&buf[..], buf.spare_capacity()), (&b"X3456"[..], 3));
     buf.spare_mut()[0] = b'Y';
     buf.grow(1);

@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use pool::{Mempool, MempoolCache, MempoolConfig, MempoolStats, SendObj};
+use pool::{Mempool, MempoolCache, MempoolConfig, MempoolStats, PoolError, SendObj};
 
 fn mempool(objects: usize, caches: u32, cache_size: usize) -> Mempool<usize> {
     Mempool::new(MempoolConfig { objects, caches, cache_size }, |number| number).unwrap()
@@ -23,6 +23,18 @@ fn s25_objects_are_fixed_and_each_is_handed_out_once() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..10).collect::<Vec<_>>());
     assert_eq!(pool.in_use(), 10);
+}
+
+#[test]
+fn s25_sizes_that_cannot_work_are_refused_with_the_numbers() {
+    let of = |objects, caches| Mempool::new(MempoolConfig { objects, caches, cache_size: 0 }, |_| ()).map(drop);
+    for (objects, caches) in [(0, 1), (1, 0), (0, 0)] {
+        assert_eq!(of(objects, caches), Err(PoolError::NoObjects { objects, caches }));
+    }
+    let too_many = |what, wanted, most| Err(PoolError::TooMany { what, wanted, most });
+    assert_eq!((of(1, 65_536), of(1, 65_537)), (Ok(()), too_many("caches", 65_537, 65_536)));
+    let most = u32::MAX as usize - 1;
+    assert_eq!(of(most + 1, 1), too_many("objects", most + 1, most));
 }
 
 #[test]

@@ -278,6 +278,18 @@ fn s28_waits_are_counted_and_the_longest_is_known() {
 }
 
 #[test]
+fn s28_what_a_request_was_given_is_counted_by_where_it_came_from() {
+    let pool = data_pool(5, 4);
+    let (holder, waiter) = (group(&pool, 0), group(&pool, 2));
+    let (held, own) = (all(&holder), all(&waiter));
+    let mut request = request(&waiter, 4);
+    drop((held, own));
+    assert_eq!(request.poll(0).map(|granted| granted.len()), Some(4));
+    let stats = waiter.stats(Class::Large);
+    assert_eq!((stats.from_reserve, stats.from_shared, stats.high_water), (3, 3, 4));
+}
+
+#[test]
 fn s28_a_waker_may_come_back_into_the_pool() {
     struct Probe(DataPool);
     impl Wake for Probe {

@@ -276,7 +276,8 @@ macro_rules! net_statements_of_kernels {
     };
 }
 
-/// Some tests of the suite, in a module whose `__net_suite_env` makes the [`Env`](crate::net::Env) of each.
+/// Some tests of the suite, in a module whose `__net_suite_env` makes the [`Env`](crate::net::Env)
+/// of each.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! net_cases {

@@ -1,5 +1,8 @@
 //! Writing what is queued, and the end of the sending side behind it.
 
+use alloc::vec::Vec;
+use core::mem;
+
 use core_reactor::net::SockId;
 
 use super::Group;
@@ -10,35 +13,41 @@ use crate::slab;
 /// Something waits until enough is sent.
 const MINDS_SENDS: u32 = phase::FULL | phase::FIN_WANTED | slab::REFUSED | slab::STALLED;
 
+/// What is queued cannot just be sent and forgotten.
+const NOT_PLAIN: u32 = phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS;
+
 impl<B: Backend> Group<B> {
     /// Writes for every slot that has got frames since the last time.
     #[inline]
     pub(super) fn write_dirty(&mut self) {
-        // One by one, so that who panics on the way loses nobody behind it.
-        while let Some(i) = self.dirty.pop().map(|i| i as usize) {
-            let state = self.slots.hot(i);
+        let list = mem::take(&mut self.dirty);
+        let mut visit = Visit { group: self, list };
+        let Visit { group, list } = &mut visit;
+        for i in list.iter().map(|i| *i as usize) {
+            let state = group.slots.hot(i);
             let flags = state.flags & !phase::IN_DIRTY;
             state.flags = flags;
             // One frame of one buffer without a tag is all that an echo sends.
             match state.queue.single() {
-                Some(bytes) if flags & (phase::STUCK | Phase::Leaving as u32 | MINDS_SENDS) == 0 && state.written == 0 => {
+                Some(bytes) if flags & NOT_PLAIN == 0 && state.written == 0 => {
                     let offered = bytes.len();
-                    match self.backend.send(state.slot(), Outgoing::One(bytes)) {
+                    match group.backend.send(state.slot(), Outgoing::One(bytes)) {
                         Sending::Taken(n) if n == offered => {
-                            self.stats.bytes_out += offered as u64;
+                            group.stats.bytes_out += offered as u64;
                             (state.queued, state.frames) = (0, state.frames - 1);
                             state.queue.drop_single();
                         }
                         Sending::Pending => state.flags |= phase::PENDING,
                         sending => {
-                            self.wrote(i, sending);
-                            self.write(i);
+                            group.wrote(i, sending);
+                            group.write(i);
                         }
                     }
                 }
-                _ => self.write(i),
+                _ => group.write(i),
             }
         }
+        list.clear();
     }
 
     /// Writes until the queue is empty or the system takes no more.
@@ -155,7 +164,7 @@ impl<B: Backend> Group<B> {
     fn send_failed(&mut self, i: usize) {
         let state = self.slots.hot(i);
         let (id, token, written) = (state.id, state.token, state.written);
-        let mut queue = core::mem::take(&mut state.queue);
+        let mut queue = mem::take(&mut state.queue);
         (state.queued, state.written) = (0, 0);
         state.flags &= !(phase::FIN_WANTED | slab::REFUSED | slab::STALLED);
         let (slot, all_read) = (state.slot(), state.is(phase::PEER_IS_DONE));
@@ -171,5 +180,19 @@ impl<B: Backend> Group<B> {
             self.end_hold_of_full(i);
             self.enqueue(i);
         }
+    }
+}
+
+/// A walk through the slots with frames to write, which are not in the group meanwhile.
+struct Visit<'a, B: Backend> {
+    group: &'a mut Group<B>,
+    list: Vec<u32>,
+}
+
+impl<B: Backend> Drop for Visit<'_, B> {
+    /// The list goes back, emptied; or with all that was in it, if somebody panicked who was woken by a buffer that came home: to be written to twice does no harm.
+    fn drop(&mut self) {
+        self.list.append(&mut self.group.dirty);
+        self.group.dirty = mem::take(&mut self.list);
     }
 }

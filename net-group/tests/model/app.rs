@@ -10,7 +10,7 @@ use std::time::Duration;
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, Socket, Token};
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, Refused, WaitSource};
 use net_group::Group;
-use pool::{Buf, BufGroup, Class};
+use pool::{Buf, BufGroup, Class, Request};
 
 use crate::choose::Chooser;
 use crate::world::{Scripted, Shared, Sock, WireKind, World, lock};
@@ -246,6 +246,18 @@ impl App {
         self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing));
     }
 
+    /// No buffer is left, and who waits for one panics when woken.
+    pub(crate) fn panics_when_a_buffer_comes_home(&mut self) -> Request {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("on purpose");
+            }
+        }
+        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+        self.bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("one may wait")
+    }
+
     pub(crate) fn flush(&mut self) {
         self.group.flush();
     }
@@ -290,7 +302,12 @@ impl App {
         if self.answers {
             return;
         }
-        let Some(at) = self.one() else { return };
+        if let Some(at) = self.one() {
+            self.send_on(at);
+        }
+    }
+
+    pub(crate) fn send_on(&mut self, at: usize) {
         let number = self.next_frame;
         let parts = [1, 2, 1, 0][self.pick(4)];
         let tagged = parts == 0 || self.pick(2) == 1;

@@ -8,12 +8,12 @@ use core_reactor::{CoreId, PlatformError};
 
 use crate::error::{os_error, short};
 use crate::park::Parker;
-use crate::thread::{Seated, spawn};
+use crate::thread::{AdoptedThread, spawn};
 
 /// One core of a platform. Alone on its cache lines, as other cores write to its latch.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Seat {
+pub(crate) struct CoreSlot {
     pub(crate) parker: Parker,
     occupant: Mutex<Occupant>,
     left: Condvar,
@@ -28,10 +28,10 @@ enum Occupant {
     /// Somebody waits for the thread.
     Joining(ThreadId),
     /// A thread that adopted the core.
-    Adopted(ThreadId, Box<Seated>),
+    Adopted(ThreadId, Box<AdoptedThread>),
 }
 
-impl Seat {
+impl CoreSlot {
     /// As [`Platform::start`](core_reactor::Platform::start).
     pub(crate) fn start(&self, core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
         self.take(core, || Ok(Occupant::Started(spawn(core, pinned, entry)?)))
@@ -39,7 +39,7 @@ impl Seat {
 
     /// As [`Platform::adopt`](core_reactor::Platform::adopt).
     pub(crate) fn adopt(&self, core: CoreId, pinned: bool) -> Result<(), PlatformError> {
-        self.take(core, || Ok(Occupant::Adopted(thread::current().id(), Box::new(Seated::sit(core, pinned)?))))
+        self.take(core, || Ok(Occupant::Adopted(thread::current().id(), Box::new(AdoptedThread::adopt(core, pinned)?))))
     }
 
     fn take(&self, core: CoreId, occupy: impl FnOnce() -> Result<Occupant, PlatformError>) -> Result<(), PlatformError> {
@@ -86,8 +86,8 @@ impl Seat {
     pub(crate) fn release(&self, core: CoreId) {
         let mut occupant = self.lock();
         match core::mem::take(&mut *occupant) {
-            Occupant::Adopted(thread, seated) if thread == thread::current().id() => {
-                if let Err(why) = seated.stand() {
+            Occupant::Adopted(thread, adopted) if thread == thread::current().id() => {
+                if let Err(why) = adopted.restore() {
                     log::error!("the thread that ran core {core} stays pinned to it: {why}");
                 }
             }
