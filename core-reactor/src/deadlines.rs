@@ -3,8 +3,8 @@
 //!
 //! A hashed wheel: a slot lies in the bucket of its deadline's tick, counted round the wheel.
 //! Pushed forward, it stays there and only has its new deadline written down; when the wheel comes
-//! to the bucket, it moves on to where it belongs by then. So a slot is moved once for each time-out
-//! that passes, or turn of the wheel, and not once for each push.
+//! to the bucket, it moves on to where it belongs by then. So a slot is moved once for each
+//! time-out that passes, or turn of the wheel, and not once for each push.
 
 use alloc::vec::Vec;
 use core::time::Duration;
