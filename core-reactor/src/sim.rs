@@ -193,3 +193,26 @@ impl Sim {
         self.settle();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cx, Polled, Schedule, ThreadConfig};
+
+    #[test]
+    fn a_run_goes_from_one_deadline_to_the_next() {
+        let (mut sim, times) = (Sim::new(1), Arc::new(Mutex::new(Vec::new())));
+        let note = times.clone();
+        let start = move |cx: &mut Cx<'_>| {
+            cx.poller("timer", Schedule::Every(Duration::from_millis(2)), move |cx: &mut Cx<'_>| {
+                note.lock().push(cx.now().as_nanos() / 1_000_000);
+                Polled::Busy
+            });
+        };
+        sim.lib().spawn(ThreadConfig::new("timer"), start).map_err(drop).expect("a thread");
+        sim.run_for(Duration::from_millis(7));
+        assert_eq!((&times.lock()[..], sim.platform.now().as_nanos()), (&[2, 4, 6][..], 7_000_000));
+        sim.run_for(Duration::from_millis(1));
+        assert_eq!(times.lock()[..], [2, 4, 6, 8], "what is due at the end is done");
+    }
+}

@@ -1,6 +1,6 @@
-//! The server on two simulated cores over sockets in memory, in all weathers: delays, small windows, short reads and
-//! writes, resets and refusals, each from a seed. What fails once fails again with the same seed:
-//! `SEED=17 cargo test -p hello-sock --test memory`.
+//! The server on two simulated cores over sockets in memory, in all weathers: delays, small
+//! windows, short reads and writes, resets and refusals, each from a seed. What fails once fails
+//! again with the same seed: `SEED=17 cargo test -p hello-sock --test memory`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

@@ -35,8 +35,8 @@ enum Piece {
     Connected,
     Bytes(usize),
     Fin,
-    /// The end of the connection, or the refusal of a connect.
-    Reset,
+    /// The end of the connection, or of a try to connect.
+    Failed(NetError),
 }
 
 /// A socket: a listener, or one side of a connection.
@@ -104,9 +104,13 @@ impl Network {
 
     // ---- Time and chance
 
-    /// Lets all happen that the time has come for.
-    pub(crate) fn catch_up(&mut self) {
-        let now = self.clock.as_ref().map_or(Instant::ZERO, |clock| clock.now()).max(self.now);
+    /// The time, as the clock has it.
+    pub(crate) fn clock(&self) -> Instant {
+        self.clock.as_ref().map_or(Instant::ZERO, |clock| clock.now()).max(self.now)
+    }
+
+    /// Lets all happen whose time has come by then.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
         while self.next_due().is_some_and(|at| at <= now)
             && let Some(Reverse((at, _, id))) = self.due.pop()
         {
@@ -184,10 +188,10 @@ impl Network {
         self.ends.get(&id).ok_or(NetError::Stale)
     }
 
-    fn put(&mut self, here: SocketAddr, options: SockOptions, kind: Kind) -> u64 {
+    fn put(&mut self, end: End) -> u64 {
         // Even; the odd one after it is kept for the other side.
         let id = 2 * self.number();
-        self.ends.insert(id, End::new(here, options, kind, self.faults.window));
+        self.ends.insert(id, end);
         id
     }
 
@@ -201,16 +205,15 @@ impl Network {
             }
             _ => at,
         };
-        let id = self.put(here, options, Kind::Listener);
+        let id = self.put(End::new(here, options, Kind::Listener, self.faults.window));
         self.bound.insert(here, id);
         Ok(id)
     }
 
     pub(crate) fn connect(&mut self, to: &[SocketAddr], options: SockOptions) -> Result<u64, NetError> {
         let first = to.first().ok_or(NetError::NoAddress)?;
-        let id = self.put(SocketAddr::new(loopback(first), 0), options, Kind::Connect);
-        self.ends.get_mut(&id).into_iter().for_each(|end| (end.to, end.peer) = (to.iter().copied().collect(), Some(*first)));
-        Ok(id)
+        let end = End::new(SocketAddr::new(loopback(first), 0), options, Kind::Connect, self.faults.window);
+        Ok(self.put(End { to: to.iter().copied().collect(), peer: Some(*first), ..end }))
     }
 
     fn free_port(&mut self, ip: IpAddr) -> Result<SocketAddr, NetError> {
@@ -249,21 +252,19 @@ impl Network {
 
     // ---- Connects
 
-    /// Begins a connect that has not begun.
+    /// Begins a connect that has not begun, to the first of its addresses.
     pub(crate) fn begin(&mut self, id: u64) {
-        let Some(end) = self.ends.get_mut(&id).filter(|end| end.since.is_none()) else { return };
-        let Some(to) = end.to.front().copied() else { return };
-        let before = end.here;
+        let Some(to) = self.ends.get(&id).filter(|end| end.since.is_none()).and_then(|end| end.to.front().copied()) else { return };
+        let here = if is_here(to.ip()) { self.free_port(loopback(&to)) } else { Err(NetError::Unreachable(to)) };
+        let Some(end) = self.ends.get_mut(&id) else { return };
         (end.since, end.peer) = (Some(self.now), Some(to));
-        self.unbind(before, id);
-        match self.free_port(loopback(&to)) {
-            _ if !is_here(to.ip()) => self.not_connected(id, NetError::Unreachable(to)),
-            Err(why) => self.not_connected(id, why),
+        match here {
             Ok(here) => {
+                end.here = here;
                 self.bound.insert(here, id);
-                self.ends.get_mut(&id).into_iter().for_each(|end| end.here = here);
                 self.launch(id, Piece::Knock, Duration::ZERO);
             }
+            Err(why) => self.launch(id, Piece::Failed(why), Duration::ZERO),
         }
     }
 
@@ -271,11 +272,12 @@ impl Network {
     fn not_connected(&mut self, id: u64, why: NetError) {
         let Some(end) = self.ends.get_mut(&id) else { return };
         end.to.pop_front();
-        if end.to.is_empty() {
-            end.failed = Some(why);
-            return self.tell(id);
+        match end.to.is_empty() {
+            true => end.failed = Some(why),
+            false => end.since = None,
         }
-        end.since = None;
+        let here = end.here;
+        self.unbind(here, id);
         self.begin(id);
     }
 
@@ -289,7 +291,9 @@ impl Network {
         let is_refused = self.falls(self.faults.refuse_per_mille);
         let listener = [to, any].iter().find_map(|at| self.bound.get(at)).copied().filter(|_| !is_refused);
         let listening = listener.and_then(|listener| self.ends.get_mut(&listener)).filter(|end| end.kind == Kind::Listener);
-        let (Some(listener), Some(listening)) = (listener, listening) else { return self.launch(id, Piece::Reset, Duration::ZERO) };
+        let (Some(listener), Some(listening)) = (listener, listening) else {
+            return self.launch(id, Piece::Failed(NetError::ConnectRefused(to)), Duration::ZERO);
+        };
         if listening.queue.len() >= listening.options.backlog.unwrap_or(1) as usize {
             // No answer, so it tries again, as a kernel would.
             let in_vain = waited >= Some(time);
@@ -297,7 +301,9 @@ impl Network {
         }
         listening.queue.push_back(id ^ 1);
         let options = listening.options.clone();
-        self.ends.get_mut(&id).into_iter().for_each(|end| end.send_buf = options.send_buf.unwrap_or(0));
+        if let Some(client) = self.ends.get_mut(&id) {
+            client.send_buf = options.send_buf.unwrap_or(0);
+        }
         let accepted = End {
             peer: Some(here),
             connected: true,
@@ -342,10 +348,7 @@ impl Network {
         let number = self.number();
         let Some(end) = self.ends.get_mut(&id) else { return };
         end.pieces.push_back((at, piece));
-        if at <= self.now {
-            return self.arrive(id);
-        }
-        if self.next_due().is_none_or(|first| at < first) {
+        if at > self.now && self.next_due().is_none_or(|first| at < first) {
             // Cores that sleep longer than that think again.
             self.groups.values().for_each(|audience| audience.waker.wake_by_ref());
         }
@@ -366,11 +369,8 @@ impl Network {
                 Piece::Connected => end.connected = true,
                 Piece::Bytes(len) => (end.under_way, end.arrived) = (end.under_way - len, end.arrived + len),
                 Piece::Fin => end.eof = true,
-                Piece::Reset if end.connected => end.failed = Some(NetError::Reset),
-                Piece::Reset => {
-                    let why = end.peer.map_or(NetError::NoAddress, NetError::ConnectRefused);
-                    self.not_connected(id, why);
-                }
+                Piece::Failed(why) if end.connected => end.failed = Some(why),
+                Piece::Failed(why) => self.not_connected(id, why),
             }
             self.tell(id);
         }
@@ -392,19 +392,21 @@ impl Network {
         }
     }
 
-    /// The connection breaks, which a socket learns behind what is under way to it. Nothing else sets
-    /// out to it any more.
+    /// The connection breaks, which a socket learns behind what is under way to it. Nothing else
+    /// sets out to it any more.
     fn break_off(&mut self, id: u64) {
         if let Some(end) = self.ends.get_mut(&id)
             && !mem::replace(&mut end.broken, true)
         {
-            self.launch(id, Piece::Reset, Duration::ZERO);
+            self.launch(id, Piece::Failed(NetError::Reset), Duration::ZERO);
         }
     }
 
     fn finish_to(&mut self, id: u64) {
-        self.ends.get_mut(&id).into_iter().for_each(|end| end.fin_wanted = true);
-        self.send_off(id);
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.fin_wanted = true;
+            self.send_off(id);
+        }
     }
 
     /// Ends the sending side of a socket.
@@ -470,7 +472,9 @@ impl Network {
     /// Whether a write would be taken that is not small; if not, it is told when.
     pub(crate) fn has_room(&mut self, id: u64) -> bool {
         let has_room = self.ends.get(&(id ^ 1)).is_none_or(|peer| peer.broken || peer.room() >= (peer.window + peer.send_buf).div_ceil(3));
-        self.ends.get_mut(&id).into_iter().for_each(|end| end.blocked = !has_room);
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.blocked = !has_room;
+        }
         has_room
     }
 }

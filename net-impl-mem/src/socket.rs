@@ -25,12 +25,15 @@ impl Shared {
         Self(Mutex::new(network))
     }
 
-    /// Lets all happen that the time has come for, then this. Cores are woken under the lock: what
-    /// wakes a thread takes none of ours.
+    /// Does this, behind all that the time has come for, and lets follow from it what does at once.
+    /// Cores are woken under the lock: what wakes a thread takes none of ours.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Network) -> R) -> R {
         let mut network = self.0.lock();
-        network.catch_up();
-        f(&mut network)
+        let now = network.clock();
+        network.catch_up(now);
+        let result = f(&mut network);
+        network.catch_up(now);
+        result
     }
 }
 

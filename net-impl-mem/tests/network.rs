@@ -209,7 +209,7 @@ fn s126_chance_is_the_seeds() {
         net.trace()
     };
     assert_eq!(run(1), run(1));
-    assert!(run(1) != run(2) && run(1).contains("Reset") && run(1).contains("Connected"), "{}", run(1));
+    assert!(run(1) != run(2) && run(1).contains("Failed(ConnectRefused") && run(1).contains("Connected"), "{}", run(1));
 }
 
 /// Simulated cores that do something where they would sleep.
