@@ -177,7 +177,7 @@ fn s111_what_finds_room_does_not_overtake_what_found_none_before() {
             number < 30
         };
         (0..10).for_each(|_| _ = send());
-        desk.between = Some(Box::new(move || send()));
+        desk.between = Some(Box::new(send));
     });
     for _ in 0..40 {
         let _ = sim.turn();
