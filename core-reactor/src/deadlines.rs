@@ -1,10 +1,10 @@
 //! Deadlines for many things (a group's connections) that are nearly always pushed forward before
 //! they are over.
 //!
-//! A hashed wheel: a slot lies in the bucket of its deadline's tick, or of the last tick that the
-//! wheel reaches. Pushed forward, it stays there and only has its new deadline written down; when
-//! the wheel comes to the bucket, it moves on to where it belongs by then. So a slot is moved once
-//! for each time-out that passes, and not once for each push.
+//! A hashed wheel: a slot lies in the bucket of its deadline's tick, counted round the wheel.
+//! Pushed forward, it stays there and only has its new deadline written down; when the wheel comes
+//! to the bucket, it moves on to where it belongs by then. So a slot is moved once for each
+//! time-out that passes, or turn of the wheel, and not once for each push.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -140,7 +140,7 @@ impl Deadlines {
     fn file(&mut self, slot: u32) {
         let deadline = self.slots[slot as usize].deadline;
         if deadline < Instant::MAX {
-            let tick = (deadline.as_nanos() / self.tick_ns).clamp(self.from, self.from + BUCKETS - 1);
+            let tick = (deadline.as_nanos() / self.tick_ns).max(self.from);
             self.link((tick % BUCKETS) as u8, slot);
         }
     }

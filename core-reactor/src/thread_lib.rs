@@ -298,3 +298,21 @@ impl LibShared {
         self.threads.lock().next_id()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+
+    #[test]
+    fn numbers_of_threads_that_are_gone_stay_until_they_are_more_than_half_of_the_list() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut threads: Vec<_> = (0..8).map(|_| lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap()).collect();
+        let listed = || lib.0.threads.lock().list.len();
+        let lengths: Vec<_> = (0..8).map(|_| (drop(threads.remove(0)), listed()).1).collect();
+        assert_eq!(lengths, [8, 8, 8, 8, 3, 3, 1, 0]);
+        let thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        assert_eq!((thread.handle().id(), lib.threads().len()), (ThreadId(9), 1), "no number comes again");
+    }
+}

@@ -165,7 +165,7 @@ fn s104_deaf_peers_and_the_last_buffers() {
                     app.world().peer_sends(wire, 15);
                 }
                 app.world().peer_takes(2, 15);
-                app.poll();
+                (0..9).for_each(|_| app.poll());
                 app.time_passes();
             }
         });
@@ -217,4 +217,29 @@ fn s104_a_panic_on_the_way_loses_nobody() {
     assert!(catch_unwind(AssertUnwindSafe(|| app.flush())).is_err());
     drop(waits);
     end(app);
+}
+
+/// Bytes that come by themselves do not go past those that were kept.
+#[test]
+fn s104_what_was_kept_comes_first() {
+    let how = || Settings { pushes: 1, ..Settings::default() };
+    each_way(6, how, |app| {
+        app.begin(WireKind::Stream, 3);
+        app.world().peer_sends(0, 15);
+        app.poll();
+        app.world().peer_sends(0, 5);
+        app.poll();
+        app.poll();
+    });
+}
+
+/// Buffers come home one by one, to three that wait for them.
+#[test]
+fn s104_who_waits_for_a_buffer_is_woken_for_it() {
+    each_way(6, Settings::default, |app| {
+        (0..3).for_each(|_| app.begin(WireKind::Stream, 3));
+        (0..3).for_each(|wire| app.world().peer_sends(wire, 15));
+        app.hold_all_buffers();
+        (0..3).for_each(|_| app.poll());
+    });
 }

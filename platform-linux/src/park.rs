@@ -302,6 +302,37 @@ mod tests {
         }
     }
 
+    /// In one wait each: a kernel that is told less would be asked again and again.
+    #[test]
+    fn s53_a_wait_takes_the_time_that_it_was_given() {
+        let clock = Clock::new(ClockChoice::Monotonic);
+        for (way, nanos) in [(Way::Pwait2, 1_300_000), (Way::Ppoll, 1_300_000), (Way::Wait, 2_000_000)] {
+            let parker = left_with(way);
+            let set = parker.open().unwrap();
+            let began = clock.now();
+            assert_eq!(set.wait(Some(nanos)), Woken::Late, "{way:?}");
+            assert!(clock.now().nanos_since(began) >= nanos, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn s53_a_wait_without_end_ends_by_the_bell() {
+        let clock = Clock::new(ClockChoice::Monotonic);
+        for way in [Way::Pwait2, Way::Ppoll, Way::Wait] {
+            let parker = left_with(way);
+            let set = parker.open().unwrap();
+            thread::scope(|scope| {
+                let waiter = scope.spawn(|| set.wait(None));
+                let began = clock.now();
+                while clock.now().nanos_since(began) < 10_000_000 {
+                    thread::yield_now();
+                }
+                set.ring();
+                assert_eq!(waiter.join().unwrap(), Woken::Ready, "{way:?}");
+            });
+        }
+    }
+
     #[test]
     fn s53_without_any_way_it_naps() {
         let (parker, clock) = (left_with(Way::Nap), Clock::new(ClockChoice::Best));

@@ -290,6 +290,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_signal_that_there_is_not_has_no_handler() {
+        // SAFETY: all zeroes is a sigaction.
+        let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        assert!(exchange(libc::SIGINT, None, &mut action).is_ok());
+        assert!(exchange(-1, None, &mut action).is_err());
+    }
+
+    #[test]
     fn s51_for_half_a_second_a_signal_is_an_echo_and_then_it_is_the_second() {
         let request = Request::default();
         assert!(!request.awaits_echoes(7) && !request.is_insisted_on(7), "nothing has come yet");

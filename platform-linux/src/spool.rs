@@ -326,14 +326,24 @@ mod tests {
         assert!(!spool.is_clear());
         assert!(spool.push(b"in room!"));
         assert!(!spool.push(b"a"), "over the bound");
-        assert!(!spool.push(b""), "behind a gap");
+        assert!(!spool.push(b"") && !spool.push(b"b"), "behind a gap");
         assert_eq!(spool.0.lock().bytes.len(), 8, "memory stays within the bound");
         assert_eq!(spool.flush(Duration::ZERO), Err(SpoolError::Stuck(Duration::ZERO)));
         let text = std::thread::spawn(move || rest(reader, bytes));
-        assert_eq!(spool.flush(PATIENCE), Err(SpoolError::Lost(2)));
+        assert_eq!(spool.flush(PATIENCE), Err(SpoolError::Lost(3)));
+        assert!(spool.is_clear(), "the notice is written");
         assert!(spool.push(b" after"));
         drop(spool);
-        assert_eq!(text.join().unwrap(), "firstin room!<2 lost> after");
+        assert_eq!(text.join().unwrap(), "firstin room!<3 lost> after");
+    }
+
+    #[test]
+    fn a_spool_without_anything_queued_is_not_clear_while_its_descriptor_is_full() {
+        let (reader, writer, bytes) = full_pipe();
+        let spool = Spool::start("spool", writer, 8, notice).unwrap();
+        assert!(!spool.is_clear());
+        (&reader).read_exact(&mut vec![0; bytes]).unwrap();
+        assert!(spool.is_clear());
     }
 
     #[test]

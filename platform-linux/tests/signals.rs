@@ -306,6 +306,42 @@ fn handlers_of_others_are_respected() {
     assert_eq!(Process::start("handlers_of_others_are_respected").end().code(), Some(7));
 }
 
+/// Without a first signal there are no echoes to wait for, so nothing of ours stays.
+#[test]
+fn s12_a_set_that_no_signal_reached_leaves_the_handlers_as_they_were() {
+    extern "C" fn theirs(_: i32) {}
+    fn handler(signal: i32) -> usize {
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the kernel writes one action.
+        assert_eq!(unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) }, 0);
+        // SAFETY: it has, and all zeroes is one too.
+        unsafe { action.assume_init() }.sa_sigaction
+    }
+    if is_child() {
+        let theirs = theirs as extern "C" fn(i32) as *const () as usize;
+        // SAFETY: the handler does nothing.
+        let install = |signal| unsafe { libc::signal(signal, theirs) };
+        let (platform, core) = platform();
+        let flag = Arc::new(StopFlag::new(platform, core));
+        for round in ["both are given back", "one has been taken over since"] {
+            install(libc::SIGINT);
+            // SAFETY: installs no function.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
+            let stop = StopSignals::install(flag.clone()).unwrap();
+            assert!([libc::SIGINT, libc::SIGTERM].iter().all(|signal| ![theirs, libc::SIG_DFL].contains(&handler(*signal))));
+            let taken_over = round.starts_with("one");
+            if taken_over {
+                install(libc::SIGTERM);
+            }
+            drop(stop);
+            let expected = if taken_over { theirs } else { libc::SIG_DFL };
+            assert_eq!((handler(libc::SIGINT), handler(libc::SIGTERM)), (theirs, expected), "{round}");
+        }
+        std::process::exit(7);
+    }
+    assert_eq!(Process::start("s12_a_set_that_no_signal_reached_leaves_the_handlers_as_they_were").end().code(), Some(7));
+}
+
 /// Installing and dropping while signals come: a handler never meets a hook that has been freed,
 /// and every hook is freed.
 #[test]

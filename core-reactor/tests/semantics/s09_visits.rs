@@ -213,8 +213,12 @@ fn s09_a_forced_stop_before_a_full_mailbox_loses_neither_the_rest_nor_the_word_a
         sim.platform.advance(ms(10));
         sim.reactors[1].turn();
         assert_eq!(sim.lib().threads().len(), names.len() - 1);
+        // It is tried again by the reactor of the thread that it is for, which nobody else has to wait for.
+        let last = if names.len() == 3 { "c" } else { "done on a" };
+        turns(&mut sim.reactors[if names.len() == 3 { 2 } else { 0 }], 5);
+        assert_eq!(seen.take(), [last]);
         sim.settle();
-        let expected = if names.len() == 3 { vec!["c", "done on a"] } else { vec!["done on a"] };
+        let expected = if names.len() == 3 { vec!["done on a"] } else { vec![] };
         assert_eq!(seen.take(), expected);
     }
 }
@@ -280,6 +284,19 @@ fn s09_full_rings_and_a_full_mailbox_on_the_way_of_a_visit_of_cores_are_tried_ag
     assert_eq!(seen.take(), [1, 2], "the origin is full");
     sim.settle();
     assert_eq!(seen.take(), [99]);
+}
+
+#[test]
+fn s09_a_full_ring_of_the_first_core_is_tried_again() {
+    let (mut sim, seen) = (Sim::new(2), Record::new());
+    let origin = sim.lib().spawn(ThreadConfig::new("origin").cpus(CpuSet::of(CoreId(1))), |_| {}).expect("there is a reactor");
+    sim.settle();
+    while sim.lib().spawn(ThreadConfig::new("t").cpus(CpuSet::of(CoreId(0))), |cx| cx.exit()).is_ok() {}
+    visit_cores(&origin, &seen);
+    turns(&mut sim.reactors[1], 5);
+    assert!(seen.take().is_empty());
+    sim.settle();
+    assert_eq!(seen.take(), [0, 1, 99]);
 }
 
 #[test]

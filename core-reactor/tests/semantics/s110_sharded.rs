@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use core_reactor::sim::Sim;
-use core_reactor::{CoreId, CpuSet, Cx, Gone, Idle, Peers, Polled, ReactorOptions, Reactors, Shard, ShardConfig, Sharded, SpawnError};
+use core_reactor::{
+    CoreId, CpuSet, Cx, Gone, Idle, Peers, Polled, ReactorOptions, Reactors, Schedule, Shard, ShardConfig, Sharded, SpawnError,
+};
 
 use crate::machine::Machine;
 use crate::record::{NoteDrop, Record};
@@ -15,6 +17,8 @@ struct Desk {
     peers: Peers<Self>,
     calls: u64,
     polls: u64,
+    /// What it does in each turn between its messages and its poll.
+    between: Option<Box<dyn FnMut() -> bool>>,
 }
 
 #[derive(Default)]
@@ -46,7 +50,12 @@ impl Shard for Desk {
             return Err(Broken(peers.index()));
         }
         peers.common().opened.lock().unwrap().push((peers.index(), cx.core()));
-        Ok(Self { peers, calls: 0, polls: 0 })
+        // Registered before the shard's own poller, so that it runs between the messages and that.
+        cx.local_poller("between", Schedule::WhenAwake, |cx: &mut Cx<'_>| {
+            let next = Sharded::<Self>::here(cx, |desk, _| desk.between.as_mut().is_some_and(|between| between()));
+            next.map_or(Polled::Done, |busy| if busy { Polled::Busy } else { Polled::Idle })
+        });
+        Ok(Self { peers, calls: 0, polls: 0, between: None })
     }
 
     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
@@ -149,6 +158,32 @@ fn s111_what_finds_no_room_is_run_in_order_and_nothing_is_lost() {
     }
     sim.settle();
     assert!(seen.take().into_iter().eq(0..1000));
+}
+
+#[test]
+fn s111_what_finds_room_does_not_overtake_what_found_none_before() {
+    let (mut sim, seen) = (small(1), Record::new());
+    let (service, _) = start(&sim, 1, Common::default());
+    sim.settle();
+    // It sends itself more than fits, and one more whenever its messages have left room.
+    let note = seen.clone();
+    service.send(0, move |desk, _| {
+        let service = Sharded::clone(&desk.peers);
+        let mut number = 0;
+        let mut send = move || {
+            let (n, note) = (number, note.clone());
+            service.send(0, move |_, _| note.note(n));
+            number += 1;
+            number < 30
+        };
+        (0..10).for_each(|_| _ = send());
+        desk.between = Some(Box::new(send));
+    });
+    for _ in 0..40 {
+        let _ = sim.turn();
+    }
+    let seen = seen.take();
+    assert!(seen.len() >= 30 && seen.iter().copied().eq(0..seen.len()), "{seen:?}");
 }
 
 #[test]
@@ -278,6 +313,7 @@ fn s113_an_end_waits_no_longer_than_the_limit() {
         let mut sim = Sim::with(1, |options| {
             (options.threads.drain_limit, options.threads.exit_limit) = (Duration::from_millis(limit), Duration::from_millis(exit_limit));
         });
+        assert_eq!(sim.lib().drain_limit(), Duration::from_millis(least), "no longer than the exit may take");
         let (service, _) = start(&sim, 1, Common::default());
         sim.settle();
         service.common().unsent.store(5, Ordering::Relaxed);

@@ -135,6 +135,9 @@ fn s115_it_can_be_cancelled_and_nothing_else_changes_it() {
         });
         cx.remove(second).expect("it is there");
         assert_eq!(cx.remove(second), Err(StalePoller));
+        // It gets the place of what was cancelled, and nothing else of it.
+        let note = seen.clone();
+        cx.after(ms(1_000), move |_| note.note(9));
         cx.pause(first).expect("it is there");
         cx.set_period(third, ms(1)).expect("it is there");
     });

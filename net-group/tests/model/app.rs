@@ -246,6 +246,11 @@ impl App {
         self.on_one(|group, live| group.close(live.id).map(|()| live.is = Is::Closing));
     }
 
+    /// No buffer is left.
+    pub(crate) fn hold_all_buffers(&mut self) {
+        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+    }
+
     /// No buffer is left, and who waits for one panics when woken.
     pub(crate) fn panics_when_a_buffer_comes_home(&mut self) -> Request {
         struct Panics;
@@ -254,7 +259,7 @@ impl App {
                 panic!("on purpose");
             }
         }
-        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+        self.hold_all_buffers();
         self.bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("one may wait")
     }
 
@@ -309,14 +314,15 @@ impl App {
 
     pub(crate) fn send_on(&mut self, at: usize) {
         let number = self.next_frame;
-        let parts = [1, 2, 1, 0][self.pick(4)];
-        let tagged = parts == 0 || self.pick(2) == 1;
+        let by_chance = |of| lock(&self.world).choose.pick_by_chance(of);
+        let (parts, more) = ([1, 2, 1, 0][by_chance(4)], 1 + by_chance(3));
+        let tagged = parts == 0 || by_chance(2) == 1 || number % 3 == 2;
         let mut frame = Frame::new();
         let mut bytes = Vec::new();
         for part in 0..parts {
             let Some(mut buf) = self.group.buffer() else { return };
             self.is_nobodys(&buf);
-            let content = if part == 0 { number.to_le_bytes().to_vec() } else { vec![number as u8; 1 + self.pick(3)] };
+            let content = if part == 0 { number.to_le_bytes().to_vec() } else { vec![number as u8; more] };
             buf.append(&content);
             bytes.extend(&content);
             assert!(frame.push(buf).is_ok(), "it has room for four");

@@ -67,6 +67,11 @@ impl Chooser {
         }
     }
 
+    /// The same, but never on a path: it has nothing to do with the story.
+    pub(crate) fn pick_by_chance(&mut self, of: usize) -> usize {
+        if matches!(self.how, How::Chance(_)) { self.pick(of) } else { 0 }
+    }
+
     /// Something that does not happen on an ordinary day: once in `of` times.
     pub(crate) fn rarely(&mut self, of: usize) -> bool {
         match self.how {
