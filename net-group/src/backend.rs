@@ -122,6 +122,17 @@ pub trait Backend: Sized + 'static {
         false
     }
 
+    /// The same after `millis`, where nothing is to be tried before.
+    fn wake_for_look(&mut self, _millis: u32) -> bool {
+        self.wake_later()
+    }
+
+    /// Whether more waits on a connection than the smallest read takes, as far as that is known: of those that wait for a buffer who asks little goes between
+    /// those that send much.
+    fn has_much(&mut self, _: Slot) -> bool {
+        false
+    }
+
     /// There were no descriptors to accept with. Told once, until connections have been taken again; for the log.
     fn out_of_descriptors(&mut self, _: Slot) {}
 

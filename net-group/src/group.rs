@@ -33,6 +33,9 @@ const SOON: usize = 16;
 /// The same where what does not come back has to be leaked.
 const LATE: usize = 1000;
 
+/// Events in a poll after which it is looked again how many buffers are left.
+const EVENTS_A_LOOK: usize = 16;
+
 /// The sockets of one core, over one backend.
 pub struct Group<B: Backend> {
     backend: B,
@@ -328,7 +331,7 @@ impl<B: Backend> Group<B> {
                     }
                 }
                 Happened::Sent(id, taken) => self.sent(id, taken),
-                Happened::Time => self.retry_accepts(),
+                Happened::Time => self.time_has_come(),
                 Happened::Ready(..) | Happened::Bytes(..) => debug_assert!(false, "the application is told of it"),
             }
         }
@@ -364,10 +367,10 @@ impl<B: Backend> Group<B> {
                     self.on_special(id.index(), ready, at_once, out);
                 }
             }
-            Happened::Bytes(id, buf) => self.on_bytes(id, buf, out),
+            Happened::Bytes(id, buf) => self.on_bytes(id, buf, at_once, out),
             Happened::Sent(id, taken) => self.sent(id, taken),
             Happened::Released(id, socket) => drop(self.released(id, socket)),
-            Happened::Time => self.retry_accepts(),
+            Happened::Time => self.time_has_come(),
         }
     }
 
@@ -386,7 +389,7 @@ impl<B: Backend> Group<B> {
             return;
         }
         state.flags |= phase::READABLE;
-        if at_once && out.room() > 0 {
+        if at_once && out.room() > 0 && !state.is(phase::IN_READY) {
             self.serve(i, out);
         } else {
             self.enqueue(i);
@@ -420,8 +423,6 @@ impl<B: Backend> Group<B> {
         if !self.supply.ends_stalled() {
             return;
         }
-        // It is the clock that ends them, so the core must not sleep for long.
-        self.wake_later();
         let now = self.platform.now().as_nanos();
         for (id, why) in self.supply.stalled(&mut self.slots, &self.frames, phase::STUCK, now) {
             if let Ok(i) = self.find(id) {
@@ -429,6 +430,26 @@ impl<B: Backend> Group<B> {
                 self.end(i, Release::Abort, Some(why));
             }
         }
+        self.wake_for_look();
+    }
+
+    /// While somebody may be ended it is the clock that ends them, so the core must not sleep past the next look.
+    fn wake_for_look(&mut self) {
+        if self.supply.ends_stalled() {
+            let nanos = self.supply.next_look().saturating_sub(self.platform.now().as_nanos());
+            let millis = u32::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u32::MAX);
+            if !self.backend.wake_for_look(millis) {
+                self.stays_awake = true;
+                self.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// A time has come. This poll has looked for who is to be ended before it heard of it, and the next one may be far off.
+    #[cold]
+    fn time_has_come(&mut self) {
+        self.retry_accepts();
+        self.wake_for_look();
     }
 
     /// A poll that has found nothing lets the core sleep, so what it has made possible does not wait for the next one.
@@ -545,13 +566,20 @@ impl<B: Backend> SockGroup for Group<B> {
         }
         // Whoever was ready before comes before whoever is ready now, and whoever waits for a buffer before whoever would take one. Where nobody does, and
         // buffers are plenty, the rotation is not needed, nor a count of what each has had in this poll.
-        let at_once = self.ready.is_empty() && self.starving.is_empty() && !self.supply.is_low();
+        let mut at_once = self.ready.is_empty() && self.starving.is_empty() && !self.supply.is_low();
         if !self.starving.is_empty() {
             self.feed(out);
         }
         self.backend.poll();
-        while let Some(happened) = self.backend.next(out.room()) {
+        let (mut room, mut look_at) = (out.room(), out.room().saturating_sub(EVENTS_A_LOOK));
+        while let Some(happened) = self.backend.next(room) {
             self.on(happened, at_once, out);
+            room = out.room();
+            if room < look_at {
+                // Many may each take one in the same poll, so that the last buffers would go before the next.
+                at_once = at_once && !self.supply.may_be_low(self.backend.lying());
+                look_at = room.saturating_sub(EVENTS_A_LOOK);
+            }
         }
         if !at_once || out.len() == before {
             self.serve_ready(out);

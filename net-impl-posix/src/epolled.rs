@@ -8,10 +8,10 @@ use core_reactor::{Cx, Refused, WaitSource, Watch};
 use net_group::{
     Accept, Backend, Bufs, Connecting, Happened, Kind, Opened, Outgoing, Parts, PerSlot, Ready, Recv, Release, Released, Sending, Slot,
 };
-use net_sockets::{Errno, error, options};
+use net_sockets::{Errno, Whose, connect, error, options, whose};
 
 use crate::sys::{self, Epoll, Gather, Timer, Told};
-use crate::{NAME, PosixSocket, connect};
+use crate::{NAME, PosixSocket};
 
 /// What every socket is added to epoll for.
 const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET) as u32;
@@ -153,7 +153,7 @@ impl Backend for Epolled {
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());
         loop {
-            match sys::recv(slot.number(), &mut into[..room]) {
+            match net_sockets::sys::recv(slot.number(), &mut into[..room]) {
                 Ok(n) if n > 0 => {
                     buf.grow(n);
                     return Recv::Bytes(buf, n == room);
@@ -165,16 +165,18 @@ impl Backend for Epolled {
     }
 
     fn accept(&mut self, listener: Slot) -> Accept<PosixSocket> {
-        match sys::accept(listener.number()) {
+        match net_sockets::sys::accept(listener.number()) {
             Ok((socket, peer)) => {
                 let Some(kept) = self.sockets.get(listener.index()).map(|listener| listener.kept) else { return Accept::Gone };
                 options::apply_to_accepted(&socket, &kept);
                 Accept::Taken(Box::new(PosixSocket::accepted(socket, peer, kept)))
             }
             Err(errno) if errno.would_block() => Accept::Empty,
-            Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => Accept::NoDescriptor,
-            Err(errno) if is_the_connections(errno) => Accept::Gone,
-            Err(errno) => Accept::Failed(error::plain("accept4", errno)),
+            Err(errno) => match whose::of_accept(errno) {
+                Whose::Call => Accept::Gone,
+                Whose::Machine => Accept::NoDescriptor,
+                Whose::Socket => Accept::Failed(error::plain("accept4", errno)),
+            },
         }
     }
 
@@ -236,6 +238,11 @@ impl Backend for Epolled {
         net_sockets::sys::has_room(slot.number())
     }
 
+    #[cold]
+    fn has_much(&mut self, slot: Slot) -> bool {
+        net_sockets::sys::unread(slot.number()) > net_sockets::SPARING
+    }
+
     /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is renewed.
     #[cold]
     fn acknowledge(&mut self, slot: Slot) {
@@ -268,22 +275,4 @@ impl Backend for Epolled {
 /// Adds the socket of a slot to epoll.
 fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
     epoll.add(socket.fd(), INTEREST, slot.id().raw()).map_err(|e| error::plain("epoll_ctl", e))
-}
-
-/// Errors of the connection that accept4 would have given, not of the listener (accept(2)).
-fn is_the_connections(errno: Errno) -> bool {
-    matches!(
-        errno.0,
-        libc::ECONNABORTED
-            | libc::EINTR
-            | libc::EPERM
-            | libc::EPROTO
-            | libc::ENOPROTOOPT
-            | libc::EOPNOTSUPP
-            | libc::ENETDOWN
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENONET
-    )
 }

@@ -11,7 +11,6 @@
 //! A read that returns less than was asked for has emptied the socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
 
-mod connect;
 mod epolled;
 mod sys;
 
@@ -82,3 +81,6 @@ fn copying(options: &SockOptions) -> Result<&SockOptions, NetError> {
         Some(_) => Err(NetError::Option { option: "zero_copy", why: "backend posix sends by copying only".into() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,14 +4,11 @@
 //! one is an error of the system's, and the slab keeps the socket that owns each number that it hands in.
 #![allow(unsafe_code)]
 
-use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use net_sockets::Errno;
-use socket2::{SockAddr, Socket};
 
 /// An epoll set.
 pub(crate) struct Epoll(OwnedFd);
@@ -92,18 +89,7 @@ impl Timer {
 /// No address, in a call that could give or take one.
 const NOBODY: *mut libc::c_void = std::ptr::null_mut();
 
-// Each read and write of a connection is one of the next two. In a process of several threads glibc's
-// recv and send turn the cancellation of threads on and off around the call, which took 90
-// instructions of an echo; Rust's threads are never cancelled, so the calls are made as they are.
-
-/// Receives into `into` without blocking.
-#[inline]
-pub(crate) fn recv(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
-    let (at, len) = (into.as_mut_ptr(), into.len());
-    // SAFETY: `into` may be written for its whole length, and no sender's address is asked for.
-    let n = unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, len, 0, NOBODY, NOBODY) };
-    count(n as isize)
-}
+// In a process of several threads glibc's send turns the cancellation of threads on and off around the call: see `net_sockets::sys::recv`.
 
 /// Sends what fits without blocking, and without a signal when the peer is gone.
 #[inline]
@@ -154,19 +140,6 @@ impl<'a> Gather<'a> {
         // SAFETY: the first `len` entries were written, and their slices live as long as `self`; the call only reads.
         count(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
     }
-}
-
-/// Takes one waiting connection, which will not block, with its address.
-pub(crate) fn accept(fd: RawFd) -> Result<(Socket, Option<SocketAddr>), Errno> {
-    let take = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
-        // SAFETY: `storage` and `len` are valid for the call, and `len` tells the size of `storage`.
-        let fd = unsafe { libc::accept4(fd, storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
-    };
-    // SAFETY: accept4 fills `storage` and sets `len` to what it wrote.
-    let (fd, from) = unsafe { SockAddr::try_init(take) }.map_err(|error| Errno::of(&error))?;
-    // SAFETY: a descriptor that accept4 has just made belongs to nobody else.
-    Ok((unsafe { Socket::from_raw_fd(fd) }, from.as_socket()))
 }
 
 fn owned(fd: RawFd) -> Result<OwnedFd, Errno> {

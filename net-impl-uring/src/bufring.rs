@@ -4,7 +4,6 @@
 //!
 //! ```text
 //!   pool ── provide ──► in the ring ── a receive completes: take ──► the reader, as the very Buf
-//!                           ├──── retract, where the kernel can tell what it has taken ──► pool
 //!                           └──── renew, where nothing receives ──► pool
 //! ```
 //!
@@ -14,7 +13,6 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
-use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -24,7 +22,6 @@ use net_sockets::Errno;
 use pool::Buf;
 
 use crate::key::Key;
-use crate::sys;
 
 /// The kernel wants the ring at the start of a page.
 const PAGE: usize = 4096;
@@ -90,11 +87,6 @@ impl BufRing {
         self.held.len() - self.free.len()
     }
 
-    /// Whether no more buffers fit.
-    pub(crate) fn is_full(&self) -> bool {
-        self.free.is_empty()
-    }
-
     /// Puts an empty buffer in; it comes back if there is no room.
     #[inline]
     pub(crate) fn provide(&mut self, mut buf: Buf) -> Result<(), Buf> {
@@ -123,40 +115,11 @@ impl BufRing {
         Some(buf)
     }
 
-    /// Takes back the buffer that was put in last, if the kernel has not taken it. Only a kernel that tells what it has taken (6.8) lets go of one: another
-    /// may be about to receive into it, on a worker thread of its own.
-    ///
-    /// # Errors
-    /// The kernel does not tell, and nothing was changed.
+    /// Takes all buffers back and drops them. Only when no request that receives into the ring is with the kernel, and all their completions were handled.
+    /// Without memory for another ring all stays as it is.
     #[cold]
-    pub(crate) fn retract(&mut self, ring: RawFd) -> Result<Option<Buf>, Errno> {
-        let before = self.tail;
-        if sys::buffers_taken(ring, self.group)? == before {
-            return Ok(None);
-        }
-        let last = before.wrapping_sub(1);
-        // Who selects a buffer from here on does not find the last one. Asking goes through the lock under which the kernel selects, so what
-        // it has taken before is in the answer.
-        self.shared_tail().store(last, Ordering::SeqCst);
-        if sys::buffers_taken(ring, self.group).is_ok_and(|taken| taken != before) {
-            // SAFETY: the masked index is within the ring, and the entry there was written by `provide` and not taken by the kernel.
-            let number = unsafe { self.entries.add(usize::from(last & self.mask)).as_ref() }.bid();
-            self.tail = last;
-            return Ok(self.take(number, 0));
-        }
-        self.shared_tail().store(before, Ordering::SeqCst);
-        Ok(None)
-    }
-
-    /// Takes all buffers back and drops them, but for those `named`: completions tell of these, so they are kept under their numbers to be
-    /// [taken](Self::take). Only when no request that receives into the ring is with the kernel. Without memory for another ring all stays as it is.
-    #[cold]
-    pub(crate) fn renew(&mut self, uring: &IoUring, named: &[u16]) {
-        let Ok(mut new) = Self::open_as(uring, self.mask + 1, self.group ^ TURN) else { return };
-        for &number in named {
-            new.held[usize::from(number)] = self.held[usize::from(number)].take();
-        }
-        new.free.retain(|number| !named.contains(number));
+    pub(crate) fn renew(&mut self, uring: &IoUring) {
+        let Ok(new) = Self::open_as(uring, self.mask + 1, self.group ^ TURN) else { return };
         // The old one's buffers wake who waits for some, and who is woken may panic.
         std::mem::replace(self, new).close(uring);
     }

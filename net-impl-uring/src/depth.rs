@@ -6,9 +6,6 @@
 /// Where it starts, and does not fall below: 32 buffers of 16 KiB stay in a core's cache (`docs/performance.md`).
 const FEW: usize = 32;
 
-/// As many while the group's buffers are low: a socket takes what lies there without asking.
-const LOW: usize = 4;
-
 /// Fillings after which it is looked whether fewer would do.
 const WINDOW: u32 = 1024;
 
@@ -19,13 +16,15 @@ pub(crate) struct Depth {
     /// The most that was missing at a filling of this window.
     peak: usize,
     fillings: u32,
+    /// Nothing is received into what lies there.
+    low: bool,
 }
 
 impl Depth {
     /// At most `most`, and at least one.
     pub(crate) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { now: FEW.min(most), most, peak: 0, fillings: 0 }
+        Self { now: FEW.min(most), most, peak: 0, fillings: 0, low: false }
     }
 
     /// How many are to lie there, now that `there` do.
@@ -36,17 +35,15 @@ impl Depth {
         if self.fillings == WINDOW {
             self.shrink();
         }
-        self.now
+        if self.low { 0 } else { self.now }
     }
 
-    /// The most that may ever lie there, also for those that wait.
-    pub(crate) fn most(&self) -> usize {
-        self.most
-    }
-
-    /// A burst found too few.
+    /// A burst found too few. It may be told more than once of the same.
     #[cold]
     pub(crate) fn grow(&mut self) {
+        if self.fillings == 0 || self.low {
+            return;
+        }
         self.now = (self.now * 2).min(self.most);
         (self.peak, self.fillings) = (self.now, 0);
     }
@@ -59,9 +56,8 @@ impl Depth {
     }
 
     /// The group's buffers are low, or are so no longer.
-    #[cold]
     pub(crate) fn set_low(&mut self, low: bool) {
-        self.now = if low { self.now.min(LOW) } else { self.now.max(FEW.min(self.most)) };
+        self.low = low;
     }
 }
 
@@ -73,18 +69,19 @@ mod tests {
     fn it_doubles_for_each_burst_up_to_the_most() {
         let mut depth = Depth::new(100);
         assert_eq!(depth.fill(0), 32);
-        depth.grow();
+        (0..3).for_each(|_| depth.grow());
         assert_eq!(depth.fill(0), 64);
-        depth.grow();
-        depth.grow();
-        assert_eq!(depth.fill(0), 100);
+        (0..3).for_each(|_| depth.grow());
+        assert_eq!(depth.fill(0), 100, "once for all that one burst lacked");
     }
 
     #[test]
     fn it_falls_to_twice_the_largest_burst_of_a_window_and_no_further_than_where_it_started() {
         let mut depth = Depth::new(512);
-        (0..4).for_each(|_| depth.grow());
-        assert_eq!(depth.fill(512), 512);
+        for size in [32, 64, 128, 256, 512] {
+            assert_eq!(depth.fill(512), size);
+            depth.grow();
+        }
         for _ in 0..2 * WINDOW {
             depth.fill(depth.now - 50);
         }
@@ -96,10 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn few_lie_there_while_buffers_are_low() {
+    fn none_are_laid_out_while_buffers_are_low() {
         let mut depth = Depth::new(100);
         depth.set_low(true);
-        (0..2 * WINDOW).for_each(|_| assert_eq!(depth.fill(0), LOW));
+        assert_eq!(depth.fill(0), 0);
+        depth.grow();
         depth.set_low(false);
         assert_eq!(depth.fill(0), FEW);
     }
@@ -107,7 +105,8 @@ mod tests {
     #[test]
     fn a_group_with_next_to_nothing_has_one() {
         let mut depth = Depth::new(0);
+        assert_eq!(depth.fill(0), 1);
         depth.grow();
-        assert_eq!((depth.fill(0), depth.fill(1)), (1, 1));
+        assert_eq!(depth.fill(1), 1);
     }
 }

@@ -3,39 +3,37 @@
 //! ```text
 //!   63   60 59      48 47              24 23               0
 //!   ┌──────┬──────────┬──────────────────┬──────────────────┐
-//!   │ op   │ member   │ generation       │ place            │
+//!   │ op   │ member   │ generation       │ index            │
 //!   └──────┴──────────┴──────────────────┴──────────────────┘
 //! ```
 //!
-//! Place and generation are those of a [`SockId`](core_reactor::net::SockId). Its group tag is too long to fit beside the operation, so a group is
-//! called by its number among the members of its ring.
+//! Index and generation are those of a [`SockId`]. Its group tag is too long to fit beside the operation, so a group is called by its number among the
+//! members of its ring.
+
+use core_reactor::net::SockId;
+
+/// The bits of a [`SockId`] that are in the key of its requests.
+const ID: u64 = 0xFFFF_FFFF_FFFF;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// A cancellation. Nobody waits for it.
     Cancel,
-    /// Bytes, again and again or once.
+    /// Bytes, again and again.
     Recv,
-    /// Connections, again and again.
-    Accept,
-    /// A connection.
-    Connect,
-    /// The news that a connect under way is decided.
-    Writable,
+    /// The news that there is something to be read, or room.
+    Poll,
     /// The news that a connection is over.
     Gone,
-    /// One buffer to be sent.
+    /// Bytes to be sent.
     Send,
-    /// Several buffers to be sent.
-    SendMsg,
     /// The end of a time.
     Timer,
 }
 
 impl Op {
-    const ALL: [Self; 9] =
-        [Self::Cancel, Self::Recv, Self::Accept, Self::Connect, Self::Writable, Self::Gone, Self::Send, Self::SendMsg, Self::Timer];
+    const ALL: [Self; 6] = [Self::Cancel, Self::Recv, Self::Poll, Self::Gone, Self::Send, Self::Timer];
 }
 
 /// The name of a request.
@@ -46,13 +44,20 @@ impl Key {
     /// Members that a ring can tell apart.
     pub(crate) const MEMBERS: usize = 1 << 12;
 
+    /// That of a request for a socket.
     #[inline]
-    pub(crate) fn new(op: Op, member: u16, place: usize, generation: u32) -> Self {
-        Self((op as u64) << 60 | u64::from(member & 0xFFF) << 48 | u64::from(generation & 0xFF_FFFF) << 24 | (place & 0xFF_FFFF) as u64)
+    pub(crate) fn of(op: Op, member: u16, id: SockId) -> Self {
+        Self(id.raw() & ID | Self::new(op, member, 0).0)
+    }
+
+    /// That of a request for no socket, with a number instead.
+    #[inline]
+    pub(crate) fn new(op: Op, member: u16, number: usize) -> Self {
+        Self((op as u64) << 60 | u64::from(member & 0xFFF) << 48 | number as u64 & ID)
     }
 
     #[inline]
-    pub(crate) fn from_raw(raw: u64) -> Self {
+    pub(crate) const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
@@ -72,14 +77,27 @@ impl Key {
         (self.0 >> 48) as u16 & 0xFFF
     }
 
+    /// The socket's slot, or the number.
     #[inline]
-    pub(crate) fn place(self) -> usize {
-        (self.0 & 0xFF_FFFF) as usize
+    pub(crate) fn index(self) -> usize {
+        SockId::from_raw(self.0).index()
     }
 
+    /// The socket, in the group of `tag`.
     #[inline]
-    pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 24) as u32 & 0xFF_FFFF
+    pub(crate) fn id(self, tag: Tag) -> SockId {
+        SockId::from_raw(self.0 & ID | tag.0)
+    }
+}
+
+/// A group's part of its keys, where that is in them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tag(u64);
+
+impl Tag {
+    /// That of the group which has this socket.
+    pub(crate) fn of(id: SockId) -> Self {
+        Self(id.raw() & !ID)
     }
 }
 
@@ -91,10 +109,12 @@ mod tests {
     fn a_key_comes_back_as_it_was() {
         for (n, op) in Op::ALL.into_iter().enumerate() {
             assert_eq!(op as usize, n);
-            for (member, place, generation) in [(0, 0, 0), (0xFFF, 0xFF_FFFF, 0xFF_FFFF), (0x123, 0x45_6789, 0xAB_CDEF)] {
-                let key = Key::from_raw(Key::new(op, member, place, generation).raw());
-                assert_eq!((key.op(), key.member(), key.place(), key.generation()), (op, member, place, generation));
+            for (member, index, generation) in [(0, 0, 0), (0xFFF, 0xFF_FFFF, 0xFF_FFFF), (0x123, 0x45_6789, 0xAB_CDEF)] {
+                let id = SockId::new(index, generation, 0xABCD);
+                let key = Key::from_raw(Key::of(op, member, id).raw());
+                assert_eq!((key.op(), key.member(), key.index(), key.id(Tag::of(id))), (op, member, index as usize, id));
             }
         }
+        assert_eq!(Key::new(Op::Timer, 3, 1).index(), 1);
     }
 }

@@ -18,35 +18,31 @@
 //! it is armed before a core sleeps ([`core_reactor::Bell`], decision 0030).
 #![deny(unsafe_code)]
 
-mod accept;
+mod buffers;
 mod bufring;
-mod connect;
 mod depth;
-mod flag;
 mod gather;
-mod group;
+mod inbox;
 mod key;
-mod leave;
-mod line;
-mod poll;
 mod probe;
-mod recall;
-mod receive;
+mod reader;
 mod ring;
-mod send;
+mod ringed;
+mod slot;
 mod socket;
 mod sys;
 mod timers;
-mod whose;
+mod writer;
 
 use std::net::SocketAddr;
 
 use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use linkme::distributed_slice;
+use net_group::Group;
 
-use crate::group::Group;
 use crate::ring::Sizes;
+use crate::ringed::Ringed;
 use crate::socket::UringSocket;
 
 pub(crate) const NAME: &str = "uring";
@@ -98,7 +94,9 @@ impl NetImpl for Uring {
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
-        Ok(Box::new(Group::new(cx, config, self.sizes)?))
+        config.check()?;
+        let backend = Ringed::new(cx, &config, self.sizes)?;
+        Ok(Box::new(Group::new(cx, config, backend)))
     }
 }
 

@@ -10,7 +10,7 @@ use pool::BufGroup;
 
 use crate::bufring::BufRing;
 use crate::key::{Key, Op};
-use crate::ring::{How, Io, Next, Ring, Sizes};
+use crate::ring::{Completion, Io, Ring, Sizes};
 use crate::sys::GET_EVENTS;
 
 /// The bytes that go through the probe's socket, and how often.
@@ -34,7 +34,7 @@ pub(crate) fn probe() -> Result<(), NetError> {
 
 fn receive_twice() -> Result<(), NetError> {
     let ring = Ring::new(SIZES)?;
-    let io = &mut *ring.io.borrow_mut();
+    let io = &mut *ring.io();
     let member = io.join(TIMES)?;
     let mut buffers = io.buffers(member, SIZES.buffers)?;
     let bufs = BufGroup::new(TIMES, 64);
@@ -46,7 +46,7 @@ fn receive_twice() -> Result<(), NetError> {
     // Its socket is closed, which has ended the request; and none runs any more except in an entry of ours, of which there is no other. So nothing is received
     // into the buffers, also if this entry fails.
     let _ = io.try_enter(GET_EVENTS);
-    io.each(member, |_| Next::Go);
+    io.leave(member);
     io.end_buffers(&mut buffers);
     outcome
 }
@@ -55,17 +55,17 @@ fn receive_twice() -> Result<(), NetError> {
 fn receive_through(io: &mut Io, member: u16, buffers: &mut BufRing) -> Result<(), NetError> {
     let fail = |doing| move |why: std::io::Error| error::plain(doing, Errno::of(&why));
     let (mut far, near) = UnixStream::pair().map_err(fail("socketpair"))?;
-    let key = Key::new(Op::Recv, member, 0, 0);
-    io.receive(key, near.as_raw_fd(), buffers, How::Again, true);
+    let key = Key::new(Op::Recv, member, 0);
+    io.receive(key, near.as_raw_fd(), buffers, true);
     for _ in 0..TIMES {
         io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
         far.write_all(BYTES).map_err(fail("write to a socket pair"))?;
         io.try_enter(GET_EVENTS).map_err(|why| error::plain("io_uring_enter", why))?;
-        let mut received = None;
-        io.each(member, |completion| {
+        let mut completion = [Completion::NOTHING];
+        let received = (io.take(member, &mut completion) > 0).then(|| {
+            let [completion] = completion;
             let buf = completion.buffer().and_then(|number| buffers.take(number, completion.result.max(0) as usize));
-            received = Some((completion.result, completion.more(), buf));
-            Next::Go
+            (completion.result, completion.more(), buf)
         });
         match received {
             Some((_, true, Some(buf))) if *buf == *BYTES => {}

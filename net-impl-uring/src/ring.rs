@@ -6,10 +6,10 @@
 //! (`SINGLE_ISSUER`), and what completions have left to do runs only when that enters the kernel (`DEFER_TASKRUN`): until then a flag tells that there
 //! is something (`TASKRUN_FLAG`), which costs no system call to look at.
 //!
-//! Completions are handled where they lie. Those of other members go to their inboxes.
+//! A member takes its completions off the ring. Those of other members go to their inboxes.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
@@ -19,8 +19,7 @@ use core_reactor::Bell;
 use core_reactor::net::NetError;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use net_sockets::{Errno, SPARING, error};
-use socket2::SockAddr;
+use net_sockets::{Errno, error};
 
 use crate::bufring::BufRing;
 use crate::key::{Key, Op};
@@ -53,6 +52,9 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
+    /// Of no request.
+    pub(crate) const NOTHING: Self = Self { key: Key::from_raw(0), result: 0, flags: 0 };
+
     /// The last one of a request, for tests of what a kernel seldom answers.
     #[cfg(test)]
     pub(crate) fn last(key: Key, result: i32) -> Self {
@@ -77,6 +79,12 @@ impl Completion {
         cqueue::notif(self.flags)
     }
 
+    /// Whether it is the only one of a request.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.more() && !self.notif()
+    }
+
     /// Whether a send that was to be without a copy was copied after all (`IORING_NOTIF_USAGE_ZC_COPIED`).
     pub(crate) fn was_copied(&self) -> bool {
         self.notif() && self.result < 0
@@ -92,7 +100,7 @@ impl From<cqueue::Entry> for Completion {
 
 /// A ring, as its members share it.
 pub(crate) struct Ring {
-    pub(crate) io: RefCell<Io>,
+    io: RefCell<Io>,
     /// Told by the kernel when there is something to run, but only while it is armed.
     eventfd: Eventfd,
     armed: Cell<bool>,
@@ -141,11 +149,17 @@ impl Ring {
         let register = uring.submitter().register_eventfd(eventfd.fd());
         register.map_err(|why| error::plain("io_uring_register(EVENTFD)", Errno::of(&why)))?;
         Ok(Self {
-            io: RefCell::new(Io { uring, queued: 0, backlog: VecDeque::new(), failed: false, inboxes: Vec::new() }),
+            io: RefCell::new(Io { uring, queued: 0, backlog: VecDeque::new(), failed: false, members: Vec::new() }),
             eventfd,
             armed: Cell::new(false),
             sizes,
         })
+    }
+
+    /// The rings, for a call of a member.
+    #[inline]
+    pub(crate) fn io(&self) -> RefMut<'_, Io> {
+        self.io.borrow_mut()
     }
 
     /// A descriptor of its own for each member to watch: it becomes readable when there is something to run, if the ring was armed.
@@ -163,8 +177,7 @@ impl Bell for Ring {
         }
         io.uring.completion().enable_eventfd();
         // What was left to do before it was armed has told nobody. It is run now, whatever the flag says: the kernel sets that without an order
-        // to its look at the eventfd. What comes then tells, unless an entry has left something: it runs a part of what it finds (20 in
-        // Linux 6.18), and only the first that comes to nothing tells of all.
+        // to its look at the eventfd. An entry runs what it finds or is told of what comes.
         fence(Ordering::SeqCst);
         io.enter_for_events();
         io.is_quiet()
@@ -204,29 +217,43 @@ pub(crate) struct Io {
     backlog: VecDeque<squeue::Entry>,
     /// The kernel does not let it enter, which was said.
     failed: bool,
-    /// What each member has not handled yet; `None` for a number that no member has.
-    inboxes: Vec<Option<VecDeque<Completion>>>,
+    /// By their numbers.
+    members: Vec<Option<Member>>,
+}
+
+/// A group.
+struct Member {
+    /// Completions that it has not handled yet.
+    inbox: VecDeque<Completion>,
+    /// It has something to tell in its next poll.
+    restless: bool,
+}
+
+impl Member {
+    fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && !self.restless
+    }
 }
 
 impl Io {
     /// A number for a new member, which may have `pending` completions waiting before its inbox grows.
     pub(crate) fn join(&mut self, pending: usize) -> Result<u16, NetError> {
-        let free = self.inboxes.iter().position(Option::is_none);
-        let number = free.unwrap_or(self.inboxes.len());
+        let free = self.members.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.members.len());
         if number == Key::MEMBERS {
             let why = format!("a core has {} groups already, as many as one ring tells apart", Key::MEMBERS).into();
             return Err(NetError::Option { option: "GroupConfig", why });
         }
         if free.is_none() {
-            self.inboxes.push(None);
+            self.members.push(None);
         }
-        self.inboxes[number] = Some(VecDeque::with_capacity(pending));
+        self.members[number] = Some(Member { inbox: VecDeque::with_capacity(pending), restless: false });
         Ok(number as u16)
     }
 
     /// Gives a number back. Nothing of its member may be with the kernel.
     pub(crate) fn leave(&mut self, member: u16) {
-        self.inboxes[usize::from(member)] = None;
+        self.members[usize::from(member)] = None;
     }
 
     /// A buffer ring for a member.
@@ -235,19 +262,14 @@ impl Io {
         BufRing::open(&self.uring, entries, member).map_err(no_buffers)
     }
 
-    /// Gives the buffers of a ring back but for those `named`, which completions tell of. No request with the kernel receives into it.
-    pub(crate) fn renew_buffers(&self, ring: &mut BufRing, named: &[u16]) {
-        ring.renew(&self.uring, named);
+    /// Gives the buffers of a ring back, into which no request with the kernel receives.
+    pub(crate) fn renew_buffers(&self, ring: &mut BufRing) {
+        ring.renew(&self.uring);
     }
 
     /// Ends a buffer ring, into which no request with the kernel receives.
     pub(crate) fn end_buffers(&self, ring: &mut BufRing) {
         ring.close(&self.uring);
-    }
-
-    /// The descriptor.
-    pub(crate) fn fd(&self) -> RawFd {
-        self.uring.as_raw_fd()
     }
 
     /// Whether the kernel has to be entered: to submit, or because it has something to run or to hand over.
@@ -258,7 +280,7 @@ impl Io {
 
     /// Enters the kernel once, for a member: submits what is queued, and runs what is left to do, unless the member has not yet handled what was done before.
     pub(crate) fn enter(&mut self, member: u16) {
-        let handled = self.inboxes[usize::from(member)].as_ref().is_none_or(VecDeque::is_empty) && self.uring.completion().is_empty();
+        let handled = self.members[usize::from(member)].as_ref().is_none_or(Member::is_quiet) && self.uring.completion().is_empty();
         let flags = if handled && self.has_news() { GET_EVENTS } else { 0 };
         if flags != 0 || self.queued > 0 {
             self.enter_with(flags);
@@ -327,71 +349,59 @@ impl Io {
         submissions.taskrun() || submissions.cq_overflow()
     }
 
-    /// Whether nothing lies here for any member, and nothing is left to run.
-    fn is_quiet(&mut self) -> bool {
-        let inboxes = self.inboxes.iter().flatten().all(VecDeque::is_empty);
-        inboxes && self.uring.completion().is_empty() && !self.has_news()
+    /// Whether the kernel keeps completions that found no room in the ring.
+    #[inline]
+    pub(crate) fn has_overflown(&mut self) -> bool {
+        self.uring.submission().cq_overflow()
     }
 
-    /// The next completion of a member, if `handle` may be given one.
+    /// Whether nothing lies here for any member.
+    fn is_quiet(&mut self) -> bool {
+        let members = self.members.iter().flatten().all(Member::is_quiet);
+        members && self.uring.completion().is_empty() && !self.uring.submission().cq_overflow()
+    }
+
+    /// Takes completions of a member off the ring, in order; tells how many.
     #[inline]
-    pub(crate) fn each(&mut self, member: u16, mut handle: impl FnMut(Completion) -> Next) {
-        let inbox = self.inboxes[usize::from(member)].as_mut();
-        if inbox.is_some_and(|inbox| !inbox.is_empty()) && self.each_of_inbox(member, &mut handle) == Next::Stop {
-            return;
-        }
-        for entry in self.uring.completion() {
+    pub(crate) fn take(&mut self, member: u16, into: &mut [Completion]) -> usize {
+        let mut len = self.take_delivered(member, into);
+        let mut completions = self.uring.completion();
+        while len < into.len()
+            && let Some(entry) = completions.next()
+        {
             let completion = Completion::from(entry);
             if completion.key.member() == member {
-                if handle(completion) == Next::Stop {
-                    return;
-                }
-            } else {
-                deliver(&mut self.inboxes, completion);
+                into[len] = completion;
+                len += 1;
+            } else if let Some(Some(of)) = self.members.get_mut(usize::from(completion.key.member())) {
+                // Nothing comes for a member that is gone but the answers to its cancellations.
+                of.inbox.push_back(completion);
             }
         }
+        len
     }
 
-    #[cold]
-    fn each_of_inbox(&mut self, member: u16, handle: &mut impl FnMut(Completion) -> Next) -> Next {
-        while let Some(completion) = self.inboxes[usize::from(member)].as_mut().and_then(VecDeque::pop_front) {
-            if handle(completion) == Next::Stop {
-                return Next::Stop;
-            }
-        }
-        Next::Go
-    }
-
-    /// Lets `handle` take out of turn what it wants of a member's completions; the others keep their order.
-    #[cold]
-    pub(crate) fn sift(&mut self, member: u16, mut handle: impl FnMut(Completion) -> bool) {
-        for entry in self.uring.completion() {
-            deliver(&mut self.inboxes, entry.into());
-        }
-        if let Some(inbox) = &mut self.inboxes[usize::from(member)] {
-            inbox.retain(|completion| !handle(*completion));
-        }
-    }
-
-    /// Asks for connections of a listener, again and again.
-    pub(crate) fn accept(&mut self, key: Key, fd: RawFd) {
-        let entry = opcode::AcceptMulti::new(types::Fd(fd)).flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC).build();
-        // SAFETY: names no memory.
-        unsafe { self.push(key, entry) }
-    }
-
-    /// Asks for bytes into buffers of this ring's. If nothing is there yet, `wait` saves the first attempt.
     #[inline]
-    pub(crate) fn receive(&mut self, key: Key, fd: RawFd, buffers: &BufRing, how: How, wait: bool) {
-        let wait = if wait { POLL_FIRST } else { 0 };
-        let (ioprio, flags, len) = match how {
-            How::Again => (MULTISHOT | wait, 0, 0),
-            How::Once => (wait, 0, 0),
-            How::Sparingly => (wait, 0, SPARING as u32),
-            How::WhatIsThere => (0, libc::MSG_DONTWAIT, 0),
-        };
-        let entry =
-            opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), len).ioprio(ioprio).flags(flags).buf_group(buffers.group()).build();
+    fn take_delivered(&mut self, member: u16, into: &mut [Completion]) -> usize {
+        let Some(Some(member)) = self.members.get_mut(usize::from(member)) else { return 0 };
+        let len = member.inbox.len().min(into.len());
+        member.inbox.drain(..len).zip(into).for_each(|(completion, into)| *into = completion);
+        len
+    }
+
+    /// Whether a member has something to tell in its next poll, which the ring does not know of.
+    #[inline]
+    pub(crate) fn set_restless(&mut self, member: u16, restless: bool) {
+        if let Some(Some(member)) = self.members.get_mut(usize::from(member)) {
+            member.restless = restless;
+        }
+    }
+
+    /// Asks for bytes into buffers of this ring's, again and again. If nothing is there yet, `wait` saves the first attempt.
+    #[inline]
+    pub(crate) fn receive(&mut self, key: Key, fd: RawFd, buffers: &BufRing, wait: bool) {
+        let ioprio = MULTISHOT | if wait { POLL_FIRST } else { 0 };
+        let entry = opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0).ioprio(ioprio).buf_group(buffers.group()).build();
         // SAFETY: the memory is the buffer ring's, which owns it until it was unregistered.
         unsafe { self.push(key, entry.flags(Flags::BUFFER_SELECT)) }
     }
@@ -407,23 +417,13 @@ impl Io {
     pub(crate) fn cancel(&mut self, key: Key) {
         let entry = opcode::AsyncCancel::new(key.raw()).build().flags(Flags::SKIP_SUCCESS);
         // SAFETY: names no memory.
-        unsafe { self.push(Key::new(Op::Cancel, key.member(), 0, 0), entry) }
+        unsafe { self.push(Key::new(Op::Cancel, key.member(), 0), entry) }
     }
 
     /// Asks to be told after `time`.
     pub(crate) fn timer(&mut self, key: Key, time: &'static types::Timespec) {
         // SAFETY: the time lives for ever.
         unsafe { self.push(key, opcode::Timeout::new(time).build()) }
-    }
-
-    /// Asks for a connection.
-    ///
-    /// # Safety
-    /// `to` stays where and as it is until the last completion of `key`.
-    pub(crate) unsafe fn connect(&mut self, key: Key, fd: RawFd, to: &SockAddr) {
-        let entry = opcode::Connect::new(types::Fd(fd), to.as_ptr().cast(), to.len()).build();
-        // SAFETY: the caller's promise.
-        unsafe { self.push(key, entry) }
     }
 
     /// Sends bytes; with a second completion when `zero_copy`.
@@ -473,35 +473,5 @@ impl Io {
         } else {
             self.backlog.push_back(entry);
         }
-    }
-}
-
-/// How bytes are asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Whenever some come.
-    Again,
-    /// One buffer full, when some come.
-    Once,
-    /// Up to [`SPARING`] bytes into one buffer, when some come.
-    Sparingly,
-    /// One buffer full, now, or EAGAIN.
-    WhatIsThere,
-}
-
-/// What to do after a completion.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    Go,
-    /// No other completion can be handled now.
-    Stop,
-}
-
-/// Puts a completion into its member's inbox.
-#[cold]
-fn deliver(inboxes: &mut [Option<VecDeque<Completion>>], completion: Completion) {
-    // Nothing comes for a member that is gone but the answers to its cancellations.
-    if let Some(Some(inbox)) = inboxes.get_mut(usize::from(completion.key.member())) {
-        inbox.push_back(completion);
     }
 }

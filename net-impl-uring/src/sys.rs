@@ -3,17 +3,12 @@
 //! UNSAFETY: calls into libc with pointers to memory that is lent for the length of the call.
 #![allow(unsafe_code)]
 
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use net_sockets::Errno;
-use socket2::Socket;
 
 /// `IORING_ENTER_GETEVENTS`.
 pub(crate) const GET_EVENTS: u32 = 1;
-
-/// `IORING_REGISTER_PBUF_STATUS`, of Linux 6.8.
-const REGISTER_PBUF_STATUS: u32 = 26;
 
 /// An eventfd.
 pub(crate) struct Eventfd(OwnedFd);
@@ -64,53 +59,9 @@ pub(crate) fn enter(ring: RawFd, submit: u32, flags: u32) -> Result<u32, Errno> 
     if n < 0 { Err(Errno::last()) } else { Ok(n as u32) }
 }
 
-/// How many entries the kernel has taken off a buffer ring, modulo 2¹⁶.
-pub(crate) fn buffers_taken(ring: RawFd, group: u16) -> Result<u16, Errno> {
-    /// `struct io_uring_buf_status`.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Status {
-        group: u32,
-        head: u32,
-        reserved: [u32; 8],
-    }
-    let mut status = Status { group: group.into(), ..Status::default() };
-    // SAFETY: the kernel reads and writes one such structure.
-    let done = unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_PBUF_STATUS, &raw mut status, 1u32) };
-    if done < 0 { Err(Errno::last()) } else { Ok(status.head as u16) }
-}
-
-/// Whether something waits to be received, be it the end, and whether there is room to send.
-pub(crate) fn is_ready(fd: RawFd) -> (bool, bool) {
-    let mut asked = libc::pollfd { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 };
-    // SAFETY: one entry, which is written during the call.
-    unsafe { libc::poll(&mut asked, 1, 0) };
-    // A connection that is over is ready for both.
-    let is = |what| asked.revents & (what | libc::POLLERR | libc::POLLHUP) != 0;
-    (is(libc::POLLIN), is(libc::POLLOUT))
-}
-
-/// Bytes that wait to be received; none where the system does not tell.
-pub(crate) fn arrived(fd: RawFd) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one int.
-    unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) };
-    usize::try_from(bytes).unwrap_or_default()
-}
-
 /// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but a connection is left as it is.
 pub(crate) fn disconnect(fd: RawFd) {
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
     unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
-}
-
-/// The connection that an accept has answered, and its peer.
-pub(crate) fn accepted(answer: i32) -> (Socket, Option<SocketAddr>) {
-    debug_assert!(answer >= 0, "an accept answers a descriptor or an error");
-    // SAFETY: the kernel has just made this descriptor for the accept that it answers, and told nobody else of it.
-    let socket = unsafe { Socket::from_raw_fd(answer) };
-    // A connection that was reset meanwhile has no peer any more.
-    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-    (socket, peer)
 }

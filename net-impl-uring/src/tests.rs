@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::Wake;
@@ -18,12 +19,14 @@ use core_reactor::{Bell, CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptio
 use pool::{BufGroup, Class};
 use socket2::{Domain, Socket, Type};
 
-use crate::flag;
-use crate::group::Group;
-use crate::key::Op;
-use crate::ring::{Completion, Sizes};
+use crate::key::{Key, Op};
+use crate::ring::{Completion, Ring, Sizes};
+use crate::ringed::Ringed;
+use crate::slot::SlotData;
 use crate::timers::Which;
 use crate::{NetImpl, Uring};
+
+type Group = net_group::Group<Ringed>;
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
 static TINY: Uring = Uring { sizes: Sizes { submissions: 2, completions: 4, buffers: 2 } };
@@ -37,10 +40,40 @@ mod tiny {
 
 /// A group of these buffers, and its thread.
 fn group(bufs: BufGroup) -> (Thread, Group) {
+    group_of(GroupConfig::new(bufs), Uring::new().sizes)
+}
+
+/// The same, of this kind.
+fn group_of(config: GroupConfig, sizes: Sizes) -> (Thread, Group) {
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let group = thread.with(|cx| Group::new(cx, GroupConfig::new(bufs), Uring::new().sizes)).expect("a group");
+    let group = thread.with(|cx| {
+        let ringed = Ringed::new(cx, &config, sizes).expect("a ring");
+        Group::new(cx, config, ringed)
+    });
     (thread, group)
+}
+
+/// What its backend knows of a socket.
+fn of(group: &mut Group, id: SockId) -> &mut SlotData {
+    group.backend_mut().at(id.index())
+}
+
+/// Whether a request receives for a socket, again and again.
+fn is_receiving(group: &mut Group, id: SockId) -> bool {
+    of(group, id).reader().is_receiving()
+}
+
+/// The ring of a group.
+fn ring(group: &mut Group) -> Rc<Ring> {
+    group.backend_mut().ring()
+}
+
+/// Polls until the socket of a connect is a connection.
+fn connected(group: &mut Group) {
+    let mut events = Events::new(1);
+    while group.poll(&mut events) == 0 {}
+    assert!(matches!(events.drain().next(), Some(NetEvent::Connected { .. })));
 }
 
 /// A connection of a group, and its peer.
@@ -49,9 +82,7 @@ fn pair(group: &mut Group, options: &SockOptions, token: Token) -> (SockId, TcpS
     let socket = Uring::new().connect(&[far.local_addr().expect("its address")], options).expect("a socket");
     let id = group.attach(socket, token).map_err(|refused| refused.why).expect("room");
     let (peer, _) = far.accept().expect("a connection");
-    while !group.state.slab.hot(id.index()).is(flag::STREAM) {
-        group.poll(&mut Events::new(4));
-    }
+    connected(group);
     (id, peer)
 }
 
@@ -63,8 +94,7 @@ const AWAKE: Duration = Duration::from_secs(30);
 /// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
 fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Option<NetEvent> {
     let mut events = Events::new(1);
-    // Of the whole call: while buffers are short the group wakes its core for its next look for who takes nothing (`mind_supply`), and each time
-    // would start it anew.
+    // Of the whole call: while buffers are short the group looks now and then for who takes nothing, and each look would start it anew.
     let until = Instant::now() + patience;
     loop {
         if thread.has_work() {
@@ -104,11 +134,6 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
     assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "nothing came for the others");
     for (id, _) in &peers[1..] {
         group.resume(*id).expect("it is there");
-    }
-    assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "nothing came for the others");
-    for (id, _) in &peers[1..] {
-        let hot = group.state.slab.hot(id.index());
-        assert!(hot.is(flag::READING) && !hot.is(flag::IN_STARVED), "who has no bytes is not in the way");
     }
     peers[39].1.write_all(b"last").expect("sent");
     assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "there is no buffer");
@@ -150,42 +175,13 @@ fn s64_who_asks_little_does_not_wait_for_all_who_send_much() {
     assert_eq!(order[6..], (3..MANY - 3).collect::<Vec<_>>(), "the others have theirs, in order");
 }
 
-/// While others wait for a buffer, who has bytes takes its place behind them, though a buffer may lie there: that is theirs.
-#[test]
-fn s64_nobody_receives_past_those_that_wait() {
-    let _company = beside_others();
-    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
-    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    // Its buffers are never low, which would be a reason of its own to ask who has bytes.
-    let config = GroupConfig { hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(4, 1024)) };
-    let mut group = thread.with(|cx| Group::new(cx, config, Uring::new().sizes)).expect("a group");
-    let mut peers: Vec<_> = (0..3).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
-    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
-    for (id, _) in &peers {
-        group.pause(*id).expect("it is there");
-    }
-    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
-    peers[2].1.write_all(b"bytes").expect("sent");
-    for (id, _) in &peers {
-        group.resume(*id).expect("it is there");
-    }
-    let _taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
-    group.state.starve(peers[0].0.index());
-    group.state.look_after(&mut group.ring.io.borrow_mut());
-    let is_waiting = |group: &mut Group, place: usize| group.state.slab.hot(peers[place].0.index()).is(flag::IN_STARVED);
-    assert!(is_waiting(&mut group, 2) && !is_waiting(&mut group, 1));
-    (0..3).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "there is no buffer"));
-    let mut is = |place: usize, flag| group.state.slab.hot(peers[place].0.index()).is(flag);
-    assert!(is(1, flag::READING) && !is(1, flag::IN_STARVED), "it has no bytes, so it takes no buffer");
-    assert!(is(2, flag::IN_STARVED) && !is(2, flag::READING), "it would take the first one's");
-}
-
 /// A listener on which more wait than a poll has room for leaves some to who is connected already.
 #[test]
 fn s20_s65_a_storm_of_connections_holds_up_nobody() {
     const STORM: usize = 60;
     let _company = beside_others();
-    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let bufs = BufGroup::new(8, 1024);
+    let (_thread, mut group) = group(bufs.clone());
     let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
     let listener = Uring::new().listen((Ipv4Addr::LOCALHOST, 0).into(), &SockOptions::default()).expect("a free port");
     let at = listener.local_addr().expect("its address");
@@ -193,7 +189,7 @@ fn s20_s65_a_storm_of_connections_holds_up_nobody() {
     let mut events = Events::new(64);
     (0..3).for_each(|_| assert_eq!(group.poll(&mut events), 0, "nothing came"));
     // Also while buffers are low.
-    let _taken: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).take(6).collect();
+    let _taken: Vec<_> = std::iter::from_fn(|| bufs.get()).take(6).collect();
     let _storm: Vec<_> = (0..STORM).map(|_| TcpStream::connect(at).expect("it waits")).collect();
     peer.write_all(b"hear me").expect("sent");
     let (mut accepted, mut before, mut most) = (0, None, 0);
@@ -210,7 +206,7 @@ fn s20_s65_a_storm_of_connections_holds_up_nobody() {
         }
     }
     assert!(before.expect("it is heard") <= 32, "{before:?} connections came before it");
-    assert!(most >= 16 && group.state.limits.answers_first(), "{most} in one poll");
+    assert!(most >= 16, "{most} in one poll");
 }
 
 /// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for the one that was received into, and who receives goes on
@@ -218,14 +214,14 @@ fn s20_s65_a_storm_of_connections_holds_up_nobody() {
 #[test]
 fn s17_buffers_recalled_from_the_kernel_take_no_bytes_with_them() {
     let _company = beside_others();
-    let (_thread, mut group) = group(BufGroup::new(8, 1024));
+    let bufs = BufGroup::new(8, 1024);
+    let (_thread, mut group) = group(bufs.clone());
     let mut peers: Vec<_> = (0..4).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
     for round in 0..3 {
         let mut got = vec![Vec::new(); peers.len()];
         assert_eq!(heard(&mut group, &mut got, 10), 0, "nothing was sent");
         peers[0].1.write_all(b"early").expect("sent");
-        let recall = || group.state.bufs.get().or_else(|| group.state.recall(&mut group.ring.io.borrow_mut()));
-        let taken: Vec<_> = std::iter::from_fn(recall).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
         assert_eq!(taken.len(), 7, "round {round}: all but the one that was received into");
         for (_, peer) in &mut peers {
             peer.write_all(b"later").expect("sent");
@@ -250,29 +246,17 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
     const COUNT: usize = 800;
     let _company = beside_others();
     need_descriptors(2 * COUNT as u64 + 100);
-    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
-    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let config = GroupConfig { sockets: COUNT, hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(2, 1024)) };
-    let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
+    let bufs = BufGroup::new(2, 1024);
+    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(bufs.clone()) };
+    let (_thread, mut group) = group_of(config, TINY.sizes);
     let mut peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64))).collect();
-    while peers.iter().any(|(id, _)| !group.state.slab.hot(id.index()).is(flag::READING)) {
+    while peers.iter().any(|(id, _)| !is_receiving(&mut group, *id)) {
         assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
     }
-    let free: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).collect();
+    let free: Vec<_> = std::iter::from_fn(|| bufs.get()).collect();
     assert!(free.len() < 2, "one lies ready");
-    let recalled = group.state.recall(&mut group.ring.io.borrow_mut()).expect("it is recalled");
-    let mut ended = 0;
-    group.ring.io.borrow_mut().sift(group.state.member, |completion| {
-        ended += usize::from(completion.key.op() == Op::Recv && !completion.more());
-        false
-    });
-    assert_eq!(ended, COUNT, "nobody receives into it");
-    let waits = group.stats().buffer_waits;
-    for _ in 0..20 {
-        assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
-        assert_eq!(group.stats().buffer_waits, waits, "who has no bytes queues for no buffer");
-    }
-    assert!(peers.iter().all(|(id, _)| group.state.slab.hot(id.index()).is(flag::READING)), "all receive again");
+    let recalled = group.buffer().expect("it is recalled");
+    assert!(peers.iter().all(|(id, _)| !is_receiving(&mut group, *id)), "nobody receives into it");
     drop((free, recalled));
     peers[COUNT - 1].1.write_all(b"later").expect("sent");
     let mut got = vec![Vec::new(); COUNT];
@@ -289,8 +273,8 @@ fn s17_buffers_with_bytes_are_not_recalled() {
     let mut got = [Vec::new()];
     assert_eq!(heard(&mut group, &mut got, 10), 0, "nothing was sent");
     peer.write_all(b"bytes").expect("sent");
-    assert!(group.state.recall(&mut group.ring.io.borrow_mut()).is_none(), "it has bytes");
-    assert!(!group.state.slab.hot(id.index()).is(flag::STOPPING));
+    assert!(group.buffer().is_none(), "it has bytes");
+    assert_eq!(of(&mut group, id).reader().stop(), Some(Op::Recv), "nothing was given up");
     while heard(&mut group, &mut got, 1) == 0 {}
     assert_eq!(got[0], b"bytes");
 }
@@ -308,7 +292,7 @@ fn s15_a_connect_that_fails_during_a_detach_goes_on_or_says_why() {
     for addresses in [&[refused][..], &[refused, listened]] {
         let socket = Uring::new().connect(addresses, &SockOptions::default()).expect("a socket");
         let id = group.attach(socket, Token(1)).map_err(|refused| refused.why).expect("room");
-        group.ring.io.borrow_mut().enter_for_events();
+        ring(&mut group).io().enter_for_events();
         let socket = group.detach(id).map_err(|why| why.to_string()).expect("it is given back");
         group.attach(socket, Token(2)).map_err(|refused| refused.why).expect("room");
         let mut events = Events::new(1);
@@ -331,9 +315,13 @@ fn s13_s60_a_connection_that_is_not_over_is_not_read_for_ever() {
     let _company = beside_others();
     let (mut thread, mut group) = group(BufGroup::new(8, 1024));
     let (id, mut peer) = pair(&mut group, &SockOptions::default(), Token(0));
-    group.state.hung_up(id.index());
+    while !is_receiving(&mut group, id) {
+        assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
+    }
+    of(&mut group, id).is_over();
+    group.backend_mut().changed(id.index());
     (0..100).for_each(|_| assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent"));
-    assert!(!group.state.slab.hot(id.index()).is(flag::HUNG_UP), "there is nothing to read");
+    assert!(is_receiving(&mut group, id), "there is nothing to read");
     peer.write_all(b"bytes").expect("sent");
     match next_awake(&mut thread, &mut group, AWAKE) {
         Some(NetEvent::Received { buf, .. }) => assert_eq!(&buf[..], b"bytes"),
@@ -365,8 +353,7 @@ fn lending() -> (Thread, Group, SockId, TcpStream) {
 }
 
 fn lend(group: &mut Group, id: SockId) {
-    group.state.slab.hot(id.index()).flags |= flag::ZERO_COPY;
-    group.state.slab.socket_mut(id.index()).expect("it is there").socket.kept.zero_copy = Some(1000);
+    of(group, id).writer().lend_from(1000);
 }
 
 /// Sends without a copy come back only when the kernel has let go of their memory; on loopback it copies after all, and then none of it is asked for.
@@ -374,7 +361,7 @@ fn lend(group: &mut Group, id: SockId) {
 fn s18_a_send_without_a_copy_keeps_its_frame_until_the_kernel_is_done() {
     let _company = beside_others();
     let (_thread, mut group, id, mut peer) = lending();
-    assert!(!group.state.slab.hot(id.index()).is(flag::ZERO_COPY), "never on loopback");
+    assert!(!of(&mut group, id).writer().lends(), "never on loopback");
     let mut events = Events::new(16);
     for (round, parts) in [1, 1, 4, 2, 1, 4].into_iter().enumerate() {
         lend(&mut group, id);
@@ -400,8 +387,8 @@ fn s18_a_send_without_a_copy_keeps_its_frame_until_the_kernel_is_done() {
                 sent = true;
             }
         }
-        let hot = group.state.slab.hot(id.index());
-        assert!(!hot.is(flag::ZERO_COPY | flag::SENDING), "it was copied, which was noticed");
+        let writer = of(&mut group, id).writer();
+        assert!(!writer.lends() && !writer.is_busy(), "it was copied, which was noticed");
     }
 }
 
@@ -423,7 +410,7 @@ fn s19_a_group_that_goes_waits_for_sends_without_a_copy() {
         sent += 1;
     }
     group.flush();
-    assert!(group.state.slab.hot(id.index()).is(flag::SENDING) && sent == 40);
+    assert!(of(&mut group, id).writer().is_busy() && sent == 40);
     drop(group);
     let mut all = Vec::new();
     let ended = peer.read_to_end(&mut all);
@@ -481,7 +468,7 @@ fn s13_arming_finds_what_came_before_and_disarming_ends_the_telling() {
     let _company = beside_others();
     let (_thread, mut group) = group(BufGroup::new(8, 1024));
     let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
-    let ring = group.ring.clone();
+    let ring = ring(&mut group);
     let bell = ring.bell().expect("a descriptor");
     let hear = |group: &mut Group| {
         let mut events = Events::new(1);
@@ -519,9 +506,7 @@ fn s13_arming_finds_what_came_before_and_disarming_ends_the_telling() {
 #[test]
 fn s17_a_buffer_ring_goes_on_when_its_tail_wraps() {
     let _company = beside_others();
-    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
-    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
-    let mut group = thread.with(|cx| Group::new(cx, GroupConfig::new(BufGroup::new(2, 8)), TINY.sizes)).expect("a group");
+    let (_thread, mut group) = group_of(GroupConfig::new(BufGroup::new(2, 8)), TINY.sizes);
     let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
     let mut events = Events::new(4);
     for n in 0..u64::from(u16::MAX) + 100 {
@@ -538,34 +523,34 @@ fn s61_a_shortage_of_the_machine_ends_no_connection() {
     let _company = beside_others();
     let (mut thread, mut group) = group(BufGroup::new(8, 1024));
     let (id, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
+    peer.write_all(b"first").expect("sent");
+    let mut full = Events::new(1);
+    while group.poll(&mut full) == 0 {}
     group.pause(id).expect("it is there");
-    while group.state.slab.hot(id.index()).is(flag::READING) {
+    while is_receiving(&mut group, id) {
         group.poll(&mut Events::new(1));
     }
     let mut buf = group.buffer().expect("a buffer");
     buf.append(b"sent");
     group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
-    group.state.dirty.clear();
-    let hot = group.state.slab.hot(id.index());
-    hot.flags = hot.flags & !(flag::IN_DIRTY | flag::PAUSED) | flag::SENDING | flag::READING;
-    group.state.in_flight += 2;
-    for (op, errno) in [(Op::Recv, libc::ENOMEM), (Op::Send, libc::ENOBUFS)] {
-        let answer = Completion::last(group.state.key(op, id.index()), -errno);
-        if op == Op::Send {
-            group.state.on_send(answer)
-        } else {
-            group.state.on_receive(answer, &mut Events::new(1))
-        }
-        assert_eq!(group.state.short, [id.index() as u32], "it waits, once");
+    // Sent, and not heard of, as there is no room for events.
+    assert_eq!((group.poll(&mut full), full.room()), (0, 0));
+    group.resume(id).expect("it is there");
+    let mut all = [Completion::NOTHING; 8];
+    let sent = group.backend().take(&mut all);
+    let sent = all[..sent].iter().find(|completion| completion.key.op() == Op::Send).expect("it was sent");
+    for (key, errno) in [(Key::of(Op::Recv, sent.key.member(), id), libc::ENOMEM), (sent.key, libc::ENOBUFS)] {
+        group.backend_mut().pretend(Completion::last(key, -errno));
     }
+    assert!(group.backend().timers().is_on(Which::Retry));
     peer.write_all(b"received").expect("sent");
     match next_awake(&mut thread, &mut group, AWAKE) {
         Some(NetEvent::Received { buf, .. }) => assert_eq!(&buf[..], b"received"),
         _ => panic!("only bytes"),
     }
-    let mut got = [0; 4];
+    let mut got = [0; 8];
     peer.read_exact(&mut got).expect("it comes");
-    assert_eq!(&got, b"sent");
+    assert_eq!(&got, b"sentsent", "it was sent again, since what the kernel said was changed");
 }
 
 /// What a user may lock of memory is used up by one connection whose peer does not read: that and the others send with a copy, and all comes.
@@ -583,7 +568,8 @@ fn s18_s61_without_memory_to_lock_sends_are_copied() {
 fn sends_that_lock_memory() -> bool {
     const PEERS: usize = 12;
     const FRAMES: usize = 40;
-    let (thread, mut group) = group(BufGroup::new(PEERS * FRAMES + 16, 128 << 10));
+    let config = GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(PEERS * FRAMES + 16, 128 << 10)) };
+    let (thread, mut group) = group_of(config, Uring::new().sizes);
     let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
     let mut peers: Vec<_> = (0..PEERS).map(|n| pair(&mut group, &options, Token(n as u64))).collect();
     for (id, _) in &peers {
@@ -593,8 +579,6 @@ fn sends_that_lock_memory() -> bool {
         for (id, _) in &peers {
             let mut buf = group.buffer().expect("a buffer");
             buf.append(&vec![n as u8; 128 << 10]);
-            // Past its limit a socket takes none.
-            group.state.limits = net_sockets::Limits::new(&GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(1, 1)) });
             group.send(*id, buf.into()).map_err(|refused| refused.why).expect("taken");
         }
     }
@@ -617,7 +601,7 @@ fn sends_that_lock_memory() -> bool {
         assert!(events.drain().next().is_none(), "nothing has ended");
     }
     let kept: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("its peer is content")).collect();
-    let short = group.state.copies_said;
+    let short = group.backend().copies_said();
     drop((group, thread, kept));
     short
 }
@@ -634,9 +618,7 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
     let (peer, _) = far.accept().expect("a connection");
     let peer = TcpStream::from(peer);
     peer.set_read_timeout(Some(Duration::from_secs(30))).expect("allowed");
-    while !group.state.slab.hot(id.index()).is(flag::STREAM) {
-        group.poll(&mut Events::new(4));
-    }
+    connected(group);
     (id, peer)
 }
 
@@ -644,10 +626,11 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
 #[test]
 fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
     let _company = beside_others();
-    let (_thread, mut group) = group(BufGroup::new(64, 1024));
+    let bufs = BufGroup::new(64, 1024);
+    let (_thread, mut group) = group(bufs.clone());
     let (id, mut peer) = stuck(&mut group, Token(1));
-    let fd = group.state.slab.hot(id.index()).fd;
-    let taken: Vec<_> = std::iter::from_fn(|| group.state.bufs.get()).take(40).collect();
+    let fd = of(&mut group, id).socket().fd();
+    let taken: Vec<_> = std::iter::from_fn(|| bufs.get()).take(40).collect();
     let mut events = Events::new(4);
     group.pause(id).expect("it is there");
     loop {
@@ -656,7 +639,7 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
             let mut buf = group.buffer().expect("a buffer");
             buf.append(&[3; 64]);
             group.send(id, buf.into()).map_err(|refused| refused.why).expect("taken");
-            while group.state.slab.hot(id.index()).frames > 0 {
+            while group.stats().unsent > 0 {
                 assert_eq!(group.poll(&mut events), 0, "nothing was sent");
             }
         }
@@ -672,7 +655,7 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
         let had_room = net_sockets::sys::has_room(fd);
         (0..10).for_each(|_| heard += group.poll(&mut events));
         assert!(heard == 0 || had_room, "it is read without room");
-        assert!(group.state.supply.is_low());
+        assert!(group.stats().buffers_low > 0);
         assert!(peer.read(&mut [0; 256]).expect("it comes") > 0);
     }
     assert!(matches!(events.drain().next(), Some(NetEvent::Received { buf, .. }) if buf.starts_with(b"?")));
@@ -683,11 +666,9 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
 #[test]
 fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
     let _company = beside_others();
-    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
-    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
     for (limit, patience) in [(Duration::from_secs(7200), ASLEEP), (Duration::from_millis(100), AWAKE)] {
         let config = GroupConfig { stall_limit: Some(limit), ..GroupConfig::new(BufGroup::new(64, 16 << 10)) };
-        let mut group = thread.with(|cx| Group::new(cx, config, Uring::new().sizes)).expect("a group");
+        let (mut thread, mut group) = group_of(config, Uring::new().sizes);
         let (id, _peer) = stuck(&mut group, Token(1));
         let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
         for _ in 0..16 {
@@ -704,34 +685,13 @@ fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
         match first {
             None => {
                 assert_eq!(patience, ASLEEP, "nothing ends who has stalled");
-                assert!(group.state.timers.is_on(Which::Look) && !group.state.timers.is_on(Which::Retry));
+                assert!(group.backend().timers().is_on(Which::Look) && !group.backend().timers().is_on(Which::Retry));
                 assert!(group.stats().polls - before < 20, "{} polls", group.stats().polls - before);
             }
             Some(NetEvent::Closed { why: Some(NetError::Stalled { .. }), .. }) => assert_eq!(patience, AWAKE, "it is too early"),
             Some(_) => panic!("only its end"),
         }
     }
-}
-
-/// An entry runs a part of what there is to run, and that may come to nothing. A core does not sleep over the rest.
-#[test]
-fn s13_what_an_entry_has_left_to_run_keeps_a_core_awake() {
-    let _company = beside_others();
-    let (_thread, mut group) = group(BufGroup::new(128, 1024));
-    let mut pairs: Vec<_> = (0..100).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
-    assert_eq!((0..10).map(|_| group.poll(&mut Events::new(4))).sum::<usize>(), 0, "all wait for bytes");
-    pairs.iter_mut().for_each(|(_, peer)| peer.write_all(b"x").expect("sent"));
-    // Somebody else takes them, so that there is nothing for any but the last.
-    for (id, _) in &pairs[..99] {
-        let mut socket = &group.state.slab.socket(id.index()).expect("it is here").socket.socket;
-        socket.read_exact(&mut [0]).expect("it has come");
-    }
-    let ring = group.ring.clone();
-    assert!(!ring.arm(), "nobody would be told of what came last");
-    ring.disarm();
-    let mut events = Events::new(4);
-    while group.poll(&mut events) == 0 {}
-    assert!(matches!(events.drain().next(), Some(NetEvent::Received { token: Token(99), .. })));
 }
 
 struct Panics;
@@ -757,14 +717,14 @@ fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
     let (busy, mut busy_peer) = stuck(&mut group, Token(1));
     early_peer.write_all(b"early").expect("sent");
     // Received, and not delivered: its buffer comes home on the way.
-    group.ring.io.borrow_mut().enter_for_events();
+    ring(&mut group).io().enter_for_events();
     group.pause(early).expect("it is there");
-    while !group.state.slab.hot(early.index()).is(flag::EARLY) {
+    while !of(&mut group, early).reader().keeps_some() {
         group.poll(&mut Events::new(1));
     }
     let mut sent = 0;
     // Without a copy, which the kernel reads also when all is given up.
-    while !group.state.slab.socket(busy.index()).is_some_and(|seat| seat.lent) {
+    while !of(&mut group, busy).writer().has_only_lent() {
         lend(&mut group, busy);
         let mut buf = bufs.get().expect("a buffer");
         sent += buf.append(&[b'A'; 8192]);
@@ -798,10 +758,8 @@ fn s63_a_large_group_ends_in_good_order() {
     let _company = beside_others();
     const COUNT: usize = 800;
     need_descriptors(2 * COUNT as u64 + 100);
-    let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
-    let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
     let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(64, 1024)) };
-    let mut group = thread.with(|cx| Group::new(cx, config, TINY.sizes)).expect("a group");
+    let (_thread, mut group) = group_of(config, TINY.sizes);
     let peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64)).1).collect();
     drop(group);
     for mut peer in peers {
@@ -816,9 +774,8 @@ fn s63_nobody_waits_for_a_peer_that_takes_nothing() {
     let _company = beside_others();
     let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
     let (id, mut peer) = stuck(&mut group, Token(1));
-    let place = id.index();
     let mut sent = 0;
-    while !group.state.slab.socket(place).is_some_and(|seat| seat.lent) {
+    while !of(&mut group, id).writer().has_only_lent() {
         lend(&mut group, id);
         let mut buf = group.buffer().expect("a buffer");
         buf.append(&[5; 16 << 10]);

@@ -14,28 +14,19 @@ pub(crate) enum Which {
     Look,
 }
 
-/// The times that a timer can have, because the kernel reads one after the call that asks for it:
-/// ten milliseconds, and twice as long each. A longer wait is several of these.
-static TIMES: [Timespec; 13] = {
-    let mut times = [Timespec::new(); 13];
-    let mut n = 0;
-    while n < times.len() {
-        let millis = SHORTEST << n;
-        times[n] = Timespec::new().sec(millis / 1000).nsec((millis % 1000) as u32 * 1_000_000);
-        n += 1;
-    }
-    times
-};
+/// The times that a timer can have, because the kernel reads one after the call that asks for it. A longer wait is several of these.
+static TIMES: [(u32, Timespec); 4] = [time(10), time(80), time(640), time(5120)];
 
-/// Milliseconds.
-const SHORTEST: u64 = 10;
+const fn time(millis: u32) -> (u32, Timespec) {
+    (millis, Timespec::new().sec((millis / 1000) as u64).nsec(millis % 1000 * 1_000_000))
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Timer {
     #[default]
     Off,
     /// With one of [`TIMES`].
-    Wanted(u8),
+    Wanted(usize),
     Running,
 }
 
@@ -47,11 +38,11 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Has the core awake after so many nanoseconds or less, unless it is to be for the same already.
-    pub(crate) fn want(&mut self, which: Which, nanos: u64) {
+    /// Has the core awake after so many milliseconds or less, unless it is to be for the same already.
+    pub(crate) fn want(&mut self, which: Which, millis: u32) {
         let timer = &mut self.timers[which as usize];
         if *timer == Timer::Off {
-            *timer = Timer::Wanted(longest(nanos));
+            *timer = Timer::Wanted(longest(millis));
             self.are_wanted = true;
         }
     }
@@ -61,32 +52,29 @@ impl Timers {
         self.are_wanted
     }
 
-    /// Asks the kernel for those that are wanted. Tells how many that were.
+    /// Asks the kernel for those that are wanted.
     #[cold]
-    pub(crate) fn start(&mut self, io: &mut Io, member: u16) -> usize {
+    pub(crate) fn start(&mut self, io: &mut Io, member: u16) {
         self.are_wanted = false;
-        let mut started = 0;
         for (n, timer) in self.timers.iter_mut().enumerate() {
             if let Timer::Wanted(time) = *timer {
                 *timer = Timer::Running;
-                started += 1;
-                io.timer(Key::new(Op::Timer, member, n, 0), &TIMES[usize::from(time)]);
+                io.timer(Key::new(Op::Timer, member, n), &TIMES[time].1);
             }
         }
-        started
     }
 
     /// One has gone off, or was cancelled.
     #[cold]
     pub(crate) fn ended(&mut self, key: Key) -> Which {
-        self.timers[key.place()] = Timer::Off;
-        if key.place() == Which::Retry as usize { Which::Retry } else { Which::Look }
+        self.timers[key.index()] = Timer::Off;
+        if key.index() == Which::Retry as usize { Which::Retry } else { Which::Look }
     }
 
     /// Gives up those that run.
     pub(crate) fn cancel(&self, io: &mut Io, member: u16) {
         for (n, _) in self.timers.iter().enumerate().filter(|(_, timer)| **timer == Timer::Running) {
-            io.cancel(Key::new(Op::Timer, member, n, 0));
+            io.cancel(Key::new(Op::Timer, member, n));
         }
     }
 
@@ -97,10 +85,9 @@ impl Timers {
     }
 }
 
-/// The longest of the times within so many nanoseconds; the shortest if none is.
-fn longest(nanos: u64) -> u8 {
-    let times = nanos / (SHORTEST * 1_000_000);
-    (times.checked_ilog2().unwrap_or(0)).min(TIMES.len() as u32 - 1) as u8
+/// The longest of the times within so many milliseconds; the shortest if none is.
+fn longest(millis: u32) -> usize {
+    TIMES.iter().rposition(|(time, _)| *time <= millis).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -109,18 +96,8 @@ mod tests {
 
     #[test]
     fn s74_a_timer_is_the_longest_that_is_not_too_long() {
-        const MILLI: u64 = 1_000_000;
-        for (nanos, millis) in [
-            (0, 10),
-            (MILLI, 10),
-            (10 * MILLI, 10),
-            (20 * MILLI - 1, 10),
-            (20 * MILLI, 20),
-            (500 * MILLI, 320),
-            (2000 * MILLI, 1280),
-            (u64::MAX, 40960),
-        ] {
-            assert_eq!(SHORTEST << longest(nanos), millis, "{nanos}");
+        for (wanted, millis) in [(0, 10), (10, 10), (79, 10), (80, 80), (500, 80), (2000, 640), (u32::MAX, 5120)] {
+            assert_eq!(TIMES[longest(wanted)].0, millis, "{wanted}");
         }
     }
 }

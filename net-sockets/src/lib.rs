@@ -7,6 +7,7 @@
 //! Not an interface for applications: the backends and this crate change together.
 #![deny(unsafe_code)]
 
+pub mod connect;
 pub mod error;
 pub mod options;
 pub mod sys;

@@ -139,9 +139,10 @@ impl<B: Backend> Group<B> {
 
     /// Bytes that have come by themselves. The backend has looked for room for an event.
     #[inline]
-    pub(super) fn on_bytes(&mut self, id: SockId, buf: Buf, out: &mut Events) {
+    pub(super) fn on_bytes(&mut self, id: SockId, buf: Buf, at_once: bool, out: &mut Events) {
         let Some(state) = self.slots.find_hot(id) else { return };
-        if state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
+        if at_once
+            && state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
             && !self.limits.hold_reads(state)
             && self.turns.take(id.index(), self.limits.plain_turn())
             && out.room() > 0
@@ -150,13 +151,13 @@ impl<B: Backend> Group<B> {
             let token = state.token;
             out.append_with(|| NetEvent::Received { id, token, buf });
         } else {
-            self.on_special_bytes(id.index(), buf, out);
+            self.on_special_bytes(id.index(), buf, at_once, out);
         }
     }
 
-    /// Bytes come behind what was kept before, so they are kept too, and handed out if they may be.
+    /// Bytes come behind what was kept before, and behind those who wait for their turn, so they are kept too, and handed out if they may be.
     #[inline(never)]
-    fn on_special_bytes(&mut self, i: usize, buf: Buf, out: &mut Events) {
+    fn on_special_bytes(&mut self, i: usize, buf: Buf, at_once: bool, out: &mut Events) {
         let state = self.slots.hot(i);
         let slot = state.slot();
         self.backend.keep(slot, buf);
@@ -166,7 +167,7 @@ impl<B: Backend> Group<B> {
         }
         let waits_in_turn = state.is(phase::READABLE);
         state.flags |= phase::READABLE;
-        if waits_in_turn || out.room() == 0 {
+        if !at_once || waits_in_turn || out.room() == 0 {
             self.enqueue(i);
         } else {
             self.serve(i, out);
@@ -251,7 +252,8 @@ impl<B: Backend> Group<B> {
         let state = self.slots.hot(i);
         state.flags |= phase::READABLE;
         if state.enlist(phase::IN_STARVING) {
-            self.starving.push(i);
+            let slot = state.slot();
+            self.starving.push(i, self.backend.has_much(slot));
             self.stats.buffer_waits += 1;
         }
         self.ask_for_a_buffer();
