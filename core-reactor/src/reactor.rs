@@ -533,6 +533,23 @@ mod tests {
         assert_eq!(parks(&mut sim), 1);
     }
 
+    #[test]
+    fn s13_a_core_does_not_sleep_over_what_came_before_the_sleep() {
+        type Come = fn(&mut Sim);
+        let news: [(&str, Come, usize); 3] = [
+            ("nothing", |_| {}, 1),
+            ("an event", |sim| drop(sim.lib().spawn(crate::ThreadConfig::new("t"), |_| {}).unwrap()), 0),
+            ("a stop", |sim| sim.lib().stop(), 0),
+        ];
+        for (what, come, parks) in news {
+            let mut sim = Sim::with(1, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+            assert!(sim.turn().is_idle());
+            come(&mut sim);
+            sim.reactors[0].park_if_long_idle();
+            assert_eq!(sim.platform.parks(CoreId(0)).len(), parks, "{what}");
+        }
+    }
+
     /// The balancer's shares are of all that passes.
     #[test]
     fn s06_a_reactors_load_is_a_part_of_all_its_time() {

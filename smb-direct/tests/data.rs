@@ -46,6 +46,17 @@ fn s33_a_message_with_payload_is_delivered() {
 }
 
 #[test]
+fn a_connection_says_whether_it_can_send_and_whether_it_is_ending() {
+    let mut pair = Pair::open(settings(), 1);
+    let now = pair.now;
+    let server = &mut pair.ends[SERVER].conn;
+    assert_eq!((server.can_send(), server.is_ending()), (true, false));
+    // No credits requested.
+    let _ = server.on_message(now, &message([0, 1, 0, 0, 24, 8, 24], 8));
+    assert_eq!((server.can_send(), server.is_ending()), (false, true));
+}
+
+#[test]
 fn s33_each_wrong_field_of_a_message_ends_the_connection() {
     for (bytes, field) in [
         (message([0, 1, 0, 0, 24, 8, 24], 8), "CreditsRequested"),

@@ -1,0 +1,56 @@
+//! Frames that are sent again and again take no memory but the first time.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use core_reactor::net::{Frame, GroupConfig, Token};
+use net_group::{Frames, Limits, Slab};
+use pool::BufGroup;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what the thread of the test allocates.
+struct Counting;
+
+// SAFETY: it is the system's allocator, and counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn s18_nodes_are_used_again() {
+    let bufs = BufGroup::new(4, 8);
+    let (limits, mut frames) = (Limits::new(&GroupConfig::new(bufs.clone())), Frames::new(0));
+    let mut slab = Slab::<()>::new(1, 7);
+    let place = slab.put(Box::new(()), 5, Token(0), 0).expect("there is room");
+    let id = slab.hot(place).id;
+    let mut round = || {
+        for tag in [None, Some(1), None] {
+            let mut buf = bufs.get().expect("they come home");
+            buf.append(b"four");
+            let frame = Frame::from(buf);
+            frames.push(slab.hot(place), tag.map_or(Frame::new(), |tag| Frame::new().tagged(tag)));
+            frames.push(slab.hot(place), frame);
+        }
+        frames.written(&limits, slab.hot(place), id, 12);
+        while frames.next_report(&limits, &mut slab).is_some() {}
+    };
+    round();
+    let before = ALLOCATIONS.get();
+    (0..1_000).for_each(|_| round());
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
