@@ -1,16 +1,23 @@
 //! Sockets over io_uring: the network backend "uring".
 //!
-//! [`Uring`] makes sockets and groups. The groups of a core share one ring (`ring`). A group is a slab of sockets, their queued frames (both of `net_sockets`), and a few
-//! buffers that lie ready for the kernel to receive into (`bufring`).
+//! [`Uring`] makes sockets and groups. A group is the engine of `net_group` over `ringed::Ringed`,
+//! which turns what the engine asks into requests, and completions into what it is told. By file,
+//! each of which knows those behind it only:
 //!
-//! A poll queues requests for what is wanted (`leave::look_after`, `send`), enters the kernel (twice at most: `poll`), and turns completions into events (`receive`,
-//! `accept`, `connect`). A poll that finds nothing makes no system call.
+//! ```text
+//!   ringed ─► slot ──► reader, writer ─► ring ──► key, sys
+//!      └────► inbox, buffers, timers ──────┴────► bufring
+//! ```
+//!
+//! A poll queues requests for what is wanted, enters the kernel once if there is reason to, and hands
+//! completions to the engine. A poll that finds nothing makes no system call.
 //!
 //! # What is with the kernel
 //!
-//! A socket has at most one request that reads (it accepts, connects, receives or watches) and one that sends. Each is counted, and what it names
-//! stays until its last completion: a socket whose key is stale keeps its place until then (`leave`). A group that is dropped waits for all of them; if
-//! the kernel does not answer, their memory is leaked, never freed.
+//! A socket has at most one request that reads (it receives, or polls), one that sends and one that
+//! watches for its end. What they name stays until their last completion: a socket that is released
+//! keeps its slot until then. A group that is dropped waits for all of them; if the kernel does not
+//! answer, their memory is leaked, never freed.
 //!
 //! # Sleep
 //!

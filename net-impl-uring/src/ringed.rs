@@ -81,7 +81,7 @@ impl Ringed {
             todo: Vec::with_capacity(sockets),
             short: Vec::new(),
             told: VecDeque::with_capacity(sockets),
-            quiet: VecDeque::with_capacity(sockets),
+            quiet: VecDeque::with_capacity(sockets.min(64)),
             timers: Timers::default(),
             low: false,
             copies_said: false,
