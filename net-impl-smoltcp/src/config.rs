@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use core_reactor::net::NetError;
 use smoltcp::wire::EthernetAddress;
 
-use crate::family;
+use crate::convert;
 
 /// The size and the addresses of a host. Its sockets and their buffers are allocated when it starts.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Addresses {
             let without = "net-impl-smoltcp was built without DHCP: add its feature dhcp, or give an address";
             return if cfg!(feature = "dhcp") { Ok(()) } else { wrong(without.into()) };
         };
-        if own.iter().map(|own| own.address).chain(gateways.iter().copied()).any(|ip| family::of(ip).is_none()) {
+        if own.iter().map(|own| own.address).chain(gateways.iter().copied()).any(|ip| convert::ip(ip).is_none()) {
             return wrong("net-impl-smoltcp was built without IPv6: add its feature ipv6".into());
         }
         if own.len() > smoltcp::config::IFACE_MAX_ADDR_COUNT {
@@ -93,7 +93,7 @@ impl Addresses {
         }
         for Network { address, prefix } in own {
             let longest = if address.is_ipv4() { 32 } else { 128 };
-            if *prefix > longest || !family::of(*address).is_some_and(|ip| ip.is_unicast()) {
+            if *prefix > longest || !convert::ip(*address).is_some_and(|ip| ip.is_unicast()) {
                 return wrong(format!("{address}/{prefix} is no address of one host").into());
             }
         }

@@ -70,30 +70,12 @@ pub(crate) trait Port: Send {
     /// Asks the sender of the SYN that is held to show that it is there.
     fn question(&mut self, at: Instant);
     fn gate(&mut self) -> &mut Gate;
-    fn device(&mut self) -> &mut dyn Wakes;
-}
-
-/// What of a device has to do with sleep.
-pub(crate) trait Wakes {
     fn wait_source(&self) -> Option<WaitSource>;
     fn arm(&mut self) -> bool;
     fn disarm(&mut self);
 }
 
-impl<D: NetDevice> Wakes for D {
-    fn wait_source(&self) -> Option<WaitSource> {
-        NetDevice::wait_source(self)
-    }
-
-    fn arm(&mut self) -> bool {
-        NetDevice::arm(self)
-    }
-
-    fn disarm(&mut self) {
-        NetDevice::disarm(self);
-    }
-}
-
+/// The same, of a device of this type.
 pub(crate) struct DevicePort<D> {
     device: D,
     gate: RefCell<Gate>,
@@ -108,14 +90,14 @@ impl<D: NetDevice> DevicePort<D> {
     }
 
     pub(crate) fn gated(&mut self) -> Gated<'_, D> {
-        Gated { device: &mut self.device, gate: &self.gate }
+        Gated::new(&mut self.device, &self.gate)
     }
 }
 
 impl<D: NetDevice + Send> Port for DevicePort<D> {
     fn ingress(&mut self, most: usize, at: Instant, iface: &mut Interface, sockets: &mut SocketSet<'_>) -> usize {
         let mut taken = 0;
-        while taken < most && !self.gate.get_mut().holds_syn() {
+        while taken < most && self.gate.get_mut().syn().is_none() {
             if iface.poll_ingress_single(at, &mut self.gated(), sockets) == PollIngressSingleResult::None {
                 break;
             }
@@ -150,7 +132,15 @@ impl<D: NetDevice + Send> Port for DevicePort<D> {
         self.gate.get_mut()
     }
 
-    fn device(&mut self) -> &mut dyn Wakes {
-        &mut self.device
+    fn wait_source(&self) -> Option<WaitSource> {
+        self.device.wait_source()
+    }
+
+    fn arm(&mut self) -> bool {
+        self.device.arm()
+    }
+
+    fn disarm(&mut self) {
+        self.device.disarm();
     }
 }

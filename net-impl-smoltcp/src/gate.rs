@@ -17,22 +17,14 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use core::cell::RefCell;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber,
-};
-#[cfg(feature = "ipv6")]
-use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Packet};
+use smoltcp::wire::{EthernetFrame, IpAddress, IpCidr, TcpPacket};
 
-use crate::family;
-use crate::frame;
+use crate::convert;
+use crate::frame::{self, Ends};
 use crate::proof::Proofs;
-
-/// Bytes of the header of IPv6 without extensions (RFC 8200, 3).
-const IPV6_HEADER_LEN: usize = 40;
 
 /// Frames to the host itself that may be under way.
 const LOOPED: usize = 16;
@@ -55,7 +47,7 @@ pub(crate) struct Gate {
     reset: bool,
     /// The time of the last frame.
     now: core_reactor::Instant,
-    pub(crate) proofs: Proofs,
+    proofs: Proofs,
     /// Sockets that wanted to send and could not, because nobody has told yet where their neighbour is.
     unsent: u32,
     /// How far connections have sent, found by a number made of their ends. Two with one number take turns in being helped.
@@ -89,7 +81,7 @@ impl Frame {
 /// How far a connection has sent.
 #[derive(Clone, Copy)]
 struct Sent {
-    ends: Syn,
+    ends: Ends,
     /// The sequence number behind the last byte, or behind the FIN.
     next: u32,
     fin: bool,
@@ -117,27 +109,8 @@ enum Pass {
 /// The SYN that was read last.
 struct Held {
     frame: Frame,
-    syn: Option<Syn>,
+    syn: Option<Ends>,
     admitted: bool,
-}
-
-/// Who asks whom for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Syn {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
-}
-
-impl Syn {
-    /// A number that connections seldom share: it need not be hard to guess, since all that a collision costs is a correction.
-    fn number(&self) -> usize {
-        let ip = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => v4.to_bits(),
-            IpAddr::V6(v6) => v6.to_bits() as u32,
-        };
-        let ports = u32::from(self.from.port()) << 16 | u32::from(self.to.port());
-        (ports ^ ip(self.to.ip()).rotate_left(7) ^ ip(self.from.ip())).wrapping_mul(0x9E37_79B1) as usize >> 20
-    }
 }
 
 impl Gate {
@@ -171,14 +144,14 @@ impl Gate {
         }
     }
 
-    /// Whether a SYN waits for [`syn`](Self::syn).
-    pub(crate) fn holds_syn(&self) -> bool {
-        self.held.syn.is_some() && !self.held.admitted
+    /// The SYN that is held, to be judged.
+    pub(crate) fn syn(&self) -> Option<Ends> {
+        self.held.syn.filter(|_| !self.held.admitted)
     }
 
-    /// The SYN that is held, to be judged.
-    pub(crate) fn syn(&self) -> Option<Syn> {
-        self.held.syn.filter(|_| !self.held.admitted)
+    /// Who has shown that they are there.
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// Lets the SYN go on, or drops it.
@@ -192,7 +165,7 @@ impl Gate {
     /// A question to the sender of the SYN that is held, to be sent in place of an answer; none to those whom no device would find.
     pub(crate) fn question(&mut self, to: &mut [u8; frame::MOST]) -> usize {
         let Some((syn, held)) = self.held.syn.zip(EthernetFrame::new_checked(self.held.frame.bytes()).ok()) else { return 0 };
-        let is_own = family::of(syn.from.ip()).is_none_or(|from| self.own.contains(&Some(from)));
+        let is_own = convert::ip(syn.from.ip()).is_none_or(|from| self.own.contains(&Some(from)));
         if is_own || held.dst_addr().0 != self.hardware || !held.src_addr().is_unicast() {
             return 0;
         }
@@ -248,7 +221,7 @@ impl Gate {
 
     /// Looks at a frame before smoltcp does.
     fn pass(&mut self, frame: &[u8]) -> Pass {
-        let Some((syn, tcp)) = segment(frame) else { return Pass::AsItIs };
+        let Some((syn, tcp)) = frame::segment(frame) else { return Pass::AsItIs };
         if tcp.rst() && self.proofs.answers(syn, tcp.seq_number().0 as u32, self.now) {
             return Pass::Nothing;
         }
@@ -267,12 +240,12 @@ impl Gate {
     /// Whether a frame that goes out is for the host itself.
     fn is_own(&self, frame: &[u8]) -> bool {
         let Ok(frame) = EthernetFrame::new_checked(frame) else { return false };
-        frame.dst_addr().0 == self.hardware || asked_for(&frame).is_some_and(|who| self.own.contains(&Some(who)))
+        frame.dst_addr().0 == self.hardware || frame::asked_for(&frame).is_some_and(|who| self.own.contains(&Some(who)))
     }
 
     /// Looks at a frame that goes out: follows what its connection has sent and told, and corrects an acknowledgement.
     fn see_off(&mut self, frame: &mut [u8]) {
-        let Some((ends, tcp)) = segment(frame) else { return };
+        let Some((ends, tcp)) = frame::segment(frame) else { return };
         let (seq, len, plain) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32, !tcp.syn() && !tcp.fin() && !tcp.rst());
         let (next, opens) = (seq.wrapping_add(len), tcp.syn());
         let fin = tcp.fin();
@@ -288,7 +261,7 @@ impl Gate {
                     sent.next = next;
                 } else if plain && len == 0 {
                     let highest = sent.next;
-                    set_sequence(frame, highest);
+                    frame::set_sequence(frame, highest);
                 }
             }
             _ => *entry = Some(Sent { ends, next, fin, all_but_fin: false, stop }),
@@ -297,11 +270,11 @@ impl Gate {
 
     /// Looks at an acknowledgement without anything else: it is passed over if it acknowledges all but our FIN once more since we have sent anything, and put
     /// right if it is past a window that is closed.
-    fn pass_bare(&mut self, Syn { from, to }: Syn, tcp: &TcpPacket<&[u8]>) -> Pass {
+    fn pass_bare(&mut self, Ends { from, to }: Ends, tcp: &TcpPacket<&[u8]>) -> Pass {
         if tcp.segment_len() > 0 || !tcp.ack() || tcp.rst() {
             return Pass::AsItIs;
         }
-        let ends = Syn { from: to, to: from };
+        let ends = Ends { from: to, to: from };
         let Some(sent) = self.highest[ends.number() % CONNECTIONS].as_mut().filter(|sent| sent.ends == ends) else { return Pass::AsItIs };
         let all_but_fin = sent.fin && sent.next.wrapping_sub(1) == tcp.ack_number().0 as u32;
         if all_but_fin && core::mem::replace(&mut sent.all_but_fin, true) {
@@ -319,61 +292,16 @@ impl Gate {
     }
 }
 
-/// The address that an ARP request or a neighbour solicitation asks for.
-fn asked_for(frame: &EthernetFrame<&[u8]>) -> Option<IpAddress> {
-    match frame.ethertype() {
-        EthernetProtocol::Arp => {
-            let arp = ArpPacket::new_checked(frame.payload()).ok()?;
-            let target = <[u8; 4]>::try_from(arp.target_protocol_addr()).ok()?;
-            (arp.operation() == ArpOperation::Request).then(|| IpAddress::Ipv4(Ipv4Addr::from(target)))
-        }
-        #[cfg(feature = "ipv6")]
-        EthernetProtocol::Ipv6 => {
-            let icmp = Icmpv6Packet::new_checked(frame.payload().get(IPV6_HEADER_LEN..)?).ok()?;
-            let solicits = Ipv6Packet::new_checked(frame.payload()).ok()?.next_header() == IpProtocol::Icmpv6;
-            (solicits && icmp.msg_type() == Icmpv6Message::NeighborSolicit).then(|| IpAddress::Ipv6(icmp.target_addr()))
-        }
-        _ => None,
-    }
-}
-
-/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is nothing here: smoltcp knows what to do with it.
-fn segment(frame: &[u8]) -> Option<(Syn, TcpPacket<&[u8]>)> {
-    let frame = frame.get(14..).map(|payload| (EthernetFrame::new_unchecked(frame).ethertype(), payload))?;
-    let (from, to, tcp): (IpAddr, IpAddr, &[u8]) = match frame {
-        (EthernetProtocol::Ipv4, packet) => {
-            let ip = Ipv4Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
-            (ip.src_addr().into(), ip.dst_addr().into(), packet.get(usize::from(ip.header_len())..usize::from(ip.total_len()))?)
-        }
-        #[cfg(feature = "ipv6")]
-        (EthernetProtocol::Ipv6, packet) => {
-            let ip = Ipv6Packet::new_checked(packet).ok().filter(|ip| ip.next_header() == IpProtocol::Tcp)?;
-            (ip.src_addr().into(), ip.dst_addr().into(), packet.get(IPV6_HEADER_LEN..ip.total_len())?)
-        }
-        _ => return None,
-    };
-    let tcp = TcpPacket::new_checked(tcp).ok()?;
-    Some((Syn { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
-}
-
-/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it is (RFC 1624): one that a device has looked at, or is to
-/// fill in, is neither.
-fn set_sequence(frame: &mut [u8], seq: u32) {
-    let is_v4 = EthernetFrame::new_unchecked(&*frame).ethertype() == EthernetProtocol::Ipv4;
-    let ip = &mut frame[14..];
-    let header = if is_v4 { usize::from(Ipv4Packet::new_unchecked(&*ip).header_len()) } else { IPV6_HEADER_LEN };
-    let mut tcp = TcpPacket::new_unchecked(&mut ip[header..]);
-    let halves = |number: u32| (number >> 16) + (number & 0xFFFF);
-    let sum = u32::from(!tcp.checksum()) + halves(!(tcp.seq_number().0 as u32)) + halves(seq);
-    tcp.set_seq_number(TcpSeqNumber(seq as i32));
-    // Two carries at most.
-    tcp.set_checksum(!(halves(halves(sum)) as u16));
-}
-
 /// A device behind its gate, as smoltcp sees it.
 pub(crate) struct Gated<'a, D> {
-    pub(crate) device: &'a mut D,
-    pub(crate) gate: &'a RefCell<Gate>,
+    device: &'a mut D,
+    gate: &'a RefCell<Gate>,
+}
+
+impl<'a, D> Gated<'a, D> {
+    pub(crate) fn new(device: &'a mut D, gate: &'a RefCell<Gate>) -> Self {
+        Self { device, gate }
+    }
 }
 
 impl<D: Device> Device for Gated<'_, D> {
@@ -388,7 +316,7 @@ impl<D: Device> Device for Gated<'_, D> {
 
     fn receive(&mut self, at: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let gate = self.gate;
-        gate.borrow_mut().now = core_reactor::Instant::from_nanos((at.total_micros().max(0) as u64).saturating_mul(1000));
+        gate.borrow_mut().now = convert::from_instant(at);
         let (from, token) = match gate.borrow_mut().next_frame() {
             Some(next) => (From::Gate(next), self.device.transmit(at)?),
             None => {
@@ -495,7 +423,7 @@ fn amended<'a>(frame: &[u8], seq: u32, copy: &'a mut Option<[u8; MOST_BARE]>) ->
     // What is more than the longest is behind the end of the packet.
     let copy = &mut copy.insert([0; MOST_BARE])[..frame.len().min(MOST_BARE)];
     copy.copy_from_slice(&frame[..copy.len()]);
-    set_sequence(copy, seq);
+    frame::set_sequence(copy, seq);
     copy
 }
 

@@ -19,7 +19,7 @@
 //! - A backlog: a listener is a pool of listening sockets, and a SYN that finds none is dropped, so that its sender tries again (`listener`, `gate`).
 //! - Room for those who are there while others flood a listener with SYNs (`proof`).
 //! - Finding more than one neighbour in a second (`neighbours`).
-//! - Half-open connections that end, connections that go on closing after their application has forgotten them (`linger`).
+//! - Half-open connections that end, connections that go on closing after their application has forgotten them (`closing`).
 //! - Frames of the host to itself (`gate`).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,15 +27,16 @@
 extern crate alloc;
 
 mod bell;
+mod closing;
 mod config;
-mod connect;
+mod connection;
+mod convert;
 mod device;
 #[cfg(feature = "dhcp")]
 mod dhcp;
-mod family;
 mod frame;
 mod gate;
-mod linger;
+mod link;
 mod listener;
 mod neighbours;
 mod options;

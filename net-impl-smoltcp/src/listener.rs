@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            SYN           handshake           accept
-//!  Listen ───────► SYN-RECEIVED ────► Accepted ─────► a connection of the application's
+//!  Listen ───────► SYN-RECEIVED ────► accepted ─────► a connection of the application's
 //!    ▲ └──── reset, or no answer ◄┘                      └─ the pool takes another free socket in its place
 //! ```
 
@@ -12,21 +12,24 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use core_reactor::Instant;
 use core_reactor::net::NetError;
-use smoltcp::socket::tcp::{self, State};
+use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpListenEndpoint;
 
-use crate::family;
-use crate::gate::Syn;
-use crate::linger::wipe;
-use crate::place::{End, Role, Wants};
-use crate::stack::Stack;
+use crate::config::StackStats;
+use crate::connection::End;
+use crate::convert;
+use crate::frame::Ends;
+use crate::options::Wants;
+use crate::place::Places;
+use crate::proof::Proofs;
 
 /// How long a peer has to answer our SYN with an ACK.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How old a half-open connection must at least be to make room for a SYN of which nothing is known. Up to a second more is drawn for each, so that nobody comes
-/// too late each time.
+/// How old a half-open connection must at least be to make room for a SYN of which nothing is
+/// known. Up to a second more is drawn for each, so that nobody comes too late each time.
 const YIELDS: Duration = Duration::from_millis(500);
 
 /// What becomes of a SYN.
@@ -40,285 +43,285 @@ pub(crate) enum Verdict {
     Question,
 }
 
-pub(crate) struct Listener {
-    pub(crate) at: SocketAddr,
-    pub(crate) backlog: u32,
-    wants: Wants,
-    /// Places that listen or shake hands.
-    pool: Vec<u32>,
-    /// Places that are connected, in order.
-    accepted: VecDeque<u32>,
+/// Those of a host, by their numbers.
+pub(crate) struct Listeners {
+    list: Vec<Option<Listener>>,
+    default_backlog: u32,
+    /// What has become of SYNs.
+    stats: StackStats,
 }
+
+struct Listener {
+    at: SocketAddr,
+    backlog: u32,
+    wants: Wants,
+    /// Those that listen or shake hands.
+    pool: Vec<Pooled>,
+    /// Those that are connected, in order.
+    accepted: VecDeque<Accepted>,
+}
+
+/// A socket of a pool.
+#[derive(Clone, Copy)]
+struct Pooled {
+    place: u32,
+    half_open: Option<HalfOpen>,
+}
+
+/// A connection whose peer has still to answer.
+#[derive(Clone, Copy)]
+struct HalfOpen {
+    since: Instant,
+    /// `None` if nobody listens there: smoltcp's unspecified address is of both families, ours of
+    /// one.
+    ends: Option<(SocketAddr, SocketAddr)>,
+    /// Its peer has shown that it is there before it was let in.
+    proven: bool,
+    /// When it makes room for others.
+    yields: Instant,
+}
+
+/// A connection that waits to be accepted: its place and both ends, which smoltcp forgets when it is
+/// reset.
+pub(crate) type Accepted = (u32, SocketAddr, SocketAddr);
 
 impl Listener {
     fn room(&self) -> usize {
         (self.backlog as usize).saturating_sub(self.pool.len() + self.accepted.len())
     }
 
-    fn takes(&self, to: SocketAddr) -> bool {
-        let ip = self.at.ip();
-        self.at.port() == to.port() && (ip == to.ip() || ip.is_unspecified() && ip.is_ipv4() == to.is_ipv4())
+    fn endpoint(&self) -> IpListenEndpoint {
+        IpListenEndpoint { addr: convert::ip(self.at.ip()).filter(|ip| !ip.is_unspecified()), port: self.at.port() }
+    }
+
+    fn has_listening(&self, places: &Places) -> bool {
+        self.pool.iter().any(|pooled| places.state(pooled.place) == State::Listen)
+    }
+
+    /// Takes sockets for those that have become connections, as far as there are free ones.
+    fn refill(&mut self, places: &mut Places) {
+        while self.room() > 0
+            && let Some(place) = places.take(self.wants)
+        {
+            places.listen(place, self.endpoint());
+            self.pool.push(Pooled { place, half_open: None });
+        }
+    }
+
+    /// Has a socket of the pool listen again.
+    fn renew(&mut self, index: usize, places: &mut Places) {
+        places.listen(self.pool[index].place, self.endpoint());
+        self.pool[index].half_open = None;
+    }
+
+    /// The same, for one whose peer has not answered.
+    fn give_up(&mut self, index: usize, places: &mut Places) {
+        places.forget(self.pool[index].place);
+        self.renew(index, places);
+    }
+
+    /// One that does not listen and makes room for a SYN. Whoever has shown that it is there takes
+    /// the place of one that has not; others only that of one that has had its time. So those that
+    /// flood take their places from each other.
+    fn yielding(&self, to_proven: bool, now: Instant) -> Option<usize> {
+        // One that is not half-open has a reset to send.
+        let of = |pooled: &Pooled| pooled.half_open.map_or((false, Instant::ZERO), |half| (half.proven, half.yields));
+        let (index, (proven, at)) = self.pool.iter().map(of).enumerate().min_by_key(|(_, it)| *it)?;
+        let yields = match (proven, to_proven) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => now >= at,
+        };
+        yields.then_some(index)
     }
 }
 
-impl Stack {
-    /// Makes a listener. Tells its number, its address with the real port, and its backlog.
-    pub(crate) fn listen(&mut self, at: SocketAddr, backlog: Option<u32>, wants: Wants) -> Result<(u32, SocketAddr, u32), NetError> {
-        if !family::of(at.ip()).is_some_and(|ip| ip.is_unspecified() || self.is_own(ip)) {
-            return Err(NetError::AddressUnavailable(at));
-        }
-        let mut at = at;
-        if at.port() == 0 {
-            at.set_port(self.free_port().ok_or(NetError::AddressInUse(at))?);
-        }
-        let clashes = |other: &Listener| other.takes(at) || Listener { at, ..Listener::empty(wants) }.takes(other.at);
-        if self.listeners.iter().flatten().any(clashes) {
-            return Err(NetError::AddressInUse(at));
-        }
-        let backlog = self.backlog(backlog)?;
-        let new = Listener {
-            at,
-            backlog,
-            pool: Vec::with_capacity(backlog as usize),
-            accepted: VecDeque::with_capacity(backlog as usize),
-            wants,
-        };
-        let number = self.listeners.iter().position(Option::is_none).unwrap_or(self.listeners.len());
-        if number == self.listeners.len() {
-            self.listeners.push(None);
-        }
-        self.listeners[number] = Some(new);
-        self.refill(number as u32);
-        Ok((number as u32, at, backlog))
+/// Whether a listener at `at` takes what is sent to `to`.
+fn takes(at: SocketAddr, to: SocketAddr) -> bool {
+    at.port() == to.port() && (at.ip() == to.ip() || at.ip().is_unspecified() && at.is_ipv4() == to.is_ipv4())
+}
+
+impl Listeners {
+    pub(crate) fn new(default_backlog: u32) -> Self {
+        Self { list: Vec::new(), default_backlog, stats: StackStats::default() }
     }
 
-    fn backlog(&self, asked: Option<u32>) -> Result<u32, NetError> {
-        let free = self.free.len() as u32;
+    /// Makes one, at an address of the host with a port. Tells its number and its backlog.
+    pub(crate) fn open(&mut self, at: SocketAddr, backlog: Option<u32>, wants: Wants, places: &mut Places) -> Result<(u32, u32), NetError> {
+        if self.list.iter().flatten().any(|other| takes(other.at, at) || takes(at, other.at)) {
+            return Err(NetError::AddressInUse(at));
+        }
+        let backlog = self.backlog(backlog, places)?;
+        let room = backlog as usize;
+        let mut new = Listener { at, backlog, wants, pool: Vec::with_capacity(room), accepted: VecDeque::with_capacity(room) };
+        new.refill(places);
+        let number = self.list.iter().position(Option::is_none).unwrap_or(self.list.len());
+        if number == self.list.len() {
+            self.list.push(None);
+        }
+        self.list[number] = Some(new);
+        Ok((number as u32, backlog))
+    }
+
+    fn backlog(&self, asked: Option<u32>, places: &Places) -> Result<u32, NetError> {
+        let (free, all) = (places.free() as u32, places.len());
         match asked {
             Some(asked) if asked > free || asked == 0 => {
-                let why =
-                    format!("{asked} sockets were asked for, {free} of the stack's {} are free (StackConfig::sockets)", self.places.len());
+                let why = format!("{asked} sockets were asked for, {free} of the stack's {all} are free (StackConfig::sockets)");
                 Err(NetError::Option { option: "backlog", why: why.into() })
             }
             Some(asked) => Ok(asked),
-            None if free == 0 => Err(self.none_free()),
+            None if free == 0 => Err(places.none_free()),
             None => Ok(self.default_backlog.clamp(1, free)),
         }
     }
 
-    /// Ends a listener and the connections that nobody has accepted.
-    pub(crate) fn close_listener(&mut self, number: u32) {
-        let Some(listener) = self.listeners[number as usize].take() else { return };
-        for at in listener.pool {
-            let handshakes = self.tcp(at).state() != State::Listen;
-            self.hang_up(at, handshakes);
+    /// Ends one, and the connections that nobody has accepted.
+    pub(crate) fn close(&mut self, number: u32, places: &mut Places) {
+        let Some(listener) = self.list[number as usize].take() else { return };
+        for Pooled { place, .. } in listener.pool {
+            places.hang_up(place, places.state(place) != State::Listen);
         }
-        for at in listener.accepted {
-            self.hang_up(at, true);
-        }
+        listener.accepted.iter().for_each(|(place, ..)| places.hang_up(*place, true));
     }
 
-    /// Gives listeners sockets for those that have become connections, as far as there are free ones.
-    pub(crate) fn refill_listeners(&mut self) {
-        for number in 0..self.listeners.len() {
-            if self.listeners[number].as_ref().is_some_and(|listener| listener.room() > 0) {
-                self.refill(number as u32);
+    /// Gives them sockets for those that have become connections.
+    pub(crate) fn refill(&mut self, places: &mut Places) {
+        self.list.iter_mut().flatten().for_each(|listener| listener.refill(places));
+    }
+
+    /// The next connection that waits at one.
+    pub(crate) fn accept(&mut self, number: u32, places: &mut Places) -> Option<Accepted> {
+        let listener = self.list[number as usize].as_mut()?;
+        let next = listener.accepted.pop_front()?;
+        listener.refill(places);
+        Some(next)
+    }
+
+    /// Whether connections wait at one.
+    pub(crate) fn has_accepted(&self, number: u32) -> bool {
+        self.list[number as usize].as_ref().is_some_and(|listener| !listener.accepted.is_empty())
+    }
+
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        self.list.iter().flatten().any(|listener| listener.at.port() == port)
+    }
+
+    /// What has become of SYNs.
+    pub(crate) fn stats(&self) -> StackStats {
+        self.stats
+    }
+
+    /// When the first peer that has not answered has had its time.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let half_open = self.list.iter().flatten().flat_map(|listener| &listener.pool).filter_map(|pooled| pooled.half_open);
+        half_open.map(|half| half.since + HANDSHAKE).min()
+    }
+
+    /// The one that takes what is sent to an address; no two do.
+    fn at(&self, to: SocketAddr) -> Option<usize> {
+        self.list.iter().position(|listener| listener.as_ref().is_some_and(|listener| takes(listener.at, to)))
+    }
+
+    // ---- Sockets on their way to a connection, or back
+
+    /// Looks at the pools after something has happened.
+    pub(crate) fn tend(&mut self, places: &mut Places, proofs: &Proofs) {
+        for number in 0..self.list.len() {
+            let mut index = 0;
+            while let Some(pooled) = self.list[number].as_ref().and_then(|listener| listener.pool.get(index)).copied() {
+                // One that has left is followed by the next in its place.
+                index += usize::from(self.tend_one((number, index), pooled, places, proofs));
             }
         }
     }
 
-    fn refill(&mut self, number: u32) {
-        while let Some(listener) = &self.listeners[number as usize]
-            && listener.room() > 0
-        {
-            let (at, wants) = (listener.at, listener.wants);
-            let Some(place) = self.take_free(Role::Listening(number), wants) else { return };
-            // Not refused: the socket is closed and the port is not 0.
-            let _ = self.tcp(place).listen(endpoint(at));
-            if let Some(listener) = &mut self.listeners[number as usize] {
-                listener.pool.push(place);
-            }
-        }
-    }
-
-    /// A listening socket after something has happened: it may be on its way to a connection, or back.
-    pub(crate) fn tend_listening(&mut self, at: u32) {
-        let Role::Listening(number) = self.places[at as usize].role else { return };
-        match self.tcp(at).state() {
+    /// Whether it stays in its pool.
+    fn tend_one(&mut self, (number, index): (usize, usize), pooled: Pooled, places: &mut Places, proofs: &Proofs) -> bool {
+        let Some(listener) = &mut self.list[number] else { return false };
+        let Pooled { place, half_open } = pooled;
+        match places.state(place) {
             // By a reset of its peer.
-            State::Listen if self.places[at as usize].waits => self.renew(at),
+            State::Listen if half_open.is_some() => listener.renew(index, places),
             State::Listen => {}
-            State::SynReceived => self.tend_half_open(at, number),
-            // By a reset behind the handshake: one in it has it listen again, and no limit of time ends it. Whoever accepts it is told.
-            State::Closed if self.places[at as usize].ends.is_some() => self.reset_before_accept(at, number),
-            State::Closed => self.listen_again(at, number),
-            // Also one that has ended again by now: whoever accepts it reads what came, and is told.
-            _ => self.connected(at, number),
+            State::SynReceived => self.tend_half_open((number, index), pooled, places, proofs),
+            state => {
+                // Also one that has ended again by now: whoever accepts it reads what came, and is
+                // told. A closed one has been reset behind the handshake: in it a reset has it
+                // listen again, and no limit of time ends it.
+                let ends = half_open.and_then(|half| half.ends).or_else(|| places.ends(place).filter(|_| state != State::Closed));
+                let Some(ends) = ends else {
+                    listener.renew(index, places);
+                    return true;
+                };
+                self.connected((number, index), ends, (state == State::Closed).then_some(End::Reset), places);
+                return false;
+            }
         }
+        true
     }
 
-    fn tend_half_open(&mut self, at: u32, number: u32) {
-        let now = self.now;
-        let place = &mut self.places[at as usize];
-        if !place.waits {
+    fn tend_half_open(&mut self, (number, index): (usize, usize), pooled: Pooled, places: &mut Places, proofs: &Proofs) {
+        let now = places.now();
+        match pooled.half_open {
             // It was listening until now.
-            (place.waits, place.since) = (true, now);
-            if let Some((to, from)) = self.ends(at) {
-                let (proofs, syn) = (&self.port.gate().proofs, Syn { from, to });
-                let (proven, drawn) = (proofs.has(syn, now), Duration::from_millis(proofs.name(syn) % 1024));
-                let place = &mut self.places[at as usize];
-                (place.proven, place.yields) = (proven, now + YIELDS + drawn);
+            None => {
+                let ends = places.ends(pooled.place);
+                let heard = ends.filter(|(to, _)| self.at(*to).is_some());
+                if heard.is_none() {
+                    places.abort(pooled.place);
+                }
+                let who = ends.map(|(to, from)| Ends { from, to });
+                let drawn = who.map_or(0, |who| proofs.name(who) % 1024);
+                let (proven, yields) = (who.is_some_and(|who| proofs.has(who, now)), now + YIELDS + Duration::from_millis(drawn));
+                let Some(listener) = &mut self.list[number] else { return };
+                listener.pool[index].half_open = Some(HalfOpen { since: now, ends: heard, proven, yields });
             }
-            let is_heard = self.listener_of(at).is_some();
-            self.places[at as usize].ends = if is_heard { self.ends(at) } else { None };
-            if !is_heard {
-                // smoltcp's unspecified address is of both families, ours of one.
-                self.tcp(at).abort();
-                self.unsent = true;
+            Some(half) if now >= half.since + HANDSHAKE => {
+                self.stats.half_open_ended += 1;
+                self.list[number].iter_mut().for_each(|listener| listener.give_up(index, places));
             }
-        } else if now >= place.since + HANDSHAKE {
-            self.stats.half_open_ended += 1;
-            wipe(self.tcp(at));
-            self.listen_again(at, number);
-        }
-    }
-
-    fn listen_again(&mut self, at: u32, number: u32) {
-        self.renew(at);
-        let Some(listener) = &self.listeners[number as usize] else { return };
-        let endpoint = endpoint(listener.at);
-        if self.tcp(at).remote_endpoint().is_none() {
-            let _ = self.tcp(at).listen(endpoint);
+            Some(_) => {}
         }
     }
 
     /// The handshake is done.
-    fn connected(&mut self, at: u32, pool: u32) {
-        let ends = self.ends(at);
-        let place = &mut self.places[at as usize];
-        place.ends = place.ends.or(ends);
-        let number = self.listener_of(at).unwrap_or(pool);
-        if let Some(listener) = &mut self.listeners[pool as usize] {
-            listener.pool.retain(|place| *place != at);
+    fn connected(&mut self, (number, index): (usize, usize), (to, from): (SocketAddr, SocketAddr), end: Option<End>, places: &mut Places) {
+        // smoltcp may have given it to a listener of the other family.
+        let is_for = self.at(to).unwrap_or(number);
+        let Some(Pooled { place, .. }) = self.list[number].as_mut().map(|listener| listener.pool.remove(index)) else { return };
+        places.set_connected(place, end);
+        if let Some(listener) = &mut self.list[is_for] {
+            listener.accepted.push_back((place, to, from));
         }
-        if let Some(listener) = &mut self.listeners[number as usize] {
-            listener.accepted.push_back(at);
-            let place = &mut self.places[at as usize];
-            (place.role, place.waits) = (Role::Accepted(number), false);
-        }
-        self.refill(pool);
+        self.list[number].iter_mut().for_each(|listener| listener.refill(places));
     }
 
-    fn reset_before_accept(&mut self, at: u32, pool: u32) {
-        self.connected(at, pool);
-        self.places[at as usize].end = Some(End::Reset);
-    }
+    // ---- SYNs
 
-    /// The listener that a connection is for: that of its very address before that of all.
-    fn listener_of(&mut self, at: u32) -> Option<u32> {
-        let (local, _) = self.places[at as usize].ends.or_else(|| self.ends(at))?;
-        self.listener_at(local)
-    }
-
-    fn listener_at(&self, to: SocketAddr) -> Option<u32> {
-        let takes = |any: bool| move |l: &Option<Listener>| l.as_ref().is_some_and(|l| l.takes(to) && l.at.ip().is_unspecified() == any);
-        self.listeners.iter().position(takes(false)).or_else(|| self.listeners.iter().position(takes(true))).map(|number| number as u32)
-    }
-
-    /// Judges a SYN before the sockets see it.
-    pub(crate) fn judge(&mut self, syn: Syn) -> Verdict {
+    /// Judges a SYN to an address of the host before the sockets see it.
+    pub(crate) fn judge(&mut self, syn: Ends, places: &mut Places, proofs: &Proofs) -> Verdict {
         // What the last frames have done comes first: they may have been the SYNs before this one.
-        for at in 0..self.places.len() {
-            self.tend_listening(at as u32);
-        }
-        if !family::of(syn.to.ip()).is_some_and(|ip| self.is_own(ip)) {
-            // smoltcp passes over it; no room is made for it.
-            return Verdict::Admit;
-        }
-        if self.is_there(syn) {
+        self.tend(places, proofs);
+        if places.has_connection((syn.to, syn.from)) {
             self.stats.syns_repeated += 1;
             return Verdict::Drop;
         }
-        let Some(number) = self.listener_at(syn.to) else { return Verdict::Admit };
-        if self.has_listening(number) {
+        let Some(listener) = self.at(syn.to).and_then(|number| self.list[number].as_mut()) else { return Verdict::Admit };
+        if !listener.has_listening(places) {
+            listener.refill(places);
+        }
+        if listener.has_listening(places) {
             return Verdict::Admit;
         }
-        let now = self.now;
-        let proven = self.port.gate().proofs.has(syn, now);
-        if self.make_room(number, proven) {
+        let proven = proofs.has(syn, places.now());
+        if let Some(index) = listener.yielding(proven, places.now()) {
+            self.stats.half_open_ended += 1;
+            listener.give_up(index, places);
             return Verdict::Admit;
         }
         self.stats.syns_dropped += 1;
         // With nobody half-open no proof would make room.
-        let full = self.listeners[number as usize].as_ref().is_none_or(|listener| listener.pool.is_empty());
-        if proven || full { Verdict::Drop } else { Verdict::Question }
+        if proven || listener.pool.is_empty() { Verdict::Drop } else { Verdict::Question }
     }
-
-    /// Whether a connection between the two exists that a SYN must not disturb.
-    fn is_there(&self, syn: Syn) -> bool {
-        self.places.iter().filter(|place| place.role != Role::Free).any(|place| {
-            let socket = self.sockets.get::<tcp::Socket>(place.handle);
-            let is = |end: Option<smoltcp::wire::IpEndpoint>, at: SocketAddr| end.is_some_and(|end| SocketAddr::from(end) == at);
-            let over = matches!(socket.state(), State::Closed | State::Listen | State::SynSent | State::TimeWait);
-            !over && is(socket.local_endpoint(), syn.to) && is(socket.remote_endpoint(), syn.from)
-        })
-    }
-
-    fn has_listening(&mut self, number: u32) -> bool {
-        let Some(listener) = &self.listeners[number as usize] else { return false };
-        let listens = |at: &u32| self.sockets.get::<tcp::Socket>(self.places[*at as usize].handle).state() == State::Listen;
-        listener.pool.iter().any(listens)
-    }
-
-    /// Has a socket listen again whose peer has not answered. Whoever has shown that it is there takes the place of one that
-    /// has not; others only that of one that has had its time. So those that flood take their places from each other.
-    fn make_room(&mut self, number: u32, proven: bool) -> bool {
-        self.refill(number);
-        if self.has_listening(number) {
-            return true;
-        }
-        let Some(listener) = &self.listeners[number as usize] else { return false };
-        let oldest = listener.pool.iter().copied().min_by_key(|at| {
-            let place = &self.places[*at as usize];
-            (place.proven, place.yields)
-        });
-        let Some(at) = oldest.filter(|at| self.yields(*at, proven)) else { return false };
-        self.stats.half_open_ended += 1;
-        wipe(self.tcp(at));
-        self.listen_again(at, number);
-        true
-    }
-
-    /// Whether a half-open connection makes room for a SYN.
-    fn yields(&self, at: u32, to_proven: bool) -> bool {
-        let place = &self.places[at as usize];
-        match (place.proven, to_proven) {
-            (false, true) => true,
-            (true, false) => false,
-            _ => self.now >= place.yields,
-        }
-    }
-
-    /// The next connection that waits at a listener.
-    pub(crate) fn accept(&mut self, number: u32) -> Option<u32> {
-        let at = self.listeners[number as usize].as_mut()?.accepted.pop_front()?;
-        self.places[at as usize].role = Role::Owned;
-        self.refill(number);
-        Some(at)
-    }
-
-    /// Whether connections wait at a listener.
-    pub(crate) fn has_accepted(&self, number: u32) -> bool {
-        self.listeners[number as usize].as_ref().is_some_and(|listener| !listener.accepted.is_empty())
-    }
-}
-
-impl Listener {
-    fn empty(wants: Wants) -> Self {
-        Self { at: SocketAddr::from(([0, 0, 0, 0], 0)), backlog: 0, wants, pool: Vec::new(), accepted: VecDeque::new() }
-    }
-}
-
-fn endpoint(at: SocketAddr) -> IpListenEndpoint {
-    IpListenEndpoint { addr: family::of(at.ip()).filter(|ip| !ip.is_unspecified()), port: at.port() }
 }

@@ -8,8 +8,29 @@ use core_reactor::net::{NetError, SockOptions};
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration as SmolDuration;
 
-use crate::place::Wants;
-use crate::stack::Sizes;
+use crate::convert;
+
+/// The buffers of each socket, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) recv_buf: usize,
+    pub(crate) send_buf: usize,
+}
+
+/// What an application asked of a socket, as far as it is used in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wants {
+    no_delay: bool,
+    quick_ack: bool,
+    /// How long sent bytes may stay unanswered.
+    pub(crate) user_timeout: Option<Duration>,
+    /// How often to probe a silent peer, and how long it may stay silent.
+    pub(crate) keepalive: Option<(Duration, Duration)>,
+    /// Bytes that make it readable.
+    pub(crate) low_water: usize,
+    /// Bytes that may be queued in the stack.
+    pub(crate) send_buf: usize,
+}
 
 /// Looks through options before a socket is made.
 pub(crate) fn wants(o: &SockOptions, sizes: Sizes) -> Result<Wants, NetError> {
@@ -67,27 +88,32 @@ pub(crate) fn effective(asked: &SockOptions, sizes: Sizes) -> SockOptions {
     }
 }
 
-/// Sets on a socket what stays the same all its life.
-pub(crate) fn apply(socket: &mut tcp::Socket<'_>, wants: &Wants) {
-    socket.set_nagle_enabled(!wants.no_delay);
-    socket.set_ack_delay(if wants.quick_ack { None } else { Some(ACK_DELAY) });
-    socket.set_keep_alive(wants.keepalive.map(|(every, _)| smol(every)));
-}
-
-/// Bytes that a connection may have under way at once without asking how much the way carries: eleven segments, about what RFC 6928 lets everybody begin with.
+/// Bytes that a connection may have under way at once without asking how much the way carries:
+/// eleven segments, about what RFC 6928 lets everybody begin with.
 const FEW: usize = 16 << 10;
-
-/// Sets on a socket what its next connection begins with. smoltcp leaves it the window to which its last one had come, and its time limit.
-pub(crate) fn begin(socket: &mut tcp::Socket<'_>, wants: &Wants) {
-    // Chosen for each, because the default is whatever any crate of the program has switched on.
-    let control = if wants.send_buf <= FEW { tcp::CongestionControl::None } else { tcp::CongestionControl::Reno };
-    socket.set_congestion_control(control);
-    socket.set_timeout(None);
-}
 
 /// smoltcp's own default.
 const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
 
-pub(crate) fn smol(time: Duration) -> SmolDuration {
-    SmolDuration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2).min(u64::MAX / 4))
+impl Wants {
+    /// Of a socket that nobody has.
+    pub(crate) const fn nothing() -> Self {
+        Self { no_delay: true, quick_ack: false, user_timeout: None, keepalive: None, low_water: 1, send_buf: 0 }
+    }
+
+    /// Sets on a socket what stays the same all its life.
+    pub(crate) fn apply(&self, socket: &mut tcp::Socket<'_>) {
+        socket.set_nagle_enabled(!self.no_delay);
+        socket.set_ack_delay(if self.quick_ack { None } else { Some(ACK_DELAY) });
+        socket.set_keep_alive(self.keepalive.map(|(every, _)| convert::duration(every)));
+    }
+
+    /// Sets on a socket what its next connection begins with. smoltcp leaves it the window to which
+    /// its last one had come, and its time limit.
+    pub(crate) fn begin(&self, socket: &mut tcp::Socket<'_>) {
+        // Chosen for each, because the default is whatever any crate of the program has switched on.
+        let control = if self.send_buf <= FEW { tcp::CongestionControl::None } else { tcp::CongestionControl::Reno };
+        socket.set_congestion_control(control);
+        socket.set_timeout(None);
+    }
 }

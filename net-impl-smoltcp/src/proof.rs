@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use core_reactor::Instant;
 
-use crate::gate::Syn;
+use crate::frame::Ends;
 
 /// Proofs that are kept: a power of two. Of two that fall on one place the later stays.
 const KEPT: usize = 256;
@@ -37,13 +37,13 @@ impl Proofs {
     }
 
     /// The number that a peer is to say again.
-    pub(crate) fn ask(&mut self, who: Syn, now: Instant) -> u32 {
+    pub(crate) fn ask(&mut self, who: Ends, now: Instant) -> u32 {
         self.asked_until = now + Duration::from_secs(2 * SLOT);
         self.number(who, slot(now))
     }
 
     /// Whether a reset with this sequence number is an answer. If it is, its sender is known from now on.
-    pub(crate) fn answers(&mut self, who: Syn, seq: u32, now: Instant) -> bool {
+    pub(crate) fn answers(&mut self, who: Ends, seq: u32, now: Instant) -> bool {
         if now >= self.asked_until {
             return false;
         }
@@ -56,18 +56,18 @@ impl Proofs {
         is
     }
 
-    pub(crate) fn has(&self, who: Syn, now: Instant) -> bool {
+    pub(crate) fn has(&self, who: Ends, now: Instant) -> bool {
         let name = self.name(who);
         let (known, until) = self.proven[name as usize % KEPT];
         known == name && now < until
     }
 
-    fn number(&self, who: Syn, slot: u64) -> u32 {
+    fn number(&self, who: Ends, slot: u64) -> u32 {
         (self.hash((who, slot)) >> 32) as u32
     }
 
     /// A number for both ends that nobody can foresee.
-    pub(crate) fn name(&self, who: Syn) -> u64 {
+    pub(crate) fn name(&self, who: Ends) -> u64 {
         self.hash(who)
     }
 
@@ -87,8 +87,8 @@ fn slot(now: Instant) -> u64 {
 mod tests {
     use super::*;
 
-    fn syn(port: u16) -> Syn {
-        Syn { from: ([10, 0, 0, 9], port).into(), to: ([10, 0, 0, 1], 7).into() }
+    fn syn(port: u16) -> Ends {
+        Ends { from: ([10, 0, 0, 9], port).into(), to: ([10, 0, 0, 1], 7).into() }
     }
 
     fn at(seconds: u64) -> Instant {

@@ -6,71 +6,130 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use core_reactor::net::{NetError, Placement, SockOptions, Socket};
+use net_group::{Accept, Connecting, Ready};
 
-use crate::NAME;
-use crate::options;
 use crate::stack::{Shared, Stack};
+use crate::{NAME, convert, options};
 
 /// A socket that its application holds. Dropped, it is closed.
 pub(crate) struct SmolSocket {
-    pub(crate) stack: Arc<Shared>,
-    /// What it is, until it is closed.
-    pub(crate) kind: Kind,
-    pub(crate) options: SockOptions,
-    pub(crate) local: SocketAddr,
-    pub(crate) peer: Option<SocketAddr>,
+    stack: Arc<Shared>,
+    kind: Kind,
+    options: SockOptions,
+    local: SocketAddr,
+    peer: Option<SocketAddr>,
     /// The sending side has ended.
-    pub(crate) fin_sent: bool,
+    fin_sent: bool,
 }
 
-pub(crate) enum Kind {
-    /// A listener of the stack.
+/// What a socket is, with its number in the stack.
+enum Kind {
+    /// A listener.
     Listener(u32),
-    /// To be connected, in this place of the stack.
+    /// To be connected.
     Connect(u32, Box<Connect>),
-    /// A connection in this place of the stack.
+    /// A connection.
     Stream(u32),
-    /// Nothing any more.
+    /// Nothing any more: it has been given back.
     Closed,
 }
 
 /// A connect: the addresses to try, and how far it is.
-pub(crate) struct Connect {
-    pub(crate) addresses: Vec<SocketAddr>,
+struct Connect {
+    addresses: Vec<SocketAddr>,
     /// The one that is tried now, or first.
-    pub(crate) at: usize,
+    at: usize,
     /// The stack has been told to.
-    pub(crate) under_way: bool,
+    under_way: bool,
 }
 
 pub(crate) fn listen(stack: Arc<Shared>, at: SocketAddr, options: &SockOptions) -> Result<SmolSocket, NetError> {
-    let wants = options::wants(options, stack.sizes)?;
+    let wants = options::wants(options, stack.sizes())?;
     let (listener, local, backlog) = stack.lock().listen(at, options.backlog, wants)?;
-    let options = SockOptions { backlog: Some(backlog), ..options::effective(options, stack.sizes) };
+    let options = SockOptions { backlog: Some(backlog), ..options::effective(options, stack.sizes()) };
     Ok(SmolSocket { stack, kind: Kind::Listener(listener), options, local, peer: None, fin_sent: false })
 }
 
 pub(crate) fn connect(stack: Arc<Shared>, to: &[SocketAddr], options: &SockOptions) -> Result<SmolSocket, NetError> {
-    let wants = options::wants(options, stack.sizes)?;
+    let wants = options::wants(options, stack.sizes())?;
     let first = *to.first().ok_or(NetError::NoAddress)?;
-    let place = stack.lock().take_for_connect(wants)?;
+    let place = stack.lock().take(wants)?;
     let connect = Box::new(Connect { addresses: to.to_vec(), at: 0, under_way: false });
-    let options = options::effective(options, stack.sizes);
-    let local = crate::connect::unspecified(&first);
+    let (options, local) = (options::effective(options, stack.sizes()), convert::unspecified(&first));
     Ok(SmolSocket { stack, kind: Kind::Connect(place, connect), options, local, peer: Some(first), fin_sent: false })
 }
 
 impl SmolSocket {
-    /// A connection that a listener with these options took.
-    pub(crate) fn accepted(stack: Arc<Shared>, place: u32, listener: &SockOptions, local: SocketAddr, peer: SocketAddr) -> Self {
-        Self { stack, kind: Kind::Stream(place), options: listener.clone(), local, peer: Some(peer), fin_sent: false }
+    pub(crate) fn is_of(&self, stack: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.stack, stack)
     }
 
-    /// Its place in the stack; a listener's number.
-    pub(crate) fn number(&self) -> Option<u32> {
+    /// What it is for an engine, and its number; `None` if it has been given back.
+    pub(crate) fn opens_as(&self) -> Option<(net_group::Kind, u32)> {
         match self.kind {
-            Kind::Listener(number) | Kind::Connect(number, _) | Kind::Stream(number) => Some(number),
+            Kind::Listener(number) => Some((net_group::Kind::Listener, number)),
+            Kind::Connect(place, _) => Some((net_group::Kind::Connect, place)),
+            Kind::Stream(place) if self.fin_sent => Some((net_group::Kind::Finished, place)),
+            Kind::Stream(place) => Some((net_group::Kind::Stream, place)),
             Kind::Closed => None,
+        }
+    }
+
+    pub(crate) fn fin_sent(&self) -> bool {
+        self.fin_sent
+    }
+
+    pub(crate) fn set_fin_sent(&mut self) {
+        self.fin_sent = true;
+    }
+
+    /// What it has to tell; whether there is room matters to one that is `blocked`.
+    pub(crate) fn ready(&self, stack: &mut Stack, blocked: bool) -> Ready {
+        match self.kind {
+            Kind::Stream(place) => stack.stream(place).map_or(Ready::NOTHING, |stream| stream.ready(blocked)),
+            Kind::Listener(number) if !stack.has_accepted(number) => Ready::NOTHING,
+            Kind::Listener(_) | Kind::Connect(..) => Ready::READ,
+            Kind::Closed => Ready::NOTHING,
+        }
+    }
+
+    /// The next connection out of a listener. One that has been reset meanwhile has what it brought
+    /// before still to be read, and its end.
+    pub(crate) fn accept(&self, stack: &mut Stack) -> Accept<Self> {
+        let Kind::Listener(number) = self.kind else { return Accept::Empty };
+        let Some((place, local, peer)) = stack.accept(number) else { return Accept::Empty };
+        let kind = Kind::Stream(place);
+        Accept::Taken(Box::new(Self {
+            stack: self.stack.clone(),
+            kind,
+            options: self.options.clone(),
+            local,
+            peer: Some(peer),
+            fin_sent: false,
+        }))
+    }
+
+    /// Begins a connect, or looks how far it is; on to the next address for as long as they fail at
+    /// once.
+    pub(crate) fn connect(&mut self, stack: &mut Stack) -> Connecting {
+        loop {
+            let Kind::Connect(place, connect) = &mut self.kind else { return Connecting::Connected };
+            let (place, to) = (*place, connect.addresses[connect.at]);
+            let done = if connect.under_way {
+                stack.stream(place).and_then(|stream| stream.outcome(to))
+            } else {
+                (connect.under_way, self.peer) = (true, Some(to));
+                stack.connect(place, to).map(|local| self.local = local).err().map(Err)
+            };
+            match done {
+                None => return Connecting::UnderWay(place as i32),
+                Some(Ok(())) => {
+                    self.kind = Kind::Stream(place);
+                    return Connecting::Connected;
+                }
+                Some(Err(why)) if connect.at + 1 == connect.addresses.len() => return Connecting::Failed(why),
+                Some(Err(_)) => (connect.at, connect.under_way) = (connect.at + 1, false),
+            }
         }
     }
 

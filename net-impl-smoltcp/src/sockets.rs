@@ -1,4 +1,5 @@
-//! The sockets of one group, in a stack that others share: what the engine asks, under the stack's lock.
+//! The sockets of one group, in a stack that others share: what the engine asks, under the stack's
+//! lock.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -8,14 +9,11 @@ use alloc::sync::Arc;
 use core_reactor::net::{GroupConfig, NetError, SockId};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
 use net_group::{Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, Sending, Slot};
-use smoltcp::socket::tcp::{RecvError, State};
 
 use crate::NAME;
 use crate::bell::StackBell;
-use crate::connect;
-use crate::place::End;
-use crate::socket::{Kind, SmolSocket};
-use crate::stack::{Shared, Stack};
+use crate::socket::SmolSocket;
+use crate::stack::Shared;
 
 /// See the crate's documentation.
 pub(crate) struct Sockets {
@@ -60,26 +58,12 @@ impl Sockets {
         })
     }
 
-    fn entry(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.sockets.get_mut(slot.index())
+    fn set_blocked(&mut self, slot: Slot) {
+        self.sockets.get_mut(slot.index()).into_iter().for_each(|entry| entry.blocked = true);
     }
 
-    /// Looks at every socket, because the stack does not say whose state has changed. smoltcp looks at each of its own for each frame, so this costs little
-    /// beside that.
-    fn look_at_all(&mut self, stack: &mut Stack) {
-        self.seen = Some(stack.changes);
-        self.told.clear();
-        for (_, entry) in self.sockets.iter_mut() {
-            let ready = match entry.socket.kind {
-                Kind::Stream(number) => stack.readiness(number, entry.blocked),
-                Kind::Listener(number) if stack.has_accepted(number) => Ready::READ,
-                Kind::Connect(..) => Ready::READ,
-                Kind::Listener(_) | Kind::Closed => continue,
-            };
-            if ready != Ready::NOTHING {
-                self.told.push_back((entry.id, ready));
-            }
-        }
+    fn fin_sent(&self, slot: Slot) -> bool {
+        self.sockets.get(slot.index()).is_some_and(|entry| entry.socket.fin_sent())
     }
 }
 
@@ -89,23 +73,15 @@ impl Backend for Sockets {
     const NAME: &'static str = NAME;
 
     fn open(&mut self, slot: Slot, socket: Box<SmolSocket>) -> Result<Opened, Refused<Box<SmolSocket>, NetError>> {
-        let kind = match &socket.kind {
-            _ if !Arc::ptr_eq(&socket.stack, &self.shared) => {
-                let why =
-                    NetError::Unusable("a socket of one smoltcp stack cannot join a group of another: its device is not there".into());
-                return Err(Refused { item: socket, why });
-            }
-            Kind::Closed => return Err(Refused { item: socket, why: NetError::Stale }),
-            Kind::Listener(_) => net_group::Kind::Listener,
-            Kind::Connect(..) => net_group::Kind::Connect,
-            Kind::Stream(_) if socket.fin_sent => net_group::Kind::Finished,
-            Kind::Stream(_) => net_group::Kind::Stream,
-        };
-        let number = socket.number().unwrap_or_default() as i32;
+        if !socket.is_of(&self.shared) {
+            let why = NetError::Unusable("a socket of one smoltcp stack cannot join a group of another: its device is not there".into());
+            return Err(Refused { item: socket, why });
+        }
+        let Some((kind, number)) = socket.opens_as() else { return Err(Refused { item: socket, why: NetError::Stale }) };
         self.sockets.set(slot.index(), Some(Entry { id: slot.id(), socket, blocked: false }));
         // It may have had something to tell for a long time.
         self.seen = None;
-        Ok(Opened { kind, number, acknowledge: false })
+        Ok(Opened { kind, number: number as i32, acknowledge: false })
     }
 
     fn release(&mut self, slot: Slot, how: Release) -> Released<SmolSocket> {
@@ -121,80 +97,32 @@ impl Backend for Sockets {
     }
 
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let number = slot.number() as u32;
-        let mut stack = self.shared.lock();
-        if stack.is_readable(number) {
-            let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
-            let room = bufs.at_once(buf.spare_capacity());
-            // There are bytes, so it is not refused.
-            let n = stack.tcp(number).recv_slice(&mut buf.spare_mut()[..room]).unwrap_or(0);
-            // The window has grown, which the peer may have to be told.
-            stack.unsent = true;
-            if n > 0 {
-                buf.grow(n);
-                return Recv::Bytes(buf, stack.has_news(number));
-            }
-        }
-        let fin_sent = self.sockets.get(slot.index()).is_some_and(|entry| entry.socket.fin_sent);
-        match stack.tcp(number).recv(|_| (0, ())) {
-            Err(RecvError::Finished) => stack.failure(number, fin_sent).map_or(Recv::Eof, Recv::Failed),
-            Err(RecvError::InvalidState) if stack.tcp(number).state() == State::Closed => Recv::Failed(stack.error(number)),
-            // No bytes, or fewer than the low-water mark.
-            Ok(()) | Err(RecvError::InvalidState) => Recv::Empty,
-        }
+        let fin_sent = self.fin_sent(slot);
+        self.shared.lock().stream(slot.number() as u32).map_or(Recv::Empty, |mut stream| stream.recv(bufs, fin_sent))
     }
 
-    /// One that has been reset meanwhile has what it brought before still to be read, and its end.
     fn accept(&mut self, listener: Slot) -> Accept<SmolSocket> {
-        let mut stack = self.shared.lock();
-        let Some(at) = stack.accept(listener.number() as u32) else { return Accept::Empty };
-        let Some((local, peer)) = stack.places[at as usize].ends else {
-            stack.hang_up(at, true);
-            return Accept::Gone;
-        };
-        let Some(Entry { socket: listener, .. }) = self.sockets.get(listener.index()) else { return Accept::Empty };
-        Accept::Taken(Box::new(SmolSocket::accepted(listener.stack.clone(), at, &listener.options, local, peer)))
+        self.sockets.get(listener.index()).map_or(Accept::Empty, |entry| entry.socket.accept(&mut self.shared.lock()))
     }
 
     fn connect(&mut self, slot: Slot) -> Connecting {
         match self.sockets.get_mut(slot.index()) {
-            Some(entry) => connect::go_on(&mut self.shared.lock(), &mut entry.socket),
+            Some(entry) => entry.socket.connect(&mut self.shared.lock()),
             None => Connecting::Failed(NetError::Stale),
         }
     }
 
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
-        let number = slot.number() as u32;
-        let mut stack = self.shared.lock();
-        let mut room = stack.room(number);
-        let (mut taken, mut blocked) = (0, false);
-        for part in out.iter() {
-            // A connection that is gone takes nothing; what it sent before is read first.
-            let n = stack.tcp(number).send_slice(&part[..part.len().min(room)]).unwrap_or(0);
-            (taken, room) = (taken + n, room - n);
-            if n < part.len() {
-                blocked = true;
-                break;
-            }
+        let sending = self.shared.lock().stream(slot.number() as u32).map_or(Sending::Failed, |mut stream| stream.send(out));
+        if let Sending::Blocked(_) = sending {
+            self.set_blocked(slot);
         }
-        stack.unsent |= taken > 0;
-        drop(stack);
-        if blocked {
-            if let Some(entry) = self.entry(slot) {
-                entry.blocked = true;
-            }
-            return Sending::Blocked(taken);
-        }
-        Sending::Taken(taken)
+        sending
     }
 
     fn fin(&mut self, slot: Slot) {
-        if let Some(entry) = self.entry(slot) {
-            entry.socket.fin_sent = true;
-        }
-        let mut stack = self.shared.lock();
-        stack.tcp(slot.number() as u32).close();
-        stack.unsent = true;
+        self.sockets.get_mut(slot.index()).into_iter().for_each(|entry| entry.socket.set_fin_sent());
+        self.shared.lock().stream(slot.number() as u32).into_iter().for_each(|mut stream| stream.fin());
     }
 
     fn next(&mut self, _: usize) -> Option<Happened<SmolSocket>> {
@@ -207,36 +135,42 @@ impl Backend for Sockets {
         Some(Happened::Ready(id, ready))
     }
 
+    /// Looks at every socket if any may have changed, because the stack does not say which. smoltcp
+    /// looks at each of its own for each frame, so this costs little beside that.
     fn poll(&mut self) {
         let now = self.platform.now();
-        let shared = self.shared.clone();
-        let mut stack = shared.lock();
-        let changes = stack.changes;
+        let mut stack = self.shared.lock();
+        let changes = stack.changes();
         stack.turn(now);
-        if stack.changes != changes {
+        if stack.changes() != changes {
             stack.wake_others(Some(self.name));
         }
-        if self.seen != Some(stack.changes) {
-            self.look_at_all(&mut stack);
+        if self.seen == Some(stack.changes()) {
+            return;
+        }
+        self.seen = Some(stack.changes());
+        self.told.clear();
+        for (_, entry) in self.sockets.iter_mut() {
+            let ready = entry.socket.ready(&mut stack, entry.blocked);
+            if ready != Ready::NOTHING {
+                self.told.push_back((entry.id, ready));
+            }
         }
     }
 
     fn flush(&mut self) {
-        let mut stack = self.shared.lock();
-        if stack.unsent {
-            stack.egress();
-        }
+        self.shared.lock().flush();
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
-        let fin_sent = self.entry(slot)?.socket.fin_sent;
-        self.shared.lock().failure(slot.number() as u32, fin_sent)
+        let fin_sent = self.fin_sent(slot);
+        self.shared.lock().stream(slot.number() as u32)?.failure(fin_sent)
     }
 
     fn has_room(&mut self, slot: Slot) -> bool {
-        let has = self.shared.lock().takes_answer(slot.number() as u32);
-        if !has && let Some(entry) = self.entry(slot) {
-            entry.blocked = true;
+        let has = self.shared.lock().stream(slot.number() as u32).is_none_or(|stream| stream.takes_answer());
+        if !has {
+            self.set_blocked(slot);
         }
         has
     }
@@ -248,69 +182,6 @@ impl Backend for Sockets {
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        let mut stack = self.shared.lock();
-        stack.remove_watcher(self.name);
-        // The last group takes its leave of its peers; nobody polls for it after this.
-        stack.egress();
-        stack.wake_others(None);
-    }
-}
-
-impl Stack {
-    /// What a connection has to tell its group; whether there is room matters to one that is `blocked`.
-    fn readiness(&mut self, at: u32, blocked: bool) -> Ready {
-        let mut ready = if self.has_news(at) { Ready::READ } else { Ready::NOTHING };
-        if blocked && self.has_room(at) {
-            ready = ready.and(Ready::WRITE);
-        }
-        if self.places[at as usize].end.is_some() { ready.and(Ready::OVER) } else { ready }
-    }
-
-    /// Whether so many bytes are there that they are to be read. After the peer's end any number is.
-    #[inline]
-    fn is_readable(&mut self, at: u32) -> bool {
-        let low_water = self.places[at as usize].wants.low_water;
-        let socket = self.tcp(at);
-        let there = socket.recv_queue();
-        there >= low_water || there > 0 && !matches!(socket.state(), State::Established | State::FinWait1 | State::FinWait2)
-    }
-
-    /// Whether a connection has anything to be read, an end included.
-    #[inline]
-    fn has_news(&mut self, at: u32) -> bool {
-        let quiet = matches!(self.tcp(at).state(), State::Established | State::FinWait1 | State::FinWait2);
-        !quiet || self.is_readable(at)
-    }
-
-    /// How many bytes it takes now.
-    fn room(&mut self, at: u32) -> usize {
-        let limit = self.places[at as usize].wants.send_buf;
-        limit.saturating_sub(self.tcp(at).send_queue())
-    }
-
-    /// Whether there is room to write, or nothing to wait for any more.
-    #[inline]
-    fn has_room(&mut self, at: u32) -> bool {
-        self.room(at) > 0 || !self.tcp(at).may_send()
-    }
-
-    /// Whether a third of the room to write is free, so that an answer is likely to be taken as a whole; or nothing is to be waited for any more.
-    fn takes_answer(&mut self, at: u32) -> bool {
-        let limit = self.places[at as usize].wants.send_buf;
-        let socket = self.tcp(at);
-        3 * socket.send_queue() <= 2 * limit || !socket.may_send()
-    }
-
-    /// What a connection has ended of behind the peer's end. With both FINs exchanged and everything acknowledged a reset says nothing new.
-    fn failure(&mut self, at: u32, fin_sent: bool) -> Option<NetError> {
-        let said_all = fin_sent && self.tcp(at).send_queue() == 0;
-        (self.places[at as usize].end.is_some() && !said_all).then(|| self.error(at))
-    }
-
-    fn error(&self, at: u32) -> NetError {
-        match self.places[at as usize].end {
-            Some(End::TimedOut) => NetError::TimedOut,
-            _ => NetError::Reset,
-        }
+        self.shared.lock().remove_watcher(self.name);
     }
 }

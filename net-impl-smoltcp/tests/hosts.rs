@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::host::{Host, address, config, ended, hardware, pair, two, until};
@@ -259,17 +260,48 @@ fn half_open_connections_end() {
     assert_eq!((ended_after(99), ended_after(3)), (0, 1));
 }
 
-/// The unspecified address of a family is that family's only, and a broadcast address is nobody's.
-#[test]
-fn s14_s15_addresses_of_nobody() {
+fn v6(host: u16) -> IpAddr {
+    [0xfd00, 0, 0, 0, 0, 0, 0, host].into()
+}
+
+/// Two hosts with addresses of both families.
+fn two_of_both() -> (Arc<SimPlatform>, Host, Host) {
     let platform = SimPlatform::new(1);
     let [near, far] = wire(Weather::CALM);
-    let v6 = |host: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, host]);
     let both = |number: u8| {
         let own = [(address(number), 24), (v6(number.into()), 64)].map(|(address, prefix)| Network { address, prefix });
         StackConfig { addresses: Addresses::Static { own: own.into(), gateways: Vec::new() }, ..config(number) }
     };
-    let (mut one, mut two) = (Host::new(&platform, near, &both(1)), Host::new(&platform, far, &both(2)));
+    let (one, two) = (Host::new(&platform, near, &both(1)), Host::new(&platform, far, &both(2)));
+    (platform, one, two)
+}
+
+/// smoltcp's unspecified address is of both families, so its sockets take connections for each other.
+#[test]
+fn s14_a_port_can_have_a_listener_of_each_family_that_takes_what_is_its_own() {
+    let (platform, mut one, mut two) = two_of_both();
+    for (token, any) in [(4, IpAddr::from([0; 4])), (6, IpAddr::from([0u16; 8]))] {
+        let listener = two.net.listen((any, 7).into(), &SockOptions::default()).expect("a port for each family");
+        two.attach(listener, Token(token));
+    }
+    for (token, to) in [(6, v6(2)), (4, address(2)), (6, v6(2)), (4, address(2))] {
+        one.connect((to, 7).into(), Token(1));
+        let mut by = None;
+        until(&platform, [&mut one, &mut two], Duration::from_secs(5), "a connection", |_, two| {
+            by = two.pick(|event| match event {
+                NetEvent::Accepted { token, .. } => Ok(token),
+                other => Err(other),
+            });
+            by.is_some()
+        });
+        assert_eq!(by, Some(Token(token)), "{to}");
+    }
+}
+
+/// The unspecified address of a family is that family's only, and a broadcast address is nobody's.
+#[test]
+fn s14_s15_addresses_of_nobody() {
+    let (platform, mut one, mut two) = two_of_both();
     for (port, any) in [(4, IpAddr::from([0; 4])), (6, IpAddr::from([0u16; 8]))] {
         let listener = two.net.listen((any, port).into(), &SockOptions::default()).expect("a free port");
         two.attach(listener, Token(port.into()));
@@ -415,6 +447,25 @@ fn s13_a_core_does_not_sleep_over_frames_that_a_poll_left_in_the_device() {
     while may_sleep(&mut one) != (true, true) {}
     (0..130).for_each(|_| far.inject(&ask_for(STRANGER_IP)));
     assert_eq!([(); 3].map(|()| may_sleep(&mut one)), [(false, false), (false, false), (true, true)]);
+}
+
+/// No device tells of frames that a host sends to itself, and no time has to pass for them.
+#[test]
+fn s13_a_core_does_not_sleep_over_frames_to_itself() {
+    let platform = SimPlatform::new(1);
+    let [near, _far] = wire(Weather::CALM);
+    let mut one = Host::new(&platform, Edge(near), &config(1));
+    one.listen(7);
+    let wanted = one.connect((address(1), 7).into(), Token(1));
+    let sleeps = |one: &mut Host| {
+        one.poll();
+        one.thread.before_sleep() && one.thread.next_deadline() != Some(core_reactor::Instant::ZERO)
+    };
+    while !sleeps(&mut one) {}
+    assert!(
+        one.seen.iter().any(|event| matches!(event, NetEvent::Connected { id, .. } if *id == wanted)),
+        "it sleeps before it is connected"
+    );
 }
 
 #[test]
