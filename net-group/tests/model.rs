@@ -233,12 +233,13 @@ fn s104_what_was_kept_comes_first() {
     });
 }
 
-/// Buffers come home one by one, to three that wait for them.
+/// Buffers come home one by one, to three that wait for one each.
 #[test]
 fn s104_who_waits_for_a_buffer_is_woken_for_it() {
-    each_way(6, Settings::default, |app| {
+    let how = || Settings { keeps: 20, ..Settings::default() };
+    each_way(6, how, |app| {
         (0..3).for_each(|_| app.begin(WireKind::Stream, 3));
-        (0..3).for_each(|wire| app.world().peer_sends(wire, 15));
+        (0..3).for_each(|wire| app.world().peer_sends(wire, 5));
         app.hold_all_buffers();
         (0..3).for_each(|_| app.poll());
     });
