@@ -59,7 +59,7 @@ fn each_way(most: usize, how: impl Fn() -> Settings, story: impl Fn(&mut App)) {
         });
         ways += 1;
     }
-    assert!(ways > 200, "only {ways} ways were walked");
+    assert!(ways > 100, "only {ways} ways were walked");
 }
 
 /// Everything comes to rest, is as it should be, and ends.
@@ -71,7 +71,7 @@ fn end(mut app: App) -> Chooser {
 
 #[test]
 fn s101_bytes_and_a_reset_right_behind_them() {
-    each_way(7, Settings::default, |app| {
+    each_way(9, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
         app.world().peer_sends(0, 7);
         app.world().peer_resets(0);
@@ -83,7 +83,7 @@ fn s101_bytes_and_a_reset_right_behind_them() {
 
 #[test]
 fn s101_a_connection_that_is_reset_before_it_is_taken() {
-    each_way(7, Settings::default, |app| {
+    each_way(9, Settings::default, |app| {
         app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
         app.world().peer_connects(0);
         app.world().peer_sends(1, 3);
@@ -96,7 +96,7 @@ fn s101_a_connection_that_is_reset_before_it_is_taken() {
 
 #[test]
 fn s102_frames_on_their_way_when_a_socket_is_detached() {
-    each_way(8, Settings::default, |app| {
+    each_way(10, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
         app.send();
         app.poll();
@@ -109,7 +109,7 @@ fn s102_frames_on_their_way_when_a_socket_is_detached() {
 
 #[test]
 fn s102_frames_on_their_way_when_a_socket_is_closed() {
-    each_way(8, Settings::default, |app| {
+    each_way(10, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
         app.send();
         app.poll();
@@ -122,7 +122,7 @@ fn s102_frames_on_their_way_when_a_socket_is_closed() {
 #[test]
 fn s103_both_ends_in_either_order() {
     for peer_first in [false, true] {
-        each_way(7, Settings::default, |app| {
+        each_way(9, Settings::default, |app| {
             app.begin(WireKind::Stream, 3);
             app.send();
             app.world().peer_sends(0, 3);
@@ -141,7 +141,7 @@ fn s103_both_ends_in_either_order() {
 
 #[test]
 fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
-    each_way(7, Settings::default, |app| {
+    each_way(9, Settings::default, |app| {
         app.begin(WireKind::Connect { begun: false, answer: None }, 3);
         app.shutdown();
         app.world().peer_answers(0, true);
@@ -158,7 +158,7 @@ fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
 fn s104_deaf_peers_and_the_last_buffers() {
     for (pushes, stall_limit) in [(0, None), (1, None), (1, Some(Duration::from_millis(50)))] {
         let how = || Settings { answers: true, pushes, stall_limit, ..Settings::default() };
-        each_way(6, how, |app| {
+        each_way(8, how, |app| {
             [3, 3, 100].into_iter().for_each(|window| app.begin(WireKind::Stream, window));
             for _ in 0..3 {
                 for wire in 0..3 {
@@ -175,7 +175,7 @@ fn s104_deaf_peers_and_the_last_buffers() {
 /// What is queued behind a frame that the system has goes out when that comes back, though nothing else happens.
 #[test]
 fn s104_frames_behind_one_that_is_on_its_way() {
-    each_way(7, Settings::default, |app| {
+    each_way(9, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
         app.poll();
         app.send();
@@ -197,7 +197,7 @@ fn s104_forty_connections_that_are_gone_before_they_are_accepted() {
 
 #[test]
 fn s71_who_has_closed_hears_of_no_room() {
-    each_way(8, Settings::default, |app| {
+    each_way(10, Settings::default, |app| {
         app.begin(WireKind::Stream, 3);
         (0..6).for_each(|_| app.send());
         app.flush();
@@ -223,7 +223,7 @@ fn s104_a_panic_on_the_way_loses_nobody() {
 #[test]
 fn s104_what_was_kept_comes_first() {
     let how = || Settings { pushes: 1, ..Settings::default() };
-    each_way(6, how, |app| {
+    each_way(8, how, |app| {
         app.begin(WireKind::Stream, 3);
         app.world().peer_sends(0, 15);
         app.poll();
@@ -233,12 +233,13 @@ fn s104_what_was_kept_comes_first() {
     });
 }
 
-/// Buffers come home one by one, to three that wait for them.
+/// Buffers come home one by one, to three that wait for one each.
 #[test]
 fn s104_who_waits_for_a_buffer_is_woken_for_it() {
-    each_way(6, Settings::default, |app| {
+    let how = || Settings { keeps: 20, ..Settings::default() };
+    each_way(8, how, |app| {
         (0..3).for_each(|_| app.begin(WireKind::Stream, 3));
-        (0..3).for_each(|wire| app.world().peer_sends(wire, 15));
+        (0..3).for_each(|wire| app.world().peer_sends(wire, 5));
         app.hold_all_buffers();
         (0..3).for_each(|_| app.poll());
     });

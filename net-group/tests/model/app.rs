@@ -19,8 +19,6 @@ use crate::world::{Scripted, Shared, Sock, WireKind, World, lock};
 const SLOTS: usize = 3;
 const BUFFERS: usize = 10;
 const BUFFER: usize = 5;
-/// Buffers that the application keeps at most.
-const HELD: usize = 8;
 
 pub(crate) struct App {
     world: Shared,
@@ -36,6 +34,7 @@ pub(crate) struct App {
     next_frame: u16,
     /// It sends back what it receives, and nothing else.
     answers: bool,
+    keeps: usize,
     /// Of each wire, what was received and which frames were taken to be sent on it.
     wires: BTreeMap<usize, Ledger>,
 }
@@ -126,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) has_timer: bool,
     pub(crate) answers: bool,
     pub(crate) pushes: usize,
+    /// Buffers that the application keeps at most.
+    pub(crate) keeps: usize,
 }
 
 impl Settings {
@@ -136,19 +137,20 @@ impl Settings {
             has_timer: choose.pick(2) == 0,
             answers: choose.pick(2) == 1,
             pushes: choose.pick(3),
+            keeps: 8,
         }
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { send_limit: 12, stall_limit: None, has_timer: true, answers: false, pushes: 0 }
+        Self { send_limit: 12, stall_limit: None, has_timer: true, answers: false, pushes: 0, keeps: 8 }
     }
 }
 
 impl App {
     pub(crate) fn new(choose: Chooser, how: Settings) -> Self {
-        let Settings { send_limit, stall_limit, has_timer, answers, pushes } = how;
+        let Settings { send_limit, stall_limit, has_timer, answers, pushes, keeps } = how;
         let bufs = BufGroup::new(BUFFERS, BUFFER);
         let world = World::new(choose);
         (lock(&world).has_timer, lock(&world).pushes) = (has_timer, pushes);
@@ -169,6 +171,7 @@ impl App {
             frames: BTreeMap::new(),
             next_frame: 0,
             answers,
+            keeps,
             wires: BTreeMap::new(),
         }
     }
@@ -415,7 +418,7 @@ impl App {
         }
         // Some are kept for a while, as by an application that works on them.
         self.held.push_back(buf);
-        if self.held.len() > HELD {
+        if self.held.len() > self.keeps {
             self.held.pop_front();
         }
     }

@@ -553,10 +553,10 @@ impl Backend for Scripted {
         let world = &mut *guard;
         // Each place where something may have happened, from a chosen one on.
         let places = self.slots + self.later.len() + 2;
-        let from = world.choose.pick(places);
+        let from = world.choose.pick_by_chance(places);
         let mut given_back = None;
         for place in (0..places).map(|place| (from + place) % places) {
-            if world.choose.rarely(7) {
+            if world.choose.by_chance(7) {
                 // It happens a little later.
                 continue;
             }
