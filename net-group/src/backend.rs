@@ -214,7 +214,7 @@ pub struct Opened {
 pub enum Kind {
     /// It takes connections.
     Listener,
-    /// It is to be connected, or is under way.
+    /// It is to be connected, or is under way; or it is connected, and [`Backend::connect`] has said so only once, to the first question, which nobody was told.
     Connect,
     /// A connection.
     Stream,
@@ -375,7 +375,7 @@ impl Ready {
     pub const READ: Self = Self(1);
     /// There is room to send.
     pub const WRITE: Self = Self(1 << 2);
-    /// The connection is over, both ways. Behind the end of the stream that is all that remains to be told, and [`Backend::error`] knows why.
+    /// The connection is over, both ways: broken, or ended by this side too. A peer that has closed in good order is none yet, since this side may still end. Behind the end of the stream that is all that remains to be told, and [`Backend::error`] knows why.
     pub const OVER: Self = Self(1 << 3 | 1 << 4);
 
     /// Both.

@@ -191,7 +191,7 @@ impl Driver {
                     Err(event) => passed.push_back(event),
                 }
             }
-            assert!(Instant::now() < end, "{what} did not come; instead: {:?}", passed.iter().map(name).collect::<Vec<_>>());
+            assert!(Instant::now() < end, "{what} did not come; instead: {}", last_of(&passed));
             self.turn();
         }
     }
@@ -200,7 +200,7 @@ impl Driver {
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + DEADLINE;
         while !done(self) {
-            assert!(Instant::now() < end, "{what} did not come; unasked for: {:?}", self.seen.iter().map(name).collect::<Vec<_>>());
+            assert!(Instant::now() < end, "{what} did not come; unasked for: {}", last_of(&self.seen));
             self.turn();
         }
     }
@@ -313,6 +313,14 @@ impl Drop for Driver {
         let home: Vec<_> = std::iter::from_fn(|| self.bufs.get()).collect();
         assert_eq!(home.len(), self.setup.bufs, "every buffer has come home");
     }
+}
+
+/// The last events for people: there may be hundreds.
+fn last_of(events: &VecDeque<NetEvent>) -> String {
+    const SHOWN: usize = 20;
+    let hidden = events.len().saturating_sub(SHOWN);
+    let before = if hidden == 0 { String::new() } else { format!("{hidden} events, then ") };
+    format!("{before}{:?}", events.iter().skip(hidden).map(name).collect::<Vec<_>>())
 }
 
 /// An event for people.

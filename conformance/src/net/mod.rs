@@ -29,6 +29,8 @@ pub mod share;
 pub mod steady;
 #[doc(hidden)]
 pub mod stream;
+#[doc(hidden)]
+pub mod waking;
 
 pub use driver::{Driver, LISTENER, Setup};
 pub use limits::{Descriptors, alone, beside_others, need_descriptors};
@@ -167,6 +169,9 @@ macro_rules! net_statements {
                 s18_a_socket_full_of_answers_reads_no_questions
                 s18_an_answer_to_each_buffer_is_never_refused
                 s18_flush_writes_without_a_poll
+            }
+            waking {
+                s104_a_group_is_watched_on_its_core_and_holds_its_thread
             }
             stream {
                 s17_s18_random_streams_with_a_plain_peer
@@ -311,6 +316,7 @@ mod tests {
             include_str!("proxy.rs"),
             include_str!("share.rs"),
             include_str!("stream.rs"),
+            include_str!("waking.rs"),
         ];
         let names: Vec<_> = sources.iter().flat_map(|s| s.split("\npub fn ").skip(1)).filter_map(|s| s.split('(').next()).collect();
         assert!(names.len() > 50);
