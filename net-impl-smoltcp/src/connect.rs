@@ -12,7 +12,8 @@ use crate::place::{End, Role, Wants};
 use crate::socket::{Kind, SmolSocket};
 use crate::stack::Stack;
 
-/// Begins a connect, or looks how far it is; on to the next address for as long as they fail at once.
+/// Begins a connect, or looks how far it is; on to the next address for as long as they fail at
+/// once.
 pub(crate) fn go_on(stack: &mut Stack, socket: &mut SmolSocket) -> Connecting {
     loop {
         let Kind::Connect(number, connect) = &mut socket.kind else { return Connecting::Connected };

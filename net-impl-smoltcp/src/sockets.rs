@@ -1,4 +1,5 @@
-//! The sockets of one group, in a stack that others share: what the engine asks, under the stack's lock.
+//! The sockets of one group, in a stack that others share: what the engine asks, under the stack's
+//! lock.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -64,8 +65,8 @@ impl Sockets {
         self.sockets.get_mut(slot.index())
     }
 
-    /// Looks at every socket, because the stack does not say whose state has changed. smoltcp looks at each of its own for each frame, so this costs little
-    /// beside that.
+    /// Looks at every socket, because the stack does not say whose state has changed. smoltcp looks
+    /// at each of its own for each frame, so this costs little beside that.
     fn look_at_all(&mut self, stack: &mut Stack) {
         self.seen = Some(stack.changes);
         self.told.clear();
@@ -257,7 +258,8 @@ impl Drop for Sockets {
 }
 
 impl Stack {
-    /// What a connection has to tell its group; whether there is room matters to one that is `blocked`.
+    /// What a connection has to tell its group; whether there is room matters to one that is
+    /// `blocked`.
     fn readiness(&mut self, at: u32, blocked: bool) -> Ready {
         let mut ready = if self.has_news(at) { Ready::READ } else { Ready::NOTHING };
         if blocked && self.has_room(at) {
@@ -266,7 +268,8 @@ impl Stack {
         if self.places[at as usize].end.is_some() { ready.and(Ready::OVER) } else { ready }
     }
 
-    /// Whether so many bytes are there that they are to be read. After the peer's end any number is.
+    /// Whether so many bytes are there that they are to be read. After the peer's end any number
+    /// is.
     #[inline]
     fn is_readable(&mut self, at: u32) -> bool {
         let low_water = self.places[at as usize].wants.low_water;
@@ -294,14 +297,16 @@ impl Stack {
         self.room(at) > 0 || !self.tcp(at).may_send()
     }
 
-    /// Whether a third of the room to write is free, so that an answer is likely to be taken as a whole; or nothing is to be waited for any more.
+    /// Whether a third of the room to write is free, so that an answer is likely to be taken as a
+    /// whole; or nothing is to be waited for any more.
     fn takes_answer(&mut self, at: u32) -> bool {
         let limit = self.places[at as usize].wants.send_buf;
         let socket = self.tcp(at);
         3 * socket.send_queue() <= 2 * limit || !socket.may_send()
     }
 
-    /// What a connection has ended of behind the peer's end. With both FINs exchanged and everything acknowledged a reset says nothing new.
+    /// What a connection has ended of behind the peer's end. With both FINs exchanged and
+    /// everything acknowledged a reset says nothing new.
     fn failure(&mut self, at: u32, fin_sent: bool) -> Option<NetError> {
         let said_all = fin_sent && self.tcp(at).send_queue() == 0;
         (self.places[at as usize].end.is_some() && !said_all).then(|| self.error(at))
