@@ -1,7 +1,8 @@
 //! What a backend is to the engine: [`Backend`], and the words that the two speak.
 //!
-//! The engine asks, and the backend answers at once or tells later, when it is asked what has happened ([`Backend::next`]). It never calls the engine,
-//! so it can be written and read alone. Two kinds fit:
+//! The engine asks, and the backend answers at once or tells later, when it is asked what has
+//! happened ([`Backend::next`]). It never calls the engine, so it can be written and read alone.
+//! Two kinds fit:
 //!
 //! - *Readiness* (epoll, a stack that is polled, memory): `next` tells which sockets are [`Ready`], and the engine calls [`recv`](Backend::recv),
 //!   [`accept`](Backend::accept) or [`connect`](Backend::connect) for them when it is their turn.
@@ -17,10 +18,12 @@ use pool::{Buf, BufGroup};
 use crate::Frames;
 use crate::frames::Queue;
 
-/// What a kind of sockets can do, slot by slot; [`Group`](crate::Group) makes a [`SockGroup`](core_reactor::net::SockGroup) of it.
+/// What a kind of sockets can do, slot by slot; [`Group`](crate::Group) makes a
+/// [`SockGroup`](core_reactor::net::SockGroup) of it.
 ///
-/// Promised by the engine: a slot is used from [`open`](Self::open) until it is released, and its index is less than [`GroupConfig::sockets`], or a
-/// little more in a group that is very old ([`PerSlot`](crate::PerSlot) grows with it). No call is made from within another.
+/// Promised by the engine: a slot is used from [`open`](Self::open) until it is released, and its
+/// index is less than [`GroupConfig::sockets`], or a little more in a group that is very old
+/// ([`PerSlot`](crate::PerSlot) grows with it). No call is made from within another.
 ///
 /// [`GroupConfig::sockets`]: core_reactor::net::GroupConfig::sockets
 pub trait Backend: Sized + 'static {
@@ -32,13 +35,15 @@ pub trait Backend: Sized + 'static {
 
     // ---- A socket comes, and goes.
 
-    /// Takes a socket. From now on `next` may tell of it. Reading is wanted, until [`want`](Self::want) says otherwise.
+    /// Takes a socket. From now on `next` may tell of it. Reading is wanted, until
+    /// [`want`](Self::want) says otherwise.
     ///
     /// # Errors
     /// The socket comes back, as it was.
     fn open(&mut self, slot: Slot, socket: Box<Self::Socket>) -> Result<Opened, Refused<Box<Self::Socket>, NetError>>;
 
-    /// Gives a socket up: see [`Release`]. What it answers is the last thing about this slot, unless that is [`Released::Later`].
+    /// Gives a socket up: see [`Release`]. What it answers is the last thing about this slot,
+    /// unless that is [`Released::Later`].
     fn release(&mut self, slot: Slot, how: Release) -> Released<Self::Socket>;
 
     /// The socket of a slot, whose addresses and options are asked for.
@@ -46,19 +51,22 @@ pub trait Backend: Sized + 'static {
 
     // ---- Reading. Asked when `next` has told that the slot is ready, and again until the answer is that there is nothing.
 
-    /// Bytes, into a buffer of `bufs`; never blocks. After [`Recv::Eof`] and [`Recv::Failed`] it is not asked again.
+    /// Bytes, into a buffer of `bufs`; never blocks. After [`Recv::Eof`] and [`Recv::Failed`] it is
+    /// not asked again.
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv;
 
     /// A connection out of a listener.
     fn accept(&mut self, slot: Slot) -> Accept<Self::Socket>;
 
-    /// Begins a connect, or tells how far it is. The engine asks when the slot is attached, when `next` has told that it is ready, and also once more after
+    /// Begins a connect, or tells how far it is. The engine asks when the slot is attached, when
+    /// `next` has told that it is ready, and also once more after
     /// [`Connecting::Connected`] if that was the answer to the first.
     fn connect(&mut self, slot: Slot) -> Connecting;
 
     // ---- Writing.
 
-    /// Bytes to go out, behind all that went before. Not asked again after [`Sending::Blocked`] or [`Sending::Pending`] until `next` has told [`Ready::WRITE`] or
+    /// Bytes to go out, behind all that went before. Not asked again after [`Sending::Blocked`] or
+    /// [`Sending::Pending`] until `next` has told [`Ready::WRITE`] or
     /// [`Happened::Sent`].
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending;
 
@@ -67,36 +75,41 @@ pub trait Backend: Sized + 'static {
 
     // ---- What has happened.
 
-    /// Something that has happened, each thing once: `None` when there is nothing more now. The engine asks until then, in every poll. With a `room` of 0 no
+    /// Something that has happened, each thing once: `None` when there is nothing more now. The
+    /// engine asks until then, in every poll. With a `room` of 0 no
     /// [`Happened::Bytes`] is told: it keeps until the next poll.
     fn next(&mut self, room: usize) -> Option<Happened<Self::Socket>>;
 
     /// A poll begins: the system is asked, once, what has happened.
     fn poll(&mut self) {}
 
-    /// What was asked for is on its way from here on, whether another poll follows or not. After [`flush`](core_reactor::net::SockGroup::flush), and after a poll
-    /// that found nothing, so that the core may sleep.
+    /// What was asked for is on its way from here on, whether another poll follows or not. After
+    /// [`flush`](core_reactor::net::SockGroup::flush), and after a poll that found nothing, so that
+    /// the core may sleep.
     fn flush(&mut self) {}
 
     // ---- What not every backend needs.
 
-    /// Starts or stops receiving, or accepting. For who is told of bytes without asking for them, or can spare itself some work; what is told all the same
-    /// keeps in the system, or comes back by [`keep`](Self::keep).
+    /// Starts or stops receiving, or accepting. For who is told of bytes without asking for them,
+    /// or can spare itself some work; what is told all the same keeps in the system, or comes back
+    /// by [`keep`](Self::keep).
     fn want(&mut self, _: Slot, _reading: bool) {}
 
-    /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out again, first ones first and without a buffer of its `bufs`, and they
-    /// travel with the socket.
+    /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out
+    /// again, first ones first and without a buffer of its `bufs`, and they travel with the socket.
     fn keep(&mut self, _: Slot, _: Buf) {
         debug_assert!(false, "who tells of bytes must keep them");
     }
 
-    /// What the connection has ended of, if it has not ended in good order. Asked behind all that it brought: after [`Ready::OVER`] behind the end of the stream, or
-    /// after [`Sending::Failed`].
+    /// What the connection has ended of, if it has not ended in good order. Asked behind all that
+    /// it brought: after [`Ready::OVER`] behind the end of the stream, or after
+    /// [`Sending::Failed`].
     fn error(&mut self, _: Slot) -> Option<NetError> {
         None
     }
 
-    /// Whether the system would take an answer now; if not, [`Ready::WRITE`] tells when it would. Asked while buffers are low.
+    /// Whether the system would take an answer now; if not, [`Ready::WRITE`] tells when it would.
+    /// Asked while buffers are low.
     fn has_room(&mut self, _: Slot) -> bool {
         true
     }
@@ -104,7 +117,8 @@ pub trait Backend: Sized + 'static {
     /// Bytes were handed out of a slot that has asked for it ([`Opened::acknowledge`]).
     fn acknowledge(&mut self, _: Slot) {}
 
-    /// Buffers have become low, or are no longer: of each socket one buffer at a time is to be taken.
+    /// Buffers have become low, or are no longer: of each socket one buffer at a time is to be
+    /// taken.
     fn set_low(&mut self, _low: bool) {}
 
     /// Empty buffers that the system has, to receive into: they count as free.
@@ -117,7 +131,8 @@ pub trait Backend: Sized + 'static {
         None
     }
 
-    /// Has [`Happened::Time`] told in about 10 ms, also if the core sleeps by then. `false` if it cannot: then the engine keeps its core awake.
+    /// Has [`Happened::Time`] told in about 10 ms, also if the core sleeps by then. `false` if it
+    /// cannot: then the engine keeps its core awake.
     fn wake_later(&mut self) -> bool {
         false
     }
@@ -127,13 +142,14 @@ pub trait Backend: Sized + 'static {
         self.wake_later()
     }
 
-    /// Whether more waits on a connection than the smallest read takes, as far as that is known: of those that wait for a buffer who asks little goes between
-    /// those that send much.
+    /// Whether more waits on a connection than the smallest read takes, as far as that is known: of
+    /// those that wait for a buffer who asks little goes between those that send much.
     fn has_much(&mut self, _: Slot) -> bool {
         false
     }
 
-    /// There were no descriptors to accept with. Told once, until connections have been taken again; for the log.
+    /// There were no descriptors to accept with. Told once, until connections have been taken
+    /// again; for the log.
     fn out_of_descriptors(&mut self, _: Slot) {}
 
     /// As [`SockGroup::wait_source`](core_reactor::net::SockGroup::wait_source).
@@ -143,17 +159,20 @@ pub trait Backend: Sized + 'static {
 
     // ---- For who answers `Released::Later`.
 
-    /// Urges the system to give back what was released, without waiting, outside of a poll. Whether anything came of it, which [`next_quiet`](Self::next_quiet) tells.
+    /// Urges the system to give back what was released, without waiting, outside of a poll. Whether
+    /// anything came of it, which [`next_quiet`](Self::next_quiet) tells.
     fn urge(&mut self) -> bool {
         false
     }
 
-    /// As [`next`](Self::next), but only what the application is not told of, and that before what came earlier: `Sent` and `Released`.
+    /// As [`next`](Self::next), but only what the application is not told of, and that before what
+    /// came earlier: `Sent` and `Released`.
     fn next_quiet(&mut self) -> Option<Happened<Self::Socket>> {
         None
     }
 
-    /// The socket of a slot whose [`Release::Detach`] takes too long: another handle to it. The slot stays released until `next` tells so.
+    /// The socket of a slot whose [`Release::Detach`] takes too long: another handle to it. The
+    /// slot stays released until `next` tells so.
     ///
     /// # Errors
     /// It cannot be had. Then it is closed when the system gives it back.
@@ -161,8 +180,8 @@ pub trait Backend: Sized + 'static {
         Err(NetError::Unusable("the system does not give the socket back".into()))
     }
 
-    /// The group ends, and what was released does not come back: whatever can be done about it. What does not come back after that is leaked by the engine,
-    /// as far as it has it.
+    /// The group ends, and what was released does not come back: whatever can be done about it.
+    /// What does not come back after that is leaked by the engine, as far as it has it.
     fn abandon(&mut self) {}
 }
 
@@ -185,7 +204,8 @@ impl Slot {
         self.id.index()
     }
 
-    /// Its name in what [`Backend::next`] tells. A name that is stale is no fault there: the engine takes no notice of it.
+    /// Its name in what [`Backend::next`] tells. A name that is stale is no fault there: the engine
+    /// takes no notice of it.
     #[inline]
     pub fn id(self) -> SockId {
         self.id
@@ -227,8 +247,8 @@ pub enum Kind {
 /// How a socket is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// The application closes it: what the system has still goes out, then FIN. What has arrived unread is thrown away, so that it does not turn the end into
-    /// a reset.
+    /// The application closes it: what the system has still goes out, then FIN. What has arrived
+    /// unread is thrown away, so that it does not turn the end into a reset.
     Close,
     /// The peer is to see a reset.
     Abort,
@@ -242,7 +262,8 @@ pub enum Release {
 pub enum Released<S> {
     /// Here it is, and nothing of it is with the system. Dropped, it is closed.
     Now(Box<S>),
-    /// The system holds something of it, such as bytes of a [`Sending::Pending`]: [`Happened::Released`] follows.
+    /// The system holds something of it, such as bytes of a [`Sending::Pending`]:
+    /// [`Happened::Released`] follows.
     Later,
     /// It stays in the group: an answer to [`Release::Detach`] only.
     Stays(NetError),
@@ -250,7 +271,8 @@ pub enum Released<S> {
 
 /// What came of a try to receive.
 pub enum Recv {
-    /// At least one byte, and whether there may be more: if not, the next [`Ready::READ`] tells of more.
+    /// At least one byte, and whether there may be more: if not, the next [`Ready::READ`] tells of
+    /// more.
     Bytes(Buf, bool),
     /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
@@ -291,11 +313,14 @@ pub enum Connecting {
 pub enum Sending {
     /// The system has taken so many, and may take more.
     Taken(usize),
-    /// The system has taken so many, which may be 0, and no more now: [`Ready::WRITE`] tells when it does.
+    /// The system has taken so many, which may be 0, and no more now: [`Ready::WRITE`] tells when
+    /// it does.
     Blocked(usize),
-    /// The system has the bytes where they lie, until [`Happened::Sent`] or [`Happened::Released`]. Until then the engine keeps them there.
+    /// The system has the bytes where they lie, until [`Happened::Sent`] or [`Happened::Released`].
+    /// Until then the engine keeps them there.
     Pending,
-    /// The connection is gone. It is read until [`Recv::Empty`] or its end; then [`Backend::error`] is asked why.
+    /// The connection is gone. It is read until [`Recv::Empty`] or its end; then [`Backend::error`]
+    /// is asked why.
     Failed,
 }
 
@@ -355,7 +380,8 @@ pub enum Happened<S> {
     Ready(SockId, Ready),
     /// Bytes have arrived: at least one.
     Bytes(SockId, Buf),
-    /// What became of a [`Sending::Pending`]: so many bytes are the system's; `None` if the connection is gone, as after [`Sending::Failed`].
+    /// What became of a [`Sending::Pending`]: so many bytes are the system's; `None` if the
+    /// connection is gone, as after [`Sending::Failed`].
     Sent(SockId, Option<usize>),
     /// The system has given back what it held of a slot that was [`Released::Later`].
     Released(SockId, Box<S>),
@@ -363,8 +389,9 @@ pub enum Happened<S> {
     Time,
 }
 
-/// What a slot is ready for: the bits of epoll, so that one who has those need not translate. Any bit beside those named means that something is
-/// special, so that a short read does not say that there is nothing more: it is read on until [`Recv::Empty`].
+/// What a slot is ready for: the bits of epoll, so that one who has those need not translate. Any
+/// bit beside those named means that something is special, so that a short read does not say that
+/// there is nothing more: it is read on until [`Recv::Empty`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready(pub u32);
 
@@ -375,7 +402,9 @@ impl Ready {
     pub const READ: Self = Self(1);
     /// There is room to send.
     pub const WRITE: Self = Self(1 << 2);
-    /// The connection is over, both ways: broken, or ended by this side too. A peer that has closed in good order is none yet, since this side may still end. Behind the end of the stream that is all that remains to be told, and [`Backend::error`] knows why.
+    /// The connection is over, both ways: broken, or ended by this side too. A peer that has closed
+    /// in good order is none yet, since this side may still end. Behind the end of the stream that
+    /// is all that remains to be told, and [`Backend::error`] knows why.
     pub const OVER: Self = Self(1 << 3 | 1 << 4);
 
     /// Both.

@@ -1,7 +1,7 @@
 //! The engine: one implementation of [`SockGroup`] for every [`Backend`].
 //!
-//! It keeps the slots, what is to be sent, and who waits for what; [`phase`](crate::phase) has the life of a socket. Reading is in `read`, writing in
-//! `write`, coming and going here.
+//! It keeps the slots, what is to be sent, and who waits for what; [`phase`](crate::phase) has the
+//! life of a socket. Reading is in `read`, writing in `write`, coming and going here.
 
 mod read;
 mod write;
@@ -27,8 +27,8 @@ use crate::slots::PerSlot;
 use crate::waiting::{NoDescriptor, Starving};
 use crate::{Frames, Limits, Slab, Supply, Turns, slab};
 
-/// Urges in a row that bring nothing back, after which the system is not waited for any longer. There is no pause between two, as this is a reactor, whose other
-/// sockets wait.
+/// Urges in a row that bring nothing back, after which the system is not waited for any longer.
+/// There is no pause between two, as this is a reactor, whose other sockets wait.
 const SOON: usize = 16;
 /// The same where what does not come back has to be leaked.
 const LATE: usize = 1000;
@@ -67,7 +67,8 @@ impl<B: Backend> Group<B> {
         Self::with(cx.handle().waker(), cx.platform(), config, backend)
     }
 
-    /// The same, without a reactor: `waker` is called when a poll would find something that the backend does not announce.
+    /// The same, without a reactor: `waker` is called when a poll would find something that the
+    /// backend does not announce.
     pub fn with(waker: Waker, platform: Arc<dyn Platform>, config: GroupConfig, backend: B) -> Self {
         let (limits, supply) = (Limits::new(&config), Supply::new(&config));
         let GroupConfig { sockets, bufs, .. } = config;
@@ -222,7 +223,8 @@ impl<B: Backend> Group<B> {
 
     // ---- Going
 
-    /// The end of a socket: its frames come back as cancelled, then `Closed`; once the system has nothing of it any more.
+    /// The end of a socket: its frames come back as cancelled, then `Closed`; once the system has
+    /// nothing of it any more.
     fn end(&mut self, i: usize, how: Release, why: Option<NetError>) {
         let slot = self.slot(i);
         match self.backend.release(slot, how) {
@@ -287,7 +289,8 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// The socket of a slot that is to be detached, when the system has given it back; or another handle to it, if that takes too long.
+    /// The socket of a slot that is to be detached, when the system has given it back; or another
+    /// handle to it, if that takes too long.
     #[cold]
     fn wait_for_detached(&mut self, i: usize, slot: Slot) -> Result<Box<B::Socket>, NetError> {
         if let Some(socket) = self.settle_for(SOON, Some(slot.id()), |_| false) {
@@ -338,7 +341,8 @@ impl<B: Backend> Group<B> {
         None
     }
 
-    /// Closes everything, and waits for the system to give it back. False if it keeps something all the same.
+    /// Closes everything, and waits for the system to give it back. False if it keeps something all
+    /// the same.
     fn wind_up(&mut self) -> bool {
         for i in 0..self.slots.places() {
             if self.slots.hot(i).is_here() {
@@ -354,8 +358,9 @@ impl<B: Backend> Group<B> {
 
     // ---- What has happened
 
-    /// What the backend tells. An open connection on which nothing is special, and which has bytes, is all that an echo meets: it is read here and now if
-    /// `at_once` says that nobody waits to be served before it.
+    /// What the backend tells. An open connection on which nothing is special, and which has bytes,
+    /// is all that an echo meets: it is read here and now if `at_once` says that nobody waits to be
+    /// served before it.
     #[inline]
     fn on(&mut self, happened: Happened<B::Socket>, at_once: bool, out: &mut Events) {
         match happened {
@@ -433,7 +438,8 @@ impl<B: Backend> Group<B> {
         self.wake_for_look();
     }
 
-    /// While somebody may be ended it is the clock that ends them, so the core must not sleep past the next look.
+    /// While somebody may be ended it is the clock that ends them, so the core must not sleep past
+    /// the next look.
     fn wake_for_look(&mut self) {
         if self.supply.ends_stalled() {
             let nanos = self.supply.next_look().saturating_sub(self.platform.now().as_nanos());
@@ -445,14 +451,16 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// A time has come. This poll has looked for who is to be ended before it heard of it, and the next one may be far off.
+    /// A time has come. This poll has looked for who is to be ended before it heard of it, and the
+    /// next one may be far off.
     #[cold]
     fn time_has_come(&mut self) {
         self.retry_accepts();
         self.wake_for_look();
     }
 
-    /// A poll that has found nothing lets the core sleep, so what it has made possible does not wait for the next one.
+    /// A poll that has found nothing lets the core sleep, so what it has made possible does not
+    /// wait for the next one.
     #[inline]
     fn finish_idle(&mut self, out: &mut Events) {
         if !self.dirty.is_empty() {
@@ -553,7 +561,8 @@ impl<B: Backend> SockGroup for Group<B> {
             self.write_dirty();
         }
         if self.frames.has_reports() {
-            // Half of the room, rounded now up and now down: a sender that always has more to hear of leaves room for what arrives.
+            // Half of the room, rounded now up and now down: a sender that always has more to hear
+            // of leaves room for what arrives.
             self.deliver((out.room() + (self.stats.polls & 1) as usize) / 2, out);
         }
         self.turns.begin();
@@ -564,8 +573,9 @@ impl<B: Backend> SockGroup for Group<B> {
             self.stays_awake = false;
             self.retry_accepts();
         }
-        // Whoever was ready before comes before whoever is ready now, and whoever waits for a buffer before whoever would take one. Where nobody does, and
-        // buffers are plenty, the rotation is not needed, nor a count of what each has had in this poll.
+        // Whoever was ready before comes before whoever is ready now, and whoever waits for a
+        // buffer before whoever would take one. Where nobody does, and buffers are plenty, the
+        // rotation is not needed, nor a count of what each has had in this poll.
         let mut at_once = self.ready.is_empty() && self.starving.is_empty() && !self.supply.is_low();
         if !self.starving.is_empty() {
             self.feed(out);
@@ -576,7 +586,8 @@ impl<B: Backend> SockGroup for Group<B> {
             self.on(happened, at_once, out);
             room = out.room();
             if room < look_at {
-                // Many may each take one in the same poll, so that the last buffers would go before the next.
+                // Many may each take one in the same poll, so that the last buffers would go before
+                // the next.
                 at_once = at_once && !self.supply.may_be_low(self.backend.lying());
                 look_at = room.saturating_sub(EVENTS_A_LOOK);
             }
@@ -638,8 +649,9 @@ impl<B: Backend> Drop for Group<B> {
     }
 }
 
-/// A group that ends, until all of it is back from the system. If that does not come, because the system keeps it or because somebody panicked who was woken on the way,
-/// the frames that it may still read are leaked.
+/// A group that ends, until all of it is back from the system. If that does not come, because the
+/// system keeps it or because somebody panicked who was woken on the way, the frames that it may
+/// still read are leaked.
 struct Winding<'a, B: Backend> {
     group: &'a mut Group<B>,
     is_back: bool,

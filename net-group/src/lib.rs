@@ -1,8 +1,11 @@
-//! The engine of all socket groups: [`Group`] is a [`SockGroup`](core_reactor::net::SockGroup) over any [`Backend`].
+//! The engine of all socket groups: [`Group`] is a [`SockGroup`](core_reactor::net::SockGroup) over
+//! any [`Backend`].
 //!
-//! The engine keeps the slots of the sockets with the keys to them ([`Slab`]), what is to be sent on them ([`Frames`]) and how much that may be ([`Limits`]), how
-//! much is read of each in a poll ([`Turns`]), and what becomes of them when buffers run out ([`Supply`]). It knows the life of a socket, from attach to "exactly one
-//! `Closed`, always the last". A backend knows its system: how to receive, send, accept and connect. `docs/backend.md` says how one is written.
+//! The engine keeps the slots of the sockets with the keys to them ([`Slab`]), what is to be sent
+//! on them ([`Frames`]) and how much that may be ([`Limits`]), how much is read of each in a poll
+//! ([`Turns`]), and what becomes of them when buffers run out ([`Supply`]). It knows the life of a
+//! socket, from attach to "exactly one `Closed`, always the last". A backend knows its system: how
+//! to receive, send, accept and connect. `docs/backend.md` says how one is written.
 //!
 //! Not an interface for applications: the backends and this crate change together.
 #![no_std]

@@ -1,19 +1,12 @@
 //! The life of a socket in a group: its phases, and what holds up its reading.
 //!
 //! ```text
-//!                  ┌──────────► Listening ────────────────────────────────────────┐
-//!                  │                                                              │
-//!    attach ── 1 ──┼──► Connecting ── 2 ──► Open ── 3 ──► PeerDone ── 4 ──► Ending│
-//!                  │         │               │ │              │               │   │
-//!                  │         └──── 2 ────┐   │ 5              └───── 8 ───┐   │   │
-//!                  │                     ▼   ▼ │                          │   │   │
-//!                  ├────────────────► Finishing│                          │   │   │
-//!                  │                     │   │ │                          │   │   │
-//!                  │                     6   8 6                          │   │   │
-//!                  │                     ▼   │ ▼                          │   │   │
-//!                  └──────────────────► Broken                            │   │   │
-//!                                        8   8                            8   8   8
-//!                                        └───┴──► Leaving ── 9 ──► gone ◄─┴───┴───┘
+//!   attach ─ 1 ─► Listening
+//!          ─ 1 ─► Connecting ─ 2 ─► Open ─ 3 ─► PeerDone ─ 4 ─► Ending
+//!                           └─ 2 ─► Finishing ◄─ 5 ─ Open          ▲
+//!                                      └─────────── 6 ─────────────┘
+//!   Open, Finishing ─ 7 ─► Broken
+//!   any ─ 8 ─► gone             any ─ 9 ─► Leaving ─ 10 ─► gone
 //! ```
 //!
 //! | | from | to | when | who does it |
@@ -22,16 +15,17 @@
 //! | 2 | Connecting | Open; Finishing if FIN was asked for | the backend says that it is connected | `Group::connected` |
 //! | 3 | Open | PeerDone | the peer's end was delivered | `Group::peer_closed` |
 //! | 4 | PeerDone | Ending | FIN is asked for | `Group::end_sending` |
-//! | 4 | Finishing | Ending | the peer's end was delivered, and FIN is still behind the queue | `Group::peer_closed` |
 //! | 5 | Open | Finishing | FIN is asked for; it goes out behind the queue | `Group::end_sending` |
-//! | 6 | Open, Finishing | Broken | a send failed; what had been received is read first | `Group::send_failed` |
-//! | 7 | any but Leaving | gone | the backend gives it back at once | `Group::end`, `Group::detach` |
-//! | 8 | any but Leaving | Leaving | the system holds something of it | the same |
-//! | 9 | Leaving | gone | the backend gives it back | `Group::released` |
+//! | 6 | Finishing | Ending | the peer's end was delivered, and FIN is still behind the queue | `Group::peer_closed` |
+//! | 7 | Open, Finishing | Broken | a send failed; what had been received is read first | `Group::send_failed` |
+//! | 8 | any but Leaving | gone | the backend gives it back at once | `Group::end`, `Group::detach_own` |
+//! | 9 | any but Leaving | Leaving | the system holds something of it | the same |
+//! | 10 | Leaving | gone | the backend gives it back | `Group::released` |
 //!
-//! 7 or 8 come by `close`, `abort`, `detach`, a time limit, and by themselves: from Finishing with FIN out at the peer's end, from Ending when FIN is out, from PeerDone
-//! and Ending when a send fails or the connection is over, from Broken when nothing is left to be read, and from any on an error. `gone` is where the slot is
-//! free and, unless it was detached, `Closed` told.
+//! 8 or 9 come by `close`, `abort`, `detach`, a time limit, and by themselves: from Finishing with
+//! FIN out at the peer's end, from Ending when FIN is out, from PeerDone and Ending when a send
+//! fails or the connection is over, from Broken when nothing is left to be read, and from any on an
+//! error. `gone` is where the slot is free and, unless it was detached, `Closed` told.
 
 use crate::backend::Slot;
 use crate::slab::{Hot, LISTS, REFUSED, STALLED};
@@ -91,7 +85,8 @@ pub(crate) const FIN_SENT: u32 = 1 << 15;
 pub(crate) const ACKNOWLEDGE: u32 = 1 << 16;
 /// It was to be detached, and the application has it, or waits for it: no `Closed` is told.
 pub(crate) const DETACHED: u32 = 1 << 17;
-/// The system has the bytes that it was given last, where they lie, until the backend tells what became of them.
+/// The system has the bytes that it was given last, where they lie, until the backend tells what
+/// became of them.
 pub(crate) const PENDING: u32 = 1 << 18;
 /// Nothing can be sent now.
 pub(crate) const STUCK: u32 = BLOCKED | PENDING;
@@ -109,7 +104,8 @@ const _: () = assert!((IN_READY | IN_DIRTY | IN_STARVING | IN_NO_DESCRIPTOR) & !
 const _: () = assert!(PENDING < STALLED && STALLED < REFUSED);
 
 impl Hot {
-    /// An open connection of which nothing else is to be said, and which has nothing to send: all that an echo meets.
+    /// An open connection of which nothing else is to be said, and which has nothing to send: all
+    /// that an echo meets.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.flags == Phase::Open as u32 && self.frames == 0
@@ -131,7 +127,8 @@ impl Hot {
         self.flags = self.flags & !PHASES | phase as u32;
     }
 
-    /// Whether bytes, connections or the news of a connect are taken from it now. The one place that knows.
+    /// Whether bytes, connections or the news of a connect are taken from it now. The one place
+    /// that knows.
     #[inline]
     pub(crate) fn wants_reading(&self) -> bool {
         match self.flags & HOLDS {
@@ -141,7 +138,8 @@ impl Hot {
         }
     }
 
-    /// What is left of a socket that is leaving: no hold, mark or wish matters any more, but that the system has bytes.
+    /// What is left of a socket that is leaving: no hold, mark or wish matters any more, but that
+    /// the system has bytes.
     pub(crate) fn enter_leaving(&mut self, detached: bool) {
         self.flags = self.flags & (LISTS | PENDING) | Phase::Leaving as u32 | if detached { DETACHED } else { 0 };
     }

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-/// Something of each slot that has it. It grows with the group's slots, and allocates nothing while they stay as many.
+/// Something of each slot that has it. It grows with the group's slots, and allocates nothing while
+/// they stay as many.
 pub struct PerSlot<T> {
     slots: Vec<Option<T>>,
 }

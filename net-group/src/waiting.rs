@@ -75,9 +75,11 @@ impl Starving {
 
 /// Slots in the order in which they have a buffer each.
 ///
-/// With one queue who asks a short question would wait for as many buffers as there are peers that send all they can. So there are two. Those with little
-/// waiting, which one buffer empties, go before those with much, but not as often as they like: between two with much there go as many as there are for each of
-/// them, and one at least. So nobody waits for longer than with one queue and everybody in it twice (decision 0035).
+/// With one queue who asks a short question would wait for as many buffers as there are peers that
+/// send all they can. So there are two. Those with little waiting, which one buffer empties, go
+/// before those with much, but not as often as they like: between two with much there go as many as
+/// there are for each of them, and one at least. So nobody waits for longer than with one queue and
+/// everybody in it twice (decision 0035).
 struct Line {
     little: VecDeque<u32>,
     much: VecDeque<u32>,

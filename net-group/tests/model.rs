@@ -1,7 +1,9 @@
-//! The engine against a backend that answers with everything that is legal, in every order (statements 100 to 104).
+//! The engine against a backend that answers with everything that is legal, in every order
+//! (statements 100 to 104).
 //!
-//! What is looked for: each byte once and in order; each frame sent or given back, once; exactly one `Closed` of each socket, and nothing behind it; no slot,
-//! socket or buffer leaked; and a core that sleeps has left nothing undone.
+//! What is looked for: each byte once and in order; each frame sent or given back, once; exactly
+//! one `Closed` of each socket, and nothing behind it; no slot, socket or buffer leaked; and a core
+//! that sleeps has left nothing undone.
 
 #[path = "model/app.rs"]
 mod app;
@@ -43,7 +45,8 @@ fn s100_whatever_happens_in_whatever_order() {
     }
 }
 
-/// Runs a story with the backend answering in each way that there is, as far as its first `most` decisions go.
+/// Runs a story with the backend answering in each way that there is, as far as its first `most`
+/// decisions go.
 fn each_way(most: usize, how: impl Fn() -> Settings, story: impl Fn(&mut App)) {
     let (mut way, mut ways) = (Some(Chooser::first(most)), 0);
     while let Some(choose) = way.take() {
@@ -152,8 +155,9 @@ fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
     });
 }
 
-/// Two peers that take nothing of their answers, and one that does: it goes on, and the group does not forget the others. With bytes that are asked for
-/// and bytes that come by themselves, which need no other buffer; and with a limit for who takes nothing.
+/// Two peers that take nothing of their answers, and one that does: it goes on, and the group does
+/// not forget the others. With bytes that are asked for and bytes that come by themselves, which
+/// need no other buffer; and with a limit for who takes nothing.
 #[test]
 fn s104_deaf_peers_and_the_last_buffers() {
     for (pushes, stall_limit) in [(0, None), (1, None), (1, Some(Duration::from_millis(50)))] {
@@ -172,7 +176,8 @@ fn s104_deaf_peers_and_the_last_buffers() {
     }
 }
 
-/// What is queued behind a frame that the system has goes out when that comes back, though nothing else happens.
+/// What is queued behind a frame that the system has goes out when that comes back, though nothing
+/// else happens.
 #[test]
 fn s104_frames_behind_one_that_is_on_its_way() {
     each_way(9, Settings::default, |app| {
@@ -206,7 +211,8 @@ fn s71_who_has_closed_hears_of_no_room() {
     });
 }
 
-/// Somebody panics who is woken by the buffer of the first frame that is sent: the frames of the others still go out.
+/// Somebody panics who is woken by the buffer of the first frame that is sent: the frames of the
+/// others still go out.
 #[test]
 fn s104_a_panic_on_the_way_loses_nobody() {
     let mut app = App::new(Chooser::first(0), Settings::default());

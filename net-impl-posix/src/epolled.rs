@@ -19,14 +19,16 @@ const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc:
 const _: () = assert!(Ready::READ.0 == libc::EPOLLIN as u32 && Ready::WRITE.0 == libc::EPOLLOUT as u32);
 const _: () = assert!(Ready::OVER.0 == (libc::EPOLLERR | libc::EPOLLHUP) as u32);
 
-/// Most descriptors that one poll asks epoll about; what is left comes first in the next poll. Each takes a buffer before the application gives the first
-/// one back, so this bounds the memory that a busy group walks through: with 256 an echo on 512 connections costs 3 % more CPU.
+/// Most descriptors that one poll asks epoll about; what is left comes first in the next poll. Each
+/// takes a buffer before the application gives the first one back, so this bounds the memory that a
+/// busy group walks through: with 256 an echo on 512 connections costs 3 % more CPU.
 const READY_BATCH: usize = 32;
 
 /// The timer's key names no socket.
 const TIMER: u64 = u64::MAX;
 
-/// Milliseconds after which a group tries again what waits for descriptors that others hold. Their return is not announced, and the core may be asleep.
+/// Milliseconds after which a group tries again what waits for descriptors that others hold. Their
+/// return is not announced, and the core may be asleep.
 const RETRY_MILLIS: u32 = 10;
 
 /// See the crate's documentation.
@@ -37,7 +39,8 @@ pub(crate) struct Epolled {
     timer: Timer,
     timer_armed: bool,
     sockets: PerSlot<Box<PosixSocket>>,
-    /// What epoll told last; those before `at` have been passed on, and those from `told` on are old.
+    /// What epoll told last; those before `at` have been passed on, and those from `told` on are
+    /// old.
     events: Box<[Told]>,
     at: usize,
     told: usize,
@@ -146,7 +149,8 @@ impl Backend for Epolled {
         self.sockets.get(slot.index()).map(|socket| &**socket)
     }
 
-    /// Inlined by force, as the engine's fast way and its slow one call it: a call would pass what came of it through memory.
+    /// Inlined by force, as the engine's fast way and its slow one call it: a call would pass what
+    /// came of it through memory.
     #[inline(always)]
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
         let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
@@ -196,7 +200,8 @@ impl Backend for Epolled {
         };
         match done {
             Ok(n) if n == offered => Sending::Taken(n),
-            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7), question 9).
+            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
+            // question 9).
             Ok(n) => Sending::Blocked(n),
             Err(errno) => self.not_sent(slot, errno),
         }
@@ -243,7 +248,8 @@ impl Backend for Epolled {
         net_sockets::sys::unread(slot.number()) > net_sockets::SPARING
     }
 
-    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is renewed.
+    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is
+    /// renewed.
     #[cold]
     fn acknowledge(&mut self, slot: Slot) {
         if let Some(socket) = self.sockets.get(slot.index()) {

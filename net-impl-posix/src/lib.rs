@@ -5,10 +5,12 @@
 //!
 //! # Edge-triggered
 //!
-//! Each socket is added to epoll once, for everything, and edge-triggered. So nothing is said to epoll while a socket is used: no call to pause it,
-//! to wait for room to write, or to keep one that is not yet served from being told again. With level triggers the kernel looks at each ready
-//! socket once more in the next wait to find that it no longer is. The price is that the engine itself remembers who is readable.
-//! A read that returns less than was asked for has emptied the socket (epoll(7)), except after an end, an error or urgent data was announced.
+//! Each socket is added to epoll once, for everything, and edge-triggered. So nothing is said to
+//! epoll while a socket is used: no call to pause it, to wait for room to write, or to keep one
+//! that is not yet served from being told again. With level triggers the kernel looks at each ready
+//! socket once more in the next wait to find that it no longer is. The price is that the engine
+//! itself remembers who is readable. A read that returns less than was asked for has emptied the
+//! socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
 
 mod epolled;
@@ -26,7 +28,8 @@ use crate::epolled::Epolled;
 
 pub(crate) const NAME: &str = "posix";
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only
+/// what something refers to.
 #[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
 pub static POSIX: &dyn NetImpl = &Posix;

@@ -8,7 +8,8 @@ use crate::backend::{Accept, Backend, Bufs, Connecting, Recv, Release};
 use crate::phase::{self, Phase};
 use crate::waiting::Asked;
 
-/// Buffers that one socket may fill in a poll, if its limits allow them, before the others have their turn.
+/// Buffers that one socket may fill in a poll, if its limits allow them, before the others have
+/// their turn.
 const BUFS_A_TURN: u32 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
 const ACCEPTS_A_TURN: usize = 16;
@@ -22,7 +23,8 @@ impl<B: Backend> Group<B> {
             }
             let Some(i) = self.ready.pop_front().map(|i| i as usize) else { return };
             self.slots.hot(i).flags &= !phase::IN_READY;
-            // Each of many may take one in the same poll, so that the last buffers would go before the next.
+            // Each of many may take one in the same poll, so that the last buffers would go before
+            // the next.
             if self.supply.may_be_low(self.backend.lying()) {
                 self.mind_supply();
             }
@@ -47,7 +49,8 @@ impl<B: Backend> Group<B> {
 
     // ---- Bytes
 
-    /// Reads once from a connection on which nothing is special. The caller has left room for an event.
+    /// Reads once from a connection on which nothing is special. The caller has left room for an
+    /// event.
     #[inline]
     pub(super) fn receive_plain(&mut self, i: usize, out: &mut Events) {
         let state = self.slots.hot(i);
@@ -81,7 +84,8 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// Reads from a connection, into `first` if there is one. The caller has left room for an event.
+    /// Reads from a connection, into `first` if there is one. The caller has left room for an
+    /// event.
     fn receive(&mut self, i: usize, mut first: Option<Buf>, out: &mut Events) {
         if !self.may_receive(i) {
             return;
@@ -116,7 +120,8 @@ impl<B: Backend> Group<B> {
         self.enqueue(i);
     }
 
-    /// Whether nothing holds up reading from a connection that has something to read. What does is noted.
+    /// Whether nothing holds up reading from a connection that has something to read. What does is
+    /// noted.
     fn may_receive(&mut self, i: usize) -> bool {
         let state = self.slots.hot(i);
         let slot = state.slot();
@@ -155,7 +160,8 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// Bytes come behind what was kept before, and behind those who wait for their turn, so they are kept too, and handed out if they may be.
+    /// Bytes come behind what was kept before, and behind those who wait for their turn, so they
+    /// are kept too, and handed out if they may be.
     #[inline(never)]
     fn on_special_bytes(&mut self, i: usize, buf: Buf, at_once: bool, out: &mut Events) {
         let state = self.slots.hot(i);
@@ -229,7 +235,8 @@ impl<B: Backend> Group<B> {
 
     // ---- Want of buffers
 
-    /// Serves those that wait for a buffer, first come first served, while there are buffers and room.
+    /// Serves those that wait for a buffer, first come first served, while there are buffers and
+    /// room.
     #[cold]
     pub(super) fn feed(&mut self, out: &mut Events) {
         for _ in 0..self.starving.len() {
@@ -304,7 +311,8 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// Has a listener wait until a descriptor may be free; its connections wait in the system. Said once, until all that wait have been taken.
+    /// Has a listener wait until a descriptor may be free; its connections wait in the system. Said
+    /// once, until all that wait have been taken.
     #[cold]
     fn out_of_descriptors(&mut self, i: usize) {
         let slot = self.slot(i);

@@ -123,7 +123,8 @@ impl<B: Backend> Group<B> {
         self.after_write(i);
     }
 
-    /// A frame was queued behind what the system does not take. If that makes too much, nothing more is read.
+    /// A frame was queued behind what the system does not take. If that makes too much, nothing
+    /// more is read.
     #[cold]
     pub(super) fn queued_behind(&mut self, i: usize) {
         if self.limits.hold_reads(self.slots.hot(i)) {
@@ -190,7 +191,8 @@ struct Visit<'a, B: Backend> {
 }
 
 impl<B: Backend> Drop for Visit<'_, B> {
-    /// The list goes back, emptied; or with all that was in it, if somebody panicked who was woken by a buffer that came home: to be written to twice does no harm.
+    /// The list goes back, emptied; or with all that was in it, if somebody panicked who was woken
+    /// by a buffer that came home: to be written to twice does no harm.
     fn drop(&mut self) {
         self.list.append(&mut self.group.dirty);
         self.group.dirty = mem::take(&mut self.list);

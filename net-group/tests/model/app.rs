@@ -471,7 +471,8 @@ impl App {
 
     // ---- The end
 
-    /// From here on nothing extraordinary happens. What was under way goes on, and the core sleeps when it may.
+    /// From here on nothing extraordinary happens. What was under way goes on, and the core sleeps
+    /// when it may.
     pub(crate) fn calm_down(&mut self) {
         lock(&self.world).choose.calm_down();
         for at in 0..self.live.len() {
@@ -497,7 +498,8 @@ impl App {
         }
     }
 
-    /// As long as a core would not sleep: the last poll found something, it was woken, or there is news.
+    /// As long as a core would not sleep: the last poll found something, it was woken, or there is
+    /// news.
     fn run_until_it_sleeps(&mut self, mut found: bool) {
         for _ in 0..10_000 {
             if !found && !self.woken.0.load(Ordering::Relaxed) && !self.group.backend().has_news() {
@@ -536,7 +538,8 @@ impl App {
         self.wires_have_what_was_sent();
     }
 
-    /// What the system has taken is what was sent: frame for frame, and of those cancelled as much as was said.
+    /// What the system has taken is what was sent: frame for frame, and of those cancelled as much
+    /// as was said.
     fn wires_have_what_was_sent(&self) {
         let world = lock(&self.world);
         for (wire, ledger) in &self.wires {

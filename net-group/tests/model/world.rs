@@ -1,4 +1,5 @@
-//! A system in a few hundred bytes: connections whose other side is the test, and a backend that answers with everything that is legal.
+//! A system in a few hundred bytes: connections whose other side is the test, and a backend that
+//! answers with everything that is legal.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -161,7 +162,8 @@ impl World {
         }
     }
 
-    /// Whether nobody has a socket any more, nor the system anything of one, and the engine has waited for it.
+    /// Whether nobody has a socket any more, nor the system anything of one, and the engine has
+    /// waited for it.
     pub(crate) fn all_is_back(&self) -> bool {
         !self.abandoned && self.lent.is_empty() && self.wires.iter().all(|wire| wire.holders == 0)
     }
