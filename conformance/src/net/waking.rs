@@ -10,8 +10,8 @@ use pool::BufGroup;
 use super::Env;
 use crate::platform::CORE;
 
-/// What the group says would wake a core is watched on its own, until the group is gone; and so long
-/// its thread does not end.
+/// What the group says would wake a core is watched on its own, until the group is gone; and so
+/// long its thread does not end.
 pub fn s104_a_group_is_watched_on_its_core_and_holds_its_thread(env: &Env) {
     let platform = Arc::new(Watched { of: env.platform.clone(), watched: Mutex::default() });
     let lib = ThreadLib::new(platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());

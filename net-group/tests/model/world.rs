@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// The backend can have the core woken, and whether it is to be.
     pub(crate) has_timer: bool,
     pub(crate) timer: bool,
+    /// Its time has come: told from the next poll on, never in the one that asked for it.
+    is_time: bool,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
     /// So many connections are gone before they are accepted.
@@ -94,6 +96,7 @@ impl World {
             descriptors: true,
             has_timer: true,
             timer: false,
+            is_time: false,
             pushes: 0,
             gone: 0,
             abandoned: false,
@@ -339,7 +342,7 @@ impl Scripted {
         let world = self.world();
         let news =
             |i| self.open.get(i).is_some_and(|(_, sock)| world.wires[sock.wire].news != 0 || world.wires[sock.wire].pending.is_some());
-        world.timer || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
+        world.timer || world.is_time || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
     }
 
     /// Bytes that were told of and kept.
@@ -547,6 +550,11 @@ impl Backend for Scripted {
         assert!(!std::mem::replace(&mut wire.fin, true), "a side ends once");
     }
 
+    fn poll(&mut self) {
+        let mut world = self.world();
+        world.is_time |= std::mem::take(&mut world.timer);
+    }
+
     fn next(&mut self, room: usize) -> Option<Happened<Sock>> {
         if let Some(quiet) = self.quiet.pop_front() {
             return Some(quiet);
@@ -563,7 +571,7 @@ impl Backend for Scripted {
                 continue;
             }
             if place == places - 1 {
-                if std::mem::take(&mut world.timer) {
+                if std::mem::take(&mut world.is_time) {
                     return Some(Happened::Time);
                 }
             } else if place == places - 2 {
