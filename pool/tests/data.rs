@@ -77,7 +77,8 @@ fn a_group_tells_what_it_has_at_hand_could_have_now_and_could_have_at_the_most()
     assert_eq!((of(&group), of(&other)), ((3, 8, 8), (2, 7, 7)));
     let (own, mut out) = (group.get(), all(&other, Class::Small));
     assert_eq!((out.len(), of(&group), of(&other)), (7, (2, 2, 8), (0, 0, 7)));
-    // What was borrowed goes back first; what comes home from another core is not at hand, and still to be had.
+    // What was borrowed goes back first; what comes home from another core is not at hand, and
+    // still to be had.
     out.truncate(1);
     assert_eq!((of(&group), of(&other)), ((2, 7, 8), (1, 6, 7)));
     let sent = own.unwrap().into_send();

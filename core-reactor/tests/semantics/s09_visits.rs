@@ -213,7 +213,8 @@ fn s09_a_forced_stop_before_a_full_mailbox_loses_neither_the_rest_nor_the_word_a
         sim.platform.advance(ms(10));
         sim.reactors[1].turn();
         assert_eq!(sim.lib().threads().len(), names.len() - 1);
-        // It is tried again by the reactor of the thread that it is for, which nobody else has to wait for.
+        // It is tried again by the reactor of the thread that it is for, which nobody else has to
+        // wait for.
         let last = if names.len() == 3 { "c" } else { "done on a" };
         turns(&mut sim.reactors[if names.len() == 3 { 2 } else { 0 }], 5);
         assert_eq!(seen.take(), [last]);
