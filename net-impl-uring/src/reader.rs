@@ -80,9 +80,14 @@ impl Request {
     }
 }
 
+/// Buffers that have room in a connection's line: more of them are rare.
+const KEPT: usize = 4;
+
 impl Reader {
     /// Of a connection, a listener, or a socket that is to be connected; this has arrived before.
-    pub(crate) fn new(kind: &net_sockets::Kind, low_water: bool, kept: VecDeque<Buf>) -> Self {
+    pub(crate) fn new(kind: &net_sockets::Kind, low_water: bool, mut kept: VecDeque<Buf>) -> Self {
+        // With room from the start, since keeping what comes out of turn is part of an echo.
+        kept.reserve(KEPT);
         let calm = match kind {
             net_sockets::Kind::Stream => Request::RECEIVE,
             net_sockets::Kind::Listener => Request::Readable,
