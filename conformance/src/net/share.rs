@@ -87,8 +87,14 @@ pub fn s73_peers_that_do_not_read_do_not_stop_the_others(env: &Env) {
         }
         let stats = driver.group().stats();
         assert_eq!((stats.stalled, stats.sockets), (0, DEAF + 3), "nobody was ended for it");
-        let left = driver.take_buffers().len();
-        assert!(left >= BUFS / 8, "the last buffers are not theirs: {left} are left");
+        // Now and then what was just read of many is on its way through the group; what they do
+        // not take stays with it for good.
+        let mut left = Vec::new();
+        while left.len() < 100 && left.last().is_none_or(|left| *left < BUFS / 8) {
+            served(&mut driver, &mut old);
+            left.push(driver.take_buffers().len());
+        }
+        assert!(left.last() >= Some(&(BUFS / 8)), "the last buffers are not theirs: {left:?} were left");
         drop(deaf);
     }
 }
