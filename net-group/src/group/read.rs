@@ -235,8 +235,8 @@ impl<B: Backend> Group<B> {
 
     // ---- Want of buffers
 
-    /// Serves those that wait for a buffer, first come first served, while there are buffers and
-    /// room.
+    /// Serves those that wait for a buffer, in the order of their line (decision 0035), while there
+    /// are buffers and room.
     #[cold]
     pub(super) fn feed(&mut self, out: &mut Events) {
         for _ in 0..self.starving.len() {
