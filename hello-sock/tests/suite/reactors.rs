@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Server, allowed_cores, echo, hello_sock, until};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 /// Name and cores of each thread of a process.
@@ -104,12 +105,16 @@ fn s12_a_second_signal_ends_it_at_once() {
     // A client whose output is stuck has something to wait for after the first signal.
     let server = Server::start("");
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (_unread, output) = std::io::pipe().unwrap();
         let mut command = server.client("");
-        command.stdin(fs::File::open("/dev/zero").unwrap()).stdout(Stdio::piped());
+        command.stdin(fs::File::open("/dev/zero").unwrap()).stdout(output.try_clone().unwrap());
         let mut client = crate::common::Program::start(command);
-        let unread = client.child().stdout.take().unwrap();
-        // As much as a pipe holds: the next piece is stuck.
-        until("the pipe to be full", || (rustix::io::ioctl_fionread(&unread).unwrap() >= 1 << 16).then_some(()));
+        // Full is a pipe when its pages are in use, however few bytes pieces of odd sizes left in
+        // each: not "writable", then, rather than a count of bytes.
+        until("the pipe to be full", || {
+            let mut room = [PollFd::new(&output, PollFlags::OUT)];
+            (poll(&mut room, Some(&Timespec::default())).unwrap() == 0).then_some(())
+        });
         client.signal(Signal::INT);
         client.line_with("shutting down");
         // The first ones are taken for echoes.
