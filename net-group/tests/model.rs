@@ -172,6 +172,84 @@ fn s104_deaf_peers_and_the_last_buffers() {
     }
 }
 
+/// One takes nothing of what is sent to it, and all buffers are out.
+fn short_of_buffers(stall_limit: Duration) -> App {
+    let mut app = App::new(Chooser::first(0), Settings { stall_limit: Some(stall_limit), ..Settings::default() });
+    app.begin(WireKind::Stream, 0);
+    app.send();
+    app.take_buffers();
+    app.rest(true);
+    app
+}
+
+/// A core that is short of buffers sleeps from one look for who takes nothing to the next, and is
+/// woken for each of them though nothing else happens.
+#[test]
+fn s74_a_core_sleeps_until_the_next_look_for_who_takes_nothing() {
+    let mut app = short_of_buffers(Duration::from_secs(3600));
+    for alarm in 1..=4 {
+        assert!(!app.is_over(), "alarm {alarm}: its hour is not over");
+        assert!(app.sleep(), "alarm {alarm}: nothing would wake the core");
+        app.rest(false);
+    }
+    assert!(app.is_over(), "the fourth look is an hour after the first");
+    end(app);
+}
+
+/// What is to be tried again soon does not wait for the next look, nor is that forgotten for it.
+#[test]
+fn s74_what_is_tried_again_and_the_next_look_do_not_forget_each_other() {
+    let mut app = short_of_buffers(Duration::from_secs(3600));
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.world().descriptors = false;
+    app.world().peer_connects(1);
+    app.rest(false);
+    for again in 1..=3 {
+        let before = app.world().now;
+        assert!(app.sleep(), "time {again}: nothing would wake the core");
+        app.rest(false);
+        assert_eq!((app.world().now - before, app.accepted()), (10, 0), "there are no descriptors");
+    }
+    app.world().descriptors = true;
+    assert!(app.sleep());
+    app.rest(false);
+    assert_eq!(app.accepted(), 1);
+    assert!(app.sleep() && app.world().now > 900_000, "the look comes");
+    end(app);
+}
+
+/// Who asks little is served between those that send much.
+#[test]
+fn s64_who_waits_for_a_buffer_is_served_by_how_much_waits() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    (0..3).for_each(|_| app.begin(WireKind::Stream, 100));
+    app.take_buffers();
+    for (wire, bytes) in [(0, 4097), (1, 4097), (2, 4096)] {
+        app.world().peer_sends(wire, bytes);
+        app.rest(false);
+    }
+    for _ in 0..3 {
+        app.gives_one_back();
+        app.poll();
+    }
+    assert_eq!(app.heard()[..3], [0, 2, 1]);
+    end(app);
+}
+
+/// However often a listener is told of in a poll.
+#[test]
+fn s65_a_listener_hands_out_sixteen_connections_a_poll() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.world().tells_again = true;
+    (0..40).for_each(|_| app.world().peer_connects(0));
+    for all in [16, 32, 40] {
+        app.poll_with_room(64);
+        assert_eq!(app.accepted(), all);
+    }
+    end(app);
+}
+
 /// What is queued behind a frame that the system has goes out when that comes back, though nothing else happens.
 #[test]
 fn s104_frames_behind_one_that_is_on_its_way() {

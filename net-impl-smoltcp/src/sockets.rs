@@ -4,10 +4,13 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
-use net_group::{Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, Sending, Slot};
+use net_group::{
+    Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, SPARING, Sending, Slot,
+};
 use smoltcp::socket::tcp::{RecvError, State};
 
 use crate::NAME;
@@ -17,9 +20,13 @@ use crate::place::End;
 use crate::socket::{Kind, SmolSocket};
 use crate::stack::{Shared, Stack};
 
+/// Milliseconds after which what waits for something that nobody announces is tried again.
+const RETRY_MILLIS: u32 = 10;
+
 /// See the crate's documentation.
 pub(crate) struct Sockets {
     _watch: Watch,
+    bell: Rc<StackBell>,
     shared: Arc<Shared>,
     platform: Arc<dyn Platform>,
     wait_source: Option<WaitSource>,
@@ -41,15 +48,16 @@ struct Entry {
 
 impl Sockets {
     pub(crate) fn new(cx: &mut Cx<'_>, shared: Arc<Shared>, config: &GroupConfig) -> Result<Self, NetError> {
-        let bell = Rc::new(StackBell(shared.clone()));
+        let bell = Rc::new(StackBell::new(shared.clone()));
         let wait_source = shared.lock().wait_source();
         let watch = match wait_source {
-            Some(source) => cx.watch_bell(source, bell)?,
-            None => cx.bell(bell),
+            Some(source) => cx.watch_bell(source, bell.clone())?,
+            None => cx.bell(bell.clone()),
         };
         let name = shared.lock().add_watcher(cx.handle().waker());
         Ok(Self {
             _watch: watch,
+            bell,
             shared,
             platform: cx.platform(),
             wait_source,
@@ -198,7 +206,9 @@ impl Backend for Sockets {
     }
 
     fn next(&mut self, _: usize) -> Option<Happened<SmolSocket>> {
-        let (id, ready) = self.told.pop_front()?;
+        let Some((id, ready)) = self.told.pop_front() else {
+            return self.bell.is_time(|| self.platform.now()).then_some(Happened::Time);
+        };
         if ready != Ready::READ
             && let Some(entry) = self.sockets.get_mut(id.index())
         {
@@ -239,6 +249,19 @@ impl Backend for Sockets {
             entry.blocked = true;
         }
         has
+    }
+
+    fn has_much(&mut self, slot: Slot) -> bool {
+        self.shared.lock().tcp(slot.number() as u32).recv_queue() > SPARING
+    }
+
+    fn wake_later(&mut self) -> bool {
+        self.wake_for_look(RETRY_MILLIS)
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        self.bell.wake_at(self.platform.now() + Duration::from_millis(millis.into()));
+        true
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

@@ -11,7 +11,7 @@ use crate::waiting::Asked;
 /// Buffers that one socket may fill in a poll, if its limits allow them, before the others have their turn.
 const BUFS_A_TURN: u32 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
-const ACCEPTS_A_TURN: usize = 16;
+const ACCEPTS_A_TURN: u32 = 16;
 
 impl<B: Backend> Group<B> {
     /// One turn for each slot in the rotation, as long as there is room.
@@ -259,7 +259,7 @@ impl<B: Backend> Group<B> {
         self.ask_for_a_buffer();
     }
 
-    fn ask_for_a_buffer(&mut self) {
+    pub(super) fn ask_for_a_buffer(&mut self) {
         if self.starving.ask(&self.bufs, &*self.platform, &self.waker) == Asked::Refused {
             self.wake_later();
         }
@@ -274,10 +274,7 @@ impl<B: Backend> Group<B> {
         if !state.wants_reading() {
             return;
         }
-        for _ in 0..ACCEPTS_A_TURN {
-            if out.room() == 0 {
-                break;
-            }
+        while out.room() > 0 && self.turns.take(i, ACCEPTS_A_TURN) {
             match self.backend.accept(slot) {
                 Accept::Taken(socket) => {
                     self.stats.accepted += 1;

@@ -36,6 +36,8 @@ pub(crate) struct App {
     next_frame: u16,
     /// It sends back what it receives, and nothing else.
     answers: bool,
+    /// The wires of which bytes were received, in order.
+    heard: Vec<usize>,
     /// Of each wire, what was received and which frames were taken to be sent on it.
     wires: BTreeMap<usize, Ledger>,
 }
@@ -169,6 +171,7 @@ impl App {
             frames: BTreeMap::new(),
             next_frame: 0,
             answers,
+            heard: Vec::new(),
             wires: BTreeMap::new(),
         }
     }
@@ -268,7 +271,13 @@ impl App {
     }
 
     pub(crate) fn time_passes(&self) {
-        self.clock.0.fetch_add(30, Ordering::Relaxed);
+        self.pass(30);
+    }
+
+    fn pass(&self, millis: u64) {
+        let mut world = lock(&self.world);
+        world.now += millis;
+        self.clock.0.store(world.now, Ordering::Relaxed);
     }
 
     fn one(&self) -> Option<usize> {
@@ -354,10 +363,38 @@ impl App {
         assert!(!lock(&self.world).lent.iter().any(|lent| (at..at + BUFFER).contains(lent)), "the system has that buffer");
     }
 
+    /// The application has every buffer.
+    pub(crate) fn take_buffers(&mut self) {
+        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+    }
+
+    pub(crate) fn gives_one_back(&mut self) {
+        drop(self.held.pop_front());
+    }
+
     // ---- What it hears
+
+    /// The wires of which bytes were received, in order.
+    pub(crate) fn heard(&self) -> &[usize] {
+        &self.heard
+    }
+
+    /// Sockets that were accepted, and are in no group.
+    pub(crate) fn accepted(&self) -> usize {
+        self.loose.len()
+    }
+
+    /// Whether all sockets have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.live.iter().all(|live| live.is == Is::Closed)
+    }
 
     pub(crate) fn poll(&mut self) {
         let room = 1 + self.pick(4);
+        self.poll_with_room(room);
+    }
+
+    pub(crate) fn poll_with_room(&mut self, room: usize) {
         let mut events = Events::new(room);
         self.woken.0.store(false, Ordering::Relaxed);
         let found = self.group.poll(&mut events);
@@ -410,6 +447,7 @@ impl App {
         assert_eq!(*buf, *sent, "each byte once and in order");
         assert!(!buf.is_empty());
         ledger.received += buf.len();
+        self.heard.push(wire);
         if self.answers {
             return self.answer(id, buf);
         }
@@ -480,7 +518,6 @@ impl App {
         let wires = {
             let mut world = lock(&self.world);
             world.descriptors = true;
-            world.timer = world.has_timer;
             world.wires.len()
         };
         for wire in 0..wires {
@@ -494,8 +531,21 @@ impl App {
         }
     }
 
-    /// As long as a core would not sleep: the last poll found something, it was woken, or there is news.
+    /// As long as a core would not sleep: the last poll found something, it was woken, or there is
+    /// news. If it is to be woken at a time this comes, but not for ever.
     fn run_until_it_sleeps(&mut self, mut found: bool) {
+        for _ in 0..10 {
+            self.rest(found);
+            if !self.sleep() {
+                return;
+            }
+            found = false;
+        }
+        self.rest(false);
+    }
+
+    /// The same while no time passes.
+    pub(crate) fn rest(&mut self, mut found: bool) {
         for _ in 0..10_000 {
             if !found && !self.woken.0.load(Ordering::Relaxed) && !self.group.backend().has_news() {
                 return;
@@ -505,6 +555,12 @@ impl App {
             found = self.group.stats().events > before;
         }
         panic!("the core does not come to rest");
+    }
+
+    /// Lets time pass until the core is woken, if it is.
+    pub(crate) fn sleep(&self) -> bool {
+        let (now, timer) = (|world: MutexGuard<'_, World>| (world.now, world.timer))(lock(&self.world));
+        timer.inspect(|at| self.pass(at - now)).is_some()
     }
 
     /// A core that sleeps has left nothing undone.

@@ -21,11 +21,15 @@ pub(crate) struct World {
     pub(crate) choose: Chooser,
     pub(crate) wires: Vec<Wire>,
     pub(crate) descriptors: bool,
-    /// The backend can have the core woken, and whether it is to be.
+    /// Milliseconds.
+    pub(crate) now: u64,
+    /// The backend can have the core woken, and when it is to be.
     pub(crate) has_timer: bool,
-    pub(crate) timer: bool,
+    pub(crate) timer: Option<u64>,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
+    /// Each connection that is taken has its listener told of once more.
+    pub(crate) tells_again: bool,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
     /// The engine gave up on what does not come back.
@@ -91,9 +95,11 @@ impl World {
             choose,
             wires: Vec::new(),
             descriptors: true,
+            now: 1,
             has_timer: true,
-            timer: false,
+            timer: None,
             pushes: 0,
+            tells_again: false,
             gone: 0,
             abandoned: false,
             lent: Vec::new(),
@@ -159,6 +165,17 @@ impl World {
         if wire.blocked {
             wire.news |= Ready::WRITE.0;
         }
+    }
+
+    /// Has the core woken in so many milliseconds, unless it is to be before, if that can be.
+    fn wake_in(&mut self, millis: u64) -> bool {
+        let at = self.timer.unwrap_or(u64::MAX).min(self.now + millis);
+        self.timer = self.has_timer.then_some(at);
+        self.has_timer
+    }
+
+    fn is_time(&self) -> bool {
+        self.timer.is_some_and(|at| at <= self.now)
     }
 
     /// Whether nobody has a socket any more, nor the system anything of one, and the engine has waited for it.
@@ -337,7 +354,7 @@ impl Scripted {
         let world = self.world();
         let news =
             |i| self.open.get(i).is_some_and(|(_, sock)| world.wires[sock.wire].news != 0 || world.wires[sock.wire].pending.is_some());
-        world.timer || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
+        world.is_time() || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
     }
 
     /// Bytes that were told of and kept.
@@ -478,6 +495,9 @@ impl Backend for Scripted {
             }
             Some(wire) => {
                 waiting.pop_front();
+                if world.tells_again {
+                    world.wires[at].news |= Ready::READ.0;
+                }
                 drop(world);
                 Accept::Taken(Sock::new(&self.world, wire))
             }
@@ -561,7 +581,8 @@ impl Backend for Scripted {
                 continue;
             }
             if place == places - 1 {
-                if std::mem::take(&mut world.timer) {
+                if world.is_time() {
+                    world.timer = None;
                     return Some(Happened::Time);
                 }
             } else if place == places - 2 {
@@ -605,10 +626,18 @@ impl Backend for Scripted {
         has
     }
 
+    fn has_much(&mut self, slot: Slot) -> bool {
+        let at = self.wire_of(slot);
+        self.world().wires[at].arrived.len() > net_group::SPARING
+    }
+
     fn wake_later(&mut self) -> bool {
-        let mut world = self.world();
-        world.timer = world.has_timer;
-        world.has_timer
+        self.world().wake_in(10)
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        assert!(millis > 0, "a time that is to come");
+        self.world().wake_in(millis.into())
     }
 
     fn urge(&mut self) -> bool {
