@@ -137,7 +137,9 @@ pub trait Backend: Sized + 'static {
         false
     }
 
-    /// The same after `millis`, where nothing is to be tried before.
+    /// The same after `millis`, at least 1, where nothing is to be tried before. Of two times that
+    /// are
+    /// on their way the earlier one is told; the engine asks again for what is still to come.
     fn wake_for_look(&mut self, _millis: u32) -> bool {
         self.wake_later()
     }
@@ -276,7 +278,9 @@ pub enum Recv {
     Bytes(Buf, bool),
     /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
-    /// [`Bufs::take`] had none.
+    /// There are bytes, and [`Bufs::take`] had no buffer. The socket waits for one behind others,
+    /// so
+    /// this is not for one that has none, or whose end can be told without a buffer.
     NoBuffer,
     /// The peer's end, behind all bytes.
     Eof,

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use core_reactor::Instant;
 use core_reactor::net::NetError;
-use net_group::{Bufs, Outgoing, Ready, Recv, Sending};
+use net_group::{Bufs, Outgoing, Ready, Recv, SPARING, Sending};
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 
 use crate::convert;
@@ -109,6 +109,11 @@ impl Stream<'_> {
     fn is_readable(&self) -> bool {
         let there = self.tcp.recv_queue();
         there >= self.wants.low_water || there > 0 && !self.is_quiet()
+    }
+
+    /// Whether more waits than a buffer that is short takes.
+    pub(crate) fn has_much(&self) -> bool {
+        self.tcp.recv_queue() > SPARING
     }
 
     pub(crate) fn recv(&mut self, bufs: &mut Bufs<'_>, fin_sent: bool) -> Recv {

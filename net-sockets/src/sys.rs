@@ -48,6 +48,16 @@ pub fn unread(fd: RawFd) -> usize {
     usize::try_from(bytes).unwrap_or_default()
 }
 
+/// What a receive would find, without a buffer for it: a byte, which stays where it is, or the end,
+/// or an error.
+#[cold]
+pub fn peek(fd: RawFd) -> Result<usize, Errno> {
+    let mut byte = 0_u8;
+    // SAFETY: `byte` has room for the one that is asked for.
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    if n < 0 { Err(Errno::last()) } else { Ok(n as usize) }
+}
+
 /// Throws away what has arrived, without copying it. Tells how much that was.
 pub fn discard(fd: RawFd) -> Result<usize, Errno> {
     // SAFETY: with MSG_TRUNC, TCP writes nothing to memory (tcp(7)), so a null pointer is not followed.

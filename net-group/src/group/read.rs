@@ -12,7 +12,7 @@ use crate::waiting::Asked;
 /// their turn.
 const BUFS_A_TURN: u32 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
-const ACCEPTS_A_TURN: usize = 16;
+const ACCEPTS_A_TURN: u32 = 16;
 
 impl<B: Backend> Group<B> {
     /// One turn for each slot in the rotation, as long as there is room.
@@ -266,7 +266,7 @@ impl<B: Backend> Group<B> {
         self.ask_for_a_buffer();
     }
 
-    fn ask_for_a_buffer(&mut self) {
+    pub(super) fn ask_for_a_buffer(&mut self) {
         if self.starving.ask(&self.bufs, &*self.platform, &self.waker) == Asked::Refused {
             self.wake_later();
         }
@@ -281,10 +281,7 @@ impl<B: Backend> Group<B> {
         if !state.wants_reading() {
             return;
         }
-        for _ in 0..ACCEPTS_A_TURN {
-            if out.room() == 0 {
-                break;
-            }
+        while out.room() > 0 && self.turns.take(i, ACCEPTS_A_TURN) {
             match self.backend.accept(slot) {
                 Accept::Taken(socket) => {
                     self.stats.accepted += 1;
