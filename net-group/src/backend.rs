@@ -138,8 +138,7 @@ pub trait Backend: Sized + 'static {
     }
 
     /// The same after `millis`, at least 1, where nothing is to be tried before. Of two times that
-    /// are
-    /// on their way the earlier one is told; the engine asks again for what is still to come.
+    /// are on their way the earlier one is told; the engine asks again for what is still to come.
     fn wake_for_look(&mut self, _millis: u32) -> bool {
         self.wake_later()
     }
@@ -279,8 +278,7 @@ pub enum Recv {
     /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
     /// There are bytes, and [`Bufs::take`] had no buffer. The socket waits for one behind others,
-    /// so
-    /// this is not for one that has none, or whose end can be told without a buffer.
+    /// so this is not for one that has none, or whose end can be told without a buffer.
     NoBuffer,
     /// The peer's end, behind all bytes.
     Eof,
