@@ -126,7 +126,8 @@ pub trait Backend: Sized + 'static {
         0
     }
 
-    /// An empty buffer out of [`lying`](Self::lying), when the pool has no other.
+    /// An empty buffer out of [`lying`](Self::lying), when the pool has no other: for the
+    /// application, or for who has waited longest.
     fn retract(&mut self) -> Option<Buf> {
         None
     }
@@ -451,6 +452,12 @@ impl<'a> Bufs<'a> {
     #[inline]
     pub fn take(&mut self) -> Option<Buf> {
         self.first.take().or_else(|| self.group?.get())
+    }
+
+    /// Whether others wait for a buffer, so that only who has waited for one gets one. Until they
+    /// do not, a backend keeps none for whoever comes.
+    pub fn others_wait(&self) -> bool {
+        self.group.is_none()
     }
 
     /// How many bytes are to be received at once into a buffer with so much room.

@@ -314,14 +314,11 @@ fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError
 mod tests {
     use std::time::Instant;
 
-    use conformance::net::{Driver, Env};
     use conformance::platform::{CORE, self_driven};
-    use core_reactor::net::{NetEvent, Token};
     use core_reactor::{CpuSet, ThreadConfig, ThreadLib, ThreadLibOptions};
     use pool::BufGroup;
 
     use super::*;
-    use crate::Posix;
 
     /// The time that was asked for is told, and soon enough that nobody waits for what comes in an
     /// hour.
@@ -351,26 +348,5 @@ mod tests {
         // More than a second, and not a whole number of them.
         assert!(backend.wake_for_look(1001));
         time_comes(&mut backend);
-    }
-
-    #[test]
-    fn s64_an_end_waits_for_no_buffer() {
-        let mut driver = Driver::new(&Env::on_loopback(&Posix, std::net::Ipv4Addr::LOCALHOST.into(), self_driven()));
-        let (ended, peer) = driver.pair(Token(1));
-        let (_, at) = driver.listen();
-        let resetting = std::net::TcpStream::connect(at).expect("it waits");
-        let socket = driver.wait("it", |event| match event {
-            NetEvent::Accepted { socket, .. } => Ok(socket),
-            other => Err(other),
-        });
-        let reset = driver.attach(socket, Token(2));
-        let taken = driver.take_buffers();
-        drop(peer);
-        driver.peer_closed(ended);
-        socket2::SockRef::from(&resetting).set_linger(Some(Duration::ZERO)).expect("it is a socket");
-        drop(resetting);
-        assert_eq!(driver.closed(reset), Some(NetError::Reset));
-        assert_eq!(driver.group().stats().buffer_waits, 0);
-        drop(taken);
     }
 }

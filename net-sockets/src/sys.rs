@@ -53,9 +53,15 @@ pub fn unread(fd: RawFd) -> usize {
 #[cold]
 pub fn peek(fd: RawFd) -> Result<usize, Errno> {
     let mut byte = 0_u8;
-    // SAFETY: `byte` has room for the one that is asked for.
-    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
-    if n < 0 { Err(Errno::last()) } else { Ok(n as usize) }
+    loop {
+        // SAFETY: `byte` has room for the one that is asked for.
+        let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        match usize::try_from(n) {
+            Ok(n) => return Ok(n),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
 }
 
 /// Throws away what has arrived, without copying it. Tells how much that was.

@@ -158,6 +158,8 @@ macro_rules! net_statements {
                 s17_sockets_wait_for_buffers_in_order
                 s17_s27_buffers_from_another_core_end_the_wait
                 s64_who_has_no_bytes_waits_for_no_buffer
+                s64_nobody_receives_past_those_that_wait
+                s64_an_end_waits_for_no_buffer
             }
             send {
                 s18_sends_complete_in_order

@@ -243,7 +243,8 @@ impl<B: Backend> Group<B> {
             if out.room() == 0 {
                 return;
             }
-            let Some(buf) = self.starving.buffer(&self.bufs, &*self.platform) else { return self.ask_for_a_buffer() };
+            let buf = self.starving.buffer(&self.bufs, &*self.platform).or_else(|| self.backend.retract());
+            let Some(buf) = buf else { return self.ask_for_a_buffer() };
             let Some(i) = self.starving.pop() else { return };
             let state = self.slots.hot(i);
             state.flags &= !phase::IN_STARVING;
