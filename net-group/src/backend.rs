@@ -58,9 +58,8 @@ pub trait Backend: Sized + 'static {
     /// A connection out of a listener.
     fn accept(&mut self, slot: Slot) -> Accept<Self::Socket>;
 
-    /// Begins a connect, or tells how far it is. The engine asks when the slot is attached, when
-    /// `next` has told that it is ready, and also once more after
-    /// [`Connecting::Connected`] if that was the answer to the first.
+    /// Begins a connect, when a [`Kind::Connect`] is attached: the answer is that it is under way,
+    /// or has failed. After that, tells how far it is, when `next` has told that the slot is ready.
     fn connect(&mut self, slot: Slot) -> Connecting;
 
     // ---- Writing.
@@ -236,8 +235,11 @@ pub struct Opened {
 pub enum Kind {
     /// It takes connections.
     Listener,
-    /// It is to be connected, or is under way; or it is connected, and [`Backend::connect`] has said so only once, to the first question, which nobody was told.
+    /// It is to be connected.
     Connect,
+    /// A connect that has begun in another group. The socket is ready once it is decided, and stays
+    /// one of this kind until [`Backend::connect`] has answered: nobody else was told.
+    Connecting,
     /// A connection.
     Stream,
     /// A connection whose sending side has ended, in another group.
@@ -305,7 +307,7 @@ pub enum Accept<S> {
 pub enum Connecting {
     /// On its way, with this number from now on. `Ready` tells when there is news.
     UnderWay(i32),
-    /// There is a connection.
+    /// There is a connection, and the application is told.
     Connected,
     /// To no address.
     Failed(NetError),

@@ -196,6 +196,8 @@ impl<B: Backend> Group<B> {
                 state.enter(Phase::Connecting);
                 self.begin_connect(i);
             }
+            // What became of it is told in polls, and only of what is polled.
+            Kind::Connecting => state.enter(Phase::Connecting),
         }
         Ok(slot.id())
     }
@@ -213,11 +215,8 @@ impl<B: Backend> Group<B> {
         let slot = self.slot(i);
         match self.backend.connect(slot) {
             Connecting::UnderWay(number) => self.slots.hot(i).fd = number,
-            Connecting::Connected => {
-                self.slots.hot(i).flags |= phase::READABLE;
-                self.enqueue(i);
-            }
             Connecting::Failed(why) => self.end(i, Release::Over, Some(why)),
+            Connecting::Connected => debug_assert!(false, "nobody could be told yet"),
         }
     }
 

@@ -236,7 +236,7 @@ impl Network {
     pub(crate) fn enrol(&mut self, id: u64, member: Option<(u64, SockId)>) -> Result<Kind, NetError> {
         let end = self.ends.get_mut(&id).ok_or(NetError::Stale)?;
         end.member = member;
-        let kind = end.kind;
+        let kind = if end.kind == Kind::Connect && end.since.is_some() { Kind::Connecting } else { end.kind };
         self.tell(id);
         Ok(kind)
     }

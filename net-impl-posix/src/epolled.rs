@@ -135,14 +135,16 @@ impl Backend for Epolled {
     fn open(&mut self, slot: Slot, socket: Box<PosixSocket>) -> Result<Opened, Refused<Box<PosixSocket>, NetError>> {
         let kind = match &socket.kind {
             net_sockets::Kind::Listener => Kind::Listener,
+            net_sockets::Kind::Connect(connect) if connect.under_way => Kind::Connecting,
             net_sockets::Kind::Connect(_) => Kind::Connect,
             net_sockets::Kind::Stream if socket.failed.is_some() => Kind::Broken,
             net_sockets::Kind::Stream if socket.fin_sent => Kind::Finished,
             net_sockets::Kind::Stream => Kind::Stream,
         };
         // One that is not under way joins when its connect begins.
-        let joins = !matches!(&socket.kind, net_sockets::Kind::Connect(connect) if !connect.under_way);
-        if joins && let Err(why) = enrol(&self.epoll, slot, &socket) {
+        if kind != Kind::Connect
+            && let Err(why) = enrol(&self.epoll, slot, &socket)
+        {
             return Err(Refused { item: socket, why });
         }
         let opened = Opened { kind, number: socket.fd(), acknowledge: socket.kept.quick_ack };

@@ -68,6 +68,7 @@ impl SmolSocket {
     pub(crate) fn opens_as(&self) -> Option<(net_group::Kind, u32)> {
         match self.kind {
             Kind::Listener(number) => Some((net_group::Kind::Listener, number)),
+            Kind::Connect(place, ref connect) if connect.under_way => Some((net_group::Kind::Connecting, place)),
             Kind::Connect(place, _) => Some((net_group::Kind::Connect, place)),
             Kind::Stream(place) if self.fin_sent => Some((net_group::Kind::Finished, place)),
             Kind::Stream(place) => Some((net_group::Kind::Stream, place)),

@@ -100,6 +100,7 @@ impl SlotData {
     pub(crate) fn opened(&self) -> Opened {
         let kind = match &self.socket.kind {
             Kind::Listener => net_group::Kind::Listener,
+            Kind::Connect(connect) if connect.under_way => net_group::Kind::Connecting,
             Kind::Connect(_) => net_group::Kind::Connect,
             Kind::Stream if self.socket.failed.is_some() => net_group::Kind::Broken,
             Kind::Stream if self.socket.fin_sent => net_group::Kind::Finished,
