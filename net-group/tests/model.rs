@@ -193,6 +193,119 @@ fn s104_deaf_peers_and_the_last_buffers() {
     }
 }
 
+/// One takes nothing of what is sent to it, and all buffers are out.
+fn short_of_buffers(stall_limit: Duration) -> App {
+    let mut app = App::new(Chooser::first(0), Settings { stall_limit: Some(stall_limit), ..Settings::default() });
+    app.begin(WireKind::Stream, 0);
+    app.send();
+    app.hold_all_buffers();
+    app.rest(true);
+    app
+}
+
+/// A core that is short of buffers sleeps from one look for who takes nothing to the next, and is
+/// woken for each of them though nothing else happens.
+#[test]
+fn s74_a_core_sleeps_until_the_next_look_for_who_takes_nothing() {
+    let mut app = short_of_buffers(Duration::from_secs(3600));
+    for alarm in 1..=4 {
+        assert!(!app.is_over(), "alarm {alarm}: its hour is not over");
+        assert!(app.sleep(), "alarm {alarm}: nothing would wake the core");
+        app.rest(false);
+    }
+    assert!(app.is_over(), "the fourth look is an hour after the first");
+    end(app);
+}
+
+/// What is to be tried again soon does not wait for the next look, nor is that forgotten for it.
+#[test]
+fn s74_what_is_tried_again_and_the_next_look_do_not_forget_each_other() {
+    let mut app = short_of_buffers(Duration::from_secs(3600));
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.world().descriptors = false;
+    app.world().peer_connects(1);
+    app.rest(false);
+    for again in 1..=3 {
+        let before = app.now();
+        assert!(app.sleep(), "time {again}: nothing would wake the core");
+        app.rest(false);
+        assert_eq!((app.now() - before, app.accepted()), (Duration::from_millis(10), 0), "there are no descriptors");
+    }
+    app.world().descriptors = true;
+    assert!(app.sleep());
+    app.rest(false);
+    assert_eq!(app.accepted(), 1);
+    assert!(app.sleep() && app.now() >= Duration::from_secs(900), "the look comes");
+    end(app);
+}
+
+/// A pool that takes no more requests does not tell when it does, so it is tried again and again.
+#[test]
+fn s104_a_buffer_that_could_not_be_asked_for_is_asked_for_later() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    app.hold_all_buffers();
+    let others = app.all_requests();
+    app.world().peer_sends(0, 5);
+    app.rest(false);
+    for again in 1..=3 {
+        assert!(app.sleep(), "time {again}: nothing would wake the core");
+        app.rest(false);
+    }
+    drop(others);
+    assert!(app.sleep());
+    app.rest(false);
+    app.gives_one_back();
+    app.rest(false);
+    assert_eq!(app.heard(), [0], "the buffer was announced");
+    end(app);
+}
+
+/// What a backend could not give back at first is for those that wait, when it can.
+#[test]
+fn s104_who_waits_has_the_buffers_of_the_backend_too() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    app.backend_takes_a_buffer();
+    app.hold_all_buffers();
+    app.world().peer_sends(0, 5);
+    (0..2).for_each(|_| app.poll());
+    assert_eq!(app.heard(), [0]);
+    end(app);
+}
+
+/// Who asks little is served between those that send much.
+#[test]
+fn s64_who_waits_for_a_buffer_is_served_by_how_much_waits() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    (0..3).for_each(|_| app.begin(WireKind::Stream, 100));
+    app.hold_all_buffers();
+    for (wire, bytes) in [(0, 4097), (1, 4097), (2, 4096)] {
+        app.world().peer_sends(wire, bytes);
+        app.rest(false);
+    }
+    for _ in 0..3 {
+        app.gives_one_back();
+        app.poll();
+    }
+    assert_eq!(app.heard()[..3], [0, 2, 1]);
+    end(app);
+}
+
+/// However often a listener is told of in a poll.
+#[test]
+fn s65_a_listener_hands_out_sixteen_connections_a_poll() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.world().tells_again = true;
+    (0..40).for_each(|_| app.world().peer_connects(0));
+    for all in [16, 32, 40] {
+        app.poll_with_room(64);
+        assert_eq!(app.accepted(), all);
+    }
+    end(app);
+}
+
 /// What is queued behind a frame that the system has goes out when that comes back, though nothing
 /// else happens.
 #[test]

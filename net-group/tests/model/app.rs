@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, Socket, Token};
-use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, Refused, WaitSource};
+use core_reactor::{Instant, Platform, Refused};
 use net_group::Group;
 use pool::{Buf, BufGroup, Class, Request};
 
@@ -25,7 +25,6 @@ pub(crate) struct App {
     group: Group<Scripted>,
     bufs: BufGroup,
     woken: Arc<Woken>,
-    clock: Arc<Clock>,
     live: Vec<Live>,
     /// Sockets in no group.
     loose: Vec<Box<dyn Socket>>,
@@ -35,6 +34,8 @@ pub(crate) struct App {
     /// It sends back what it receives, and nothing else.
     answers: bool,
     keeps: usize,
+    /// The wires of which bytes were received, in order.
+    heard: Vec<usize>,
     /// Of each wire, what was received and which frames were taken to be sent on it.
     wires: BTreeMap<usize, Ledger>,
 }
@@ -84,42 +85,6 @@ impl Wake for Woken {
     }
 }
 
-struct Clock(AtomicU64);
-
-impl Platform for Clock {
-    fn now(&self) -> Instant {
-        Instant::ZERO + Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-
-    fn cores(&self) -> CpuSet {
-        CpuSet::of(CoreId(0))
-    }
-
-    fn start(&self, core: CoreId, _: Box<dyn FnOnce() + Send>) -> Result<(), PlatformError> {
-        Err(PlatformError::NoSuchCore { core, allowed: CpuSet::EMPTY })
-    }
-
-    fn join(&self, _: CoreId) -> Result<(), PlatformError> {
-        Ok(())
-    }
-
-    fn adopt(&self, _: CoreId) -> Result<(), PlatformError> {
-        Ok(())
-    }
-
-    fn release(&self, _: CoreId) {}
-
-    fn park(&self, _: CoreId, _: Option<Instant>) {}
-
-    fn unpark(&self, _: CoreId) {}
-
-    fn watch(&self, _: CoreId, _: WaitSource) -> Result<(), PlatformError> {
-        Ok(())
-    }
-
-    fn unwatch(&self, _: CoreId, _: WaitSource) {}
-}
-
 /// What is the same for a whole run.
 pub(crate) struct Settings {
     pub(crate) send_limit: usize,
@@ -157,16 +122,15 @@ impl App {
         let world = World::new(choose);
         (lock(&world).has_timer, lock(&world).pushes) = (has_timer, pushes);
         let backend = Scripted::new(&world, &bufs, SLOTS);
-        let (woken, clock) = (Arc::new(Woken::default()), Arc::new(Clock(AtomicU64::new(1))));
+        let (woken, clock) = (Arc::new(Woken::default()), lock(&world).clock.clone());
         let config =
             GroupConfig { sockets: SLOTS, send_limit, send_frames: 4, hold_reads_at: 8, stall_limit, ..GroupConfig::new(bufs.clone()) };
-        let group = Group::with(woken.clone().into(), clock.clone(), config, backend);
+        let group = Group::with(woken.clone().into(), clock, config, backend);
         Self {
             world,
             group,
             bufs,
             woken,
-            clock,
             live: Vec::new(),
             loose: Vec::new(),
             held: VecDeque::new(),
@@ -174,6 +138,7 @@ impl App {
             next_frame: 0,
             answers,
             keeps,
+            heard: Vec::new(),
             wires: BTreeMap::new(),
         }
     }
@@ -273,7 +238,7 @@ impl App {
     }
 
     pub(crate) fn time_passes(&self) {
-        self.clock.0.fetch_add(30, Ordering::Relaxed);
+        lock(&self.world).clock.advance(Duration::from_millis(30));
     }
 
     fn one(&self) -> Option<usize> {
@@ -361,10 +326,43 @@ impl App {
         assert!(!lock(&self.world).lent.iter().any(|lent| (at..at + BUFFER).contains(lent)), "the system has that buffer");
     }
 
+    /// As many as the pool takes, of somebody else.
+    pub(crate) fn all_requests(&self) -> Vec<Request> {
+        std::iter::from_fn(|| self.bufs.request(Class::Small, 1, 0, Waker::noop()).ok()).collect()
+    }
+
+    pub(crate) fn backend_takes_a_buffer(&mut self) {
+        let buf = self.bufs.get();
+        self.group.backend_mut().lying = buf;
+    }
+
+    pub(crate) fn gives_one_back(&mut self) {
+        drop(self.held.pop_front());
+    }
+
     // ---- What it hears
+
+    /// The wires of which bytes were received, in order.
+    pub(crate) fn heard(&self) -> &[usize] {
+        &self.heard
+    }
+
+    /// Sockets that were accepted, and are in no group.
+    pub(crate) fn accepted(&self) -> usize {
+        self.loose.len()
+    }
+
+    /// Whether all sockets have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.live.iter().all(|live| live.is == Is::Closed)
+    }
 
     pub(crate) fn poll(&mut self) {
         let room = 1 + self.pick(4);
+        self.poll_with_room(room);
+    }
+
+    pub(crate) fn poll_with_room(&mut self, room: usize) {
         let mut events = Events::new(room);
         self.woken.0.store(false, Ordering::Relaxed);
         let found = self.group.poll(&mut events);
@@ -422,6 +420,7 @@ impl App {
         assert_eq!(*buf, *sent, "each byte once and in order");
         assert!(!buf.is_empty());
         ledger.received += buf.len();
+        self.heard.push(wire);
         if self.answers {
             return self.answer(id, buf);
         }
@@ -493,7 +492,6 @@ impl App {
         let wires = {
             let mut world = lock(&self.world);
             world.descriptors = true;
-            world.timer = world.has_timer;
             world.wires.len()
         };
         for wire in 0..wires {
@@ -508,8 +506,20 @@ impl App {
     }
 
     /// As long as a core would not sleep: the last poll found something, it was woken, or there is
-    /// news.
+    /// news. If it is to be woken at a time this comes, but not for ever.
     fn run_until_it_sleeps(&mut self, mut found: bool) {
+        for _ in 0..10 {
+            self.rest(found);
+            if !self.sleep() {
+                return;
+            }
+            found = false;
+        }
+        self.rest(false);
+    }
+
+    /// The same while no time passes.
+    pub(crate) fn rest(&mut self, mut found: bool) {
         for _ in 0..10_000 {
             if !found && !self.woken.0.load(Ordering::Relaxed) && !self.group.backend().has_news() {
                 return;
@@ -519,6 +529,16 @@ impl App {
             found = self.group.stats().events > before;
         }
         panic!("the core does not come to rest");
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.world().clock.now().since(Instant::ZERO)
+    }
+
+    /// Lets time pass until the core is woken, if it is.
+    pub(crate) fn sleep(&self) -> bool {
+        let World { clock, timer, .. } = &*lock(&self.world);
+        timer.inspect(|at| clock.advance(at.since(clock.now()))).is_some()
     }
 
     /// A core that sleeps has left nothing undone.

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use core_reactor::Refused;
 use core_reactor::net::{NetError, Placement, SockId, SockOptions, Socket};
+use core_reactor::sim::SimPlatform;
+use core_reactor::{Instant, Platform, Refused};
 use net_group::{
     Accept, Backend, Bufs, Connecting, Happened, Kind, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, Sending, Slot,
 };
@@ -22,13 +24,14 @@ pub(crate) struct World {
     pub(crate) choose: Chooser,
     pub(crate) wires: Vec<Wire>,
     pub(crate) descriptors: bool,
-    /// The backend can have the core woken, and whether it is to be.
+    pub(crate) clock: Arc<SimPlatform>,
+    /// The backend can have the core woken, and when it is to be.
     pub(crate) has_timer: bool,
-    pub(crate) timer: bool,
-    /// Its time has come: told from the next poll on, never in the one that asked for it.
-    is_time: bool,
+    pub(crate) timer: Option<Instant>,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
+    /// Each connection that is taken has its listener told of once more.
+    pub(crate) tells_again: bool,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
     /// The engine gave up on what does not come back.
@@ -96,10 +99,11 @@ impl World {
             choose,
             wires: Vec::new(),
             descriptors: true,
+            clock: SimPlatform::new(1),
             has_timer: true,
-            timer: false,
-            is_time: false,
+            timer: None,
             pushes: 0,
+            tells_again: false,
             gone: 0,
             abandoned: false,
             lent: Vec::new(),
@@ -166,6 +170,17 @@ impl World {
         if wire.blocked {
             wire.news |= Ready::WRITE.0;
         }
+    }
+
+    /// Has the core woken in so many milliseconds, unless it is to be before, if that can be.
+    fn wake_in(&mut self, millis: u32) -> bool {
+        let at = self.clock.now() + Duration::from_millis(millis.into());
+        self.timer = self.has_timer.then_some(self.timer.map_or(at, |before| before.min(at)));
+        self.has_timer
+    }
+
+    fn is_time(&self) -> bool {
+        self.timer.is_some_and(|at| at <= self.clock.now())
     }
 
     /// Whether nobody has a socket any more, nor the system anything of one, and the engine has
@@ -316,6 +331,8 @@ pub(crate) struct Scripted {
     stale: Vec<SockId>,
     /// What is told before anything else is.
     quiet: VecDeque<Happened<Sock>>,
+    /// It lies ready to be received into.
+    pub(crate) lying: Option<Buf>,
 }
 
 impl Scripted {
@@ -329,6 +346,7 @@ impl Scripted {
             slots,
             stale: Vec::new(),
             quiet: VecDeque::new(),
+            lying: None,
         }
     }
 
@@ -345,7 +363,7 @@ impl Scripted {
         let world = self.world();
         let news =
             |i| self.open.get(i).is_some_and(|(_, sock)| world.wires[sock.wire].news != 0 || world.wires[sock.wire].pending.is_some());
-        world.timer || world.is_time || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
+        world.is_time() || !self.quiet.is_empty() || !self.later.is_empty() || (0..self.slots).any(news)
     }
 
     /// Bytes that were told of and kept.
@@ -487,6 +505,9 @@ impl Backend for Scripted {
             }
             Some(wire) => {
                 waiting.pop_front();
+                if world.tells_again {
+                    world.wires[at].news |= Ready::READ.0;
+                }
                 drop(world);
                 Accept::Taken(Sock::new(&self.world, wire))
             }
@@ -557,11 +578,6 @@ impl Backend for Scripted {
         assert!(!std::mem::replace(&mut wire.fin, true), "a side ends once");
     }
 
-    fn poll(&mut self) {
-        let mut world = self.world();
-        world.is_time |= std::mem::take(&mut world.timer);
-    }
-
     fn next(&mut self, room: usize) -> Option<Happened<Sock>> {
         if let Some(quiet) = self.quiet.pop_front() {
             return Some(quiet);
@@ -578,7 +594,8 @@ impl Backend for Scripted {
                 continue;
             }
             if place == places - 1 {
-                if std::mem::take(&mut world.is_time) {
+                if world.is_time() {
+                    world.timer = None;
                     return Some(Happened::Time);
                 }
             } else if place == places - 2 {
@@ -622,10 +639,26 @@ impl Backend for Scripted {
         has
     }
 
+    fn has_much(&mut self, slot: Slot) -> bool {
+        let at = self.wire_of(slot);
+        self.world().wires[at].arrived.len() > net_group::SPARING
+    }
+
+    fn lying(&self) -> usize {
+        self.lying.iter().count()
+    }
+
+    fn retract(&mut self) -> Option<Buf> {
+        self.lying.take()
+    }
+
     fn wake_later(&mut self) -> bool {
-        let mut world = self.world();
-        world.timer = world.has_timer;
-        world.has_timer
+        self.world().wake_in(10)
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        assert!(millis > 0, "a time that is to come");
+        self.world().wake_in(millis)
     }
 
     fn urge(&mut self) -> bool {
