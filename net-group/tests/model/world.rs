@@ -30,8 +30,8 @@ pub(crate) struct World {
     pub(crate) timer: Option<Instant>,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
-    /// Each connection that is taken has its listener told of once more.
-    pub(crate) tells_again: bool,
+    /// So many more connect, each when all that were before are taken.
+    pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
     /// The engine gave up on what does not come back.
@@ -103,7 +103,7 @@ impl World {
             has_timer: true,
             timer: None,
             pushes: 0,
-            tells_again: false,
+            to_come: 0,
             gone: 0,
             abandoned: false,
             lent: Vec::new(),
@@ -497,7 +497,13 @@ impl Backend for Scripted {
         let descriptors = world.descriptors;
         let WireKind::Listener { waiting } = &mut world.wires[at].kind else { panic!("only listeners accept") };
         match waiting.front().copied() {
-            None => Accept::Empty,
+            None => {
+                if let Some(less) = world.to_come.checked_sub(1) {
+                    world.to_come = less;
+                    world.peer_connects(at);
+                }
+                Accept::Empty
+            }
             Some(_) if !descriptors => Accept::NoDescriptor,
             Some(_) if gone => {
                 waiting.pop_front();
@@ -505,9 +511,6 @@ impl Backend for Scripted {
             }
             Some(wire) => {
                 waiting.pop_front();
-                if world.tells_again {
-                    world.wires[at].news |= Ready::READ.0;
-                }
                 drop(world);
                 Accept::Taken(Sock::new(&self.world, wire))
             }
