@@ -45,13 +45,10 @@ impl Buffers {
     /// lives in few.
     #[inline]
     pub(crate) fn lay_out(&mut self) {
-        let wanted = self.depth.fill(self.ready.len());
-        while self.ready.len() < wanted
-            && !self.starving
-            && let Some(buf) = self.pool.get()
-        {
-            // There is room, since fewer lie there than may.
-            let _ = self.ready.provide(buf);
+        let lying = self.ready.len();
+        let missing = self.depth.fill(lying).saturating_sub(lying);
+        if missing > 0 && !self.starving {
+            self.ready.provide(std::iter::from_fn(|| self.pool.get()).take(missing));
         }
     }
 

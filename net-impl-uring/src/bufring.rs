@@ -87,10 +87,19 @@ impl BufRing {
         self.held.len() - self.free.len()
     }
 
-    /// Puts an empty buffer in; it comes back if there is no room.
+    /// Puts in empty buffers, as far as there are some and there is room.
     #[inline]
-    pub(crate) fn provide(&mut self, mut buf: Buf) -> Result<(), Buf> {
-        let Some(number) = self.free.pop() else { return Err(buf) };
+    pub(crate) fn provide(&mut self, bufs: impl Iterator<Item = Buf>) {
+        for buf in bufs {
+            let Some(number) = self.free.pop() else { break };
+            self.put(number, buf);
+        }
+        // Release: the kernel that sees the tail sees the entries.
+        self.shared_tail().store(self.tail, Ordering::Release);
+    }
+
+    #[inline]
+    fn put(&mut self, number: u16, mut buf: Buf) {
         let spare = buf.spare_mut();
         let (address, len) = (spare.as_mut_ptr() as u64, spare.len() as u32);
         // SAFETY: the masked index is within the ring. There are as many numbers as entries, so the kernel does not own this entry; its last two
@@ -101,9 +110,6 @@ impl BufRing {
         entry.set_bid(number);
         self.held[usize::from(number)] = Some(buf);
         self.tail = self.tail.wrapping_add(1);
-        // Release: the kernel that sees the tail sees the entry.
-        self.shared_tail().store(self.tail, Ordering::Release);
-        Ok(())
     }
 
     /// The buffer of this number, into which the kernel has received `len` bytes.

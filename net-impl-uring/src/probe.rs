@@ -38,10 +38,7 @@ fn receive_twice() -> Result<(), NetError> {
     let member = io.join(TIMES)?;
     let mut buffers = io.buffers(member, SIZES.buffers)?;
     let bufs = BufGroup::new(TIMES, 64);
-    while let Some(buf) = bufs.get() {
-        // There is room for as many as there are.
-        let _ = buffers.provide(buf);
-    }
+    buffers.provide(std::iter::from_fn(|| bufs.get()));
     let outcome = receive_through(io, member, &mut buffers);
     // Its socket is closed, which has ended the request; and none runs any more except in an entry of ours, of which there is no other. So nothing is received
     // into the buffers, also if this entry fails.
@@ -64,8 +61,8 @@ fn receive_through(io: &mut Io, member: u16, buffers: &mut BufRing) -> Result<()
         let mut completion = [Completion::NOTHING];
         let received = (io.take(member, &mut completion) > 0).then(|| {
             let [completion] = completion;
-            let buf = completion.buffer().and_then(|number| buffers.take(number, completion.result.max(0) as usize));
-            (completion.result, completion.more(), buf)
+            let buf = completion.buffer().and_then(|number| buffers.take(number, completion.result().max(0) as usize));
+            (completion.result(), completion.more(), buf)
         });
         match received {
             Some((_, true, Some(buf))) if *buf == *BYTES => {}

@@ -47,36 +47,47 @@ pub(crate) struct Sizes {
 #[derive(Clone, Copy)]
 pub(crate) struct Completion {
     pub(crate) key: Key,
-    pub(crate) result: i32,
-    flags: u32,
+    /// Result and flags in one, so that a completion is two words and stays in registers.
+    answer: u64,
 }
 
 impl Completion {
     /// Of no request.
-    pub(crate) const NOTHING: Self = Self { key: Key::from_raw(0), result: 0, flags: 0 };
+    pub(crate) const NOTHING: Self = Self { key: Key::from_raw(0), answer: 0 };
 
     /// The last one of a request, for tests of what a kernel seldom answers.
     #[cfg(test)]
     pub(crate) fn last(key: Key, result: i32) -> Self {
-        Self { key, result, flags: 0 }
+        Self { key, answer: u64::from(result as u32) }
+    }
+
+    /// What the system call would have answered.
+    #[inline]
+    pub(crate) fn result(self) -> i32 {
+        self.answer as i32
+    }
+
+    #[inline]
+    fn flags(self) -> u32 {
+        (self.answer >> 32) as u32
     }
 
     /// Whether its request goes on.
     #[inline]
     pub(crate) fn more(&self) -> bool {
-        cqueue::more(self.flags)
+        cqueue::more(self.flags())
     }
 
     /// The number of the buffer that was received into.
     #[inline]
     pub(crate) fn buffer(&self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
+        cqueue::buffer_select(self.flags())
     }
 
     /// Whether it is the second one of a send without a copy: the memory is not read any more.
     #[inline]
     pub(crate) fn notif(&self) -> bool {
-        cqueue::notif(self.flags)
+        cqueue::notif(self.flags())
     }
 
     /// Whether it is the only one of a request.
@@ -87,14 +98,15 @@ impl Completion {
 
     /// Whether a send that was to be without a copy was copied after all (`IORING_NOTIF_USAGE_ZC_COPIED`).
     pub(crate) fn was_copied(&self) -> bool {
-        self.notif() && self.result < 0
+        self.notif() && self.result() < 0
     }
 }
 
 impl From<cqueue::Entry> for Completion {
     #[inline]
     fn from(entry: cqueue::Entry) -> Self {
-        Self { key: Key::from_raw(entry.user_data()), result: entry.result(), flags: entry.flags() }
+        let answer = u64::from(entry.flags()) << 32 | u64::from(entry.result() as u32);
+        Self { key: Key::from_raw(entry.user_data()), answer }
     }
 }
 
@@ -366,6 +378,13 @@ impl Io {
     pub(crate) fn take(&mut self, member: u16, into: &mut [Completion]) -> usize {
         let mut len = self.take_delivered(member, into);
         let mut completions = self.uring.completion();
+        if let [_] = *self.members {
+            for (into, entry) in into[len..].iter_mut().zip(&mut completions) {
+                *into = entry.into();
+                len += 1;
+            }
+            return len;
+        }
         while len < into.len()
             && let Some(entry) = completions.next()
         {
@@ -430,7 +449,7 @@ impl Io {
     ///
     /// # Safety
     /// `bytes` stay where and as they are until the last completion of `key`.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn send(&mut self, key: Key, fd: RawFd, bytes: &[u8], zero_copy: bool) {
         let (fd, len) = (types::Fd(fd), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let entry = if zero_copy {
@@ -461,17 +480,21 @@ impl Io {
     ///
     /// # Safety
     /// The memory that `entry` names stays valid until its last completion.
-    #[inline]
+    #[inline(always)]
     unsafe fn push(&mut self, key: Key, entry: squeue::Entry) {
         let entry = entry.user_data(key.raw());
-        if self.queued == self.uring.params().sq_entries() {
-            self.enter_with(0);
-        }
         // SAFETY: the caller's promise.
         if self.backlog.is_empty() && unsafe { self.uring.submission().push(&entry) }.is_ok() {
             self.queued += 1;
         } else {
-            self.backlog.push_back(entry);
+            self.push_later(entry);
         }
+    }
+
+    /// There is no room: the kernel is told of those before.
+    #[cold]
+    fn push_later(&mut self, entry: squeue::Entry) {
+        self.backlog.push_back(entry);
+        self.enter_with(0);
     }
 }

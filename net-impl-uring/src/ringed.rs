@@ -125,6 +125,7 @@ impl Ringed {
     // ---- What completions say
 
     /// What was queued to be told, or else whether there are more completions.
+    #[inline(never)]
     fn refill(&mut self, room: usize) -> Result<bool, Happened<UringSocket>> {
         if room == 0 {
             return Ok(false);
@@ -141,10 +142,10 @@ impl Ringed {
     /// Bytes, of a receive that goes on.
     #[inline]
     fn plain_bytes(&mut self, completion: Completion) -> Option<Happened<UringSocket>> {
-        if completion.result <= 0 || !completion.more() {
+        if completion.result() <= 0 || !completion.more() {
             return None;
         }
-        let buf = self.buffers.take(completion.buffer()?, completion.result as usize)?;
+        let buf = self.buffers.take(completion.buffer()?, completion.result() as usize)?;
         Some(Happened::Bytes(completion.key.id(self.tag), buf))
     }
 
@@ -152,13 +153,13 @@ impl Ringed {
     #[inline]
     fn plain_sent(&mut self, completion: Completion) -> Option<Happened<UringSocket>> {
         let is_plain = self.slots.get_mut(completion.key.index())?.sent_plainly(completion);
-        is_plain.then(|| Happened::Sent(completion.key.id(self.tag), Some(completion.result as usize)))
+        is_plain.then(|| Happened::Sent(completion.key.id(self.tag), completion.result() as usize))
     }
 
     /// Any other completion.
     #[inline(never)]
     fn on(&mut self, completion: Completion) {
-        let (index, op, n) = (completion.key.index(), completion.key.op(), completion.result);
+        let (index, op, n) = (completion.key.index(), completion.key.op(), completion.result());
         if op == Op::Timer {
             return self.on_timer(completion);
         }
@@ -181,9 +182,9 @@ impl Ringed {
                 self.buffers.ran_out();
                 self.told.push_back((id, Ready::READ));
             }
-            News::Sent(n) => self.quiet.push_back(Happened::Sent(id, Some(n))),
+            News::Sent(n) => self.quiet.push_back(Happened::Sent(id, n)),
             News::NeedsCopy(why) => {
-                self.quiet.push_back(Happened::Sent(id, Some(0)));
+                self.quiet.push_back(Happened::Sent(id, 0));
                 self.say_copies(why);
             }
             News::Short if !leaving => self.fall_short(index),
@@ -234,7 +235,7 @@ impl Ringed {
         for index in std::mem::take(&mut self.short) {
             let Some(data) = self.slots.get_mut(index as usize) else { continue };
             if data.retry() {
-                self.quiet.push_back(Happened::Sent(data.id(), Some(0)));
+                self.quiet.push_back(Happened::Sent(data.id(), 0));
             }
             self.look_at(index as usize);
         }
@@ -358,7 +359,8 @@ impl Backend for Ringed {
         connecting
     }
 
-    #[inline]
+    /// Inlined by force, so that one piece need not pass through memory: see `Epolled::recv`.
+    #[inline(always)]
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
         if let Some(data) = self.slots.get_mut(slot.index()) {
             data.send(&mut self.ring.io(), &mut self.lists, slot.number(), out);

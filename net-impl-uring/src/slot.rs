@@ -30,8 +30,9 @@ use crate::writer::{Sent, Writer};
 
 /// See the module's documentation.
 pub(crate) struct SlotData {
-    member: u16,
     id: SockId,
+    /// What its requests are called by, but for what each is.
+    key: Key,
     socket: Box<UringSocket>,
     reader: Reader,
     writer: Writer,
@@ -81,8 +82,8 @@ impl SlotData {
         }
         let writer = writer(&mut socket);
         Self {
-            member,
             id,
+            key: Key::of(Op::Cancel, member, id),
             socket,
             reader,
             writer,
@@ -122,7 +123,7 @@ impl SlotData {
 
     #[inline]
     fn key(&self, op: Op) -> Key {
-        Key::of(op, self.member, self.id)
+        self.key.with(op)
     }
 
     /// Sets a mark that it is listed; false if it was.
@@ -177,9 +178,9 @@ impl SlotData {
     // ---- Writing
 
     /// Has the kernel send.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, io: &mut Io, lists: &mut Gathers, fd: i32, out: Outgoing<'_>) {
-        self.writer.send(io, lists, Key::of(Op::Send, self.member, self.id), fd, out);
+        self.writer.send(io, lists, self.key(Op::Send), fd, out);
     }
 
     /// Whether a completion of a send is one of which nothing special is to be said; then it has been handled.
@@ -233,8 +234,8 @@ impl SlotData {
         }
         let errno = match bytes {
             Some(buf) => return if self.keep(buf) { News::Nothing } else { News::Ready(Ready::READ) },
-            None if completion.result >= 0 => return self.told(Ready::READ),
-            None => Errno(-completion.result),
+            None if completion.result() >= 0 => return self.told(Ready::READ),
+            None => Errno(-completion.result()),
         };
         match whose::of_connection(errno) {
             Whose::Call => News::Nothing,
@@ -254,7 +255,7 @@ impl SlotData {
     /// The completion of a poll.
     pub(crate) fn polled(&mut self, completion: Completion) -> News {
         self.reader.end();
-        match completion.result {
+        match completion.result() {
             1.. if self.reader.waits_for_room() => self.told(Ready::WRITE),
             0.. => self.told(Ready::READ),
             n if whose::of_connection(Errno(-n)) == Whose::Call => News::Nothing,
@@ -360,7 +361,7 @@ impl SlotData {
     pub(crate) fn watch_told(&mut self, completion: Completion) {
         self.watched = completion.more();
         // The kernel always tells of the peer's end as well (POLLRDHUP), which reading tells.
-        if completion.result > 0 && completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0 {
+        if completion.result() > 0 && completion.result() & i32::from(libc::POLLERR | libc::POLLHUP) != 0 {
             self.is_over();
         }
     }
@@ -382,7 +383,7 @@ impl SlotData {
             self.over = Over::Told;
         }
         Some(if std::mem::take(&mut self.send_failed) {
-            Happened::Sent(self.id, None)
+            Happened::SendFailed(self.id)
         } else {
             Happened::Ready(self.id, Ready::READ.and(Ready::OVER))
         })

@@ -51,7 +51,7 @@ impl Writer {
     }
 
     /// Has the kernel send.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, io: &mut Io, lists: &mut Gathers, key: Key, fd: i32, out: Outgoing<'_>) {
         match out {
             Outgoing::One(bytes) => self.send_one(io, key, fd, bytes),
@@ -59,7 +59,7 @@ impl Writer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_one(&mut self, io: &mut Io, key: Key, fd: i32, bytes: &[u8]) {
         self.request = Request::One;
         // SAFETY: the engine keeps the bytes until it is told of the last completion: see the module's documentation.
@@ -82,7 +82,7 @@ impl Writer {
     /// Whether a completion is that of one piece of which nothing special is to be said; then it has been handled.
     #[inline]
     pub(crate) fn sent_plainly(&mut self, completion: Completion) -> bool {
-        let plain = self.request == Request::One && completion.result > 0 && completion.is_plain();
+        let plain = self.request == Request::One && completion.result() > 0 && completion.is_plain();
         if plain {
             self.request = Request::None;
         }
@@ -93,11 +93,11 @@ impl Writer {
     pub(crate) fn answered(&mut self, lists: &mut Gathers, completion: Completion) -> Sent {
         if completion.more() {
             // Without a copy: the memory is the kernel's until the second completion.
-            (self.lent, self.taken) = (true, completion.result);
+            (self.lent, self.taken) = (true, completion.result());
             return Sent::NotYet;
         }
         self.lent = false;
-        let n = if completion.notif() { std::mem::take(&mut self.taken) } else { completion.result };
+        let n = if completion.notif() { std::mem::take(&mut self.taken) } else { completion.result() };
         if let Request::List(number) = std::mem::replace(&mut self.request, Request::None) {
             lists.release(number);
         }
