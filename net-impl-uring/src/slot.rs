@@ -16,15 +16,15 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use core_reactor::net::{NetError, SockId};
+use core_uring::{BufRing, Completion, Io, Key, Member};
 use net_group::{Accept, Connecting, Happened, Opened, Outgoing, Ready, Recv, Release};
 use net_sockets::{Errno, Kind, Whose, connect, error, options, sys, whose};
 use pool::{Buf, BufGroup};
 
-use crate::bufring::BufRing;
 use crate::gather::Gathers;
-use crate::key::{Key, Op};
+use crate::key::Op;
 use crate::reader::{Reader, Request, Step};
-use crate::ring::{Completion, Io};
+use crate::requests;
 use crate::socket::UringSocket;
 use crate::writer::{Sent, Writer};
 
@@ -75,7 +75,7 @@ pub(crate) enum News {
 
 impl SlotData {
     /// A socket that joins a group, as `member` of a ring.
-    pub(crate) fn new(member: u16, id: SockId, mut socket: Box<UringSocket>, bufs: &BufGroup) -> Self {
+    pub(crate) fn new(member: Member, id: SockId, mut socket: Box<UringSocket>, bufs: &BufGroup) -> Self {
         let mut reader = Reader::new(&socket.kind, socket.kept.low_water, socket.own.unpack(bufs));
         if socket.failed.is_some() {
             reader.drain();
@@ -83,7 +83,7 @@ impl SlotData {
         let writer = writer(&mut socket);
         Self {
             id,
-            key: Key::of(Op::Cancel, member, id),
+            key: Op::Gone.key(member, id),
             socket,
             reader,
             writer,
@@ -123,7 +123,7 @@ impl SlotData {
 
     #[inline]
     fn key(&self, op: Op) -> Key {
-        self.key.with(op)
+        self.key.with(op as u8)
     }
 
     /// Sets a mark that it is listed; false if it was.
@@ -142,13 +142,13 @@ impl SlotData {
         let fd = self.socket.fd();
         if matches!(self.socket.kind, Kind::Stream) && !self.watched && self.over == Over::No {
             self.watched = true;
-            io.watch(self.key(Op::Gone), fd, libc::POLLERR | libc::POLLHUP, true);
+            requests::watch(io, self.key(Op::Gone), fd, libc::POLLERR | libc::POLLHUP, true);
         }
         match self.reader.step(self.over != Over::Seen && !self.send_failed, low) {
             Step::Nothing => {}
-            Step::Start(Request::Receive { wait }) => io.receive(self.key(Op::Recv), fd, buffers, wait),
-            Step::Start(Request::Readable) => io.watch(self.key(Op::Poll), fd, libc::POLLIN, false),
-            Step::Start(Request::Writable) => io.watch(self.key(Op::Poll), fd, libc::POLLOUT, false),
+            Step::Start(Request::Receive { wait }) => requests::receive(io, self.key(Op::Recv), fd, buffers, wait),
+            Step::Start(Request::Readable) => requests::watch(io, self.key(Op::Poll), fd, libc::POLLIN, false),
+            Step::Start(Request::Writable) => requests::watch(io, self.key(Op::Poll), fd, libc::POLLOUT, false),
             Step::Stop(op) => io.cancel(self.key(op)),
         }
     }

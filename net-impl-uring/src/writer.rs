@@ -6,12 +6,12 @@
 //! [`Sending::Pending`]: net_group::Sending::Pending
 #![allow(unsafe_code)]
 
+use core_uring::{Completion, Io, Key};
 use net_group::Outgoing;
 use net_sockets::Errno;
 
 use crate::gather::{Gathers, PARTS};
-use crate::key::Key;
-use crate::ring::{Completion, Io};
+use crate::requests;
 
 /// See the module's documentation.
 pub(crate) struct Writer {
@@ -63,7 +63,7 @@ impl Writer {
     fn send_one(&mut self, io: &mut Io, key: Key, fd: i32, bytes: &[u8]) {
         self.request = Request::One;
         // SAFETY: the engine keeps the bytes until it is told of the last completion: see the module's documentation.
-        unsafe { io.send(key, fd, bytes, bytes.len() >= self.lends_from) };
+        unsafe { requests::send(io, key, fd, bytes, bytes.len() >= self.lends_from) };
     }
 
     #[inline(never)]
@@ -76,7 +76,7 @@ impl Writer {
         let bytes = list.fill([first, second].into_iter().chain(parts).take(PARTS));
         self.request = Request::List(number);
         // SAFETY: the engine keeps the slices as above; the list is claimed as long, and does not move.
-        unsafe { io.send_message(key, fd, list.message(), bytes >= self.lends_from) };
+        unsafe { requests::send_message(io, key, fd, list.message(), bytes >= self.lends_from) };
     }
 
     /// Whether a completion is that of one piece of which nothing special is to be said; then it has been handled.
