@@ -12,7 +12,7 @@ use crate::waiting::Asked;
 /// their turn.
 const BUFS_A_TURN: u8 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
-const ACCEPTS_A_TURN: u32 = 16;
+const ACCEPTS_A_TURN: u8 = 16;
 
 impl<B: Backend> Group<B> {
     /// One turn for each slot in the rotation, as long as there is room.
