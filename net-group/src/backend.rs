@@ -167,7 +167,7 @@ pub trait Backend: Sized + 'static {
     }
 
     /// As [`next`](Self::next), but only what the application is not told of, and that before what
-    /// came earlier: `Sent` and `Released`.
+    /// came earlier: `Sent`, `SendFailed` and `Released`.
     fn next_quiet(&mut self) -> Option<Happened<Self::Socket>> {
         None
     }
@@ -385,9 +385,10 @@ pub enum Happened<S> {
     Ready(SockId, Ready),
     /// Bytes have arrived: at least one.
     Bytes(SockId, Buf),
-    /// What became of a [`Sending::Pending`]: so many bytes are the system's; `None` if the
-    /// connection is gone, as after [`Sending::Failed`].
-    Sent(SockId, Option<usize>),
+    /// What became of a [`Sending::Pending`]: so many bytes are the system's.
+    Sent(SockId, usize),
+    /// The same: the connection is gone, as after [`Sending::Failed`].
+    SendFailed(SockId),
     /// The system has given back what it held of a slot that was [`Released::Later`].
     Released(SockId, Box<S>),
     /// The time of [`Backend::wake_later`] has come.

@@ -333,6 +333,7 @@ impl<B: Backend> Group<B> {
                     }
                 }
                 Happened::Sent(id, taken) => self.sent(id, taken),
+                Happened::SendFailed(id) => self.sent_nothing(id),
                 Happened::Time => self.time_has_come(),
                 Happened::Ready(..) | Happened::Bytes(..) => debug_assert!(false, "the application is told of it"),
             }
@@ -373,6 +374,7 @@ impl<B: Backend> Group<B> {
             }
             Happened::Bytes(id, buf) => self.on_bytes(id, buf, at_once, out),
             Happened::Sent(id, taken) => self.sent(id, taken),
+            Happened::SendFailed(id) => self.sent_nothing(id),
             Happened::Released(id, socket) => drop(self.released(id, socket)),
             Happened::Time => self.time_has_come(),
         }
@@ -496,21 +498,17 @@ impl<B: Backend> SockGroup for Group<B> {
 
     #[inline]
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
-        let Some(state) = self.slots.find_hot(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
-        if !state.is(phase::SENDS) {
-            let why = if state.is_here() { NetError::NotConnected } else { NetError::Stale };
-            return Err(Refused { item: frame, why });
+        // One buffer without a tag, where nothing is queued, is all that an echo sends: there is
+        // room for it, whatever the limits.
+        match self.slots.find_hot(id) {
+            Some(state) if state.is_plain() && frame.single().is_some_and(|buf| !buf.is_empty()) => {
+                state.flags |= phase::IN_DIRTY;
+                Frames::push_first(state, frame);
+                self.dirty.push(id.index() as u32);
+                Ok(())
+            }
+            _ => self.send_special(id, frame),
         }
-        if self.limits.refuse_sends(state) {
-            return Err(self.limits.refused(state, frame));
-        }
-        self.frames.push(state, frame);
-        if state.is(phase::STUCK) {
-            self.queued_behind(id.index());
-        } else if state.enlist(phase::IN_DIRTY) {
-            self.dirty.push(id.index() as u32);
-        }
-        Ok(())
     }
 
     fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {

@@ -220,6 +220,11 @@ impl World {
     }
 }
 
+/// What became of a send that was pending.
+fn sent(id: SockId, taken: Option<usize>) -> Happened<Sock> {
+    taken.map_or(Happened::SendFailed(id), |n| Happened::Sent(id, n))
+}
+
 impl World {
     /// What has happened on a wire, if anything has.
     fn on_wire(&mut self, id: SockId, at: usize, room: usize, bufs: &BufGroup) -> Option<Happened<Sock>> {
@@ -229,7 +234,7 @@ impl World {
         {
             let taken = self.give_back(at, pending);
             self.wires[at].send_failed |= taken.is_none();
-            return Some(Happened::Sent(id, taken));
+            return Some(sent(id, taken));
         }
         let wire = &self.wires[at];
         let has_bytes = matches!(wire.kind, WireKind::Stream) && !wire.arrived.is_empty() && !wire.end_told;
@@ -376,7 +381,7 @@ impl Scripted {
         let Later { id, socket, pending, .. } = self.later.remove(which);
         if let Some(pending) = pending {
             let taken = self.world().give_back(socket.wire, pending);
-            self.quiet.push_back(Happened::Sent(id, taken));
+            self.quiet.push_back(sent(id, taken));
         }
         self.quiet.push_back(Happened::Released(id, socket));
     }
