@@ -142,6 +142,11 @@ fn the_bell_tells_of_news_while_it_is_armed() {
     assert!(is_told(&bell));
     ring.disarm();
     assert_eq!(numbers(&poll(&mut ring.io(), member, &mut inbox)), [1]);
+    readable(&mut ring.io(), Key::new(member, READABLE, 3), &near);
+    assert!(!ring.arm(), "it is so already");
+    ring.disarm();
+    assert!(!is_told(&bell), "what it told is over");
+    assert_eq!(numbers(&poll(&mut ring.io(), member, &mut inbox)), [3]);
     ring.io().timer(Key::new(member, READABLE, 2), &TIME);
     ring.io().submit();
     let heard = std::iter::repeat_with(|| poll(&mut ring.io(), member, &mut inbox)).find(|heard| !heard.is_empty());
