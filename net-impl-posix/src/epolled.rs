@@ -101,27 +101,29 @@ impl Epolled {
     }
 
     /// Several pieces in one call.
-    fn gather(slot: Slot, parts: Parts<'_>) -> (usize, Result<usize, Errno>) {
+    #[inline(never)]
+    fn gather(&mut self, slot: Slot, parts: Parts<'_>) -> Sending {
         let mut gather = Gather::new();
         for part in parts.iter().take(Gather::PARTS) {
             gather.push(part);
         }
-        (gather.bytes(), gather.send(slot.number()))
-    }
-
-    /// What came of a call that has not just taken one piece.
-    fn sent(&mut self, slot: Slot, offered: usize, done: Result<usize, Errno>) -> Sending {
-        match done {
-            Ok(n) if n == offered => Sending::Taken(n),
-            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
-            // question 9).
-            Ok(n) => Sending::Blocked(n),
-            Err(errno) => self.not_sent(slot, errno),
+        match gather.send(slot.number()) {
+            Ok(n) if n == gather.bytes() => Sending::Taken(n),
+            done => self.sent_less(slot, done),
         }
     }
 
+    /// A call took less than it was offered, or nothing. Not inlined, so that what it needs is not
+    /// kept ready before each call.
     #[cold]
-    fn not_sent(&mut self, slot: Slot, errno: Errno) -> Sending {
+    #[inline(never)]
+    fn sent_less(&mut self, slot: Slot, done: Result<usize, Errno>) -> Sending {
+        let errno = match done {
+            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
+            // question 9).
+            Ok(n) => return Sending::Blocked(n),
+            Err(errno) => errno,
+        };
         if errno.would_block() {
             return Sending::Blocked(0);
         }
@@ -229,14 +231,13 @@ impl Backend for Epolled {
 
     #[inline]
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
-        let (offered, done) = match out {
+        match out {
             Outgoing::One(bytes) => match sys::send(slot.number(), bytes) {
-                Ok(n) if n == bytes.len() => return Sending::Taken(bytes.len()),
-                done => (bytes.len(), done),
+                Ok(n) if n == bytes.len() => Sending::Taken(n),
+                done => self.sent_less(slot, done),
             },
-            Outgoing::Many(parts) => Self::gather(slot, parts),
-        };
-        self.sent(slot, offered, done)
+            Outgoing::Many(parts) => self.gather(slot, parts),
+        }
     }
 
     fn fin(&mut self, slot: Slot) {
