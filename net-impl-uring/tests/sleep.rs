@@ -146,5 +146,5 @@ fn s13_an_idle_core_sleeps_with_connections_open() {
     ask(&mut peers[3], 7);
     drop(peers);
     let stats = server.stop();
-    assert!(stats.parked > 400_000_000, "it slept {} ns of 500 ms", stats.parked);
+    assert!(stats.parked_ns > 400_000_000, "it slept {} ns of 500 ms", stats.parked_ns);
 }
