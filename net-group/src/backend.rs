@@ -89,9 +89,9 @@ pub trait Backend: Sized + 'static {
 
     // ---- What not every backend needs.
 
-    /// Starts or stops receiving, or accepting. For who is told of bytes without asking for them,
-    /// or can spare itself some work; what is told all the same keeps in the system, or comes back
-    /// by [`keep`](Self::keep).
+    /// Starts or stops receiving, or accepting: told when it changes. For who is told of bytes
+    /// without asking for them, or can spare itself some work; what is told all the same keeps in
+    /// the system, or comes back by [`keep`](Self::keep).
     fn want(&mut self, _: Slot, _reading: bool) {}
 
     /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out

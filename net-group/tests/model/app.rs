@@ -61,6 +61,7 @@ struct Live {
     id: SockId,
     wire: usize,
     is: Is,
+    is_connected: bool,
     paused: bool,
     refused: bool,
     fin: bool,
@@ -199,11 +200,13 @@ impl App {
     pub(crate) fn attach(&mut self) {
         let Some(socket) = self.loose.pop() else { return };
         let wire = (&*socket as &dyn Any).downcast_ref::<Sock>().expect("all are the model's").wire;
+        // A connect that is answered at once is told of in a poll.
+        let is_connected = !matches!(lock(&self.world).wires[wire].kind, WireKind::Connect { .. });
         match self.group.attach(socket, Token(wire as u64)) {
             Ok(id) => {
                 assert!(!self.live.iter().any(|live| live.id == id), "a key is given once");
                 let fin = lock(&self.world).wires[wire].fin;
-                self.live.push(Live { id, wire, is: Is::Here, paused: false, refused: false, fin, peer_closed: false });
+                self.live.push(Live { id, wire, is: Is::Here, is_connected, paused: false, refused: false, fin, peer_closed: false });
             }
             // It is tried again.
             Err(Refused { item, .. }) => self.loose.insert(0, item),
@@ -373,6 +376,9 @@ impl App {
         for event in events {
             self.hear(event);
         }
+        let world = lock(&self.world);
+        let paused = |live: &&Live| live.is == Is::Here && live.is_connected && live.paused;
+        assert!(self.live.iter().filter(paused).all(|live| !world.wires[live.wire].reading), "of who is paused nothing is wanted");
     }
 
     fn live(&mut self, id: SockId) -> &mut Live {
@@ -388,8 +394,10 @@ impl App {
                 self.loose.push(socket);
             }
             NetEvent::Connected { id, .. } => {
-                assert_eq!(self.live(id).is, Is::Here);
-                let wire = self.live(id).wire;
+                let live = self.live(id);
+                assert_eq!(live.is, Is::Here);
+                live.is_connected = true;
+                let wire = live.wire;
                 assert!(!std::mem::replace(&mut self.wires.entry(wire).or_default().connected, true), "a connect succeeds once");
             }
             NetEvent::Received { id, buf, .. } => self.received(id, buf),
@@ -528,7 +536,7 @@ impl App {
             let wire = &world.wires[live.wire];
             let what = format!("wire {} fin {} reset {} peer {}", live.wire, live.fin, wire.reset, wire.peer_fin);
             assert!(!wire.reset && !wire.send_failed, "{what}: a reset is told");
-            assert!(wire.arrived.is_empty(), "{what}: bytes are read");
+            assert!(wire.arrived.is_empty() && wire.reading, "{what}: bytes are read");
             assert!(live.peer_closed == wire.peer_fin, "{what}: the end is told");
             assert!(!live.fin || wire.fin, "{what}: FIN goes out");
             assert!(!(live.fin && wire.peer_fin), "{what}: it is closed behind both ends");

@@ -49,6 +49,8 @@ pub(crate) struct Wire {
     pub(crate) kind: WireKind,
     /// It was begun from this side.
     pub(crate) connects: bool,
+    /// The engine wants to read of it.
+    pub(crate) reading: bool,
     /// All that the peer has sent, and what of it nobody has read.
     pub(crate) sent: Vec<u8>,
     pub(crate) arrived: VecDeque<u8>,
@@ -111,6 +113,7 @@ impl World {
         self.wires.push(Wire {
             connects: matches!(kind, WireKind::Connect { .. }),
             kind,
+            reading: true,
             sent: Vec::new(),
             arrived: VecDeque::new(),
             peer_fin: false,
@@ -400,7 +403,7 @@ impl Backend for Scripted {
             WireKind::Stream => Kind::Stream,
         };
         // What is so when a socket joins is told as news.
-        (wire.end_told, wire.blocked) = (false, false);
+        (wire.end_told, wire.blocked, wire.reading) = (false, false, true);
         wire.news = Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 };
         drop(world);
         let acknowledge = socket.wire % 2 == 1;
@@ -604,6 +607,12 @@ impl Backend for Scripted {
         drop(guard);
         self.give_back_one(given_back?);
         self.quiet.pop_front()
+    }
+
+    fn want(&mut self, slot: Slot, reading: bool) {
+        let at = self.wire_of(slot);
+        let was = std::mem::replace(&mut self.world().wires[at].reading, reading);
+        assert_ne!(was, reading, "it is told when it changes");
     }
 
     fn keep(&mut self, slot: Slot, buf: Buf) {
