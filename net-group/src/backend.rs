@@ -474,3 +474,28 @@ impl<'a> Bufs<'a> {
         self.first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_read_is_one_of_which_nothing_else_is_told() {
+        for (bits, plain, special) in [(1, true, false), (5, true, false), (0, false, false), (4, false, false)]
+            .into_iter()
+            .chain([9, 17, 25, 8, 1 << 13, 1 | 1 << 13].map(|bits| (bits, false, true)))
+        {
+            assert_eq!((Ready(bits).is_plain_read(), Ready(bits).is_special()), (plain, special), "{bits}");
+        }
+    }
+
+    /// Where what was kept was handed out it is for what follows.
+    #[test]
+    fn a_buffer_that_was_waited_for_and_not_taken_is_left() {
+        let group = BufGroup::new(1, 8);
+        let mut bufs = Bufs::new(None, group.get(), usize::MAX);
+        let taken = bufs.take();
+        assert!(taken.is_some() && bufs.take().is_none());
+        assert!(Bufs::new(None, taken, usize::MAX).into_first().is_some());
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::Wake;
 use std::time::Duration;
 
-use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, Socket, Token};
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, Socket, Token};
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, Refused, WaitSource};
 use net_group::Group;
 use pool::{Buf, BufGroup, Class, Request};
@@ -42,6 +42,8 @@ pub(crate) struct App {
 #[derive(Default)]
 struct Ledger {
     received: usize,
+    /// Events that it was received in.
+    pieces: usize,
     frames: Vec<u16>,
     /// `Connected` was told.
     connected: bool,
@@ -64,6 +66,7 @@ struct Live {
     is_connected: bool,
     paused: bool,
     refused: bool,
+    cancelled: bool,
     fin: bool,
     peer_closed: bool,
 }
@@ -206,10 +209,24 @@ impl App {
             Ok(id) => {
                 assert!(!self.live.iter().any(|live| live.id == id), "a key is given once");
                 let fin = lock(&self.world).wires[wire].fin;
-                self.live.push(Live { id, wire, is: Is::Here, is_connected, paused: false, refused: false, fin, peer_closed: false });
+                self.live.push(Live {
+                    id,
+                    wire,
+                    is: Is::Here,
+                    is_connected,
+                    paused: false,
+                    refused: false,
+                    cancelled: false,
+                    fin,
+                    peer_closed: false,
+                });
             }
             // It is tried again.
-            Err(Refused { item, .. }) => self.loose.insert(0, item),
+            Err(Refused { item, why }) => {
+                let is_full = matches!(why, NetError::GroupFull(_));
+                assert!(!is_full || self.group.backend().is_stuck(), "who leaves makes room");
+                self.loose.insert(0, item);
+            }
         }
     }
 
@@ -256,7 +273,26 @@ impl App {
 
     /// No buffer is left.
     pub(crate) fn hold_all_buffers(&mut self) {
-        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+        self.hold_buffers(usize::MAX);
+    }
+
+    /// The application has so many more.
+    pub(crate) fn hold_buffers(&mut self, count: usize) {
+        self.held.extend(std::iter::from_fn(|| self.bufs.get()).take(count));
+    }
+
+    /// It has none any more.
+    pub(crate) fn let_go(&mut self) {
+        self.held.clear();
+    }
+
+    pub(crate) fn stats(&self) -> GroupStats {
+        self.group.stats()
+    }
+
+    /// Whether its core was woken since the last poll began.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::Relaxed)
     }
 
     /// No buffer is left, and who waits for one panics when woken.
@@ -377,6 +413,8 @@ impl App {
             self.hear(event);
         }
         let world = lock(&self.world);
+        let is_told = |(wire, ledger): (&usize, &Ledger)| world.wires[*wire].acknowledged == wire % 2 * ledger.pieces;
+        assert!(self.wires.iter().all(is_told), "who wants to know it is told of each piece");
         let paused = |live: &&Live| live.is == Is::Here && live.is_connected && live.paused;
         assert!(self.live.iter().filter(paused).all(|live| !world.wires[live.wire].reading), "of who is paused nothing is wanted");
     }
@@ -405,6 +443,7 @@ impl App {
             NetEvent::Writable { id, .. } => {
                 let live = self.live(id);
                 assert!(live.is == Is::Here && std::mem::take(&mut live.refused), "somebody was refused");
+                assert!(!live.cancelled, "there is room where nothing can be sent any more");
             }
             NetEvent::PeerClosed { id, .. } => {
                 let live = self.live(id);
@@ -430,6 +469,7 @@ impl App {
         assert_eq!(*buf, *sent, "each byte once and in order");
         assert!(!buf.is_empty());
         ledger.received += buf.len();
+        ledger.pieces += 1;
         if self.answers {
             return self.answer(id, buf);
         }
@@ -448,7 +488,7 @@ impl App {
     }
 
     fn answered(&mut self, id: SockId, frame: &Frame, written: usize, error: Option<NetError>) {
-        self.live(id);
+        self.live(id).cancelled |= error.is_some();
         frame.parts().iter().for_each(|part| self.is_nobodys(part));
         let bytes: Vec<u8> = frame.parts().iter().flat_map(|part| part.iter().copied()).collect();
         let number = frame.tag().map_or_else(|| u16::from_le_bytes([bytes[0], bytes[1]]), |tag| tag as u16);
@@ -588,7 +628,19 @@ impl App {
         assert_eq!(self.group.stats().sockets, SLOTS, "all slots can be had again");
         drop(self.group);
         assert_eq!(self.bufs.available(Class::Small), BUFFERS, "all buffers are home");
-        let mut world = lock(&self.world);
+        Self::is_back(&self.world)
+    }
+
+    /// Ends the group as it is.
+    pub(crate) fn drop_group(self) -> Chooser {
+        let Self { world, group, bufs, held, loose, .. } = self;
+        drop((group, held, loose));
+        assert_eq!(bufs.available(Class::Small), BUFFERS, "all buffers are home");
+        Self::is_back(&world)
+    }
+
+    fn is_back(world: &Shared) -> Chooser {
+        let mut world = lock(world);
         assert!(world.all_is_back(), "all sockets are closed, and everything was waited for");
         std::mem::replace(&mut world.choose, Chooser::of_seed(0))
     }
