@@ -13,10 +13,12 @@
 
 extern crate alloc;
 
+mod alarm;
 mod backend;
 mod frames;
 mod group;
 mod limits;
+pub mod options;
 mod phase;
 pub mod slab;
 mod slots;
@@ -24,6 +26,7 @@ mod supply;
 mod turns;
 mod waiting;
 
+pub use alarm::Alarm;
 pub use backend::{
     Accept, Backend, Bufs, Connecting, Happened, Kind, Opened, Outgoing, Parts, Ready, Recv, Release, Released, Sending, Slot,
 };

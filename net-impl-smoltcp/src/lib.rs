@@ -30,21 +30,12 @@ mod bell;
 mod closing;
 mod config;
 mod connection;
-mod convert;
-mod device;
-#[cfg(feature = "dhcp")]
-mod dhcp;
-mod frame;
-mod gate;
-mod link;
 mod listener;
-mod neighbours;
 mod options;
-mod place;
-mod proof;
 mod socket;
 mod sockets;
 mod stack;
+mod table;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -56,12 +47,11 @@ use linkme::distributed_slice;
 use net_group::Group;
 use spin::Mutex;
 
-pub use config::{Addresses, Network, StackConfig, StackStats};
-pub use device::{NetDevice, PollOnly};
-pub use smoltcp;
+pub use config::{StackConfig, StackStats};
+pub use net_link::{Addresses, NetDevice, Network, PollOnly, smoltcp};
 
 use crate::sockets::Sockets;
-use crate::stack::Shared;
+use crate::stack::{Shared, Stack};
 
 pub(crate) const NAME: &str = "smoltcp";
 
@@ -94,8 +84,7 @@ impl Smoltcp {
         if stack.is_some() {
             return Err(NetError::Unusable("the smoltcp backend has a device already".into()));
         }
-        config.check()?;
-        *stack = Some(Arc::new(Shared::new(device, config)?));
+        *stack = Some(Arc::new(Shared::new(Stack::new(device, config)?)));
         Ok(())
     }
 

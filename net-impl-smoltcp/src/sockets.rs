@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
 use core_reactor::{Cx, Platform, Refused, WaitSource, Watch};
@@ -15,9 +16,13 @@ use crate::bell::StackBell;
 use crate::socket::SmolSocket;
 use crate::stack::Shared;
 
+/// Milliseconds after which what waits for something that nobody announces is tried again.
+const RETRY_MILLIS: u32 = 10;
+
 /// See the crate's documentation.
 pub(crate) struct Sockets {
     _watch: Watch,
+    bell: Rc<StackBell>,
     shared: Arc<Shared>,
     platform: Arc<dyn Platform>,
     wait_source: Option<WaitSource>,
@@ -39,15 +44,16 @@ struct Entry {
 
 impl Sockets {
     pub(crate) fn new(cx: &mut Cx<'_>, shared: Arc<Shared>, config: &GroupConfig) -> Result<Self, NetError> {
-        let bell = Rc::new(StackBell(shared.clone()));
+        let bell = Rc::new(StackBell::new(shared.clone()));
         let wait_source = shared.lock().wait_source();
         let watch = match wait_source {
-            Some(source) => cx.watch_bell(source, bell)?,
-            None => cx.bell(bell),
+            Some(source) => cx.watch_bell(source, bell.clone())?,
+            None => cx.bell(bell.clone()),
         };
         let name = shared.lock().add_watcher(cx.handle().waker());
         Ok(Self {
             _watch: watch,
+            bell,
             shared,
             platform: cx.platform(),
             wait_source,
@@ -126,7 +132,9 @@ impl Backend for Sockets {
     }
 
     fn next(&mut self, _: usize) -> Option<Happened<SmolSocket>> {
-        let (id, ready) = self.told.pop_front()?;
+        let Some((id, ready)) = self.told.pop_front() else {
+            return self.bell.alarm().goes_off(|| self.platform.now()).then_some(Happened::Time);
+        };
         if ready != Ready::READ
             && let Some(entry) = self.sockets.get_mut(id.index())
         {
@@ -173,6 +181,19 @@ impl Backend for Sockets {
             self.set_blocked(slot);
         }
         has
+    }
+
+    fn has_much(&mut self, slot: Slot) -> bool {
+        self.shared.lock().stream(slot.number() as u32).is_some_and(|stream| stream.has_much())
+    }
+
+    fn wake_later(&mut self) -> bool {
+        self.wake_for_look(RETRY_MILLIS)
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        self.bell.alarm().set(self.platform.now() + Duration::from_millis(millis.into()));
+        true
     }
 
     fn wait_source(&self) -> Option<WaitSource> {

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
 
-use crate::config::Network;
+use crate::addresses::Network;
 
 /// The client, and so the lease.
 pub(crate) struct Lease {

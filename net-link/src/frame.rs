@@ -11,13 +11,16 @@ use smoltcp::wire::{
 #[cfg(feature = "ipv6")]
 use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Icmpv6Repr, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscRepr};
 
-use crate::convert;
+use crate::addresses;
 
 /// Bytes of the header of IPv6 without extensions (RFC 8200, 3).
 const IPV6_HEADER_LEN: usize = 40;
 
 /// Bytes of the largest that it makes: a neighbour solicitation.
 pub(crate) const MOST: usize = 86;
+
+/// Bytes of the longest frame with an acknowledgement and nothing else.
+pub(crate) const MOST_BARE: usize = 14 + 60 + 60;
 
 type Hardware = [u8; 6];
 
@@ -58,7 +61,7 @@ pub(crate) fn acknowledgement(
     number: u32,
     bytes: &mut [u8; MOST],
 ) -> usize {
-    let Some((src, dst)) = convert::ip(from.ip()).zip(convert::ip(to.ip())).filter(|(_, dst)| dst.is_unicast()) else { return 0 };
+    let Some((src, dst)) = addresses::ip(from.ip()).zip(addresses::ip(to.ip())).filter(|(_, dst)| dst.is_unicast()) else { return 0 };
     let tcp = TcpRepr {
         src_port: from.port(),
         dst_port: to.port(),
@@ -95,9 +98,11 @@ fn ethernet((from, to): (Hardware, Hardware), ethertype: EthernetProtocol, bytes
 
 /// Who sends to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ends {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
+pub struct Ends {
+    /// The sender.
+    pub from: SocketAddr,
+    /// The receiver.
+    pub to: SocketAddr,
 }
 
 impl Ends {

@@ -23,7 +23,8 @@ const SLOT: u64 = 16;
 /// How long a proof holds: longer than any client waits before it asks again.
 const HOLDS: Duration = Duration::from_secs(64);
 
-pub(crate) struct Proofs {
+/// Who has shown it.
+pub struct Proofs {
     key: (u64, u64),
     /// Until when an answer may come. Outside of a flood nothing is computed for a reset.
     asked_until: Instant,
@@ -56,7 +57,8 @@ impl Proofs {
         is
     }
 
-    pub(crate) fn has(&self, who: Ends, now: Instant) -> bool {
+    /// Whether a peer has shown it, for this connection.
+    pub fn has(&self, who: Ends, now: Instant) -> bool {
         let name = self.name(who);
         let (known, until) = self.proven[name as usize % KEPT];
         known == name && now < until
@@ -66,8 +68,8 @@ impl Proofs {
         (self.hash((who, slot)) >> 32) as u32
     }
 
-    /// A number for both ends that nobody can foresee.
-    pub(crate) fn name(&self, who: Ends) -> u64 {
+    /// A number for both ends that nobody outside can foresee.
+    pub fn name(&self, who: Ends) -> u64 {
         self.hash(who)
     }
 
