@@ -61,7 +61,8 @@ impl Reactors {
     /// Prepares reactors; nothing runs yet, but threads can be spawned.
     ///
     /// # Errors
-    /// No core was asked for, or one that the platform does not have; a bound of the threads cannot work.
+    /// No core was asked for, or one that the platform does not have; a bound of the threads cannot
+    /// work.
     pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
         options.threads.check()?;
         let allowed = platform.cores();
@@ -81,17 +82,19 @@ impl Reactors {
         &self.lib
     }
 
-    /// The reactor of one core, for a caller that turns it itself (a test, a simulation); `None` if it is taken or the core is not in the set.
+    /// The reactor of one core, for a caller that turns it itself (a test, a simulation); `None` if
+    /// it is taken or the core is not in the set.
     pub fn reactor(&self, core: CoreId) -> Option<Reactor> {
         Reactor::claim(&self.lib, core, self.idle)
     }
 
-    /// Runs the set: starts a reactor on every core but the lowest, turns that one on the caller's own flow of control, and returns when all have
-    /// ended after [`ThreadLib::stop`], with their figures in order of cores.
+    /// Runs the set: starts a reactor on every core but the lowest, turns that one on the caller's
+    /// own flow of control, and returns when all have ended after [`ThreadLib::stop`], with their
+    /// figures in order of cores.
     ///
     /// # Errors
-    /// A core could not be started (those that were are stopped again), or a reactor panicked (the others are stopped). A panic on the caller's own
-    /// core goes on when the others have ended.
+    /// A core could not be started (those that were are stopped again), or a reactor panicked (the
+    /// others are stopped). A panic on the caller's own core goes on when the others have ended.
     pub fn run(self) -> Result<Vec<ReactorStats>, PlatformError> {
         let platform = self.lib.platform().clone();
         let figures = Arc::new(Mutex::new(Vec::new()));
@@ -129,7 +132,8 @@ impl Reactors {
 
 impl Drop for Reactors {
     fn drop(&mut self) {
-        // What was meant for a reactor that never came, threads among them, would keep the set alive from inside.
+        // What was meant for a reactor that never came, threads among them, would keep the set
+        // alive from inside.
         for lane in &self.lib.0.lanes {
             drop(lane.claim());
         }
@@ -170,7 +174,8 @@ impl JoinGuard<'_> {
 impl Drop for JoinGuard<'_> {
     fn drop(&mut self) {
         if !self.others.is_empty() {
-            // Here only on the way of a panic, which says more than what an error from here could. It may be the platform's, and then nobody has stopped the set.
+            // Here only on the way of a panic, which says more than what an error from here could.
+            // It may be the platform's, and then nobody has stopped the set.
             self.lib.stop();
             let _ = self.join_others();
         }
@@ -312,7 +317,8 @@ impl Reactor {
         }
     }
 
-    /// Sends the events that wait, in their order: behind one that finds no room the others wait too. One at a time, so that none is lost with one that panics.
+    /// Sends the events that wait, in their order: behind one that finds no room the others wait
+    /// too. One at a time, so that none is lost with one that panics.
     fn send_deferred(&mut self) {
         for _ in 0..self.deferred.len() {
             let Some((lane, event)) = self.deferred.pop_front() else { return };
@@ -391,10 +397,12 @@ impl Reactor {
         }
     }
 
-    /// Drops threads that have exited and sends off those that may not run here any more: all in one go, since a stop ends thousands in one turn.
+    /// Drops threads that have exited and sends off those that may not run here any more: all in
+    /// one go, since a stop ends thousands in one turn.
     fn let_threads_go(&mut self) {
         self.share_idle();
-        // What is dropped here is other people's code. Where it panics the rest stay, and have their turn again.
+        // What is dropped here is other people's code. Where it panics the rest stay, and have
+        // their turn again.
         self.threads.retain_mut(|thread| !thread.is_exited());
         let core = self.stats.core;
         // One that was pinned after it had changed its cores goes when what pins it is gone.
@@ -405,7 +413,8 @@ impl Reactor {
         self.send_deferred();
     }
 
-    /// Has a thread go, with the events that wait, to a core that it may run on. It stays if there is none, or if it cannot leave.
+    /// Has a thread go, with the events that wait, to a core that it may run on. It stays if there
+    /// is none, or if it cannot leave.
     fn send_off(&mut self, thread: Thread) {
         let wanted = thread.wanted_core().and_then(|core| self.lib.lane_of(core));
         // `set_cpus` made sure that there is another core.
@@ -433,7 +442,8 @@ impl Reactor {
         let lib = self.lib.clone();
         let lane: &Lane = &lib.lanes[self.lane];
         let asleep = Asleep::on(lane);
-        // Whatever was sent before the sleep was announced is seen here; whatever is sent after sees the announcement and wakes the core.
+        // Whatever was sent before the sleep was announced is seen here; whatever is sent after
+        // sees the announcement and wakes the core.
         let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
         let nothing = self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work());
         if nothing && self.threads.iter().all(|t| t.before_sleep()) {

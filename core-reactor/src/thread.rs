@@ -1,7 +1,9 @@
-//! Lightweight threads: a mailbox, pollers and timers that some core turns. The counterpart of `spdk_thread`.
+//! Lightweight threads: a mailbox, pollers and timers that some core turns. The counterpart of
+//! `spdk_thread`.
 //!
-//! Whoever owns a [`Thread`] turns it: a [`Reactor`](crate::Reactor), or an embedder's own loop (see `poller-test`). Code that runs in a turn gets
-//! a [`Cx`]; it cannot be kept, and the thread cannot be reached from it as a `Thread`, so turns cannot nest.
+//! Whoever owns a [`Thread`] turns it: a [`Reactor`](crate::Reactor), or an embedder's own loop
+//! (see `poller-test`). Code that runs in a turn gets a [`Cx`]; it cannot be kept, and the thread
+//! cannot be reached from it as a `Thread`, so turns cannot nest.
 //!
 //! ```text
 //!           exit() seen              drained, or the limit is over
@@ -39,7 +41,8 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     inbox: Receiver<Msg>,
     pollers: Pollers,
-    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner, until the list would have to grow.
+    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner,
+    /// until the list would have to grow.
     holds: Vec<Rc<Name>>,
     bells: Bells,
     channels: Channels,
@@ -81,22 +84,25 @@ impl Thread {
         Self { inner }
     }
 
-    /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed poller that is due. Bounded: what is sent or
-    /// registered meanwhile has its turn next time. An exited thread does nothing. A time before that of an earlier turn counts as that one's.
+    /// One turn at `now`: a critical message, a batch of messages, every active poller, every timed
+    /// poller that is due. Bounded: what is sent or registered meanwhile has its turn next time. An
+    /// exited thread does nothing. A time before that of an earlier turn counts as that one's.
     pub fn turn(&mut self, now: Instant) -> Turn {
         let mut mark = now;
         self.turn_after(now, &mut mark)
     }
 
-    /// As [`turn`](Self::turn), as one of several threads in one turn of a reactor, which all have its time: `mark` is the last reading of
-    /// the clock, so that none is charged with what those before it did.
+    /// As [`turn`](Self::turn), as one of several threads in one turn of a reactor, which all have
+    /// its time: `mark` is the last reading of the clock, so that none is charged with what those
+    /// before it did.
     #[inline]
     pub(crate) fn turn_after(&mut self, now: Instant, mark: &mut Instant) -> Turn {
         let inner = &mut self.inner;
         if inner.exited {
             return Turn::default();
         }
-        // Two cores' turns overlap, and a thread that moves may come into one that began before its last: deadlines are in order only if its time is.
+        // Two cores' turns overlap, and a thread that moves may come into one that began before its
+        // last: deadlines are in order only if its time is.
         inner.now = now.max(inner.now);
         inner.turns += 1;
         inner.shared.begin_turn();
@@ -131,7 +137,8 @@ impl Thread {
         self.inner.exited
     }
 
-    /// Whether messages, claimed ones included, or a request to exit wait for the next turn. See [`Receiver::is_empty`](crate::ring::Receiver::is_empty) for its use before a sleep.
+    /// Whether messages, claimed ones included, or a request to exit wait for the next turn. See
+    /// [`Receiver::is_empty`](crate::ring::Receiver::is_empty) for its use before a sleep.
     pub fn has_work(&self) -> bool {
         let inner = &self.inner;
         !inner.exited
@@ -146,8 +153,9 @@ impl Thread {
         self.inner.exited || self.inner.pollers.may_park()
     }
 
-    /// Prepares for a sleep of its core, after everything else has been looked at; false if one of its bells has something to tell. Whoever turns the thread
-    /// calls [`after_sleep`](Self::after_sleep) in either case.
+    /// Prepares for a sleep of its core, after everything else has been looked at; false if one of
+    /// its bells has something to tell. Whoever turns the thread calls
+    /// [`after_sleep`](Self::after_sleep) in either case.
     pub fn before_sleep(&self) -> bool {
         self.inner.bells.arm()
     }
@@ -157,7 +165,8 @@ impl Thread {
         self.inner.bells.disarm();
     }
 
-    /// When its next turn is due at the latest: the first timer, what a bell says, or the limit on its exit.
+    /// When its next turn is due at the latest: the first timer, what a bell says, or the limit on
+    /// its exit.
     pub fn next_deadline(&self) -> Option<Instant> {
         let inner = &self.inner;
         if inner.exited {
@@ -171,7 +180,8 @@ impl Thread {
         ThreadHandle(self.inner.shared.clone())
     }
 
-    /// Charges the thread with `nanos` of time in which it had nothing to do. Whoever turns it knows that, and shares it among its threads.
+    /// Charges the thread with `nanos` of time in which it had nothing to do. Whoever turns it
+    /// knows that, and shares it among its threads.
     pub fn charge_idle(&mut self, nanos: u64) {
         self.inner.idle += nanos;
     }
@@ -231,7 +241,8 @@ pub(crate) use movable::Movable;
 
 mod movable {
     //! The one place where a thread may change cores.
-    // UNSAFETY: a `Thread` is not `Send`, since it may hold pollers that are not; this wrapper is made only of threads that hold none.
+    // UNSAFETY: a `Thread` is not `Send`, since it may hold pollers that are not; this wrapper is
+    // made only of threads that hold none.
 
     use alloc::boxed::Box;
 
@@ -239,8 +250,9 @@ mod movable {
 
     pub(crate) struct Movable(pub(super) Box<Thread>);
 
-    // SAFETY: `Thread::into_movable` makes it only when no poller is local, no hold is out and no channel is open. What is left is `Send`: pollers that were `Send` when
-    // registered, messages, figures, and empty lists of `Rc`s.
+    // SAFETY: `Thread::into_movable` makes it only when no poller is local, no hold is out and no
+    // channel is open. What is left is `Send`: pollers that were `Send` when registered, messages,
+    // figures, and empty lists of `Rc`s.
     unsafe impl Send for Movable {}
 
     impl Movable {
@@ -259,7 +271,8 @@ impl Inner {
     #[inline(always)]
     fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
         let batch = self.shared.lib.batch;
-        // Counted before the first one runs, the critical one included, so that a message to the own thread waits for the next turn.
+        // Counted before the first one runs, the critical one included, so that a message to the
+        // own thread waits for the next turn.
         let ready = self.inbox.ready(batch);
         if let Some(f) = self.shared.take_critical() {
             f(&mut Cx { thread: self });
@@ -295,7 +308,8 @@ impl Inner {
         }
     }
 
-    /// Runs what waits for the exit, the last registered first: as many as there are now, so that the turn ends.
+    /// Runs what waits for the exit, the last registered first: as many as there are now, so that
+    /// the turn ends.
     #[cold]
     fn run_at_exit(&mut self, turn: &mut Turn, mark: &mut Instant) {
         for _ in 0..self.pollers.at_exit() {
@@ -324,7 +338,8 @@ impl Inner {
         true
     }
 
-    /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed since the last reading as busy.
+    /// Reads the clock (after work only: it costs as much as an idle poller) and counts what passed
+    /// since the last reading as busy.
     #[inline(always)]
     fn charge(&mut self, turn: &mut Turn, mark: &mut Instant) -> u64 {
         let now = self.shared.lib.platform.now();
@@ -406,7 +421,8 @@ impl Inner {
     }
 }
 
-/// Removes a poller whose run ended by a panic: it was taken out for the run, so nothing of it is left to run again.
+/// Removes a poller whose run ended by a panic: it was taken out for the run, so nothing of it is
+/// left to run again.
 struct RemoveOnPanic<'a> {
     thread: &'a mut Inner,
     id: PollerId,
@@ -479,7 +495,8 @@ impl Cx<'_> {
 
     /// Registers a poller. It first runs in the next turn (`spdk_poller_register`).
     ///
-    /// It must be `Send`, since the thread may move with it. One that is not goes to [`local_poller`](Self::local_poller), which pins the thread:
+    /// It must be `Send`, since the thread may move with it. One that is not goes to
+    /// [`local_poller`](Self::local_poller), which pins the thread:
     ///
     /// ```
     /// # use core_reactor::{Cx, Polled, Schedule};
@@ -498,29 +515,35 @@ impl Cx<'_> {
         self.thread.pollers.add(crate::name(name), schedule, false, Box::new(poller), self.thread.now)
     }
 
-    /// Registers a poller that holds what must stay on this core. The thread cannot move while it is registered.
+    /// Registers a poller that holds what must stay on this core. The thread cannot move while it
+    /// is registered.
     pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
         self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
     }
 
-    /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero. [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes
-    /// with the thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for that.
+    /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero.
+    /// [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes with the
+    /// thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for
+    /// that.
     pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
         self.poller("after", Schedule::Every(delay), once(f))
     }
 
-    /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it has run.
+    /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it
+    /// has run.
     pub fn local_after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + 'static) -> PollerId {
         self.local_poller("after", Schedule::Every(delay), once(f))
     }
 
-    /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and so before it ends: to say good-bye, to stop what would hold the
-    /// exit up. The last registered comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
+    /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and
+    /// so before it ends: to say good-bye, to stop what would hold the exit up. The last registered
+    /// comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
     pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
         self.thread.pollers.add_at_exit(name("on_exit"), Box::new(once(f)))
     }
 
-    /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A poller may remove itself.
+    /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A
+    /// poller may remove itself.
     ///
     /// # Errors
     /// It is gone already.
@@ -530,8 +553,10 @@ impl Cx<'_> {
         Ok(())
     }
 
-    /// Has this thread's exit wait for a timed poller: until it is done or removed, or until the limit on exits. Without it a thread that is asked to exit ends
-    /// when everything else has drained, and its timed pollers end with it, between two runs: an hourly report must not hold up a stop.
+    /// Has this thread's exit wait for a timed poller: until it is done or removed, or until the
+    /// limit on exits. Without it a thread that is asked to exit ends when everything else has
+    /// drained, and its timed pollers end with it, between two runs: an hourly report must not hold
+    /// up a stop.
     ///
     /// For one that drains something. Pollers that run in every turn are waited for anyway.
     ///
@@ -549,8 +574,8 @@ impl Cx<'_> {
         self.thread.pollers.pause(id)
     }
 
-    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise it starts a full period (and counts as
-    /// registered last among equal deadlines).
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise
+    /// it starts a full period (and counts as registered last among equal deadlines).
     ///
     /// # Errors
     /// It is gone.
@@ -558,7 +583,8 @@ impl Cx<'_> {
         self.thread.pollers.resume(id, self.thread.now)
     }
 
-    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then counts as registered last. Zero makes it active.
+    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then
+    /// counts as registered last. Zero makes it active.
     ///
     /// # Errors
     /// It is gone.
@@ -566,7 +592,8 @@ impl Cx<'_> {
         self.thread.pollers.set_period(id, period, self.thread.now)
     }
 
-    /// Changes the cores that this thread may run on. If it is on none of them it moves after this turn; the last change wins.
+    /// Changes the cores that this thread may run on. If it is on none of them it moves after this
+    /// turn; the last change wins.
     ///
     /// # Errors
     /// No reactor runs there, or something pins the thread to its core.
@@ -583,7 +610,8 @@ impl Cx<'_> {
         Ok(())
     }
 
-    /// Moves this thread to another of the cores that it may run on, after this turn. The last of several wishes wins.
+    /// Moves this thread to another of the cores that it may run on, after this turn. The last of
+    /// several wishes wins.
     ///
     /// # Errors
     /// The thread may not run there, or no reactor does, or something pins the thread to its core.
@@ -599,14 +627,15 @@ impl Cx<'_> {
         Ok(())
     }
 
-    /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and channels take one; `what` names it in the log
-    /// if the thread has to be stopped by force.
+    /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and
+    /// channels take one; `what` names it in the log if the thread has to be stopped by force.
     pub fn hold(&mut self, what: &str) -> Hold {
         let entry = Rc::new(name(what));
         let holds = &self.thread.holds;
         if holds.len() == holds.capacity() {
             self.thread.drop_stale_holds();
-            // As much again as is left, so that the next look through all comes after as many holds.
+            // As much again as is left, so that the next look through all comes after as many
+            // holds.
             self.thread.holds.reserve(self.thread.holds.len().max(4));
         }
         self.thread.holds.push(entry.clone());
@@ -641,8 +670,9 @@ impl Cx<'_> {
         Watch { platform: self.platform(), core: self.thread.core, source, _bell: bell, _hold: self.hold("watch") }
     }
 
-    /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins the thread to its core, and keeps it from ending
-    /// until it is closed. The value of this type that was there before comes back.
+    /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins
+    /// the thread to its core, and keeps it from ending until it is closed. The value of this type
+    /// that was there before comes back.
     pub fn open_channel<C: 'static>(&mut self, value: C) -> Option<C> {
         self.thread.channels.open(value)
     }

@@ -18,13 +18,16 @@ pub struct ThreadLib(pub(crate) Arc<LibShared>);
 /// The bounds of a set.
 #[derive(Clone, Debug)]
 pub struct ThreadLibOptions {
-    /// Messages of one thread that are run in one turn, at least one. Default 8 (`SPDK_MSG_BATCH_SIZE`).
+    /// Messages of one thread that are run in one turn, at least one. Default 8
+    /// (`SPDK_MSG_BATCH_SIZE`).
     pub batch: usize,
-    /// Messages that a thread's mailbox holds, 64 bytes each: 1 to 65,536, rounded up to a power of two. Default 1024.
+    /// Messages that a thread's mailbox holds, 64 bytes each: 1 to 65,536, rounded up to a power of
+    /// two. Default 1024.
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
-    /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on. Default 1 s; no more than `exit_limit`.
+    /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on.
+    /// Default 1 s; no more than `exit_limit`.
     pub drain_limit: Duration,
 }
 
@@ -70,7 +73,8 @@ pub(crate) struct LibShared {
 /// The threads of a set.
 #[derive(Default)]
 struct Threads {
-    /// In order of creation. One that is gone leaves its number until half of the list is such, so that not all are moved up for each of thousands that end at once.
+    /// In order of creation. One that is gone leaves its number until half of the list is such, so
+    /// that not all are moved up for each of thousands that end at once.
     list: Vec<(ThreadId, Option<Arc<Shared>>)>,
     gone: usize,
     last: u64,
@@ -154,7 +158,8 @@ pub enum SpawnError {
 }
 
 impl ThreadLib {
-    /// A set over `platform`, for the cores of `cores` that the platform has. Bounds that [`ThreadLibOptions::check`] refuses are taken as the nearest that it does not;
+    /// A set over `platform`, for the cores of `cores` that the platform has. Bounds that
+    /// [`ThreadLibOptions::check`] refuses are taken as the nearest that it does not;
     /// [`Reactors::new`](crate::Reactors::new) gives the error.
     pub fn new(platform: Arc<dyn Platform>, cores: CpuSet, options: &ThreadLibOptions) -> Self {
         let lanes = platform.cores().and(&cores).iter().map(Lane::new).collect();
@@ -172,7 +177,8 @@ impl ThreadLib {
         }))
     }
 
-    /// A thread that the caller turns, on `core`, in a loop of its own; `None` if `core` is not one of the set's.
+    /// A thread that the caller turns, on `core`, in a loop of its own; `None` if `core` is not one
+    /// of the set's.
     pub fn create(&self, config: ThreadConfig, core: CoreId) -> Option<Thread> {
         let lane = self.0.lane_of(core)?;
         Some(self.0.create(config, lane))
@@ -181,7 +187,8 @@ impl ThreadLib {
     /// A thread on the reactor of an allowed core, taken in turn. `start` is its first message.
     ///
     /// # Errors
-    /// No allowed core has a reactor, its reactor has no room for the event, or the set is stopping.
+    /// No allowed core has a reactor, its reactor has no room for the event, or the set is
+    /// stopping.
     pub fn spawn<F>(&self, config: ThreadConfig, start: F) -> Result<ThreadHandle, SpawnError>
     where
         F: FnOnce(&mut Cx<'_>) + Send + 'static,
@@ -196,7 +203,8 @@ impl ThreadLib {
             return Err(SpawnError::Stopping);
         }
         let handle = thread.handle();
-        // An empty mailbox of at least two slots takes a message. It goes in before the thread is placed, so it comes first.
+        // An empty mailbox of at least two slots takes a message. It goes in before the thread is
+        // placed, so it comes first.
         let start: Box<dyn FnOnce(&mut Cx<'_>) + Send> = Box::new(start);
         let _ = handle.send(start);
         let Ok(movable) = thread.into_movable() else { unreachable!("a thread that never ran holds nothing") };
@@ -217,7 +225,8 @@ impl ThreadLib {
         self.0.reactors()
     }
 
-    /// How long the threads' ends may wait for what is still to go out; see [`ThreadLibOptions::drain_limit`].
+    /// How long the threads' ends may wait for what is still to go out; see
+    /// [`ThreadLibOptions::drain_limit`].
     pub fn drain_limit(&self) -> Duration {
         self.0.drain_limit
     }
@@ -227,8 +236,9 @@ impl ThreadLib {
         &self.0.platform
     }
 
-    /// Begins the end: no thread is spawned any more, every thread is asked to exit, and reactors return when theirs have. Callable from any
-    /// flow of control but a signal handler (it takes a lock): have [`ThreadHandle::send_critical`] call it there.
+    /// Begins the end: no thread is spawned any more, every thread is asked to exit, and reactors
+    /// return when theirs have. Callable from any flow of control but a signal handler (it takes a
+    /// lock): have [`ThreadHandle::send_critical`] call it there.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads() {
@@ -269,7 +279,8 @@ impl LibShared {
         if allowed.is_empty() {
             return Err(SpawnError::NoReactor { wanted: *cpus, reactors });
         }
-        // The one that has waited longest, so that each of the allowed has its turn whatever others ask for in between.
+        // The one that has waited longest, so that each of the allowed has its turn whatever others
+        // ask for in between.
         let waiting = self.lanes.iter().enumerate().filter(|(_, lane)| allowed.contains(lane.core));
         let next = waiting.min_by_key(|(_, lane)| lane.placed.load(Ordering::Relaxed)).map_or(0, |(next, _)| next);
         self.lanes[next].placed.store(self.placements.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);

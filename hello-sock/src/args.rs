@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use lcore::AppOptions;
 
-/// Echoes over any linked network backend: a server with -S, otherwise a client that sends standard input and prints what comes back.
+/// Echoes over any linked network backend: a server with -S, otherwise a client that sends standard
+/// input and prints what comes back.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -32,7 +33,8 @@ pub(crate) struct Args {
     /// Stop after so many seconds.
     #[arg(short = 't', long = "time", value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "load")]
     pub(crate) seconds: Option<Duration>,
-    /// Be a load generator that verifies every byte: CONNECTIONS,DEPTH,SIZE,SECONDS (DEPTH messages of SIZE bytes on the way on each connection).
+    /// Be a load generator that verifies every byte: CONNECTIONS,DEPTH,SIZE,SECONDS (DEPTH messages
+    /// of SIZE bytes on the way on each connection).
     #[arg(long, value_name = "C,D,SIZE,SECONDS", conflicts_with = "server")]
     pub(crate) load: Option<Load>,
     /// Print statistics at the end as one JSON object on standard output.

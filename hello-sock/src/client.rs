@@ -1,7 +1,8 @@
 //! The client: standard input goes to the server, what comes back goes to standard output.
 //!
-//! Both may block for any time (a pipe, a terminal, a disk), so each has an operating system's thread of its own; bounded queues lie between them and
-//! the reactor, and an empty message wakes it.
+//! Both may block for any time (a pipe, a terminal, a disk), so each has an operating system's
+//! thread of its own; bounded queues lie between them and the reactor, and an empty message wakes
+//! it.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -111,7 +112,8 @@ impl Client {
         }
     }
 
-    /// Whether the connection has ended and all that came is written, or nothing can be written any more.
+    /// Whether the connection has ended and all that came is written, or nothing can be written any
+    /// more.
     fn has_written_all(&mut self) -> bool {
         if self.outcome.is_some() && self.output.queue.is_empty() {
             self.output.send = None;
@@ -241,7 +243,8 @@ fn read_input(wake: ThreadHandle) -> Result<Receiver<io::Result<Vec<u8>>>, Platf
     Ok(receive)
 }
 
-/// Wakes the reactor. A full mailbox means that it is awake, an ended thread that nobody is interested.
+/// Wakes the reactor. A full mailbox means that it is awake, an ended thread that nobody is
+/// interested.
 fn nudge(thread: &ThreadHandle) {
     let _ = thread.send(|_| {});
 }

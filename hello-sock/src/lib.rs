@@ -1,4 +1,5 @@
-//! The echo server as a module: poll groups that accept, hand over and echo. `no_std`, so that an image can carry it too.
+//! The echo server as a module: poll groups that accept, hand over and echo. `no_std`, so that an
+//! image can carry it too.
 #![no_std]
 #![forbid(unsafe_code)]
 

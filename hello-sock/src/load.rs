@@ -1,4 +1,5 @@
-//! The load generator: keeps a number of messages on the way on each of many connections, and verifies every byte that comes back.
+//! The load generator: keeps a number of messages on the way on each of many connections, and
+//! verifies every byte that comes back.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,8 +21,8 @@ use crate::{report_head, room};
 const GRACE: Duration = Duration::from_secs(2);
 /// Connections that are begun in one go.
 const CONNECTS: usize = 256;
-/// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting to be sent, nothing could be read, and a server that
-/// waits for that would take nothing more.
+/// Buffers for sending and for receiving, and their size. They are apart: were all of them waiting
+/// to be sent, nothing could be read, and a server that waits for that would take nothing more.
 const SEND_BUFS: usize = 1024;
 const RECEIVE_BUFS: usize = 512;
 const BUF_SIZE: usize = 16 << 10;
@@ -135,7 +136,8 @@ impl Loader {
         })
     }
 
-    /// Begins some of the connections that are still to be made, so that a signal is heard between them, and tells how many.
+    /// Begins some of the connections that are still to be made, so that a signal is heard between
+    /// them, and tells how many.
     fn connect(&mut self, app: &AppHandle) -> Result<usize, NetError> {
         let begun = self.connections.len();
         let some = begun..self.load.connections.min(begun + CONNECTS);
@@ -152,7 +154,8 @@ impl Loader {
     fn poll(&mut self, cx: &mut Cx<'_>, events: &mut Events) -> usize {
         let got = self.group.poll(events);
         if got > 0 {
-            // Read once per batch: latency is what is measured here, and the turn's time is from before the poll.
+            // Read once per batch: latency is what is measured here, and the turn's time is from
+            // before the poll.
             let now = cx.clock();
             for event in events.drain() {
                 self.handle(event, now);
@@ -277,7 +280,8 @@ impl Loader {
     }
 
     fn finish(&mut self, now: Instant, app: &AppHandle, args: &Args) {
-        // Ended by a signal, or by the end of all connections: then nothing is missing that was still waited for.
+        // Ended by a signal, or by the end of all connections: then nothing is missing that was
+        // still waited for.
         let missing = if self.stopped.is_some() { self.missing() as u64 } else { 0 };
         if self.stopped.is_none() {
             self.stop(now);

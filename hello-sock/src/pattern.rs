@@ -1,4 +1,5 @@
-//! The bytes that the load generator sends: each connection its own stream, so that a byte in the wrong place or of another connection is seen.
+//! The bytes that the load generator sends: each connection its own stream, so that a byte in the
+//! wrong place or of another connection is seen.
 
 /// Length of the table: a prime, so that the pattern falls in step with no buffer size.
 const PERIOD: usize = 65_521;

@@ -16,7 +16,8 @@ pub(crate) fn sockets(asked: Option<u32>, cores: usize) -> Result<usize, String>
     Ok(sockets)
 }
 
-/// Each connection takes a descriptor. What is there may be raised while the server runs, up to the hard limit.
+/// Each connection takes a descriptor. What is there may be raised while the server runs, up to the
+/// hard limit.
 fn of_descriptors(asked: Option<u32>, there: u64) -> Result<u64, String> {
     match asked.map(u64::from) {
         None => Ok(SOCKETS),

@@ -13,14 +13,16 @@ use serde_json::json;
 use crate::args::Args;
 use crate::{report_head, room};
 
-/// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and no large ones, which an echo has no use for.
+/// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and
+/// no large ones, which an echo has no use for.
 const POOL: DataPoolConfig = DataPoolConfig {
     small: ClassConfig { count: 2048, size: 16 << 10 },
     large: ClassConfig { count: 0, size: 128 << 10 },
     control: ClassConfig { count: 0, size: 4 << 10 },
     waiters: 256,
 };
-/// What each group has for itself: the reads of a burst, and as many echoes on their way; with many groups a part of half the pool.
+/// What each group has for itself: the reads of a burst, and as many echoes on their way; with many
+/// groups a part of half the pool.
 fn reserve(pool: &DataPool, groups: usize) -> ReserveConfig {
     let half = pool.stats(Class::Small).count / 2;
     ReserveConfig { small: (half / groups.max(1)).min(1024), large: 0, control: 0 }
@@ -43,7 +45,8 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
         let (ready, name) = (app.clone(), app.net().name());
         log::info!("network backend: {}", app.selected());
         let server = Server::start(app.lib(), app.cores(), config, move |_, outcome| match outcome {
-            // Who reads this may connect, and rely on what it took to get here: one group that fails ends the program.
+            // Who reads this may connect, and rely on what it took to get here: one group that
+            // fails ends the program.
             Ok(at) => log::info!("Listening connection on {at} with sock_impl({name})"),
             Err(why) => ready.fail(&why),
         })?;

@@ -1,7 +1,7 @@
 //! An echo server over poll groups: on each core a thread `poll_group_N` with a socket group.
 //!
-//! The listener sits in the first group (or, with `reuse_port`, one in each): what it accepts goes to the group that [`GroupMap`] names,
-//! as a `Box<dyn Socket>` inside a message.
+//! The listener sits in the first group (or, with `reuse_port`, one in each): what it accepts goes
+//! to the group that [`GroupMap`] names, as a `Box<dyn Socket>` inside a message.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -71,8 +71,8 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Starts a server: a group on each of `cores`, the listener in the first. `ready` hears where it listens once every group is open, or why
-    /// one could not be opened; see [`Sharded::start`].
+    /// Starts a server: a group on each of `cores`, the listener in the first. `ready` hears where
+    /// it listens once every group is open, or why one could not be opened; see [`Sharded::start`].
     ///
     /// # Errors
     /// The first thread cannot be made.
@@ -126,7 +126,8 @@ impl Shard for EchoGroup {
         let mut group_config = GroupConfig::new(bufs.clone());
         // One place is the listener's.
         group_config.sockets = config.sockets + 1;
-        // Nothing is read while an echo waits, so that a peer that does not read holds what one poll took from it, and no more of the pool.
+        // Nothing is read while an echo waits, so that a peer that does not read holds what one
+        // poll took from it, and no more of the pool.
         group_config.hold_reads_at = 1;
         let mut group = config.net.group(cx, group_config)?;
         if peers.index() == 0 || config.options.reuse_port {
@@ -163,15 +164,17 @@ impl EchoGroup {
     fn handle(&mut self, event: NetEvent) {
         match event {
             NetEvent::Received { id, buf, .. } => {
-                // The group stops reading before its send queue is full, so a refusal means that the connection has just ended. If it has not, an echo
-                // with a hole in it would be worse than none.
+                // The group stops reading before its send queue is full, so a refusal means that
+                // the connection has just ended. If it has not, an echo with a hole in it would be
+                // worse than none.
                 if let Err(refused) = self.group.send(id, Frame::from(buf)) {
                     logging::debug!("an echo was not sent, so its connection is reset: {}", format!("{}", refused.why).as_str());
                     let _ = self.group.abort(id);
                 }
             }
             NetEvent::Accepted { socket, .. } => self.accepted(socket),
-            // All that came has been answered, or is queued before the FIN. A key that is stale by now needs no FIN.
+            // All that came has been answered, or is queued before the FIN. A key that is stale by
+            // now needs no FIN.
             NetEvent::PeerClosed { id, .. } => drop(self.group.shutdown(id)),
             NetEvent::Closed { why, token, .. } if token != LISTENER => self.closed(why),
             NetEvent::Closed { why: Some(why), .. } => logging::error!("the listener ended: {}", format!("{why}").as_str()),

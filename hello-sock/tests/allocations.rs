@@ -1,5 +1,6 @@
-//! An echo allocates nothing: the server module over lcore's reactors and each backend, the peer beside it in the same process, and an allocator
-//! that counts. In a program of its own, as the allocator counts for all.
+//! An echo allocates nothing: the server module over lcore's reactors and each backend, the peer
+//! beside it in the same process, and an allocator that counts. In a program of its own, as the
+//! allocator counts for all.
 // UNSAFETY: an allocator is unsafe by its trait; this one passes everything on and counts.
 
 mod in_process;

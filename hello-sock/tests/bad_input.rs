@@ -143,7 +143,8 @@ fn s99_more_than_the_machine_has_is_refused_with_the_numbers() {
     let stderr = String::from_utf8_lossy(&no_descriptors.stderr);
     assert_eq!(no_descriptors.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("--sockets 101: each takes a descriptor, and this process may open 100 at most (see ulimit -Hn)"), "{stderr}");
-    // 16 TiB; and what is less than the machine has and more than it has left the system would grant.
+    // 16 TiB; and what is less than the machine has and more than it has left the system would
+    // grant.
     refused(
         "-S -P 0 --small-pool-count 1073741824 --no-cpumask-locks",
         1,

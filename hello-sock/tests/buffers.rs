@@ -1,4 +1,5 @@
-//! Whatever the size of a buffer, no byte of an echo is lost: the server module over lcore, in this process.
+//! Whatever the size of a buffer, no byte of an echo is lost: the server module over lcore, in this
+//! process.
 
 mod in_process;
 

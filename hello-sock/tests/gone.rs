@@ -1,4 +1,5 @@
-//! A group that could not be opened is given no connections: the others serve all of them. The server module over lcore, in this process.
+//! A group that could not be opened is given no connections: the others serve all of them. The
+//! server module over lcore, in this process.
 
 mod in_process;
 

@@ -1,6 +1,8 @@
-//! What a host may lack, and where it is not ours alone: no place for locks, no sysfs, containers beside each other, little memory to lock.
+//! What a host may lack, and where it is not ours alone: no place for locks, no sysfs, containers
+//! beside each other, little memory to lock.
 //!
-//! The hosts are mount namespaces of this machine, which root may make, and users where the system lets them.
+//! The hosts are mount namespaces of this machine, which root may make, and users where the system
+//! lets them.
 
 mod common;
 
@@ -32,7 +34,8 @@ fn on_a_host(change: &str, args: &str) -> Command {
 const NO_PLACE_FOR_LOCKS: &str = "mount -t tmpfs -o ro none /var/tmp";
 const NO_SYSFS: &str = "mount -t tmpfs none /sys";
 
-/// What `/proc` says about the cores of a process' first thread, or of its parent, which is this test.
+/// What `/proc` says about the cores of a process' first thread, or of its parent, which is this
+/// test.
 fn cores_of(pid: u32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
@@ -88,7 +91,8 @@ fn s57_containers_that_share_no_files_are_pinned_to_no_core() {
     assert_eq!(cores_of(pinned.program.pid()), core.to_string());
 }
 
-/// hello-sock where `kib` can be locked: a user's limit, which does not bind who has the capability.
+/// hello-sock where `kib` can be locked: a user's limit, which does not bind who has the
+/// capability.
 fn with_memlock(kib: u32, args: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "sh", "-c", r#"ulimit -l "$0"; exec "$@""#, &kib.to_string()]);
@@ -97,8 +101,8 @@ fn with_memlock(kib: u32, args: &str) -> Command {
     command
 }
 
-/// From where not even a probe succeeds to the usual limit: there is always a server, of the one backend or the other, and what was
-/// skipped is said in one line.
+/// From where not even a probe succeeds to the usual limit: there is always a server, of the one
+/// backend or the other, and what was skipped is said in one line.
 #[test]
 fn s58_with_little_memory_to_lock_there_is_a_server_on_every_core() {
     let cores: Vec<_> = cores_of(std::process::id()).split(',').map(str::to_owned).collect();

@@ -1,5 +1,5 @@
-//! What an application of the server does at its start, on simulated cores that the test turns and by
-//! a clock that it moves, over sockets in memory: the same function as on a machine.
+//! What an application of the server does at its start, on simulated cores that the test turns and
+//! by a clock that it moves, over sockets in memory: the same function as on a machine.
 
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;

@@ -126,7 +126,8 @@ pub trait Backend: Sized + 'static {
         0
     }
 
-    /// An empty buffer out of [`lying`](Self::lying), when the pool has no other.
+    /// An empty buffer out of [`lying`](Self::lying), when the pool has no other: for the
+    /// application, or for who has waited longest.
     fn retract(&mut self) -> Option<Buf> {
         None
     }
@@ -137,7 +138,8 @@ pub trait Backend: Sized + 'static {
         false
     }
 
-    /// The same after `millis`, where nothing is to be tried before.
+    /// The same after `millis`, at least 1, where nothing is to be tried before. Of two times that
+    /// are on their way the earlier one is told; the engine asks again for what is still to come.
     fn wake_for_look(&mut self, _millis: u32) -> bool {
         self.wake_later()
     }
@@ -276,7 +278,8 @@ pub enum Recv {
     Bytes(Buf, bool),
     /// Nothing now, and no end; `Ready` tells when there is.
     Empty,
-    /// [`Bufs::take`] had none.
+    /// There are bytes, and [`Bufs::take`] had no buffer. The socket waits for one behind others,
+    /// so this is not for one that has none, or whose end can be told without a buffer.
     NoBuffer,
     /// The peer's end, behind all bytes.
     Eof,
@@ -449,6 +452,12 @@ impl<'a> Bufs<'a> {
     #[inline]
     pub fn take(&mut self) -> Option<Buf> {
         self.first.take().or_else(|| self.group?.get())
+    }
+
+    /// Whether others wait for a buffer, so that only who has waited for one gets one. Until they
+    /// do not, a backend keeps none for whoever comes.
+    pub fn others_wait(&self) -> bool {
+        self.group.is_none()
     }
 
     /// How many bytes are to be received at once into a buffer with so much room.

@@ -443,7 +443,7 @@ impl<B: Backend> Group<B> {
     fn wake_for_look(&mut self) {
         if self.supply.ends_stalled() {
             let nanos = self.supply.next_look().saturating_sub(self.platform.now().as_nanos());
-            let millis = u32::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u32::MAX);
+            let millis = u32::try_from(nanos.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX);
             if !self.backend.wake_for_look(millis) {
                 self.stays_awake = true;
                 self.waker.wake_by_ref();
@@ -451,11 +451,14 @@ impl<B: Backend> Group<B> {
         }
     }
 
-    /// A time has come. This poll has looked for who is to be ended before it heard of it, and the
-    /// next one may be far off.
+    /// A time has come. This poll has looked for who is to be ended, and asked for buffers, before
+    /// it heard of it, and the next one may be far off.
     #[cold]
     fn time_has_come(&mut self) {
         self.retry_accepts();
+        if !self.starving.is_empty() {
+            self.ask_for_a_buffer();
+        }
         self.wake_for_look();
     }
 

@@ -11,7 +11,9 @@ use core::time::Duration;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
 use core_reactor::{Bell, Cx, Instant, Refused, Watch};
-use net_group::{Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, Sending, Slot};
+use net_group::{
+    Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, SPARING, Sending, Slot,
+};
 
 use crate::NAME;
 use crate::network::End;
@@ -34,7 +36,7 @@ impl Members {
     pub(crate) fn new(cx: &mut Cx<'_>, net: &Arc<Shared>, config: &GroupConfig) -> Self {
         let (clock, waker) = (cx.platform(), cx.handle().waker());
         let (net, group) = (net.clone(), net.with(|net| net.join(clock, waker)));
-        let bell = Rc::new(NewsBell { net: net.clone(), group, retry: Cell::new(None) });
+        let bell = Rc::new(NewsBell { net: net.clone(), group, time: Cell::new(None) });
         Self { _watch: cx.bell(bell.clone()), net, group, sockets: PerSlot::of(config.sockets), told: VecDeque::new(), bell }
     }
 
@@ -54,7 +56,14 @@ struct NewsBell {
     net: Arc<Shared>,
     group: u64,
     /// When the group is to be woken in any case.
-    retry: Cell<Option<Instant>>,
+    time: Cell<Option<Instant>>,
+}
+
+impl NewsBell {
+    fn wake_in(&self, time: Duration) {
+        let at = self.net.with(|net| net.now() + time);
+        self.time.set(Some(self.time.get().map_or(at, |before| before.min(at))));
+    }
 }
 
 impl Bell for NewsBell {
@@ -66,7 +75,21 @@ impl Bell for NewsBell {
 
     fn due(&self) -> Option<Instant> {
         let of_net = self.net.with(|net| net.news(self.group).is_some_and(|news| !news.is_empty()).then(|| net.now()).or(net.next_due()));
-        [of_net, self.retry.get()].into_iter().flatten().min()
+        [of_net, self.time.get()].into_iter().flatten().min()
+    }
+}
+
+impl MemSocket {
+    /// An end can be told without one, and who has no bytes waits for none.
+    fn receive_without_buffer(&self) -> Recv {
+        if self.net.with(|net| net.end(self.id).is_ok_and(End::has_unread)) {
+            return Recv::NoBuffer;
+        }
+        match self.read(&mut []) {
+            Poll::Pending => Recv::Empty,
+            Poll::Ready(Ok(_)) => Recv::Eof,
+            Poll::Ready(Err(why)) => Recv::Failed(why),
+        }
     }
 }
 
@@ -105,7 +128,7 @@ impl Backend for Members {
 
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
         let Ok(socket) = self.of(slot) else { return Recv::Failed(NetError::Stale) };
-        let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
+        let Some(mut buf) = bufs.take() else { return socket.receive_without_buffer() };
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());
         match socket.read(&mut into[..room]) {
@@ -168,9 +191,9 @@ impl Backend for Members {
         if let Some((id, ready)) = self.told.pop_front() {
             return Some(Happened::Ready(id, ready));
         }
-        let at = self.bell.retry.get()?;
+        let at = self.bell.time.get()?;
         let is_time = self.net.with(|net| net.now()) >= at;
-        is_time.then(|| self.bell.retry.set(None)).map(|()| Happened::Time)
+        is_time.then(|| self.bell.time.set(None)).map(|()| Happened::Time)
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
@@ -182,9 +205,35 @@ impl Backend for Members {
         self.of(slot).is_ok_and(|socket| socket.net.with(|net| net.has_room(socket.id)))
     }
 
+    /// All that was written to it waits in the network, wherever it is there.
+    fn has_much(&mut self, slot: Slot) -> bool {
+        self.of(slot).is_ok_and(|socket| socket.net.with(|net| net.end(socket.id).is_ok_and(|end| end.written() > SPARING)))
+    }
+
     fn wake_later(&mut self) -> bool {
-        let at = self.net.with(|net| net.now() + RETRY);
-        self.bell.retry.set(self.bell.retry.get().or(Some(at)));
+        self.bell.wake_in(RETRY);
         true
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        self.bell.wake_in(Duration::from_millis(millis.into()));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Faults;
+    use crate::network::Network;
+
+    #[test]
+    fn s74_a_core_sleeps_until_the_earliest_time_that_was_asked_for() {
+        let (soon, late) = (Duration::from_millis(10), Duration::from_secs(900));
+        for times in [[soon, late], [late, soon]] {
+            let bell = NewsBell { net: Arc::new(Shared::new(Network::new(1, Faults::default()))), group: 0, time: Cell::new(None) };
+            times.into_iter().for_each(|time| bell.wake_in(time));
+            assert_eq!(bell.due(), Some(Instant::ZERO + soon));
+        }
     }
 }

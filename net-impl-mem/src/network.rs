@@ -528,6 +528,11 @@ impl End {
         self.arrived > 0
     }
 
+    /// Bytes that were written to it and not read, wherever they are.
+    pub(crate) fn written(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn failed(&self) -> Option<NetError> {
         self.failed.clone()
     }

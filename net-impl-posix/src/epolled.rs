@@ -37,13 +37,22 @@ pub(crate) struct Epolled {
     _watch: Watch,
     epoll: Epoll,
     timer: Timer,
-    timer_armed: bool,
+    armed: Option<For>,
     sockets: PerSlot<Box<PosixSocket>>,
     /// What epoll told last; those before `at` have been passed on, and those from `told` on are
     /// old.
     events: Box<[Told]>,
     at: usize,
     told: usize,
+}
+
+/// What the timer runs for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum For {
+    Look,
+    /// Does not wait for the end of what may be a long time; nor does a look need another timer
+    /// beside this.
+    Retry,
 }
 
 impl Epolled {
@@ -56,7 +65,7 @@ impl Epolled {
             _watch: cx.watch(WaitSource(epoll.fd()))?,
             epoll,
             timer,
-            timer_armed: false,
+            armed: None,
             sockets: PerSlot::of(sockets),
             events: vec![Told::NOTHING; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
             at: 0,
@@ -64,8 +73,24 @@ impl Epolled {
         })
     }
 
+    fn arm(&mut self, what: For, millis: u32) {
+        if self.armed.is_none_or(|armed| armed < what) {
+            self.armed = Some(what);
+            self.timer.arm(millis);
+        }
+    }
+
     fn failed(&mut self, slot: Slot) -> Option<NetError> {
         self.sockets.get_mut(slot.index())?.failed.take()
+    }
+
+    /// Without a buffer an end can be told, and who has no bytes waits for none.
+    #[cold]
+    fn receive_without_buffer(&mut self, slot: Slot) -> Recv {
+        match net_sockets::sys::peek(slot.number()) {
+            Ok(1..) => Recv::NoBuffer,
+            nothing => self.received_nothing(slot, nothing),
+        }
     }
 
     /// A read that found no bytes.
@@ -153,7 +178,7 @@ impl Backend for Epolled {
     /// came of it through memory.
     #[inline(always)]
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
+        let Some(mut buf) = bufs.take() else { return self.receive_without_buffer(slot) };
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());
         loop {
@@ -225,7 +250,7 @@ impl Backend for Epolled {
         let event = *self.events[..self.told].get(self.at)?;
         self.at += 1;
         if event.key() == TIMER {
-            self.timer_armed = false;
+            self.armed = None;
             return Some(Happened::Time);
         }
         Some(Happened::Ready(SockId::from_raw(event.key()), Ready(event.flags())))
@@ -259,10 +284,12 @@ impl Backend for Epolled {
     }
 
     fn wake_later(&mut self) -> bool {
-        if !self.timer_armed {
-            self.timer_armed = true;
-            self.timer.arm(RETRY_MILLIS);
-        }
+        self.arm(For::Retry, RETRY_MILLIS);
+        true
+    }
+
+    fn wake_for_look(&mut self, millis: u32) -> bool {
+        self.arm(For::Look, millis);
         true
     }
 
@@ -281,4 +308,45 @@ impl Backend for Epolled {
 /// Adds the socket of a slot to epoll.
 fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
     epoll.add(socket.fd(), INTEREST, slot.id().raw()).map_err(|e| error::plain("epoll_ctl", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use conformance::platform::{CORE, self_driven};
+    use core_reactor::{CpuSet, ThreadConfig, ThreadLib, ThreadLibOptions};
+    use pool::BufGroup;
+
+    use super::*;
+
+    /// The time that was asked for is told, and soon enough that nobody waits for what comes in an
+    /// hour.
+    fn time_comes(backend: &mut Epolled) {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            backend.poll();
+            if let Some(Happened::Time) = backend.next(1) {
+                return;
+            }
+            assert!(Instant::now() < end, "nothing would wake the core");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn s74_what_is_tried_again_does_not_wait_for_a_look() {
+        const HOUR: u32 = 3_600_000;
+        let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
+        let config = GroupConfig::new(BufGroup::new(1, 64));
+        let mut backend = thread.with(|cx| Epolled::new(cx, &config)).expect("descriptors");
+        assert!(backend.wake_for_look(HOUR) && backend.wake_later());
+        time_comes(&mut backend);
+        assert!(backend.wake_later() && backend.wake_for_look(HOUR));
+        time_comes(&mut backend);
+        // More than a second, and not a whole number of them.
+        assert!(backend.wake_for_look(1001));
+        time_comes(&mut backend);
+    }
 }

@@ -75,10 +75,11 @@ impl Timer {
         self.0.as_raw_fd()
     }
 
-    /// Readable once, `millis` (under 1000) from now; what it had not told before is forgotten.
+    /// Readable once, `millis` from now, which are at least 1; what it had not told before is
+    /// forgotten.
     pub(crate) fn arm(&self, millis: u32) {
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let at = libc::timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
+        let at = libc::timespec { tv_sec: (millis / 1000).into(), tv_nsec: i64::from(millis % 1000) * 1_000_000 };
         let spec = libc::itimerspec { it_interval: zero, it_value: at };
         // SAFETY: `spec` is read during the call; no old value is asked for.
         let done = unsafe { libc::timerfd_settime(self.fd(), 0, &spec, std::ptr::null_mut()) };

@@ -334,11 +334,17 @@ impl Backend for Ringed {
         if !data.reader().is_direct() {
             return Recv::Empty;
         }
+        let others_wait = bufs.others_wait();
         let buf = bufs.take().or_else(|| self.recall());
-        self.buffers.set_starving(buf.is_none());
-        let Some(buf) = buf else { return Recv::NoBuffer };
-        let room = bufs.at_once(buf.spare_capacity());
-        let received = self.data(slot).map_or(Ok(Recv::Empty), |data| data.receive(buf, room));
+        let received = match (self.data(slot), buf) {
+            (None, _) => Ok(Recv::Empty),
+            (Some(data), Some(buf)) => {
+                let room = bufs.at_once(buf.spare_capacity());
+                data.receive(buf, room)
+            }
+            (Some(data), None) => data.receive_without_buffer(),
+        };
+        self.buffers.set_starving(others_wait || matches!(received, Ok(Recv::NoBuffer)));
         self.look_at(slot.index());
         received.unwrap_or_else(|_| {
             self.fall_short(slot.index());

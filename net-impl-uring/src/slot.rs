@@ -295,6 +295,15 @@ impl SlotData {
         }
     }
 
+    /// Without a buffer an end can be told, and who has no bytes waits for none.
+    #[cold]
+    pub(crate) fn receive_without_buffer(&mut self) -> Result<Recv, Errno> {
+        match sys::peek(self.socket.fd()) {
+            Ok(1..) => Ok(Recv::NoBuffer),
+            nothing => self.received_nothing(nothing.err()),
+        }
+    }
+
     /// A call found no bytes: the end, or an error.
     #[cold]
     fn received_nothing(&mut self, errno: Option<Errno>) -> Result<Recv, Errno> {

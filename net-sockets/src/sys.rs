@@ -1,7 +1,7 @@
 //! The system calls about sockets that have no safe wrapper elsewhere, each behind a safe function.
 //!
-//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the call. Descriptors are plain numbers here: a wrong
-//! one is an error of the system's.
+//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the
+//! call. Descriptors are plain numbers here: a wrong one is an error of the system's.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,8 +14,9 @@ use crate::error::Errno;
 
 /// Receives into `into` without blocking.
 ///
-/// In a process of several threads glibc's recv turns the cancellation of threads on and off around the call, which took 45 instructions of an echo; Rust's
-/// threads are never cancelled, so the call is made as it is.
+/// In a process of several threads glibc's recv turns the cancellation of threads on and off around
+/// the call, which took 45 instructions of an echo; Rust's threads are never cancelled, so the call
+/// is made as it is.
 #[inline]
 pub fn recv(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
     /// No sender's address is asked for.
@@ -29,7 +30,8 @@ pub fn recv(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
 /// Takes one waiting connection, which will not block, with its address.
 pub fn accept(fd: RawFd) -> Result<(Socket, Option<SocketAddr>), Errno> {
     let take = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
-        // SAFETY: `storage` and `len` are valid for the call, and `len` tells the size of `storage`.
+        // SAFETY: `storage` and `len` are valid for the call, and `len` tells the size of
+        // `storage`.
         let fd = unsafe { libc::accept4(fd, storage.cast(), len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
     };
@@ -48,9 +50,26 @@ pub fn unread(fd: RawFd) -> usize {
     usize::try_from(bytes).unwrap_or_default()
 }
 
+/// What a receive would find, without a buffer for it: a byte, which stays where it is, or the end,
+/// or an error.
+#[cold]
+pub fn peek(fd: RawFd) -> Result<usize, Errno> {
+    let mut byte = 0_u8;
+    loop {
+        // SAFETY: `byte` has room for the one that is asked for.
+        let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        match usize::try_from(n) {
+            Ok(n) => return Ok(n),
+            Err(_) if Errno::last().0 == libc::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
+}
+
 /// Throws away what has arrived, without copying it. Tells how much that was.
 pub fn discard(fd: RawFd) -> Result<usize, Errno> {
-    // SAFETY: with MSG_TRUNC, TCP writes nothing to memory (tcp(7)), so a null pointer is not followed.
+    // SAFETY: with MSG_TRUNC, TCP writes nothing to memory (tcp(7)), so a null pointer is not
+    // followed.
     let n = unsafe { libc::recv(fd, std::ptr::null_mut(), i32::MAX as usize, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
     if n < 0 { Err(Errno::last()) } else { Ok(n as usize) }
 }
@@ -81,8 +100,8 @@ pub fn backlog(fd: RawFd) -> Result<u32, Errno> {
     Ok(info.tcpi_sacked)
 }
 
-/// Whether the system has room for more to send, or the connection is gone, which reading tells. If it
-/// has not, a request that polls, and epoll, tell when it has.
+/// Whether the system has room for more to send, or the connection is gone, which reading tells. If
+/// it has not, a request that polls, and epoll, tell when it has.
 #[cold]
 pub fn has_room(fd: RawFd) -> bool {
     let mut asked = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };

@@ -1,12 +1,14 @@
-//! How many receive buffers of a group each connection may have granted: credits have to come out of what is really posted.
+//! How many receive buffers of a group each connection may have granted: credits have to come out
+//! of what is really posted.
 
 use smb_direct::Settings;
 
-/// Buffers that each connection is sure of: the least credits, and one for its negotiate message, which is later for the message whose answer is going out.
+/// Buffers that each connection is sure of: the least credits, and one for its negotiate message,
+/// which is later for the message whose answer is going out.
 const SURE: u32 = Settings::LEAST_CREDITS as u32 + 1;
 
-/// The receives of one group. The first connections get many, and each that the group has a place for gets at least
-/// [`LEAST_CREDITS`](Settings::LEAST_CREDITS).
+/// The receives of one group. The first connections get many, and each that the group has a place
+/// for gets at least [`LEAST_CREDITS`](Settings::LEAST_CREDITS).
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     free: u32,

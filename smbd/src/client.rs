@@ -1,4 +1,5 @@
-//! The client: connections that each do one piece of work, all on one thread with a queue group of its own.
+//! The client: connections that each do one piece of work, all on one thread with a queue group of
+//! its own.
 
 mod report;
 mod stream;
@@ -62,7 +63,8 @@ pub enum Task {
     Memory {
         /// The server writes a pattern of its own into this end's memory, where it is compared.
         read: bool,
-        /// The server reads a pattern of this end's; then it writes what it read into other memory of this end's, where it is compared.
+        /// The server reads a pattern of this end's; then it writes what it read into other memory
+        /// of this end's, where it is compared.
         write: bool,
     },
 }
@@ -83,7 +85,8 @@ impl ClientConfig {
     }
 }
 
-/// How the buffers are shared out: a single connection gets all that SMB Direct can make use of, many get less each.
+/// How the buffers are shared out: a single connection gets all that SMB Direct can make use of,
+/// many get less each.
 #[derive(Clone, Copy)]
 struct Sizes {
     connections: u32,
@@ -117,7 +120,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts it on `core`; `done` is called on its thread when its last connection has ended, with one report for each.
+    /// Starts it on `core`; `done` is called on its thread when its last connection has ended, with
+    /// one report for each.
     ///
     /// # Errors
     /// The thread cannot be made.

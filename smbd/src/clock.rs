@@ -5,7 +5,8 @@ use std::time::Duration;
 use lcore::transport::Wait;
 use lcore::{Cx, Schedule};
 
-/// How often connections are told the time, which they only need for their timers of seconds and more.
+/// How often connections are told the time, which they only need for their timers of seconds and
+/// more.
 pub(crate) const TIME: Duration = Duration::from_millis(250);
 
 /// How often a poller of a group that waits like this has to run.

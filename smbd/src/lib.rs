@@ -1,7 +1,9 @@
-//! SMB Direct over any transport, as a library: a server over poll groups, for any number of connections, and a client.
+//! SMB Direct over any transport, as a library: a server over poll groups, for any number of
+//! connections, and a client.
 //!
-//! A [`Server`] holds a transport's `QueueGroup` on each of its cores. For each connection there is a [`Session`], which joins a
-//! `smb_direct::Connection` (what to do) to a queue (how); the [`client`] uses it as well. Nothing here knows which transport it is.
+//! A [`Server`] holds a transport's `QueueGroup` on each of its cores. For each connection there is
+//! a [`Session`], which joins a `smb_direct::Connection` (what to do) to a queue (how); the
+//! [`client`] uses it as well. Nothing here knows which transport it is.
 #![forbid(unsafe_code)]
 
 mod budget;
@@ -31,7 +33,8 @@ pub fn parse_wait(text: &str) -> Result<lcore::transport::Wait, String> {
     }
 }
 
-/// What a client's private data asks for, in its first byte. A client that sends none, or zeros, gets an echo.
+/// What a client's private data asks for, in its first byte. A client that sends none, or zeros,
+/// gets an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Each message comes back.

@@ -1,11 +1,13 @@
-//! The messages of the memory service: commands that name memory of the client by SMB Direct descriptors, as SMB2's READ and WRITE do, and their answers.
+//! The messages of the memory service: commands that name memory of the client by SMB Direct
+//! descriptors, as SMB2's READ and WRITE do, and their answers.
 //!
 //! ```text
 //!  command: kind u32 (1 write, 2 read), tag u32, then one or more descriptors of 16 bytes (MS-SMBD 2.2.3.1)
 //!  answer:  status u32 (an NTSTATUS), tag u32, bytes moved u32
 //! ```
-//! All little endian. To write, the server reads the client's memory and keeps it; to read, it writes what it keeps (or its own pattern, if nothing was written) into
-//! the client's memory. As in SMB Direct it is always the server that moves.
+//! All little endian. To write, the server reads the client's memory and keeps it; to read, it
+//! writes what it keeps (or its own pattern, if nothing was written) into the client's memory. As
+//! in SMB Direct it is always the server that moves.
 
 use lcore::transport::RemoteMemory;
 use smb_direct::Descriptor;
@@ -15,7 +17,8 @@ use zerocopy::IntoBytes;
 pub mod status {
     /// All bytes were moved.
     pub const SUCCESS: u32 = 0;
-    /// The client's device does not let its memory be moved like that: it answers no reads, for instance.
+    /// The client's device does not let its memory be moved like that: it answers no reads, for
+    /// instance.
     pub const NOT_SUPPORTED: u32 = 0xC000_00BB;
     /// The command makes no sense, or is too large.
     pub const INVALID_PARAMETER: u32 = 0xC000_000D;

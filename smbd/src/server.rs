@@ -1,5 +1,6 @@
-//! The server: a thread `poll_group_N` with a queue group on each core. The listener sits in the first group; what asks to connect goes to the group with the
-//! fewest connections, as a `Box<dyn Queue>` inside a message.
+//! The server: a thread `poll_group_N` with a queue group on each core. The listener sits in the
+//! first group; what asks to connect goes to the group with the fewest connections, as a
+//! `Box<dyn Queue>` inside a message.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,7 +24,8 @@ use crate::{Budget, Service};
 /// Events that a group takes from one poll.
 const EVENTS: usize = 128;
 
-/// One in so many receives may be out, with messages that have begun, before all connections are asked for a sign of life.
+/// One in so many receives may be out, with messages that have begun, before all connections are
+/// asked for a sign of life.
 const DOUBTS: u32 = 16;
 
 /// Ends that a group's report keeps.
@@ -49,10 +51,12 @@ pub struct ServerConfig {
     pub connections: u32,
     /// Receive buffers of one group: at least 5 for each connection.
     pub receives: u32,
-    /// Messages of data come back. Otherwise a client that asks for the echo is refused when it sends some.
+    /// Messages of data come back. Otherwise a client that asks for the echo is refused when it
+    /// sends some.
     pub echo: bool,
-    /// The buffers that all groups share. Each takes for itself small ones for twice its receives, as a
-    /// buffer that is echoed is replaced meanwhile, and for the events of a poll, and two large ones.
+    /// The buffers that all groups share. Each takes for itself small ones for twice its receives,
+    /// as a buffer that is echoed is replaced meanwhile, and for the events of a poll, and two
+    /// large ones.
     pub pool: DataPool,
 }
 
@@ -126,8 +130,8 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Starts a server: a group on each of `cores`, the listener in the first. `ready` hears where it listens once every group is open, or why
-    /// one could not be opened; see [`Sharded::start`].
+    /// Starts a server: a group on each of `cores`, the listener in the first. `ready` hears where
+    /// it listens once every group is open, or why one could not be opened; see [`Sharded::start`].
     ///
     /// # Errors
     /// The first thread cannot be made.
@@ -242,7 +246,8 @@ impl Shard for Group {
 
 impl Group {
     fn on_time(&mut self, now: Duration) -> Polled {
-        // Receives that may be lost are found when each connection has received something (statement 91).
+        // Receives that may be lost are found when each connection has received something
+        // (statement 91).
         let ask = self.group.stats().receives_out > u64::from(self.peers.common().config.receives / DOUBTS);
         let group = &mut *self.group;
         for session in self.places.iter_mut().flatten().filter_map(|client| client.session.as_mut()) {
@@ -401,7 +406,8 @@ fn client_of(places: &mut [Option<Client>], token: Token) -> Option<&mut Client>
     places.get_mut(token.0 as usize)?.as_mut()
 }
 
-/// The group, or for how many connections there would be one: better told now than to the first client that finds no room.
+/// The group, or for how many connections there would be one: better told now than to the first
+/// client that finds no room.
 fn queue_group(cx: &mut Cx<'_>, config: &ServerConfig, bufs: &BufGroup) -> Result<Box<dyn QueueGroup>, ServerError> {
     let why = match config.transport.group(cx, group_config(config, config.connections, bufs)) {
         Ok(group) => return Ok(group),

@@ -1,4 +1,5 @@
-//! One connection: a `smb_direct::Connection`, which knows what to do, and a queue, on which it is done.
+//! One connection: a `smb_direct::Connection`, which knows what to do, and a queue, on which it is
+//! done.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use smb_direct::{Action, Connection, Ended, Message, SendError};
 
 /// The tag of a message in a buffer of its own.
 const PLAIN: u64 = 0;
-/// The tag of a message that lies in the receive buffer in which it came, and frees it when it is out.
+/// The tag of a message that lies in the receive buffer in which it came, and frees it when it is
+/// out.
 const FREES: u64 = 1;
 /// The tag of the last message of a connection.
 const LAST: u64 = 2;
@@ -55,7 +57,8 @@ pub struct Session {
     depth: u32,
     /// Buffers that it may hold: its share of the group's.
     share: u32,
-    /// Receive buffers that are held by answers in them, waiting or posted; and buffers of its own that are posted.
+    /// Receive buffers that are held by answers in them, waiting or posted; and buffers of its own
+    /// that are posted.
     held: u32,
     own: u32,
     /// One of the receives that are held was freed early.
@@ -84,8 +87,9 @@ impl Session {
         Self { id, conn, out: VecDeque::new(), posted: 0, depth, share: u32::MAX, held: 0, own: 0, early: false, end: None, over: false }
     }
 
-    /// Holds no more than so many buffers for what is to be sent, those included in which it came. One of its own it may have in any case, so that a peer that takes
-    /// little at a time is answered. Not for what is given to [`push`](Self::push).
+    /// Holds no more than so many buffers for what is to be sent, those included in which it came.
+    /// One of its own it may have in any case, so that a peer that takes little at a time is
+    /// answered. Not for what is given to [`push`](Self::push).
     pub fn with_share(self, share: u32) -> Self {
         Self { share, ..self }
     }
@@ -110,7 +114,8 @@ impl Session {
         self.out.len()
     }
 
-    /// Bytes that are still to go out, as far as this side knows their number: of an operation that is posted it counts one.
+    /// Bytes that are still to go out, as far as this side knows their number: of an operation that
+    /// is posted it counts one.
     pub fn unsent(&self) -> u64 {
         let waiting: usize = self.out.iter().map(|piece| piece.buf.len() - DATA_OFFSET).sum();
         if self.over { 0 } else { waiting as u64 + u64::from(self.posted) }
@@ -126,18 +131,20 @@ impl Session {
         self.depth - self.posted
     }
 
-    /// Counts an operation of the owner's own, whose `Done` is told by [`on_done`](Self::on_done) as all are.
+    /// Counts an operation of the owner's own, whose `Done` is told by [`on_done`](Self::on_done)
+    /// as all are.
     pub fn count_posted(&mut self) {
         self.posted += 1;
     }
 
-    /// Queues a piece of an upper-layer message: `buf` has [`DATA_OFFSET`] bytes of any content, then the piece. `total` with the first piece of each.
+    /// Queues a piece of an upper-layer message: `buf` has [`DATA_OFFSET`] bytes of any content,
+    /// then the piece. `total` with the first piece of each.
     pub fn push(&mut self, buf: Buf, total: Option<usize>) {
         self.out.push_back(Piece { buf, total, tag: PLAIN });
     }
 
-    /// Queues an answer of one piece in the buffer in which the request came. Its receive is freed when it is out, so a peer has no more answers waiting than
-    /// it has credits.
+    /// Queues an answer of one piece in the buffer in which the request came. Its receive is freed
+    /// when it is out, so a peer has no more answers waiting than it has credits.
     pub(crate) fn answer(&mut self, mut buf: Buf, answer: &[u8]) {
         buf.clear();
         buf.append(&[0; DATA_OFFSET]);
@@ -145,9 +152,11 @@ impl Session {
         self.hold(buf, Some(answer.len()));
     }
 
-    /// Queues a piece that came: `buf` is the whole message that it came in, with the piece at `from..to`. Its receive is freed when it is out.
+    /// Queues a piece that came: `buf` is the whole message that it came in, with the piece at
+    /// `from..to`. Its receive is freed when it is out.
     pub fn send_back(&mut self, mut buf: Buf, from: usize, to: usize, total: Option<usize>) {
-        // Payload may begin later than ours does; never earlier, as 24 is the first multiple of 8 behind a header.
+        // Payload may begin later than ours does; never earlier, as 24 is the first multiple of 8
+        // behind a header.
         buf.copy_within(from..to, DATA_OFFSET);
         buf.truncate(DATA_OFFSET + to - from);
         self.hold(buf, total);
@@ -185,7 +194,8 @@ impl Session {
         tag >= OWNERS
     }
 
-    /// Does all that can be done now: pieces, then what the protocol wants. Call it after whatever was told to the session or its `conn`.
+    /// Does all that can be done now: pieces, then what the protocol wants. Call it after whatever
+    /// was told to the session or its `conn`.
     pub fn pump(&mut self, group: &mut dyn QueueGroup, now: Duration) {
         if self.over {
             return;
@@ -212,8 +222,10 @@ impl Session {
         let _ = group.disconnect(self.id);
     }
 
-    /// A peer whose credits are all held by answers, and that lets us send one message, waits for a grant in that message, which may go only if it grants (3.1.5.1).
-    /// So the receive that this very answer lies in is granted ahead, one at a time: the one beyond all credits that was there for the negotiate message.
+    /// A peer whose credits are all held by answers, and that lets us send one message, waits for a
+    /// grant in that message, which may go only if it grants (3.1.5.1). So the receive that this
+    /// very answer lies in is granted ahead, one at a time: the one beyond all credits that was
+    /// there for the negotiate message.
     fn free_early(&mut self, now: Duration) {
         if self.early || self.conn.agreed().is_none() || self.conn.can_send() {
             return;
@@ -265,13 +277,15 @@ impl Session {
 
     fn act(&mut self, group: &mut dyn QueueGroup, now: Duration) -> Result<(), End> {
         loop {
-            // A message is taken out only when there is room and a buffer for it. The end takes neither: whoever has no room left may be the one to be ended.
+            // A message is taken out only when there is room and a buffer for it. The end takes
+            // neither: whoever has no room left may be the one to be ended.
             let buf = if self.conn.is_ending() || self.posted == self.depth { None } else { self.buffer(group) };
             let Some(action) = (buf.is_some() || self.conn.is_ending()).then(|| self.conn.next_action(now)).flatten() else {
                 return Ok(());
             };
             match (action, buf) {
-                // The group's queues share receives that are always posted; how many of them this connection counts on was settled at its beginning.
+                // The group's queues share receives that are always posted; how many of them this
+                // connection counts on was settled at its beginning.
                 (Action::PostReceives(count), _) => self.conn.receives_posted(count),
                 (Action::Send(message), Some(buf)) => self.send(group, buf, &message, PLAIN)?,
                 (Action::SendLast(message, why), Some(buf)) => {

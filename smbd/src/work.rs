@@ -1,4 +1,5 @@
-//! The memory service at the server: one command at a time for each connection, moved in pieces of a buffer.
+//! The memory service at the server: one command at a time for each connection, moved in pieces of
+//! a buffer.
 
 use std::ops::Range;
 
@@ -38,7 +39,8 @@ impl MemoryWork {
         Self { kept: Vec::new(), partial: Reassembly::new(vec![0; LONGEST].into()), most, job: None }
     }
 
-    /// A piece of a command has come, in `buf`, whose receive is freed when it is done with: with the last piece of a command that is when the answer is out.
+    /// A piece of a command has come, in `buf`, whose receive is freed when it is done with: with
+    /// the last piece of a command that is when the answer is out.
     pub(crate) fn on_piece(&mut self, session: &mut Session, buf: Buf, piece: Range<usize>, remaining: usize) -> Result<(), End> {
         let whole = self.partial.push(&buf[piece], remaining).map_err(|why| End::Application(format!("a memory command: {why}")))?;
         let Some(bytes) = whole else {
@@ -73,7 +75,8 @@ impl MemoryWork {
             && let Some(memory) = job.rest()
         {
             let Some(buf) = bufs.get_large() else {
-                // Others have it all. With something under way there will be some; otherwise who knows when.
+                // Others have it all. With something under way there will be some; otherwise who
+                // knows when.
                 outcome = status::INSUFFICIENT_RESOURCES;
                 break;
             };
@@ -166,7 +169,8 @@ impl Job {
     }
 }
 
-/// Fills `buf` with `len` bytes of what is kept, from byte `from` on; behind its end with the server's own pattern.
+/// Fills `buf` with `len` bytes of what is kept, from byte `from` on; behind its end with the
+/// server's own pattern.
 fn fill(buf: &mut Buf, kept: &[Buf], from: usize, len: usize) {
     let mut skip = from;
     for piece in kept {

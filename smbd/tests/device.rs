@@ -1,4 +1,5 @@
-//! Both programs over a device. Without one these fail: `cargo xtask vm test -p smbd` runs them in a machine that has one.
+//! Both programs over a device. Without one these fail: `cargo xtask vm test -p smbd` runs them in
+//! a machine that has one.
 
 mod common;
 
@@ -9,7 +10,8 @@ use common::{Server, host, machine, negotiate_stream_and_memory};
 
 #[test]
 fn s30_s33_negotiated_streamed_and_moved_by_descriptor_polled() {
-    // Less, as two programs that poll leave little of two emulated processors to the device, which is software.
+    // Less, as two programs that poll leave little of two emulated processors to the device, which
+    // is software.
     negotiate_stream_and_memory("polled", 16);
 }
 
@@ -30,7 +32,8 @@ fn s33_a_client_killed_in_mid_transfer_costs_no_buffer_and_the_server_serves_on(
     let _machine = machine();
     let server = Server::start("--echo --wait event");
     let mut client = server.command("--wait event --input -").stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    // What lies between this pipe and the echo is less than 4 MiB: when 8 are in it, some are on their way and more have come back.
+    // What lies between this pipe and the echo is less than 4 MiB: when 8 are in it, some are on
+    // their way and more have come back.
     client.stdin.as_mut().expect("it is piped").write_all(&vec![7; 8 << 20]).expect("it reads");
     client.kill().expect("it runs");
     assert_eq!(client.wait().expect("it ends").code(), None, "it did not end by itself");

@@ -1,4 +1,5 @@
-//! 64 MiB over a device, in a test program of its own: that takes a minute where the device and the processors are emulated.
+//! 64 MiB over a device, in a test program of its own: that takes a minute where the device and the
+//! processors are emulated.
 
 mod common;
 

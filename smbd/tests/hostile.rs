@@ -1,4 +1,5 @@
-//! Clients that do not keep to anything, against a server on the transport in memory, on a simulated machine: what one of them may take, and for how long.
+//! Clients that do not keep to anything, against a server on the transport in memory, on a
+//! simulated machine: what one of them may take, and for how long.
 
 mod machine;
 
@@ -20,7 +21,8 @@ use smbd::{Answer, End, Service, status};
 use transport_memory::Weather;
 use zerocopy::IntoBytes;
 
-/// The longest that a connection may take to be given up, and a little more: silence, then no answer to a keep-alive.
+/// The longest that a connection may take to be given up, and a little more: silence, then no
+/// answer to a keep-alive.
 const SILENCE: Duration = Duration::from_secs(126);
 
 /// What a client without manners does next.
@@ -196,7 +198,8 @@ impl Machine {
     }
 }
 
-/// A kind of what one peer may hold: answers to a client that grants credits for one of them at a time.
+/// A kind of what one peer may hold: answers to a client that grants credits for one of them at a
+/// time.
 #[test]
 fn s86_a_client_that_asks_more_than_it_takes_answers_for_holds_no_more_than_its_credits() {
     let mut machine = Machine::new(Weather::CALM, true);
@@ -293,7 +296,8 @@ fn s85_clients_that_never_ask_give_up_their_places_in_time() {
     machine.check_home();
 }
 
-/// What comes just before the transport's end is answered too late, which is not the reason of the end.
+/// What comes just before the transport's end is answered too late, which is not the reason of the
+/// end.
 #[test]
 fn s87_an_end_has_its_own_reason_also_if_something_was_to_be_sent_after_it() {
     let mut machine = Machine::new(Weather::CALM, true);
@@ -309,7 +313,8 @@ fn s87_an_end_has_its_own_reason_also_if_something_was_to_be_sent_after_it() {
     assert_eq!(ends, [End::Transport(TransportError::AccessViolation)]);
 }
 
-/// The device of a client may take no reads at all (`responder_resources` 0): what would need one is refused, not put off for ever.
+/// The device of a client may take no reads at all (`responder_resources` 0): what would need one
+/// is refused, not put off for ever.
 #[test]
 fn s88_a_client_that_answers_no_reads_is_told_so() {
     let mut machine = Machine::new(Weather::CALM, true);
@@ -341,7 +346,8 @@ fn server_threads(machine: &Machine) -> usize {
     machine.sim.lib().threads().iter().filter(|thread| thread.name().starts_with("poll_group_")).count()
 }
 
-/// A client with `sent` messages of data at the server, of which it lets the server answer one or two.
+/// A client with `sent` messages of data at the server, of which it lets the server answer one or
+/// two.
 fn with_echoes_that_wait(machine: &mut Machine, sent: usize) -> Shared {
     let raw = machine.raw(Service::Echo, 64);
     send(&raw, request(0x0100, 8192));

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use core_reactor::net::{NetEvent, Token};
+use core_reactor::net::{NetEvent, SockOptions, Token};
 
 use super::driver::Setup;
 use super::limits::need_descriptors;
@@ -71,6 +71,57 @@ pub fn s20_ready_sockets_are_served_in_rotation(env: &Env) {
         }
         assert!(turns.iter().all(|n| *n <= 2), "someone has a second round before everyone has had the first: {turns:?}");
     }
+}
+
+/// Beside any number of peers that send all they can, who asks little waits for one buffer at the
+/// most, also who comes last; and those go on.
+pub fn s64_who_asks_little_does_not_wait_for_all_who_send_much(env: &Env) {
+    const MANY: u64 = 30;
+    let mut driver = Driver::with(env, Setup { bufs: 4, buf_size: 8192, ..Setup::default() });
+    // They do not wait before as much has arrived as tells what they are.
+    let (_, much) = driver.listen_with(&SockOptions { low_water: Some(5000), ..SockOptions::default() });
+    let (_, little) = driver.listen();
+    let mut peers: Vec<_> = (0..MANY + 3).map(|n| driver.accept_from(if n < MANY { much } else { little }, Token(n)).1).collect();
+    let mut taken = driver.take_buffers();
+    for (n, peer) in peers.iter_mut().enumerate() {
+        peer.write_all(if n < MANY as usize { &[1; 32 << 10] } else { b"a question" }).expect("sent");
+        driver.until("it waits", |driver| driver.group().stats().buffer_waits > n as u64);
+    }
+    let mut order = vec![];
+    for _ in 0..MANY {
+        drop(taken.pop().expect("all were taken"));
+        let (token, buf) = driver.wait("bytes", |event| match event {
+            NetEvent::Received { token, buf, .. } => Ok((token, buf)),
+            other => Err(other),
+        });
+        order.push(token.0);
+        taken.push(buf);
+    }
+    assert_eq!(order[..6], [0, MANY, 1, MANY + 1, 2, MANY + 2]);
+    assert_eq!(order[6..], (3..MANY - 3).collect::<Vec<_>>(), "the others have theirs, in order");
+}
+
+/// A listener on which more wait than a poll has room for leaves some to who is connected already.
+pub fn s65_a_storm_of_connections_leaves_room_for_others(env: &Env) {
+    const STORM: usize = 60;
+    let mut driver = Driver::with(env, Setup { room: STORM + 4, ..Setup::default() });
+    let (_, at) = driver.listen();
+    let (id, mut peer) = driver.accept_from(at, Token(1));
+    let _storm: Vec<_> = (0..STORM).map(|_| env.peers.connect(at).expect("it waits")).collect();
+    peer.write_all(b"hear me").expect("sent");
+    let (mut accepted, mut heard) = (0, 0);
+    driver.until("all of them", |driver| {
+        let before = accepted;
+        while let Some(event) = driver.next_seen() {
+            match event {
+                NetEvent::Accepted { .. } => accepted += 1,
+                NetEvent::Received { id: of, buf, .. } if of == id => heard += buf.len(),
+                other => panic!("{}", super::driver::name(&other)),
+            }
+        }
+        assert!(accepted - before <= 16, "{} in one poll", accepted - before);
+        accepted == STORM && heard == 7
+    });
 }
 
 /// Who sends and hears of it all the time leaves room for who receives.

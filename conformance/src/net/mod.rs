@@ -157,6 +157,9 @@ macro_rules! net_statements {
                 s17_without_buffers_sockets_wait_and_lose_nothing
                 s17_sockets_wait_for_buffers_in_order
                 s17_s27_buffers_from_another_core_end_the_wait
+                s64_who_has_no_bytes_waits_for_no_buffer
+                s64_nobody_receives_past_those_that_wait
+                s64_an_end_waits_for_no_buffer
             }
             send {
                 s18_sends_complete_in_order
@@ -196,6 +199,8 @@ macro_rules! net_statements {
             fairness {
                 s20_ready_sockets_are_served_in_rotation
                 s20_reports_leave_room_for_what_arrives
+                s64_who_asks_little_does_not_wait_for_all_who_send_much
+                s65_a_storm_of_connections_leaves_room_for_others
             }
             keys {
                 s21_any_socket_may_be_closed_while_events_are_handled

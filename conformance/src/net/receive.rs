@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use core_reactor::net::{NetEvent, SockId, Token};
+use core_reactor::net::{NetError, NetEvent, SockId, Token};
 use pool::Buf;
 use socket2::SockRef;
 
@@ -143,6 +143,64 @@ pub fn s17_sockets_wait_for_buffers_in_order(env: &Env) {
         order.len() == 5
     });
     assert_eq!(order, [3, 0, 4, 1, 2]);
+}
+
+/// Who has no bytes does not stand in the way of those that have: it waits for no buffer, also
+/// behind one that it has filled to the last byte.
+pub fn s64_who_has_no_bytes_waits_for_no_buffer(env: &Env) {
+    let mut driver = Driver::with(env, Setup { bufs: 1, ..Setup::default() });
+    let (id, mut far) = driver.pair(Token(1));
+    far.write_all(&[1; 4096]).expect("sent");
+    driver.until("the buffer", |driver| driver.seen().count() > 0);
+    driver.turns(20);
+    // A system may hand them out in pieces, so that there are some left.
+    let is_whole = matches!(driver.seen().next(), Some(NetEvent::Received { buf, .. }) if buf.len() == 4096);
+    assert!(!is_whole || driver.group().stats().buffer_waits == 0, "nothing is left to wait for");
+    driver.receive(id, 4096);
+}
+
+/// While others wait for a buffer, who has bytes takes its place behind them, though there is one:
+/// that is theirs. They have it though the group has no room for the events of all at once.
+pub fn s64_nobody_receives_past_those_that_wait(env: &Env) {
+    const BUFS: usize = 64;
+    let mut driver = Driver::with(env, Setup { bufs: BUFS, room: 1, ..Setup::default() });
+    let mut pairs: Vec<_> = (0..5).map(|n| driver.pair(Token(n))).collect();
+    let mut taken = driver.take_buffers();
+    assert_eq!(taken.len(), BUFS);
+    for (waiting, (_, far)) in pairs[..3].iter_mut().enumerate() {
+        // One byte, which no system hands out in two pieces.
+        far.write_all(b"!").expect("sent");
+        driver.until("it waits", |driver| driver.group().stats().buffer_waits > waiting as u64);
+    }
+    // One for each that waits, and none for who comes now.
+    taken.truncate(BUFS - 3);
+    pairs[3..].iter_mut().for_each(|(_, far)| far.write_all(b"!").expect("sent"));
+    let next = |driver: &mut Driver| {
+        driver.wait("bytes", |event| match event {
+            NetEvent::Received { token, buf, .. } => Ok((token.0, buf)),
+            other => Err(other),
+        })
+    };
+    let served: Vec<_> = (0..3).map(|_| next(&mut driver)).collect();
+    assert_eq!(served.iter().map(|(who, _)| *who).collect::<Vec<_>>(), [0, 1, 2]);
+    driver.turns(20);
+    assert_eq!(driver.seen().count(), 0, "all buffers are out");
+    drop(served);
+    let others = [next(&mut driver).0, next(&mut driver).0];
+    assert!(matches!(others, [3, 4] | [4, 3]));
+}
+
+/// Nor does an end wait for one, or a reset.
+pub fn s64_an_end_waits_for_no_buffer(env: &Env) {
+    let mut driver = Driver::new(env);
+    let [(ended, far), (reset, resetting)] = [driver.pair(Token(1)), driver.pair(Token(2))];
+    let taken = driver.take_buffers();
+    drop(far);
+    driver.peer_closed(ended);
+    peer::reset(resetting);
+    assert_eq!(driver.closed(reset), Some(NetError::Reset));
+    assert_eq!(driver.group().stats().buffer_waits, 0);
+    drop(taken);
 }
 
 /// Buffers that another core gives back serve who waits for them.

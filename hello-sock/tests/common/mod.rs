@@ -1,4 +1,5 @@
-//! hello-sock as a program beside the test: its lines as they come, its figures in /proc, its end, and its death with the test's.
+//! hello-sock as a program beside the test: its lines as they come, its figures in /proc, its end,
+//! and its death with the test's.
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 use std::io::{BufRead, BufReader, Read};
@@ -16,7 +17,8 @@ use crate::NET;
 /// Nothing that is waited for takes this long, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A command that runs hello-sock with `args`, split at spaces, over the backend that this test program is about, if it is about one.
+/// A command that runs hello-sock with `args`, split at spaces, over the backend that this test
+/// program is about, if it is about one.
 pub(crate) fn hello_sock(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hello-sock"));
     // So that a panic would show its backtrace.
@@ -135,7 +137,8 @@ impl Program {
     /// Processor time that it has used, of all its threads.
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it lives");
-        // The name, in parentheses, may contain anything; the fields after it are numbers. utime and stime are fields 14 and 15 (proc(5)).
+        // The name, in parentheses, may contain anything; the fields after it are numbers. utime
+        // and stime are fields 14 and 15 (proc(5)).
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
@@ -248,7 +251,8 @@ impl fmt::Debug for Ended {
 }
 
 impl Ended {
-    /// Checks that it ended with `code` and said why in one line on standard error, which is returned; no panic, no backtrace.
+    /// Checks that it ended with `code` and said why in one line on standard error, which is
+    /// returned; no panic, no backtrace.
     #[track_caller]
     pub(crate) fn refusal(&self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:#?}");

@@ -181,7 +181,8 @@ fn s17_peers_that_do_not_read_hold_back_only_themselves() {
     let server = Server::start("");
     let block = vec![4; 64 << 10];
     let deaf: Vec<TcpStream> = (0..150).map(|_| deaf_peer(server.at)).collect();
-    // Until none of them can write any more, twice: the server has as much of all of them as it takes.
+    // Until none of them can write any more, twice: the server has as much of all of them as it
+    // takes.
     let mut quiet_since = Instant::now();
     until("the deaf peers to be held back", || {
         for mut peer in &deaf {

@@ -17,7 +17,8 @@ fn json(ended: &Ended) -> Value {
     serde_json::from_slice(&ended.stdout).unwrap_or_else(|why| panic!("{why}: {ended:#?}"))
 }
 
-/// A server of the test's that handles each connection by `serve`, and the load client's command for it.
+/// A server of the test's that handles each connection by `serve`, and the load client's command
+/// for it.
 fn against(serve: fn(TcpStream), args: &str) -> Command {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -45,7 +46,8 @@ fn every_echo_is_verified_and_figures_add_up() {
         assert!(quantiles.is_sorted() && quantiles[0] > 0, "{report}");
         let (rate, seconds) = (report["rate"].as_f64().unwrap(), report["seconds"].as_f64().unwrap());
         assert!((0.3..10.0).contains(&seconds), "{report}");
-        // An echo that comes when the time is up counts in no rate, and on a busy machine the first may.
+        // An echo that comes when the time is up counts in no rate, and on a busy machine the first
+        // may.
         assert!(rate >= 0.0 && rate * seconds <= number("echoes") as f64 + 0.5, "{report}");
         rates.push(rate);
         assert_eq!((report["mode"].as_str(), report["backend"].as_str()), (Some("load"), Some(NET)));
@@ -172,7 +174,8 @@ fn s96_a_load_that_is_ended_before_an_echo_came_back_has_failed() {
     assert_eq!(json(&ended)["echoes"], 0);
 }
 
-/// A listener whose backlog is full: its system answers no further SYN. Kept open by what is returned with it.
+/// A listener whose backlog is full: its system answers no further SYN. Kept open by what is
+/// returned with it.
 pub(super) fn full_backlog() -> (Socket, Vec<Socket>, u16) {
     let tcp = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let listener = tcp();

@@ -1,4 +1,5 @@
-//! What hello-sock must do over each backend, written once: a test program includes it and says which backend it is about.
+//! What hello-sock must do over each backend, written once: a test program includes it and says
+//! which backend it is about.
 
 mod client;
 mod echo;

@@ -1,4 +1,5 @@
-//! The server as the system sees it: threads, cores, signals, processor time, descriptors, allocations of time.
+//! The server as the system sees it: threads, cores, signals, processor time, descriptors,
+//! allocations of time.
 
 use std::fs;
 use std::io::Write;
@@ -154,7 +155,8 @@ fn s13_a_server_with_idle_connections_uses_no_processor_time_unless_told_to_poll
     };
     let parked = share("");
     assert!(parked < 0.01, "{parked}");
-    // It would be all of a core if no other program wanted any; against parking, even a small part of it tells.
+    // It would be all of a core if no other program wanted any; against parking, even a small part
+    // of it tells.
     let polling = share("--busy-poll");
     assert!(polling > 0.1, "{polling}");
 }
@@ -198,7 +200,8 @@ fn s16_out_of_descriptors_accepting_pauses_is_said_once_and_goes_on() {
     for (n, peer) in peers.iter_mut().take(room).enumerate() {
         assert_eq!(echo(peer, &[n as u8; 100]), [n as u8; 100], "those that are in are served");
     }
-    // Those that wait come in as those that are in go, and none is lost. What they say meanwhile waits with them.
+    // Those that wait come in as those that are in go, and none is lost. What they say meanwhile
+    // waits with them.
     for (n, mut peer) in peers.into_iter().enumerate() {
         peer.write_all(&[n as u8; 10]).unwrap();
         assert_eq!(echo(&mut peer, &[n as u8; 10]), [n as u8; 10]);

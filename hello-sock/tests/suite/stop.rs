@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::common::{Server, until};
 use rustix::process::Signal;
 
-/// A connection that takes little in, and on which so much has been sent that the server takes no more of it.
+/// A connection that takes little in, and on which so much has been sent that the server takes no
+/// more of it.
 fn stuck(server: &Server) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(64 << 10).unwrap();

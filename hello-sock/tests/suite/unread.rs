@@ -15,7 +15,8 @@ struct Server {
     child: Child,
     log: BufReader<PipeReader>,
     at: SocketAddr,
-    /// Dropped, it calls off the thread that ends a server from which nothing comes, so that a line that is missing is no hang.
+    /// Dropped, it calls off the thread that ends a server from which nothing comes, so that a line
+    /// that is missing is no hang.
     _alive: Sender<()>,
 }
 

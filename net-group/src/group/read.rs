@@ -12,7 +12,7 @@ use crate::waiting::Asked;
 /// their turn.
 const BUFS_A_TURN: u32 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
-const ACCEPTS_A_TURN: usize = 16;
+const ACCEPTS_A_TURN: u32 = 16;
 
 impl<B: Backend> Group<B> {
     /// One turn for each slot in the rotation, as long as there is room.
@@ -243,7 +243,8 @@ impl<B: Backend> Group<B> {
             if out.room() == 0 {
                 return;
             }
-            let Some(buf) = self.starving.buffer(&self.bufs, &*self.platform) else { return self.ask_for_a_buffer() };
+            let buf = self.starving.buffer(&self.bufs, &*self.platform).or_else(|| self.backend.retract());
+            let Some(buf) = buf else { return self.ask_for_a_buffer() };
             let Some(i) = self.starving.pop() else { return };
             let state = self.slots.hot(i);
             state.flags &= !phase::IN_STARVING;
@@ -266,7 +267,7 @@ impl<B: Backend> Group<B> {
         self.ask_for_a_buffer();
     }
 
-    fn ask_for_a_buffer(&mut self) {
+    pub(super) fn ask_for_a_buffer(&mut self) {
         if self.starving.ask(&self.bufs, &*self.platform, &self.waker) == Asked::Refused {
             self.wake_later();
         }
@@ -281,10 +282,7 @@ impl<B: Backend> Group<B> {
         if !state.wants_reading() {
             return;
         }
-        for _ in 0..ACCEPTS_A_TURN {
-            if out.room() == 0 {
-                break;
-            }
+        while out.room() > 0 && self.turns.take(i, ACCEPTS_A_TURN) {
             match self.backend.accept(slot) {
                 Accept::Taken(socket) => {
                     self.stats.accepted += 1;

@@ -13,7 +13,8 @@ use lcore::{App, AppHandle, AppOptions, Failure, net};
 use smb_direct::Settings;
 use smbd::{Server, ServerConfig, parse_wait};
 
-/// Serves SMB Direct (MS-SMBD): negotiates, moves memory by RDMA for clients that ask for it, and with --echo sends their data back. SIGINT ends it.
+/// Serves SMB Direct (MS-SMBD): negotiates, moves memory by RDMA for clients that ask for it, and
+/// with --echo sends their data back. SIGINT ends it.
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
@@ -33,19 +34,22 @@ struct Args {
     /// How cores wait: polled (the lowest latency), or event (they sleep until the device tells).
     #[arg(long, value_name = "HOW", default_value = "polled", value_parser = parse_wait)]
     wait: Wait,
-    /// Connections on each core. More than the device has room for are refused at the start, with the number that is possible.
+    /// Connections on each core. More than the device has room for are refused at the start, with
+    /// the number that is possible.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
     #[command(flatten)]
     app: AppOptions,
 }
 
-/// Receive buffers of each core: those that each connection is sure of (5), and 384 beyond for the first ones.
+/// Receive buffers of each core: those that each connection is sure of (5), and 384 beyond for the
+/// first ones.
 fn receives(args: &Args) -> u32 {
     5 * args.connections + 384
 }
 
-/// Twice the receives for each core, as what is echoed is replaced meanwhile, and large buffers for 16 MiB of what clients write.
+/// Twice the receives for each core, as what is echoed is replaced meanwhile, and large buffers for
+/// 16 MiB of what clients write.
 fn pool(args: &Args, cores: usize) -> DataPoolConfig {
     DataPoolConfig {
         small: ClassConfig { count: cores * (2 * receives(args) as usize + 256), size: 8192 },

@@ -11,7 +11,8 @@ use smb_direct::{Agreed, SettingsError};
 
 use crate::End;
 
-/// Bytes of the short response that `lenient_short_response` takes: it ends before PreferredSendSize.
+/// Bytes of the short response that `lenient_short_response` takes: it ends before
+/// PreferredSendSize.
 const SHORT: usize = 20;
 
 /// What came of one connection.

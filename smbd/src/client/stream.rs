@@ -1,4 +1,5 @@
-//! Bytes to the echo and back, with the SHA-256 of both. What is sent is not kept: it is generated, or read from an input.
+//! Bytes to the echo and back, with the SHA-256 of both. What is sent is not kept: it is generated,
+//! or read from an input.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -17,7 +18,8 @@ pub(super) const AHEAD: usize = 4;
 /// Bytes of an upper-layer message, where the server takes so much.
 const MESSAGE: u64 = 256 << 10;
 
-/// Bytes of a piece of input, less than any server takes in one message; and pieces that wait between the reader and the reactor.
+/// Bytes of a piece of input, less than any server takes in one message; and pieces that wait
+/// between the reader and the reactor.
 const PIECE: usize = 64 << 10;
 const PIECES: usize = 16;
 
@@ -42,7 +44,8 @@ impl Stream {
         Self { source, left: 0, at_end: false, sent: Count::default(), back: Count::default() }
     }
 
-    /// Makes pieces while the session is short of them; true when all is sent and back, and the same.
+    /// Makes pieces while the session is short of them; true when all is sent and back, and the
+    /// same.
     pub(super) fn go_on(&mut self, session: &mut Session, group: &mut dyn QueueGroup) -> Result<bool, ClientError> {
         let Some(agreed) = session.conn().agreed().copied() else { return Ok(false) };
         while session.waiting() < AHEAD && !self.at_end {
@@ -123,7 +126,8 @@ impl Source {
         Self::Generated { pattern: Pattern::new(seed), left: bytes }
     }
 
-    /// Reads on a thread of the operating system, as reading may block for any time; `wake` is woken for each piece.
+    /// Reads on a thread of the operating system, as reading may block for any time; `wake` is
+    /// woken for each piece.
     pub(super) fn input(mut input: Box<dyn Read + Send>, wake: ThreadHandle) -> Result<Self, ClientError> {
         let (send, pieces) = sync_channel(PIECES);
         let read = move || {

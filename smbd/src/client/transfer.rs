@@ -1,4 +1,5 @@
-//! Memory moved by descriptor: commands to the memory service, one after the other, and what is compared afterwards.
+//! Memory moved by descriptor: commands to the memory service, one after the other, and what is
+//! compared afterwards.
 
 use std::collections::VecDeque;
 

@@ -13,18 +13,7 @@ use crate::repository;
 const WIDTH: usize = 100;
 
 /// Where comments are still wider: folders and files, to be taken off this list when they are not.
-const WIDE: [&str; 10] = [
-    "core-reactor/src/reactor.rs",
-    "core-reactor/src/thread.rs",
-    "core-reactor/src/thread_lib.rs",
-    "hello-sock",
-    "net-group",
-    "net-impl-posix",
-    "net-impl-smoltcp",
-    "net-impl-uring",
-    "net-sockets/src/sys.rs",
-    "smbd",
-];
+const WIDE: [&str; 4] = ["net-group", "net-impl-posix", "net-impl-smoltcp", "net-impl-uring"];
 
 /// The table whose last column names code and tests.
 const FACTS: &str = "docs/facts.md";
