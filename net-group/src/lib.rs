@@ -18,7 +18,6 @@ mod backend;
 mod frames;
 mod group;
 mod limits;
-pub mod options;
 mod phase;
 pub mod slab;
 mod slots;

@@ -1,9 +1,9 @@
 //! What a host is to be.
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use core_reactor::net::NetError;
-use net_group::options::refuse;
 use net_link::Addresses;
 use smoltcp::wire::EthernetAddress;
 
@@ -51,6 +51,11 @@ impl StackConfig {
         }
         self.addresses.check().or_else(|why| refuse("StackConfig::addresses", why))
     }
+}
+
+/// That an option cannot be had, and why.
+pub(crate) fn refuse<T>(option: &'static str, why: impl Into<Box<str>>) -> Result<T, NetError> {
+    Err(NetError::Option { option, why: why.into() })
 }
 
 /// What a host has done since it started.

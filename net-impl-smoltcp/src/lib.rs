@@ -1,26 +1,31 @@
-//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that have no operating system's.
+//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that have
+//! no operating system's.
 //!
-//! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their buffers. The one that is registered at link time is
-//! [`SMOLTCP`]; whoever starts the program gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe fails with words that
-//! say so. Tests make as many hosts as they need.
+//! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their
+//! buffers. The one that is registered at link time is [`SMOLTCP`]; whoever starts the program gives
+//! it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe fails with
+//! words that say so. Tests make as many hosts as they need.
 //!
 //! ```text
-//!   device ─ gate ─ smoltcp's Interface and SocketSet ─ places ─ groups' sockets ─ engine
-//!                   └────────────── the stack, behind one lock ──────────┘
+//!   device ─ link ─ smoltcp's sockets ─ table ─ groups' sockets ─ engine
+//!            └──── the stack, behind one lock ────┘
 //! ```
 //!
 //! # Who drives it
 //!
-//! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack send. Time is the platform's, read once for each poll. When a
-//! core is about to sleep, the group's [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled next.
+//! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack
+//! send. Time is the platform's, read once for each poll. When a core is about to sleep, the group's
+//! [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled next.
 //!
-//! # What smoltcp has not, and is added here
+//! # What smoltcp has not, and is added
 //!
-//! - A backlog: a listener is a pool of listening sockets, and a SYN that finds none is dropped, so that its sender tries again (`listener`, `gate`).
-//! - Room for those who are there while others flood a listener with SYNs (`proof`).
-//! - Finding more than one neighbour in a second (`neighbours`).
-//! - Half-open connections that end, connections that go on closing after their application has forgotten them (`closing`).
-//! - Frames of the host to itself (`gate`).
+//! - A backlog: a listener is a pool of listening sockets (`listener`), and a SYN that finds none is
+//!   dropped, so that its sender tries again.
+//! - Half-open connections that end, connections that go on closing after their application has
+//!   forgotten them (`closing`).
+//! - By the link ([`net_link`]): room for those who are there while others flood a listener with
+//!   SYNs, finding more than one neighbour in a second, frames of the host to itself, and some
+//!   acknowledgements put right.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -15,12 +15,11 @@ use core::time::Duration;
 
 use core_reactor::Instant;
 use core_reactor::net::{NetError, SockOptions};
-use net_group::options::refuse;
 use net_link::{Ends, Proofs, Verdict};
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpListenEndpoint;
 
-use crate::config::StackStats;
+use crate::config::{StackStats, refuse};
 use crate::connection::End;
 use crate::table::SocketTable;
 

@@ -4,11 +4,10 @@ use alloc::format;
 use core::time::Duration;
 
 use core_reactor::net::{NetError, SockOptions};
-use net_group::options::{check, refuse};
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration as SmolDuration;
 
-use crate::config::StackConfig;
+use crate::config::{StackConfig, refuse};
 
 /// Bytes that a connection may have under way at once without asking how much the way carries:
 /// eleven segments, about what RFC 6928 lets everybody begin with.
@@ -19,7 +18,7 @@ const ACK_DELAY: SmolDuration = SmolDuration::from_millis(10);
 
 /// The options as they will be, with those filled in that a socket has without being asked.
 pub(crate) fn granted(asked: &SockOptions, stack: &StackConfig) -> Result<SockOptions, NetError> {
-    check(asked, stack.recv_buf, stack.send_buf, stack.recv_buf / 2)?;
+    asked.check(stack.recv_buf, stack.send_buf, stack.recv_buf / 2)?;
     if asked.priority.is_some_and(|priority| priority != 0) {
         return refuse("priority", "smoltcp has one queue for all packets");
     }

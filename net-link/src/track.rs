@@ -105,3 +105,103 @@ impl Tracker {
         sent.stop.filter(is_past).map_or(Pass::AsItIs, Pass::As)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, IpRepr, Ipv4Address, TcpControl, TcpRepr, TcpSeqNumber};
+
+    use super::*;
+
+    const OWN: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
+    const PEER: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
+
+    /// A segment with so many bytes, from us or from our peer.
+    fn segment(of_peer: bool, control: TcpControl, (seq, bytes): (u32, usize), ack: u32, window_len: u16) -> Vec<u8> {
+        let payload = vec![7; bytes];
+        let (src, dst) = if of_peer { (PEER, OWN) } else { (OWN, PEER) };
+        let tcp = TcpRepr {
+            src_port: if of_peer { 7 } else { 9 },
+            dst_port: if of_peer { 9 } else { 7 },
+            control,
+            seq_number: TcpSeqNumber(seq as i32),
+            ack_number: Some(TcpSeqNumber(ack as i32)),
+            window_len,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &payload,
+        };
+        let ip = IpRepr::new(src.into(), dst.into(), IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let mut bytes = vec![0; 14 + ip.buffer_len()];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+        frame.set_ethertype(EthernetProtocol::Ipv4);
+        let sums = ChecksumCapabilities::default();
+        ip.emit(frame.payload_mut(), &sums);
+        tcp.emit(&mut TcpPacket::new_unchecked(&mut frame.payload_mut()[ip.header_len()..]), &src.into(), &dst.into(), &sums);
+        bytes
+    }
+
+    /// Its sequence number, if its checksum is right.
+    fn number(frame: &[u8]) -> Option<u32> {
+        let (_, tcp) = frame::segment(frame)?;
+        tcp.verify_checksum(&OWN.into(), &PEER.into()).then(|| tcp.seq_number().0 as u32)
+    }
+
+    fn sends(tracker: &mut Tracker, control: TcpControl, seq: (u32, usize), ack: u32, window: u16) -> Option<u32> {
+        let mut frame = segment(false, control, seq, ack, window);
+        tracker.outgoing(&mut frame);
+        number(&frame)
+    }
+
+    fn hears(tracker: &mut Tracker, seq: (u32, usize), ack: u32) -> Pass {
+        let frame = segment(true, TcpControl::None, seq, ack, 1000);
+        let (ends, tcp) = frame::segment(&frame).expect("it is one");
+        tracker.incoming(ends, &tcp)
+    }
+
+    #[test]
+    fn s147_an_acknowledgement_after_a_retransmission_has_the_highest_number() {
+        let (mut tracker, none) = (Tracker::new(), TcpControl::None);
+        assert_eq!(sends(&mut tracker, TcpControl::Syn, (u32::MAX - 20, 0), 1, 1000), Some(u32::MAX - 20));
+        assert_eq!(sends(&mut tracker, none, (u32::MAX - 19, 50), 1, 1000), Some(u32::MAX - 19));
+        assert_eq!(sends(&mut tracker, none, (u32::MAX - 19, 20), 1, 1000), Some(u32::MAX - 19), "bytes stay where they are");
+        assert_eq!(sends(&mut tracker, none, (u32::MAX - 19, 0), 90, 1000), Some(30));
+        assert_eq!(sends(&mut tracker, none, (30, 0), 91, 1000), Some(30));
+        // A new connection of the same ends begins anew.
+        assert_eq!(sends(&mut tracker, TcpControl::Syn, (5, 0), 1, 1000), Some(5));
+        assert_eq!(sends(&mut tracker, none, (6, 0), 1, 1000), Some(6));
+    }
+
+    #[test]
+    fn s147_all_but_the_fin_is_acknowledged_once_for_each_time_that_we_send() {
+        let mut tracker = Tracker::new();
+        assert!(sends(&mut tracker, TcpControl::Fin, (100, 10), 1, 1000).is_some());
+        for _ in 0..3 {
+            assert!(hears(&mut tracker, (1, 0), 109) == Pass::AsItIs, "of less");
+            assert!(hears(&mut tracker, (1, 0), 110) == Pass::AsItIs);
+            assert!(hears(&mut tracker, (1, 0), 110) == Pass::Nothing);
+            assert!(hears(&mut tracker, (1, 4), 110) == Pass::AsItIs, "it brings bytes");
+            assert!(hears(&mut tracker, (1, 0), 111) == Pass::AsItIs, "of the FIN");
+            assert!(sends(&mut tracker, TcpControl::Fin, (110, 0), 1, 1000).is_some());
+        }
+    }
+
+    #[test]
+    fn s147_who_is_past_a_closed_window_is_heard() {
+        let mut tracker = Tracker::new();
+        assert!(sends(&mut tracker, TcpControl::None, (100, 10), 5000, 0).is_some());
+        assert!(hears(&mut tracker, (5000, 0), 110) == Pass::AsItIs, "where the window ends");
+        for past in [1, MOST_PAST] {
+            assert!(hears(&mut tracker, (5000 + past, 0), 110) == Pass::As(5000));
+        }
+        assert!(hears(&mut tracker, (5001 + MOST_PAST, 0), 110) == Pass::AsItIs, "further than any rounding");
+        assert!(hears(&mut tracker, (5001, 1), 110) == Pass::AsItIs, "it brings bytes");
+        assert!(sends(&mut tracker, TcpControl::None, (110, 0), 5000, 1).is_some());
+        assert!(hears(&mut tracker, (5001, 0), 110) == Pass::AsItIs, "the window is open");
+    }
+}
