@@ -11,7 +11,9 @@ use core::time::Duration;
 
 use spin::Mutex;
 
-use crate::{CoreId, CpuSet, Cx, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadId, ThreadLib};
+use crate::reactor::Load;
+use crate::thread::ThreadLoad;
+use crate::{CoreId, Cx, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadId, ThreadLib};
 
 /// A reactor above this share of busy time gives threads away.
 pub const HOT: f64 = 0.95;
@@ -59,22 +61,6 @@ fn carry_out(decided: &Move) {
     if let Err(refused) = sent {
         logging::info!("balance: it stays: {}", alloc::format!("{}", refused.why).as_str());
     }
-}
-
-/// A reactor's figures since its start.
-pub(crate) struct Load {
-    pub(crate) core: CoreId,
-    pub(crate) busy: u64,
-    pub(crate) total: u64,
-    pub(crate) threads: Vec<ThreadLoad>,
-}
-
-/// A thread's figures since its start.
-pub(crate) struct ThreadLoad {
-    pub(crate) thread: ThreadHandle,
-    pub(crate) busy: u64,
-    pub(crate) cpus: CpuSet,
-    pub(crate) movable: bool,
 }
 
 /// The last look and the one before.
@@ -135,6 +121,7 @@ impl Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CpuSet;
     use crate::sim::Sim;
 
     /// Two cores; `(busy ns of 1000, movable)` for each thread.

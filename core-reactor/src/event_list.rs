@@ -51,7 +51,8 @@ impl<E> EventList<E> {
     #[inline]
     pub fn append_with(&mut self, make: impl FnOnce() -> E) {
         debug_assert!(self.room() > 0, "the caller looked for room");
-        if self.list.len() < self.list.capacity() {
+        // The same comparison as the caller's, which then is made once.
+        if self.room() > 0 {
             self.list.push(make());
         }
     }

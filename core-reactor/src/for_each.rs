@@ -5,9 +5,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::handle::{Shared, ThreadId};
-use crate::lane::Event;
+use crate::reactor::Event;
 use crate::ring::PushError;
-use crate::thread_lib::LibShared;
+use crate::set::Set;
 use crate::{Cx, Msg, Polled, Reactor, Schedule, ThreadHandle};
 
 type OnThread = Box<dyn FnMut(&mut Cx<'_>) + Send>;
@@ -19,9 +19,9 @@ impl Cx<'_> {
     /// a time, and `done` here when the last has run it. Threads that end before their turn are
     /// passed over; threads made meanwhile are not visited.
     pub fn for_each_thread(&mut self, visit: impl FnMut(&mut Cx<'_>) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
-        let lib = self.lib().0;
-        let end = lib.end_id();
-        let visits = ThreadVisit { what: Some((Box::new(visit), Box::new(done))), origin: self.handle(), last: ThreadId(0), end, lib };
+        let set = self.thread.set.clone();
+        let end = set.end_id();
+        let visits = ThreadVisit { what: Some((Box::new(visit), Box::new(done))), origin: self.handle(), last: ThreadId(0), end, set };
         if let Err(unsent) = visits.go_on() {
             unsent.retry_on(self);
         }
@@ -30,9 +30,10 @@ impl Cx<'_> {
     /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and
     /// `done` here when the last has run it.
     pub fn for_each_core(&mut self, visit: impl FnMut(&Reactor) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
-        let lib = self.lib().0;
-        let lane = if lib.has_reactors() { 0 } else { lib.lanes.len() };
-        Box::new(CoreVisit { on_core: Box::new(visit), done: Box::new(done), origin: self.handle(), lane }).go_on_from(self);
+        let set = self.thread.set.clone();
+        let next = if set.has_reactors() { 0 } else { set.doorbells.len() };
+        let visit = CoreVisit { on_core: Box::new(visit), done: Box::new(done), origin: self.handle(), next, set };
+        Box::new(visit).go_on_from(self);
     }
 }
 
@@ -45,7 +46,7 @@ struct ThreadVisit {
     /// The thread visited last, and the end of those to visit.
     last: ThreadId,
     end: ThreadId,
-    lib: Arc<LibShared>,
+    set: Arc<Set>,
 }
 
 /// A message for a mailbox that was full.
@@ -87,7 +88,7 @@ impl ThreadVisit {
     /// stack.
     fn next(&mut self) -> Option<Arc<Shared>> {
         loop {
-            let next = self.lib.next_thread(self.last, self.end)?;
+            let next = self.set.next_thread(self.last, self.end)?;
             if !next.has_ended() {
                 return Some(next);
             }
@@ -99,9 +100,9 @@ impl ThreadVisit {
 impl Drop for ThreadVisit {
     fn drop(&mut self) {
         let Some(what) = self.what.take() else { return };
-        let rest = ThreadVisit { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, lib: self.lib.clone() };
+        let rest = ThreadVisit { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, set: self.set.clone() };
         if let Err(unsent) = rest.go_on() {
-            unsent.retry_elsewhere(&self.lib);
+            unsent.retry_elsewhere(&self.set);
         }
     }
 }
@@ -128,10 +129,10 @@ impl Unsent {
 
     /// Leaves trying again to the reactor of the thread that it is for, where no thread is at hand
     /// to do it.
-    fn retry_elsewhere(self, lib: &LibShared) {
-        let (to, msg, lane) = (self.to.clone(), self.msg, self.to.0.lane());
+    fn retry_elsewhere(self, set: &Set) {
+        let (to, msg, core_index) = (self.to.clone(), self.msg, self.to.0.core_index());
         let retry = Event::Call(Box::new(move |reactor| send_from(reactor, to, msg)));
-        if !lib.has_reactors() || lib.lanes[lane].push(retry, &*lib.platform).is_err() {
+        if !set.has_reactors() || set.push_event(core_index, retry).is_err() {
             logging::error!("a visit could not be sent on to thread {}: its mailbox is full", self.to.name());
         }
     }
@@ -141,21 +142,21 @@ impl Unsent {
 /// reactor has ended), it goes on from its origin.
 struct CoreVisitEvent(Option<Box<CoreVisit>>);
 
-/// A visit of the reactor of `lane` and those after it.
+/// A visit of the reactor whose index is `next`, and of those after it.
 struct CoreVisit {
     on_core: OnCore,
     done: Done,
     origin: ThreadHandle,
-    lane: usize,
+    next: usize,
+    set: Arc<Set>,
 }
 
 impl CoreVisit {
     /// Sends it to the next reactor, or what comes at the end to where it began. From a poller, so
     /// that a full ring is tried again.
     fn go_on_from(self: Box<Self>, cx: &mut Cx<'_>) {
-        let lib = cx.lib().0;
-        let lane = self.lane;
-        if lane == lib.lanes.len() {
+        let (set, next) = (self.set.clone(), self.next);
+        if next == set.doorbells.len() {
             if let Err(unsent) = (Unsent { to: self.origin, msg: Msg::new(self.done) }).send() {
                 unsent.retry_on(cx);
             }
@@ -163,7 +164,7 @@ impl CoreVisit {
         }
         let mut event = Some(CoreVisitEvent(Some(self)).into_event());
         cx.poller("for_each_core", Schedule::Always, move |_: &mut Cx<'_>| {
-            let sent = event.take().map(|event| lib.lanes[lane].push(event, &*lib.platform));
+            let sent = event.take().map(|event| set.push_event(next, event));
             match sent {
                 Some(Err(refused)) if refused.why == PushError::Full => {
                     event = Some(refused.item);
@@ -182,9 +183,9 @@ impl CoreVisitEvent {
                 (visit.on_core)(reactor);
             }
             let Some(mut visit) = self.0.take() else { return };
-            visit.lane += 1;
-            if visit.lane < reactor.lib().lanes.len() {
-                reactor.send_event(visit.lane, CoreVisitEvent(Some(visit)).into_event());
+            visit.next += 1;
+            if visit.next < visit.set.doorbells.len() {
+                reactor.send_event(visit.next, CoreVisitEvent(Some(visit)).into_event());
             } else {
                 send_from(reactor, visit.origin, Msg::new(visit.done));
             }
@@ -195,11 +196,10 @@ impl CoreVisitEvent {
 impl Drop for CoreVisitEvent {
     fn drop(&mut self) {
         let Some(mut visit) = self.0.take() else { return };
-        visit.lane += 1;
-        let to = visit.origin.clone();
+        visit.next += 1;
+        let (to, set) = (visit.origin.clone(), visit.set.clone());
         if let Err(unsent) = (Unsent { to, msg: Msg::new(move |cx| visit.go_on_from(cx)) }).send() {
-            let lib = unsent.to.0.lib.clone();
-            unsent.retry_elsewhere(&lib);
+            unsent.retry_elsewhere(&set);
         }
     }
 }

@@ -10,9 +10,9 @@ use core::mem;
 use core::ptr;
 use core::task::Waker;
 
+use crate::doorbell::Doorbells;
 use crate::ring::{PushError, Ring};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use crate::thread_lib::LibShared;
 use crate::{Cx, Msg, Name, Refused, sync};
 
 /// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
@@ -36,9 +36,9 @@ pub(crate) struct Shared {
     exit: AtomicBool,
     /// Whether a turn was asked for that has not begun.
     woken: AtomicBool,
-    /// The lane (an index) whose core turns this thread.
-    lane: AtomicUsize,
-    pub(crate) lib: Arc<LibShared>,
+    /// The index of the core that turns this thread.
+    core_index: AtomicUsize,
+    doorbells: Arc<Doorbells>,
 }
 
 impl ThreadHandle {
@@ -189,16 +189,17 @@ impl Wake for Shared {
 const ENDED: *mut () = ptr::without_provenance_mut(usize::MAX);
 
 impl Shared {
-    pub(crate) fn new(id: ThreadId, name: Name, mailbox: sync::Arc<Ring<Msg>>, lane: usize, lib: Arc<LibShared>) -> Self {
+    pub(crate) fn new(id: ThreadId, name: Name, mailbox: sync::Arc<Ring<Msg>>, core_index: usize, doorbells: Arc<Doorbells>) -> Self {
         let critical = AtomicPtr::new(ptr::null_mut());
-        Self { id, name, mailbox, critical, exit: AtomicBool::new(false), woken: AtomicBool::new(false), lane: AtomicUsize::new(lane), lib }
+        let (exit, woken, core_index) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(core_index));
+        Self { id, name, mailbox, critical, exit, woken, core_index, doorbells }
     }
 
     /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of
     /// whatever else the thread looks at before it sleeps.
     #[inline]
     fn wake_core(&self) {
-        self.lib.lanes[self.lane.load(Ordering::SeqCst)].wake(&*self.lib.platform);
+        self.doorbells.ring(self.core_index.load(Ordering::SeqCst));
     }
 
     fn nudge(&self) {
@@ -220,18 +221,23 @@ impl Shared {
         }
     }
 
+    pub(crate) fn mailbox(&self) -> &Ring<Msg> {
+        &self.mailbox
+    }
+
     /// Whether messages are refused for good, since the thread has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.mailbox.is_closed()
     }
 
-    pub(crate) fn set_lane(&self, lane: usize) {
-        self.lane.store(lane, Ordering::SeqCst);
+    /// Has what wakes the thread wake the core of this index from now on.
+    pub(crate) fn set_core_index(&self, core_index: usize) {
+        self.core_index.store(core_index, Ordering::SeqCst);
     }
 
-    /// The lane whose core turns the thread, or will when the thread has arrived there.
-    pub(crate) fn lane(&self) -> usize {
-        self.lane.load(Ordering::SeqCst)
+    /// The index of the core that turns the thread, or will when the thread has arrived there.
+    pub(crate) fn core_index(&self) -> usize {
+        self.core_index.load(Ordering::SeqCst)
     }
 
     pub(crate) fn request_exit(&self) {

@@ -1,5 +1,5 @@
 //! The pollers of one thread: a slab, the order in which the active ones run, and the deadlines of
-//! the timed ones.
+//! the timed ones. What a poller is, and how it is run, is not known here.
 //!
 //! A poller is taken out of its slot while it runs, so that it may add, remove and change any
 //! poller, itself included.
@@ -10,32 +10,7 @@ use core::time::Duration;
 
 use crate::time::nanos;
 use crate::timers::Timers;
-use crate::{Cx, Instant, Name};
-
-/// What a poller says of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Polled {
-    /// There was nothing to do.
-    Idle,
-    /// Something was done.
-    Busy,
-    /// Something was done, and this poller is not needed any more: it is removed.
-    Done,
-}
-
-/// Something that a thread runs again and again. Closures `FnMut(&mut Cx<'_>) -> Polled` are
-/// pollers.
-pub trait Poller {
-    /// One run: bounded, never blocking.
-    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled;
-}
-
-impl<F: FnMut(&mut Cx<'_>) -> Polled> Poller for F {
-    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
-        self(cx)
-    }
-}
+use crate::{Instant, Name, PollerStats};
 
 /// A poller's key on its thread. Once the poller is gone the key is stale and refused, for as long
 /// as the thread lives: a slot whose generations are used up is not used again. On another thread
@@ -52,13 +27,13 @@ pub enum Schedule {
     /// In every turn. Its core never parks: nobody else knows when it has work.
     Always,
     /// In every turn while its core is awake; the core may park, since what gives this poller work
-    /// also wakes the core (a [`Cx::watch`], a message).
+    /// also wakes the core (a [`Cx::watch`](crate::Cx::watch), a message).
     WhenAwake,
     /// When a period has passed since the turn of its last run, or since it was registered; late,
     /// and once, where no turn came in time: each late turn moves all that follow, so that two runs
     /// are a period apart at least (it drifts). A period of zero is [`Schedule::Always`].
     ///
-    /// Unless [`Cx::hold_exit`] asks for it, a thread that is asked to exit does not wait for it.
+    /// Unless [`Cx::hold_exit`](crate::Cx::hold_exit) asks for it, a thread that is asked to exit does not wait for it.
     Every(Duration),
     /// At every whole period since it was registered, however late a run was: for what is counted
     /// per second. Where no turn came in time it runs late, once for all the periods that were
@@ -71,28 +46,10 @@ pub enum Schedule {
 #[error("stale key: the poller is no longer on this thread")]
 pub struct StalePoller;
 
-/// What a poller has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PollerStats {
-    /// Its name.
-    pub name: Name,
-    /// Runs.
-    pub runs: u64,
-    /// Runs that answered [`Polled::Busy`] or [`Polled::Done`].
-    pub busy_runs: u64,
-    /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs
-    /// directly before one count in.
-    pub busy: u64,
-    /// Time in idle runs, nanoseconds: its share, by runs, of the thread's idle time.
-    pub idle: u64,
-    /// The longest busy run, nanoseconds.
-    pub longest: u64,
-}
-
 /// A slot of the slab; the part that every run touches comes first.
 #[repr(C)]
-pub(crate) struct Slot {
-    poller: Option<Box<dyn Poller>>,
+pub(crate) struct Slot<P: ?Sized> {
+    poller: Option<Box<P>>,
     generation: u32,
     state: State,
     /// Pins the thread to its core.
@@ -130,9 +87,8 @@ enum State {
     AtExit,
 }
 
-#[derive(Default)]
-pub(crate) struct Pollers {
-    slots: Vec<Slot>,
+pub(crate) struct Pollers<P: ?Sized> {
+    slots: Vec<Slot<P>>,
     free: Vec<u32>,
     /// Slots of active pollers (paused ones too) in order of registration; `GONE` until the end of
     /// the turn in which one is removed.
@@ -158,8 +114,25 @@ const GONE: u32 = u32::MAX;
 /// of one that is.
 const LAST: u32 = u32::MAX;
 
-impl Pollers {
-    pub(crate) fn add(&mut self, name: Name, schedule: Schedule, local: bool, poller: Box<dyn Poller>, now: Instant) -> PollerId {
+impl<P: ?Sized> Default for Pollers<P> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            active: Vec::new(),
+            gone: 0,
+            sleepless: 0,
+            locals: 0,
+            live: 0,
+            waived: 0,
+            timers: Timers::default(),
+            at_exit: Vec::new(),
+        }
+    }
+}
+
+impl<P: ?Sized> Pollers<P> {
+    pub(crate) fn add(&mut self, name: Name, schedule: Schedule, local: bool, poller: Box<P>, now: Instant) -> PollerId {
         let (period, state) = match schedule {
             Schedule::Always => (0, State::Active { parks: false }),
             Schedule::WhenAwake => (0, State::Active { parks: true }),
@@ -176,7 +149,7 @@ impl Pollers {
     }
 
     /// Adds what runs once, when the thread is asked to exit.
-    pub(crate) fn add_at_exit(&mut self, name: Name, poller: Box<dyn Poller>) -> PollerId {
+    pub(crate) fn add_at_exit(&mut self, name: Name, poller: Box<P>) -> PollerId {
         let id = self.enter(Slot { poller: Some(poller), state: State::AtExit, name, ..Slot::free(0) });
         self.at_exit.push(id);
         id
@@ -192,7 +165,7 @@ impl Pollers {
         self.at_exit.pop()
     }
 
-    fn enter(&mut self, poller: Slot) -> PollerId {
+    fn enter(&mut self, poller: Slot<P>) -> PollerId {
         let id = self.allocate();
         self.locals += usize::from(poller.local);
         self.live += 1;
@@ -223,7 +196,7 @@ impl Pollers {
         }
     }
 
-    fn slot(&mut self, id: PollerId) -> Result<&mut Slot, StalePoller> {
+    fn slot(&mut self, id: PollerId) -> Result<&mut Slot<P>, StalePoller> {
         match self.slots.get_mut(id.slot as usize) {
             Some(slot) if slot.generation == id.generation && slot.state != State::Free => Ok(slot),
             _ => Err(StalePoller),
@@ -232,7 +205,7 @@ impl Pollers {
 
     /// Takes a poller out for good. What comes back is to be dropped by the caller (it may be
     /// running, then nothing comes back).
-    pub(crate) fn remove(&mut self, id: PollerId) -> Result<Option<Box<dyn Poller>>, StalePoller> {
+    pub(crate) fn remove(&mut self, id: PollerId) -> Result<Option<Box<P>>, StalePoller> {
         let slot = self.slot(id)?;
         let poller = slot.poller.take();
         let (state, local, place, waived) = (slot.state, slot.local, slot.place, slot.is_waived());
@@ -357,7 +330,7 @@ impl Pollers {
 
     /// Takes a poller out, to run it.
     #[inline(always)]
-    pub(crate) fn take(&mut self, id: PollerId) -> Option<Box<dyn Poller>> {
+    pub(crate) fn take(&mut self, id: PollerId) -> Option<Box<P>> {
         self.slots.get_mut(id.slot as usize)?.poller.take()
     }
 
@@ -382,7 +355,7 @@ impl Pollers {
 
     /// Puts a poller back that ran, unless it was removed meanwhile.
     #[inline(always)]
-    pub(crate) fn put_back(&mut self, id: PollerId, poller: Box<dyn Poller>) {
+    pub(crate) fn put_back(&mut self, id: PollerId, poller: Box<P>) {
         let removed = match self.slots.get_mut(id.slot as usize) {
             Some(slot) if slot.generation == id.generation => {
                 slot.runs += 1;
@@ -459,9 +432,9 @@ impl Pollers {
 
 /// Drops a poller, away from the code that nearly always keeps it.
 #[cold]
-fn discard(_: Box<dyn Poller>) {}
+fn discard<P: ?Sized>(_: Box<P>) {}
 
-impl Slot {
+impl<P: ?Sized> Slot<P> {
     /// Whether a thread's end does not wait for the poller here.
     fn is_waived(&self) -> bool {
         matches!(self.state, State::Timed | State::PausedTimed { .. }) && !self.holds_exit
@@ -490,11 +463,11 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::sim::SimPlatform;
-    use crate::{CoreId, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
+    use crate::{CoreId, Cx, Platform, Polled, Poller, ThreadConfig, ThreadLib, ThreadLibOptions};
     use alloc::rc::Rc;
     use core::cell::Cell;
 
-    impl Pollers {
+    impl<P: ?Sized> Pollers<P> {
         /// Adds a free slot that has so many generations left.
         pub(crate) fn near_the_last_generation(&mut self, left: u32) {
             self.free.push(self.slots.len() as u32);
@@ -532,15 +505,15 @@ mod tests {
 
     #[test]
     fn the_gaps_of_removed_pollers_are_closed_at_the_end_of_the_turn() {
-        let mut pollers = Pollers::default();
-        let add = |pollers: &mut Pollers| pollers.add(crate::name("p"), Schedule::Always, false, Box::new(idle), Instant::ZERO);
+        let mut pollers: Pollers<dyn Poller> = Pollers::default();
+        let add = |pollers: &mut Pollers<dyn Poller>| pollers.add(crate::name("p"), Schedule::Always, false, Box::new(idle), Instant::ZERO);
         let ids: Vec<_> = (0..5).map(|_| add(&mut pollers)).collect();
         for gone in [ids[1], ids[3]] {
             assert!(pollers.remove(gone).is_ok_and(|poller| poller.is_some()));
         }
         assert_eq!(pollers.active_places(), 5, "someone may be walking them");
         pollers.end_turn();
-        let order = |pollers: &Pollers| (0..pollers.active_places()).map(|place| pollers.active_at(place)).collect::<Vec<_>>();
+        let order = |pollers: &Pollers<dyn Poller>| (0..pollers.active_places()).map(|place| pollers.active_at(place)).collect::<Vec<_>>();
         assert_eq!(order(&pollers), [ids[0], ids[2], ids[4]].map(Some));
         // Each knows the place that it has now.
         assert!(pollers.remove(ids[2]).is_ok());

@@ -1,18 +1,18 @@
-//! Reactors: the loop of one core, and the set of them.
+//! Reactors: the loop of one core.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::time::Duration;
 
-use crate::balance::Load;
-use crate::lane::{Event, Lane};
-use crate::ring::{PushError, Receiver};
+use crate::ring::{PushError, Receiver, Ring};
+use crate::set::Set;
 use crate::sync::{Mutex, model_yield};
-use crate::thread_lib::LibShared;
+use crate::thread::{Movable, ThreadLoad};
 use crate::time::nanos;
-use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, ReactorStats, Thread, ThreadLib, ThreadLibOptions, Turn};
+use crate::{CoreId, Instant, ReactorStats, Refused, Thread, Turn, sync};
 
 /// Events that a reactor handles in one turn.
 const EVENT_BATCH: usize = 8;
@@ -33,163 +33,14 @@ impl Default for Idle {
     }
 }
 
-/// What a set of reactors is to be.
-#[derive(Clone, Debug)]
-pub struct ReactorOptions {
-    /// The cores that get a reactor; the lowest is the one that [`Reactors::run`] turns itself.
-    pub cores: CpuSet,
-    /// When to sleep.
-    pub idle: Idle,
-    /// The bounds of its threads.
-    pub threads: ThreadLibOptions,
-}
-
-impl ReactorOptions {
-    /// The defaults, on these cores.
-    pub fn new(cores: CpuSet) -> Self {
-        Self { cores, idle: Idle::default(), threads: ThreadLibOptions::default() }
-    }
-}
-
-/// A set of reactors, one on each of its cores, over a platform of its own.
-pub struct Reactors {
-    lib: ThreadLib,
-    idle: Idle,
-}
-
-impl Reactors {
-    /// Prepares reactors; nothing runs yet, but threads can be spawned.
-    ///
-    /// # Errors
-    /// No core was asked for, or one that the platform does not have; a bound of the threads cannot
-    /// work.
-    pub fn new(platform: Arc<dyn Platform>, options: &ReactorOptions) -> Result<Self, PlatformError> {
-        options.threads.check()?;
-        let allowed = platform.cores();
-        if options.cores.is_empty() {
-            return Err(PlatformError::NoCores);
-        }
-        if let Some(core) = options.cores.minus(&allowed).iter().next() {
-            return Err(PlatformError::NoSuchCore { core, allowed });
-        }
-        let lib = ThreadLib::new(platform, options.cores, &options.threads);
-        lib.0.set_has_reactors();
-        Ok(Self { lib, idle: options.idle })
-    }
-
-    /// The set's threads: to spawn, to visit, to stop. Can be kept and sent anywhere.
-    pub fn lib(&self) -> &ThreadLib {
-        &self.lib
-    }
-
-    /// The reactor of one core, for a caller that turns it itself (a test, a simulation); `None` if
-    /// it is taken or the core is not in the set.
-    pub fn reactor(&self, core: CoreId) -> Option<Reactor> {
-        Reactor::claim(&self.lib, core, self.idle)
-    }
-
-    /// Runs the set: starts a reactor on every core but the lowest, turns that one on the caller's
-    /// own flow of control, and returns when all have ended after [`ThreadLib::stop`], with their
-    /// figures in order of cores.
-    ///
-    /// # Errors
-    /// A core could not be started (those that were are stopped again), or a reactor panicked (the
-    /// others are stopped). A panic on the caller's own core goes on when the others have ended.
-    pub fn run(self) -> Result<Vec<ReactorStats>, PlatformError> {
-        let platform = self.lib.platform().clone();
-        let figures = Arc::new(Mutex::new(Vec::new()));
-        let cores: Vec<CoreId> = self.lib.reactors().iter().collect();
-        let Some((first, others)) = cores.split_first() else { return Ok(Vec::new()) };
-        platform.adopt(*first)?;
-        let started = JoinGuard { lib: &self.lib, platform: &*platform, first: *first, others };
-        let mut outcome = Ok(());
-        for core in others {
-            outcome = self.start(*core, &figures);
-            if outcome.is_err() {
-                self.lib.stop();
-                break;
-            }
-        }
-        if let Some(reactor) = self.reactor(*first) {
-            let stats = reactor.run();
-            enter(&figures, stats);
-        }
-        outcome.and(started.join())?;
-        Ok(core::mem::take(&mut *figures.lock()))
-    }
-
-    fn start(&self, core: CoreId, figures: &Arc<Mutex<Vec<ReactorStats>>>) -> Result<(), PlatformError> {
-        let (lib, idle, figures) = (self.lib.clone(), self.idle, figures.clone());
-        let entry = move || {
-            if let Some(reactor) = Reactor::claim(&lib, core, idle) {
-                let stats = reactor.run();
-                enter(&figures, stats);
-            }
-        };
-        self.lib.platform().start(core, Box::new(entry))
-    }
-}
-
-impl Drop for Reactors {
-    fn drop(&mut self) {
-        // What was meant for a reactor that never came, threads among them, would keep the set
-        // alive from inside.
-        for lane in &self.lib.0.lanes {
-            drop(lane.claim());
-        }
-    }
-}
-
-/// Enters what a reactor did, in the order of the cores.
-fn enter(figures: &Mutex<Vec<ReactorStats>>, stats: ReactorStats) {
-    let mut figures = figures.lock();
-    let at = figures.partition_point(|other| other.core < stats.core);
-    figures.insert(at, stats);
-}
-
-/// The cores of a running set, for the one that waits for them, also when its own reactor panics.
-struct JoinGuard<'a> {
-    lib: &'a ThreadLib,
-    platform: &'a dyn Platform,
-    first: CoreId,
-    others: &'a [CoreId],
-}
-
-impl JoinGuard<'_> {
-    fn join(mut self) -> Result<(), PlatformError> {
-        self.join_others()
-    }
-
-    fn join_others(&mut self) -> Result<(), PlatformError> {
-        let others = core::mem::take(&mut self.others);
-        let mut outcome = Ok(());
-        for core in others {
-            // All are joined, also those behind one that failed.
-            outcome = outcome.and(self.platform.join(*core));
-        }
-        outcome
-    }
-}
-
-impl Drop for JoinGuard<'_> {
-    fn drop(&mut self) {
-        if !self.others.is_empty() {
-            // Here only on the way of a panic, which says more than what an error from here could.
-            // It may be the platform's, and then nobody has stopped the set.
-            self.lib.stop();
-            let _ = self.join_others();
-        }
-        self.platform.release(self.first);
-    }
-}
-
 /// One core's loop. [`Reactor::run`] turns it until the set stops; tests call [`Reactor::turn`].
 pub struct Reactor {
-    lib: Arc<LibShared>,
-    lane: usize,
+    set: Arc<Set>,
+    /// The index of its core.
+    index: usize,
     events: Receiver<Event>,
     threads: Vec<Thread>,
-    /// Events for other reactors whose rings were full, with their lanes; tried again each turn.
+    /// Events for other reactors whose rings were full, with their indices; tried again each turn.
     deferred: VecDeque<(usize, Event)>,
     idle: Idle,
     /// When the last turn began, and how much of it was busy.
@@ -202,9 +53,10 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    fn claim(lib: &ThreadLib, core: CoreId, idle: Idle) -> Option<Self> {
-        let lane = lib.0.lane_of(core)?;
-        let events = lib.0.lanes[lane].claim()?;
+    /// The reactor of `core`; `None` if it is taken or the core is not in the set.
+    pub(crate) fn claim(set: &Arc<Set>, core: CoreId, idle: Idle) -> Option<Self> {
+        let index = set.doorbells.index_of(core)?;
+        let events = set.claim_events(index)?;
         let events_capacity = events.ring().capacity();
         let stats = ReactorStats {
             core,
@@ -221,8 +73,8 @@ impl Reactor {
             events_capacity,
         };
         Some(Self {
-            lib: lib.0.clone(),
-            lane,
+            set: set.clone(),
+            index,
             events,
             threads: Vec::new(),
             deferred: VecDeque::new(),
@@ -236,7 +88,7 @@ impl Reactor {
 
     /// One turn: events, then one turn of each thread. Bounded; tells what it did.
     pub fn turn(&mut self) -> Turn {
-        let now = self.lib.platform.now();
+        let now = self.set.platform().now();
         self.charge_idle(now);
         let mut turn = Turn::default();
         let mut mark = now;
@@ -262,7 +114,7 @@ impl Reactor {
     ///
     /// If something panics in it, the rest of the set is stopped while the panic goes on.
     pub fn run(mut self) -> ReactorStats {
-        let mut guard = StopOnPanic { lib: ThreadLib(self.lib.clone()), finished: false };
+        let mut guard = StopOnPanic { set: self.set.clone(), finished: false };
         loop {
             let turn = self.turn();
             if turn.is_idle() {
@@ -304,14 +156,9 @@ impl Reactor {
         Load { core: stats.core, busy: stats.busy, total: stats.busy + stats.idle + stats.parked, threads }
     }
 
-    /// The set it belongs to.
-    pub(crate) fn lib(&self) -> &Arc<LibShared> {
-        &self.lib
-    }
-
     /// Hands an event to another reactor, now or as soon as there is room.
-    pub(crate) fn send_event(&mut self, lane: usize, event: Event) {
-        self.deferred.push_back((lane, event));
+    pub(crate) fn send_event(&mut self, index: usize, event: Event) {
+        self.deferred.push_back((index, event));
         if self.deferred.len() == 1 {
             self.send_deferred();
         }
@@ -321,22 +168,22 @@ impl Reactor {
     /// too. One at a time, so that none is lost with one that panics.
     fn send_deferred(&mut self) {
         for _ in 0..self.deferred.len() {
-            let Some((lane, event)) = self.deferred.pop_front() else { return };
-            if let Err(event) = self.hand_over(lane, event) {
-                self.deferred.push_front((lane, event));
+            let Some((index, event)) = self.deferred.pop_front() else { return };
+            if let Err(event) = self.hand_over(index, event) {
+                self.deferred.push_front((index, event));
                 return;
             }
         }
     }
 
     /// Gives another reactor an event, which comes back if there is no room.
-    fn hand_over(&mut self, lane: usize, event: Event) -> Result<(), Event> {
-        let Err(refused) = self.lib.lanes[lane].push(event, &*self.lib.platform) else { return Ok(()) };
+    fn hand_over(&mut self, index: usize, event: Event) -> Result<(), Event> {
+        let Err(refused) = self.set.push_event(index, event) else { return Ok(()) };
         match (refused.why, refused.item) {
             (PushError::Full, event) => return Err(event),
             // That reactor has ended, since the set stops. The thread ends here, then.
             (PushError::Closed, Event::Adopt(movable)) => {
-                movable.set_lane(self.lane);
+                movable.set_core_index(self.index);
                 self.threads.push(movable.into_thread());
             }
             // A visit goes on without that reactor when it is dropped.
@@ -347,7 +194,7 @@ impl Reactor {
 
     /// Handles an event of its own in the next turn.
     pub(crate) fn defer(&mut self, event: Event) {
-        self.deferred.push_back((self.lane, event));
+        self.deferred.push_back((self.index, event));
     }
 
     /// Counts the time since the last turn began, less what was busy in it, as idle.
@@ -392,7 +239,7 @@ impl Reactor {
         self.events.publish(ready, EVENT_BATCH);
         turn.events += ready as u32;
         if ready > 0 {
-            *mark = self.lib.platform.now();
+            *mark = self.set.platform().now();
             turn.busy += mark.nanos_since(now);
         }
     }
@@ -416,21 +263,20 @@ impl Reactor {
     /// Has a thread go, with the events that wait, to a core that it may run on. It stays if there
     /// is none, or if it cannot leave.
     fn send_off(&mut self, thread: Thread) {
-        let wanted = thread.wanted_core().and_then(|core| self.lib.lane_of(core));
+        let wanted = thread.wanted_core().and_then(|core| self.set.doorbells.index_of(core));
         // `set_cpus` made sure that there is another core.
-        let Some(lane) = wanted.or_else(|| self.lib.place(thread.cpus()).ok()) else { return self.threads.push(thread) };
+        let Some(index) = wanted.or_else(|| self.set.place(thread.cpus()).ok()) else { return self.threads.push(thread) };
         match thread.into_movable() {
             Ok(movable) => {
-                movable.set_lane(lane);
-                self.deferred.push_back((lane, Event::Adopt(movable)));
+                movable.set_core_index(index);
+                self.deferred.push_back((index, Event::Adopt(movable)));
             }
             Err(pinned) => self.threads.push(pinned),
         }
     }
 
     fn is_finished(&mut self) -> bool {
-        let stopping = ThreadLib(self.lib.clone()).is_stopping();
-        stopping && self.threads.is_empty() && self.deferred.is_empty() && self.events.close_if_empty()
+        self.set.is_stopping() && self.threads.is_empty() && self.deferred.is_empty() && self.events.close_if_empty()
     }
 
     fn park_if_long_idle(&mut self) {
@@ -439,18 +285,17 @@ impl Reactor {
         if now.nanos_since(since) < nanos(spin) || !self.deferred.is_empty() || !self.threads.iter().all(|t| t.may_park()) {
             return;
         }
-        let lib = self.lib.clone();
-        let lane: &Lane = &lib.lanes[self.lane];
-        let asleep = Asleep::on(lane);
+        let set = self.set.clone();
+        let asleep = set.doorbells.fall_asleep(self.index);
         // Whatever was sent before the sleep was announced is seen here; whatever is sent after
         // sees the announcement and wakes the core.
-        let stop_unseen = self.threads.is_empty() && ThreadLib(lib.clone()).is_stopping();
+        let stop_unseen = self.threads.is_empty() && set.is_stopping();
         let nothing = self.events.is_empty() && !stop_unseen && !self.threads.iter().any(|t| t.has_work());
         if nothing && self.threads.iter().all(|t| t.before_sleep()) {
-            let before = lib.platform.now();
+            let before = set.platform().now();
             self.charge_idle(before);
-            lib.platform.park(self.stats.core, self.next_deadline());
-            let after = lib.platform.now();
+            set.platform().park(self.stats.core, self.next_deadline());
+            let after = set.platform().now();
             self.stats.parked += after.nanos_since(before);
             self.stats.parks += 1;
             self.last = Some((after, 0));
@@ -462,34 +307,80 @@ impl Reactor {
     }
 }
 
-/// A core that is about to sleep, until this is dropped; also by a bell or a platform that panics.
-struct Asleep<'a>(&'a Lane);
-
-impl<'a> Asleep<'a> {
-    fn on(lane: &'a Lane) -> Self {
-        lane.sleep.fall_asleep();
-        Self(lane)
-    }
-}
-
-impl Drop for Asleep<'_> {
-    fn drop(&mut self) {
-        self.0.sleep.wake_up();
-    }
-}
-
 /// Stops the set if it is dropped by a panic.
 struct StopOnPanic {
-    lib: ThreadLib,
+    set: Arc<Set>,
     finished: bool,
 }
 
 impl Drop for StopOnPanic {
     fn drop(&mut self) {
         if !self.finished {
-            self.lib.stop();
+            self.set.stop();
         }
     }
+}
+
+/// Something for a reactor itself.
+pub(crate) enum Event {
+    /// A thread to turn from now on.
+    Adopt(Movable),
+    /// Something to do between turns.
+    Call(Box<dyn FnOnce(&mut Reactor) + Send>),
+}
+
+/// Events that a reactor's ring holds. Few under the model checker, which keeps an account of each
+/// slot.
+const EVENTS: usize = if cfg!(loom) { 2 } else { 256 };
+
+/// The ring of events for one core's reactor.
+struct Inbox {
+    events: sync::Arc<Ring<Event>>,
+    /// The ring's other end until a reactor takes it.
+    unclaimed: Mutex<Option<Receiver<Event>>>,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        let (events, receiver) = Ring::new(EVENTS);
+        Self { events, unclaimed: Mutex::new(Some(receiver)) }
+    }
+}
+
+/// One for each core, in the order of their indices.
+type Inboxes = Box<[Inbox]>;
+
+/// The queues to the reactors of so many cores, for a [`Set`] to keep.
+pub(crate) fn inboxes(cores: usize) -> Box<dyn Any + Send + Sync> {
+    let inboxes: Inboxes = (0..cores).map(|_| Inbox::new()).collect();
+    Box::new(inboxes)
+}
+
+impl Set {
+    fn inbox(&self, core_index: usize) -> &Inbox {
+        let Some(inboxes) = self.inboxes.downcast_ref::<Inboxes>() else { unreachable!("a set is made with them") };
+        &inboxes[core_index]
+    }
+
+    /// Gives the events' receiving end to the one reactor of this core; `None` the second time.
+    pub(crate) fn claim_events(&self, core_index: usize) -> Option<Receiver<Event>> {
+        self.inbox(core_index).unclaimed.lock().take()
+    }
+
+    /// Hands the reactor of the core of this index something.
+    pub(crate) fn push_event(&self, core_index: usize, event: Event) -> Result<(), Refused<Event, PushError>> {
+        self.inbox(core_index).events.push(event)?;
+        self.doorbells.ring(core_index);
+        Ok(())
+    }
+}
+
+/// A reactor's figures since its start, for the balancer.
+pub(crate) struct Load {
+    pub(crate) core: CoreId,
+    pub(crate) busy: u64,
+    pub(crate) total: u64,
+    pub(crate) threads: Vec<ThreadLoad>,
 }
 
 #[cfg(test)]
@@ -499,6 +390,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::Platform;
     use crate::sim::Sim;
 
     #[test]

@@ -22,6 +22,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ops::Deref;
+use core::time::Duration;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Cx, Instant, Msg, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
@@ -150,7 +151,7 @@ impl<S: Shard> Sharded<S> {
     fn open(&self, cx: &mut Cx<'_>, index: usize, ready: Arc<Ready<S>>) {
         let peers = Peers { service: self.clone(), index };
         match S::open(cx, peers.clone()) {
-            Ok(shard) => Running { shard, peers }.begin(cx),
+            Ok(shard) => Running { shard, peers, drain_limit: cx.lib().drain_limit() }.begin(cx),
             Err(why) => {
                 // Without the first one the others are not made.
                 let gone = if index == 0 { 0..self.shards() } else { index..index + 1 };
@@ -383,6 +384,7 @@ impl<R> Slot<R> {
 struct Running<S: Shard> {
     shard: S,
     peers: Peers<S>,
+    drain_limit: Duration,
 }
 
 struct Here<S: Shard>(Rc<RefCell<Running<S>>>);
@@ -419,7 +421,7 @@ impl<S: Shard> Running<S> {
 
     /// Whether all has gone out that was to, or has had the time to.
     fn has_drained(&self, cx: &Cx<'_>, leave_by: &mut Option<Instant>) -> bool {
-        let by = *leave_by.get_or_insert(cx.now() + cx.lib().drain_limit());
+        let by = *leave_by.get_or_insert(cx.now() + self.drain_limit);
         cx.now() >= by || self.shard.unsent() == 0
     }
 }
@@ -431,7 +433,7 @@ impl<S: Shard> Drop for Running<S> {
         if unsent > 0
             && let Some(thread) = slot.thread.get()
         {
-            let ms = thread.0.lib.drain_limit.as_millis() as u64;
+            let ms = self.drain_limit.as_millis() as u64;
             logging::warn!("{}: {} bytes were dropped, which their peers had not read after {} ms", thread.name(), unsent, ms);
         }
         self.peers.publish(self.shard.report());

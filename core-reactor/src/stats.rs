@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{CoreId, Name, PollerStats};
+use crate::{CoreId, Name};
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,24 @@ pub struct ThreadStats {
     pub mailbox_capacity: usize,
     /// Its pollers'.
     pub pollers: Vec<PollerStats>,
+}
+
+/// What a poller has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PollerStats {
+    /// Its name.
+    pub name: Name,
+    /// Runs.
+    pub runs: u64,
+    /// Runs that answered [`Polled::Busy`](crate::Polled::Busy) or [`Polled::Done`](crate::Polled::Done).
+    pub busy_runs: u64,
+    /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs
+    /// directly before one count in.
+    pub busy: u64,
+    /// Time in idle runs, nanoseconds: its share, by runs, of the thread's idle time.
+    pub idle: u64,
+    /// The longest busy run, nanoseconds.
+    pub longest: u64,
 }
 
 /// What a reactor has done.

@@ -1,4 +1,4 @@
-//! What rings, handles, lanes and sets are made of: the real atomics, locks and counted references,
+//! What rings, handles and sets are made of: the real atomics, locks and counted references,
 //! or the model checker's under `cfg(loom)`.
 
 #[cfg(loom)]

@@ -98,30 +98,30 @@ fn of_two_senders_one_wakes_the_sleeper() {
     });
 }
 
-/// The mailbox moves from core 0 to core 1 as a thread does: its lane is changed, then it goes as
-/// an event. A sender that still reads the old lane wakes the old core; then the new one sees the
-/// message before it sleeps.
+/// The mailbox moves from core 0 to core 1 as a thread does: what senders read of its core is
+/// changed, then it goes as an event. A sender that still reads the old index wakes the old core;
+/// then the new one sees the message before it sleeps.
 ///
-/// Seen to fail with a lane that is changed after the event was sent, and without the fence beside
-/// the claim of a position.
+/// Seen to fail with an index that is changed after the event was sent, and without the fence
+/// beside the claim of a position.
 #[test]
 fn a_message_to_a_thread_that_moves_wakes_the_core_that_has_it() {
     model(2, || {
         let cores = Arc::new([Core::new(), Core::new()]);
-        let lane = Arc::new(AtomicUsize::new(0));
+        let core_index = Arc::new(AtomicUsize::new(0));
         let (mailbox, inbox) = Ring::new(2);
         let (events, mut arrivals) = Ring::new(2);
         let sender = {
-            let (cores, lane) = (cores.clone(), lane.clone());
+            let (cores, core_index) = (cores.clone(), core_index.clone());
             thread::spawn(move || {
                 mailbox.push(7).map_err(|refused| refused.why).expect("there is room");
-                cores[lane.load(Ordering::SeqCst)].wake();
+                cores[core_index.load(Ordering::SeqCst)].wake();
             })
         };
         let mover = {
             let cores = cores.clone();
             thread::spawn(move || {
-                lane.store(1, Ordering::SeqCst);
+                core_index.store(1, Ordering::SeqCst);
                 events.push(inbox).map_err(|refused| refused.why).expect("there is room");
                 cores[1].wake();
             })

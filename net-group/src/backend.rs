@@ -58,9 +58,8 @@ pub trait Backend: Sized + 'static {
     /// A connection out of a listener.
     fn accept(&mut self, slot: Slot) -> Accept<Self::Socket>;
 
-    /// Begins a connect, or tells how far it is. The engine asks when the slot is attached, when
-    /// `next` has told that it is ready, and also once more after
-    /// [`Connecting::Connected`] if that was the answer to the first.
+    /// Begins a connect, when a [`Kind::Connect`] is attached: the answer is that it is under way,
+    /// or has failed. After that, tells how far it is, when `next` has told that the slot is ready.
     fn connect(&mut self, slot: Slot) -> Connecting;
 
     // ---- Writing.
@@ -168,7 +167,7 @@ pub trait Backend: Sized + 'static {
     }
 
     /// As [`next`](Self::next), but only what the application is not told of, and that before what
-    /// came earlier: `Sent` and `Released`.
+    /// came earlier: `Sent`, `SendFailed` and `Released`.
     fn next_quiet(&mut self) -> Option<Happened<Self::Socket>> {
         None
     }
@@ -236,8 +235,11 @@ pub struct Opened {
 pub enum Kind {
     /// It takes connections.
     Listener,
-    /// It is to be connected, or is under way; or it is connected, and [`Backend::connect`] has said so only once, to the first question, which nobody was told.
+    /// It is to be connected.
     Connect,
+    /// A connect that has begun in another group. The socket is ready once it is decided, and stays
+    /// one of this kind until [`Backend::connect`] has answered: nobody else was told.
+    Connecting,
     /// A connection.
     Stream,
     /// A connection whose sending side has ended, in another group.
@@ -305,7 +307,7 @@ pub enum Accept<S> {
 pub enum Connecting {
     /// On its way, with this number from now on. `Ready` tells when there is news.
     UnderWay(i32),
-    /// There is a connection.
+    /// There is a connection, and the application is told.
     Connected,
     /// To no address.
     Failed(NetError),
@@ -383,9 +385,10 @@ pub enum Happened<S> {
     Ready(SockId, Ready),
     /// Bytes have arrived: at least one.
     Bytes(SockId, Buf),
-    /// What became of a [`Sending::Pending`]: so many bytes are the system's; `None` if the
-    /// connection is gone, as after [`Sending::Failed`].
-    Sent(SockId, Option<usize>),
+    /// What became of a [`Sending::Pending`]: so many bytes are the system's.
+    Sent(SockId, usize),
+    /// The same: the connection is gone, as after [`Sending::Failed`].
+    SendFailed(SockId),
     /// The system has given back what it held of a slot that was [`Released::Later`].
     Released(SockId, Box<S>),
     /// The time of [`Backend::wake_later`] has come.

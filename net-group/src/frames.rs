@@ -152,6 +152,15 @@ impl Frames {
         }
     }
 
+    /// Queues the first frame of a place, which is one buffer without a tag, and not empty.
+    #[inline]
+    pub fn push_first(hot: &mut Hot, frame: Frame) {
+        if let Ok(buf) = frame.into_single() {
+            (hot.queued, hot.frames) = (buf.len(), 1);
+            hot.queue.single = Some(buf);
+        }
+    }
+
     /// The same, for a frame that is not alone or not simple.
     #[inline(never)]
     fn push_node(&mut self, queue: &mut Queue, frame: Frame, bytes: usize) {

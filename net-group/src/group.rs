@@ -196,6 +196,8 @@ impl<B: Backend> Group<B> {
                 state.enter(Phase::Connecting);
                 self.begin_connect(i);
             }
+            // What became of it is told in polls, and only of what is polled.
+            Kind::Connecting => state.enter(Phase::Connecting),
         }
         Ok(slot.id())
     }
@@ -213,11 +215,8 @@ impl<B: Backend> Group<B> {
         let slot = self.slot(i);
         match self.backend.connect(slot) {
             Connecting::UnderWay(number) => self.slots.hot(i).fd = number,
-            Connecting::Connected => {
-                self.slots.hot(i).flags |= phase::READABLE;
-                self.enqueue(i);
-            }
             Connecting::Failed(why) => self.end(i, Release::Over, Some(why)),
+            Connecting::Connected => debug_assert!(false, "nobody could be told yet"),
         }
     }
 
@@ -334,6 +333,7 @@ impl<B: Backend> Group<B> {
                     }
                 }
                 Happened::Sent(id, taken) => self.sent(id, taken),
+                Happened::SendFailed(id) => self.sent_nothing(id),
                 Happened::Time => self.time_has_come(),
                 Happened::Ready(..) | Happened::Bytes(..) => debug_assert!(false, "the application is told of it"),
             }
@@ -374,6 +374,7 @@ impl<B: Backend> Group<B> {
             }
             Happened::Bytes(id, buf) => self.on_bytes(id, buf, at_once, out),
             Happened::Sent(id, taken) => self.sent(id, taken),
+            Happened::SendFailed(id) => self.sent_nothing(id),
             Happened::Released(id, socket) => drop(self.released(id, socket)),
             Happened::Time => self.time_has_come(),
         }
@@ -497,21 +498,17 @@ impl<B: Backend> SockGroup for Group<B> {
 
     #[inline]
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
-        let Some(state) = self.slots.find_hot(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
-        if !state.is(phase::SENDS) {
-            let why = if state.is_here() { NetError::NotConnected } else { NetError::Stale };
-            return Err(Refused { item: frame, why });
+        // One buffer without a tag, where nothing is queued, is all that an echo sends: there is
+        // room for it, whatever the limits.
+        match self.slots.find_hot(id) {
+            Some(state) if state.is_plain() && frame.single().is_some_and(|buf| !buf.is_empty()) => {
+                state.flags |= phase::IN_DIRTY;
+                Frames::push_first(state, frame);
+                self.dirty.push(id.index() as u32);
+                Ok(())
+            }
+            _ => self.send_special(id, frame),
         }
-        if self.limits.refuse_sends(state) {
-            return Err(self.limits.refused(state, frame));
-        }
-        self.frames.push(state, frame);
-        if state.is(phase::STUCK) {
-            self.queued_behind(id.index());
-        } else if state.enlist(phase::IN_DIRTY) {
-            self.dirty.push(id.index() as u32);
-        }
-        Ok(())
     }
 
     fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {

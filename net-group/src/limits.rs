@@ -21,9 +21,9 @@ pub struct Limits {
     /// Buffers are low, which matters to this group.
     low: bool,
     /// Buffers that one socket hands out in a poll: while buffers are plenty, now, and now without a further question.
-    calm_turn: u32,
-    turn: u32,
-    plain_turn: u32,
+    calm_turn: u8,
+    turn: u8,
+    plain_turn: u8,
 }
 
 /// When reading is held up.
@@ -41,7 +41,7 @@ impl Hold {
 }
 
 /// Buffers of one socket in a poll, where its limits would allow more: then the others have their turn (statement 20).
-const TURN: u32 = 16;
+const TURN: u8 = 16;
 
 impl Limits {
     /// Those that a group is asked to have.
@@ -53,7 +53,8 @@ impl Limits {
             // At 0, or at half of one frame, nothing would ever be read; past the limit of sends answers would be refused before reading is held up.
             bytes => Hold { bytes: bytes.clamp(1, send), frames: (send_frames / 2).max(1) },
         };
-        let turn = answers(send, send_frames, calm, config.bufs.buf_size()).min(TURN);
+        let answers = answers(send, send_frames, calm, config.bufs.buf_size());
+        let turn = u8::try_from(answers).map_or(TURN, |answers| answers.min(TURN));
         Self { send, send_frames, calm, hold: calm, low: false, calm_turn: turn, turn, plain_turn: turn }
     }
 
@@ -104,13 +105,13 @@ impl Limits {
     /// Buffers that a socket from which is read may hand out in one poll: as many as can be answered by a frame of the same size each without a refusal, and one
     /// while buffers are low. The application answers after the poll, so until then nothing shows that a socket holds too much.
     #[inline]
-    pub fn turn(&self) -> u32 {
+    pub fn turn(&self) -> u8 {
         self.turn
     }
 
     /// The same for a way that does not ask whether buffers are low, and is not to be gone while they are: then nothing.
     #[inline]
-    pub fn plain_turn(&self) -> u32 {
+    pub fn plain_turn(&self) -> u8 {
         self.plain_turn
     }
 }

@@ -8,45 +8,44 @@ use alloc::vec::Vec;
 
 /// The count of every place of a group.
 pub struct Turns {
-    poll: u32,
+    /// A count of none in the present poll. Each poll has [`POLL`] numbers of its own, so that what
+    /// was counted in another is less than this. They last for a thousand years.
+    none: u64,
     /// A slab may get more places than it was made with.
-    places: Vec<Turn>,
+    places: Vec<u64>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Turn {
-    /// The poll that it counts in: what was counted in another is over.
-    poll: u32,
-    taken: u32,
-}
+/// Numbers of a poll: more than a place may have buffers.
+const POLL: u64 = 1 << u8::BITS;
 
 impl Turns {
     /// Of so many places.
     pub fn new(places: usize) -> Self {
-        Self { poll: 0, places: vec![Turn::default(); places] }
+        Self { none: 0, places: vec![0; places] }
     }
 
     /// A poll begins.
     #[inline]
     pub fn begin(&mut self) {
-        self.poll = self.poll.wrapping_add(1);
+        self.none += POLL;
     }
 
-    /// Whether one more buffer may be handed out from a place, of `most` in a poll, and counts it if so.
+    /// Whether one more buffer may be handed out from a place, of `most` in a poll, and counts it if
+    /// so.
     #[inline]
-    pub fn take(&mut self, place: usize, most: u32) -> bool {
-        let Some(turn) = self.places.get_mut(place) else { return self.take_of_new(place, most) };
-        if turn.poll != self.poll {
-            *turn = Turn { poll: self.poll, taken: 0 };
+    pub fn take(&mut self, place: usize, most: u8) -> bool {
+        let Some(count) = self.places.get_mut(place) else { return self.take_of_new(place, most) };
+        let taken = (*count).max(self.none);
+        let may = taken - self.none < u64::from(most);
+        if may {
+            *count = taken + 1;
         }
-        let may = turn.taken < most;
-        turn.taken += u32::from(may);
         may
     }
 
     #[cold]
-    fn take_of_new(&mut self, place: usize, most: u32) -> bool {
-        self.places.resize(place + 1, Turn::default());
+    fn take_of_new(&mut self, place: usize, most: u8) -> bool {
+        self.places.resize(place + 1, 0);
         self.take(place, most)
     }
 }

@@ -155,6 +155,23 @@ fn s103_an_end_that_is_asked_for_before_there_is_a_connection() {
     });
 }
 
+/// It goes on meanwhile, and is told where the socket is in the end.
+#[test]
+fn s131_a_connect_that_changes_its_group_again_and_again() {
+    each_way(9, Settings::default, |app| {
+        app.begin(WireKind::Connect { begun: false, answer: None }, 3);
+        for turn in 0..3 {
+            app.detach();
+            if turn == 1 {
+                app.world().peer_answers(0, true);
+                app.world().peer_sends(0, 3);
+            }
+            app.attach();
+        }
+        app.poll();
+    });
+}
+
 /// Two peers that take nothing of their answers, and one that does: it goes on, and the group does
 /// not forget the others. With bytes that are asked for and bytes that come by themselves, which
 /// need no other buffer; and with a limit for who takes nothing.

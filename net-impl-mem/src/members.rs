@@ -81,6 +81,7 @@ impl Backend for Members {
         let kind = match self.bell.watcher.watch(&socket.0, slot.id().raw()) {
             Ok(Role::Listener) => Kind::Listener,
             Ok(Role::Connect) => Kind::Connect,
+            Ok(Role::Connecting) => Kind::Connecting,
             Ok(Role::Stream) => Kind::Stream,
             Ok(Role::Finished) => Kind::Finished,
             Err(why) => return Err(Refused { item: socket, why }),

@@ -39,11 +39,9 @@ pub(crate) struct Epolled {
     timer: Timer,
     armed: Option<For>,
     sockets: PerSlot<Box<PosixSocket>>,
-    /// What epoll told last; those before `at` have been passed on, and those from `told` on are
-    /// old.
-    events: Box<[Told]>,
+    /// What epoll told last; those before `at` have been passed on.
+    events: Vec<Told>,
     at: usize,
-    told: usize,
 }
 
 /// What the timer runs for.
@@ -67,9 +65,8 @@ impl Epolled {
             timer,
             armed: None,
             sockets: PerSlot::of(sockets),
-            events: vec![Told::NOTHING; READY_BATCH.min(sockets + 1)].into_boxed_slice(),
+            events: Vec::with_capacity(READY_BATCH.min(sockets + 1)),
             at: 0,
-            told: 0,
         })
     }
 
@@ -112,6 +109,17 @@ impl Epolled {
         (gather.bytes(), gather.send(slot.number()))
     }
 
+    /// What came of a call that has not just taken one piece.
+    fn sent(&mut self, slot: Slot, offered: usize, done: Result<usize, Errno>) -> Sending {
+        match done {
+            Ok(n) if n == offered => Sending::Taken(n),
+            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
+            // question 9).
+            Ok(n) => Sending::Blocked(n),
+            Err(errno) => self.not_sent(slot, errno),
+        }
+    }
+
     #[cold]
     fn not_sent(&mut self, slot: Slot, errno: Errno) -> Sending {
         if errno.would_block() {
@@ -135,14 +143,16 @@ impl Backend for Epolled {
     fn open(&mut self, slot: Slot, socket: Box<PosixSocket>) -> Result<Opened, Refused<Box<PosixSocket>, NetError>> {
         let kind = match &socket.kind {
             net_sockets::Kind::Listener => Kind::Listener,
+            net_sockets::Kind::Connect(connect) if connect.under_way => Kind::Connecting,
             net_sockets::Kind::Connect(_) => Kind::Connect,
             net_sockets::Kind::Stream if socket.failed.is_some() => Kind::Broken,
             net_sockets::Kind::Stream if socket.fin_sent => Kind::Finished,
             net_sockets::Kind::Stream => Kind::Stream,
         };
         // One that is not under way joins when its connect begins.
-        let joins = !matches!(&socket.kind, net_sockets::Kind::Connect(connect) if !connect.under_way);
-        if joins && let Err(why) = enrol(&self.epoll, slot, &socket) {
+        if kind != Kind::Connect
+            && let Err(why) = enrol(&self.epoll, slot, &socket)
+        {
             return Err(Refused { item: socket, why });
         }
         let opened = Opened { kind, number: socket.fd(), acknowledge: socket.kept.quick_ack };
@@ -220,16 +230,13 @@ impl Backend for Epolled {
     #[inline]
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
         let (offered, done) = match out {
-            Outgoing::One(bytes) => (bytes.len(), sys::send(slot.number(), bytes)),
+            Outgoing::One(bytes) => match sys::send(slot.number(), bytes) {
+                Ok(n) if n == bytes.len() => return Sending::Taken(bytes.len()),
+                done => (bytes.len(), done),
+            },
             Outgoing::Many(parts) => Self::gather(slot, parts),
         };
-        match done {
-            Ok(n) if n == offered => Sending::Taken(n),
-            // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
-            // question 9).
-            Ok(n) => Sending::Blocked(n),
-            Err(errno) => self.not_sent(slot, errno),
-        }
+        self.sent(slot, offered, done)
     }
 
     fn fin(&mut self, slot: Slot) {
@@ -242,12 +249,13 @@ impl Backend for Epolled {
 
     #[inline]
     fn poll(&mut self) {
-        (self.at, self.told) = (0, self.epoll.poll(&mut self.events));
+        self.at = 0;
+        self.epoll.poll(&mut self.events);
     }
 
     #[inline]
     fn next(&mut self, _: usize) -> Option<Happened<PosixSocket>> {
-        let event = *self.events[..self.told].get(self.at)?;
+        let event = *self.events.get(self.at)?;
         self.at += 1;
         if event.key() == TIMER {
             self.armed = None;

@@ -19,8 +19,6 @@ pub(crate) struct Epoll(OwnedFd);
 pub(crate) struct Told(libc::epoll_event);
 
 impl Told {
-    pub(crate) const NOTHING: Self = Self(libc::epoll_event { events: 0, u64: 0 });
-
     /// The number that the descriptor was added with.
     pub(crate) fn key(&self) -> u64 {
         self.0.u64
@@ -53,12 +51,17 @@ impl Epoll {
         check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
     }
 
-    /// What is ready now, at the front of `into`; tells how much that is. Never blocks; an interrupted call found nothing.
+    /// What is ready now, in place of what is in `into`, as much as that has room for. Never
+    /// blocks; an interrupted call found nothing.
     #[inline]
-    pub(crate) fn poll(&self, into: &mut [Told]) -> usize {
-        // SAFETY: `Told` is a transparent `epoll_event`, and `into` has room for as many as it is long.
-        let n = unsafe { libc::epoll_wait(self.fd(), into.as_mut_ptr().cast(), into.len() as i32, 0) };
-        n.max(0) as usize
+    pub(crate) fn poll(&self, into: &mut Vec<Told>) {
+        into.clear();
+        let room = into.spare_capacity_mut();
+        // SAFETY: `Told` is a transparent `epoll_event`, and there is room for as many as are asked
+        // for.
+        let n = unsafe { libc::epoll_wait(self.fd(), room.as_mut_ptr().cast(), room.len() as i32, 0) };
+        // SAFETY: so many were written.
+        unsafe { into.set_len(n.max(0) as usize) };
     }
 }
 

@@ -72,6 +72,7 @@ impl SmolSocket {
     pub(crate) fn opens_as(&self) -> Option<(net_group::Kind, u32)> {
         match self.kind {
             Kind::Listener(number) => Some((net_group::Kind::Listener, number)),
+            Kind::Connect(socket, ref connect) if connect.under_way => Some((net_group::Kind::Connecting, socket)),
             Kind::Connect(socket, _) => Some((net_group::Kind::Connect, socket)),
             Kind::Stream(socket) if self.fin_sent => Some((net_group::Kind::Finished, socket)),
             Kind::Stream(socket) => Some((net_group::Kind::Stream, socket)),

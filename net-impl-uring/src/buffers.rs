@@ -1,10 +1,13 @@
 //! A group's buffers: those that lie ready for the kernel, and where they come from.
+//!
+//! UNSAFETY: what is taken out of the ring must be what completions have told of, and nothing may be
+//! received into what is taken back: `Ringed` sees to both.
+#![allow(unsafe_code)]
 
+use core_uring::{BufRing, Completion, Io};
 use pool::{Buf, BufGroup, Class};
 
-use crate::bufring::BufRing;
 use crate::depth::Depth;
-use crate::ring::Io;
 
 /// See the module's documentation.
 pub(crate) struct Buffers {
@@ -38,27 +41,28 @@ impl Buffers {
     /// How many lie ready.
     #[inline]
     pub(crate) fn lying(&self) -> usize {
-        self.ready.len()
+        self.ready.lying()
     }
 
     /// Puts buffers of the pool in the place of those that were received into. The pool hands out the one that came home last, so a quiet group
     /// lives in few.
     #[inline]
     pub(crate) fn lay_out(&mut self) {
-        let wanted = self.depth.fill(self.ready.len());
-        while self.ready.len() < wanted
-            && !self.starving
-            && let Some(buf) = self.pool.get()
-        {
-            // There is room, since fewer lie there than may.
-            let _ = self.ready.provide(buf);
+        let lying = self.ready.lying();
+        let missing = self.depth.fill(lying).saturating_sub(lying);
+        if missing > 0 && !self.starving {
+            self.ready.provide(std::iter::from_fn(|| self.pool.get()).take(missing));
         }
     }
 
-    /// The buffer into which the kernel has received `len` bytes.
+    /// The buffer into which a request of the group has received, of a completion just as it was
+    /// taken off the ring. Without bytes it comes back empty.
     #[inline]
-    pub(crate) fn take(&mut self, number: u16, len: usize) -> Option<Buf> {
-        self.ready.take(number, len)
+    pub(crate) fn take(&mut self, completion: Completion) -> Option<Buf> {
+        let len = completion.result().max(0) as usize;
+        // SAFETY: all that receives for this group does so into this ring, and each completion comes
+        // here once.
+        unsafe { self.ready.take(completion.buffer()?, len) }
     }
 
     /// A receive has found none.
@@ -77,15 +81,18 @@ impl Buffers {
         self.starving = starving;
     }
 
-    /// Takes back all that lie ready, and hands out one. No request with the kernel receives into them.
+    /// Takes back all that lie ready, and hands out one. No request with the kernel receives into
+    /// them, and all completions were handled.
     #[cold]
     pub(crate) fn renew(&mut self, io: &Io) -> Option<Buf> {
-        io.renew_buffers(&mut self.ready);
+        // SAFETY: as the caller sees to it; a group has one ring.
+        unsafe { self.ready.renew(io) };
         self.pool.get()
     }
 
     /// Nothing is received into them any more.
     pub(crate) fn end(&mut self, io: &Io) {
-        io.end_buffers(&mut self.ready);
+        // SAFETY: as the caller sees to it; a group has one ring.
+        unsafe { self.ready.close(io) };
     }
 }

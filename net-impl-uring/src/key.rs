@@ -1,27 +1,18 @@
-//! What a request is called by: the 64 bits that its completions bring back.
-//!
-//! ```text
-//!   63   60 59      48 47              24 23               0
-//!   ┌──────┬──────────┬──────────────────┬──────────────────┐
-//!   │ op   │ member   │ generation       │ index            │
-//!   └──────┴──────────┴──────────────────┴──────────────────┘
-//! ```
-//!
-//! Index and generation are those of a [`SockId`]. Its group tag is too long to fit beside the operation, so a group is called by its number among the
-//! members of its ring.
+//! What requests are called by: a [`Key`] whose number is index and generation of a [`SockId`].
+//! Its group tag is too long to fit beside them.
 
 use core_reactor::net::SockId;
+use core_uring::{Key, Member};
 
 /// The bits of a [`SockId`] that are in the key of its requests.
-const ID: u64 = 0xFFFF_FFFF_FFFF;
+const ID: u64 = (1 << 48) - 1;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Op {
-    /// A cancellation. Nobody waits for it.
-    Cancel,
     /// Bytes, again and again.
-    Recv,
+    Recv = Key::CANCEL + 1,
     /// The news that there is something to be read, or room.
     Poll,
     /// The news that a connection is over.
@@ -33,64 +24,32 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    const ALL: [Self; 6] = [Self::Cancel, Self::Recv, Self::Poll, Self::Gone, Self::Send, Self::Timer];
-}
-
-/// The name of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u64);
-
-impl Key {
-    /// Members that a ring can tell apart.
-    pub(crate) const MEMBERS: usize = 1 << 12;
-
-    /// That of a request for a socket.
+    /// That of a request of ours; `None` of a cancellation, for which nobody waits.
     #[inline]
-    pub(crate) fn of(op: Op, member: u16, id: SockId) -> Self {
-        Self(id.raw() & ID | Self::new(op, member, 0).0)
+    pub(crate) fn of(key: Key) -> Option<Self> {
+        match key.op() {
+            1 => Some(Self::Recv),
+            2 => Some(Self::Poll),
+            3 => Some(Self::Gone),
+            4 => Some(Self::Send),
+            5 => Some(Self::Timer),
+            _ => None,
+        }
     }
 
-    /// That of a request for no socket, with a number instead.
-    #[inline]
-    pub(crate) fn new(op: Op, member: u16, number: usize) -> Self {
-        Self((op as u64) << 60 | u64::from(member & 0xFFF) << 48 | number as u64 & ID)
-    }
-
-    #[inline]
-    pub(crate) const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-
-    #[inline]
-    pub(crate) fn raw(self) -> u64 {
-        self.0
-    }
-
-    #[inline]
-    pub(crate) fn op(self) -> Op {
-        // Only what `new` has made comes back; anything else would be nobody's.
-        Op::ALL.get((self.0 >> 60) as usize).copied().unwrap_or(Op::Cancel)
-    }
-
-    #[inline]
-    pub(crate) fn member(self) -> u16 {
-        (self.0 >> 48) as u16 & 0xFFF
-    }
-
-    /// The socket's slot, or the number.
-    #[inline]
-    pub(crate) fn index(self) -> usize {
-        SockId::from_raw(self.0).index()
-    }
-
-    /// The socket, in the group of `tag`.
-    #[inline]
-    pub(crate) fn id(self, tag: Tag) -> SockId {
-        SockId::from_raw(self.0 & ID | tag.0)
+    /// What such a request of a member's for a socket is called by.
+    pub(crate) fn key(self, member: Member, id: SockId) -> Key {
+        Key::new(member, self as u8, id.raw())
     }
 }
 
-/// A group's part of its keys, where that is in them.
+/// The slot of the socket that a request is for.
+#[inline]
+pub(crate) fn index(key: Key) -> usize {
+    SockId::from_raw(key.number()).index()
+}
+
+/// A group's part of its sockets' ids, which is not in keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tag(u64);
 
@@ -99,22 +58,31 @@ impl Tag {
     pub(crate) fn of(id: SockId) -> Self {
         Self(id.raw() & !ID)
     }
+
+    /// The socket that a request is for.
+    #[inline]
+    pub(crate) fn id(self, key: Key) -> SockId {
+        SockId::from_raw(key.number() | self.0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use core_uring::Ring;
+
     use super::*;
+    use crate::Uring;
 
     #[test]
-    fn a_key_comes_back_as_it_was() {
-        for (n, op) in Op::ALL.into_iter().enumerate() {
-            assert_eq!(op as usize, n);
-            for (member, index, generation) in [(0, 0, 0), (0xFFF, 0xFF_FFFF, 0xFF_FFFF), (0x123, 0x45_6789, 0xAB_CDEF)] {
-                let id = SockId::new(index, generation, 0xABCD);
-                let key = Key::from_raw(Key::of(op, member, id).raw());
-                assert_eq!((key.op(), key.member(), key.index(), key.id(Tag::of(id))), (op, member, index as usize, id));
+    fn what_was_asked_for_and_of_which_socket_comes_back() {
+        let ring = Ring::new(Uring::new().sizes).expect("a ring");
+        let member = ring.io().join(0).expect("the first");
+        for op in [Op::Recv, Op::Poll, Op::Gone, Op::Send, Op::Timer] {
+            for (slot, generation) in [(0, 0), (0xFF_FFFF, 0xFF_FFFF), (0x45_6789, 0xAB_CDEF)] {
+                let id = SockId::new(slot, generation, 0xABCD);
+                let key = op.key(member, id);
+                assert_eq!((Op::of(key), index(key), Tag::of(id).id(key)), (Some(op), slot as usize, id));
             }
         }
-        assert_eq!(Key::new(Op::Timer, 3, 1).index(), 1);
     }
 }

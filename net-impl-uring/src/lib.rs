@@ -26,18 +26,15 @@
 #![deny(unsafe_code)]
 
 mod buffers;
-mod bufring;
 mod depth;
 mod gather;
-mod inbox;
 mod key;
 mod probe;
 mod reader;
-mod ring;
+mod requests;
 mod ringed;
 mod slot;
 mod socket;
-mod sys;
 mod timers;
 mod writer;
 
@@ -45,10 +42,11 @@ use std::net::SocketAddr;
 
 use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_uring::{RingError, Sizes};
 use linkme::distributed_slice;
 use net_group::Group;
+use net_sockets::{Errno, error};
 
-use crate::ring::Sizes;
 use crate::ringed::Ringed;
 use crate::socket::UringSocket;
 
@@ -63,12 +61,14 @@ pub static URING: &dyn NetImpl = &Uring::new();
 #[derive(Clone, Copy, Debug)]
 pub struct Uring {
     sizes: Sizes,
+    /// Most buffers of one group that lie ready to be received into; a power of two.
+    buffers: u16,
 }
 
 impl Uring {
     /// The backend, with rings of the usual size.
     pub const fn new() -> Self {
-        Self { sizes: Sizes { submissions: 128, completions: 1024, buffers: 512 } }
+        Self { sizes: Sizes::USUAL, buffers: 512 }
     }
 }
 
@@ -102,8 +102,17 @@ impl NetImpl for Uring {
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
         config.check()?;
-        let backend = Ringed::new(cx, &config, self.sizes)?;
+        let backend = Ringed::new(cx, &config, self.sizes, self.buffers)?;
         Ok(Box::new(Group::new(cx, config, backend)))
+    }
+}
+
+/// What the ring says, in the words of sockets.
+fn net_error(why: RingError) -> NetError {
+    match why {
+        RingError::Os { doing, code } => error::plain(doing, Errno(code)),
+        RingError::LockedMemory { doing, needs, limit } => NetError::LockedMemory { doing, needs, limit },
+        RingError::Members => NetError::Option { option: "GroupConfig", why: why.to_string().into() },
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
 use core_reactor::{Cx, Refused, WaitSource, Watch};
+use core_uring::{BufRing, Completion, Inbox, Member, Ring, Sizes};
 use net_group::{
     Accept, Backend, Bufs, Connecting, Happened, Opened, Outgoing, PerSlot, Ready, Recv, Release, Released, SPARING, Sending, Slot,
 };
@@ -17,13 +18,11 @@ use pool::Buf;
 
 use crate::buffers::Buffers;
 use crate::gather::Gathers;
-use crate::inbox::Inbox;
-use crate::key::{Op, Tag};
-use crate::ring::{Completion, Ring, Sizes};
+use crate::key::{self, Op, Tag};
 use crate::slot::{News, SlotData};
 use crate::socket::UringSocket;
 use crate::timers::{Timers, Which};
-use crate::{NAME, sys};
+use crate::{NAME, net_error};
 
 /// Milliseconds after which a group tries again what waits for descriptors or memory that others hold. Their return is not announced, and the core may be asleep.
 const RETRY: u32 = 10;
@@ -37,8 +36,8 @@ pub(crate) struct Ringed {
     _watch: Watch,
     bell: OwnedFd,
     ring: Rc<Ring>,
-    /// Its number among the members of the ring.
-    member: u16,
+    /// Which of the ring's members it is.
+    member: Member,
     inbox: Inbox,
     tag: Tag,
     slots: PerSlot<Box<SlotData>>,
@@ -58,25 +57,25 @@ pub(crate) struct Ringed {
 }
 
 impl Ringed {
-    pub(crate) fn new(cx: &mut Cx<'_>, config: &GroupConfig, sizes: Sizes) -> Result<Self, NetError> {
+    pub(crate) fn new(cx: &mut Cx<'_>, config: &GroupConfig, sizes: Sizes, buffers: u16) -> Result<Self, NetError> {
         let sockets = config.sockets;
-        let ring = Ring::here(sizes)?;
-        let bell = ring.bell()?;
+        let ring = Ring::here(sizes).map_err(net_error)?;
+        let bell = ring.bell().map_err(net_error)?;
         let watch = cx.watch_bell(WaitSource(bell.as_raw_fd()), ring.clone())?;
         let mut io = ring.io();
         // Room for two completions of each socket, and for buffers received.
-        let member = io.join(2 * sockets + usize::from(sizes.buffers))?;
-        let ready = io.buffers(member, sizes.buffers).inspect_err(|_| io.leave(member))?;
+        let member = io.join(2 * sockets + usize::from(buffers)).map_err(net_error)?;
+        let ready = BufRing::open(&io, member, buffers).inspect_err(|_| io.leave(member)).map_err(net_error)?;
         drop(io);
         Ok(Self {
             _watch: watch,
             bell,
             ring,
             member,
-            inbox: Inbox::new(),
+            inbox: Inbox::new(member),
             tag: Tag::default(),
             slots: PerSlot::of(sockets),
-            buffers: Buffers::new(ready, sizes.buffers, config.bufs.clone()),
+            buffers: Buffers::new(ready, buffers, config.bufs.clone()),
             lists: Gathers::default(),
             todo: Vec::with_capacity(sockets),
             short: Vec::new(),
@@ -125,6 +124,7 @@ impl Ringed {
     // ---- What completions say
 
     /// What was queued to be told, or else whether there are more completions.
+    #[inline(never)]
     fn refill(&mut self, room: usize) -> Result<bool, Happened<UringSocket>> {
         if room == 0 {
             return Ok(false);
@@ -134,37 +134,39 @@ impl Ringed {
         }
         match self.told.pop_front() {
             Some((id, ready)) => Err(Happened::Ready(id, ready)),
-            None => Ok(self.inbox.refill(&mut self.ring.io(), self.member, room)),
+            None => Ok(self.inbox.refill(&mut self.ring.io(), room)),
         }
     }
 
     /// Bytes, of a receive that goes on.
     #[inline]
     fn plain_bytes(&mut self, completion: Completion) -> Option<Happened<UringSocket>> {
-        if completion.result <= 0 || !completion.more() {
+        if completion.result() <= 0 || !completion.more() {
             return None;
         }
-        let buf = self.buffers.take(completion.buffer()?, completion.result as usize)?;
-        Some(Happened::Bytes(completion.key.id(self.tag), buf))
+        let buf = self.buffers.take(completion)?;
+        Some(Happened::Bytes(self.tag.id(completion.key), buf))
     }
 
     /// A send of one piece that was taken.
     #[inline]
     fn plain_sent(&mut self, completion: Completion) -> Option<Happened<UringSocket>> {
-        let is_plain = self.slots.get_mut(completion.key.index())?.sent_plainly(completion);
-        is_plain.then(|| Happened::Sent(completion.key.id(self.tag), Some(completion.result as usize)))
+        let is_plain = self.slots.get_mut(key::index(completion.key))?.sent_plainly(completion);
+        is_plain.then(|| Happened::Sent(self.tag.id(completion.key), completion.result() as usize))
     }
 
     /// Any other completion.
     #[inline(never)]
     fn on(&mut self, completion: Completion) {
-        let (index, op, n) = (completion.key.index(), completion.key.op(), completion.result);
+        let (index, n) = (key::index(completion.key), completion.result());
+        // Nobody waits for a cancellation.
+        let Some(op) = Op::of(completion.key) else { return };
         if op == Op::Timer {
             return self.on_timer(completion);
         }
         // Taken before anything else, so that it is not lost whatever becomes of it.
-        let bytes = completion.buffer().and_then(|number| self.buffers.take(number, n.max(0) as usize)).filter(|_| n > 0);
-        let Some(data) = self.slots.get_mut(index).filter(|_| op != Op::Cancel) else { return };
+        let bytes = self.buffers.take(completion).filter(|_| n > 0);
+        let Some(data) = self.slots.get_mut(index) else { return };
         let news = match op {
             Op::Recv => data.received(completion, bytes),
             Op::Poll => data.polled(completion),
@@ -181,9 +183,9 @@ impl Ringed {
                 self.buffers.ran_out();
                 self.told.push_back((id, Ready::READ));
             }
-            News::Sent(n) => self.quiet.push_back(Happened::Sent(id, Some(n))),
+            News::Sent(n) => self.quiet.push_back(Happened::Sent(id, n)),
             News::NeedsCopy(why) => {
-                self.quiet.push_back(Happened::Sent(id, Some(0)));
+                self.quiet.push_back(Happened::Sent(id, 0));
                 self.say_copies(why);
             }
             News::Short if !leaving => self.fall_short(index),
@@ -234,7 +236,7 @@ impl Ringed {
         for index in std::mem::take(&mut self.short) {
             let Some(data) = self.slots.get_mut(index as usize) else { continue };
             if data.retry() {
-                self.quiet.push_back(Happened::Sent(data.id(), Some(0)));
+                self.quiet.push_back(Happened::Sent(data.id(), 0));
             }
             self.look_at(index as usize);
         }
@@ -249,7 +251,7 @@ impl Ringed {
                 self.on(completion);
                 any = true;
             }
-            if !self.inbox.refill(&mut self.ring.io(), self.member, usize::MAX) {
+            if !self.inbox.refill(&mut self.ring.io(), usize::MAX) {
                 break;
             }
         }
@@ -364,7 +366,8 @@ impl Backend for Ringed {
         connecting
     }
 
-    #[inline]
+    /// Inlined by force, so that one piece need not pass through memory: see `Epolled::recv`.
+    #[inline(always)]
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
         if let Some(data) = self.slots.get_mut(slot.index()) {
             data.send(&mut self.ring.io(), &mut self.lists, slot.number(), out);
@@ -399,9 +402,9 @@ impl Backend for Ringed {
                     Err(told) => return Some(told),
                 }
             };
-            let plain = match completion.key.op() {
-                Op::Recv if room > 0 => self.plain_bytes(completion),
-                Op::Send => self.plain_sent(completion),
+            let plain = match Op::of(completion.key) {
+                Some(Op::Recv) if room > 0 => self.plain_bytes(completion),
+                Some(Op::Send) => self.plain_sent(completion),
                 _ => None,
             };
             if plain.is_some() {
@@ -516,7 +519,7 @@ impl Backend for Ringed {
     /// A connection whose peer does not take what is sent without a copy is reset, which takes it back.
     fn abandon(&mut self) {
         for (_, data) in self.slots.iter_mut().filter(|(_, data)| data.is_with_kernel()) {
-            sys::disconnect(data.socket().fd());
+            calls::disconnect(data.socket().fd());
         }
     }
 }

@@ -16,22 +16,23 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use core_reactor::net::{NetError, SockId};
+use core_uring::{BufRing, Completion, Io, Key, Member};
 use net_group::{Accept, Connecting, Happened, Opened, Outgoing, Ready, Recv, Release};
 use net_sockets::{Errno, Kind, Whose, connect, error, options, sys, whose};
 use pool::{Buf, BufGroup};
 
-use crate::bufring::BufRing;
 use crate::gather::Gathers;
-use crate::key::{Key, Op};
+use crate::key::Op;
 use crate::reader::{Reader, Request, Step};
-use crate::ring::{Completion, Io};
+use crate::requests;
 use crate::socket::UringSocket;
 use crate::writer::{Sent, Writer};
 
 /// See the module's documentation.
 pub(crate) struct SlotData {
-    member: u16,
     id: SockId,
+    /// What its requests are called by, but for what each is.
+    key: Key,
     socket: Box<UringSocket>,
     reader: Reader,
     writer: Writer,
@@ -74,15 +75,15 @@ pub(crate) enum News {
 
 impl SlotData {
     /// A socket that joins a group, as `member` of a ring.
-    pub(crate) fn new(member: u16, id: SockId, mut socket: Box<UringSocket>, bufs: &BufGroup) -> Self {
+    pub(crate) fn new(member: Member, id: SockId, mut socket: Box<UringSocket>, bufs: &BufGroup) -> Self {
         let mut reader = Reader::new(&socket.kind, socket.kept.low_water, socket.own.unpack(bufs));
         if socket.failed.is_some() {
             reader.drain();
         }
         let writer = writer(&mut socket);
         Self {
-            member,
             id,
+            key: Op::Gone.key(member, id),
             socket,
             reader,
             writer,
@@ -100,6 +101,7 @@ impl SlotData {
     pub(crate) fn opened(&self) -> Opened {
         let kind = match &self.socket.kind {
             Kind::Listener => net_group::Kind::Listener,
+            Kind::Connect(connect) if connect.under_way => net_group::Kind::Connecting,
             Kind::Connect(_) => net_group::Kind::Connect,
             Kind::Stream if self.socket.failed.is_some() => net_group::Kind::Broken,
             Kind::Stream if self.socket.fin_sent => net_group::Kind::Finished,
@@ -122,7 +124,7 @@ impl SlotData {
 
     #[inline]
     fn key(&self, op: Op) -> Key {
-        Key::of(op, self.member, self.id)
+        self.key.with(op as u8)
     }
 
     /// Sets a mark that it is listed; false if it was.
@@ -141,13 +143,13 @@ impl SlotData {
         let fd = self.socket.fd();
         if matches!(self.socket.kind, Kind::Stream) && !self.watched && self.over == Over::No {
             self.watched = true;
-            io.watch(self.key(Op::Gone), fd, libc::POLLERR | libc::POLLHUP, true);
+            requests::watch(io, self.key(Op::Gone), fd, libc::POLLERR | libc::POLLHUP, true);
         }
         match self.reader.step(self.over != Over::Seen && !self.send_failed, low) {
             Step::Nothing => {}
-            Step::Start(Request::Receive { wait }) => io.receive(self.key(Op::Recv), fd, buffers, wait),
-            Step::Start(Request::Readable) => io.watch(self.key(Op::Poll), fd, libc::POLLIN, false),
-            Step::Start(Request::Writable) => io.watch(self.key(Op::Poll), fd, libc::POLLOUT, false),
+            Step::Start(Request::Receive { wait }) => requests::receive(io, self.key(Op::Recv), fd, buffers, wait),
+            Step::Start(Request::Readable) => requests::watch(io, self.key(Op::Poll), fd, libc::POLLIN, false),
+            Step::Start(Request::Writable) => requests::watch(io, self.key(Op::Poll), fd, libc::POLLOUT, false),
             Step::Stop(op) => io.cancel(self.key(op)),
         }
     }
@@ -177,9 +179,9 @@ impl SlotData {
     // ---- Writing
 
     /// Has the kernel send.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, io: &mut Io, lists: &mut Gathers, fd: i32, out: Outgoing<'_>) {
-        self.writer.send(io, lists, Key::of(Op::Send, self.member, self.id), fd, out);
+        self.writer.send(io, lists, self.key(Op::Send), fd, out);
     }
 
     /// Whether a completion of a send is one of which nothing special is to be said; then it has been handled.
@@ -233,8 +235,8 @@ impl SlotData {
         }
         let errno = match bytes {
             Some(buf) => return if self.keep(buf) { News::Nothing } else { News::Ready(Ready::READ) },
-            None if completion.result >= 0 => return self.told(Ready::READ),
-            None => Errno(-completion.result),
+            None if completion.result() >= 0 => return self.told(Ready::READ),
+            None => Errno(-completion.result()),
         };
         match whose::of_connection(errno) {
             Whose::Call => News::Nothing,
@@ -254,7 +256,7 @@ impl SlotData {
     /// The completion of a poll.
     pub(crate) fn polled(&mut self, completion: Completion) -> News {
         self.reader.end();
-        match completion.result {
+        match completion.result() {
             1.. if self.reader.waits_for_room() => self.told(Ready::WRITE),
             0.. => self.told(Ready::READ),
             n if whose::of_connection(Errno(-n)) == Whose::Call => News::Nothing,
@@ -369,7 +371,7 @@ impl SlotData {
     pub(crate) fn watch_told(&mut self, completion: Completion) {
         self.watched = completion.more();
         // The kernel always tells of the peer's end as well (POLLRDHUP), which reading tells.
-        if completion.result > 0 && completion.result & i32::from(libc::POLLERR | libc::POLLHUP) != 0 {
+        if completion.result() > 0 && completion.result() & i32::from(libc::POLLERR | libc::POLLHUP) != 0 {
             self.is_over();
         }
     }
@@ -391,7 +393,7 @@ impl SlotData {
             self.over = Over::Told;
         }
         Some(if std::mem::take(&mut self.send_failed) {
-            Happened::Sent(self.id, None)
+            Happened::SendFailed(self.id)
         } else {
             Happened::Ready(self.id, Ready::READ.and(Ready::OVER))
         })

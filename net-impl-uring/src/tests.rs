@@ -16,11 +16,11 @@ use conformance::ordinary;
 use conformance::platform::{CORE, self_driven};
 use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Token};
 use core_reactor::{Bell, CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use core_uring::{Completion, Ring, Sizes};
 use pool::{BufGroup, Class};
 use socket2::{Domain, Socket, Type};
 
-use crate::key::{Key, Op};
-use crate::ring::{Completion, Ring, Sizes};
+use crate::key::Op;
 use crate::ringed::Ringed;
 use crate::slot::SlotData;
 use crate::timers::Which;
@@ -29,7 +29,7 @@ use crate::{NetImpl, Uring};
 type Group = net_group::Group<Ringed>;
 
 /// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
-static TINY: Uring = Uring { sizes: Sizes { submissions: 2, completions: 4, buffers: 2 } };
+static TINY: Uring = Uring { sizes: Sizes { submissions: 2, completions: 4 }, buffers: 2 };
 
 /// The whole suite over rings at their limits: nothing is lost when completions find no room, and buffers that lie ready run out all the time.
 mod tiny {
@@ -40,15 +40,15 @@ mod tiny {
 
 /// A group of these buffers, and its thread.
 fn group(bufs: BufGroup) -> (Thread, Group) {
-    group_of(GroupConfig::new(bufs), Uring::new().sizes)
+    group_of(GroupConfig::new(bufs), &Uring::new())
 }
 
 /// The same, of this kind.
-fn group_of(config: GroupConfig, sizes: Sizes) -> (Thread, Group) {
+fn group_of(config: GroupConfig, uring: &Uring) -> (Thread, Group) {
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
     let group = thread.with(|cx| {
-        let ringed = Ringed::new(cx, &config, sizes).expect("a ring");
+        let ringed = Ringed::new(cx, &config, uring.sizes, uring.buffers).expect("a ring");
         Group::new(cx, config, ringed)
     });
     (thread, group)
@@ -248,7 +248,7 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
     need_descriptors(2 * COUNT as u64 + 100);
     let bufs = BufGroup::new(2, 1024);
     let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(bufs.clone()) };
-    let (_thread, mut group) = group_of(config, TINY.sizes);
+    let (_thread, mut group) = group_of(config, &TINY);
     let mut peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64))).collect();
     while peers.iter().any(|(id, _)| !is_receiving(&mut group, *id)) {
         assert_eq!(group.poll(&mut Events::new(1)), 0, "nothing was sent");
@@ -506,7 +506,7 @@ fn s13_arming_finds_what_came_before_and_disarming_ends_the_telling() {
 #[test]
 fn s17_a_buffer_ring_goes_on_when_its_tail_wraps() {
     let _company = beside_others();
-    let (_thread, mut group) = group_of(GroupConfig::new(BufGroup::new(2, 8)), TINY.sizes);
+    let (_thread, mut group) = group_of(GroupConfig::new(BufGroup::new(2, 8)), &TINY);
     let (_, mut peer) = pair(&mut group, &SockOptions::default(), Token(1));
     let mut events = Events::new(4);
     for n in 0..u64::from(u16::MAX) + 100 {
@@ -538,9 +538,9 @@ fn s61_a_shortage_of_the_machine_ends_no_connection() {
     group.resume(id).expect("it is there");
     let mut all = [Completion::NOTHING; 8];
     let sent = group.backend().take(&mut all);
-    let sent = all[..sent].iter().find(|completion| completion.key.op() == Op::Send).expect("it was sent");
-    for (key, errno) in [(Key::of(Op::Recv, sent.key.member(), id), libc::ENOMEM), (sent.key, libc::ENOBUFS)] {
-        group.backend_mut().pretend(Completion::last(key, -errno));
+    let sent = all[..sent].iter().find(|completion| Op::of(completion.key) == Some(Op::Send)).expect("it was sent");
+    for (key, errno) in [(Op::Recv.key(sent.key.member(), id), libc::ENOMEM), (sent.key, libc::ENOBUFS)] {
+        group.backend_mut().pretend(Completion::new(key, -errno, 0));
     }
     assert!(group.backend().timers().is_on(Which::Retry));
     peer.write_all(b"received").expect("sent");
@@ -569,7 +569,7 @@ fn sends_that_lock_memory() -> bool {
     const PEERS: usize = 12;
     const FRAMES: usize = 40;
     let config = GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(PEERS * FRAMES + 16, 128 << 10)) };
-    let (thread, mut group) = group_of(config, Uring::new().sizes);
+    let (thread, mut group) = group_of(config, &Uring::new());
     let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
     let mut peers: Vec<_> = (0..PEERS).map(|n| pair(&mut group, &options, Token(n as u64))).collect();
     for (id, _) in &peers {
@@ -668,7 +668,7 @@ fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
     let _company = beside_others();
     for (limit, patience) in [(Duration::from_secs(7200), ASLEEP), (Duration::from_millis(100), AWAKE)] {
         let config = GroupConfig { stall_limit: Some(limit), ..GroupConfig::new(BufGroup::new(64, 16 << 10)) };
-        let (mut thread, mut group) = group_of(config, Uring::new().sizes);
+        let (mut thread, mut group) = group_of(config, &Uring::new());
         let (id, _peer) = stuck(&mut group, Token(1));
         let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
         for _ in 0..16 {
@@ -759,7 +759,7 @@ fn s63_a_large_group_ends_in_good_order() {
     const COUNT: usize = 800;
     need_descriptors(2 * COUNT as u64 + 100);
     let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(64, 1024)) };
-    let (_thread, mut group) = group_of(config, TINY.sizes);
+    let (_thread, mut group) = group_of(config, &TINY);
     let peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64)).1).collect();
     drop(group);
     for mut peer in peers {

@@ -1,9 +1,9 @@
 //! The timers that wake a sleeping core for a group.
 
-use io_uring::types::Timespec;
+use core_uring::io_uring::types::Timespec;
+use core_uring::{Io, Key, Member};
 
-use crate::key::{Key, Op};
-use crate::ring::Io;
+use crate::key::Op;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,12 @@ impl Timers {
 
     /// Asks the kernel for those that are wanted.
     #[cold]
-    pub(crate) fn start(&mut self, io: &mut Io, member: u16) {
+    pub(crate) fn start(&mut self, io: &mut Io, member: Member) {
         self.are_wanted = false;
         for (n, timer) in self.timers.iter_mut().enumerate() {
             if let Timer::Wanted(time) = *timer {
                 *timer = Timer::Running;
-                io.timer(Key::new(Op::Timer, member, n), &TIMES[time].1);
+                io.timer(key(member, n), &TIMES[time].1);
             }
         }
     }
@@ -67,14 +67,15 @@ impl Timers {
     /// One has gone off, or was cancelled.
     #[cold]
     pub(crate) fn ended(&mut self, key: Key) -> Which {
-        self.timers[key.index()] = Timer::Off;
-        if key.index() == Which::Retry as usize { Which::Retry } else { Which::Look }
+        let number = key.number() as usize;
+        self.timers[number] = Timer::Off;
+        if number == Which::Retry as usize { Which::Retry } else { Which::Look }
     }
 
     /// Gives up those that run.
-    pub(crate) fn cancel(&self, io: &mut Io, member: u16) {
+    pub(crate) fn cancel(&self, io: &mut Io, member: Member) {
         for (n, _) in self.timers.iter().enumerate().filter(|(_, timer)| **timer == Timer::Running) {
-            io.cancel(Key::new(Op::Timer, member, n));
+            io.cancel(key(member, n));
         }
     }
 
@@ -83,6 +84,11 @@ impl Timers {
     pub(crate) fn is_on(&self, which: Which) -> bool {
         self.timers[which as usize] != Timer::Off
     }
+}
+
+/// What the request for one is called by.
+fn key(member: Member, number: usize) -> Key {
+    Key::new(member, Op::Timer as u8, number as u64)
 }
 
 /// The longest of the times within so many milliseconds; the shortest if none is.

@@ -6,12 +6,12 @@
 //! [`Sending::Pending`]: net_group::Sending::Pending
 #![allow(unsafe_code)]
 
+use core_uring::{Completion, Io, Key};
 use net_group::Outgoing;
 use net_sockets::Errno;
 
 use crate::gather::{Gathers, PARTS};
-use crate::key::Key;
-use crate::ring::{Completion, Io};
+use crate::requests;
 
 /// See the module's documentation.
 pub(crate) struct Writer {
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     /// Has the kernel send.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, io: &mut Io, lists: &mut Gathers, key: Key, fd: i32, out: Outgoing<'_>) {
         match out {
             Outgoing::One(bytes) => self.send_one(io, key, fd, bytes),
@@ -59,11 +59,11 @@ impl Writer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_one(&mut self, io: &mut Io, key: Key, fd: i32, bytes: &[u8]) {
         self.request = Request::One;
         // SAFETY: the engine keeps the bytes until it is told of the last completion: see the module's documentation.
-        unsafe { io.send(key, fd, bytes, bytes.len() >= self.lends_from) };
+        unsafe { requests::send(io, key, fd, bytes, bytes.len() >= self.lends_from) };
     }
 
     #[inline(never)]
@@ -76,13 +76,13 @@ impl Writer {
         let bytes = list.fill([first, second].into_iter().chain(parts).take(PARTS));
         self.request = Request::List(number);
         // SAFETY: the engine keeps the slices as above; the list is claimed as long, and does not move.
-        unsafe { io.send_message(key, fd, list.message(), bytes >= self.lends_from) };
+        unsafe { requests::send_message(io, key, fd, list.message(), bytes >= self.lends_from) };
     }
 
     /// Whether a completion is that of one piece of which nothing special is to be said; then it has been handled.
     #[inline]
     pub(crate) fn sent_plainly(&mut self, completion: Completion) -> bool {
-        let plain = self.request == Request::One && completion.result > 0 && completion.is_plain();
+        let plain = self.request == Request::One && completion.result() > 0 && completion.is_plain();
         if plain {
             self.request = Request::None;
         }
@@ -93,11 +93,11 @@ impl Writer {
     pub(crate) fn answered(&mut self, lists: &mut Gathers, completion: Completion) -> Sent {
         if completion.more() {
             // Without a copy: the memory is the kernel's until the second completion.
-            (self.lent, self.taken) = (true, completion.result);
+            (self.lent, self.taken) = (true, completion.result());
             return Sent::NotYet;
         }
         self.lent = false;
-        let n = if completion.notif() { std::mem::take(&mut self.taken) } else { completion.result };
+        let n = if completion.notif() { std::mem::take(&mut self.taken) } else { completion.result() };
         if let Request::List(number) = std::mem::replace(&mut self.request, Request::None) {
             lists.release(number);
         }

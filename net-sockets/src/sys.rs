@@ -74,6 +74,14 @@ pub fn discard(fd: RawFd) -> Result<usize, Errno> {
     if n < 0 { Err(Errno::last()) } else { Ok(n as usize) }
 }
 
+/// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but
+/// a connection is left as it is.
+pub fn disconnect(fd: RawFd) {
+    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
+    unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
+}
+
 /// An integer option of a socket.
 pub fn get_int(fd: RawFd, level: i32, name: i32) -> Result<i32, Errno> {
     let mut value: i32 = 0;

@@ -25,6 +25,7 @@ pub struct Limits {
 impl Limits {
     /// Asks the system.
     pub fn read() -> Self {
+        let hugepages = |count| hugepages(Path::new("/"), count);
         Self {
             descriptors: limits(libc::RLIMIT_NOFILE as i32)[0],
             most_descriptors: limits(libc::RLIMIT_NOFILE as i32)[1],
@@ -85,9 +86,9 @@ fn limits(of: i32) -> [Option<u64>; 2] {
     [limit.rlim_cur, limit.rlim_max].map(|n| (n != libc::RLIM_INFINITY).then_some(n))
 }
 
-/// One of the kernel's counts; a kernel without hugepages has none.
-fn hugepages(count: &str) -> u64 {
-    let path = Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").join(count);
+/// One of the counts of the kernel whose files lie under `root`; one without hugepages has none.
+fn hugepages(root: &Path, count: &str) -> u64 {
+    let path = root.join("sys/kernel/mm/hugepages/hugepages-2048kB").join(count);
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
@@ -140,6 +141,15 @@ mod tests {
         }
         assert_eq!(super::available(Path::new("/nowhere")), None);
         assert!(available_memory().is_some_and(|bytes| bytes > MIB), "this machine tells");
+    }
+
+    #[test]
+    fn hugepages_are_as_many_as_the_kernel_tells() {
+        let machine = tempfile::tempdir().unwrap();
+        let pages = machine.path().join("sys/kernel/mm/hugepages/hugepages-2048kB");
+        fs::create_dir_all(&pages).unwrap();
+        fs::write(pages.join("nr_hugepages"), "4\n").unwrap();
+        assert_eq!((hugepages(machine.path(), "nr_hugepages"), hugepages(machine.path(), "free_hugepages")), (4, 0));
     }
 
     #[test]

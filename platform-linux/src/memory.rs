@@ -180,6 +180,8 @@ fn more_than_there_can_be() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     /// Reads all of a region and writes both its ends.
@@ -199,6 +201,33 @@ mod tests {
             assert_eq!(memory.base().align_offset(align), 0);
             exercise(&memory);
         }
+    }
+
+    /// Kernels before 6.7 put a mapping where the one before it begins, so something odd lies between.
+    #[test]
+    fn s29_a_region_of_one_hugepage_begins_where_one_would() {
+        let odd = || HugeMemory::ordinary(PAGE).unwrap();
+        let regions: Vec<_> = (0..8).map(|_| (odd(), HugeMemory::ordinary(HUGE).unwrap())).collect();
+        assert!(regions.iter().all(|(_, region)| region.base().align_offset(HUGE) == 0));
+        let told = [true, false].map(|huge| HugeMemory { base: map(PAGE, 0).unwrap(), len: PAGE, huge }.is_huge());
+        assert_eq!(told, [true, false]);
+    }
+
+    /// Pages behind the end of a file cannot be had; what an earlier call has failed of is no
+    /// matter.
+    #[test]
+    fn s29_pages_that_do_not_come_are_an_error() {
+        let file = tempfile::tempfile().unwrap();
+        // SAFETY: a new mapping of a file of this test's, which nobody looks into.
+        let base =
+            unsafe { libc::mmap(ptr::null_mut(), 2 * PAGE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        assert_ne!(base, libc::MAP_FAILED);
+        let memory = HugeMemory { base: NonNull::new(base.cast()).unwrap(), len: 2 * PAGE, huge: false };
+        assert_eq!(memory.populate().unwrap_err().raw_os_error(), Some(libc::EFAULT));
+        file.set_len(2 * PAGE as u64).unwrap();
+        // SAFETY: closes nothing; it leaves an errno.
+        assert_eq!(unsafe { libc::close(-1) }, -1);
+        assert!(memory.populate().is_ok());
     }
 
     #[test]

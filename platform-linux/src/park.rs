@@ -263,6 +263,16 @@ mod tests {
     use super::*;
     use crate::ClockChoice;
 
+    /// A process that was started without standard input has its first descriptor there.
+    #[test]
+    fn any_descriptor_but_a_negative_one_is_owned() {
+        use std::os::fd::IntoRawFd;
+        assert_eq!(owned(0, "try").map(IntoRawFd::into_raw_fd).ok(), Some(0));
+        // SAFETY: closes nothing; it leaves an errno.
+        assert_eq!(unsafe { libc::close(-1) }, -1);
+        assert_eq!(owned(-1, "try").unwrap_err().to_string(), "try: Bad file descriptor (error 9)");
+    }
+
     /// A set whose better ways have been refused.
     fn left_with(way: Way) -> Parker {
         let parker = Parker::default();

@@ -271,6 +271,9 @@ extern "C" fn flush_all() {
 #[cfg(test)]
 mod tests {
     use std::io::{PipeReader, Read, Write, pipe};
+    use std::os::fd::BorrowedFd;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -405,5 +408,62 @@ mod tests {
         let spool = Spool::start("spool", writer, 8, notice).unwrap();
         assert!(spool.push(b"nobody"));
         assert_eq!(spool.flush(PATIENCE), Err(SpoolError::Write(libc::EPIPE)));
+    }
+
+    /// The process of the next test: its spools get at their descriptor some time after it has
+    /// begun to exit, the first one last.
+    fn exit_if_child() {
+        static EXITS: AtomicBool = AtomicBool::new(false);
+        extern "C" fn exits() {
+            EXITS.store(true, Ordering::Relaxed);
+        }
+        struct Late(std::io::Stdout, Duration);
+        impl AsFd for Late {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                while !EXITS.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                std::thread::sleep(self.1);
+                self.0.as_fd()
+            }
+        }
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let spools = [("one", 100), ("other", 20)].map(|(line, late)| {
+            let to = Late(std::io::stdout(), Duration::from_millis(late));
+            (line, Spool::start("spool", to, 1 << 10, notice).unwrap())
+        });
+        // What is registered last is called first.
+        // SAFETY: it stores a flag.
+        assert_eq!(unsafe { libc::atexit(exits) }, 0);
+        spools.iter().for_each(|(line, spool)| assert!(spool.push(format!("the {line} is written\n").as_bytes())));
+        std::process::exit(0);
+    }
+
+    const CHILD: &str = "LCORE_TEST_EXITS";
+
+    #[test]
+    fn s50_what_is_queued_when_the_process_exits_is_written() {
+        exit_if_child();
+        let name = "spool::tests::s50_what_is_queued_when_the_process_exits_is_written";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(CHILD, "").output().unwrap();
+        assert!(child.status.success());
+        let text = String::from_utf8(child.stdout).unwrap();
+        assert!(["one", "other"].iter().all(|line| text.contains(&format!("the {line} is written\n"))), "{text}");
+    }
+
+    #[test]
+    fn a_spool_that_is_gone_is_not_kept_for_the_end() {
+        let (_reader, writer) = pipe().unwrap();
+        let spool = Spool::start("spool", writer, 8, notice).unwrap();
+        let gone = Arc::downgrade(&spool.0);
+        drop(spool);
+        while gone.strong_count() > 0 {
+            std::thread::yield_now();
+        }
+        let _next = Spool::start("spool", pipe().unwrap().1, 8, notice).unwrap();
+        assert!(!SPOOLS.lock().unwrap().iter().any(|spool| spool.ptr_eq(&gone)));
     }
 }

@@ -188,10 +188,15 @@ impl Mask {
     }
 
     fn of_caller() -> Result<Self, PlatformError> {
+        Self::of_thread(0)
+    }
+
+    /// That of a thread by its number; 0 is the caller.
+    fn of_thread(number: i32) -> Result<Self, PlatformError> {
         let mut words = [0u64; 128];
         // SAFETY: the kernel writes at most the given number of bytes, and any bits are valid
         // words.
-        let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&words), words.as_mut_ptr().cast()) };
+        let rc = unsafe { libc::sched_getaffinity(number, size_of_val(&words), words.as_mut_ptr().cast()) };
         if rc < 0 { Err(last_os_error("read the cores that this thread may use")) } else { Ok(Self(words)) }
     }
 
@@ -251,6 +256,13 @@ mod tests {
     fn a_thread_that_cannot_be_pinned_is_an_error_of_start() {
         let error = spawn(GONE, true, Box::new(|| unreachable!())).unwrap_err();
         assert_eq!(error.to_string(), "pin a thread to its core: core 1023: Invalid argument (error 22)");
+    }
+
+    #[test]
+    fn a_thread_that_does_not_tell_its_cores_is_an_error() {
+        // No thread has so high a number.
+        let error = Mask::of_thread(i32::MAX).err().map(|why| why.to_string());
+        assert_eq!(error.as_deref(), Some("read the cores that this thread may use: No such process (error 3)"));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use core::{array, fmt, ptr};
 
 use crossbeam_utils::CachePadded;
 
-use crate::mempool::Shared;
+use crate::objects::{Counters, Shared};
 use crate::stack::Links;
-use crate::sync::{AtomicU32, AtomicUsize};
+use crate::sync::AtomicUsize;
 
 /// A core's stock of free objects. It stays on its core:
 ///
@@ -141,18 +141,6 @@ impl<T> SendObj<T> {
         drop(unsafe { ptr::read(&obj.home) });
         Ok(Obj { index: obj.index, home: cache.inner.clone() })
     }
-}
-
-/// What a core writes about its cache and others may read. Only the cache's core writes, so a load
-/// and a store make an increment.
-#[derive(Default)]
-pub(crate) struct Counters {
-    /// Free objects in the cache.
-    pub(crate) len: AtomicU32,
-    pub(crate) hits: AtomicUsize,
-    pub(crate) refills: AtomicUsize,
-    pub(crate) spills: AtomicUsize,
-    pub(crate) failures: AtomicUsize,
 }
 
 struct Inner<T> {

@@ -1,8 +1,8 @@
 //! How large a data-buffer pool and a group's share of it are, and what they count.
 
-use crate::PoolError;
-use crate::memory::DATA_ALIGN;
-use crate::stack::NIL;
+/// Bytes that data buffers are aligned to, and that [`Memory`](crate::Memory) must be: a page,
+/// which is also the block of an NVMe device.
+pub const DATA_ALIGN: usize = 4096;
 
 /// A size of data buffers. Each class is lent and waited for on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,30 +72,6 @@ impl DataPoolConfig {
             Class::Large => self.large,
             Class::Control => self.control,
         }
-    }
-
-    /// Whether a pool like this can work. [`DataPool::new`](crate::DataPool::new) looks, too; this
-    /// is for who gets the memory before.
-    ///
-    /// # Errors
-    /// [`PoolError::NoBuffers`] for one that could serve nobody; [`PoolError::TooMany`] for more of
-    /// something than can be counted.
-    pub fn check(&self) -> Result<(), PoolError> {
-        let useless = |class: &Class| self.class(*class).count > 0 && self.class(*class).size == 0;
-        let none = Class::ALL.iter().all(|class| self.class(*class).count == 0);
-        if let Some(class) = Class::ALL.into_iter().find(useless).or(none.then_some(Class::Small)) {
-            let ClassConfig { count, size } = self.class(class);
-            return Err(PoolError::NoBuffers { class, count, size });
-        }
-        let most = NIL as usize - 1;
-        let buffers = Class::ALL.iter().fold(0, |sum: usize, class| sum.saturating_add(self.class(*class).count));
-        let bytes = Class::ALL.iter().map(|class| self.class(*class).size).fold(0, usize::max);
-        for (what, wanted) in [("buffers", buffers), ("bytes of a buffer", bytes), ("requests that wait", self.waiters)] {
-            if wanted > most {
-                return Err(PoolError::TooMany { what, wanted, most });
-            }
-        }
-        Ok(())
     }
 
     /// Bytes of memory that the buffers take, `usize::MAX` if that is too small a number.

@@ -23,8 +23,8 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::fmt;
 use core::ptr::NonNull;
 
-use crate::config::{Class, ClassConfig, DataPoolConfig, PoolStats, ReserveConfig};
-use crate::memory::{DATA_ALIGN, HeapMemory, Memory};
+use crate::config::{Class, ClassConfig, DATA_ALIGN, DataPoolConfig, PoolStats, ReserveConfig};
+use crate::memory::{HeapMemory, Memory};
 use crate::pool::PoolShared;
 use crate::share::GroupShared;
 use crate::slab::{Meta, Slab};
@@ -38,6 +38,32 @@ use crate::{BufGroup, PoolError};
 #[derive(Clone)]
 pub struct DataPool {
     shared: Arc<PoolShared>,
+}
+
+impl DataPoolConfig {
+    /// Whether a pool like this can work. [`DataPool::new`] looks, too; this
+    /// is for who gets the memory before.
+    ///
+    /// # Errors
+    /// [`PoolError::NoBuffers`] for one that could serve nobody; [`PoolError::TooMany`] for more of
+    /// something than can be counted.
+    pub fn check(&self) -> Result<(), PoolError> {
+        let useless = |class: &Class| self.class(*class).count > 0 && self.class(*class).size == 0;
+        let none = Class::ALL.iter().all(|class| self.class(*class).count == 0);
+        if let Some(class) = Class::ALL.into_iter().find(useless).or(none.then_some(Class::Small)) {
+            let ClassConfig { count, size } = self.class(class);
+            return Err(PoolError::NoBuffers { class, count, size });
+        }
+        let most = NIL as usize - 1;
+        let buffers = Class::ALL.iter().fold(0, |sum: usize, class| sum.saturating_add(self.class(*class).count));
+        let bytes = Class::ALL.iter().map(|class| self.class(*class).size).fold(0, usize::max);
+        for (what, wanted) in [("buffers", buffers), ("bytes of a buffer", bytes), ("requests that wait", self.waiters)] {
+            if wanted > most {
+                return Err(PoolError::TooMany { what, wanted, most });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl DataPool {

@@ -13,6 +13,7 @@ mod group;
 mod local;
 mod memory;
 mod mempool;
+mod objects;
 mod pool;
 mod request;
 mod share;
@@ -23,11 +24,11 @@ mod wait;
 
 pub use buf::{Buf, SendBuf};
 pub use cache::{Bulk, MempoolCache, Obj, SendObj};
-pub use config::{Class, ClassConfig, DataPoolConfig, GroupStats, PoolStats, ReserveConfig};
+pub use config::{Class, ClassConfig, DATA_ALIGN, DataPoolConfig, GroupStats, PoolStats, ReserveConfig};
 pub use data::DataPool;
 pub use error::PoolError;
 pub use group::BufGroup;
-pub use memory::{DATA_ALIGN, HeapMemory, Memory};
+pub use memory::{HeapMemory, Memory};
 pub use mempool::{Mempool, MempoolConfig, MempoolStats};
 pub use request::{Granted, Request};
 // For the model checks in `tests/loom.rs`.

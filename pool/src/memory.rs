@@ -9,7 +9,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use crate::PoolError;
+use crate::{DATA_ALIGN, PoolError};
 
 /// A list of `len` things, or the error that there is no memory for it.
 pub(crate) fn many<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Box<[T]>, PoolError> {
@@ -18,10 +18,6 @@ pub(crate) fn many<T>(len: usize, mut make: impl FnMut() -> T) -> Result<Box<[T]
     list.extend((0..len).map(|_| make()));
     Ok(list.into_boxed_slice())
 }
-
-/// Bytes that data buffers are aligned to, and that [`Memory`] must be: a page, which is also the
-/// block of an NVMe device.
-pub const DATA_ALIGN: usize = 4096;
 
 /// One piece of memory for buffers: hugepages, ordinary pages, an image's own.
 ///

@@ -15,10 +15,7 @@
 //!                   SendObj<T> ────────► stack
 //! ```
 
-// UNSAFETY: objects lie in `UnsafeCell`s and are reached by index; that an index has one owner is
-// kept by this module and `cache`, not by the compiler.
-
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::Relaxed;
 use core::{any::type_name, fmt, mem::size_of};
@@ -26,8 +23,9 @@ use core::{any::type_name, fmt, mem::size_of};
 use crossbeam_utils::CachePadded;
 
 use crate::PoolError;
-use crate::cache::{Counters, MempoolCache};
+use crate::cache::MempoolCache;
 use crate::memory::many;
+use crate::objects::Shared;
 use crate::stack::{FreeStack, LinkArray, Links, NIL};
 
 /// How large a [`Mempool`] and its caches are.
@@ -160,30 +158,6 @@ pub struct MempoolStats {
     pub spills: u64,
     /// Requests answered with `None`.
     pub failures: u64,
-}
-
-/// What the handle, the caches and the objects that travel hold on to.
-pub(crate) struct Shared<T> {
-    objects: Box<[UnsafeCell<T>]>,
-    pub(crate) links: LinkArray,
-    pub(crate) free: CachePadded<FreeStack>,
-    pub(crate) counters: Box<[Arc<CachePadded<Counters>>]>,
-    pub(crate) cache_size: usize,
-    pub(crate) ids: FreeStack,
-    pub(crate) id_links: LinkArray,
-}
-
-// SAFETY: sharing it lets objects move between threads, which `T: Send` allows; two threads never
-// have the same object, because an index is in the stack, in one cache, or with one `Obj`, `Bulk`
-// or `SendObj`, and the stack orders who had it before who has it next.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// Where object `index` lies.
-    #[inline]
-    pub(crate) fn object(&self, index: u32) -> *mut T {
-        self.objects[index as usize].get()
-    }
 }
 
 impl<T> Drop for Mempool<T> {

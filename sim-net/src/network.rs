@@ -257,7 +257,7 @@ impl Network {
     pub(crate) fn set_watched(&mut self, id: u64, by: Option<(u64, u64)>) -> Result<Role, NetError> {
         let end = self.ends.get_mut(&id).ok_or(NetError::Stale)?;
         end.watched = by;
-        let role = end.role;
+        let role = if end.role == Role::Connect && end.since.is_some() { Role::Connecting } else { end.role };
         self.tell(id);
         Ok(role)
     }

@@ -5,8 +5,10 @@
 pub enum Role {
     /// It takes connections.
     Listener,
-    /// It is to be connected, or is under way, or nobody has asked yet whether it is there.
+    /// It is to be connected.
     Connect,
+    /// Its connect is under way, or nobody has asked yet how it went.
+    Connecting,
     /// A connection.
     Stream,
     /// A connection whose sending side has ended.

@@ -156,12 +156,7 @@ fn read_response(message: &[u8], own: &Settings) -> Result<NegotiateResponse, En
         whole[..SHORT].copy_from_slice(&message[..SHORT]);
         if let Some(response) = wire::read::<NegotiateResponse>(&whole) {
             let (size, fragmented) = (LEAST_RECEIVE_SIZE.into(), LEAST_FRAGMENTED_SIZE.into());
-            return Ok(NegotiateResponse {
-                preferred_send_size: size,
-                max_receive_size: size,
-                max_fragmented_size: fragmented,
-                ..response
-            });
+            return Ok(NegotiateResponse { max_receive_size: size, max_fragmented_size: fragmented, ..response });
         }
     }
     let least = size_of::<NegotiateResponse>();

@@ -189,6 +189,36 @@ pub fn s15_a_connect_under_way_can_be_detached(env: &Env) {
     assert_eq!(other.receive(id, 5), b"hello");
 }
 
+/// A connect that succeeds while its socket is in no group, or in one that is not polled, is told
+/// of where that is: once, before anything else, and not again where it goes from there.
+pub fn s131_a_connect_that_succeeds_unseen_is_told_once(env: &Env) {
+    let (mut one, mut other) = (Driver::new(env), Driver::new(env));
+    let (_, at) = one.listen();
+    let mut id = other.connect(&[at], Token(1));
+    let mut socket = other.group().detach(id).expect("it is there");
+    let far = one.wait("a connection", |event| match event {
+        NetEvent::Accepted { socket, .. } => Ok(socket),
+        other => Err(other),
+    });
+    let far = one.attach(far, Token(2));
+    one.send(far, b"hello");
+    one.turns(20);
+    for _ in 0..3 {
+        id = other.attach(socket, Token(3));
+        socket = other.group().detach(id).expect("it is there");
+    }
+    id = other.attach(socket, Token(4));
+    let first = other.wait("the first event", Ok);
+    assert!(matches!(first, NetEvent::Connected { id: of, token: Token(4) } if of == id));
+    assert_eq!(other.receive(id, 5), b"hello");
+    socket = other.group().detach(id).expect("it is there");
+    id = one.attach(socket, Token(5));
+    one.send(id, b"and on");
+    assert_eq!(one.receive(far, 6), b"and on");
+    one.turns(5);
+    assert_eq!((one.seen().count(), other.seen().count()), (0, 0), "it was told before");
+}
+
 /// An address of the ranges for documentation (RFC 5737, RFC 3849).
 fn no_address_of_ours(env: &Env) -> IpAddr {
     match env.host {

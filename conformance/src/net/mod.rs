@@ -141,6 +141,7 @@ macro_rules! net_statements {
                 s15_an_unanswered_connect_times_out_and_blocks_nobody
                 s15_a_connect_under_way_can_be_closed
                 s15_a_connect_under_way_can_be_detached
+                s131_a_connect_that_succeeds_unseen_is_told_once
             }
             accept {
                 s16_accept_drains_in_batches

@@ -62,7 +62,16 @@ impl Frame {
         }
     }
 
-    /// The only buffer of a frame without a tag. Any other frame comes back.
+    /// The only buffer of a frame without a tag.
+    #[inline]
+    pub fn single(&self) -> Option<&Buf> {
+        match &*self.parts {
+            [one] if self.tag.is_none() => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The same, itself. Any other frame comes back.
     ///
     /// # Errors
     /// The frame, if it has a tag, or not exactly one buffer.

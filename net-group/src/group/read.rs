@@ -10,9 +10,9 @@ use crate::waiting::Asked;
 
 /// Buffers that one socket may fill in a poll, if its limits allow them, before the others have
 /// their turn.
-const BUFS_A_TURN: u32 = 4;
+const BUFS_A_TURN: u8 = 4;
 /// Connections that one listener may take in a poll before the others have their turn.
-const ACCEPTS_A_TURN: u32 = 16;
+const ACCEPTS_A_TURN: u8 = 16;
 
 impl<B: Backend> Group<B> {
     /// One turn for each slot in the rotation, as long as there is room.
@@ -148,7 +148,7 @@ impl<B: Backend> Group<B> {
         let Some(state) = self.slots.find_hot(id) else { return };
         if at_once
             && state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
-            && !self.limits.hold_reads(state)
+            && (state.frames == 0 || !self.limits.hold_reads(state))
             && self.turns.take(id.index(), self.limits.plain_turn())
             && out.room() > 0
         {

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use core_reactor::net::SockId;
+use core_reactor::Refused;
+use core_reactor::net::{Frame, NetError, SockId};
 
 use super::Group;
 use crate::backend::{Backend, Outgoing, Parts, Release, Sending};
@@ -92,11 +93,11 @@ impl<B: Backend> Group<B> {
 
     /// What became of a send that was pending.
     #[inline]
-    pub(super) fn sent(&mut self, id: SockId, taken: Option<usize>) {
+    pub(super) fn sent(&mut self, id: SockId, n: usize) {
         let Some(state) = self.slots.find_hot(id) else { return };
         // One frame of one buffer, sent as a whole.
-        if let (Some(bytes), Some(n)) = (state.queue.single(), taken)
-            && (bytes.len(), state.written) == (n, 0)
+        if let Some(bytes) = state.queue.single()
+            && bytes.len() == n
             && !state.is(MINDS_SENDS)
         {
             state.flags &= !phase::PENDING;
@@ -104,18 +105,14 @@ impl<B: Backend> Group<B> {
             (state.queued, state.frames) = (0, state.frames - 1);
             state.queue.drop_single();
         } else {
-            self.sent_special(id.index(), taken);
+            self.sent_special(id.index(), n);
         }
     }
 
     #[inline(never)]
-    fn sent_special(&mut self, i: usize, taken: Option<usize>) {
+    fn sent_special(&mut self, i: usize, n: usize) {
         self.slots.hot(i).flags &= !phase::PENDING;
-        match taken {
-            Some(n) => self.taken(i, n),
-            None if self.slots.hot(i).is_in(Phase::Leaving) => {}
-            None => return self.send_failed(i),
-        }
+        self.taken(i, n);
         let state = self.slots.hot(i);
         if state.is(phase::WRITES) && !state.queue.is_empty() && state.enlist(phase::IN_DIRTY) {
             self.dirty.push(i as u32);
@@ -123,10 +120,42 @@ impl<B: Backend> Group<B> {
         self.after_write(i);
     }
 
+    /// The connection is gone on which a send was pending.
+    #[cold]
+    pub(super) fn sent_nothing(&mut self, id: SockId) {
+        let Some(state) = self.slots.find_hot(id) else { return };
+        state.flags &= !phase::PENDING;
+        if !state.is_in(Phase::Leaving) {
+            self.send_failed(id.index());
+        }
+    }
+
+    // ---- Frames come
+
+    /// Queues a frame, unless the socket sends none or holds too much.
+    #[inline(never)]
+    pub(super) fn send_special(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
+        let Some(state) = self.slots.find_hot(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
+        if !state.is(phase::SENDS) {
+            let why = if state.is_here() { NetError::NotConnected } else { NetError::Stale };
+            return Err(Refused { item: frame, why });
+        }
+        if self.limits.refuse_sends(state) {
+            return Err(self.limits.refused(state, frame));
+        }
+        self.frames.push(state, frame);
+        if state.is(phase::STUCK) {
+            self.queued_behind(id.index());
+        } else if state.enlist(phase::IN_DIRTY) {
+            self.dirty.push(id.index() as u32);
+        }
+        Ok(())
+    }
+
     /// A frame was queued behind what the system does not take. If that makes too much, nothing
     /// more is read.
     #[cold]
-    pub(super) fn queued_behind(&mut self, i: usize) {
+    fn queued_behind(&mut self, i: usize) {
         if self.limits.hold_reads(self.slots.hot(i)) {
             self.hold(i, phase::FULL);
         }

@@ -43,6 +43,8 @@ pub(crate) struct App {
 struct Ledger {
     received: usize,
     frames: Vec<u16>,
+    /// `Connected` was told.
+    connected: bool,
     /// Bytes of it went the way of what is closed.
     may_miss: bool,
 }
@@ -340,7 +342,9 @@ impl App {
         match self.group.send(live.id, frame) {
             Ok(()) => {
                 assert!(live.is == Is::Here && !live.fin, "it was refused to {:?}", live.is);
-                self.wires.entry(live.wire).or_default().frames.push(number);
+                let ledger = self.wires.entry(live.wire).or_default();
+                assert!(ledger.connected || !lock(&self.world).wires[live.wire].connects, "a connect has succeeded before");
+                ledger.frames.push(number);
                 self.frames.insert(number, sent);
             }
             Err(Refused { item, why }) => {
@@ -383,7 +387,11 @@ impl App {
                 assert_eq!(self.live(id).is, Is::Here);
                 self.loose.push(socket);
             }
-            NetEvent::Connected { id, .. } => assert_eq!(self.live(id).is, Is::Here),
+            NetEvent::Connected { id, .. } => {
+                assert_eq!(self.live(id).is, Is::Here);
+                let wire = self.live(id).wire;
+                assert!(!std::mem::replace(&mut self.wires.entry(wire).or_default().connected, true), "a connect succeeds once");
+            }
             NetEvent::Received { id, buf, .. } => self.received(id, buf),
             NetEvent::Sent { id, frame, written, error, .. } => self.answered(id, &frame, written, error),
             NetEvent::Writable { id, .. } => {
@@ -408,6 +416,7 @@ impl App {
         assert!(live.is == Is::Here && !live.paused && !live.peer_closed, "bytes are wanted, and before the end");
         let wire = live.wire;
         let ledger = self.wires.entry(wire).or_default();
+        assert!(ledger.connected || !lock(&self.world).wires[wire].connects, "a connect has succeeded before");
         let from = ledger.received;
         let sent = lock(&self.world).wires[wire].sent[from..from + buf.len()].to_vec();
         assert_eq!(*buf, *sent, "each byte once and in order");
@@ -527,7 +536,7 @@ impl App {
             match &wire.kind {
                 WireKind::Listener { waiting } => assert!(waiting.is_empty(), "{what}: connections are taken"),
                 WireKind::Connect { .. } => panic!("{what}: an answer is told"),
-                WireKind::Stream => {}
+                WireKind::Stream => assert!(!wire.connects || self.wires[&live.wire].connected, "{what}: success is told"),
             }
         }
         assert!(self.live.iter().all(|live| live.is != Is::Closing), "Closed is told");

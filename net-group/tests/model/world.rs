@@ -47,6 +47,8 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 /// A connection or a listener.
 pub(crate) struct Wire {
     pub(crate) kind: WireKind,
+    /// It was begun from this side.
+    pub(crate) connects: bool,
     /// All that the peer has sent, and what of it nobody has read.
     pub(crate) sent: Vec<u8>,
     pub(crate) arrived: VecDeque<u8>,
@@ -107,6 +109,7 @@ impl World {
     /// A new wire, and how it is called.
     pub(crate) fn add(&mut self, kind: WireKind, window: usize) -> usize {
         self.wires.push(Wire {
+            connects: matches!(kind, WireKind::Connect { .. }),
             kind,
             sent: Vec::new(),
             arrived: VecDeque::new(),
@@ -202,6 +205,11 @@ impl World {
     }
 }
 
+/// What became of a send that was pending.
+fn sent(id: SockId, taken: Option<usize>) -> Happened<Sock> {
+    taken.map_or(Happened::SendFailed(id), |n| Happened::Sent(id, n))
+}
+
 impl World {
     /// What has happened on a wire, if anything has.
     fn on_wire(&mut self, id: SockId, at: usize, room: usize, bufs: &BufGroup) -> Option<Happened<Sock>> {
@@ -211,7 +219,7 @@ impl World {
         {
             let taken = self.give_back(at, pending);
             self.wires[at].send_failed |= taken.is_none();
-            return Some(Happened::Sent(id, taken));
+            return Some(sent(id, taken));
         }
         let wire = &self.wires[at];
         let has_bytes = matches!(wire.kind, WireKind::Stream) && !wire.arrived.is_empty() && !wire.end_told;
@@ -355,7 +363,7 @@ impl Scripted {
         let Later { id, socket, pending, .. } = self.later.remove(which);
         if let Some(pending) = pending {
             let taken = self.world().give_back(socket.wire, pending);
-            self.quiet.push_back(Happened::Sent(id, taken));
+            self.quiet.push_back(sent(id, taken));
         }
         self.quiet.push_back(Happened::Released(id, socket));
     }
@@ -385,7 +393,8 @@ impl Backend for Scripted {
         let wire = &mut world.wires[socket.wire];
         let kind = match wire.kind {
             WireKind::Listener { .. } => Kind::Listener,
-            WireKind::Connect { .. } => Kind::Connect,
+            WireKind::Connect { begun: false, .. } => Kind::Connect,
+            WireKind::Connect { .. } => Kind::Connecting,
             WireKind::Stream if wire.send_failed => Kind::Broken,
             WireKind::Stream if wire.fin => Kind::Finished,
             WireKind::Stream => Kind::Stream,
@@ -493,18 +502,21 @@ impl Backend for Scripted {
         let at = self.wire_of(slot);
         let mut world = self.world();
         let at_once = world.choose.pick(5);
-        let wire = &mut world.wires[at];
-        if let WireKind::Connect { begun, answer } = &mut wire.kind {
-            if !std::mem::replace(begun, true) && at_once > 2 {
-                *answer = Some(at_once == 3);
-            }
-            match answer {
-                None => return Connecting::UnderWay(6),
-                Some(false) => return Connecting::Failed(NetError::TimedOut),
-                Some(true) => wire.kind = WireKind::Stream,
-            }
+        let Wire { kind, news, .. } = &mut world.wires[at];
+        let WireKind::Connect { begun, answer } = kind else { panic!("its outcome was told") };
+        let begins = !std::mem::replace(begun, true);
+        if begins && at_once > 2 {
+            *answer = Some(at_once == 3);
+            *news |= Ready::WRITE.0;
         }
-        Connecting::Connected
+        match answer {
+            Some(false) => Connecting::Failed(NetError::TimedOut),
+            Some(true) if !begins => {
+                *kind = WireKind::Stream;
+                Connecting::Connected
+            }
+            _ => Connecting::UnderWay(6),
+        }
     }
 
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {

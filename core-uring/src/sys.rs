@@ -3,9 +3,8 @@
 //! UNSAFETY: calls into libc with pointers to memory that is lent for the length of the call.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-
-use net_sockets::Errno;
 
 /// `IORING_ENTER_GETEVENTS`.
 pub(crate) const GET_EVENTS: u32 = 1;
@@ -14,11 +13,11 @@ pub(crate) const GET_EVENTS: u32 = 1;
 pub(crate) struct Eventfd(OwnedFd);
 
 impl Eventfd {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
-            return Err(Errno::last());
+            return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor was just made, and nobody else knows of it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
@@ -29,8 +28,8 @@ impl Eventfd {
     }
 
     /// Another descriptor of the same eventfd.
-    pub(crate) fn again(&self) -> Result<OwnedFd, Errno> {
-        self.0.try_clone().map_err(|e| Errno::of(&e))
+    pub(crate) fn again(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
     }
 
     /// Takes what it told, so that it is not ready any more.
@@ -49,19 +48,13 @@ pub(crate) fn may_lock() -> Option<u64> {
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// Enters a ring: submits, and with [`GET_EVENTS`] runs what completions have left to do. Never waits. Tells how many requests were taken.
+/// Enters a ring: submits, and with [`GET_EVENTS`] runs what completions have left to do. Never
+/// waits. Tells how many requests were taken.
 ///
 /// Memory that the requests name is the business of who queued them.
 #[inline]
-pub(crate) fn enter(ring: RawFd, submit: u32, flags: u32) -> Result<u32, Errno> {
+pub(crate) fn enter(ring: RawFd, submit: u32, flags: u32) -> io::Result<u32> {
     // SAFETY: no argument points to memory.
     let n = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, submit, 0u32, flags, std::ptr::null::<libc::c_void>(), 0usize) };
-    if n < 0 { Err(Errno::last()) } else { Ok(n as u32) }
-}
-
-/// Resets a connection and throws away what is to be sent on it; the descriptor stays. Anything but a connection is left as it is.
-pub(crate) fn disconnect(fd: RawFd) {
-    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
-    unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as u32) }
 }

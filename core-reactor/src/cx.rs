@@ -1,0 +1,446 @@
+//! What code on a thread can reach: the thread itself, as a [`Cx`] that cannot be kept.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use crate::bells::{Bells, Rung};
+use crate::channels::Channels;
+use crate::handle::Shared;
+use crate::pollers::Pollers;
+use crate::set::Set;
+use crate::{
+    Bell, CoreId, CpuSet, Instant, Name, Platform, PlatformError, PollerId, Schedule, StalePoller, ThreadHandle, ThreadStats, WaitSource,
+    name,
+};
+
+/// The thread that the caller runs on. Lent to messages and pollers for one run.
+pub struct Cx<'a> {
+    pub(crate) thread: &'a mut Inner,
+}
+
+/// What a poller says of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Polled {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done.
+    Busy,
+    /// Something was done, and this poller is not needed any more: it is removed.
+    Done,
+}
+
+/// Something that a thread runs again and again. Closures `FnMut(&mut Cx<'_>) -> Polled` are
+/// pollers.
+pub trait Poller {
+    /// One run: bounded, never blocking.
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled;
+}
+
+impl<F: FnMut(&mut Cx<'_>) -> Polled> Poller for F {
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
+        self(cx)
+    }
+}
+
+/// The part of a thread that its own code may touch.
+pub(crate) struct Inner {
+    /// The time of the current or last turn.
+    pub(crate) now: Instant,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) set: Arc<Set>,
+    pub(crate) pollers: Pollers<dyn Poller>,
+    /// One for each hold given out; a hold that was dropped leaves its entry with no other owner,
+    /// until the list would have to grow.
+    pub(crate) holds: Vec<Rc<Name>>,
+    pub(crate) bells: Bells,
+    pub(crate) channels: Channels,
+    pub(crate) cpus: CpuSet,
+    pub(crate) core: CoreId,
+    /// Another core that it asked to be on.
+    pub(crate) wanted: Option<CoreId>,
+    pub(crate) figures: Figures,
+}
+
+/// What a thread has done; times in nanoseconds.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) turns: u64,
+    pub(crate) messages: u64,
+    pub(crate) busy: u64,
+    pub(crate) idle: u64,
+    pub(crate) longest: u64,
+}
+
+/// Why a thread's cores could not be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// No reactor runs on any of them.
+    #[error("no reactor runs on any core of {wanted}; there are reactors on {reactors}")]
+    NoReactor {
+        /// The cores asked for.
+        wanted: CpuSet,
+        /// The cores that have one.
+        reactors: CpuSet,
+    },
+    /// Something keeps the thread on its core: a group, a watch, a poller that is not `Send`.
+    #[error("the thread cannot leave core {core}: it holds pollers, groups or watches that belong there")]
+    Pinned {
+        /// The core it is on.
+        core: CoreId,
+    },
+}
+
+impl Inner {
+    pub(crate) fn new(set: Arc<Set>, shared: Arc<Shared>, cpus: CpuSet, core: CoreId) -> Self {
+        Self {
+            now: set.platform().now(),
+            shared,
+            set,
+            pollers: Pollers::default(),
+            holds: Vec::new(),
+            bells: Bells::default(),
+            channels: Channels::default(),
+            cpus,
+            core,
+            wanted: None,
+            figures: Figures::default(),
+        }
+    }
+
+    pub(crate) fn drop_stale_holds(&mut self) {
+        self.holds.retain(|hold| Rc::strong_count(hold) > 1);
+        // A watch is a hold, so where nothing is held no bell is left either.
+        self.bells.drop_stale();
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        let held = self.holds.iter().any(|hold| Rc::strong_count(hold) > 1);
+        held || self.pollers.locals() > 0 || !self.channels.is_empty()
+    }
+
+    pub(crate) fn stats(&self) -> ThreadStats {
+        let Figures { turns, messages, busy, idle, longest } = self.figures;
+        ThreadStats {
+            name: self.shared.name.clone(),
+            turns,
+            messages,
+            busy,
+            idle,
+            longest,
+            mailbox_depth: self.shared.mailbox().depth(),
+            mailbox_high_water: self.shared.mailbox().high_water(),
+            mailbox_capacity: self.shared.mailbox().capacity(),
+            pollers: self.pollers.stats(idle),
+        }
+    }
+}
+
+impl Cx<'_> {
+    /// The time at which this turn began. Costs nothing; the clock is read once per turn.
+    pub fn now(&self) -> Instant {
+        self.thread.now
+    }
+
+    /// The time, read from the clock now.
+    pub fn clock(&self) -> Instant {
+        self.thread.set.platform().now()
+    }
+
+    /// The core it runs on.
+    pub fn core(&self) -> CoreId {
+        self.thread.core
+    }
+
+    /// The handle by which others reach this thread.
+    pub fn handle(&self) -> ThreadHandle {
+        ThreadHandle(self.thread.shared.clone())
+    }
+
+    /// The platform that the threads run on.
+    pub fn platform(&self) -> Arc<dyn Platform> {
+        self.thread.set.platform().clone()
+    }
+
+    /// Registers a poller. It first runs in the next turn (`spdk_poller_register`).
+    ///
+    /// It must be `Send`, since the thread may move with it. One that is not goes to
+    /// [`local_poller`](Self::local_poller), which pins the thread:
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule};
+    /// fn register(cx: &mut Cx<'_>, here: std::rc::Rc<()>) {
+    ///     cx.local_poller("here", Schedule::Always, move |_: &mut Cx<'_>| if here.as_ref() == &() { Polled::Idle } else { Polled::Busy });
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// # use core_reactor::{Cx, Polled, Schedule};
+    /// fn register(cx: &mut Cx<'_>, here: std::rc::Rc<()>) {
+    ///     cx.poller("here", Schedule::Always, move |_: &mut Cx<'_>| if here.as_ref() == &() { Polled::Idle } else { Polled::Busy });
+    /// }
+    /// ```
+    pub fn poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + Send + 'static) -> PollerId {
+        self.thread.pollers.add(crate::name(name), schedule, false, Box::new(poller), self.thread.now)
+    }
+
+    /// Registers a poller that holds what must stay on this core. The thread cannot move while it
+    /// is registered.
+    pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
+        self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
+    }
+
+    /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero.
+    /// [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes with the
+    /// thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for
+    /// that.
+    pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it
+    /// has run.
+    pub fn local_after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + 'static) -> PollerId {
+        self.local_poller("after", Schedule::Every(delay), once(f))
+    }
+
+    /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and
+    /// so before it ends: to say good-bye, to stop what would hold the exit up. The last registered
+    /// comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
+    pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
+        self.thread.pollers.add_at_exit(name("on_exit"), Box::new(once(f)))
+    }
+
+    /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A
+    /// poller may remove itself.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn remove(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        let poller = self.thread.pollers.remove(id)?;
+        drop(poller);
+        Ok(())
+    }
+
+    /// Has this thread's exit wait for a timed poller: until it is done or removed, or until the
+    /// limit on exits. Without it a thread that is asked to exit ends when everything else has
+    /// drained, and its timed pollers end with it, between two runs: an hourly report must not hold
+    /// up a stop.
+    ///
+    /// For one that drains something. Pollers that run in every turn are waited for anyway.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn hold_exit(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.hold_exit(id)
+    }
+
+    /// Stops running a poller until it is resumed (`spdk_poller_pause`).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn pause(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.pause(id)
+    }
+
+    /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise
+    /// it starts a full period (and counts as registered last among equal deadlines).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resume(&mut self, id: PollerId) -> Result<(), StalePoller> {
+        self.thread.pollers.resume(id, self.thread.now)
+    }
+
+    /// Changes a poller's period; a full new one starts now, and among equal deadlines it then
+    /// counts as registered last. Zero makes it active.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn set_period(&mut self, id: PollerId, period: Duration) -> Result<(), StalePoller> {
+        self.thread.pollers.set_period(id, period, self.thread.now)
+    }
+
+    /// Changes the cores that this thread may run on. If it is on none of them it moves after this
+    /// turn; the last change wins.
+    ///
+    /// # Errors
+    /// No reactor runs there, or something pins the thread to its core.
+    pub fn set_cpus(&mut self, cpus: CpuSet) -> Result<(), MoveError> {
+        let reactors = self.thread.set.reactors();
+        if cpus.and(&reactors).is_empty() {
+            return Err(MoveError::NoReactor { wanted: cpus, reactors });
+        }
+        if !cpus.contains(self.thread.core) && self.thread.is_pinned() {
+            return Err(MoveError::Pinned { core: self.thread.core });
+        }
+        self.thread.cpus = cpus;
+        self.thread.wanted = self.thread.wanted.filter(|core| cpus.contains(*core));
+        Ok(())
+    }
+
+    /// Moves this thread to another of the cores that it may run on, after this turn. The last of
+    /// several wishes wins.
+    ///
+    /// # Errors
+    /// The thread may not run there, or no reactor does, or something pins the thread to its core.
+    pub fn move_to(&mut self, core: CoreId) -> Result<(), MoveError> {
+        let reactors = self.thread.set.reactors();
+        if !reactors.and(&self.thread.cpus).contains(core) {
+            return Err(MoveError::NoReactor { wanted: CpuSet::of(core), reactors: reactors.and(&self.thread.cpus) });
+        }
+        if core != self.thread.core && self.thread.is_pinned() {
+            return Err(MoveError::Pinned { core: self.thread.core });
+        }
+        self.thread.wanted = Some(core).filter(|core| *core != self.thread.core);
+        Ok(())
+    }
+
+    /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and
+    /// channels take one; `what` names it in the log if the thread has to be stopped by force.
+    pub fn hold(&mut self, what: &str) -> Hold {
+        let entry = Rc::new(name(what));
+        let holds = &self.thread.holds;
+        if holds.len() == holds.capacity() {
+            self.thread.drop_stale_holds();
+            // As much again as is left, so that the next look through all comes after as many
+            // holds.
+            self.thread.holds.reserve(self.thread.holds.len().max(4));
+        }
+        self.thread.holds.push(entry.clone());
+        Hold { _entry: entry, _here: PhantomData }
+    }
+
+    /// Wakes this core when `source` is ready, until the watch is dropped. A watch is a hold too.
+    ///
+    /// # Errors
+    /// The platform refuses the source.
+    pub fn watch(&mut self, source: WaitSource) -> Result<Watch, PlatformError> {
+        self.platform().watch(self.thread.core, source)?;
+        Ok(self.watch_as(Some(source), None))
+    }
+
+    /// As [`watch`](Self::watch), for a source that must be armed before each sleep.
+    ///
+    /// # Errors
+    /// The platform refuses the source.
+    pub fn watch_bell(&mut self, source: WaitSource, bell: Rc<dyn Bell>) -> Result<Watch, PlatformError> {
+        self.platform().watch(self.thread.core, source)?;
+        Ok(self.watch_as(Some(source), Some(bell)))
+    }
+
+    /// A bell without a source: it keeps its core awake, or says when to wake it.
+    pub fn bell(&mut self, bell: Rc<dyn Bell>) -> Watch {
+        self.watch_as(None, Some(bell))
+    }
+
+    fn watch_as(&mut self, source: Option<WaitSource>, bell: Option<Rc<dyn Bell>>) -> Watch {
+        let bell = bell.map(|bell| self.thread.bells.add(bell));
+        Watch { platform: self.platform(), core: self.thread.core, source, _bell: bell, _hold: self.hold("watch") }
+    }
+
+    /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins
+    /// the thread to its core, and keeps it from ending until it is closed. The value of this type
+    /// that was there before comes back.
+    pub fn open_channel<C: 'static>(&mut self, value: C) -> Option<C> {
+        self.thread.channels.open(value)
+    }
+
+    /// The thread's value of this type.
+    #[inline]
+    pub fn channel<C: 'static>(&mut self) -> Option<&mut C> {
+        self.thread.channels.get()
+    }
+
+    /// Takes the thread's value of this type away.
+    pub fn close_channel<C: 'static>(&mut self) -> Option<C> {
+        self.thread.channels.close()
+    }
+
+    /// Asks this thread to end when its work has drained (`spdk_thread_exit`).
+    pub fn exit(&mut self) {
+        self.thread.shared.request_exit();
+    }
+
+    /// Whether the thread has been asked to end.
+    pub fn is_exiting(&self) -> bool {
+        self.thread.shared.exit_requested()
+    }
+
+    /// What this thread has done up to the last turn.
+    pub fn stats(&self) -> ThreadStats {
+        self.thread.stats()
+    }
+}
+
+/// A poller that is done after one run.
+fn once(f: impl FnOnce(&mut Cx<'_>)) -> impl Poller {
+    let mut f = Some(f);
+    move |cx: &mut Cx<'_>| {
+        if let Some(f) = f.take() {
+            f(cx);
+        }
+        Polled::Done
+    }
+}
+
+#[cfg(test)]
+impl Cx<'_> {
+    /// Has the thread's next pollers be the last ones of a slot.
+    pub(crate) fn near_the_last_generation(&mut self, left: u32) {
+        self.thread.pollers.near_the_last_generation(left);
+    }
+}
+
+/// Keeps a thread on its core, and from ending.
+pub struct Hold {
+    _entry: Rc<Name>,
+    _here: PhantomData<*const ()>,
+}
+
+/// A source that wakes a core.
+pub struct Watch {
+    platform: Arc<dyn Platform>,
+    core: CoreId,
+    source: Option<WaitSource>,
+    _bell: Option<Rc<Rung>>,
+    _hold: Hold,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(source) = self.source {
+            self.platform.unwatch(self.core, source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+    use crate::{Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+
+    #[test]
+    fn holds_that_were_dropped_are_looked_for_only_when_the_list_would_have_to_grow() {
+        let sim = SimPlatform::new(1);
+        let lib = ThreadLib::new(sim.clone(), sim.cores(), &ThreadLibOptions::default());
+        let mut thread = lib.create(ThreadConfig::new("t"), CoreId(0)).unwrap();
+        let listed = |thread: &Thread| thread.inner().holds.len();
+        thread.with(|cx| drop([(); 3].map(|()| cx.hold("for a moment"))));
+        let kept = thread.with(|cx| cx.hold("kept"));
+        assert_eq!(listed(&thread), 4, "there was room, so nothing was looked at");
+        for _ in 0..1_000 {
+            thread.with(|cx| drop(cx.hold("for a moment")));
+            assert!(listed(&thread) <= 8, "one is kept");
+        }
+        assert!(thread.is_pinned());
+        drop(kept);
+        assert!(!thread.is_pinned(), "whatever is listed");
+    }
+}
