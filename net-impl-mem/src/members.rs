@@ -53,7 +53,7 @@ impl Members {
         Self { _watch: cx.bell(bell.clone()), bell, sockets: PerSlot::of(config.sockets), told: VecDeque::new() }
     }
 
-    fn of(&self, slot: Slot) -> Result<&SimSocket, NetError> {
+    fn sim(&self, slot: Slot) -> Result<&SimSocket, NetError> {
         self.sockets.get(slot.index()).map(|socket| &socket.0).ok_or(NetError::Stale)
     }
 }
@@ -67,7 +67,7 @@ fn no_bytes(read: Poll<Result<usize, NetError>>) -> Recv {
     }
 }
 
-fn ready(told: Readiness) -> Ready {
+fn bits(told: Readiness) -> Ready {
     let bits = [(told.read, Ready::READ), (told.write, Ready::WRITE), (told.over, Ready::OVER)];
     bits.into_iter().filter(|(is, _)| *is).fold(Ready::NOTHING, |all, (_, bit)| all.and(bit))
 }
@@ -105,7 +105,7 @@ impl Backend for Members {
     }
 
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let Ok(socket) = self.of(slot) else { return Recv::Failed(NetError::Stale) };
+        let Ok(socket) = self.sim(slot) else { return Recv::Failed(NetError::Stale) };
         let Some(mut buf) = bufs.take() else {
             // An end can be told without one, and who has no bytes waits for none.
             return if socket.unread() > 0 { Recv::NoBuffer } else { no_bytes(socket.read(&mut [])) };
@@ -122,7 +122,7 @@ impl Backend for Members {
     }
 
     fn accept(&mut self, slot: Slot) -> Accept<MemSocket> {
-        match self.of(slot).map(SimSocket::accept) {
+        match self.sim(slot).map(SimSocket::accept) {
             Ok(Some(socket)) => Accept::Taken(Box::new(MemSocket(socket))),
             Ok(None) => Accept::Empty,
             Err(why) => Accept::Failed(why),
@@ -130,7 +130,7 @@ impl Backend for Members {
     }
 
     fn connect(&mut self, slot: Slot) -> Connecting {
-        match self.of(slot).map_or_else(|why| Poll::Ready(Err(why)), SimSocket::connected) {
+        match self.sim(slot).map_or_else(|why| Poll::Ready(Err(why)), SimSocket::connected) {
             Poll::Pending => Connecting::UnderWay(0),
             Poll::Ready(Ok(())) => Connecting::Connected,
             Poll::Ready(Err(why)) => Connecting::Failed(why),
@@ -138,7 +138,7 @@ impl Backend for Members {
     }
 
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
-        let Ok(socket) = self.of(slot) else { return Sending::Failed };
+        let Ok(socket) = self.sim(slot) else { return Sending::Failed };
         let mut taken = 0;
         for part in out.iter() {
             match socket.write(part) {
@@ -152,7 +152,7 @@ impl Backend for Members {
     }
 
     fn fin(&mut self, slot: Slot) {
-        if let Ok(socket) = self.of(slot) {
+        if let Ok(socket) = self.sim(slot) {
             socket.finish();
         }
     }
@@ -163,22 +163,22 @@ impl Backend for Members {
 
     fn next(&mut self, _: usize) -> Option<Happened<MemSocket>> {
         if let Some((key, told)) = self.told.pop_front() {
-            return Some(Happened::Ready(SockId::from_raw(key), ready(told)));
+            return Some(Happened::Ready(SockId::from_raw(key), bits(told)));
         }
         self.bell.alarm.goes_off(|| self.bell.watcher.now()).then_some(Happened::Time)
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
-        self.of(slot).ok()?.error()
+        self.sim(slot).ok()?.error()
     }
 
     fn has_room(&mut self, slot: Slot) -> bool {
-        self.of(slot).is_ok_and(SimSocket::has_room)
+        self.sim(slot).is_ok_and(SimSocket::has_room)
     }
 
     /// All that was written to it waits in the network, wherever it is there.
     fn has_much(&mut self, slot: Slot) -> bool {
-        self.of(slot).is_ok_and(|socket| socket.unread_and_under_way() > SPARING)
+        self.sim(slot).is_ok_and(|socket| socket.unread_and_under_way() > SPARING)
     }
 
     fn wake_later(&mut self) -> bool {

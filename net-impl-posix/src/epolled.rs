@@ -1,6 +1,8 @@
 //! The sockets of a group, under one epoll set: what the engine asks, in system calls.
 
+use std::io::IoSlice;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
@@ -10,7 +12,7 @@ use net_group::{
 };
 use net_sockets::{Errno, Whose, connect, error, options, whose};
 
-use crate::sys::{self, Epoll, Gather, Timer, Told};
+use crate::sys::{self, Epoll, Timer, Told};
 use crate::{NAME, PosixSocket};
 
 /// What every socket is added to epoll for.
@@ -30,6 +32,9 @@ const TIMER: u64 = u64::MAX;
 /// Milliseconds after which a group tries again what waits for descriptors that others hold. Their
 /// return is not announced, and the core may be asleep.
 const RETRY_MILLIS: u32 = 10;
+
+/// Pieces that one call takes. The system's limit is 1024; so many keep the list on the stack.
+const PIECES: usize = 64;
 
 /// See the crate's documentation.
 pub(crate) struct Epolled {
@@ -58,9 +63,9 @@ impl Epolled {
         let sockets = config.sockets;
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
         let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
-        epoll.add(timer.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
+        epoll.add(timer.as_raw_fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
         Ok(Self {
-            _watch: cx.watch(WaitSource(epoll.fd()))?,
+            _watch: cx.watch(WaitSource(epoll.as_raw_fd()))?,
             epoll,
             timer,
             armed: None,
@@ -70,10 +75,10 @@ impl Epolled {
         })
     }
 
-    fn arm(&mut self, what: For, millis: u32) {
+    fn set_timer(&mut self, what: For, millis: u32) {
         if self.armed.is_none_or(|armed| armed < what) {
             self.armed = Some(what);
-            self.timer.arm(millis);
+            self.timer.set(millis);
         }
     }
 
@@ -83,16 +88,16 @@ impl Epolled {
 
     /// Without a buffer an end can be told, and who has no bytes waits for none.
     #[cold]
-    fn receive_without_buffer(&mut self, slot: Slot) -> Recv {
+    fn peek(&mut self, slot: Slot) -> Recv {
         match net_sockets::sys::peek(slot.number()) {
             Ok(1..) => Recv::NoBuffer,
-            nothing => self.received_nothing(slot, nothing),
+            nothing => self.read_none(slot, nothing),
         }
     }
 
     /// A read that found no bytes.
     #[cold]
-    fn received_nothing(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
+    fn read_none(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
         match done {
             Ok(_) => Recv::Eof,
             Err(errno) if errno.would_block() => Recv::Empty,
@@ -100,17 +105,17 @@ impl Epolled {
         }
     }
 
-    /// Several pieces in one call.
-    fn gather(slot: Slot, parts: Parts<'_>) -> (usize, Result<usize, Errno>) {
-        let mut gather = Gather::new();
-        for part in parts.iter().take(Gather::PARTS) {
-            gather.push(part);
-        }
-        (gather.bytes(), gather.send(slot.number()))
+    /// Several pieces in one call; how many bytes they are.
+    fn gather(&self, slot: Slot, parts: Parts<'_>) -> (usize, Result<usize, Errno>) {
+        let pieces: heapless::Vec<_, PIECES> = parts.iter().take(PIECES).map(IoSlice::new).collect();
+        let offered = pieces.iter().map(|piece| piece.len()).sum();
+        let Some(socket) = self.sockets.get(slot.index()) else { return (offered, Err(Errno(libc::EBADF))) };
+        let done = socket.socket.send_vectored_with_flags(&pieces, libc::MSG_NOSIGNAL);
+        (offered, done.map_err(|e| Errno::of(&e)))
     }
 
     /// What came of a call that has not just taken one piece.
-    fn sent(&mut self, slot: Slot, offered: usize, done: Result<usize, Errno>) -> Sending {
+    fn after_send(&mut self, slot: Slot, offered: usize, done: Result<usize, Errno>) -> Sending {
         match done {
             Ok(n) if n == offered => Sending::Taken(n),
             // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
@@ -188,7 +193,7 @@ impl Backend for Epolled {
     /// came of it through memory.
     #[inline(always)]
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let Some(mut buf) = bufs.take() else { return self.receive_without_buffer(slot) };
+        let Some(mut buf) = bufs.take() else { return self.peek(slot) };
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());
         loop {
@@ -198,7 +203,7 @@ impl Backend for Epolled {
                     return Recv::Bytes(buf, n == room);
                 }
                 Err(Errno(libc::EINTR)) => {}
-                other => return self.received_nothing(slot, other),
+                other => return self.read_none(slot, other),
             }
         }
     }
@@ -234,9 +239,9 @@ impl Backend for Epolled {
                 Ok(n) if n == bytes.len() => return Sending::Taken(bytes.len()),
                 done => (bytes.len(), done),
             },
-            Outgoing::Many(parts) => Self::gather(slot, parts),
+            Outgoing::Many(parts) => self.gather(slot, parts),
         };
-        self.sent(slot, offered, done)
+        self.after_send(slot, offered, done)
     }
 
     fn fin(&mut self, slot: Slot) {
@@ -250,18 +255,18 @@ impl Backend for Epolled {
     #[inline]
     fn poll(&mut self) {
         self.at = 0;
-        self.epoll.poll(&mut self.events);
+        self.epoll.wait(&mut self.events);
     }
 
     #[inline]
     fn next(&mut self, _: usize) -> Option<Happened<PosixSocket>> {
         let event = *self.events.get(self.at)?;
         self.at += 1;
-        if event.key() == TIMER {
+        if event.added_as() == TIMER {
             self.armed = None;
             return Some(Happened::Time);
         }
-        Some(Happened::Ready(SockId::from_raw(event.key()), Ready(event.flags())))
+        Some(Happened::Ready(SockId::from_raw(event.added_as()), Ready(event.flags())))
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
@@ -292,12 +297,12 @@ impl Backend for Epolled {
     }
 
     fn wake_later(&mut self) -> bool {
-        self.arm(For::Retry, RETRY_MILLIS);
+        self.set_timer(For::Retry, RETRY_MILLIS);
         true
     }
 
     fn wake_for_look(&mut self, millis: u32) -> bool {
-        self.arm(For::Look, millis);
+        self.set_timer(For::Look, millis);
         true
     }
 
@@ -309,7 +314,7 @@ impl Backend for Epolled {
     }
 
     fn wait_source(&self) -> Option<WaitSource> {
-        Some(WaitSource(self.epoll.fd()))
+        Some(WaitSource(self.epoll.as_raw_fd()))
     }
 }
 

@@ -95,19 +95,19 @@ impl Stream<'_> {
         let bit = |is: bool, bit| if is { bit } else { Ready::NOTHING };
         // Also where there is nothing to wait for any more.
         let has_room = blocked && (self.room() > 0 || !self.tcp.may_send());
-        let read = bit(!self.is_quiet() || self.is_readable(), Ready::READ);
+        let read = bit(!self.expects_more() || self.is_readable(), Ready::READ);
         read.and(bit(has_room, Ready::WRITE)).and(bit(self.end.is_some(), Ready::OVER))
     }
 
     /// Whether its peer may send more, as far as is known.
-    fn is_quiet(&self) -> bool {
+    fn expects_more(&self) -> bool {
         matches!(self.tcp.state(), State::Established | State::FinWait1 | State::FinWait2)
     }
 
     /// Whether so many bytes are there that they are to be read. After the peer's end any number is.
     fn is_readable(&self) -> bool {
         let there = self.tcp.recv_queue();
-        there >= self.options.low_water.unwrap_or(1) || there > 0 && !self.is_quiet()
+        there >= self.options.low_water.unwrap_or(1) || there > 0 && !self.expects_more()
     }
 
     /// Whether more waits than a buffer that is short takes.
@@ -125,7 +125,7 @@ impl Stream<'_> {
             *self.unsent = true;
             if n > 0 {
                 buf.grow(n);
-                return Recv::Bytes(buf, !self.is_quiet() || self.is_readable());
+                return Recv::Bytes(buf, !self.expects_more() || self.is_readable());
             }
         }
         match self.tcp.recv(|_| (0, ())) {

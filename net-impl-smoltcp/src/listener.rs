@@ -82,7 +82,7 @@ impl Pooled {
     }
 
     /// The same, for one whose peer has not answered.
-    fn give_up(&mut self, at: SocketAddr, table: &mut SocketTable) {
+    fn restart(&mut self, at: SocketAddr, table: &mut SocketTable) {
         table.forget(self.socket);
         self.listen(at, table);
     }
@@ -94,9 +94,9 @@ impl Listener {
     }
 
     /// Takes sockets for those that have become connections, as far as there are free ones.
-    fn refill(&mut self, table: &mut SocketTable) {
+    fn top_up(&mut self, table: &mut SocketTable) {
         while self.pool.len() + self.accepted.len() < self.backlog
-            && let Some(socket) = table.take(&self.options)
+            && let Some(socket) = table.allocate(&self.options)
         {
             let mut pooled = Pooled { socket, half_open: None };
             pooled.listen(self.at, table);
@@ -131,7 +131,7 @@ impl Listeners {
     }
 
     /// Makes one, at an address of the host with a port. Tells its number and its backlog.
-    pub(crate) fn open(&mut self, at: SocketAddr, options: &SockOptions, table: &mut SocketTable) -> Result<(u32, u32), NetError> {
+    pub(crate) fn create(&mut self, at: SocketAddr, options: &SockOptions, table: &mut SocketTable) -> Result<(u32, u32), NetError> {
         if self.list.iter().flatten().any(|other| takes(other.at, at) || takes(at, other.at)) {
             return Err(NetError::AddressInUse(at));
         }
@@ -147,7 +147,7 @@ impl Listeners {
         let backlog = granted as usize;
         let (pool, accepted) = (Vec::with_capacity(backlog), VecDeque::with_capacity(backlog));
         let mut new = Listener { at, backlog, options: options.clone(), pool, accepted };
-        new.refill(table);
+        new.top_up(table);
         let number = self.list.iter().position(Option::is_none).unwrap_or(self.list.len());
         if number == self.list.len() {
             self.list.push(None);
@@ -157,7 +157,7 @@ impl Listeners {
     }
 
     /// Ends one, and the connections that nobody has accepted.
-    pub(crate) fn close(&mut self, number: u32, table: &mut SocketTable) {
+    pub(crate) fn destroy(&mut self, number: u32, table: &mut SocketTable) {
         let Some(listener) = self.list[number as usize].take() else { return };
         for Pooled { socket, .. } in listener.pool {
             table.hang_up(socket, table.state(socket) != State::Listen);
@@ -166,15 +166,15 @@ impl Listeners {
     }
 
     /// Gives them sockets for those that have become connections.
-    pub(crate) fn refill(&mut self, table: &mut SocketTable) {
-        self.list.iter_mut().flatten().for_each(|listener| listener.refill(table));
+    pub(crate) fn top_up(&mut self, table: &mut SocketTable) {
+        self.list.iter_mut().flatten().for_each(|listener| listener.top_up(table));
     }
 
     /// The next connection that waits at one.
     pub(crate) fn accept(&mut self, number: u32, table: &mut SocketTable) -> Option<Accepted> {
         let listener = self.list[number as usize].as_mut()?;
         let next = listener.accepted.pop_front()?;
-        listener.refill(table);
+        listener.top_up(table);
         Some(next)
     }
 
@@ -215,7 +215,7 @@ impl Listeners {
             let Some(listener) = &mut self.list[number] else { continue };
             listener.pool = pool;
             if listener.pool.len() < before {
-                listener.refill(table);
+                listener.top_up(table);
             }
         }
     }
@@ -232,7 +232,7 @@ impl Listeners {
             (State::SynReceived, None) => pooled.half_open = Some(self.half_open(socket, table, proofs)),
             (State::SynReceived, Some(half)) if now >= half.since + HANDSHAKE => {
                 self.stats.half_open_ended += 1;
-                pooled.give_up(at, table);
+                pooled.restart(at, table);
             }
             (State::SynReceived, Some(_)) => {}
             // Also one that has ended again by now: whoever accepts it reads what came, and is told.
@@ -283,7 +283,7 @@ impl Listeners {
         }
         let Some(listener) = self.list.iter_mut().flatten().find(|listener| takes(listener.at, syn.to)) else { return Verdict::Admit };
         if !listener.has_listening(table) {
-            listener.refill(table);
+            listener.top_up(table);
         }
         if listener.has_listening(table) {
             return Verdict::Admit;
@@ -291,7 +291,7 @@ impl Listeners {
         let (at, proven) = (listener.at, proofs.has(syn, table.now()));
         if let Some(pooled) = listener.yielding(proven, table.now()) {
             self.stats.half_open_ended += 1;
-            pooled.give_up(at, table);
+            pooled.restart(at, table);
             return Verdict::Admit;
         }
         self.stats.syns_dropped += 1;

@@ -57,7 +57,7 @@ pub(crate) fn connect(stack: Arc<Shared>, to: &[SocketAddr], options: &SockOptio
     let mut locked = stack.lock();
     let options = options::granted(options, locked.config())?;
     let first = *to.first().ok_or(NetError::NoAddress)?;
-    let socket = locked.take(&options)?;
+    let socket = locked.allocate(&options)?;
     drop(locked);
     let kind = Kind::Connect(socket, Connect { addresses: to.to_vec(), at: 0, under_way: false });
     Ok(SmolSocket { stack, kind, options, local: unspecified(&first), peer: Some(first), fin_sent: false })

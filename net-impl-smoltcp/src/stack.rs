@@ -123,7 +123,7 @@ impl Stack {
         self.due = None;
         self.table.tend_closing();
         if self.table.free() > 0 {
-            self.listeners.refill(&mut self.table);
+            self.listeners.top_up(&mut self.table);
         }
         for round in 0.. {
             if !self.link.egress(now, self.table.sockets()) {
@@ -239,12 +239,12 @@ impl Stack {
         if at.port() == 0 {
             at.set_port(self.free_port().ok_or(NetError::AddressInUse(at))?);
         }
-        let (number, backlog) = self.listeners.open(at, options, &mut self.table)?;
+        let (number, backlog) = self.listeners.create(at, options, &mut self.table)?;
         Ok((number, at, backlog))
     }
 
     pub(crate) fn close_listener(&mut self, number: u32) {
-        self.listeners.close(number, &mut self.table);
+        self.listeners.destroy(number, &mut self.table);
     }
 
     /// The next connection that waits at a listener.
@@ -257,8 +257,8 @@ impl Stack {
     }
 
     /// A socket that is to be connected.
-    pub(crate) fn take(&mut self, options: &SockOptions) -> Result<u32, NetError> {
-        self.table.take(options).ok_or_else(|| self.table.none_free())
+    pub(crate) fn allocate(&mut self, options: &SockOptions) -> Result<u32, NetError> {
+        self.table.allocate(options).ok_or_else(|| self.table.none_free())
     }
 
     /// Tells it to connect. Tells its own address.

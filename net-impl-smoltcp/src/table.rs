@@ -141,15 +141,15 @@ impl SocketTable {
 
     /// A socket for a connection: a free one, or the one that has waited longest for late segments
     /// of a connection that is over; the port of that is free then, as after a restart.
-    pub(crate) fn take(&mut self, options: &SockOptions) -> Option<u32> {
-        let at = self.free.pop().or_else(|| self.take_from_time_wait())?;
+    pub(crate) fn allocate(&mut self, options: &SockOptions) -> Option<u32> {
+        let at = self.free.pop().or_else(|| self.reclaim_from_time_wait())?;
         self.entries[at as usize].options = options.clone();
-        self.renew(at, Role::Connection(Connection::default()));
+        self.recycle(at, Role::Connection(Connection::default()));
         options::apply(options, self.tcp_mut(at));
         Some(at)
     }
 
-    fn take_from_time_wait(&mut self) -> Option<u32> {
+    fn reclaim_from_time_wait(&mut self) -> Option<u32> {
         let since = |(at, entry, tcp): (usize, &Entry, &Socket<'static>)| match &entry.role {
             Role::Closing(closing) => Some((closing.in_time_wait(tcp)?, at as u32)),
             _ => None,
@@ -161,7 +161,7 @@ impl SocketTable {
 
     /// Has smoltcp forget what the last connection of a socket leaves to the next: that it waits for
     /// a neighbour, and its window.
-    fn renew(&mut self, at: u32, role: Role) {
+    fn recycle(&mut self, at: u32, role: Role) {
         let entry = &mut self.entries[at as usize];
         let socket = self.sockets.remove(entry.handle);
         // Into the room that it has left.
@@ -183,7 +183,7 @@ impl SocketTable {
 
     /// Has a socket listen, again or for the first time, unless it has a reset to send.
     pub(crate) fn listen(&mut self, at: u32, endpoint: IpListenEndpoint) {
-        self.renew(at, Role::Listening);
+        self.recycle(at, Role::Listening);
         if self.tcp(at).remote_endpoint().is_none() {
             // Refused where it listens, and nowhere else: the port is not 0.
             let _ = self.tcp_mut(at).listen(endpoint);
@@ -197,7 +197,7 @@ impl SocketTable {
 
     /// Tells a socket to connect, in the stack's context.
     pub(crate) fn connect(&mut self, at: u32, cx: &mut Context, to: IpEndpoint, port: u16) -> Result<(), tcp::ConnectError> {
-        self.renew(at, Role::Connection(Connection::default()));
+        self.recycle(at, Role::Connection(Connection::default()));
         self.unsent = true;
         self.tcp_mut(at).connect(cx, to, port)
     }
