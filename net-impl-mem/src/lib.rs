@@ -24,9 +24,9 @@ use crate::socket::MemSocket;
 
 pub(crate) const NAME: &str = "mem";
 
-/// A simulated network as a backend. It is that network besides ([`SimNet`]): its faults, its clock,
-/// and the sockets that a test uses by hand ([`SimNet::dial`], [`SimNet::bind`]). Clones are the same
-/// network.
+/// A simulated network as a backend. It is that network besides ([`SimNet`]): its faults, its
+/// clock, and the sockets that a test uses by hand ([`SimNet::dial`], [`SimNet::bind`]). Clones are
+/// the same network.
 #[derive(Clone)]
 pub struct MemNet(SimNet);
 

@@ -1,7 +1,8 @@
 //! Sockets over epoll: the network backend "posix".
 //!
-//! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set (`epolled`), which knows how to receive, send, accept and connect;
-//! what a socket may do when, and who is served, is the engine's.
+//! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set
+//! (`epolled`), which knows how to receive, send, accept and connect; what a socket may do when,
+//! and who is served, is the engine's.
 //!
 //! # Edge-triggered
 //!

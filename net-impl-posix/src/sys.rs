@@ -1,7 +1,8 @@
 //! The system calls that have no safe wrapper elsewhere, each behind a safe function.
 //!
-//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the call. Descriptors are plain numbers here: a wrong
-//! one is an error of the system's, and the slab keeps the socket that owns each number that it hands in.
+//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the
+//! call. Descriptors are plain numbers here: a wrong one is an error of the system's, and the slab
+//! keeps the socket that owns each number that it hands in.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -96,7 +97,8 @@ impl Timer {
 /// No address, in a call that could give or take one.
 const NOBODY: *mut libc::c_void = std::ptr::null_mut();
 
-// In a process of several threads glibc's send turns the cancellation of threads on and off around the call: see `net_sockets::sys::recv`.
+// In a process of several threads glibc's send turns the cancellation of threads on and off around
+// the call: see `net_sockets::sys::recv`.
 
 /// Sends what fits without blocking, and without a signal when the peer is gone.
 #[inline]

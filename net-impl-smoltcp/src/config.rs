@@ -7,15 +7,16 @@ use core_reactor::net::NetError;
 use net_link::Addresses;
 use smoltcp::wire::EthernetAddress;
 
-/// The size and the addresses of a host. Its sockets and their buffers are allocated when it starts.
+/// The size and the addresses of a host. Its sockets and their buffers are allocated when it
+/// starts.
 #[derive(Clone, Debug)]
 pub struct StackConfig {
     /// The hardware address of its device.
     pub hardware: [u8; 6],
     /// How it gets its addresses.
     pub addresses: Addresses,
-    /// For sequence numbers, ports, and what is asked in a flood of SYNs: a number that differs from
-    /// boot to boot and that nobody outside can know.
+    /// For sequence numbers, ports, and what is asked in a flood of SYNs: a number that differs
+    /// from boot to boot and that nobody outside can know.
     pub seed: u64,
     /// TCP sockets in all: connections, those that are still closing, and each listener's backlog.
     /// Default 64.

@@ -1,4 +1,5 @@
-//! A connection: what it has for its group, what it takes of it, and how long its peer may be silent.
+//! A connection: what it has for its group, what it takes of it, and how long its peer may be
+//! silent.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -104,7 +105,8 @@ impl Stream<'_> {
         matches!(self.tcp.state(), State::Established | State::FinWait1 | State::FinWait2)
     }
 
-    /// Whether so many bytes are there that they are to be read. After the peer's end any number is.
+    /// Whether so many bytes are there that they are to be read. After the peer's end any number
+    /// is.
     fn is_readable(&self) -> bool {
         let there = self.tcp.recv_queue();
         there >= self.options.low_water.unwrap_or(1) || there > 0 && !self.expects_more()

@@ -1,10 +1,10 @@
-//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that have
-//! no operating system's.
+//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that
+//! have no operating system's.
 //!
 //! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their
-//! buffers. The one that is registered at link time is [`SMOLTCP`]; whoever starts the program gives
-//! it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe fails with
-//! words that say so. Tests make as many hosts as they need.
+//! buffers. The one that is registered at link time is [`SMOLTCP`]; whoever starts the program
+//! gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe
+//! fails with words that say so. Tests make as many hosts as they need.
 //!
 //! ```text
 //!   device ─ link ─ smoltcp's sockets ─ table ─ groups' sockets ─ engine
@@ -14,13 +14,14 @@
 //! # Who drives it
 //!
 //! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack
-//! send. Time is the platform's, read once for each poll. When a core is about to sleep, the group's
-//! [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled next.
+//! send. Time is the platform's, read once for each poll. When a core is about to sleep, the
+//! group's [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled
+//! next.
 //!
 //! # What smoltcp has not, and is added
 //!
-//! - A backlog: a listener is a pool of listening sockets (`listener`), and a SYN that finds none is
-//!   dropped, so that its sender tries again.
+//! - A backlog: a listener is a pool of listening sockets (`listener`), and a SYN that finds none
+//!   is dropped, so that its sender tries again.
 //! - Half-open connections that end, connections that go on closing after their application has
 //!   forgotten them (`closing`).
 //! - By the link ([`net_link`]): room for those who are there while others flood a listener with
@@ -63,7 +64,8 @@ pub(crate) const NAME: &str = "smoltcp";
 /// The host that is registered at link time, without a device until [`Smoltcp::start`].
 pub static SMOLTCP: Smoltcp = Smoltcp::new();
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only
+/// what something refers to.
 #[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
 pub static REGISTERED: &dyn NetImpl = &SMOLTCP;
@@ -79,8 +81,8 @@ impl Smoltcp {
         Self { stack: Mutex::new(None) }
     }
 
-    /// Gives the host its device and addresses. Its sockets and their buffers are allocated here; listeners and
-    /// groups have some more.
+    /// Gives the host its device and addresses. Its sockets and their buffers are allocated here;
+    /// listeners and groups have some more.
     ///
     /// # Errors
     /// It has a device already; `config` asks for what cannot be.

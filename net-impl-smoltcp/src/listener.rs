@@ -235,9 +235,9 @@ impl Listeners {
                 pooled.restart(at, table);
             }
             (State::SynReceived, Some(_)) => {}
-            // Also one that has ended again by now: whoever accepts it reads what came, and is told.
-            // A closed one has been reset behind the handshake: in it a reset has it listen again,
-            // and no limit of time ends it.
+            // Also one that has ended again by now: whoever accepts it reads what came, and is
+            // told. A closed one has been reset behind the handshake: in it a reset has it listen
+            // again, and no limit of time ends it.
             (state, half_open) => {
                 let is_closed = state == State::Closed;
                 let ends = half_open.as_ref().and_then(|half| half.ends).or_else(|| table.ends(socket).filter(|_| !is_closed));

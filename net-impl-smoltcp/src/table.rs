@@ -159,8 +159,8 @@ impl SocketTable {
         Some(at)
     }
 
-    /// Has smoltcp forget what the last connection of a socket leaves to the next: that it waits for
-    /// a neighbour, and its window.
+    /// Has smoltcp forget what the last connection of a socket leaves to the next: that it waits
+    /// for a neighbour, and its window.
     fn recycle(&mut self, at: u32, role: Role) {
         let entry = &mut self.entries[at as usize];
         let socket = self.sockets.remove(entry.handle);
@@ -219,7 +219,8 @@ impl SocketTable {
 
     // ---- Time
 
-    /// Looks at every connection after something has happened, by which those ended that have ended.
+    /// Looks at every connection after something has happened, by which those ended that have
+    /// ended.
     pub(crate) fn tend(&mut self, end: End) {
         for Entry { handle, role, options } in &mut self.entries {
             match role {

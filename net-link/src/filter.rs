@@ -1,8 +1,8 @@
 //! Between the device and smoltcp: what smoltcp would judge wrongly, or could not send.
 //!
-//! - A SYN is held until the stack has looked at it. smoltcp gives it to the first socket that could
-//!   take it, which for a repeated SYN may be another one than that of its connection, and resets the
-//!   peer where none listens at the moment.
+//! - A SYN is held until the stack has looked at it. smoltcp gives it to the first socket that
+//!   could take it, which for a repeated SYN may be another one than that of its connection, and
+//!   resets the peer where none listens at the moment.
 //! - A frame of the host to itself is handed back to it; no device would.
 //! - A reset is noted, because the socket that it ends does not say why it has ended; one that
 //!   answers a challenge of ours is kept back (`proof`).

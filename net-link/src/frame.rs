@@ -43,7 +43,8 @@ pub(crate) fn who_has(hardware: Hardware, own: Ipv4Address, who: Ipv4Address, to
 pub(crate) fn who_has_v6(hardware: Hardware, own: Ipv6Address, who: Ipv6Address, to: &mut [u8; MOST]) -> usize {
     let solicit = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit { target_addr: who, lladdr: Some(EthernetAddress(hardware).into()) });
     let [.., a, b, c] = who.octets();
-    // The group of those whose addresses end so (RFC 4291, 2.7.1), and its hardware address (RFC 2464, 7).
+    // The group of those whose addresses end so (RFC 4291, 2.7.1), and its hardware address (RFC
+    // 2464, 7).
     let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
     let ip =
         Ipv6Repr { src_addr: own, dst_addr: group, next_header: IpProtocol::Icmpv6, payload_len: solicit.buffer_len(), hop_limit: 255 };
@@ -106,7 +107,8 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// A number that connections seldom share: it need not be hard to guess, since all that a collision costs is a correction.
+    /// A number that connections seldom share: it need not be hard to guess, since all that a
+    /// collision costs is a correction.
     pub(crate) fn number(&self) -> usize {
         let ip = |ip: IpAddr| match ip {
             IpAddr::V4(v4) => v4.to_bits(),
@@ -135,7 +137,8 @@ pub(crate) fn asked_for(frame: &EthernetFrame<&[u8]>) -> Option<IpAddress> {
     }
 }
 
-/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is nothing here: smoltcp knows what to do with it.
+/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is
+/// nothing here: smoltcp knows what to do with it.
 pub(crate) fn segment(frame: &[u8]) -> Option<(Ends, TcpPacket<&[u8]>)> {
     let frame = frame.get(14..).map(|payload| (EthernetFrame::new_unchecked(frame).ethertype(), payload))?;
     let (from, to, tcp): (IpAddr, IpAddr, &[u8]) = match frame {
@@ -154,8 +157,8 @@ pub(crate) fn segment(frame: &[u8]) -> Option<(Ends, TcpPacket<&[u8]>)> {
     Some((Ends { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
 }
 
-/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it is (RFC 1624): one that a device has looked at, or is to
-/// fill in, is neither.
+/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it
+/// is (RFC 1624): one that a device has looked at, or is to fill in, is neither.
 pub(crate) fn set_sequence(frame: &mut [u8], seq: u32) {
     let is_v4 = EthernetFrame::new_unchecked(&*frame).ethertype() == EthernetProtocol::Ipv4;
     let ip = &mut frame[14..];

@@ -1,9 +1,9 @@
 //! Whose hardware address is to be asked for.
 //!
-//! smoltcp asks for one in a second, always for the first of its sockets that lacks one: a host that
-//! is not there would keep it from finding all the others. So whenever sockets had to keep their
-//! segments, each of their neighbours is asked for. smoltcp takes every answer, also to a question
-//! that was not its own.
+//! smoltcp asks for one in a second, always for the first of its sockets that lacks one: a host
+//! that is not there would keep it from finding all the others. So whenever sockets had to keep
+//! their segments, each of their neighbours is asked for. smoltcp takes every answer, also to a
+//! question that was not its own.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -23,8 +23,8 @@ impl Neighbours {
         Self(vec![None; sockets].into())
     }
 
-    /// The one that has waited longest to be asked for, of those by which sockets send. smoltcp does
-    /// not say who lacks one, so those that are known are asked for too.
+    /// The one that has waited longest to be asked for, of those by which sockets send. smoltcp
+    /// does not say who lacks one, so those that are known are asked for too.
     pub(crate) fn next(&self, hops: impl Iterator<Item = (usize, IpAddress)>, now: Instant) -> Option<IpAddress> {
         let waiting = hops.map(|(at, hop)| (self.0[at].filter(|(of, _)| *of == hop).map(|(_, asked)| asked), hop));
         let due = waiting.filter(|(asked, _)| asked.is_none_or(|asked| now >= asked + AGAIN));

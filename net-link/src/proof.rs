@@ -1,9 +1,11 @@
 //! Peers that have shown that they are where they say they are.
 //!
-//! Whoever floods a listener with SYNs of invented senders does not see what is said to those senders. So a SYN for which there is no room is answered by an
-//! acknowledgement of a number that nobody can guess. A peer that has asked for a connection finds it wrong, and says so by a reset with that number
-//! (RFC 9293, 3.10.7.3), which is its proof; its next SYN has room made for it. Nothing is kept for those that do not answer.
-//! Why not cookies: `docs/decisions/0080-a-flood-of-syns.md`.
+//! Whoever floods a listener with SYNs of invented senders does not see what is said to those
+//! senders. So a SYN for which there is no room is answered by an acknowledgement of a number that
+//! nobody can guess. A peer that has asked for a connection finds it wrong, and says so by a reset
+//! with that number (RFC 9293, 3.10.7.3), which is its proof; its next SYN has room made for it.
+//! Nothing is kept for those that do not answer. Why not cookies:
+//! `docs/decisions/0080-a-flood-of-syns.md`.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -43,7 +45,8 @@ impl Proofs {
         self.number(who, slot(now))
     }
 
-    /// Whether a reset with this sequence number is an answer. If it is, its sender is known from now on.
+    /// Whether a reset with this sequence number is an answer. If it is, its sender is known from
+    /// now on.
     pub(crate) fn answers(&mut self, who: Ends, seq: u32, now: Instant) -> bool {
         if now >= self.asked_until {
             return false;

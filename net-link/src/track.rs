@@ -4,16 +4,17 @@
 //! - An acknowledgement that goes out carries the sequence number behind the last byte sent (RFC
 //!   9293, 3.10.7.4: SND.NXT). smoltcp goes back to the first unacknowledged byte when it
 //!   retransmits, and acknowledges with that; the peer finds such a segment outside of its window
-//!   and ignores what it acknowledges. Where both sides retransmit at once, neither would ever go on.
+//!   and ignores what it acknowledges. Where both sides retransmit at once, neither would ever go
+//!   on.
 //! - An acknowledgement of a peer that has sent past a window which is closed is moved to where the
 //!   window ends. Windows of more than 64 KiB are told in units and rounded down, so that their end
-//!   moves back by part of a unit as bytes arrive; a peer that had filled the last of it is past the
-//!   end. smoltcp ignores what such a segment acknowledges, which RFC 9293, 3.10.7.4 asks to accept,
-//!   and no other passes: nothing that we send would ever be acknowledged, and who reads only while
-//!   answers are taken would never read again.
+//!   moves back by part of a unit as bytes arrive; a peer that had filled the last of it is past
+//!   the end. smoltcp ignores what such a segment acknowledges, which RFC 9293, 3.10.7.4 asks to
+//!   accept, and no other passes: nothing that we send would ever be acknowledged, and who reads
+//!   only while answers are taken would never read again.
 //! - An acknowledgement of all but our FIN is let through once for each time that we send. At the
-//!   third in a row smoltcp would mean to send the FIN again at once, find no byte to send, and have
-//!   no timer any more: the FIN is never repeated.
+//!   third in a row smoltcp would mean to send the FIN again at once, find no byte to send, and
+//!   have no timer any more: the FIN is never repeated.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -89,8 +90,8 @@ impl Tracker {
     }
 
     /// Looks at a segment that comes in. An acknowledgement without anything else is passed over if
-    /// it acknowledges all but our FIN once more since we have sent anything, and put right if it is
-    /// past a window that is closed.
+    /// it acknowledges all but our FIN once more since we have sent anything, and put right if it
+    /// is past a window that is closed.
     pub(crate) fn incoming(&mut self, Ends { from, to }: Ends, tcp: &TcpPacket<&[u8]>) -> Pass {
         let ends = Ends { from: to, to: from };
         if tcp.segment_len() > 0 || !tcp.ack() || tcp.rst() {

@@ -20,8 +20,8 @@ pub struct Watcher {
 
 impl SimNet {
     /// A watcher that watches nothing yet. `waker` is woken when there is news, and when something
-    /// is on its way that arrives before all else: whoever sleeps until [`Watcher::due`] looks again.
-    /// The clock of the first watcher is the network's, if it has none.
+    /// is on its way that arrives before all else: whoever sleeps until [`Watcher::due`] looks
+    /// again. The clock of the first watcher is the network's, if it has none.
     pub fn watcher(&self, clock: Arc<dyn Platform>, waker: Waker) -> Watcher {
         let id = self.0.with(|net| net.add_watcher(clock, waker));
         Watcher { net: self.0.clone(), id }
