@@ -6,8 +6,8 @@
 
 extern crate alloc;
 
-mod members;
 mod socket;
+mod sockets;
 
 use alloc::boxed::Box;
 use core::net::SocketAddr;
@@ -19,8 +19,8 @@ use net_group::Group;
 use sim_net::SimNet;
 pub use sim_net::{self, Faults, SimSocket};
 
-use crate::members::Members;
 use crate::socket::MemSocket;
+use crate::sockets::Sockets;
 
 pub(crate) const NAME: &str = "mem";
 
@@ -68,7 +68,7 @@ impl NetImpl for MemNet {
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
         config.check()?;
-        let members = Members::new(cx, self, &config);
-        Ok(Box::new(Group::new(cx, config, members)))
+        let backend = Sockets::new(cx, self, &config);
+        Ok(Box::new(Group::new(cx, config, backend)))
     }
 }

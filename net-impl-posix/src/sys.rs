@@ -16,9 +16,9 @@ pub(crate) struct Epoll(OwnedFd);
 /// What epoll tells of one descriptor.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct Told(libc::epoll_event);
+pub(crate) struct EpollEvent(libc::epoll_event);
 
-impl Told {
+impl EpollEvent {
     /// The number that the descriptor was added with.
     pub(crate) fn added_as(&self) -> u64 {
         self.0.u64
@@ -56,10 +56,10 @@ impl Epoll {
     /// What is ready now, in place of what is in `into`, as much as that has room for. Never
     /// blocks; an interrupted call found nothing.
     #[inline]
-    pub(crate) fn wait(&self, into: &mut Vec<Told>) {
+    pub(crate) fn wait(&self, into: &mut Vec<EpollEvent>) {
         into.clear();
         let room = into.spare_capacity_mut();
-        // SAFETY: `Told` is a transparent `epoll_event`, and there is room for as many as are asked
+        // SAFETY: `EpollEvent` is a transparent `epoll_event`, and there is room for as many as are asked
         // for.
         let n = unsafe { libc::epoll_wait(self.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, 0) };
         // SAFETY: so many were written.

@@ -12,7 +12,7 @@ use net_group::{
 };
 use net_sockets::{Errno, Whose, connect, error, options, whose};
 
-use crate::sys::{self, Epoll, Timer, Told};
+use crate::sys::{self, Epoll, EpollEvent, Timer};
 use crate::{NAME, PosixSocket};
 
 /// What every socket is added to epoll for.
@@ -37,28 +37,28 @@ const RETRY_MILLIS: u32 = 10;
 const PIECES: usize = 64;
 
 /// See the crate's documentation.
-pub(crate) struct Epolled {
+pub(crate) struct EpollSockets {
     /// Dropped first: a watch ends before its source is closed.
     _watch: Watch,
     epoll: Epoll,
     timer: Timer,
-    armed: Option<For>,
+    armed: Option<TimerFor>,
     sockets: PerSlot<Box<PosixSocket>>,
     /// What epoll told last; those before `at` have been passed on.
-    events: Vec<Told>,
+    events: Vec<EpollEvent>,
     at: usize,
 }
 
 /// What the timer runs for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum For {
+enum TimerFor {
     Look,
     /// Does not wait for the end of what may be a long time; nor does a look need another timer
     /// beside this.
     Retry,
 }
 
-impl Epolled {
+impl EpollSockets {
     pub(crate) fn new(cx: &mut Cx<'_>, config: &GroupConfig) -> Result<Self, NetError> {
         let sockets = config.sockets;
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
@@ -75,7 +75,7 @@ impl Epolled {
         })
     }
 
-    fn set_timer(&mut self, what: For, millis: u32) {
+    fn set_timer(&mut self, what: TimerFor, millis: u32) {
         if self.armed.is_none_or(|armed| armed < what) {
             self.armed = Some(what);
             self.timer.set(millis);
@@ -140,7 +140,7 @@ impl Epolled {
     }
 }
 
-impl Backend for Epolled {
+impl Backend for EpollSockets {
     type Socket = PosixSocket;
 
     const NAME: &'static str = NAME;
@@ -156,7 +156,7 @@ impl Backend for Epolled {
         };
         // One that is not under way joins when its connect begins.
         if kind != Kind::Connect
-            && let Err(why) = enrol(&self.epoll, slot, &socket)
+            && let Err(why) = add_to_epoll(&self.epoll, slot, &socket)
         {
             return Err(Refused { item: socket, why });
         }
@@ -227,7 +227,7 @@ impl Backend for Epolled {
     fn connect(&mut self, slot: Slot) -> Connecting {
         let Self { epoll, sockets, .. } = self;
         match sockets.get_mut(slot.index()) {
-            Some(socket) => connect::go_on(socket, |socket| enrol(epoll, slot, socket)),
+            Some(socket) => connect::go_on(socket, |socket| add_to_epoll(epoll, slot, socket)),
             None => Connecting::Failed(NetError::Stale),
         }
     }
@@ -297,12 +297,12 @@ impl Backend for Epolled {
     }
 
     fn wake_later(&mut self) -> bool {
-        self.set_timer(For::Retry, RETRY_MILLIS);
+        self.set_timer(TimerFor::Retry, RETRY_MILLIS);
         true
     }
 
     fn wake_for_look(&mut self, millis: u32) -> bool {
-        self.set_timer(For::Look, millis);
+        self.set_timer(TimerFor::Look, millis);
         true
     }
 
@@ -319,7 +319,7 @@ impl Backend for Epolled {
 }
 
 /// Adds the socket of a slot to epoll.
-fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
+fn add_to_epoll(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
     epoll.add(socket.fd(), INTEREST, slot.id().raw()).map_err(|e| error::plain("epoll_ctl", e))
 }
 
@@ -335,7 +335,7 @@ mod tests {
 
     /// The time that was asked for is told, and soon enough that nobody waits for what comes in an
     /// hour.
-    fn time_comes(backend: &mut Epolled) {
+    fn time_comes(backend: &mut EpollSockets) {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             backend.poll();
@@ -353,7 +353,7 @@ mod tests {
         let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
         let config = GroupConfig::new(BufGroup::new(1, 64));
-        let mut backend = thread.with(|cx| Epolled::new(cx, &config)).expect("descriptors");
+        let mut backend = thread.with(|cx| EpollSockets::new(cx, &config)).expect("descriptors");
         assert!(backend.wake_for_look(HOUR) && backend.wake_later());
         time_comes(&mut backend);
         assert!(backend.wake_later() && backend.wake_for_look(HOUR));

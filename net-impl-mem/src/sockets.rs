@@ -20,12 +20,12 @@ use crate::socket::MemSocket;
 /// Milliseconds after which what waits for something that nobody announces is tried again.
 const RETRY_MILLIS: u32 = 10;
 
-pub(crate) struct Members {
+pub(crate) struct Sockets {
     /// Pins the thread, and has its core sleep no longer than nothing happens.
     _watch: Watch,
     bell: Rc<NewsBell>,
     sockets: PerSlot<Box<MemSocket>>,
-    told: VecDeque<(u64, Readiness)>,
+    news: VecDeque<(u64, Readiness)>,
 }
 
 /// What a core asks before it sleeps.
@@ -46,11 +46,11 @@ impl Bell for NewsBell {
     }
 }
 
-impl Members {
+impl Sockets {
     pub(crate) fn new(cx: &mut Cx<'_>, net: &SimNet, config: &GroupConfig) -> Self {
         let watcher = net.watcher(cx.platform(), cx.handle().waker());
         let bell = Rc::new(NewsBell { watcher, alarm: Alarm::default() });
-        Self { _watch: cx.bell(bell.clone()), bell, sockets: PerSlot::of(config.sockets), told: VecDeque::new() }
+        Self { _watch: cx.bell(bell.clone()), bell, sockets: PerSlot::of(config.sockets), news: VecDeque::new() }
     }
 
     fn sim(&self, slot: Slot) -> Result<&SimSocket, NetError> {
@@ -72,7 +72,7 @@ fn bits(told: Readiness) -> Ready {
     bits.into_iter().filter(|(is, _)| *is).fold(Ready::NOTHING, |all, (_, bit)| all.and(bit))
 }
 
-impl Backend for Members {
+impl Backend for Sockets {
     type Socket = MemSocket;
 
     const NAME: &'static str = NAME;
@@ -158,11 +158,11 @@ impl Backend for Members {
     }
 
     fn poll(&mut self) {
-        self.bell.watcher.take_news(&mut self.told);
+        self.bell.watcher.take_news(&mut self.news);
     }
 
     fn next(&mut self, _: usize) -> Option<Happened<MemSocket>> {
-        if let Some((key, told)) = self.told.pop_front() {
+        if let Some((key, told)) = self.news.pop_front() {
             return Some(Happened::Ready(SockId::from_raw(key), bits(told)));
         }
         self.bell.alarm.goes_off(|| self.bell.watcher.now()).then_some(Happened::Time)
