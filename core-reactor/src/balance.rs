@@ -88,7 +88,7 @@ impl Samples {
     fn choose(&self) -> Option<Move> {
         let share = |load: &Load| {
             let before = self.before.iter().find(|b| b.core == load.core)?;
-            Some((load.busy - before.busy) as f64 / (load.total - before.total).max(1) as f64)
+            Some((load.busy_ns - before.busy_ns) as f64 / (load.total_ns - before.total_ns).max(1) as f64)
         };
         let by_share = |a: &(f64, &Load), b: &(f64, &Load)| a.0.total_cmp(&b.0);
         let shares = || self.now.iter().filter_map(|load| Some((share(load)?, load)));
@@ -99,7 +99,7 @@ impl Samples {
             return None;
         }
         let (taken, thread) = busy.into_iter().filter(|(_, t)| t.movable).max_by_key(|(busy, _)| *busy)?;
-        let total = hot.total - self.before.iter().find(|b| b.core == hot.core)?.total;
+        let total = hot.total_ns - self.before.iter().find(|b| b.core == hot.core)?.total_ns;
         let taken = taken as f64 / total.max(1) as f64;
         let fits = |(share, load): &(f64, &Load)| *share < COOL && *share + taken < hot_share && thread.cpus.contains(load.core);
         let (_, cool) = shares().filter(fits).min_by(by_share)?;
@@ -110,10 +110,11 @@ impl Samples {
     /// took.
     fn busy_threads<'a>(&'a self, load: &'a Load) -> Vec<(u64, &'a ThreadLoad)> {
         // In order, since a look over ten thousand threads must not compare each with each.
-        let mut known: Vec<(ThreadId, u64)> = self.before.iter().flat_map(|load| &load.threads).map(|t| (t.thread.id(), t.busy)).collect();
+        let mut known: Vec<(ThreadId, u64)> =
+            self.before.iter().flat_map(|load| &load.threads).map(|t| (t.thread.id(), t.busy_ns)).collect();
         known.sort_unstable_by_key(|(id, _)| *id);
         let before = |id: ThreadId| known.binary_search_by_key(&id, |(id, _)| *id).map_or(0, |at| known[at].1);
-        let since = |t: &ThreadLoad| t.busy.saturating_sub(before(t.thread.id()));
+        let since = |t: &ThreadLoad| t.busy_ns.saturating_sub(before(t.thread.id()));
         load.threads.iter().map(|t| (since(t), t)).filter(|(busy, _)| *busy > 0).collect()
     }
 }
@@ -128,13 +129,13 @@ mod tests {
     fn samples(sim: &Sim, threads: [&[(u64, bool)]; 2]) -> Samples {
         let load = |core: usize, scale: u64| Load {
             core: CoreId(core as u16),
-            busy: threads[core].iter().map(|t| t.0 * scale).sum(),
+            busy_ns: threads[core].iter().map(|t| t.0 * scale).sum(),
             // Reactors did not all start at the same time.
-            total: 1000 * scale + 5000 * core as u64,
+            total_ns: 1000 * scale + 5000 * core as u64,
             threads: (threads[core].iter().enumerate())
                 .map(|(at, (busy, movable))| {
                     let thread = sim.lib().threads()[core * 3 + at].clone();
-                    ThreadLoad { thread, busy: busy * scale, cpus: CpuSet::ALL, movable: *movable }
+                    ThreadLoad { thread, busy_ns: busy * scale, cpus: CpuSet::ALL, movable: *movable }
                 })
                 .collect(),
         };

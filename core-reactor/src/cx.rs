@@ -66,14 +66,14 @@ pub(crate) struct Inner {
     pub(crate) figures: Figures,
 }
 
-/// What a thread has done; times in nanoseconds.
+/// What a thread has done.
 #[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) turns: u64,
     pub(crate) messages: u64,
-    pub(crate) busy: u64,
-    pub(crate) idle: u64,
-    pub(crate) longest: u64,
+    pub(crate) busy_ns: u64,
+    pub(crate) idle_ns: u64,
+    pub(crate) longest_ns: u64,
 }
 
 /// Why a thread's cores could not be changed.
@@ -125,18 +125,18 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> ThreadStats {
-        let Figures { turns, messages, busy, idle, longest } = self.figures;
+        let Figures { turns, messages, busy_ns, idle_ns, longest_ns } = self.figures;
         ThreadStats {
             name: self.shared.name.clone(),
             turns,
             messages,
-            busy,
-            idle,
-            longest,
+            busy_ns,
+            idle_ns,
+            longest_ns,
             mailbox_depth: self.shared.mailbox().depth(),
             mailbox_high_water: self.shared.mailbox().high_water(),
             mailbox_capacity: self.shared.mailbox().capacity(),
-            pollers: self.pollers.stats(idle),
+            pollers: self.pollers.stats(idle_ns),
         }
     }
 }

@@ -36,19 +36,19 @@ macro_rules! key {
         impl $key {
             /// Packs a key. `index` and `generation` keep their low 24 bits; `group` is of
             /// [`group_tag`]. Who counts generations stops at the last one that 24 bits hold, and
-            /// gives what comes then another place: else a stale key would name it.
+            /// gives what comes then another slot: else a stale key would name it.
             #[inline]
             pub const fn new(index: u32, generation: u32, group: u16) -> Self {
                 Self((group as u64) << 48 | ((generation & 0xFF_FFFF) as u64) << 24 | (index & 0xFF_FFFF) as u64)
             }
 
-            /// The place in the group's slab.
+            /// The slot in the group's slab.
             #[inline]
             pub const fn index(self) -> usize {
                 (self.0 & 0xFF_FFFF) as usize
             }
 
-            /// Which of those that had this place.
+            /// Which of those that had this slot.
             #[inline]
             pub const fn generation(self) -> u32 {
                 (self.0 >> 24 & 0xFF_FFFF) as u32

@@ -33,7 +33,8 @@ pub enum Schedule {
     /// and once, where no turn came in time: each late turn moves all that follow, so that two runs
     /// are a period apart at least (it drifts). A period of zero is [`Schedule::Always`].
     ///
-    /// Unless [`Cx::hold_exit`](crate::Cx::hold_exit) asks for it, a thread that is asked to exit does not wait for it.
+    /// Unless [`Cx::hold_exit`](crate::Cx::hold_exit) asks for it, a thread that is asked to exit
+    /// does not wait for it.
     Every(Duration),
     /// At every whole period since it was registered, however late a run was: for what is counted
     /// per second. Where no turn came in time it runs late, once for all the periods that were
@@ -58,12 +59,12 @@ pub(crate) struct Slot<P: ?Sized> {
     holds_exit: bool,
     runs: u64,
     busy_runs: u64,
-    busy: u64,
-    longest: u64,
-    /// Nanoseconds; 0 for active pollers.
-    period: u64,
+    busy_ns: u64,
+    longest_ns: u64,
+    /// 0 for active pollers.
+    period_ns: u64,
     /// Where in the order of active pollers it stands.
-    place: u32,
+    position: u32,
     /// Its deadlines are whole periods apart.
     fixed_rate: bool,
     name: Name,
@@ -133,14 +134,14 @@ impl<P: ?Sized> Default for Pollers<P> {
 
 impl<P: ?Sized> Pollers<P> {
     pub(crate) fn add(&mut self, name: Name, schedule: Schedule, local: bool, poller: Box<P>, now: Instant) -> PollerId {
-        let (period, state) = match schedule {
+        let (period_ns, state) = match schedule {
             Schedule::Always => (0, State::Active { parks: false }),
             Schedule::WhenAwake => (0, State::Active { parks: true }),
             Schedule::Every(period) | Schedule::FixedRate(period) if period.is_zero() => (0, State::Active { parks: false }),
             Schedule::Every(period) | Schedule::FixedRate(period) => (nanos(period), State::Timed),
         };
         let fixed_rate = matches!(schedule, Schedule::FixedRate(_));
-        let id = self.enter(Slot { poller: Some(poller), state, local, period, name, fixed_rate, ..Slot::free(0) });
+        let id = self.enter(Slot { poller: Some(poller), state, local, period_ns, name, fixed_rate, ..Slot::free(0) });
         match state {
             State::Timed => self.start_timer(id.slot, now),
             _ => self.activate(id.slot),
@@ -176,8 +177,8 @@ impl<P: ?Sized> Pollers<P> {
 
     /// Gives a timed poller its first deadline, a full period from `now`.
     fn start_timer(&mut self, slot: u32, now: Instant) {
-        let Slot { period, fixed_rate, .. } = self.slots[slot as usize];
-        self.timers.insert(slot, now.plus_nanos(period), period, !fixed_rate);
+        let Slot { period_ns, fixed_rate, .. } = self.slots[slot as usize];
+        self.timers.insert(slot, now.plus_nanos(period_ns), period_ns, !fixed_rate);
     }
 
     fn allocate(&mut self) -> PollerId {
@@ -189,7 +190,7 @@ impl<P: ?Sized> Pollers<P> {
     }
 
     fn activate(&mut self, slot: u32) {
-        self.slots[slot as usize].place = self.active.len() as u32;
+        self.slots[slot as usize].position = self.active.len() as u32;
         self.active.push(slot);
         if self.slots[slot as usize].state == (State::Active { parks: false }) {
             self.sleepless += 1;
@@ -208,12 +209,12 @@ impl<P: ?Sized> Pollers<P> {
     pub(crate) fn remove(&mut self, id: PollerId) -> Result<Option<Box<P>>, StalePoller> {
         let slot = self.slot(id)?;
         let poller = slot.poller.take();
-        let (state, local, place, waived) = (slot.state, slot.local, slot.place, slot.is_waived());
+        let (state, local, position, waived) = (slot.state, slot.local, slot.position, slot.is_waived());
         *slot = Slot::free(id.generation + 1);
         self.locals -= usize::from(local);
         self.live -= 1;
         self.waived -= usize::from(waived);
-        self.unschedule(id.slot, state, place);
+        self.unschedule(id.slot, state, position);
         if id.generation + 1 != LAST {
             self.free.push(id.slot);
         }
@@ -221,7 +222,7 @@ impl<P: ?Sized> Pollers<P> {
     }
 
     /// Takes a poller out of the order that it runs in.
-    fn unschedule(&mut self, slot: u32, state: State, place: u32) {
+    fn unschedule(&mut self, slot: u32, state: State, position: u32) {
         match state {
             State::Timed | State::PausedTimed { queued: true } => self.timers.remove(slot),
             State::PausedTimed { queued: false } | State::Free => {}
@@ -229,7 +230,7 @@ impl<P: ?Sized> Pollers<P> {
             State::Active { .. } | State::PausedActive { .. } => {
                 self.sleepless -= usize::from(state == State::Active { parks: false });
                 // The gap stays until the turn ends: someone may be walking the list.
-                self.active[place as usize] = GONE;
+                self.active[position as usize] = GONE;
                 self.gone += 1;
             }
         }
@@ -282,7 +283,7 @@ impl<P: ?Sized> Pollers<P> {
     pub(crate) fn set_period(&mut self, id: PollerId, period: Duration, now: Instant) -> Result<(), StalePoller> {
         let slot = self.slot(id)?;
         match slot.state {
-            // What is active and stays so keeps its place in the order.
+            // What is active and stays so keeps its position.
             State::Active { parks } if period.is_zero() => {
                 slot.state = State::Active { parks: false };
                 self.sleepless += usize::from(parks);
@@ -295,9 +296,9 @@ impl<P: ?Sized> Pollers<P> {
             State::AtExit => return Ok(()),
             _ => {}
         }
-        let (was, place, was_waived) = (slot.state, slot.place, slot.is_waived());
+        let (was, position, was_waived) = (slot.state, slot.position, slot.is_waived());
         let paused = matches!(was, State::PausedActive { .. } | State::PausedTimed { .. });
-        slot.period = nanos(period);
+        slot.period_ns = nanos(period);
         slot.state = match (period.is_zero(), paused) {
             (true, false) => State::Active { parks: false },
             (true, true) => State::PausedActive { parks: false },
@@ -306,7 +307,7 @@ impl<P: ?Sized> Pollers<P> {
         };
         let (is, is_waived) = (slot.state, slot.is_waived());
         self.waived = self.waived + usize::from(is_waived) - usize::from(was_waived);
-        self.unschedule(id.slot, was, place);
+        self.unschedule(id.slot, was, position);
         match is {
             State::Timed => self.start_timer(id.slot, now),
             State::Active { .. } | State::PausedActive { .. } => self.activate(id.slot),
@@ -315,15 +316,15 @@ impl<P: ?Sized> Pollers<P> {
         Ok(())
     }
 
-    /// Active pollers from place 0 up to this run in this turn.
-    pub(crate) fn active_places(&self) -> usize {
+    /// Active pollers from position 0 up to this run in this turn.
+    pub(crate) fn active_len(&self) -> usize {
         self.active.len()
     }
 
-    /// The active poller at `place`, unless it is gone or paused.
+    /// The active poller at `position`, unless it is gone or paused.
     #[inline(always)]
-    pub(crate) fn active_at(&self, place: usize) -> Option<PollerId> {
-        let slot = *self.active.get(place)?;
+    pub(crate) fn active_at(&self, position: usize) -> Option<PollerId> {
+        let slot = *self.active.get(position)?;
         let s = self.slots.get(slot as usize)?;
         matches!(s.state, State::Active { .. }).then_some(PollerId { slot, generation: s.generation })
     }
@@ -347,7 +348,7 @@ impl<P: ?Sized> Pollers<P> {
                 continue;
             }
             let id = PollerId { slot, generation: s.generation };
-            let next = if s.fixed_rate { self.timers.next_whole_period(slot, s.period, now) } else { now.plus_nanos(s.period) };
+            let next = if s.fixed_rate { self.timers.next_whole_period(slot, s.period_ns, now) } else { now.plus_nanos(s.period_ns) };
             self.timers.postpone(slot, next);
             return Some(id);
         }
@@ -372,8 +373,8 @@ impl<P: ?Sized> Pollers<P> {
     pub(crate) fn charge(&mut self, id: PollerId, took: u64) {
         if let Ok(slot) = self.slot(id) {
             slot.busy_runs += 1;
-            slot.busy += took;
-            slot.longest = slot.longest.max(took);
+            slot.busy_ns += took;
+            slot.longest_ns = slot.longest_ns.max(took);
         }
     }
 
@@ -383,8 +384,8 @@ impl<P: ?Sized> Pollers<P> {
         if self.gone > 0 {
             self.active.retain(|s| *s != GONE);
             self.gone = 0;
-            for (place, slot) in self.active.iter().enumerate() {
-                self.slots[*slot as usize].place = place as u32;
+            for (position, slot) in self.active.iter().enumerate() {
+                self.slots[*slot as usize].position = position as u32;
             }
         }
     }
@@ -407,19 +408,19 @@ impl<P: ?Sized> Pollers<P> {
         self.locals
     }
 
-    /// Every poller's figures; `idle` nanoseconds are shared out by idle runs.
-    pub(crate) fn stats(&self, idle: u64) -> Vec<PollerStats> {
+    /// Every poller's figures; `idle_ns` are shared out by idle runs.
+    pub(crate) fn stats(&self, idle_ns: u64) -> Vec<PollerStats> {
         let live = || self.slots.iter().filter(|s| s.state != State::Free);
         let idle_runs: u64 = live().map(|s| s.runs - s.busy_runs).sum();
-        let share = |runs: u64| (u128::from(idle) * u128::from(runs) / u128::from(idle_runs.max(1))) as u64;
+        let share = |runs: u64| (u128::from(idle_ns) * u128::from(runs) / u128::from(idle_runs.max(1))) as u64;
         live()
             .map(|s| PollerStats {
                 name: s.name.clone(),
                 runs: s.runs,
                 busy_runs: s.busy_runs,
-                busy: s.busy,
-                idle: share(s.runs - s.busy_runs),
-                longest: s.longest,
+                busy_ns: s.busy_ns,
+                idle_ns: share(s.runs - s.busy_runs),
+                longest_ns: s.longest_ns,
             })
             .collect()
     }
@@ -450,10 +451,10 @@ impl<P: ?Sized> Slot<P> {
             fixed_rate: false,
             runs: 0,
             busy_runs: 0,
-            busy: 0,
-            longest: 0,
-            period: 0,
-            place: 0,
+            busy_ns: 0,
+            longest_ns: 0,
+            period_ns: 0,
+            position: 0,
             name: Name::new(),
         }
     }
@@ -511,11 +512,12 @@ mod tests {
         for gone in [ids[1], ids[3]] {
             assert!(pollers.remove(gone).is_ok_and(|poller| poller.is_some()));
         }
-        assert_eq!(pollers.active_places(), 5, "someone may be walking them");
+        assert_eq!(pollers.active_len(), 5, "someone may be walking them");
         pollers.end_turn();
-        let order = |pollers: &Pollers<dyn Poller>| (0..pollers.active_places()).map(|place| pollers.active_at(place)).collect::<Vec<_>>();
+        let order =
+            |pollers: &Pollers<dyn Poller>| (0..pollers.active_len()).map(|position| pollers.active_at(position)).collect::<Vec<_>>();
         assert_eq!(order(&pollers), [ids[0], ids[2], ids[4]].map(Some));
-        // Each knows the place that it has now.
+        // Each knows the position that it has now.
         assert!(pollers.remove(ids[2]).is_ok());
         assert_eq!(order(&pollers), [Some(ids[0]), None, Some(ids[4])]);
         pollers.end_turn();

@@ -47,8 +47,8 @@ pub struct Reactor {
     last: Option<(Instant, u64)>,
     /// Since when nothing has happened.
     idle_since: Option<Instant>,
-    /// Idle time that the threads have not been charged with yet, nanoseconds.
-    unshared_idle: u64,
+    /// Idle time that the threads have not been charged with yet.
+    unshared_idle_ns: u64,
     stats: ReactorStats,
 }
 
@@ -62,11 +62,11 @@ impl Reactor {
             core,
             turns: 0,
             messages: 0,
-            busy: 0,
-            idle: 0,
-            parked: 0,
+            busy_ns: 0,
+            idle_ns: 0,
+            parked_ns: 0,
             parks: 0,
-            longest: 0,
+            longest_ns: 0,
             threads: 0,
             events_depth: 0,
             events_high_water: 0,
@@ -81,7 +81,7 @@ impl Reactor {
             idle,
             last: None,
             idle_since: None,
-            unshared_idle: 0,
+            unshared_idle_ns: 0,
             stats,
         })
     }
@@ -103,9 +103,9 @@ impl Reactor {
         }
         self.stats.turns += 1;
         self.stats.messages += u64::from(turn.messages);
-        self.stats.busy += turn.busy;
-        self.stats.longest = self.stats.longest.max(turn.busy);
-        self.last = Some((now, turn.busy));
+        self.stats.busy_ns += turn.busy_ns;
+        self.stats.longest_ns = self.stats.longest_ns.max(turn.busy_ns);
+        self.last = Some((now, turn.busy_ns));
         self.idle_since = if turn.is_idle() { self.idle_since.or(Some(now)) } else { None };
         turn
     }
@@ -153,7 +153,7 @@ impl Reactor {
     pub(crate) fn load(&self) -> Load {
         let stats = self.stats;
         let threads = self.threads.iter().map(Thread::load).collect();
-        Load { core: stats.core, busy: stats.busy, total: stats.busy + stats.idle + stats.parked, threads }
+        Load { core: stats.core, busy_ns: stats.busy_ns, total_ns: stats.busy_ns + stats.idle_ns + stats.parked_ns, threads }
     }
 
     /// Hands an event to another reactor, now or as soon as there is room.
@@ -202,8 +202,8 @@ impl Reactor {
     fn charge_idle(&mut self, now: Instant) {
         let Some((then, busy)) = self.last else { return };
         let idle = now.nanos_since(then).saturating_sub(busy);
-        self.stats.idle += idle;
-        self.unshared_idle += idle;
+        self.stats.idle_ns += idle;
+        self.unshared_idle_ns += idle;
         // Sharing costs a division; a turn costs less than that.
         if self.stats.turns.is_multiple_of(256) {
             self.share_idle();
@@ -212,7 +212,7 @@ impl Reactor {
 
     /// Charges the threads with idle time, in equal parts.
     fn share_idle(&mut self) {
-        let share = core::mem::take(&mut self.unshared_idle) / self.threads.len().max(1) as u64;
+        let share = core::mem::take(&mut self.unshared_idle_ns) / self.threads.len().max(1) as u64;
         for thread in &mut self.threads {
             thread.charge_idle(share);
         }
@@ -240,7 +240,7 @@ impl Reactor {
         turn.events += ready as u32;
         if ready > 0 {
             *mark = self.set.platform().now();
-            turn.busy += mark.nanos_since(now);
+            turn.busy_ns += mark.nanos_since(now);
         }
     }
 
@@ -296,7 +296,7 @@ impl Reactor {
             self.charge_idle(before);
             set.platform().park(self.stats.core, self.next_deadline());
             let after = set.platform().now();
-            self.stats.parked += after.nanos_since(before);
+            self.stats.parked_ns += after.nanos_since(before);
             self.stats.parks += 1;
             self.last = Some((after, 0));
         } else {
@@ -378,8 +378,8 @@ impl Set {
 /// A reactor's figures since its start, for the balancer.
 pub(crate) struct Load {
     pub(crate) core: CoreId,
-    pub(crate) busy: u64,
-    pub(crate) total: u64,
+    pub(crate) busy_ns: u64,
+    pub(crate) total_ns: u64,
     pub(crate) threads: Vec<ThreadLoad>,
 }
 
@@ -465,10 +465,10 @@ mod tests {
         }
         let load = reactor.load();
         assert_eq!(platform.parks(CoreId(0)).len(), 3);
-        assert_eq!((load.total, load.busy), (reactor.stats.idle + reactor.stats.parked, 0));
-        assert!(reactor.stats.idle > 0 && reactor.stats.parked > 0);
+        assert_eq!((load.total_ns, load.busy_ns), (reactor.stats.idle_ns + reactor.stats.parked_ns, 0));
+        assert!(reactor.stats.idle_ns > 0 && reactor.stats.parked_ns > 0);
         // The reading of the clock that follows is not the reactor's.
-        assert_eq!(load.total + 1_000_000, platform.now().nanos_since(start));
+        assert_eq!(load.total_ns + 1_000_000, platform.now().nanos_since(start));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Turn {
     pub events: u32,
     /// Nanoseconds of the turn that were spent on something (the time of idle pollers is not in
     /// it).
-    pub busy: u64,
+    pub busy_ns: u64,
 }
 
 impl Turn {
@@ -31,7 +31,7 @@ impl Turn {
         self.pollers += other.pollers;
         self.timers += other.timers;
         self.events += other.events;
-        self.busy += other.busy;
+        self.busy_ns += other.busy_ns;
     }
 }
 
@@ -45,12 +45,12 @@ pub struct ThreadStats {
     /// Messages run.
     pub messages: u64,
     /// Time that went into something, nanoseconds.
-    pub busy: u64,
+    pub busy_ns: u64,
     /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle
     /// time.
-    pub idle: u64,
+    pub idle_ns: u64,
     /// Its longest busy turn, nanoseconds.
-    pub longest: u64,
+    pub longest_ns: u64,
     /// Messages that wait now.
     pub mailbox_depth: usize,
     /// Most messages seen waiting.
@@ -68,15 +68,16 @@ pub struct PollerStats {
     pub name: Name,
     /// Runs.
     pub runs: u64,
-    /// Runs that answered [`Polled::Busy`](crate::Polled::Busy) or [`Polled::Done`](crate::Polled::Done).
+    /// Runs that answered [`Polled::Busy`](crate::Polled::Busy) or
+    /// [`Polled::Done`](crate::Polled::Done).
     pub busy_runs: u64,
     /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs
     /// directly before one count in.
-    pub busy: u64,
+    pub busy_ns: u64,
     /// Time in idle runs, nanoseconds: its share, by runs, of the thread's idle time.
-    pub idle: u64,
+    pub idle_ns: u64,
     /// The longest busy run, nanoseconds.
-    pub longest: u64,
+    pub longest_ns: u64,
 }
 
 /// What a reactor has done.
@@ -89,15 +90,15 @@ pub struct ReactorStats {
     /// Messages run by its threads.
     pub messages: u64,
     /// Time that went into something, nanoseconds.
-    pub busy: u64,
+    pub busy_ns: u64,
     /// Time spent looking for something to do, nanoseconds.
-    pub idle: u64,
+    pub idle_ns: u64,
     /// Time asleep in the platform, nanoseconds.
-    pub parked: u64,
+    pub parked_ns: u64,
     /// Times that it went to sleep.
     pub parks: u64,
     /// Its longest turn that did something, nanoseconds.
-    pub longest: u64,
+    pub longest_ns: u64,
     /// Threads on it now.
     pub threads: usize,
     /// Events that wait in its ring now.
@@ -111,11 +112,11 @@ pub struct ReactorStats {
 impl ReactorStats {
     /// Busy time as a share of all time, 0 to 1.
     pub fn busy_share(&self) -> f64 {
-        self.busy as f64 / (self.busy + self.idle + self.parked).max(1) as f64
+        self.busy_ns as f64 / (self.busy_ns + self.idle_ns + self.parked_ns).max(1) as f64
     }
 
     /// Time asleep as a share of all time, 0 to 1.
     pub fn parked_share(&self) -> f64 {
-        self.parked as f64 / (self.busy + self.idle + self.parked).max(1) as f64
+        self.parked_ns as f64 / (self.busy_ns + self.idle_ns + self.parked_ns).max(1) as f64
     }
 }

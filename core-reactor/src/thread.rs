@@ -32,7 +32,7 @@ pub struct Thread {
 /// A thread's figures since its start, for the balancer.
 pub(crate) struct ThreadLoad {
     pub(crate) thread: ThreadHandle,
-    pub(crate) busy: u64,
+    pub(crate) busy_ns: u64,
     pub(crate) cpus: CpuSet,
     pub(crate) movable: bool,
 }
@@ -65,9 +65,9 @@ impl Thread {
         inner.figures.turns += 1;
         inner.shared.begin_turn();
         let mut turn = Turn::default();
-        let places = inner.pollers.active_places();
+        let active = inner.pollers.active_len();
         self.run_messages(&mut turn, mark);
-        self.run_active(places, &mut turn, mark);
+        self.run_active(active, &mut turn, mark);
         self.run_timers(&mut turn, mark);
         let exiting = self.inner.shared.exit_requested();
         if exiting {
@@ -75,8 +75,8 @@ impl Thread {
         }
         let inner = &mut self.inner;
         inner.pollers.end_turn();
-        inner.figures.busy += turn.busy;
-        inner.figures.longest = inner.figures.longest.max(turn.busy);
+        inner.figures.busy_ns += turn.busy_ns;
+        inner.figures.longest_ns = inner.figures.longest_ns.max(turn.busy_ns);
         if exiting {
             self.exit_step();
         }
@@ -136,10 +136,10 @@ impl Thread {
         ThreadHandle(self.inner.shared.clone())
     }
 
-    /// Charges the thread with `nanos` of time in which it had nothing to do. Whoever turns it
+    /// Charges the thread with `ns` nanoseconds in which it had nothing to do. Whoever turns it
     /// knows that, and shares it among its threads.
-    pub fn charge_idle(&mut self, nanos: u64) {
-        self.inner.figures.idle += nanos;
+    pub fn charge_idle(&mut self, ns: u64) {
+        self.inner.figures.idle_ns += ns;
     }
 
     /// What it has done.
@@ -170,8 +170,8 @@ impl Thread {
 
     /// Its figures, for the balancer.
     pub(crate) fn load(&self) -> ThreadLoad {
-        let (busy, cpus, movable) = (self.inner.figures.busy, self.inner.cpus, !self.inner.is_pinned());
-        ThreadLoad { thread: self.handle(), busy, cpus, movable }
+        let (busy_ns, cpus, movable) = (self.inner.figures.busy_ns, self.inner.cpus, !self.inner.is_pinned());
+        ThreadLoad { thread: self.handle(), busy_ns, cpus, movable }
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
@@ -213,9 +213,9 @@ impl Thread {
     }
 
     #[inline(always)]
-    fn run_active(&mut self, places: usize, turn: &mut Turn, mark: &mut Instant) {
-        for place in 0..places {
-            let Some(id) = self.inner.pollers.active_at(place) else { continue };
+    fn run_active(&mut self, active: usize, turn: &mut Turn, mark: &mut Instant) {
+        for position in 0..active {
+            let Some(id) = self.inner.pollers.active_at(position) else { continue };
             turn.pollers += u32::from(run(&mut self.inner, id, turn, mark));
         }
     }
@@ -315,7 +315,7 @@ fn charge(thread: &Inner, turn: &mut Turn, mark: &mut Instant) -> u64 {
     let now = thread.set.platform().now();
     let took = now.nanos_since(*mark);
     *mark = now;
-    turn.busy += took;
+    turn.busy_ns += took;
     took
 }
 
@@ -345,7 +345,7 @@ impl Drop for Thread {
 pub(crate) use movable::Movable;
 
 mod movable {
-    //! The one place where a thread may change cores.
+    //! What alone takes a thread to another core.
     // UNSAFETY: a `Thread` is not `Send`, since it may hold pollers that are not; this wrapper is
     // made only of threads that hold none.
 

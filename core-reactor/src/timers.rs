@@ -56,8 +56,8 @@ struct Queue {
     period: u64,
     first: u32,
     last: u32,
-    /// Its place in the heap; `NONE` when empty.
-    place: u32,
+    /// Its index in the heap; `NONE` when empty.
+    heap_index: u32,
     /// The entries at its end, those of the last deadline, may not be in the order of their
     /// registration.
     unsorted: bool,
@@ -90,7 +90,7 @@ impl Timers {
         let q = &self.queues[queue as usize];
         if q.first == slot && q.last == slot {
             self.entries[slot as usize].deadline = deadline;
-            self.sink(self.queues[queue as usize].place);
+            self.sink(self.queues[queue as usize].heap_index);
             return;
         }
         self.unlink(slot);
@@ -140,7 +140,7 @@ impl Timers {
 
     /// A queue that is in no list.
     fn fresh_queue(&mut self, period: u64) -> u32 {
-        let fresh = Queue { period, first: NONE, last: NONE, place: NONE, unsorted: false };
+        let fresh = Queue { period, first: NONE, last: NONE, heap_index: NONE, unsorted: false };
         match self.unused.pop() {
             Some(queue) => {
                 self.queues[queue as usize] = fresh;
@@ -272,7 +272,7 @@ impl Timers {
             NONE => {
                 self.queues[queue as usize].first = first;
                 // The same deadline, and registered earlier if it is another.
-                self.rise(self.queues[queue as usize].place);
+                self.rise(self.queues[queue as usize].heap_index);
             }
             _ => self.entries[before as usize].behind = first,
         }
@@ -284,12 +284,12 @@ impl Timers {
         self.queues[queue as usize].last = before;
     }
 
-    /// Gives an empty queue its first entry and a place in the heap.
+    /// Gives an empty queue its first entry and an index in the heap.
     fn enlist(&mut self, queue: u32, first: u32) {
-        let place = self.heap.len() as u32;
+        let heap_index = self.heap.len() as u32;
         self.heap.push(queue);
-        (self.queues[queue as usize].first, self.queues[queue as usize].place) = (first, place);
-        self.rise(place);
+        (self.queues[queue as usize].first, self.queues[queue as usize].heap_index) = (first, heap_index);
+        self.rise(heap_index);
     }
 
     /// Makes the entry behind a queue's first one its first, which never comes before that one did.
@@ -297,65 +297,65 @@ impl Timers {
     fn lose_first(&mut self, queue: u32, behind: u32) {
         let q = &mut self.queues[queue as usize];
         q.first = behind;
-        let place = q.place;
+        let heap_index = q.heap_index;
         match behind {
-            NONE => self.retire(queue, place),
-            _ => self.sink(place),
+            NONE => self.retire(queue, heap_index),
+            _ => self.sink(heap_index),
         }
     }
 
     /// Takes an empty queue out of use.
-    fn retire(&mut self, queue: u32, place: u32) {
+    fn retire(&mut self, queue: u32, heap_index: u32) {
         let q = &mut self.queues[queue as usize];
-        q.place = NONE;
+        q.heap_index = NONE;
         if let Ok(at) = self.by_period.binary_search_by_key(&q.period, |(period, _)| *period)
             && self.by_period[at].1 == queue
         {
             self.by_period.remove(at);
         }
         self.unused.push(queue);
-        self.heap.swap_remove(place as usize);
-        if let Some(moved) = self.heap.get(place as usize).copied() {
-            self.queues[moved as usize].place = place;
-            self.sink(place);
-            self.rise(self.queues[moved as usize].place);
+        self.heap.swap_remove(heap_index as usize);
+        if let Some(moved) = self.heap.get(heap_index as usize).copied() {
+            self.queues[moved as usize].heap_index = heap_index;
+            self.sink(heap_index);
+            self.rise(self.queues[moved as usize].heap_index);
         }
     }
 
-    fn heap_order(&self, place: u32) -> Order {
-        self.order(self.queues[self.heap[place as usize] as usize].first)
+    fn heap_order(&self, heap_index: u32) -> Order {
+        self.order(self.queues[self.heap[heap_index as usize] as usize].first)
     }
 
     fn swap(&mut self, a: u32, b: u32) {
         self.heap.swap(a as usize, b as usize);
-        self.queues[self.heap[a as usize] as usize].place = a;
-        self.queues[self.heap[b as usize] as usize].place = b;
+        self.queues[self.heap[a as usize] as usize].heap_index = a;
+        self.queues[self.heap[b as usize] as usize].heap_index = b;
     }
 
-    fn rise(&mut self, mut place: u32) {
-        while place > 0 {
-            let parent = (place - 1) / 2;
-            if self.heap_order(parent) <= self.heap_order(place) {
+    fn rise(&mut self, mut heap_index: u32) {
+        while heap_index > 0 {
+            let parent = (heap_index - 1) / 2;
+            if self.heap_order(parent) <= self.heap_order(heap_index) {
                 return;
             }
-            self.swap(place, parent);
-            place = parent;
+            self.swap(heap_index, parent);
+            heap_index = parent;
         }
     }
 
-    fn sink(&mut self, mut place: u32) {
+    fn sink(&mut self, mut heap_index: u32) {
         loop {
-            let mut least = place;
-            for child in [2 * place + 1, 2 * place + 2] {
+            let mut least = heap_index;
+            for child in [2 * heap_index + 1, 2 * heap_index + 2] {
                 if (child as usize) < self.heap.len() && self.heap_order(child) < self.heap_order(least) {
                     least = child;
                 }
             }
-            if least == place {
+            if least == heap_index {
                 return;
             }
-            self.swap(place, least);
-            place = least;
+            self.swap(heap_index, least);
+            heap_index = least;
         }
     }
 }

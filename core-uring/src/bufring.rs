@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 use pool::Buf;
 
-use crate::RingError;
+use crate::error::RingError;
 use crate::io::Io;
 use crate::key::Member;
 
@@ -74,8 +74,8 @@ impl BufRing {
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
         let free = (0..entries).rev().collect();
         let held = ManuallyDrop::new((0..entries).map(|_| None).collect());
-        // SAFETY: the memory is zeroed, as large as the ring and page-aligned; it is given back only
-        // after the ring was unregistered, or never.
+        // SAFETY: the memory is zeroed, as large as the ring and page-aligned; it is given back
+        // only after the ring was unregistered, or never.
         if let Err(why) = unsafe { io.submitter().register_buf_ring_with_flags(memory.as_ptr() as u64, entries, group, 0) } {
             // SAFETY: allocated above with this layout; the kernel did not take it.
             unsafe { dealloc(memory.as_ptr(), layout) };
@@ -116,8 +116,8 @@ impl BufRing {
         let spare = buf.spare_mut();
         let (address, len) = (spare.as_mut_ptr() as u64, spare.len() as u32);
         // SAFETY: the masked index is within the ring. There are as many numbers as entries, so the
-        // kernel does not own this entry; its last two bytes, which of the first entry are the tail,
-        // are not written.
+        // kernel does not own this entry; its last two bytes, which of the first entry are the
+        // tail, are not written.
         let entry = unsafe { self.entries.add(usize::from(self.tail & self.mask)).as_mut() };
         entry.set_addr(address);
         entry.set_len(len);

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue, types};
 
-use crate::RingError;
+use crate::error::RingError;
 use crate::key::{Key, Member};
 use crate::sys::{self, Eventfd, GET_EVENTS};
 
@@ -171,8 +171,8 @@ impl Io {
         Ok(Member::new(number))
     }
 
-    /// A member goes, whose name another may have then. What comes for it yet is thrown away: of its
-    /// requests nothing but cancellations is to be with the kernel.
+    /// A member goes, whose name another may have then. What comes for it yet is thrown away: of
+    /// its requests nothing but cancellations is to be with the kernel.
     pub fn leave(&mut self, member: Member) {
         self.members[member.index()] = None;
     }

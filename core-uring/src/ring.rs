@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use core_reactor::Bell;
 use io_uring::{cqueue, squeue};
 
-use crate::RingError;
+use crate::error::RingError;
 use crate::io::Io;
 use crate::sys::Eventfd;
 
@@ -84,8 +84,8 @@ impl Ring {
         self.io.borrow_mut()
     }
 
-    /// A descriptor of its own for each member to watch: it becomes readable when there is something
-    /// to run, if the ring was armed.
+    /// A descriptor of its own for each member to watch: it becomes readable when there is
+    /// something to run, if the ring was armed.
     ///
     /// # Errors
     /// There is no descriptor.
@@ -103,8 +103,8 @@ impl Bell for Ring {
         }
         io.tell(true);
         // What was left to do before it was armed has told nobody. It is run now, whatever the flag
-        // says: the kernel sets that without an order to its look at the eventfd. An entry runs what
-        // it finds or is told of what comes.
+        // says: the kernel sets that without an order to its look at the eventfd. An entry runs
+        // what it finds or is told of what comes.
         fence(Ordering::SeqCst);
         io.enter_for_events();
         io.is_quiet()

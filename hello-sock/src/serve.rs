@@ -137,7 +137,7 @@ fn pool_json(pool: &DataPool) -> serde_json::Value {
 
 fn reactor_json(r: &ReactorStats) -> serde_json::Value {
     json!({
-        "core": r.core.0, "turns": r.turns, "messages": r.messages, "busy_ns": r.busy, "idle_ns": r.idle, "parked_ns": r.parked, "parks": r.parks,
-        "longest_ns": r.longest,
+        "core": r.core.0, "turns": r.turns, "messages": r.messages, "busy_ns": r.busy_ns, "idle_ns": r.idle_ns, "parked_ns": r.parked_ns, "parks": r.parks,
+        "longest_ns": r.longest_ns,
     })
 }

@@ -12,7 +12,7 @@ use lcore::net::{NetError, NetImpl, SockOptions};
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 use lcore::sim::Sim;
 use lcore::{CoreId, CpuSet, Cx};
-use net_impl_mem::{Faults, MemNet, MemSocket};
+use net_impl_mem::{Faults, MemNet, SimSocket};
 
 const SEEDS: u64 = 1000;
 const CLIENTS: u64 = 4;
@@ -132,7 +132,7 @@ struct Client {
     net: MemNet,
     at: SocketAddr,
     seed: u64,
-    socket: MemSocket,
+    socket: SimSocket,
     connected: bool,
     bytes: usize,
     sent: usize,

@@ -10,7 +10,7 @@ use lcore::net::{NetError, SockOptions};
 use lcore::pool::{ClassConfig, DataPoolConfig, ReserveConfig};
 use lcore::sim::Sim;
 use lcore::{App, AppHandle, Cx};
-use net_impl_mem::{Faults, MemNet, MemSocket};
+use net_impl_mem::{Faults, MemNet, SimSocket};
 
 /// Turns of all cores after which what is waited for is not going to happen.
 const TURNS: usize = 10_000;
@@ -63,7 +63,7 @@ fn turns(sim: &mut Sim, count: usize) {
 }
 
 /// Sends all of it, then takes as much.
-fn echo(sim: &mut Sim, peer: &MemSocket, bytes: &[u8]) -> Result<Vec<u8>, NetError> {
+fn echo(sim: &mut Sim, peer: &SimSocket, bytes: &[u8]) -> Result<Vec<u8>, NetError> {
     let (mut sent, mut back, mut block) = (0, Vec::new(), [0; 4096]);
     for _ in 0..TURNS {
         let _ = sim.turn();

@@ -89,9 +89,9 @@ pub trait Backend: Sized + 'static {
 
     // ---- What not every backend needs.
 
-    /// Starts or stops receiving, or accepting. For who is told of bytes without asking for them,
-    /// or can spare itself some work; what is told all the same keeps in the system, or comes back
-    /// by [`keep`](Self::keep).
+    /// Starts or stops receiving, or accepting: told when it changes. For who is told of bytes
+    /// without asking for them, or can spare itself some work; what is told all the same keeps in
+    /// the system, or comes back by [`keep`](Self::keep).
     fn want(&mut self, _: Slot, _reading: bool) {}
 
     /// Bytes that were told as [`Happened::Bytes`] and are not wanted now: `recv` hands them out
@@ -472,5 +472,30 @@ impl<'a> Bufs<'a> {
     /// What is left of the buffer that was waited for.
     pub(crate) fn into_first(self) -> Option<Buf> {
         self.first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_read_is_one_of_which_nothing_else_is_told() {
+        for (bits, plain, special) in [(1, true, false), (5, true, false), (0, false, false), (4, false, false)]
+            .into_iter()
+            .chain([9, 17, 25, 8, 1 << 13, 1 | 1 << 13].map(|bits| (bits, false, true)))
+        {
+            assert_eq!((Ready(bits).is_plain_read(), Ready(bits).is_special()), (plain, special), "{bits}");
+        }
+    }
+
+    /// Where what was kept was handed out it is for what follows.
+    #[test]
+    fn a_buffer_that_was_waited_for_and_not_taken_is_left() {
+        let group = BufGroup::new(1, 8);
+        let mut bufs = Bufs::new(None, group.get(), usize::MAX);
+        let taken = bufs.take();
+        assert!(taken.is_some() && bufs.take().is_none());
+        assert!(Bufs::new(None, taken, usize::MAX).into_first().is_some());
     }
 }

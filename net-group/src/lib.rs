@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod alarm;
 mod backend;
 mod frames;
 mod group;
@@ -24,6 +25,7 @@ mod supply;
 mod turns;
 mod waiting;
 
+pub use alarm::Alarm;
 pub use backend::{
     Accept, Backend, Bufs, Connecting, Happened, Kind, Opened, Outgoing, Parts, Ready, Recv, Release, Released, Sending, Slot,
 };

@@ -48,6 +48,11 @@ fn s100_whatever_happens_in_whatever_order() {
 /// Runs a story with the backend answering in each way that there is, as far as its first `most`
 /// decisions go.
 fn each_way(most: usize, how: impl Fn() -> Settings, story: impl Fn(&mut App)) {
+    each_way_to(most, how, story, end);
+}
+
+/// The same, with another end.
+fn each_way_to(most: usize, how: impl Fn() -> Settings, story: impl Fn(&mut App), end: impl Fn(App) -> Chooser) {
     let (mut way, mut ways) = (Some(Chooser::first(most)), 0);
     while let Some(choose) = way.take() {
         let decisions = format!("{choose:?}");
@@ -382,4 +387,77 @@ fn s104_who_waits_for_a_buffer_is_woken_for_it() {
         app.hold_all_buffers();
         (0..3).for_each(|_| app.poll());
     });
+}
+
+/// The place of one that is leaving is had as soon as the system can be urged to let go of it.
+#[test]
+fn s102_who_leaves_makes_room() {
+    each_way(10, Settings::default, |app| {
+        (0..3).for_each(|_| app.begin(WireKind::Stream, 3));
+        app.send();
+        app.flush();
+        app.close();
+        app.begin(WireKind::Stream, 3);
+    });
+}
+
+#[test]
+fn s102_a_group_that_ends_waits_for_what_the_system_has() {
+    let story = |app: &mut App| {
+        (0..2).for_each(|_| app.begin(WireKind::Stream, 3));
+        app.send();
+        app.flush();
+        app.close();
+    };
+    each_way_to(10, Settings::default, story, App::drop_group);
+}
+
+/// While its frames wait only because the system takes nothing, no more is read that would need an
+/// answer.
+#[test]
+fn s73_who_queues_behind_what_is_not_taken_is_not_read() {
+    let mut app = App::new(Chooser::first(0), Settings { send_limit: 1000, ..Settings::default() });
+    app.begin(WireKind::Stream, 0);
+    app.poll();
+    app.send_on(0);
+    app.flush();
+    assert!(app.world().wires[0].reading);
+    (0..3).for_each(|_| app.send_on(0));
+    assert!(!app.world().wires[0].reading);
+    end(app);
+}
+
+#[test]
+fn s73_buffers_that_the_application_has_are_not_counted_as_left() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    for (more, times) in [(5, 0), (1, 1)] {
+        app.hold_buffers(more);
+        app.poll();
+        assert_eq!((app.stats().buffers_low, app.world().low), (times, times > 0));
+    }
+    end(app);
+}
+
+/// It is the clock that ends who takes nothing: a backend's timer has the core wake for it, and
+/// without one it does not sleep.
+#[test]
+fn s74_a_core_that_sleeps_is_woken_to_end_who_takes_nothing() {
+    for has_timer in [true, false] {
+        let stall_limit = Some(Duration::from_millis(50));
+        let mut app = App::new(Chooser::first(0), Settings { has_timer, stall_limit, ..Settings::default() });
+        app.begin(WireKind::Stream, 0);
+        app.poll();
+        app.send_on(0);
+        app.hold_all_buffers();
+        let mut looks = 0;
+        while app.stats().stalled == 0 {
+            app.poll();
+            assert_eq!((app.world().timer.is_some(), app.is_woken()), (has_timer, !has_timer), "after {looks} looks");
+            app.time_passes();
+            looks += 1;
+            assert!(looks < 10, "it is ended");
+        }
+        app.let_go();
+        end(app);
+    }
 }

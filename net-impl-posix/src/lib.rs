@@ -1,7 +1,8 @@
 //! Sockets over epoll: the network backend "posix".
 //!
-//! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set (`epolled`), which knows how to receive, send, accept and connect;
-//! what a socket may do when, and who is served, is the engine's.
+//! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set
+//! (`sockets`), which knows how to receive, send, accept and connect; what a socket may do when,
+//! and who is served, is the engine's.
 //!
 //! # Edge-triggered
 //!
@@ -13,7 +14,7 @@
 //! socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
 
-mod epolled;
+mod sockets;
 mod sys;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use linkme::distributed_slice;
 use net_group::Group;
 use net_sockets::{Tcp, error};
 
-use crate::epolled::Epolled;
+use crate::sockets::EpollSockets;
 
 pub(crate) const NAME: &str = "posix";
 
@@ -63,18 +64,18 @@ impl NetImpl for Posix {
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
         config.check()?;
-        let backend = Epolled::new(cx, &config)?;
+        let backend = EpollSockets::new(cx, &config)?;
         Ok(Box::new(Group::new(cx, config, backend)))
     }
 }
 
-pub(crate) type PosixSocket = Tcp<Own>;
+pub(crate) type PosixSocket = Tcp<NothingMore>;
 
 /// Nothing travels with a socket of this backend.
 #[derive(Default)]
-pub(crate) struct Own;
+pub(crate) struct NothingMore;
 
-impl net_sockets::Backend for Own {
+impl net_sockets::Backend for NothingMore {
     const NAME: &'static str = NAME;
 }
 

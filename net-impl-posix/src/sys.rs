@@ -1,14 +1,14 @@
 //! The system calls that have no safe wrapper elsewhere, each behind a safe function.
 //!
-//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the call. Descriptors are plain numbers here: a wrong
-//! one is an error of the system's, and the slab keeps the socket that owns each number that it hands in.
+//! UNSAFETY: calls into libc with pointers to memory that the caller lends for the length of the
+//! call. Descriptors are plain numbers here: a wrong one is an error of the system's, and the slab
+//! keeps the socket that owns each number that it hands in.
 #![allow(unsafe_code)]
 
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use net_sockets::Errno;
+use net_sockets::sys::check;
 
 /// An epoll set.
 pub(crate) struct Epoll(OwnedFd);
@@ -16,11 +16,11 @@ pub(crate) struct Epoll(OwnedFd);
 /// What epoll tells of one descriptor.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct Told(libc::epoll_event);
+pub(crate) struct EpollEvent(libc::epoll_event);
 
-impl Told {
+impl EpollEvent {
     /// The number that the descriptor was added with.
-    pub(crate) fn key(&self) -> u64 {
+    pub(crate) fn added_as(&self) -> u64 {
         self.0.u64
     }
 
@@ -30,36 +30,38 @@ impl Told {
     }
 }
 
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl Epoll {
     pub(crate) fn new() -> Result<Self, Errno> {
         // SAFETY: no memory is passed.
         owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
     pub(crate) fn add(&self, fd: RawFd, flags: u32, key: u64) -> Result<(), Errno> {
         let mut event = libc::epoll_event { events: flags, u64: key };
         // SAFETY: `event` is read during the call only.
-        check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
+        check(unsafe { libc::epoll_ctl(self.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
     }
 
     pub(crate) fn remove(&self, fd: RawFd) -> Result<(), Errno> {
         // SAFETY: EPOLL_CTL_DEL ignores the event (Linux 2.6.9 and newer).
-        check(unsafe { libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
+        check(unsafe { libc::epoll_ctl(self.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
     }
 
     /// What is ready now, in place of what is in `into`, as much as that has room for. Never
     /// blocks; an interrupted call found nothing.
     #[inline]
-    pub(crate) fn poll(&self, into: &mut Vec<Told>) {
+    pub(crate) fn wait(&self, into: &mut Vec<EpollEvent>) {
         into.clear();
         let room = into.spare_capacity_mut();
-        // SAFETY: `Told` is a transparent `epoll_event`, and there is room for as many as are asked
+        // SAFETY: `EpollEvent` is a transparent `epoll_event`, and there is room for as many as are asked
         // for.
-        let n = unsafe { libc::epoll_wait(self.fd(), room.as_mut_ptr().cast(), room.len() as i32, 0) };
+        let n = unsafe { libc::epoll_wait(self.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, 0) };
         // SAFETY: so many were written.
         unsafe { into.set_len(n.max(0) as usize) };
     }
@@ -68,24 +70,26 @@ impl Epoll {
 /// A timer that makes its descriptor readable once.
 pub(crate) struct Timer(OwnedFd);
 
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl Timer {
     pub(crate) fn new() -> Result<Self, Errno> {
         // SAFETY: no memory is passed.
         owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) }).map(Self)
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
     /// Readable once, `millis` from now, which are at least 1; what it had not told before is
     /// forgotten.
-    pub(crate) fn arm(&self, millis: u32) {
+    pub(crate) fn set(&self, millis: u32) {
         let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let at = libc::timespec { tv_sec: (millis / 1000).into(), tv_nsec: i64::from(millis % 1000) * 1_000_000 };
         let spec = libc::itimerspec { it_interval: zero, it_value: at };
         // SAFETY: `spec` is read during the call; no old value is asked for.
-        let done = unsafe { libc::timerfd_settime(self.fd(), 0, &spec, std::ptr::null_mut()) };
+        let done = unsafe { libc::timerfd_settime(self.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
         debug_assert_eq!(done, 0, "a timerfd of our own takes a valid time");
     }
 }
@@ -93,7 +97,8 @@ impl Timer {
 /// No address, in a call that could give or take one.
 const NOBODY: *mut libc::c_void = std::ptr::null_mut();
 
-// In a process of several threads glibc's send turns the cancellation of threads on and off around the call: see `net_sockets::sys::recv`.
+// In a process of several threads glibc's send turns the cancellation of threads on and off around
+// the call: see `net_sockets::sys::recv`.
 
 /// Sends what fits without blocking, and without a signal when the peer is gone.
 #[inline]
@@ -104,58 +109,12 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     count(n as isize)
 }
 
-/// Byte slices that go out in one call.
-pub(crate) struct Gather<'a> {
-    iov: [MaybeUninit<libc::iovec>; Gather::PARTS],
-    len: usize,
-    bytes: usize,
-    slices: PhantomData<&'a [u8]>,
-}
-
-impl<'a> Gather<'a> {
-    /// Slices that one call takes. The system's limit is 1024; this much keeps the list on the stack.
-    pub(crate) const PARTS: usize = 64;
-
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self { iov: [const { MaybeUninit::uninit() }; Self::PARTS], len: 0, bytes: 0, slices: PhantomData }
-    }
-
-    /// Bytes in all slices.
-    #[inline]
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Adds a slice. Panics if there is no room.
-    #[inline]
-    pub(crate) fn push(&mut self, slice: &'a [u8]) {
-        self.iov[self.len].write(libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() });
-        self.len += 1;
-        self.bytes += slice.len();
-    }
-
-    /// As [`send`], all slices in one call.
-    pub(crate) fn send(&self, fd: RawFd) -> Result<usize, Errno> {
-        // SAFETY: all-zero is a valid msghdr: no name, no control data.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = self.iov.as_ptr().cast_mut().cast();
-        message.msg_iovlen = self.len as _;
-        // SAFETY: the first `len` entries were written, and their slices live as long as `self`; the call only reads.
-        count(unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) })
-    }
-}
-
 fn owned(fd: RawFd) -> Result<OwnedFd, Errno> {
     if fd < 0 {
         return Err(Errno::last());
     }
     // SAFETY: the callers hand in a descriptor that the system has just made for them.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn check(result: i32) -> Result<(), Errno> {
-    if result < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
 #[inline]

@@ -9,7 +9,8 @@ use net_sockets::connect::{outcome, start};
 
 use crate::PosixSocket;
 
-/// What epoll tells may be the news of a socket that was in this place before, so it is the socket that is asked.
+/// What epoll tells may be the news of a socket that was in this place before, so it is the socket
+/// that is asked.
 #[test]
 fn s15_a_connect_that_nobody_has_answered_is_not_decided() {
     let (silent, _guard) = Plain.silent(Ipv4Addr::LOCALHOST.into());

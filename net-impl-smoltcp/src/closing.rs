@@ -54,7 +54,7 @@ impl Closing {
             tcp.abort();
             self.since = now;
         }
-        is_over(tcp)
+        has_ended(tcp)
     }
 
     /// When it has had its time.
@@ -70,10 +70,10 @@ impl Closing {
 
 /// Whether something is to be done about a closing socket now.
 pub(crate) fn has_more(tcp: &Socket<'_>) -> bool {
-    tcp.recv_queue() > 0 || is_over(tcp)
+    tcp.recv_queue() > 0 || has_ended(tcp)
 }
 
-fn is_over(tcp: &Socket<'_>) -> bool {
+fn has_ended(tcp: &Socket<'_>) -> bool {
     tcp.state() == State::Closed && tcp.remote_endpoint().is_none()
 }
 

@@ -1,15 +1,15 @@
-//! A connection: what it has for its group, what it takes of it, and how long its peer may be silent.
+//! A connection: what it has for its group, what it takes of it, and how long its peer may be
+//! silent.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use core_reactor::Instant;
-use core_reactor::net::NetError;
+use core_reactor::net::{NetError, SockOptions};
 use net_group::{Bufs, Outgoing, Ready, Recv, SPARING, Sending};
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 
-use crate::convert;
-use crate::options::Wants;
+use crate::options::{silence, to_smol};
 
 /// How long sent bytes stay unanswered at most where nothing was asked for: what Linux waits with
 /// its default of tcp_retries2.
@@ -46,19 +46,19 @@ impl Connection {
 
     /// Looks whether it has ended, by `end` then, and sets how long its peer may be silent. Whether
     /// its peer is to be told that it has been too long.
-    pub(crate) fn tend(&mut self, tcp: &mut Socket<'_>, wants: &Wants, end: End, now: Instant) -> bool {
+    pub(crate) fn tend(&mut self, tcp: &mut Socket<'_>, options: &SockOptions, end: End, now: Instant) -> bool {
         let state = tcp.state();
         if state == State::Closed {
             self.end = self.end.or(Some(end));
             return false;
         }
-        let unanswered = wants.user_timeout.unwrap_or(if state == State::SynSent { CONNECT } else { UNANSWERED });
+        let unanswered = options.user_timeout.unwrap_or(if state == State::SynSent { CONNECT } else { UNANSWERED });
         // smoltcp counts from the last segment that came or, with bytes queued after a silence,
         // from the first that went. A FIN after a silence it would count from before the silence,
         // so that is counted here.
         let asks = tcp.send_queue() > 0 || state == State::SynSent;
-        let limit = if asks { Some(unanswered) } else { wants.keepalive.map(|(_, limit)| limit) };
-        tcp.set_timeout(limit.map(convert::duration));
+        let limit = if asks { Some(unanswered) } else { silence(options) };
+        tcp.set_timeout(limit.map(to_smol));
         let waits = !asks && matches!(state, State::FinWait1 | State::Closing | State::LastAck);
         let since = self.waits.filter(|_| waits);
         self.waits = waits.then(|| since.unwrap_or(now));
@@ -71,21 +71,21 @@ impl Connection {
     }
 
     /// When a peer that is waited for has had its time.
-    pub(crate) fn due(&self, wants: &Wants) -> Option<Instant> {
-        Some(self.waits.filter(|_| self.end.is_none())? + wants.user_timeout.unwrap_or(UNANSWERED))
+    pub(crate) fn due(&self, options: &SockOptions) -> Option<Instant> {
+        Some(self.waits.filter(|_| self.end.is_none())? + options.user_timeout.unwrap_or(UNANSWERED))
     }
 
     /// The connection with its socket, for its group. `unsent` is set where its peer may have to be
     /// told of something.
-    pub(crate) fn stream<'a>(&self, tcp: &'a mut Socket<'static>, wants: &'a Wants, unsent: &'a mut bool) -> Stream<'a> {
-        Stream { tcp, wants, end: self.end, unsent }
+    pub(crate) fn stream<'a>(&self, tcp: &'a mut Socket<'static>, options: &'a SockOptions, unsent: &'a mut bool) -> Stream<'a> {
+        Stream { tcp, options, end: self.end, unsent }
     }
 }
 
 /// A connection in the hands of its group.
 pub(crate) struct Stream<'a> {
     tcp: &'a mut Socket<'static>,
-    wants: &'a Wants,
+    options: &'a SockOptions,
     end: Option<End>,
     unsent: &'a mut bool,
 }
@@ -96,19 +96,20 @@ impl Stream<'_> {
         let bit = |is: bool, bit| if is { bit } else { Ready::NOTHING };
         // Also where there is nothing to wait for any more.
         let has_room = blocked && (self.room() > 0 || !self.tcp.may_send());
-        let read = bit(!self.is_quiet() || self.is_readable(), Ready::READ);
+        let read = bit(!self.expects_more() || self.is_readable(), Ready::READ);
         read.and(bit(has_room, Ready::WRITE)).and(bit(self.end.is_some(), Ready::OVER))
     }
 
     /// Whether its peer may send more, as far as is known.
-    fn is_quiet(&self) -> bool {
+    fn expects_more(&self) -> bool {
         matches!(self.tcp.state(), State::Established | State::FinWait1 | State::FinWait2)
     }
 
-    /// Whether so many bytes are there that they are to be read. After the peer's end any number is.
+    /// Whether so many bytes are there that they are to be read. After the peer's end any number
+    /// is.
     fn is_readable(&self) -> bool {
         let there = self.tcp.recv_queue();
-        there >= self.wants.low_water || there > 0 && !self.is_quiet()
+        there >= self.options.low_water.unwrap_or(1) || there > 0 && !self.expects_more()
     }
 
     /// Whether more waits than a buffer that is short takes.
@@ -126,7 +127,7 @@ impl Stream<'_> {
             *self.unsent = true;
             if n > 0 {
                 buf.grow(n);
-                return Recv::Bytes(buf, !self.is_quiet() || self.is_readable());
+                return Recv::Bytes(buf, !self.expects_more() || self.is_readable());
             }
         }
         match self.tcp.recv(|_| (0, ())) {
@@ -157,15 +158,19 @@ impl Stream<'_> {
         *self.unsent = true;
     }
 
+    fn send_buf(&self) -> usize {
+        self.options.send_buf.unwrap_or(0)
+    }
+
     /// How many bytes it takes now.
     fn room(&self) -> usize {
-        self.wants.send_buf.saturating_sub(self.tcp.send_queue())
+        self.send_buf().saturating_sub(self.tcp.send_queue())
     }
 
     /// Whether a third of the room to write is free, so that an answer is likely to be taken as a
     /// whole; or nothing is to be waited for any more.
     pub(crate) fn takes_answer(&self) -> bool {
-        3 * self.tcp.send_queue() <= 2 * self.wants.send_buf || !self.tcp.may_send()
+        3 * self.tcp.send_queue() <= 2 * self.send_buf() || !self.tcp.may_send()
     }
 
     /// What it has ended of behind the peer's end. With both FINs exchanged and everything

@@ -1,26 +1,32 @@
-//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that have no operating system's.
+//! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that
+//! have no operating system's.
 //!
-//! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their buffers. The one that is registered at link time is
-//! [`SMOLTCP`]; whoever starts the program gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe fails with words that
-//! say so. Tests make as many hosts as they need.
+//! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their
+//! buffers. The one that is registered at link time is [`SMOLTCP`]; whoever starts the program
+//! gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe
+//! fails with words that say so. Tests make as many hosts as they need.
 //!
 //! ```text
-//!   device ─ gate ─ smoltcp's Interface and SocketSet ─ places ─ groups' sockets ─ engine
-//!                   └────────────── the stack, behind one lock ──────────┘
+//!   device ─ link ─ smoltcp's sockets ─ table ─ groups' sockets ─ engine
+//!            └──── the stack, behind one lock ────┘
 //! ```
 //!
 //! # Who drives it
 //!
-//! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack send. Time is the platform's, read once for each poll. When a
-//! core is about to sleep, the group's [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled next.
+//! The polls of the groups: each takes what has arrived, serves its own sockets, and lets the stack
+//! send. Time is the platform's, read once for each poll. When a core is about to sleep, the
+//! group's [`Bell`](core_reactor::Bell) arms the device and tells when the stack has to be polled
+//! next.
 //!
-//! # What smoltcp has not, and is added here
+//! # What smoltcp has not, and is added
 //!
-//! - A backlog: a listener is a pool of listening sockets, and a SYN that finds none is dropped, so that its sender tries again (`listener`, `gate`).
-//! - Room for those who are there while others flood a listener with SYNs (`proof`).
-//! - Finding more than one neighbour in a second (`neighbours`).
-//! - Half-open connections that end, connections that go on closing after their application has forgotten them (`closing`).
-//! - Frames of the host to itself (`gate`).
+//! - A backlog: a listener is a pool of listening sockets (`listener`), and a SYN that finds none
+//!   is dropped, so that its sender tries again.
+//! - Half-open connections that end, connections that go on closing after their application has
+//!   forgotten them (`closing`).
+//! - By the link ([`net_link`]): room for those who are there while others flood a listener with
+//!   SYNs, finding more than one neighbour in a second, frames of the host to itself, and some
+//!   acknowledgements put right.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -30,21 +36,12 @@ mod bell;
 mod closing;
 mod config;
 mod connection;
-mod convert;
-mod device;
-#[cfg(feature = "dhcp")]
-mod dhcp;
-mod frame;
-mod gate;
-mod link;
 mod listener;
-mod neighbours;
 mod options;
-mod place;
-mod proof;
 mod socket;
 mod sockets;
 mod stack;
+mod table;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -56,19 +53,19 @@ use linkme::distributed_slice;
 use net_group::Group;
 use spin::Mutex;
 
-pub use config::{Addresses, Network, StackConfig, StackStats};
-pub use device::{NetDevice, PollOnly};
-pub use smoltcp;
+pub use config::{StackConfig, StackStats};
+pub use net_link::{Addresses, NetDevice, Network, PollOnly, smoltcp};
 
 use crate::sockets::Sockets;
-use crate::stack::Shared;
+use crate::stack::{Shared, Stack};
 
 pub(crate) const NAME: &str = "smoltcp";
 
 /// The host that is registered at link time, without a device until [`Smoltcp::start`].
 pub static SMOLTCP: Smoltcp = Smoltcp::new();
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only
+/// what something refers to.
 #[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
 pub static REGISTERED: &dyn NetImpl = &SMOLTCP;
@@ -84,8 +81,8 @@ impl Smoltcp {
         Self { stack: Mutex::new(None) }
     }
 
-    /// Gives the host its device and addresses. Its sockets and their buffers are allocated here; listeners and
-    /// groups have some more.
+    /// Gives the host its device and addresses. Its sockets and their buffers are allocated here;
+    /// listeners and groups have some more.
     ///
     /// # Errors
     /// It has a device already; `config` asks for what cannot be.
@@ -94,8 +91,7 @@ impl Smoltcp {
         if stack.is_some() {
             return Err(NetError::Unusable("the smoltcp backend has a device already".into()));
         }
-        config.check()?;
-        *stack = Some(Arc::new(Shared::new(device, config)?));
+        *stack = Some(Arc::new(Shared::new(Stack::new(device, config)?)));
         Ok(())
     }
 

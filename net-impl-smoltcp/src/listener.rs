@@ -9,21 +9,19 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
+use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use core_reactor::Instant;
-use core_reactor::net::NetError;
+use core_reactor::net::{NetError, SockOptions};
+use net_link::{Ends, Proofs, Verdict};
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpListenEndpoint;
 
-use crate::config::StackStats;
+use crate::config::{StackStats, refuse};
 use crate::connection::End;
-use crate::convert;
-use crate::frame::Ends;
-use crate::options::Wants;
-use crate::place::Places;
-use crate::proof::Proofs;
+use crate::table::SocketTable;
 
 /// How long a peer has to answer our SYN with an ACK.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -31,17 +29,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How old a half-open connection must at least be to make room for a SYN of which nothing is
 /// known. Up to a second more is drawn for each, so that nobody comes too late each time.
 const YIELDS: Duration = Duration::from_millis(500);
-
-/// What becomes of a SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It goes on to the sockets.
-    Admit,
-    /// It is dropped, and its sender tries again.
-    Drop,
-    /// It is dropped, and its sender is asked to show that it is there.
-    Question,
-}
 
 /// Those of a host, by their numbers.
 pub(crate) struct Listeners {
@@ -53,8 +40,8 @@ pub(crate) struct Listeners {
 
 struct Listener {
     at: SocketAddr,
-    backlog: u32,
-    wants: Wants,
+    backlog: usize,
+    options: SockOptions,
     /// Those that listen or shake hands.
     pool: Vec<Pooled>,
     /// Those that are connected, in order.
@@ -62,77 +49,74 @@ struct Listener {
 }
 
 /// A socket of a pool.
-#[derive(Clone, Copy)]
 struct Pooled {
-    place: u32,
+    socket: u32,
     half_open: Option<HalfOpen>,
 }
 
 /// A connection whose peer has still to answer.
-#[derive(Clone, Copy)]
 struct HalfOpen {
     since: Instant,
     /// `None` if nobody listens there: smoltcp's unspecified address is of both families, ours of
     /// one.
-    ends: Option<(SocketAddr, SocketAddr)>,
+    ends: Option<Ends>,
     /// Its peer has shown that it is there before it was let in.
     proven: bool,
     /// When it makes room for others.
     yields: Instant,
 }
 
-/// A connection that waits to be accepted: its place and both ends, which smoltcp forgets when it is
-/// reset.
-pub(crate) type Accepted = (u32, SocketAddr, SocketAddr);
+/// A connection that waits to be accepted: its socket and both ends, which smoltcp forgets when it
+/// is reset.
+#[derive(Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) socket: u32,
+    pub(crate) ends: Ends,
+}
 
-impl Listener {
-    fn room(&self) -> usize {
-        (self.backlog as usize).saturating_sub(self.pool.len() + self.accepted.len())
-    }
-
-    fn endpoint(&self) -> IpListenEndpoint {
-        IpListenEndpoint { addr: convert::ip(self.at.ip()).filter(|ip| !ip.is_unspecified()), port: self.at.port() }
-    }
-
-    fn has_listening(&self, places: &Places) -> bool {
-        self.pool.iter().any(|pooled| places.state(pooled.place) == State::Listen)
-    }
-
-    /// Takes sockets for those that have become connections, as far as there are free ones.
-    fn refill(&mut self, places: &mut Places) {
-        while self.room() > 0
-            && let Some(place) = places.take(self.wants)
-        {
-            places.listen(place, self.endpoint());
-            self.pool.push(Pooled { place, half_open: None });
-        }
-    }
-
-    /// Has a socket of the pool listen again.
-    fn renew(&mut self, index: usize, places: &mut Places) {
-        places.listen(self.pool[index].place, self.endpoint());
-        self.pool[index].half_open = None;
+impl Pooled {
+    /// Has it listen, again or for the first time.
+    fn listen(&mut self, at: SocketAddr, table: &mut SocketTable) {
+        self.half_open = None;
+        table.listen(self.socket, IpListenEndpoint { addr: net_link::ip(at.ip()).filter(|ip| !ip.is_unspecified()), port: at.port() });
     }
 
     /// The same, for one whose peer has not answered.
-    fn give_up(&mut self, index: usize, places: &mut Places) {
-        places.forget(self.pool[index].place);
-        self.renew(index, places);
+    fn restart(&mut self, at: SocketAddr, table: &mut SocketTable) {
+        table.forget(self.socket);
+        self.listen(at, table);
+    }
+}
+
+impl Listener {
+    fn has_listening(&self, table: &SocketTable) -> bool {
+        self.pool.iter().any(|pooled| table.state(pooled.socket) == State::Listen)
+    }
+
+    /// Takes sockets for those that have become connections, as far as there are free ones.
+    fn top_up(&mut self, table: &mut SocketTable) {
+        while self.pool.len() + self.accepted.len() < self.backlog
+            && let Some(socket) = table.allocate(&self.options)
+        {
+            let mut pooled = Pooled { socket, half_open: None };
+            pooled.listen(self.at, table);
+            self.pool.push(pooled);
+        }
     }
 
     /// One that does not listen and makes room for a SYN. Whoever has shown that it is there takes
     /// the place of one that has not; others only that of one that has had its time. So those that
     /// flood take their places from each other.
-    fn yielding(&self, to_proven: bool, now: Instant) -> Option<usize> {
+    fn yielding(&mut self, to_proven: bool, now: Instant) -> Option<&mut Pooled> {
         // One that is not half-open has a reset to send.
-        let of = |pooled: &Pooled| pooled.half_open.map_or((false, Instant::ZERO), |half| (half.proven, half.yields));
-        let (index, (proven, at)) = self.pool.iter().map(of).enumerate().min_by_key(|(_, it)| *it)?;
-        let yields = match (proven, to_proven) {
-            (false, true) => true,
-            (true, false) => false,
-            _ => now >= at,
+        let of = |pooled: &Pooled| pooled.half_open.as_ref().map_or((false, Instant::ZERO), |half| (half.proven, half.yields));
+        let first = self.pool.iter_mut().min_by_key(|pooled| of(pooled))?;
+        let yields = match (of(first), to_proven) {
+            ((false, _), true) => true,
+            ((true, _), false) => false,
+            ((_, at), _) => now >= at,
         };
-        yields.then_some(index)
+        yields.then_some(first)
     }
 }
 
@@ -147,54 +131,50 @@ impl Listeners {
     }
 
     /// Makes one, at an address of the host with a port. Tells its number and its backlog.
-    pub(crate) fn open(&mut self, at: SocketAddr, backlog: Option<u32>, wants: Wants, places: &mut Places) -> Result<(u32, u32), NetError> {
+    pub(crate) fn create(&mut self, at: SocketAddr, options: &SockOptions, table: &mut SocketTable) -> Result<(u32, u32), NetError> {
         if self.list.iter().flatten().any(|other| takes(other.at, at) || takes(at, other.at)) {
             return Err(NetError::AddressInUse(at));
         }
-        let backlog = self.backlog(backlog, places)?;
-        let room = backlog as usize;
-        let mut new = Listener { at, backlog, wants, pool: Vec::with_capacity(room), accepted: VecDeque::with_capacity(room) };
-        new.refill(places);
+        let free = table.free() as u32;
+        let granted = match options.backlog {
+            Some(asked) if asked > free || asked == 0 => {
+                return refuse("backlog", format!("{asked} sockets were asked for, {free} of the stack's are free (StackConfig::sockets)"));
+            }
+            Some(asked) => asked,
+            None if free == 0 => return Err(table.none_free()),
+            None => self.default_backlog.clamp(1, free),
+        };
+        let backlog = granted as usize;
+        let (pool, accepted) = (Vec::with_capacity(backlog), VecDeque::with_capacity(backlog));
+        let mut new = Listener { at, backlog, options: options.clone(), pool, accepted };
+        new.top_up(table);
         let number = self.list.iter().position(Option::is_none).unwrap_or(self.list.len());
         if number == self.list.len() {
             self.list.push(None);
         }
         self.list[number] = Some(new);
-        Ok((number as u32, backlog))
-    }
-
-    fn backlog(&self, asked: Option<u32>, places: &Places) -> Result<u32, NetError> {
-        let (free, all) = (places.free() as u32, places.len());
-        match asked {
-            Some(asked) if asked > free || asked == 0 => {
-                let why = format!("{asked} sockets were asked for, {free} of the stack's {all} are free (StackConfig::sockets)");
-                Err(NetError::Option { option: "backlog", why: why.into() })
-            }
-            Some(asked) => Ok(asked),
-            None if free == 0 => Err(places.none_free()),
-            None => Ok(self.default_backlog.clamp(1, free)),
-        }
+        Ok((number as u32, granted))
     }
 
     /// Ends one, and the connections that nobody has accepted.
-    pub(crate) fn close(&mut self, number: u32, places: &mut Places) {
+    pub(crate) fn destroy(&mut self, number: u32, table: &mut SocketTable) {
         let Some(listener) = self.list[number as usize].take() else { return };
-        for Pooled { place, .. } in listener.pool {
-            places.hang_up(place, places.state(place) != State::Listen);
+        for Pooled { socket, .. } in listener.pool {
+            table.hang_up(socket, table.state(socket) != State::Listen);
         }
-        listener.accepted.iter().for_each(|(place, ..)| places.hang_up(*place, true));
+        listener.accepted.iter().for_each(|accepted| table.hang_up(accepted.socket, true));
     }
 
     /// Gives them sockets for those that have become connections.
-    pub(crate) fn refill(&mut self, places: &mut Places) {
-        self.list.iter_mut().flatten().for_each(|listener| listener.refill(places));
+    pub(crate) fn top_up(&mut self, table: &mut SocketTable) {
+        self.list.iter_mut().flatten().for_each(|listener| listener.top_up(table));
     }
 
     /// The next connection that waits at one.
-    pub(crate) fn accept(&mut self, number: u32, places: &mut Places) -> Option<Accepted> {
+    pub(crate) fn accept(&mut self, number: u32, table: &mut SocketTable) -> Option<Accepted> {
         let listener = self.list[number as usize].as_mut()?;
         let next = listener.accepted.pop_front()?;
-        listener.refill(places);
+        listener.top_up(table);
         Some(next)
     }
 
@@ -214,114 +194,108 @@ impl Listeners {
 
     /// When the first peer that has not answered has had its time.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let half_open = self.list.iter().flatten().flat_map(|listener| &listener.pool).filter_map(|pooled| pooled.half_open);
+        let half_open = self.list.iter().flatten().flat_map(|listener| &listener.pool).filter_map(|pooled| pooled.half_open.as_ref());
         half_open.map(|half| half.since + HANDSHAKE).min()
     }
 
     /// The one that takes what is sent to an address; no two do.
-    fn at(&self, to: SocketAddr) -> Option<usize> {
-        self.list.iter().position(|listener| listener.as_ref().is_some_and(|listener| takes(listener.at, to)))
+    fn at(&mut self, to: SocketAddr) -> Option<&mut Listener> {
+        self.list.iter_mut().flatten().find(|listener| takes(listener.at, to))
     }
 
     // ---- Sockets on their way to a connection, or back
 
     /// Looks at the pools after something has happened.
-    pub(crate) fn tend(&mut self, places: &mut Places, proofs: &Proofs) {
+    pub(crate) fn tend(&mut self, table: &mut SocketTable, proofs: &Proofs) {
         for number in 0..self.list.len() {
-            let mut index = 0;
-            while let Some(pooled) = self.list[number].as_ref().and_then(|listener| listener.pool.get(index)).copied() {
-                // One that has left is followed by the next in its place.
-                index += usize::from(self.tend_one((number, index), pooled, places, proofs));
+            let Some(listener) = &mut self.list[number] else { continue };
+            let (at, mut pool) = (listener.at, mem::take(&mut listener.pool));
+            let before = pool.len();
+            pool.retain_mut(|pooled| self.tend_one(number, at, pooled, table, proofs));
+            let Some(listener) = &mut self.list[number] else { continue };
+            listener.pool = pool;
+            if listener.pool.len() < before {
+                listener.top_up(table);
             }
         }
     }
 
-    /// Whether it stays in its pool.
-    fn tend_one(&mut self, (number, index): (usize, usize), pooled: Pooled, places: &mut Places, proofs: &Proofs) -> bool {
-        let Some(listener) = &mut self.list[number] else { return false };
-        let Pooled { place, half_open } = pooled;
-        match places.state(place) {
+    /// Looks at a socket of the pool of a listener at `at`; whether it stays there.
+    fn tend_one(&mut self, number: usize, at: SocketAddr, pooled: &mut Pooled, table: &mut SocketTable, proofs: &Proofs) -> bool {
+        let Pooled { socket, half_open } = pooled;
+        let (socket, now) = (*socket, table.now());
+        match (table.state(socket), half_open) {
+            (State::Listen, None) => {}
             // By a reset of its peer.
-            State::Listen if half_open.is_some() => listener.renew(index, places),
-            State::Listen => {}
-            State::SynReceived => self.tend_half_open((number, index), pooled, places, proofs),
-            state => {
-                // Also one that has ended again by now: whoever accepts it reads what came, and is
-                // told. A closed one has been reset behind the handshake: in it a reset has it
-                // listen again, and no limit of time ends it.
-                let ends = half_open.and_then(|half| half.ends).or_else(|| places.ends(place).filter(|_| state != State::Closed));
+            (State::Listen, Some(_)) => pooled.listen(at, table),
+            // It was listening until now.
+            (State::SynReceived, None) => pooled.half_open = Some(self.half_open(socket, table, proofs)),
+            (State::SynReceived, Some(half)) if now >= half.since + HANDSHAKE => {
+                self.stats.half_open_ended += 1;
+                pooled.restart(at, table);
+            }
+            (State::SynReceived, Some(_)) => {}
+            // Also one that has ended again by now: whoever accepts it reads what came, and is
+            // told. A closed one has been reset behind the handshake: in it a reset has it listen
+            // again, and no limit of time ends it.
+            (state, half_open) => {
+                let is_closed = state == State::Closed;
+                let ends = half_open.as_ref().and_then(|half| half.ends).or_else(|| table.ends(socket).filter(|_| !is_closed));
                 let Some(ends) = ends else {
-                    listener.renew(index, places);
+                    pooled.listen(at, table);
                     return true;
                 };
-                self.connected((number, index), ends, (state == State::Closed).then_some(End::Reset), places);
+                table.set_connected(socket, is_closed.then_some(End::Reset));
+                // smoltcp may have given it to a listener of the other family.
+                let accepted = Accepted { socket, ends };
+                match self.at(ends.to) {
+                    Some(listener) => listener.accepted.push_back(accepted),
+                    None => self.list[number].iter_mut().for_each(|own| own.accepted.push_back(accepted)),
+                }
                 return false;
             }
         }
         true
     }
 
-    fn tend_half_open(&mut self, (number, index): (usize, usize), pooled: Pooled, places: &mut Places, proofs: &Proofs) {
-        let now = places.now();
-        match pooled.half_open {
-            // It was listening until now.
-            None => {
-                let ends = places.ends(pooled.place);
-                let heard = ends.filter(|(to, _)| self.at(*to).is_some());
-                if heard.is_none() {
-                    places.abort(pooled.place);
-                }
-                let who = ends.map(|(to, from)| Ends { from, to });
-                let drawn = who.map_or(0, |who| proofs.name(who) % 1024);
-                let (proven, yields) = (who.is_some_and(|who| proofs.has(who, now)), now + YIELDS + Duration::from_millis(drawn));
-                let Some(listener) = &mut self.list[number] else { return };
-                listener.pool[index].half_open = Some(HalfOpen { since: now, ends: heard, proven, yields });
-            }
-            Some(half) if now >= half.since + HANDSHAKE => {
-                self.stats.half_open_ended += 1;
-                self.list[number].iter_mut().for_each(|listener| listener.give_up(index, places));
-            }
-            Some(_) => {}
+    /// What is to be known of a connection that has begun.
+    fn half_open(&mut self, socket: u32, table: &mut SocketTable, proofs: &Proofs) -> HalfOpen {
+        let now = table.now();
+        let ends = table.ends(socket);
+        let heard = ends.filter(|ends| self.at(ends.to).is_some());
+        if heard.is_none() {
+            table.abort(socket);
         }
-    }
-
-    /// The handshake is done.
-    fn connected(&mut self, (number, index): (usize, usize), (to, from): (SocketAddr, SocketAddr), end: Option<End>, places: &mut Places) {
-        // smoltcp may have given it to a listener of the other family.
-        let is_for = self.at(to).unwrap_or(number);
-        let Some(Pooled { place, .. }) = self.list[number].as_mut().map(|listener| listener.pool.remove(index)) else { return };
-        places.set_connected(place, end);
-        if let Some(listener) = &mut self.list[is_for] {
-            listener.accepted.push_back((place, to, from));
-        }
-        self.list[number].iter_mut().for_each(|listener| listener.refill(places));
+        let drawn = Duration::from_millis(ends.map_or(0, |ends| proofs.name(ends) % 1024));
+        let proven = ends.is_some_and(|ends| proofs.has(ends, now));
+        HalfOpen { since: now, ends: heard, proven, yields: now + YIELDS + drawn }
     }
 
     // ---- SYNs
 
     /// Judges a SYN to an address of the host before the sockets see it.
-    pub(crate) fn judge(&mut self, syn: Ends, places: &mut Places, proofs: &Proofs) -> Verdict {
+    pub(crate) fn judge(&mut self, syn: Ends, table: &mut SocketTable, proofs: &Proofs) -> Verdict {
         // What the last frames have done comes first: they may have been the SYNs before this one.
-        self.tend(places, proofs);
-        if places.has_connection((syn.to, syn.from)) {
+        self.tend(table, proofs);
+        if table.has_connection(syn) {
             self.stats.syns_repeated += 1;
             return Verdict::Drop;
         }
-        let Some(listener) = self.at(syn.to).and_then(|number| self.list[number].as_mut()) else { return Verdict::Admit };
-        if !listener.has_listening(places) {
-            listener.refill(places);
+        let Some(listener) = self.list.iter_mut().flatten().find(|listener| takes(listener.at, syn.to)) else { return Verdict::Admit };
+        if !listener.has_listening(table) {
+            listener.top_up(table);
         }
-        if listener.has_listening(places) {
+        if listener.has_listening(table) {
             return Verdict::Admit;
         }
-        let proven = proofs.has(syn, places.now());
-        if let Some(index) = listener.yielding(proven, places.now()) {
+        let (at, proven) = (listener.at, proofs.has(syn, table.now()));
+        if let Some(pooled) = listener.yielding(proven, table.now()) {
             self.stats.half_open_ended += 1;
-            listener.give_up(index, places);
+            pooled.restart(at, table);
             return Verdict::Admit;
         }
         self.stats.syns_dropped += 1;
         // With nobody half-open no proof would make room.
-        if proven || listener.pool.is_empty() { Verdict::Drop } else { Verdict::Question }
+        if proven || listener.pool.is_empty() { Verdict::Drop } else { Verdict::Challenge }
     }
 }

@@ -8,8 +8,9 @@ use core::net::SocketAddr;
 use core_reactor::net::{NetError, Placement, SockOptions, Socket};
 use net_group::{Accept, Connecting, Ready};
 
-use crate::stack::{Shared, Stack};
-use crate::{NAME, convert, options};
+use crate::listener::Accepted;
+use crate::stack::{Shared, Stack, unspecified};
+use crate::{NAME, options};
 
 /// A socket that its application holds. Dropped, it is closed.
 pub(crate) struct SmolSocket {
@@ -27,7 +28,7 @@ enum Kind {
     /// A listener.
     Listener(u32),
     /// To be connected.
-    Connect(u32, Box<Connect>),
+    Connect(u32, Connect),
     /// A connection.
     Stream(u32),
     /// Nothing any more: it has been given back.
@@ -44,19 +45,22 @@ struct Connect {
 }
 
 pub(crate) fn listen(stack: Arc<Shared>, at: SocketAddr, options: &SockOptions) -> Result<SmolSocket, NetError> {
-    let wants = options::wants(options, stack.sizes())?;
-    let (listener, local, backlog) = stack.lock().listen(at, options.backlog, wants)?;
-    let options = SockOptions { backlog: Some(backlog), ..options::effective(options, stack.sizes()) };
+    let mut locked = stack.lock();
+    let mut options = options::granted(options, locked.config())?;
+    let (listener, local, backlog) = locked.listen(at, &options)?;
+    drop(locked);
+    options.backlog = Some(backlog);
     Ok(SmolSocket { stack, kind: Kind::Listener(listener), options, local, peer: None, fin_sent: false })
 }
 
 pub(crate) fn connect(stack: Arc<Shared>, to: &[SocketAddr], options: &SockOptions) -> Result<SmolSocket, NetError> {
-    let wants = options::wants(options, stack.sizes())?;
+    let mut locked = stack.lock();
+    let options = options::granted(options, locked.config())?;
     let first = *to.first().ok_or(NetError::NoAddress)?;
-    let place = stack.lock().take(wants)?;
-    let connect = Box::new(Connect { addresses: to.to_vec(), at: 0, under_way: false });
-    let (options, local) = (options::effective(options, stack.sizes()), convert::unspecified(&first));
-    Ok(SmolSocket { stack, kind: Kind::Connect(place, connect), options, local, peer: Some(first), fin_sent: false })
+    let socket = locked.allocate(&options)?;
+    drop(locked);
+    let kind = Kind::Connect(socket, Connect { addresses: to.to_vec(), at: 0, under_way: false });
+    Ok(SmolSocket { stack, kind, options, local: unspecified(&first), peer: Some(first), fin_sent: false })
 }
 
 impl SmolSocket {
@@ -68,10 +72,10 @@ impl SmolSocket {
     pub(crate) fn opens_as(&self) -> Option<(net_group::Kind, u32)> {
         match self.kind {
             Kind::Listener(number) => Some((net_group::Kind::Listener, number)),
-            Kind::Connect(place, ref connect) if connect.under_way => Some((net_group::Kind::Connecting, place)),
-            Kind::Connect(place, _) => Some((net_group::Kind::Connect, place)),
-            Kind::Stream(place) if self.fin_sent => Some((net_group::Kind::Finished, place)),
-            Kind::Stream(place) => Some((net_group::Kind::Stream, place)),
+            Kind::Connect(socket, ref connect) if connect.under_way => Some((net_group::Kind::Connecting, socket)),
+            Kind::Connect(socket, _) => Some((net_group::Kind::Connect, socket)),
+            Kind::Stream(socket) if self.fin_sent => Some((net_group::Kind::Finished, socket)),
+            Kind::Stream(socket) => Some((net_group::Kind::Stream, socket)),
             Kind::Closed => None,
         }
     }
@@ -87,7 +91,7 @@ impl SmolSocket {
     /// What it has to tell; whether there is room matters to one that is `blocked`.
     pub(crate) fn ready(&self, stack: &mut Stack, blocked: bool) -> Ready {
         match self.kind {
-            Kind::Stream(place) => stack.stream(place).map_or(Ready::NOTHING, |stream| stream.ready(blocked)),
+            Kind::Stream(socket) => stack.stream(socket).map_or(Ready::NOTHING, |stream| stream.ready(blocked)),
             Kind::Listener(number) if !stack.has_accepted(number) => Ready::NOTHING,
             Kind::Listener(_) | Kind::Connect(..) => Ready::READ,
             Kind::Closed => Ready::NOTHING,
@@ -98,34 +102,27 @@ impl SmolSocket {
     /// before still to be read, and its end.
     pub(crate) fn accept(&self, stack: &mut Stack) -> Accept<Self> {
         let Kind::Listener(number) = self.kind else { return Accept::Empty };
-        let Some((place, local, peer)) = stack.accept(number) else { return Accept::Empty };
-        let kind = Kind::Stream(place);
-        Accept::Taken(Box::new(Self {
-            stack: self.stack.clone(),
-            kind,
-            options: self.options.clone(),
-            local,
-            peer: Some(peer),
-            fin_sent: false,
-        }))
+        let Some(Accepted { socket, ends }) = stack.accept(number) else { return Accept::Empty };
+        let (stack, options) = (self.stack.clone(), self.options.clone());
+        Accept::Taken(Box::new(Self { stack, kind: Kind::Stream(socket), options, local: ends.to, peer: Some(ends.from), fin_sent: false }))
     }
 
     /// Begins a connect, or looks how far it is; on to the next address for as long as they fail at
     /// once.
     pub(crate) fn connect(&mut self, stack: &mut Stack) -> Connecting {
         loop {
-            let Kind::Connect(place, connect) = &mut self.kind else { return Connecting::Connected };
-            let (place, to) = (*place, connect.addresses[connect.at]);
+            let Kind::Connect(socket, connect) = &mut self.kind else { return Connecting::Connected };
+            let (socket, to) = (*socket, connect.addresses[connect.at]);
             let done = if connect.under_way {
-                stack.stream(place).and_then(|stream| stream.outcome(to))
+                stack.stream(socket).and_then(|stream| stream.outcome(to))
             } else {
                 (connect.under_way, self.peer) = (true, Some(to));
-                stack.connect(place, to).map(|local| self.local = local).err().map(Err)
+                stack.connect(socket, to).map(|local| self.local = local).err().map(Err)
             };
             match done {
-                None => return Connecting::UnderWay(place as i32),
+                None => return Connecting::UnderWay(socket as i32),
                 Some(Ok(())) => {
-                    self.kind = Kind::Stream(place);
+                    self.kind = Kind::Stream(socket);
                     return Connecting::Connected;
                 }
                 Some(Err(why)) if connect.at + 1 == connect.addresses.len() => return Connecting::Failed(why),
@@ -138,7 +135,7 @@ impl SmolSocket {
     pub(crate) fn release(&mut self, stack: &mut Stack, abort: bool) {
         match core::mem::replace(&mut self.kind, Kind::Closed) {
             Kind::Listener(listener) => stack.close_listener(listener),
-            Kind::Connect(place, _) | Kind::Stream(place) => stack.hang_up(place, abort),
+            Kind::Connect(socket, _) | Kind::Stream(socket) => stack.hang_up(socket, abort),
             Kind::Closed => {}
         }
     }

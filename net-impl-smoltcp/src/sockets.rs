@@ -32,7 +32,7 @@ pub(crate) struct Sockets {
     /// The stack's changes up to which the sockets have been looked at; none when one has joined.
     seen: Option<u64>,
     /// What they showed.
-    told: VecDeque<(SockId, Ready)>,
+    ready: VecDeque<(SockId, Ready)>,
 }
 
 struct Entry {
@@ -60,7 +60,7 @@ impl Sockets {
             name,
             sockets: PerSlot::of(config.sockets),
             seen: None,
-            told: VecDeque::with_capacity(config.sockets),
+            ready: VecDeque::with_capacity(config.sockets),
         })
     }
 
@@ -132,8 +132,8 @@ impl Backend for Sockets {
     }
 
     fn next(&mut self, _: usize) -> Option<Happened<SmolSocket>> {
-        let Some((id, ready)) = self.told.pop_front() else {
-            return self.bell.is_time(|| self.platform.now()).then_some(Happened::Time);
+        let Some((id, ready)) = self.ready.pop_front() else {
+            return self.bell.alarm().goes_off(|| self.platform.now()).then_some(Happened::Time);
         };
         if ready != Ready::READ
             && let Some(entry) = self.sockets.get_mut(id.index())
@@ -157,11 +157,11 @@ impl Backend for Sockets {
             return;
         }
         self.seen = Some(stack.changes());
-        self.told.clear();
+        self.ready.clear();
         for (_, entry) in self.sockets.iter_mut() {
             let ready = entry.socket.ready(&mut stack, entry.blocked);
             if ready != Ready::NOTHING {
-                self.told.push_back((entry.id, ready));
+                self.ready.push_back((entry.id, ready));
             }
         }
     }
@@ -192,7 +192,7 @@ impl Backend for Sockets {
     }
 
     fn wake_for_look(&mut self, millis: u32) -> bool {
-        self.bell.wake_at(self.platform.now() + Duration::from_millis(millis.into()));
+        self.bell.alarm().set(self.platform.now() + Duration::from_millis(millis.into()));
         true
     }
 

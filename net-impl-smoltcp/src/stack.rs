@@ -5,25 +5,20 @@
 //! what that costs, is in `docs/decisions/0070-one-stack-one-lock.md`.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::iter;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::task::Waker;
 
-use core_reactor::net::NetError;
+use core_reactor::net::{NetError, SockOptions};
 use core_reactor::{Instant, WaitSource};
+use net_link::{Addresses, Link, NetDevice};
 use smoltcp::wire::IpEndpoint;
-use spin::{Mutex, MutexGuard};
+use spin::Mutex;
 
-use crate::config::{Addresses, StackConfig, StackStats};
+use crate::config::{StackConfig, StackStats};
 use crate::connection::{End, Stream};
-use crate::convert;
-use crate::device::NetDevice;
-#[cfg(feature = "dhcp")]
-use crate::dhcp::Lease;
-use crate::link::Link;
-use crate::listener::{Accepted, Listeners, Verdict};
-use crate::neighbours::Neighbours;
-use crate::options::{Sizes, Wants};
-use crate::place::Places;
+use crate::listener::{Accepted, Listeners};
+use crate::table::SocketTable;
 
 /// Frames that one poll takes before the sockets have their turn.
 const FRAMES_A_TURN: usize = 64;
@@ -31,37 +26,15 @@ const FRAMES_A_TURN: usize = 64;
 /// Segments that one poll sends for a socket.
 const SEGMENTS_A_TURN: usize = 32;
 
-/// What all handles to a stack share.
-pub(crate) struct Shared {
-    stack: Mutex<Stack>,
-    sizes: Sizes,
-}
-
-impl Shared {
-    pub(crate) fn new<D: NetDevice + Send + 'static>(device: D, config: &StackConfig) -> Result<Self, NetError> {
-        let sizes = Sizes { recv_buf: config.recv_buf, send_buf: config.send_buf };
-        Ok(Self { stack: Mutex::new(Stack::new(Link::new(device, config)?, config)), sizes })
-    }
-
-    /// The stack. Not to be held while anything is dropped that may be a socket.
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Stack> {
-        self.stack.lock()
-    }
-
-    /// The buffers of each socket.
-    pub(crate) fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-}
+/// A stack as all handles to it share it. Not to be locked while anything is dropped that may be a
+/// socket.
+pub(crate) type Shared = Mutex<Stack>;
 
 pub(crate) struct Stack {
     link: Link,
-    places: Places,
+    table: SocketTable,
     listeners: Listeners,
-    neighbours: Neighbours,
-    #[cfg(feature = "dhcp")]
-    lease: Option<Lease>,
+    config: StackConfig,
     next_port: u16,
     /// Counts what may have changed a socket, so that a group sees whether it has to look at its
     /// own.
@@ -78,16 +51,15 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    fn new(link: Link, config: &StackConfig) -> Self {
-        #[cfg_attr(not(feature = "dhcp"), expect(unused_mut, reason = "the lease has a socket of its own"))]
-        let mut places = Places::new(config);
-        Self {
-            link,
-            #[cfg(feature = "dhcp")]
-            lease: matches!(config.addresses, Addresses::Dhcp).then(|| Lease::new(places.sockets())),
-            neighbours: Neighbours::new(places.len()),
-            places,
+    pub(crate) fn new<D: NetDevice + Send + 'static>(device: D, config: &StackConfig) -> Result<Self, NetError> {
+        config.check()?;
+        let mut table = SocketTable::new(config);
+        let link = Link::new(device, config.hardware, &config.addresses, config.seed, table.sockets());
+        Ok(Self {
+            link: link.ok_or(NetError::Unusable("the device of backend smoltcp is no Ethernet device".into()))?,
+            table,
             listeners: Listeners::new(config.backlog),
+            config: config.clone(),
             // RFC 6335: the dynamic ports.
             next_port: 49_152 + (config.seed % 16_384) as u16,
             changes: 0,
@@ -96,7 +68,12 @@ impl Stack {
             watchers: Vec::new(),
             next_watcher: 0,
             frames_in: 0,
-        }
+        })
+    }
+
+    /// What it was started with.
+    pub(crate) fn config(&self) -> &StackConfig {
+        &self.config
     }
 
     // ---- Turns
@@ -104,11 +81,11 @@ impl Stack {
     /// One turn: what has arrived goes into the sockets, and what they have to say goes out.
     /// Bounded.
     pub(crate) fn turn(&mut self, now: Instant) {
-        self.places.begin_turn(now);
+        self.table.begin_turn(now);
         if self.ingress() {
             self.changed();
         }
-        if self.places.is_unsent() || self.due().is_some_and(|at| at <= self.places.now()) {
+        if self.table.is_unsent() || self.due().is_some_and(|at| at <= self.table.now()) {
             self.egress();
         }
     }
@@ -116,56 +93,48 @@ impl Stack {
     /// Something has happened that may concern any socket, and that peers may have to be told of.
     fn changed(&mut self) {
         self.changes = self.changes.wrapping_add(1);
-        self.places.set_unsent(true);
+        self.table.set_unsent(true);
     }
 
     /// Takes frames out of the device; whether there were any.
     fn ingress(&mut self) -> bool {
-        let now = self.places.now();
+        let now = self.table.now();
         let mut left = FRAMES_A_TURN;
         loop {
-            left -= self.link.ingress(left, now, self.places.sockets());
-            let Some(syn) = self.link.gate().syn() else { break };
-            // smoltcp passes over one to somebody else; no room is made for it.
-            let is_own = self.link.is_own(syn.to.ip());
-            let mut judge = || self.listeners.judge(syn, &mut self.places, self.link.gate().proofs());
-            let verdict = if is_own { judge() } else { Verdict::Admit };
-            if verdict == Verdict::Question {
-                self.link.question(now);
-            }
-            self.link.gate().judge(verdict == Verdict::Admit);
+            left -= self.link.ingress(left, now, self.table.sockets());
+            let Some(syn) = self.link.syn() else { break };
+            let verdict = self.listeners.judge(syn, &mut self.table, self.link.proofs());
+            self.link.judge(verdict, now);
         }
         self.more = left == 0;
         if left == FRAMES_A_TURN {
             return false;
         }
         self.frames_in += (FRAMES_A_TURN - left) as u64;
-        let end = if self.link.gate().take_reset() { End::Reset } else { End::Orderly };
+        let end = if self.link.take_reset() { End::Reset } else { End::Orderly };
         self.settle(end);
         true
     }
 
     /// Sends what there is to send, at most so much that the next poll is not kept waiting.
     fn egress(&mut self) {
-        let now = self.places.now();
-        self.places.set_unsent(false);
+        let now = self.table.now();
+        self.table.set_unsent(false);
         self.due = None;
-        self.places.tend_closing();
-        if self.places.free() > 0 {
-            self.listeners.refill(&mut self.places);
+        self.table.tend_closing();
+        if self.table.free() > 0 {
+            self.listeners.top_up(&mut self.table);
         }
         for round in 0.. {
-            if !self.link.egress(now, self.places.sockets()) {
+            if !self.link.egress(now, self.table.sockets()) {
                 break;
             }
             if round == SEGMENTS_A_TURN {
-                self.places.set_unsent(true);
+                self.table.set_unsent(true);
                 break;
             }
         }
-        if self.link.gate().take_unsent() {
-            self.neighbours.ask(&self.places, &mut self.link);
-        }
+        self.link.seek_neighbours(self.table.peers(), now);
         self.changes = self.changes.wrapping_add(1);
         // What has not ended by what arrived has ended because nothing did.
         self.settle(End::TimedOut);
@@ -174,18 +143,16 @@ impl Stack {
     /// Looks at every socket after something has happened: has it ended, is a connection there, may
     /// it stay unanswered.
     fn settle(&mut self, end: End) {
-        self.listeners.tend(&mut self.places, self.link.gate().proofs());
-        self.places.tend(end);
-        #[cfg(feature = "dhcp")]
-        if let Some((own, gateway)) = self.lease.as_mut().and_then(|lease| lease.news(self.places.sockets())) {
-            self.link.configure(own.as_slice(), gateway.as_slice());
+        self.listeners.tend(&mut self.table, self.link.proofs());
+        self.table.tend(end);
+        if self.link.follow_lease(self.table.sockets()) {
             self.changed();
         }
     }
 
     /// Sends what waits to be sent.
     pub(crate) fn flush(&mut self) {
-        if self.places.is_unsent() {
+        if self.table.is_unsent() {
             self.egress();
         }
     }
@@ -199,7 +166,7 @@ impl Stack {
 
     /// Whether there is something to do at once.
     fn has_more(&mut self) -> bool {
-        self.places.is_unsent() || self.more || self.link.gate().has_frames()
+        self.table.is_unsent() || self.more || self.link.has_frames()
     }
 
     /// When the stack has to be polled next, if nothing arrives. Found out once after each change,
@@ -209,8 +176,8 @@ impl Stack {
             return Some(Instant::ZERO);
         }
         let found_out = || {
-            let of_protocol = self.link.due(self.places.now(), self.places.sockets());
-            [of_protocol, self.places.due(), self.listeners.due()].into_iter().flatten().min()
+            let of_protocol = self.link.due(self.table.now(), self.table.sockets());
+            [of_protocol, self.table.due(), self.listeners.due()].into_iter().flatten().min()
         };
         *self.due.get_or_insert_with(found_out)
     }
@@ -254,7 +221,7 @@ impl Stack {
     // ---- Reports
 
     pub(crate) fn stats(&self) -> StackStats {
-        let (frames_in, free, closing) = (self.frames_in, self.places.free(), self.places.closing());
+        let (frames_in, free, closing) = (self.frames_in, self.table.free(), self.table.closing());
         StackStats { frames_in, free, closing, ..self.listeners.stats() }
     }
 
@@ -265,24 +232,24 @@ impl Stack {
     // ---- Sockets
 
     /// Makes a listener. Tells its number, its address with the real port, and its backlog.
-    pub(crate) fn listen(&mut self, mut at: SocketAddr, backlog: Option<u32>, wants: Wants) -> Result<(u32, SocketAddr, u32), NetError> {
-        if !convert::ip(at.ip()).is_some_and(|ip| ip.is_unspecified() || self.link.is_own(at.ip())) {
+    pub(crate) fn listen(&mut self, mut at: SocketAddr, options: &SockOptions) -> Result<(u32, SocketAddr, u32), NetError> {
+        if !net_link::ip(at.ip()).is_some_and(|ip| ip.is_unspecified() || self.link.is_own(at.ip())) {
             return Err(NetError::AddressUnavailable(at));
         }
         if at.port() == 0 {
             at.set_port(self.free_port().ok_or(NetError::AddressInUse(at))?);
         }
-        let (number, backlog) = self.listeners.open(at, backlog, wants, &mut self.places)?;
+        let (number, backlog) = self.listeners.create(at, options, &mut self.table)?;
         Ok((number, at, backlog))
     }
 
     pub(crate) fn close_listener(&mut self, number: u32) {
-        self.listeners.close(number, &mut self.places);
+        self.listeners.destroy(number, &mut self.table);
     }
 
     /// The next connection that waits at a listener.
     pub(crate) fn accept(&mut self, number: u32) -> Option<Accepted> {
-        self.listeners.accept(number, &mut self.places)
+        self.listeners.accept(number, &mut self.table)
     }
 
     pub(crate) fn has_accepted(&self, number: u32) -> bool {
@@ -290,39 +257,44 @@ impl Stack {
     }
 
     /// A socket that is to be connected.
-    pub(crate) fn take(&mut self, wants: Wants) -> Result<u32, NetError> {
-        self.places.take(wants).ok_or_else(|| self.places.none_free())
+    pub(crate) fn allocate(&mut self, options: &SockOptions) -> Result<u32, NetError> {
+        self.table.allocate(options).ok_or_else(|| self.table.none_free())
     }
 
     /// Tells it to connect. Tells its own address.
-    pub(crate) fn connect(&mut self, place: u32, to: SocketAddr) -> Result<SocketAddr, NetError> {
-        let way = convert::ip(to.ip()).filter(|remote| to.port() != 0 && self.link.has_way(*remote));
-        let remote = way.ok_or(NetError::Unreachable(to))?;
-        let nobody = convert::unspecified(&to);
+    pub(crate) fn connect(&mut self, socket: u32, to: SocketAddr) -> Result<SocketAddr, NetError> {
+        let nobody = unspecified(&to);
         let port = self.free_port().ok_or(NetError::AddressUnavailable(nobody))?;
-        let cx = self.link.way_to(remote);
-        self.places.connect(place, cx, IpEndpoint::new(remote, to.port()), port).map_err(|_| NetError::Unreachable(to))?;
-        Ok(self.places.ends(place).map_or(nobody, |(local, _)| local))
+        let remote = net_link::ip(to.ip()).filter(|_| to.port() != 0).ok_or(NetError::Unreachable(to))?;
+        let way = self.link.way_to(remote).ok_or(NetError::Unreachable(to))?;
+        self.table.connect(socket, way, IpEndpoint::new(remote, to.port()), port).map_err(|_| NetError::Unreachable(to))?;
+        Ok(self.table.ends(socket).map_or(nobody, |ends| ends.to))
     }
 
     /// A port that nobody here uses.
     fn free_port(&mut self) -> Option<u16> {
         let after = |port| if port == u16::MAX { 49_152 } else { port + 1 };
-        let ports = core::iter::successors(Some(self.next_port), |port| Some(after(*port))).take(16_384);
-        let free = ports.into_iter().find(|port| !self.listeners.has_port(*port) && !self.places.has_port(*port))?;
+        let mut ports = iter::successors(Some(self.next_port), |port| Some(after(*port))).take(16_384);
+        let free = ports.find(|port| !self.listeners.has_port(*port) && !self.table.has_port(*port))?;
         self.next_port = after(free);
         Some(free)
     }
 
-    /// The connection in a place.
+    /// The connection in a socket.
     #[inline]
-    pub(crate) fn stream(&mut self, place: u32) -> Option<Stream<'_>> {
-        self.places.stream(place)
+    pub(crate) fn stream(&mut self, socket: u32) -> Option<Stream<'_>> {
+        self.table.stream(socket)
     }
 
-    /// The application is done with the socket of a place. What is queued in it still goes out, then
-    /// FIN; or a reset, if it is to be aborted.
-    pub(crate) fn hang_up(&mut self, place: u32, abort: bool) {
-        self.places.hang_up(place, abort);
+    /// The application is done with a socket. What is queued in it still goes out, then FIN; or a
+    /// reset, if it is to be aborted.
+    pub(crate) fn hang_up(&mut self, socket: u32, abort: bool) {
+        self.table.hang_up(socket, abort);
     }
+}
+
+/// What a socket is bound to that is bound to nothing, in the family of `to`.
+pub(crate) fn unspecified(to: &SocketAddr) -> SocketAddr {
+    let ip = if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    SocketAddr::new(ip, 0)
 }

@@ -1,4 +1,5 @@
-//! A listener that is flooded with SYNs of invented senders still takes those who are there (statement 80).
+//! A listener that is flooded with SYNs of invented senders still takes those who are there
+//! (statement 80).
 
 mod common;
 
@@ -125,8 +126,9 @@ impl World {
     }
 }
 
-/// Each connect gets through, most of them at the second SYN, one second after the first; over distances at which a place that is given to whoever asks would be
-/// lost many times before the client's answer arrives. What the flood holds is the backlog.
+/// Each connect gets through, most of them at the second SYN, one second after the first; over
+/// distances at which a place that is given to whoever asks would be lost many times before the
+/// client's answer arrives. What the flood holds is the backlog.
 fn gets_through(seed: u64, rate: u64, delay: u64, to: IpAddr, (backlog, connects): (u32, usize)) {
     let mut world = World::new(seed, rate, delay, to, backlog);
     world.run(Duration::from_secs(1));
@@ -157,7 +159,8 @@ fn s80_ten_thousand_syns_in_a_second_keep_nobody_out() {
     gets_through(2, 10_000, 50, v6(2), (16, 2));
 }
 
-/// The answer of a client that has shown that it is there takes longer than the flood's half-open connections have.
+/// The answer of a client that has shown that it is there takes longer than the flood's half-open
+/// connections have.
 #[test]
 fn s80_who_is_there_keeps_its_place_over_a_long_way() {
     for backlog in [1, 16] {
@@ -165,8 +168,9 @@ fn s80_who_is_there_keeps_its_place_over_a_long_way() {
     }
 }
 
-/// A client that is silent to what it did not ask for, as some firewalls make it, has its chance at each place that gets free; also one that asks once a second,
-/// which is how often a flood would take all places if they got free together.
+/// A client that is silent to what it did not ask for, as some firewalls make it, has its chance at
+/// each place that gets free; also one that asks once a second, which is how often a flood would
+/// take all places if they got free together.
 #[test]
 fn s80_who_does_not_answer_has_a_chance_at_every_try() {
     let mut world = World::new(1, 50, 0, address(2), 16);

@@ -50,7 +50,8 @@ fn still_there(platform: &std::sync::Arc<SimPlatform>, host: &mut Host, far: &En
     assert_eq!(host.net.addresses(), net_impl_smoltcp::Addresses::one(address(1), 24, None));
 }
 
-/// The frames of a conversation that could be: a handshake, data, an end, with fields as the peer likes.
+/// The frames of a conversation that could be: a handshake, data, an end, with fields as the peer
+/// likes.
 fn segment() -> impl Strategy<Value = Vec<u8>> {
     let fields =
         (0u16..4, any::<u32>(), any::<u32>(), any::<u8>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..60), any::<bool>());

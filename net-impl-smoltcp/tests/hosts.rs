@@ -197,7 +197,8 @@ fn s16_200_quick_connections_in_a_row_are_all_answered() {
     assert_eq!(two.net.stats().expect("it has a device").half_open_ended, 0);
 }
 
-/// More at once than the backlog holds: those that find no place are asked to try again, and none is refused.
+/// More at once than the backlog holds: those that find no place are asked to try again, and none
+/// is refused.
 #[test]
 fn s16_more_connects_than_the_backlog_are_answered_in_the_end() {
     let (platform, mut one, mut two) = two(Weather::CALM);
@@ -242,7 +243,8 @@ fn half_open_connections_yield() {
     assert!(host.seen.is_empty());
 }
 
-/// A peer that begins and says no more holds its place for ten seconds, also when nobody else wants it.
+/// A peer that begins and says no more holds its place for ten seconds, also when nobody else wants
+/// it.
 #[test]
 fn half_open_connections_end() {
     let platform = SimPlatform::new(1);
@@ -276,7 +278,8 @@ fn two_of_both() -> (Arc<SimPlatform>, Host, Host) {
     (platform, one, two)
 }
 
-/// smoltcp's unspecified address is of both families, so its sockets take connections for each other.
+/// smoltcp's unspecified address is of both families, so its sockets take connections for each
+/// other.
 #[test]
 fn s14_a_port_can_have_a_listener_of_each_family_that_takes_what_is_its_own() {
     let (platform, mut one, mut two) = two_of_both();
@@ -379,7 +382,8 @@ fn s15_nobody_listens_and_nobody_is_there() {
     assert_eq!(ends, why.map(|why| Some(Some(why))));
 }
 
-/// A peer that vanishes is noticed, by whoever has sent and by whoever has only ended its side, however long it was quiet before.
+/// A peer that vanishes is noticed, by whoever has sent and by whoever has only ended its side,
+/// however long it was quiet before.
 #[test]
 fn s23_the_user_timeout_counts_from_what_is_unanswered() {
     for quiet in [0, 100] {

@@ -10,7 +10,8 @@ use core_reactor::net::{NetError, NetEvent, SockId, Token};
 use core_reactor::sim::SimPlatform;
 use net_impl_smoltcp::StackConfig;
 
-/// A reader with small buffers that does not read yet, and a writer that has closed with its buffer full.
+/// A reader with small buffers that does not read yet, and a writer that has closed with its buffer
+/// full.
 fn closed_and_full() -> (std::sync::Arc<SimPlatform>, Host, Host, SockId) {
     let platform = SimPlatform::new(1);
     let [near, far] = wire(Weather::CALM);

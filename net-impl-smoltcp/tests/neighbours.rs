@@ -117,7 +117,8 @@ fn s81_absent_hosts_do_not_hide_the_host_from_itself() {
     one.group.close(listener).expect("it is there");
 }
 
-/// After a minute of silence smoltcp has forgotten where the peer is, and has to ask before it answers.
+/// After a minute of silence smoltcp has forgotten where the peer is, and has to ask before it
+/// answers.
 #[test]
 fn s81_who_answers_finds_its_peer_among_absent_ones() {
     for absent in 1..=20u16 {
@@ -145,7 +146,8 @@ fn free(host: &Host) -> usize {
     host.net.stats().expect("it has a device").free
 }
 
-/// A reset that cannot go out, because nobody tells where its peer is, does not hold its socket for long.
+/// A reset that cannot go out, because nobody tells where its peer is, does not hold its socket for
+/// long.
 #[test]
 fn s81_resets_for_absent_hosts_hold_no_socket() {
     let (platform, mut one, mut two, wire) = world(None);

@@ -1,4 +1,5 @@
-//! A device that panics loses a frame at most: the host goes on, and its lock is free (statement 84).
+//! A device that panics loses a frame at most: the host goes on, and its lock is free (statement
+//! 84).
 
 mod common;
 

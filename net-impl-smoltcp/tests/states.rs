@@ -1,4 +1,5 @@
-//! What had happened to a connection before anybody looked (statement 83): each is told as it would have been one by one.
+//! What had happened to a connection before anybody looked (statement 83): each is told as it would
+//! have been one by one.
 
 mod common;
 
@@ -185,7 +186,8 @@ fn s83_after_ones_own_end() {
     }
 }
 
-/// The refusal is there before the group of the connect is polled for the first time, or while the connect is in no group.
+/// The refusal is there before the group of the connect is polled for the first time, or while the
+/// connect is in no group.
 #[test]
 fn s83_a_connect_that_was_refused_before_anybody_looked() {
     for detached in [false, true] {
@@ -209,7 +211,8 @@ fn s83_a_connect_that_was_refused_before_anybody_looked() {
     }
 }
 
-/// The time that an earlier connection of a socket was given is none of the next one's, whose handshake takes longer.
+/// The time that an earlier connection of a socket was given is none of the next one's, whose
+/// handshake takes longer.
 #[test]
 fn s83_a_socket_has_no_time_limit_of_its_last_connection() {
     let platform = SimPlatform::new(1);

@@ -1,4 +1,5 @@
-//! Streams between two hosts on a wire that loses, repeats and reorders frames (statements 17 to 19). Time is the test's, so minutes pass in moments.
+//! Streams between two hosts on a wire that loses, repeats and reorders frames (statements 17 to
+//! 19). Time is the test's, so minutes pass in moments.
 
 mod common;
 
@@ -30,7 +31,8 @@ fn s17_an_echo_comes_back() {
     });
 }
 
-/// A MiB and more each way, under loss, repetition and reordering, half-closed as soon as each side has sent its own: every byte arrives, once and in order.
+/// A MiB and more each way, under loss, repetition and reordering, half-closed as soon as each side
+/// has sent its own: every byte arrives, once and in order.
 #[test]
 fn s17_s19_streams_survive_a_bad_wire() {
     for seed in 1..=8 {

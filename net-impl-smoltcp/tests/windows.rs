@@ -1,4 +1,5 @@
-//! How much a connection sends at once: over a long way, beside others over a narrow one, and in a socket whose last connection had a bad one (statement 82).
+//! How much a connection sends at once: over a long way, beside others over a narrow one, and in a
+//! socket whose last connection had a bad one (statement 82).
 
 mod common;
 
@@ -30,7 +31,8 @@ struct World {
 }
 
 impl World {
-    /// Both hosts have buffers of so many bytes; the writer has one socket beyond those that it is to use.
+    /// Both hosts have buffers of so many bytes; the writer has one socket beyond those that it is
+    /// to use.
     fn new(weather: Weather, buffers: usize, connections: usize) -> Self {
         let platform = SimPlatform::new(1);
         let [near, far] = wire(weather);
@@ -86,14 +88,16 @@ fn write(host: &mut Host, id: SockId, sent: &mut usize, bytes: usize) {
     }
 }
 
-/// With the usual buffers all that fits is sent at once, as eleven segments are by everybody: 64 KiB in four round trips and two for the beginning.
+/// With the usual buffers all that fits is sent at once, as eleven segments are by everybody: 64
+/// KiB in four round trips and two for the beginning.
 #[test]
 fn s82_a_connection_with_the_usual_buffers_begins_with_a_full_one() {
     let took = World::new(far(100), 16 << 10, 16).transfer(1, 64 << 10);
     assert!(took < Duration::from_millis(700), "{took:?}");
 }
 
-/// More at once than a way carries would be lost, and sent again all at once: 1 MiB took eight minutes.
+/// More at once than a way carries would be lost, and sent again all at once: 1 MiB took eight
+/// minutes.
 #[test]
 fn s82_large_buffers_do_not_flood_a_narrow_way() {
     for buffers in [64 << 10, 256 << 10] {
@@ -146,8 +150,9 @@ fn s82_a_bad_way_leaves_no_small_window_to_the_next_connection() {
     assert!(again <= fresh, "{fresh:?}, and {again:?} in a socket that had a bad way before");
 }
 
-/// 256 KiB are told in units of eight bytes and segments are none, so that who fills the window is four bytes past its end when it is closed. What it
-/// acknowledges counts all the same, or a host that reads only while its answers are taken would never read again.
+/// 256 KiB are told in units of eight bytes and segments are none, so that who fills the window is
+/// four bytes past its end when it is closed. What it acknowledges counts all the same, or a host
+/// that reads only while its answers are taken would never read again.
 #[test]
 fn s72_acknowledgements_count_while_the_window_is_closed() {
     const ANSWERS: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! A group's buffers: those that lie ready for the kernel, and where they come from.
 //!
-//! UNSAFETY: what is taken out of the ring must be what completions have told of, and nothing may be
-//! received into what is taken back: `Ringed` sees to both.
+//! UNSAFETY: what is taken out of the ring must be what completions have told of, and nothing may
+//! be received into what is taken back: `Ringed` sees to both.
 #![allow(unsafe_code)]
 
 use core_uring::{BufRing, Completion, Io};
@@ -24,7 +24,8 @@ impl Buffers {
     pub(crate) fn new(ready: BufRing, entries: u16, pool: BufGroup) -> Self {
         // Half of the reserve is left to the application, though it can have the others back.
         let reserve = pool.stats(Class::Small).reserve;
-        // Before buffers are seen to be low (under half), peers that do not read may take all that lies ready, and some more.
+        // Before buffers are seen to be low (under half), peers that do not read may take all that
+        // lies ready, and some more.
         let most = (reserve / 2).min(pool.capacity(Class::Small) / 8);
         Self { ready, depth: Depth::new(usize::from(entries).min(most)), pool, starving: false }
     }
@@ -44,8 +45,8 @@ impl Buffers {
         self.ready.lying()
     }
 
-    /// Puts buffers of the pool in the place of those that were received into. The pool hands out the one that came home last, so a quiet group
-    /// lives in few.
+    /// Puts buffers of the pool in the place of those that were received into. The pool hands out
+    /// the one that came home last, so a quiet group lives in few.
     #[inline]
     pub(crate) fn lay_out(&mut self) {
         let lying = self.ready.lying();
@@ -60,8 +61,8 @@ impl Buffers {
     #[inline]
     pub(crate) fn take(&mut self, completion: Completion) -> Option<Buf> {
         let len = completion.result().max(0) as usize;
-        // SAFETY: all that receives for this group does so into this ring, and each completion comes
-        // here once.
+        // SAFETY: all that receives for this group does so into this ring, and each completion
+        // comes here once.
         unsafe { self.ready.take(completion.buffer()?, len) }
     }
 

@@ -1,9 +1,11 @@
 //! How many buffers are to lie ready for the kernel.
 //!
-//! It takes them first in, first out, so all that lie there are walked through: with many, what is received into has left the cache; with few, a burst
-//! finds none, its receives end, and each has to be asked for again. So there are as few as bursts allow.
+//! It takes them first in, first out, so all that lie there are walked through: with many, what is
+//! received into has left the cache; with few, a burst finds none, its receives end, and each has
+//! to be asked for again. So there are as few as bursts allow.
 
-/// Where it starts, and does not fall below: 32 buffers of 16 KiB stay in a core's cache (`docs/performance.md`).
+/// Where it starts, and does not fall below: 32 buffers of 16 KiB stay in a core's cache
+/// (`docs/performance.md`).
 const FEW: usize = 32;
 
 /// Fillings after which it is looked whether fewer would do.

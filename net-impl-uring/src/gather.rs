@@ -2,8 +2,8 @@
 //!
 //! UNSAFETY: a list holds bare pointers, which the kernel follows; see [`Gather::fill`].
 //!
-//! A list is in use from the request until its last completion, and lies in memory that does not move meanwhile. There are as many as there have
-//! been requests at once.
+//! A list is in use from the request until its last completion, and lies in memory that does not
+//! move meanwhile. There are as many as there have been requests at once.
 #![allow(unsafe_code)]
 
 /// Slices that one request takes. The system's limit is 1024.
@@ -50,9 +50,11 @@ impl Gather {
         Self { message: unsafe { std::mem::zeroed() }, slices: [empty; PARTS] }
     }
 
-    /// Makes it a list of these slices, of which it takes [`PARTS`] at most, and tells how many bytes they are.
+    /// Makes it a list of these slices, of which it takes [`PARTS`] at most, and tells how many
+    /// bytes they are.
     ///
-    /// What it points to is followed by whoever sends it, who has to keep the slices alive; by itself it follows nothing.
+    /// What it points to is followed by whoever sends it, who has to keep the slices alive; by
+    /// itself it follows nothing.
     pub(crate) fn fill<'a>(&mut self, slices: impl Iterator<Item = &'a [u8]>) -> usize {
         let (mut count, mut bytes) = (0, 0);
         for (slice, entry) in slices.zip(&mut self.slices) {

@@ -5,12 +5,12 @@
 //! each of which knows those behind it only:
 //!
 //! ```text
-//!   ringed ─► slot ──► reader, writer ─► ring ──► key, sys
-//!      └────► inbox, buffers, timers ──────┴────► bufring
+//!   ringed ─► slot ─► reader, writer ─► requests ─► core_uring
+//!      └────► buffers, timers ─────────────────────────┘
 //! ```
 //!
-//! A poll queues requests for what is wanted, enters the kernel once if there is reason to, and hands
-//! completions to the engine. A poll that finds nothing makes no system call.
+//! A poll queues requests for what is wanted, enters the kernel once if there is reason to, and
+//! hands completions to the engine. A poll that finds nothing makes no system call.
 //!
 //! # What is with the kernel
 //!
@@ -21,12 +21,14 @@
 //!
 //! # Sleep
 //!
-//! A ring whose completions wait for its own thread (`DEFER_TASKRUN`) does not wake an epoll set. Its eventfd does, and costs nothing while it is switched off:
-//! it is armed before a core sleeps ([`core_reactor::Bell`], decision 0030).
+//! A ring whose completions wait for its own thread (`DEFER_TASKRUN`) does not wake an epoll set.
+//! Its eventfd does, and costs nothing while it is switched off: it is armed before a core sleeps
+//! ([`core_reactor::Bell`], decision 0030).
 #![deny(unsafe_code)]
 
 mod buffers;
 mod depth;
+mod error;
 mod gather;
 mod key;
 mod probe;
@@ -42,17 +44,15 @@ use std::net::SocketAddr;
 
 use core_reactor::Cx;
 use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
-use core_uring::{RingError, Sizes};
+use core_uring::Sizes;
 use linkme::distributed_slice;
 use net_group::Group;
-use net_sockets::{Errno, error};
 
 use crate::ringed::Ringed;
-use crate::socket::UringSocket;
+use crate::socket::{NAME, UringSocket};
 
-pub(crate) const NAME: &str = "uring";
-
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only what something refers to.
+/// What is registered. Public for programs that have to name it: of an archive a linker takes only
+/// what something refers to.
 #[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
 pub static URING: &dyn NetImpl = &Uring::new();
@@ -104,15 +104,6 @@ impl NetImpl for Uring {
         config.check()?;
         let backend = Ringed::new(cx, &config, self.sizes, self.buffers)?;
         Ok(Box::new(Group::new(cx, config, backend)))
-    }
-}
-
-/// What the ring says, in the words of sockets.
-fn net_error(why: RingError) -> NetError {
-    match why {
-        RingError::Os { doing, code } => error::plain(doing, Errno(code)),
-        RingError::LockedMemory { doing, needs, limit } => NetError::LockedMemory { doing, needs, limit },
-        RingError::Members => NetError::Option { option: "GroupConfig", why: why.to_string().into() },
     }
 }
 

@@ -10,14 +10,15 @@ use net_sockets::{Errno, error};
 use pool::BufGroup;
 
 use crate::buffers::Buffers;
+use crate::error::net_error;
 use crate::key::Op;
-use crate::{net_error, requests};
+use crate::requests;
 
 /// The bytes that go through the probe's socket, and how often.
 const BYTES: &[u8] = b"probe";
 const TIMES: usize = 2;
-/// As small as may be: the kernel counts a ring as locked memory for some time after it was closed, which the real
-/// one would lack.
+/// As small as may be: the kernel counts a ring as locked memory for some time after it was closed,
+/// which the real one would lack.
 const SIZES: Sizes = Sizes { submissions: 2, completions: 4 };
 
 /// Sets up a ring of its own and receives through it, twice with one request.
@@ -40,8 +41,9 @@ fn receive_twice() -> Result<(), NetError> {
     // An eighth of a pool lies ready.
     let mut buffers = Buffers::new(ready, TIMES as u16, BufGroup::new(8 * TIMES, 64));
     let outcome = receive_through(io, member, &mut buffers);
-    // Its socket is closed, which has ended the request; and none runs any more except in an entry of ours, of which there is no other. So nothing is received
-    // into the buffers, also if this entry fails.
+    // Its socket is closed, which has ended the request; and none runs any more except in an entry
+    // of ours, of which there is no other. So nothing is received into the buffers, also if this
+    // entry fails.
     let _ = io.try_enter_for_events();
     io.leave(member);
     buffers.end(io);

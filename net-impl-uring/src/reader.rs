@@ -3,14 +3,16 @@
 //! ```text
 //!            ┌─► Asks ── a multishot receive brings bytes, again and again ──┐
 //!            │    │ └────────────────────────────────────────────────────────┘
-//!            │    │ no buffer lay ready; the end came; or a poll told that there is something, as of listeners, and while buffers are low;
-//!            │    │ or the connection is over (Drain)
+//!            │    │ no buffer lay ready; the end came; the connection is over (Drain);
+//!            │    │ or a poll told that there is something: of listeners, while buffers are low
 //!            │    ▼
-//!            └── Direct, Drain: told as ready, and read by system calls when it is its turn, until there is no more
+//!            └── Direct, Drain: told as ready, and read by system calls when it is its turn,
+//!                until there is no more
 //! ```
 //!
-//! In the calm the kernel fills buffers by itself. Where it matters who has the next one (few are left, or none), or what comes last, it only tells, and the
-//! engine reads as over epoll (decision 0036). Both are never at once: bytes would change places.
+//! In the calm the kernel fills buffers by itself. Where it matters who has the next one (few are
+//! left, or none), or what comes last, it only tells, and the engine reads as over epoll (decision
+//! 0036). Both are never at once: bytes would change places.
 
 use std::collections::VecDeque;
 
@@ -38,7 +40,8 @@ pub(crate) struct Reader {
 /// What is asked of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Bytes, again and again. If nothing is there yet, it may be told to wait before its first attempt.
+    /// Bytes, again and again. If nothing is there yet, it may be told to wait before its first
+    /// attempt.
     Receive { wait: bool },
     /// To be told that there is something to be read, or a connection.
     Readable,
@@ -132,7 +135,8 @@ impl Reader {
         Some(request.op())
     }
 
-    /// The same, if it receives. It has no bytes now, or they are in a completion: the next one waits for some, and does not look for a buffer before.
+    /// The same, if it receives. It has no bytes now, or they are in a completion: the next one
+    /// waits for some, and does not look for a buffer before.
     pub(crate) fn stop_receiving(&mut self) -> Option<Op> {
         self.wait |= self.is_receiving();
         if self.is_receiving() { self.stop() } else { None }

@@ -1,7 +1,9 @@
-//! A group's sockets over a ring that it shares with the other groups of its core: what the engine asks, in requests, and what their completions say.
+//! A group's sockets over a ring that it shares with the other groups of its core: what the engine
+//! asks, in requests, and what their completions say.
 //!
-//! What is told comes in two queues: *quiet* what the application does not hear of and what may be told before anything that came earlier; *told* what is
-//! served when it is a socket's turn. The two kinds of completions that an echo consists of are told without a queue.
+//! What is told comes in two queues: *quiet* what the application does not hear of and what may be
+//! told before anything that came earlier; *told* what is served when it is a socket's turn. The
+//! two kinds of completions that an echo consists of are told without a queue.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,17 +19,19 @@ use net_sockets::{Errno, error, sys as calls};
 use pool::Buf;
 
 use crate::buffers::Buffers;
+use crate::error::net_error;
 use crate::gather::Gathers;
 use crate::key::{self, Op, Tag};
 use crate::slot::{News, SlotData};
-use crate::socket::UringSocket;
+use crate::socket::{NAME, UringSocket};
 use crate::timers::{Timers, Which};
-use crate::{NAME, net_error};
 
-/// Milliseconds after which a group tries again what waits for descriptors or memory that others hold. Their return is not announced, and the core may be asleep.
+/// Milliseconds after which a group tries again what waits for descriptors or memory that others
+/// hold. Their return is not announced, and the core may be asleep.
 const RETRY: u32 = 10;
 
-/// Entries in a row that bring nothing, after which the kernel is not waited for to end what receives. There is as much to end as the group has sockets.
+/// Entries in a row that bring nothing, after which the kernel is not waited for to end what
+/// receives. There is as much to end as the group has sockets.
 const SOON: usize = 16;
 
 /// See the module's documentation.
@@ -194,7 +198,8 @@ impl Ringed {
         self.conclude(index);
     }
 
-    /// Tells of an end that was waiting for this completion, and has it looked what is to be asked for now.
+    /// Tells of an end that was waiting for this completion, and has it looked what is to be asked
+    /// for now.
     fn conclude(&mut self, index: usize) {
         let Some(data) = self.slots.get_mut(index) else { return };
         if data.is_leaving() {
@@ -242,7 +247,8 @@ impl Ringed {
         }
     }
 
-    /// Handles all that has completed, outside of a poll: what the application is to be told of is told in the next one. Whether there was anything.
+    /// Handles all that has completed, outside of a poll: what the application is to be told of is
+    /// told in the next one. Whether there was anything.
     #[cold]
     fn hear(&mut self) -> bool {
         let mut any = false;
@@ -267,9 +273,11 @@ impl Ringed {
         self.hear() || fewer
     }
 
-    /// Takes back all buffers that lie ready, and hands out one of them. A kernel may be about to receive into any of them, on a worker thread of its own. So
-    /// every receive of the group is given up; when the last completion of each has come nobody receives, and the buffer ring is exchanged for an empty one. The
-    /// receives are asked for again in the next poll, which finds them ended. If the kernel does not give them up the buffers stay where they are.
+    /// Takes back all buffers that lie ready, and hands out one of them. A kernel may be about to
+    /// receive into any of them, on a worker thread of its own. So every receive of the group is
+    /// given up; when the last completion of each has come nobody receives, and the buffer ring is
+    /// exchanged for an empty one. The receives are asked for again in the next poll, which finds
+    /// them ended. If the kernel does not give them up the buffers stay where they are.
     #[cold]
     fn recall(&mut self) -> Option<Buf> {
         // What has been received into must be known, which is what completions tell.
@@ -450,7 +458,8 @@ impl Backend for Ringed {
         calls::unread(slot.number()) > SPARING
     }
 
-    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is renewed.
+    /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is
+    /// renewed.
     #[cold]
     fn acknowledge(&mut self, slot: Slot) {
         if let Some(data) = self.data(slot) {
@@ -459,7 +468,8 @@ impl Backend for Ringed {
         }
     }
 
-    /// Nothing is received again and again while buffers are low, since the kernel would fill whole buffers without asking.
+    /// Nothing is received again and again while buffers are low, since the kernel would fill whole
+    /// buffers without asking.
     fn set_low(&mut self, low: bool) {
         self.low = low;
         self.buffers.set_low(low);
@@ -516,7 +526,8 @@ impl Backend for Ringed {
         self.data(slot).ok_or(NetError::Stale)?.go_on_elsewhere()
     }
 
-    /// A connection whose peer does not take what is sent without a copy is reset, which takes it back.
+    /// A connection whose peer does not take what is sent without a copy is reset, which takes it
+    /// back.
     fn abandon(&mut self) {
         for (_, data) in self.slots.iter_mut().filter(|(_, data)| data.is_with_kernel()) {
             calls::disconnect(data.socket().fd());
@@ -527,7 +538,8 @@ impl Backend for Ringed {
 impl Drop for Ringed {
     fn drop(&mut self) {
         let kept = self.slots.iter_mut().filter(|(_, data)| data.is_with_kernel()).count();
-        // Who panicked on the way of the group's end was woken by a buffer that came home; those that lie ready, which leak by themselves, may wake another.
+        // Who panicked on the way of the group's end was woken by a buffer that came home; those
+        // that lie ready, which leak by themselves, may wake another.
         if kept > 0 || std::thread::panicking() {
             let (slots, lists) = (std::mem::take(&mut self.slots), std::mem::take(&mut self.lists));
             Box::leak(Box::new((slots, lists, self.ring.clone())));
@@ -537,7 +549,8 @@ impl Drop for Ringed {
         self.timers.cancel(io, self.member);
         io.enter_for_events();
         io.leave(self.member);
-        // Nothing of it is with the kernel from here on, and what follows may wake somebody who panics.
+        // Nothing of it is with the kernel from here on, and what follows may wake somebody who
+        // panics.
         self.buffers.end(io);
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! # The end
 //!
-//! A multishot receive runs when something has happened since it ran last, once for all that did, and takes bytes only: a reset that came with them, or lay
-//! behind them before it was armed, is never told. So a second request watches for the end, from the first moment to the last (decision 0034). It tells what
-//! is so, not what happens, and a connection that is over stays so, whoever has taken the error. From then on the socket is read by system calls, down to the
-//! error or the end of the stream, which makes the end certain.
+//! A multishot receive runs when something has happened since it ran last, once for all that did,
+//! and takes bytes only: a reset that came with them, or lay behind them before it was armed, is
+//! never told. So a second request watches for the end, from the first moment to the last (decision
+//! 0034). It tells what is so, not what happens, and a connection that is over stays so, whoever
+//! has taken the error. From then on the socket is read by system calls, down to the error or the
+//! end of the stream, which makes the end certain.
 //!
 //! # Leaving
 //!
-//! A socket goes when the last completion of its last request has come. Closing it before would not even send its FIN, because a request holds on to it;
-//! and its frames are the kernel's until then. What completes meanwhile is counted as sent, or kept for whoever attaches the socket next.
+//! A socket goes when the last completion of its last request has come. Closing it before would not
+//! even send its FIN, because a request holds on to it; and its frames are the kernel's until then.
+//! What completes meanwhile is counted as sent, or kept for whoever attaches the socket next.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -184,7 +187,8 @@ impl SlotData {
         self.writer.send(io, lists, self.key(Op::Send), fd, out);
     }
 
-    /// Whether a completion of a send is one of which nothing special is to be said; then it has been handled.
+    /// Whether a completion of a send is one of which nothing special is to be said; then it has
+    /// been handled.
     #[inline]
     pub(crate) fn sent_plainly(&mut self, completion: Completion) -> bool {
         self.leaving.is_none() && self.writer.sent_plainly(completion)
@@ -275,12 +279,14 @@ impl SlotData {
         News::Short
     }
 
-    /// Keeps bytes that are not handed out now, unless nobody will have them. Whether there were some before.
+    /// Keeps bytes that are not handed out now, unless nobody will have them. Whether there were
+    /// some before.
     pub(crate) fn keep(&mut self, buf: Buf) -> bool {
         matches!(self.leaving, None | Some(Release::Detach)) && self.reader.keep(buf)
     }
 
-    /// Receives by a system call, at most `room` bytes into a buffer. What is to be asked for then is what the reader knows; `Err` if the machine is short of memory.
+    /// Receives by a system call, at most `room` bytes into a buffer. What is to be asked for then
+    /// is what the reader knows; `Err` if the machine is short of memory.
     pub(crate) fn receive(&mut self, mut buf: Buf, room: usize) -> Result<Recv, Errno> {
         loop {
             let done = sys::recv(self.socket.fd(), &mut buf.spare_mut()[..room]);
@@ -429,8 +435,9 @@ impl SlotData {
         self.socket
     }
 
-    /// A socket whose frames the kernel has, and nothing else: its peer does not take what was sent without a copy. It goes on through another descriptor, while
-    /// this one stays with the frames until they come back.
+    /// A socket whose frames the kernel has, and nothing else: its peer does not take what was sent
+    /// without a copy. It goes on through another descriptor, while this one stays with the frames
+    /// until they come back.
     #[cold]
     pub(crate) fn go_on_elsewhere(&mut self) -> Result<Box<UringSocket>, NetError> {
         if self.watched || self.reader.is_busy() || !self.writer.has_only_lent() {
@@ -447,7 +454,8 @@ impl SlotData {
     }
 }
 
-/// How a socket sends. Without a copy it does not where the other side is this machine: the system copies there anyway.
+/// How a socket sends. Without a copy it does not where the other side is this machine: the system
+/// copies there anyway.
 fn writer(socket: &mut UringSocket) -> Writer {
     if socket.peer.is_some_and(|peer| peer.ip().is_loopback()) {
         socket.kept.zero_copy = None;

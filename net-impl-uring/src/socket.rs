@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use net_sockets::{Backend, Tcp};
 use pool::{Buf, BufGroup, SendBuf};
 
-use crate::NAME;
+/// What the backend is called.
+pub(crate) const NAME: &str = "uring";
 
 /// A socket in no group, or in one.
 pub(crate) type UringSocket = Tcp<Own>;
 
-/// What travels with a socket: bytes that had arrived when it left a group, and were not handed out there.
+/// What travels with a socket: bytes that had arrived when it left a group, and were not handed out
+/// there.
 #[derive(Default)]
 pub(crate) struct Own(Vec<SendBuf>);
 

@@ -28,10 +28,12 @@ use crate::{NetImpl, Uring};
 
 type Group = net_group::Group<Ringed>;
 
-/// A ring that overflows all the time: its two requests and four completions are the fewest that the kernel makes.
+/// A ring that overflows all the time: its two requests and four completions are the fewest that
+/// the kernel makes.
 static TINY: Uring = Uring { sizes: Sizes { submissions: 2, completions: 4 }, buffers: 2 };
 
-/// The whole suite over rings at their limits: nothing is lost when completions find no room, and buffers that lie ready run out all the time.
+/// The whole suite over rings at their limits: nothing is lost when completions find no room, and
+/// buffers that lie ready run out all the time.
 mod tiny {
     use super::{TINY, self_driven};
 
@@ -91,10 +93,12 @@ const ASLEEP: Duration = Duration::from_millis(500);
 /// The same where something is to wake it, on a machine that has other things to do.
 const AWAKE: Duration = Duration::from_secs(30);
 
-/// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps and nothing wakes it.
+/// What a group has on a core that sleeps whenever it may: its next event, or `None` if it sleeps
+/// and nothing wakes it.
 fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Option<NetEvent> {
     let mut events = Events::new(1);
-    // Of the whole call: while buffers are short the group looks now and then for who takes nothing, and each look would start it anew.
+    // Of the whole call: while buffers are short the group looks now and then for who takes
+    // nothing, and each look would start it anew.
     let until = Instant::now() + patience;
     loop {
         if thread.has_work() {
@@ -114,7 +118,8 @@ fn next_awake(thread: &mut Thread, group: &mut Group, patience: Duration) -> Opt
     }
 }
 
-/// A buffer that comes home is offered to those that wait for one in turn, also if those in front have no use for it yet, and also if nothing else happens.
+/// A buffer that comes home is offered to those that wait for one in turn, also if those in front
+/// have no use for it yet, and also if nothing else happens.
 #[test]
 fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_without() {
     let _company = beside_others();
@@ -124,7 +129,8 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
         peer.write_all(b"first").expect("sent");
         assert!(matches!(next_awake(&mut thread, &mut group, AWAKE), Some(NetEvent::Received { .. })));
     }
-    // With every buffer taken, the first socket waits for one with bytes, and those behind it without, but for the last.
+    // With every buffer taken, the first socket waits for one with bytes, and those behind it
+    // without, but for the last.
     let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
     peers[0].1.write_all(b"front").expect("sent");
     assert!(next_awake(&mut thread, &mut group, ASLEEP).is_none(), "there is no buffer");
@@ -150,7 +156,8 @@ fn s17_s13_a_core_does_not_sleep_while_a_socket_with_bytes_waits_behind_others_w
     }
 }
 
-/// Beside any number of peers that send all they can, who asks little waits for one buffer at the most, also who comes last; and those go on.
+/// Beside any number of peers that send all they can, who asks little waits for one buffer at the
+/// most, also who comes last; and those go on.
 #[test]
 fn s64_who_asks_little_does_not_wait_for_all_who_send_much() {
     const MANY: u64 = 30;
@@ -209,8 +216,8 @@ fn s20_s65_a_storm_of_connections_holds_up_nobody() {
     assert!(most >= 16, "{most} in one poll");
 }
 
-/// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for the one that was received into, and who receives goes on
-/// when there are buffers again.
+/// What is done before Linux 6.8, whatever kernel this is: buffers that lie ready come back but for
+/// the one that was received into, and who receives goes on when there are buffers again.
 #[test]
 fn s17_buffers_recalled_from_the_kernel_take_no_bytes_with_them() {
     let _company = beside_others();
@@ -239,8 +246,8 @@ fn s17_buffers_recalled_from_the_kernel_take_no_bytes_with_them() {
     }
 }
 
-/// As many receives are given up for that as the group has connections, in as many entries as it takes: over a ring at its limits,
-/// four at a time.
+/// As many receives are given up for that as the group has connections, in as many entries as it
+/// takes: over a ring at its limits, four at a time.
 #[test]
 fn s17_buffers_are_recalled_from_any_number_of_receives() {
     const COUNT: usize = 800;
@@ -279,7 +286,8 @@ fn s17_buffers_with_bytes_are_not_recalled() {
     assert_eq!(got[0], b"bytes");
 }
 
-/// A connect that has failed when its socket is detached goes on with the next address in the next group, or tells there of what it has failed.
+/// A connect that has failed when its socket is detached goes on with the next address in the next
+/// group, or tells there of what it has failed.
 #[test]
 fn s15_a_connect_that_fails_during_a_detach_goes_on_or_says_why() {
     let _company = beside_others();
@@ -344,7 +352,8 @@ fn heard(group: &mut Group, got: &mut [Vec<u8>], polls: usize) -> usize {
     times
 }
 
-/// A group and a connection of it whose long frames are sent without a copy, though it is over loopback; and its peer.
+/// A group and a connection of it whose long frames are sent without a copy, though it is over
+/// loopback; and its peer.
 fn lending() -> (Thread, Group, SockId, TcpStream) {
     let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
     let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
@@ -356,7 +365,8 @@ fn lend(group: &mut Group, id: SockId) {
     of(group, id).writer().lend_from(1000);
 }
 
-/// Sends without a copy come back only when the kernel has let go of their memory; on loopback it copies after all, and then none of it is asked for.
+/// Sends without a copy come back only when the kernel has let go of their memory; on loopback it
+/// copies after all, and then none of it is asked for.
 #[test]
 fn s18_a_send_without_a_copy_keeps_its_frame_until_the_kernel_is_done() {
     let _company = beside_others();
@@ -392,7 +402,8 @@ fn s18_a_send_without_a_copy_keeps_its_frame_until_the_kernel_is_done() {
     }
 }
 
-/// A group that goes while the kernel reads frames of it gets them back: by a reset, if the peer takes nothing.
+/// A group that goes while the kernel reads frames of it gets them back: by a reset, if the peer
+/// takes nothing.
 #[test]
 fn s19_a_group_that_goes_waits_for_sends_without_a_copy() {
     let _company = beside_others();
@@ -428,14 +439,16 @@ fn s61_a_group_without_memory_to_lock_says_so() {
         let why = made.err().expect("16 KiB are too few");
         assert_eq!(why, NetError::LockedMemory { doing: "io_uring_setup", needs: 24, limit: 16 });
         assert!(why.to_string().contains("ulimit -l"), "{why}");
-        // Its ring is smaller. But what is locked is counted by user: by others of the same, it may be too large.
+        // Its ring is smaller. But what is locked is counted by user: by others of the same, it may
+        // be too large.
         if let Err(why) = Uring::new().probe() {
             assert!(!ordinary::is_sole() && why.to_string().contains("ulimit -l"), "{why}");
         }
     });
 }
 
-/// A poll that tells nothing asks for what its completions have made possible, as the core may fall asleep then: the rest of a frame that was taken in part.
+/// A poll that tells nothing asks for what its completions have made possible, as the core may fall
+/// asleep then: the rest of a frame that was taken in part.
 #[test]
 fn s13_s18_a_core_does_not_sleep_on_a_frame_that_was_sent_in_part() {
     let _company = beside_others();
@@ -517,7 +530,8 @@ fn s17_a_buffer_ring_goes_on_when_its_tail_wraps() {
     }
 }
 
-/// A machine that is short of memory for a while ends no connection: what could not be sent or received is asked for again, without anybody's help.
+/// A machine that is short of memory for a while ends no connection: what could not be sent or
+/// received is asked for again, without anybody's help.
 #[test]
 fn s61_a_shortage_of_the_machine_ends_no_connection() {
     let _company = beside_others();
@@ -553,7 +567,8 @@ fn s61_a_shortage_of_the_machine_ends_no_connection() {
     assert_eq!(&got, b"sentsent", "it was sent again, since what the kernel said was changed");
 }
 
-/// What a user may lock of memory is used up by one connection whose peer does not read: that and the others send with a copy, and all comes.
+/// What a user may lock of memory is used up by one connection whose peer does not read: that and
+/// the others send with a copy, and all comes.
 #[test]
 fn s18_s61_without_memory_to_lock_sends_are_copied() {
     let name = "tests::s18_s61_without_memory_to_lock_sends_are_copied";
@@ -622,7 +637,8 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
     (id, peer)
 }
 
-/// While buffers are low nothing is read of a socket whose system has no room for an answer, though nothing is queued on it. When there is room, it is.
+/// While buffers are low nothing is read of a socket whose system has no room for an answer, though
+/// nothing is queued on it. When there is room, it is.
 #[test]
 fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
     let _company = beside_others();
@@ -662,7 +678,8 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
     drop(taken);
 }
 
-/// A group that is short of buffers wakes its core for the next look for who has stalled, and not before.
+/// A group that is short of buffers wakes its core for the next look for who has stalled, and not
+/// before.
 #[test]
 fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
     let _company = beside_others();
@@ -704,8 +721,8 @@ impl Wake for Panics {
     }
 }
 
-/// Somebody who is woken on the way of a group's end may panic: what the kernel still reads is nobody else's then. With it, the descriptors go when
-/// the ring does.
+/// Somebody who is woken on the way of a group's end may panic: what the kernel still reads is
+/// nobody else's then. With it, the descriptors go when the ring does.
 #[test]
 fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
     let _company = beside_others();
@@ -751,8 +768,9 @@ fn s62_a_panic_on_the_way_of_an_end_gives_nothing_away_that_the_kernel_reads() {
     drop((ours, thread, other, other_thread));
 }
 
-/// The end of a group takes as many entries as there is something to bring back, however much that is. Over a ring at its limits a few hundred connections are as much
-/// as ten thousand over another.
+/// The end of a group takes as many entries as there is something to bring back, however much that
+/// is. Over a ring at its limits a few hundred connections are as much as ten thousand over
+/// another.
 #[test]
 fn s63_a_large_group_ends_in_good_order() {
     let _company = beside_others();
@@ -768,7 +786,8 @@ fn s63_a_large_group_ends_in_good_order() {
     }
 }
 
-/// While a peer does not take what was sent without a copy, its socket can go elsewhere, and others take their turns: nobody waits for it.
+/// While a peer does not take what was sent without a copy, its socket can go elsewhere, and others
+/// take their turns: nobody waits for it.
 #[test]
 fn s63_nobody_waits_for_a_peer_that_takes_nothing() {
     let _company = beside_others();

@@ -14,7 +14,8 @@ pub(crate) enum Which {
     Look,
 }
 
-/// The times that a timer can have, because the kernel reads one after the call that asks for it. A longer wait is several of these.
+/// The times that a timer can have, because the kernel reads one after the call that asks for it. A
+/// longer wait is several of these.
 static TIMES: [(u32, Timespec); 4] = [time(10), time(80), time(640), time(5120)];
 
 const fn time(millis: u32) -> (u32, Timespec) {
@@ -38,7 +39,8 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Has the core awake after so many milliseconds or less, unless it is to be for the same already.
+    /// Has the core awake after so many milliseconds or less, unless it is to be for the same
+    /// already.
     pub(crate) fn want(&mut self, which: Which, millis: u32) {
         let timer = &mut self.timers[which as usize];
         if *timer == Timer::Off {

@@ -1,7 +1,9 @@
 //! The request of a socket that sends: one at a time.
 //!
-//! UNSAFETY: a request names the bytes of frames. They are the engine's, which leaves them where and as they are from [`Sending::Pending`] until it is told of
-//! `Sent` or `Released`; that is told at the request's last completion. What is still out when a group ends is leaked by the engine, and here the lists.
+//! UNSAFETY: a request names the bytes of frames. They are the engine's, which leaves them where
+//! and as they are from [`Sending::Pending`] until it is told of `Sent` or `Released`; that is told
+//! at the request's last completion. What is still out when a group ends is leaked by the engine,
+//! and here the lists.
 //!
 //! [`Sending::Pending`]: net_group::Sending::Pending
 #![allow(unsafe_code)]
@@ -62,7 +64,8 @@ impl Writer {
     #[inline(always)]
     fn send_one(&mut self, io: &mut Io, key: Key, fd: i32, bytes: &[u8]) {
         self.request = Request::One;
-        // SAFETY: the engine keeps the bytes until it is told of the last completion: see the module's documentation.
+        // SAFETY: the engine keeps the bytes until it is told of the last completion: see the
+        // module's documentation.
         unsafe { requests::send(io, key, fd, bytes, bytes.len() >= self.lends_from) };
     }
 
@@ -75,11 +78,13 @@ impl Writer {
         let list = lists.list(number);
         let bytes = list.fill([first, second].into_iter().chain(parts).take(PARTS));
         self.request = Request::List(number);
-        // SAFETY: the engine keeps the slices as above; the list is claimed as long, and does not move.
+        // SAFETY: the engine keeps the slices as above; the list is claimed as long, and does not
+        // move.
         unsafe { requests::send_message(io, key, fd, list.message(), bytes >= self.lends_from) };
     }
 
-    /// Whether a completion is that of one piece of which nothing special is to be said; then it has been handled.
+    /// Whether a completion is that of one piece of which nothing special is to be said; then it
+    /// has been handled.
     #[inline]
     pub(crate) fn sent_plainly(&mut self, completion: Completion) -> bool {
         let plain = self.request == Request::One && completion.result() > 0 && completion.is_plain();
@@ -104,7 +109,8 @@ impl Writer {
         let why = Errno(-n);
         let needs_copy = n < 0 && self.lends_from != usize::MAX && may_do_with_a_copy(why);
         if completion.was_copied() || needs_copy {
-            // It copies on this way, or is short of what it needs to do without, and will be again. Each try costs two completions.
+            // It copies on this way, or is short of what it needs to do without, and will be again.
+            // Each try costs two completions.
             self.lends_from = usize::MAX;
         }
         match usize::try_from(n) {
@@ -125,8 +131,8 @@ impl Writer {
     }
 }
 
-/// Whether a send that failed without a copy may do with one: ENOMEM and ENOBUFS are the memory that this user may lock (`ulimit -l`), the others a protocol or
-/// a device that cannot.
+/// Whether a send that failed without a copy may do with one: ENOMEM and ENOBUFS are the memory
+/// that this user may lock (`ulimit -l`), the others a protocol or a device that cannot.
 fn may_do_with_a_copy(errno: Errno) -> bool {
     matches!(errno.0, libc::ENOMEM | libc::ENOBUFS | libc::EOPNOTSUPP | libc::EINVAL)
 }

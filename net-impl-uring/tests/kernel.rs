@@ -1,4 +1,5 @@
-//! What is special about this backend: buffers that lie ready, requests that are with the kernel, a ring that several groups share.
+//! What is special about this backend: buffers that lie ready, requests that are with the kernel, a
+//! ring that several groups share.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -30,8 +31,9 @@ fn bytes(seed: usize, from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|at| byte(seed, at)).collect()
 }
 
-/// Three times as many sockets as there are buffers that lie ready have several buffers' worth each, and ask in one poll: so the kernel runs out in the middle
-/// (ENOBUFS), and all goes on where it was.
+/// Three times as many sockets as there are buffers that lie ready have several buffers' worth
+/// each, and ask in one poll: so the kernel runs out in the middle (ENOBUFS), and all goes on where
+/// it was.
 #[test]
 fn s17_running_out_of_buffers_that_lie_ready_loses_nothing() {
     let _company = beside_others();
@@ -58,7 +60,8 @@ fn s17_running_out_of_buffers_that_lie_ready_loses_nothing() {
     });
 }
 
-/// An application that keeps what one socket brought holds back nobody else, as long as the pool has more.
+/// An application that keeps what one socket brought holds back nobody else, as long as the pool
+/// has more.
 #[test]
 fn s17_buffers_held_by_a_slow_reader_do_not_stop_other_sockets() {
     let _company = beside_others();
@@ -90,7 +93,8 @@ fn s17_buffers_held_by_a_slow_reader_do_not_stop_other_sockets() {
     drop(flood.join().expect("the peer is content"));
 }
 
-/// Sockets are closed with a receive and a send with the kernel: each ends once, in order, and what was told as sent has arrived.
+/// Sockets are closed with a receive and a send with the kernel: each ends once, in order, and what
+/// was told as sent has arrived.
 #[test]
 fn s21_closing_with_requests_in_flight_loses_nothing() {
     let _company = beside_others();
@@ -135,14 +139,16 @@ fn s21_closing_with_requests_in_flight_loses_nothing() {
             ended
         });
         assert_eq!(next as usize, queued, "each frame comes back");
-        // A peer that had sent what nobody read may be told so by a reset, after which it reads nothing.
+        // A peer that had sent what nobody read may be told so by a reset, after which it reads
+        // nothing.
         if let Ok(all) = reader.join().expect("the peer is content") {
             assert!(all == bytes(round, 0, written), "what was told as written arrives, and no more");
         }
     }
 }
 
-/// A group goes while its sockets accept, connect, receive, send and wait for buffers: the kernel gives everything back, memory and descriptors.
+/// A group goes while its sockets accept, connect, receive, send and wait for buffers: the kernel
+/// gives everything back, memory and descriptors.
 #[test]
 fn s19_a_group_that_goes_with_requests_in_flight_leaks_nothing() {
     let _alone = alone();
@@ -178,7 +184,8 @@ fn s19_a_group_that_goes_with_requests_in_flight_leaks_nothing() {
     assert_eq!(open_descriptors(), before);
 }
 
-/// Groups of one flow of control share its ring: the second adds a descriptor to watch, and no more. What completes for one while another is polled waits for it.
+/// Groups of one flow of control share its ring: the second adds a descriptor to watch, and no
+/// more. What completes for one while another is polled waits for it.
 #[test]
 fn groups_of_one_core_share_a_ring() {
     let _alone = alone();
@@ -210,8 +217,9 @@ fn groups_of_one_core_share_a_ring() {
     drop((far, other_far));
 }
 
-/// A group that takes the place of one that went, on a ring that stays, receives into buffers of its own. Linux 6.1 goes on in the buffer ring of a group
-/// where it stopped in the one before, unless that had a number above its table.
+/// A group that takes the place of one that went, on a ring that stays, receives into buffers of
+/// its own. Linux 6.1 goes on in the buffer ring of a group where it stopped in the one before,
+/// unless that had a number above its table.
 #[test]
 fn a_group_in_the_place_of_another_starts_with_its_own_buffers() {
     let _company = beside_others();
@@ -227,7 +235,8 @@ fn a_group_in_the_place_of_another_starts_with_its_own_buffers() {
     drop(stays);
 }
 
-/// Sockets move between groups of one ring and of different rings in the middle of a stream, with bytes that had arrived and were not delivered.
+/// Sockets move between groups of one ring and of different rings in the middle of a stream, with
+/// bytes that had arrived and were not delivered.
 #[test]
 fn s21_what_had_arrived_moves_with_its_socket() {
     let _company = beside_others();

@@ -117,6 +117,7 @@ pub fn has_room(fd: RawFd) -> bool {
     unsafe { libc::poll(&mut asked, 1, 0) != 0 }
 }
 
-fn check(result: i32) -> Result<(), Errno> {
+/// What a call says that answers -1 where it fails.
+pub fn check(result: i32) -> Result<(), Errno> {
     if result < 0 { Err(Errno::last()) } else { Ok(()) }
 }

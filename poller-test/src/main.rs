@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     say(format_args!("reactor: {share:.3} % busy, {:.3} % idle", 100.0 - share))?;
     for thread in &threads {
         let stats = thread.stats();
-        say(format_args!("thread {}: {} turns, {} ns busy, {} ns idle", stats.name, stats.turns, stats.busy, stats.idle))?;
+        say(format_args!("thread {}: {} turns, {} ns busy, {} ns idle", stats.name, stats.turns, stats.busy_ns, stats.idle_ns))?;
     }
     Ok(())
 }
@@ -77,7 +77,7 @@ fn turn_until_done(platform: &dyn Platform, threads: &mut [Thread], stop: impl F
         let share = idle / threads.len() as u64;
         for thread in threads.iter_mut() {
             thread.charge_idle(share);
-            last_busy += thread.turn(now).busy;
+            last_busy += thread.turn(now).busy_ns;
         }
         busy += last_busy;
         // The threads end together: when a signal comes, or when the first has said its last hello.

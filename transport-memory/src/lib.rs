@@ -112,7 +112,7 @@ impl Transport for MemoryTransport {
     fn group(&self, cx: &mut Cx<'_>, config: QueueGroupConfig) -> Result<Box<dyn QueueGroup>, TransportError> {
         config.check()?;
         limit("QueueGroupConfig::exposures", config.exposures, EXPOSURES)?;
-        limit("QueueGroupConfig::queues", config.queues, Slab::<()>::PLACES)?;
+        limit("QueueGroupConfig::queues", config.queues, Slab::<()>::SLOTS)?;
         let lot = Lot(self.fabric().draw());
         Ok(Box::new(Group::new(cx, config, self.weather, lot)?))
     }

@@ -10,7 +10,7 @@ use crate::error::{limit, memory, no_device, no_manager, os};
 use crate::verbs::{Device, DeviceLimits, Domain, Region, devices};
 
 /// What keys can name, and the numbers of receives.
-const PLACES: u32 = Slab::<()>::PLACES;
+const SLOTS: u32 = Slab::<()>::SLOTS;
 
 /// The devices that are in use.
 #[derive(Default)]
@@ -117,9 +117,9 @@ impl Node {
     /// Whether a group can be like this here.
     pub(crate) fn check_group(&self, config: &QueueGroupConfig) -> Result<(), TransportError> {
         let QueueGroupConfig { queues, operations, receives, exposures, .. } = *config;
-        limit("queues (QueueGroupConfig::queues)", queues.into(), self.limits.queue_pairs.min(PLACES))?;
-        limit("receive buffers (QueueGroupConfig::receives)", receives.into(), self.limits.receives.min(PLACES))?;
-        limit("exposed buffers (QueueGroupConfig::exposures)", exposures.into(), self.limits.registrations.min(PLACES))?;
+        limit("queues (QueueGroupConfig::queues)", queues.into(), self.limits.queue_pairs.min(SLOTS))?;
+        limit("receive buffers (QueueGroupConfig::receives)", receives.into(), self.limits.receives.min(SLOTS))?;
+        limit("exposed buffers (QueueGroupConfig::exposures)", exposures.into(), self.limits.registrations.min(SLOTS))?;
         let completions = u64::from(operations) + u64::from(receives);
         limit("completions (QueueGroupConfig::operations and receives)", completions, self.limits.completions)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use core_reactor::net::{NetError, NetEvent, SockOptions, Token};
 
+use super::driver::Setup;
 use super::{Driver, Env, peer};
 
 /// Port 0 asks for a free port, and both sides are told the real one.
@@ -99,6 +100,22 @@ pub fn s15_shutdown_while_connecting_waits_for_the_connection(env: &Env) {
     assert_eq!(peer::read_to_end(&mut peer), b"");
     drop(peer);
     assert_eq!(driver.closed(id), None);
+}
+
+/// A pause that was asked for before there was a connection holds from its first byte on.
+pub fn s15_who_is_paused_while_connecting_is_not_read(env: &Env) {
+    let far = env.peers.listen(env.peer).expect("a free port");
+    let mut driver = Driver::new(env);
+    let id = driver.connect(&[far.local_addr().expect("its address")], Token(5));
+    driver.group().pause(id).expect("it is there");
+    driver.connected(id);
+    let mut peer = far.accept().expect("a connection");
+    peer.write_all(b"banner").expect("sent");
+    driver.turns(20);
+    assert_eq!(driver.seen().count(), 0, "nothing of a paused socket");
+    assert_eq!(driver.take_buffers().len(), Setup::default().bufs, "nor a buffer for it");
+    driver.group().resume(id).expect("it is there");
+    assert_eq!(driver.receive(id, 6), b"banner");
 }
 
 /// Refused is an event, not an answer of `attach` or `connect`.

@@ -134,6 +134,7 @@ macro_rules! net_statements {
                 s15_a_connect_connects
                 s15_before_connected_nothing_is_sent
                 s15_shutdown_while_connecting_waits_for_the_connection
+                s15_who_is_paused_while_connecting_is_not_read
                 s15_a_refused_connect_arrives_as_closed
                 s15_an_unreachable_connect_arrives_as_closed
                 s15_all_addresses_are_tried

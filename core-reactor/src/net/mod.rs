@@ -316,7 +316,7 @@ impl GroupConfig {
             );
             return wrong("GroupConfig::bufs", why);
         }
-        // What the places alone take. Backends add to it, and allocate in smaller pieces, which end
+        // What the slots alone take. Backends add to it, and allocate in smaller pieces, which end
         // the process where there is no memory.
         let bytes = self.sockets * PLACE;
         if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {

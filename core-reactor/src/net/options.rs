@@ -1,6 +1,9 @@
 //! What a socket is asked to be (statement 23).
 
+use alloc::format;
 use core::time::Duration;
+
+use super::NetError;
 
 /// What a socket is asked to be. `None` leaves the system's default. An option that a backend
 /// cannot honour is an error when the socket is made.
@@ -53,6 +56,40 @@ impl Default for SockOptions {
     }
 }
 
+impl SockOptions {
+    /// What a stack that is no kernel's checks of them: buffers of up to so many bytes, a low-water
+    /// mark of up to `low_water`, a time limit that is not rounded to none. Refuses what only kernels
+    /// have.
+    ///
+    /// # Errors
+    /// The first option that cannot be had.
+    pub fn check(&self, recv_buf: usize, send_buf: usize, low_water: usize) -> Result<(), NetError> {
+        let sizes = [
+            ("recv_buf", self.recv_buf, 1..=recv_buf),
+            ("send_buf", self.send_buf, 1..=send_buf),
+            // 0 is 1, as it is to a kernel.
+            ("low_water", self.low_water, 0..=low_water),
+        ];
+        for (option, bytes, granted) in sizes {
+            if let Some(bytes) = bytes.filter(|bytes| !granted.contains(bytes)) {
+                let (least, most) = granted.into_inner();
+                let why = format!("{bytes} bytes are not between {least} and {most}, the most that sockets of this stack have");
+                return Err(NetError::Option { option, why: why.into() });
+            }
+        }
+        if let Some(time) = self.user_timeout.filter(|time| time.as_millis() == 0) {
+            let why = format!("{} ns is less than a millisecond", time.as_nanos() as u64);
+            return Err(NetError::Option { option: "user_timeout", why: why.into() });
+        }
+        let of_kernels =
+            [("zero_copy", self.zero_copy.is_some()), ("busy_poll", self.busy_poll.is_some()), ("reuse_port", self.reuse_port)];
+        match of_kernels.into_iter().find(|(_, asked)| *asked) {
+            Some((option, _)) => Err(NetError::Option { option, why: "only sockets of a kernel have it".into() }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a silent peer is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
@@ -62,4 +99,36 @@ pub struct Keepalive {
     pub interval: Duration,
     /// Probes without an answer that end the connection (`TCP_KEEPCNT`).
     pub probes: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s149_what_a_stack_cannot_have_is_refused_by_its_name() {
+        let usual = SockOptions::default;
+        let (nanosecond, millisecond) = (Duration::from_nanos(1), Duration::from_millis(1));
+        let cases = [
+            (None, usual()),
+            (None, SockOptions { recv_buf: Some(100), send_buf: Some(1), low_water: Some(0), user_timeout: Some(millisecond), ..usual() }),
+            (None, SockOptions { recv_buf: Some(1), send_buf: Some(200), low_water: Some(50), ..usual() }),
+            (Some("recv_buf"), SockOptions { recv_buf: Some(101), ..usual() }),
+            (Some("recv_buf"), SockOptions { recv_buf: Some(0), ..usual() }),
+            (Some("send_buf"), SockOptions { send_buf: Some(201), ..usual() }),
+            (Some("send_buf"), SockOptions { send_buf: Some(0), ..usual() }),
+            (Some("low_water"), SockOptions { low_water: Some(51), ..usual() }),
+            (Some("user_timeout"), SockOptions { user_timeout: Some(nanosecond), ..usual() }),
+            (Some("zero_copy"), SockOptions { zero_copy: Some(1), ..usual() }),
+            (Some("busy_poll"), SockOptions { busy_poll: Some(millisecond), ..usual() }),
+            (Some("reuse_port"), SockOptions { reuse_port: true, ..usual() }),
+        ];
+        for (wrong, options) in cases {
+            let refused = match options.check(100, 200, 50) {
+                Err(NetError::Option { option, .. }) => Some(option),
+                _ => None,
+            };
+            assert_eq!(refused, wrong, "{options:?}");
+        }
+    }
 }

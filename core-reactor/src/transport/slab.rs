@@ -1,31 +1,31 @@
-//! Places with generations: what a stale key names is not found.
+//! Slots with generations: what a stale key names is not found.
 
 use alloc::vec::Vec;
 
 /// The values of a group that keys name ([`QueueId`](super::QueueId),
-/// [`ExposedKey`](super::ExposedKey)): each has a place, and each value of a place a generation.
+/// [`ExposedKey`](super::ExposedKey)): each has a slot, and each value of a slot a generation.
 ///
-/// A key holds 24 bits of each. A place whose generations are used up is never used again, and a
+/// A key holds 24 bits of each. A slot whose generations are used up is never used again, and a
 /// new one takes its part, so a key is not given twice before all 2^48 have been; that takes one
 /// allocation in 2^24 values.
 pub struct Slab<T> {
-    places: Vec<(u32, Option<T>)>,
+    slots: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
     limit: u32,
     taken: usize,
 }
 
 impl<T> Slab<T> {
-    /// The most places that a key can name.
-    pub const PLACES: u32 = 1 << 24;
+    /// The most slots that a key can name.
+    pub const SLOTS: u32 = 1 << 24;
 
     /// The last generation that a key can hold.
     const LAST: u32 = 0xFF_FFFF;
 
-    /// Room for so many values, at most [`PLACES`](Self::PLACES).
+    /// Room for so many values, at most [`SLOTS`](Self::SLOTS).
     pub fn new(limit: u32) -> Self {
-        let limit = limit.min(Self::PLACES);
-        Self { places: (0..limit).map(|_| (0, None)).collect(), free: (0..limit).rev().collect(), limit, taken: 0 }
+        let limit = limit.min(Self::SLOTS);
+        Self { slots: (0..limit).map(|_| (0, None)).collect(), free: (0..limit).rev().collect(), limit, taken: 0 }
     }
 
     /// How many values there may be.
@@ -43,60 +43,60 @@ impl<T> Slab<T> {
         self.taken == 0
     }
 
-    /// The place and generation that the next value gets; `None` if there is no room.
+    /// The slot and generation that the next value gets; `None` if there is no room.
     pub fn next(&self) -> Option<(u32, u32)> {
-        let place = *self.free.last()?;
-        Some((place, self.places[place as usize].0))
+        let slot = *self.free.last()?;
+        Some((slot, self.slots[slot as usize].0))
     }
 
-    /// Puts a value at the [`next`](Self::next) place.
+    /// Puts a value at the [`next`](Self::next) slot.
     ///
     /// # Errors
     /// There is no room; the value comes back.
     pub fn insert(&mut self, value: T) -> Result<usize, T> {
-        let Some(place) = self.free.pop() else { return Err(value) };
-        self.places[place as usize].1 = Some(value);
+        let Some(slot) = self.free.pop() else { return Err(value) };
+        self.slots[slot as usize].1 = Some(value);
         self.taken += 1;
-        Ok(place as usize)
+        Ok(slot as usize)
     }
 
-    /// The value at a place, if it is of this generation.
+    /// The value at a slot, if it is of this generation.
     #[inline]
-    pub fn find(&mut self, place: usize, generation: u32) -> Option<&mut T> {
-        let (now, value) = self.places.get_mut(place)?;
+    pub fn find(&mut self, slot: usize, generation: u32) -> Option<&mut T> {
+        let (now, value) = self.slots.get_mut(slot)?;
         value.as_mut().filter(|_| *now == generation)
     }
 
     /// As [`find`](Self::find), to look at.
-    pub fn peek(&self, place: usize, generation: u32) -> Option<&T> {
-        let (now, value) = self.places.get(place)?;
+    pub fn peek(&self, slot: usize, generation: u32) -> Option<&T> {
+        let (now, value) = self.slots.get(slot)?;
         value.as_ref().filter(|_| *now == generation)
     }
 
-    /// The value at a place, whatever its generation.
+    /// The value at a slot, whatever its generation.
     #[inline]
-    pub fn at(&mut self, place: usize) -> Option<&mut T> {
-        self.places.get_mut(place)?.1.as_mut()
+    pub fn at(&mut self, slot: usize) -> Option<&mut T> {
+        self.slots.get_mut(slot)?.1.as_mut()
     }
 
-    /// Empties a place; keys to it are stale from here on.
-    pub fn remove(&mut self, place: usize) -> Option<T> {
-        let (generation, value) = self.places.get_mut(place)?;
+    /// Empties a slot; keys to it are stale from here on.
+    pub fn remove(&mut self, slot: usize) -> Option<T> {
+        let (generation, value) = self.slots.get_mut(slot)?;
         let value = value.take()?;
         self.taken -= 1;
         if *generation < Self::LAST {
             *generation += 1;
-            self.free.push(place as u32);
-        } else if self.places.len() < Self::PLACES as usize {
-            self.free.push(self.places.len() as u32);
-            self.places.push((0, None));
+            self.free.push(slot as u32);
+        } else if self.slots.len() < Self::SLOTS as usize {
+            self.free.push(self.slots.len() as u32);
+            self.slots.push((0, None));
         }
         Some(value)
     }
 
-    /// The places that have a value.
+    /// The slots that have a value.
     pub fn taken(&self) -> impl Iterator<Item = usize> + '_ {
-        self.places.iter().enumerate().filter(|(_, place)| place.1.is_some()).map(|(place, _)| place)
+        self.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some()).map(|(slot, _)| slot)
     }
 }
 
@@ -108,23 +108,23 @@ mod tests {
     #[test]
     fn s90_a_key_is_not_given_again_when_the_generations_of_its_place_are_used_up() {
         let mut slab = Slab::new(1);
-        slab.places[0].0 = Slab::<u8>::LAST - 2;
+        slab.slots[0].0 = Slab::<u8>::LAST - 2;
         let mut given = Vec::new();
         for n in 0..10_u8 {
-            let (place, generation) = slab.next().expect("there is room for one");
-            assert!(place < Slab::<u8>::PLACES && generation <= Slab::<u8>::LAST, "a key can hold it");
-            assert!(!given.contains(&(place, generation)), "{place} {generation}");
-            given.push((place, generation));
-            assert_eq!(slab.insert(n), Ok(place as usize));
+            let (slot, generation) = slab.next().expect("there is room for one");
+            assert!(slot < Slab::<u8>::SLOTS && generation <= Slab::<u8>::LAST, "a key can hold it");
+            assert!(!given.contains(&(slot, generation)), "{slot} {generation}");
+            given.push((slot, generation));
+            assert_eq!(slab.insert(n), Ok(slot as usize));
             assert_eq!(slab.insert(n), Err(n), "there is room for one");
             for (stale, of) in &given[..n as usize] {
                 assert_eq!(slab.find(*stale as usize, *of), None);
                 assert_eq!(slab.peek(*stale as usize, *of), None);
             }
-            assert_eq!((slab.peek(place as usize, generation), slab.len(), slab.capacity()), (Some(&n), 1, 1));
-            assert_eq!(slab.taken().collect::<Vec<_>>(), [place as usize]);
-            assert_eq!(slab.remove(place as usize), Some(n));
-            assert_eq!((slab.remove(place as usize), slab.is_empty()), (None, true));
+            assert_eq!((slab.peek(slot as usize, generation), slab.len(), slab.capacity()), (Some(&n), 1, 1));
+            assert_eq!(slab.taken().collect::<Vec<_>>(), [slot as usize]);
+            assert_eq!(slab.remove(slot as usize), Some(n));
+            assert_eq!((slab.remove(slot as usize), slab.is_empty()), (None, true));
         }
         assert_eq!(given[..4], [(0, Slab::<u8>::LAST - 2), (0, Slab::<u8>::LAST - 1), (0, Slab::<u8>::LAST), (1, 0)]);
     }
@@ -140,8 +140,8 @@ mod tests {
         *slab.find(1, 0).unwrap() += 10;
         *slab.at(1).unwrap() += 10;
         assert_eq!((slab.peek(1, 0), slab.peek(1, 1)), (Some(&21), None));
-        for (place, generation) in [(1, 1), (3, 0)] {
-            assert_eq!(slab.find(place, generation), None);
+        for (slot, generation) in [(1, 1), (3, 0)] {
+            assert_eq!(slab.find(slot, generation), None);
         }
         assert_eq!(slab.at(3), None);
         assert_eq!(slab.remove(3), None);

@@ -26,15 +26,16 @@ fn s06_a_poller_is_charged_with_its_busy_runs() {
     let mut hand = Hand::new();
     let (platform, busy) = (hand.platform.clone(), vec![Polled::Busy, Polled::Busy, Polled::Idle, Polled::Busy]);
     let id = hand.cx(|cx| cx.poller("p", Schedule::Always, taking(platform, ms(2), busy)));
-    let turns: Vec<_> = (0..4).map(|_| hand.turn()).map(|t| (t.pollers, t.busy, t.is_idle())).collect();
+    let turns: Vec<_> = (0..4).map(|_| hand.turn()).map(|t| (t.pollers, t.busy_ns, t.is_idle())).collect();
     assert_eq!(turns, [(1, 2_000_000, false), (1, 2_000_000, false), (0, 0, true), (1, 2_000_000, false)]);
     let stats = hand.thread.stats();
-    assert_eq!((stats.turns, stats.busy, stats.longest, stats.messages), (4, 6_000_000, 2_000_000, 0));
-    let poller = PollerStats { name: core_reactor::name("p"), runs: 4, busy_runs: 3, busy: 6_000_000, idle: 0, longest: 2_000_000 };
+    assert_eq!((stats.turns, stats.busy_ns, stats.longest_ns, stats.messages), (4, 6_000_000, 2_000_000, 0));
+    let poller =
+        PollerStats { name: core_reactor::name("p"), runs: 4, busy_runs: 3, busy_ns: 6_000_000, idle_ns: 0, longest_ns: 2_000_000 };
     assert_eq!(stats.pollers, [poller]);
     hand.cx(|cx| cx.remove(id)).expect("it is registered");
     assert_eq!(hand.thread.stats().pollers, []);
-    assert_eq!(hand.thread.stats().busy, 6_000_000);
+    assert_eq!(hand.thread.stats().busy_ns, 6_000_000);
 }
 
 #[test]
@@ -44,10 +45,10 @@ fn s06_the_longest_run_is_kept_and_each_poller_is_charged_with_its_own() {
         let platform = hand.platform.clone();
         hand.cx(|cx| cx.poller("p", Schedule::Every(ms(took)), taking(platform, ms(took), vec![Polled::Busy])));
     }
-    assert_eq!(hand.turn_at(100).busy, 9_000_000);
-    let longest: Vec<_> = hand.thread.stats().pollers.iter().map(|p| (p.busy, p.longest)).collect();
+    assert_eq!(hand.turn_at(100).busy_ns, 9_000_000);
+    let longest: Vec<_> = hand.thread.stats().pollers.iter().map(|p| (p.busy_ns, p.longest_ns)).collect();
     assert_eq!(longest, [(5_000_000, 5_000_000), (1_000_000, 1_000_000), (3_000_000, 3_000_000)]);
-    assert_eq!(hand.thread.stats().longest, 9_000_000);
+    assert_eq!(hand.thread.stats().longest_ns, 9_000_000);
 }
 
 #[test]
@@ -58,9 +59,9 @@ fn s06_messages_are_counted_and_their_time_is_the_threads() {
         hand.send(move |_| platform.advance(ms(1)));
     }
     hand.thread.handle().send_critical(|_| {}).expect("none is pending");
-    assert_eq!((hand.turn().busy, hand.turn().busy), (8_000_000, 2_000_000));
+    assert_eq!((hand.turn().busy_ns, hand.turn().busy_ns), (8_000_000, 2_000_000));
     let stats = hand.thread.stats();
-    assert_eq!((stats.messages, stats.busy, stats.longest), (11, 10_000_000, 8_000_000));
+    assert_eq!((stats.messages, stats.busy_ns, stats.longest_ns), (11, 10_000_000, 8_000_000));
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn s06_idle_time_is_shared_among_threads_and_by_runs_among_pollers() {
         sim.turn();
     }
     let reactor = sim.reactors[0].stats();
-    assert_eq!((reactor.busy, reactor.idle), (0, 1_000_000_000));
+    assert_eq!((reactor.busy_ns, reactor.idle_ns), (0, 1_000_000_000));
     let stats = threads.map(|thread| {
         let stats = crate::record::Record::new();
         let note = stats.clone();
@@ -102,12 +103,12 @@ fn s06_idle_time_is_shared_among_threads_and_by_runs_among_pollers() {
         sim.turn();
         stats.take().remove(0)
     });
-    assert_eq!(stats[0].idle, stats[1].idle);
-    let shared = stats[0].idle + stats[1].idle;
+    assert_eq!(stats[0].idle_ns, stats[1].idle_ns);
+    let shared = stats[0].idle_ns + stats[1].idle_ns;
     assert!((700_000_000..=1_000_000_000).contains(&shared), "shared out every 256 turns: {shared}");
     let [often, seldom] = &stats[0].pollers[..] else { panic!("two pollers: {:?}", stats[0].pollers) };
-    assert!(often.idle > seldom.idle && seldom.idle > stats[0].idle / 4, "{often:?} {seldom:?}");
-    assert!(often.idle + seldom.idle <= stats[0].idle);
+    assert!(often.idle_ns > seldom.idle_ns && seldom.idle_ns > stats[0].idle_ns / 4, "{often:?} {seldom:?}");
+    assert!(often.idle_ns + seldom.idle_ns <= stats[0].idle_ns);
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn s06_busy_runs_have_no_share_in_idle_time() {
     });
     hand.turns_at(0..4);
     hand.thread.charge_idle(1_000);
-    let idle: Vec<_> = hand.thread.stats().pollers.iter().map(|p| (p.runs, p.busy_runs, p.idle)).collect();
+    let idle: Vec<_> = hand.thread.stats().pollers.iter().map(|p| (p.runs, p.busy_runs, p.idle_ns)).collect();
     assert_eq!(idle, [(4, 3, 200), (4, 0, 800)]);
 }
 
@@ -129,9 +130,9 @@ fn s06_busy_runs_have_no_share_in_idle_time() {
 fn s06_events_are_busy_time_and_a_turn_without_any_does_not_read_the_clock_for_them() {
     let mut sim = Sim::with(1, |options| options.idle = Idle::Poll);
     sim.platform.tick(ms(1));
-    assert_eq!((sim.turn().busy, sim.reactors[0].stats().busy), (0, 0), "one reading, for the time of the turn");
+    assert_eq!((sim.turn().busy_ns, sim.reactors[0].stats().busy_ns), (0, 0), "one reading, for the time of the turn");
     sim.lib().spawn(ThreadConfig::new("t"), |_| {}).expect("there is a reactor");
-    let busy = sim.turn().busy;
+    let busy = sim.turn().busy_ns;
     assert_eq!(busy, 2_000_000, "one reading after the event, one after the message");
 }
 
@@ -148,13 +149,13 @@ fn s06_a_thread_is_not_charged_with_the_work_of_those_before_it() {
         let (platform, took) = (sim.platform.clone(), ms(*took));
         thread.send(move |_| platform.advance(took)).expect("the mailbox has room");
     }
-    assert_eq!(sim.turn().busy, 7_000_000);
+    assert_eq!(sim.turn().busy_ns, 7_000_000);
     for (thread, took) in threads {
-        thread.send(move |cx| assert_eq!(cx.stats().busy, took * 1_000_000)).expect("the mailbox has room");
+        thread.send(move |cx| assert_eq!(cx.stats().busy_ns, took * 1_000_000)).expect("the mailbox has room");
     }
     assert_eq!(sim.turn().messages, 3);
     let stats = sim.reactors[0].stats();
-    assert_eq!((stats.busy, stats.longest, stats.idle), (7_000_000, 7_000_000, 0));
+    assert_eq!((stats.busy_ns, stats.longest_ns, stats.idle_ns), (7_000_000, 7_000_000, 0));
 }
 
 #[test]
@@ -180,10 +181,10 @@ fn s06_a_reactors_time_is_busy_idle_or_parked_and_nothing_is_counted_twice() {
     let platform = sim.platform.clone();
     let stats = sim.reactors.remove(0).run();
     let total = platform.now().nanos_since(start);
-    let counted = stats.busy + stats.idle + stats.parked;
+    let counted = stats.busy_ns + stats.idle_ns + stats.parked_ns;
     assert!(counted <= total && counted + 100_000 > total, "{counted} of {total}: {stats:?}");
-    assert!((60_000_000..61_000_000).contains(&stats.busy), "{stats:?}");
-    assert!(stats.parks > 0 && stats.idle > 0 && stats.messages == 1 && stats.threads == 0, "{stats:?}");
-    assert!((stats.busy_share() - stats.busy as f64 / counted as f64).abs() < 1e-9);
-    assert!((stats.parked_share() - stats.parked as f64 / counted as f64).abs() < 1e-9);
+    assert!((60_000_000..61_000_000).contains(&stats.busy_ns), "{stats:?}");
+    assert!(stats.parks > 0 && stats.idle_ns > 0 && stats.messages == 1 && stats.threads == 0, "{stats:?}");
+    assert!((stats.busy_share() - stats.busy_ns as f64 / counted as f64).abs() < 1e-9);
+    assert!((stats.parked_share() - stats.parked_ns as f64 / counted as f64).abs() < 1e-9);
 }

@@ -138,8 +138,8 @@ fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
     }
     for reactor in reactors {
         // In thousandths: printing of floating-point numbers would be a twentieth of the image.
-        let thousandth = ((reactor.busy + reactor.idle + reactor.parked) / 1000).max(1);
-        let (busy, parked) = (reactor.busy / thousandth, reactor.parked / thousandth);
+        let thousandth = ((reactor.busy_ns + reactor.idle_ns + reactor.parked_ns) / 1000).max(1);
+        let (busy, parked) = (reactor.busy_ns / thousandth, reactor.parked_ns / thousandth);
         let messages = reactor.messages;
         println!(
             "reactor_{}: {}.{} % busy, {}.{} % parked, {messages} messages",

@@ -1,4 +1,4 @@
-//! A virtio network card (virtio 1.2, 5.1), over MMIO or PCI, as a device of `net-impl-smoltcp`.
+//! A virtio network card (virtio 1.2, 5.1), over MMIO or PCI, as a device of `net-link`.
 //!
 //! [`find()`] looks for one. Its buffers are allocated then, and frames are read and written in
 //! place; nothing is allocated later. While a core sleeps, a frame that arrives interrupts it
@@ -15,9 +15,9 @@ mod hal;
 use core::sync::atomic::{Ordering, fence};
 
 use core_reactor::WaitSource;
-use net_impl_smoltcp::NetDevice;
-use net_impl_smoltcp::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
-use net_impl_smoltcp::smoltcp::time::Instant;
+use net_link::NetDevice;
+use net_link::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use net_link::smoltcp::time::Instant;
 
 pub use find::{FindError, find};
 

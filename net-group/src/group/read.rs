@@ -344,7 +344,11 @@ impl<B: Backend> Group<B> {
         let state = self.slots.hot(i);
         state.enter(Phase::Open);
         out.append(NetEvent::Connected { id: state.id, token: state.token });
-        if state.is(phase::FIN_WANTED) {
+        if !state.wants_reading() {
+            // It was paused meanwhile, which a connect takes no notice of.
+            self.backend.want(state.slot(), false);
+        }
+        if self.slots.hot(i).is(phase::FIN_WANTED) {
             self.end_sending(i);
         }
         // What has arrived meanwhile is read in the rotation.

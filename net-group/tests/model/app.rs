@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, Socket, Token};
+use core_reactor::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, Socket, Token};
 use core_reactor::{Instant, Platform, Refused};
 use net_group::Group;
 use pool::{Buf, BufGroup, Class, Request};
@@ -43,6 +43,8 @@ pub(crate) struct App {
 #[derive(Default)]
 struct Ledger {
     received: usize,
+    /// Events that it was received in.
+    pieces: usize,
     frames: Vec<u16>,
     /// `Connected` was told.
     connected: bool,
@@ -62,8 +64,10 @@ struct Live {
     id: SockId,
     wire: usize,
     is: Is,
+    is_connected: bool,
     paused: bool,
     refused: bool,
+    cancelled: bool,
     fin: bool,
     peer_closed: bool,
 }
@@ -164,14 +168,30 @@ impl App {
     pub(crate) fn attach(&mut self) {
         let Some(socket) = self.loose.pop() else { return };
         let wire = (&*socket as &dyn Any).downcast_ref::<Sock>().expect("all are the model's").wire;
+        // A connect that is answered at once is told of in a poll.
+        let is_connected = !matches!(lock(&self.world).wires[wire].kind, WireKind::Connect { .. });
         match self.group.attach(socket, Token(wire as u64)) {
             Ok(id) => {
                 assert!(!self.live.iter().any(|live| live.id == id), "a key is given once");
                 let fin = lock(&self.world).wires[wire].fin;
-                self.live.push(Live { id, wire, is: Is::Here, paused: false, refused: false, fin, peer_closed: false });
+                self.live.push(Live {
+                    id,
+                    wire,
+                    is: Is::Here,
+                    is_connected,
+                    paused: false,
+                    refused: false,
+                    cancelled: false,
+                    fin,
+                    peer_closed: false,
+                });
             }
             // It is tried again.
-            Err(Refused { item, .. }) => self.loose.insert(0, item),
+            Err(Refused { item, why }) => {
+                let is_full = matches!(why, NetError::GroupFull(_));
+                assert!(!is_full || self.group.backend().is_stuck(), "who leaves makes room");
+                self.loose.insert(0, item);
+            }
         }
     }
 
@@ -218,7 +238,26 @@ impl App {
 
     /// No buffer is left.
     pub(crate) fn hold_all_buffers(&mut self) {
-        self.held.extend(std::iter::from_fn(|| self.bufs.get()));
+        self.hold_buffers(usize::MAX);
+    }
+
+    /// The application has so many more.
+    pub(crate) fn hold_buffers(&mut self, count: usize) {
+        self.held.extend(std::iter::from_fn(|| self.bufs.get()).take(count));
+    }
+
+    /// It has none any more.
+    pub(crate) fn let_go(&mut self) {
+        self.held.clear();
+    }
+
+    pub(crate) fn stats(&self) -> GroupStats {
+        self.group.stats()
+    }
+
+    /// Whether its core was woken since the last poll began.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::Relaxed)
     }
 
     /// No buffer is left, and who waits for one panics when woken.
@@ -371,6 +410,11 @@ impl App {
         for event in events {
             self.hear(event);
         }
+        let world = lock(&self.world);
+        let is_told = |(wire, ledger): (&usize, &Ledger)| world.wires[*wire].acknowledged == wire % 2 * ledger.pieces;
+        assert!(self.wires.iter().all(is_told), "who wants to know it is told of each piece");
+        let paused = |live: &&Live| live.is == Is::Here && live.is_connected && live.paused;
+        assert!(self.live.iter().filter(paused).all(|live| !world.wires[live.wire].reading), "of who is paused nothing is wanted");
     }
 
     fn live(&mut self, id: SockId) -> &mut Live {
@@ -386,8 +430,10 @@ impl App {
                 self.loose.push(socket);
             }
             NetEvent::Connected { id, .. } => {
-                assert_eq!(self.live(id).is, Is::Here);
-                let wire = self.live(id).wire;
+                let live = self.live(id);
+                assert_eq!(live.is, Is::Here);
+                live.is_connected = true;
+                let wire = live.wire;
                 assert!(!std::mem::replace(&mut self.wires.entry(wire).or_default().connected, true), "a connect succeeds once");
             }
             NetEvent::Received { id, buf, .. } => self.received(id, buf),
@@ -395,6 +441,7 @@ impl App {
             NetEvent::Writable { id, .. } => {
                 let live = self.live(id);
                 assert!(live.is == Is::Here && std::mem::take(&mut live.refused), "somebody was refused");
+                assert!(!live.cancelled, "there is room where nothing can be sent any more");
             }
             NetEvent::PeerClosed { id, .. } => {
                 let live = self.live(id);
@@ -421,6 +468,7 @@ impl App {
         assert!(!buf.is_empty());
         ledger.received += buf.len();
         self.heard.push(wire);
+        ledger.pieces += 1;
         if self.answers {
             return self.answer(id, buf);
         }
@@ -439,7 +487,7 @@ impl App {
     }
 
     fn answered(&mut self, id: SockId, frame: &Frame, written: usize, error: Option<NetError>) {
-        self.live(id);
+        self.live(id).cancelled |= error.is_some();
         frame.parts().iter().for_each(|part| self.is_nobodys(part));
         let bytes: Vec<u8> = frame.parts().iter().flat_map(|part| part.iter().copied()).collect();
         let number = frame.tag().map_or_else(|| u16::from_le_bytes([bytes[0], bytes[1]]), |tag| tag as u16);
@@ -548,7 +596,7 @@ impl App {
             let wire = &world.wires[live.wire];
             let what = format!("wire {} fin {} reset {} peer {}", live.wire, live.fin, wire.reset, wire.peer_fin);
             assert!(!wire.reset && !wire.send_failed, "{what}: a reset is told");
-            assert!(wire.arrived.is_empty(), "{what}: bytes are read");
+            assert!(wire.arrived.is_empty() && wire.reading, "{what}: bytes are read");
             assert!(live.peer_closed == wire.peer_fin, "{what}: the end is told");
             assert!(!live.fin || wire.fin, "{what}: FIN goes out");
             assert!(!(live.fin && wire.peer_fin), "{what}: it is closed behind both ends");
@@ -600,7 +648,19 @@ impl App {
         assert_eq!(self.group.stats().sockets, SLOTS, "all slots can be had again");
         drop(self.group);
         assert_eq!(self.bufs.available(Class::Small), BUFFERS, "all buffers are home");
-        let mut world = lock(&self.world);
+        Self::is_back(&self.world)
+    }
+
+    /// Ends the group as it is.
+    pub(crate) fn drop_group(self) -> Chooser {
+        let Self { world, group, bufs, held, loose, .. } = self;
+        drop((group, held, loose));
+        assert_eq!(bufs.available(Class::Small), BUFFERS, "all buffers are home");
+        Self::is_back(&world)
+    }
+
+    fn is_back(world: &Shared) -> Chooser {
+        let mut world = lock(world);
         assert!(world.all_is_back(), "all sockets are closed, and everything was waited for");
         std::mem::replace(&mut world.choose, Chooser::of_seed(0))
     }

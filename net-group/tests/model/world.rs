@@ -34,8 +34,8 @@ pub(crate) struct World {
     pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
-    /// The engine gave up on what does not come back.
-    abandoned: bool,
+    /// Buffers are low.
+    pub(crate) low: bool,
     /// Addresses of bytes that the system has where they lie.
     pub(crate) lent: Vec<usize>,
 }
@@ -52,6 +52,10 @@ pub(crate) struct Wire {
     pub(crate) kind: WireKind,
     /// It was begun from this side.
     pub(crate) connects: bool,
+    /// The engine wants to read of it.
+    pub(crate) reading: bool,
+    /// How often it was told that bytes were handed out.
+    pub(crate) acknowledged: usize,
     /// All that the peer has sent, and what of it nobody has read.
     pub(crate) sent: Vec<u8>,
     pub(crate) arrived: VecDeque<u8>,
@@ -105,7 +109,7 @@ impl World {
             pushes: 0,
             to_come: 0,
             gone: 0,
-            abandoned: false,
+            low: false,
             lent: Vec::new(),
         }))
     }
@@ -115,6 +119,8 @@ impl World {
         self.wires.push(Wire {
             connects: matches!(kind, WireKind::Connect { .. }),
             kind,
+            reading: true,
+            acknowledged: 0,
             sent: Vec::new(),
             arrived: VecDeque::new(),
             peer_fin: false,
@@ -186,7 +192,7 @@ impl World {
     /// Whether nobody has a socket any more, nor the system anything of one, and the engine has
     /// waited for it.
     pub(crate) fn all_is_back(&self) -> bool {
-        !self.abandoned && self.lent.is_empty() && self.wires.iter().all(|wire| wire.holders == 0)
+        self.lent.is_empty() && self.wires.iter().all(|wire| wire.holders == 0)
     }
 
     pub(crate) fn peer_answers(&mut self, at: usize, yes: bool) {
@@ -376,6 +382,11 @@ impl Scripted {
         (0..self.slots).filter_map(|i| self.kept.get(i)).flatten().map(|buf| buf.len()).sum()
     }
 
+    /// Whether of those that were released none comes back for being urged.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.later.iter().all(|later| later.is_stuck)
+    }
+
     /// One of those that were released comes back: first what became of its send.
     fn give_back_one(&mut self, which: usize) {
         let Later { id, socket, pending, .. } = self.later.remove(which);
@@ -418,7 +429,7 @@ impl Backend for Scripted {
             WireKind::Stream => Kind::Stream,
         };
         // What is so when a socket joins is told as news.
-        (wire.end_told, wire.blocked) = (false, false);
+        (wire.end_told, wire.blocked, wire.reading) = (false, false, true);
         wire.news = Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 };
         drop(world);
         let acknowledge = socket.wire % 2 == 1;
@@ -626,6 +637,12 @@ impl Backend for Scripted {
         self.quiet.pop_front()
     }
 
+    fn want(&mut self, slot: Slot, reading: bool) {
+        let at = self.wire_of(slot);
+        let was = std::mem::replace(&mut self.world().wires[at].reading, reading);
+        assert_ne!(was, reading, "it is told when it changes");
+    }
+
     fn keep(&mut self, slot: Slot, buf: Buf) {
         if self.kept.get(slot.index()).is_none() {
             self.kept.set(slot.index(), Some(VecDeque::new()));
@@ -637,6 +654,15 @@ impl Backend for Scripted {
         let at = self.wire_of(slot);
         let wire = &self.world().wires[at];
         (wire.reset || wire.send_failed).then_some(NetError::Reset)
+    }
+
+    fn acknowledge(&mut self, slot: Slot) {
+        let at = self.wire_of(slot);
+        self.world().wires[at].acknowledged += 1;
+    }
+
+    fn set_low(&mut self, low: bool) {
+        assert_ne!(std::mem::replace(&mut self.world().low, low), low, "it is told when it changes");
     }
 
     fn has_room(&mut self, slot: Slot) -> bool {
@@ -677,7 +703,8 @@ impl Backend for Scripted {
     }
 
     fn abandon(&mut self) {
-        self.world().abandoned = true;
+        assert!(!self.later.is_empty() && self.is_stuck() && !self.world().choose.is_calm(), "what comes back is waited for");
+        self.later.iter_mut().for_each(|later| later.is_stuck = false);
     }
 
     fn next_quiet(&mut self) -> Option<Happened<Sock>> {
@@ -687,6 +714,7 @@ impl Backend for Scripted {
     fn detach_now(&mut self, slot: Slot) -> Result<Box<Sock>, NetError> {
         let Self { later, world, .. } = self;
         let later = later.iter_mut().find(|later| later.id == slot.id()).expect("it was released");
+        assert!(later.is_stuck, "what comes back is waited for");
         let mut guard = lock(world);
         let at = later.socket.wire;
         if guard.choose.rarely(2) || guard.wires[at].reset {

@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use conformance::net::{PATIENCE, Peer, PeerListener, PeerStream, Peers};
-use core_reactor::net::{NetError, SockOptions, Socket};
-use net_impl_mem::{MemNet, MemSocket};
+use core_reactor::net::{NetError, SockOptions};
+use net_impl_mem::{MemNet, SimSocket};
 
 /// Those of a network.
 pub(crate) struct ByHand(pub(crate) MemNet);
@@ -43,7 +43,7 @@ impl Peers for ByHand {
     }
 }
 
-struct Listener(MemSocket);
+struct Listener(SimSocket);
 
 impl PeerListener for Listener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -57,12 +57,12 @@ impl PeerListener for Listener {
 }
 
 struct Stream {
-    socket: MemSocket,
+    socket: SimSocket,
     patience: Mutex<Duration>,
 }
 
 impl Stream {
-    fn peer(socket: MemSocket) -> Peer {
+    fn peer(socket: SimSocket) -> Peer {
         Peer::new(Self { socket, patience: Mutex::new(PATIENCE) })
     }
 }

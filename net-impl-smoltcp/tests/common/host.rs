@@ -108,7 +108,8 @@ impl Host {
     }
 }
 
-/// Polls both hosts, and moves the clock by a millisecond when neither finds anything, until `done`. Fails when the test's time has passed.
+/// Polls both hosts, and moves the clock by a millisecond when neither finds anything, until
+/// `done`. Fails when the test's time has passed.
 pub(crate) fn until(
     platform: &SimPlatform,
     hosts: [&mut Host; 2],

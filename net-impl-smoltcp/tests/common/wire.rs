@@ -1,4 +1,5 @@
-//! A wire in memory between two Ethernet devices, with the faults that are asked of it, drawn from a seed.
+//! A wire in memory between two Ethernet devices, with the faults that are asked of it, drawn from
+//! a seed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +20,8 @@ pub(crate) struct Weather {
     pub(crate) reordering: u32,
     /// How long a frame is under way.
     pub(crate) delay: Duration,
-    /// The narrowest place of the way: frames that pass it in a second, and those that wait before it; more are lost.
+    /// The narrowest place of the way: frames that pass it in a second, and those that wait before
+    /// it; more are lost.
     pub(crate) narrow: Option<(u64, u64)>,
 }
 

@@ -1,7 +1,9 @@
-//! The conformance suite over two stacks joined by a wire in memory: one is under test, the other has its peers. Time is the clock's.
+//! The conformance suite over two stacks joined by a wire in memory: one is under test, the other
+//! has its peers. Time is the clock's.
 //!
-//! In good weather all of it; in bad weather, with frames lost, repeated and overtaken by others, what is about streams. Two MiB and more at such a loss take longer
-//! than the suite waits (smoltcp retransmits after up to a second); the program `streams` has those, in a time of its own.
+//! In good weather all of it; in bad weather, with frames lost, repeated and overtaken by others,
+//! what is about streams. Two MiB and more at such a loss take longer than the suite waits (smoltcp
+//! retransmits after up to a second); the program `streams` has those, in a time of its own.
 
 #[path = "../common/wire.rs"]
 #[allow(dead_code, reason = "other test programs use more of it")]

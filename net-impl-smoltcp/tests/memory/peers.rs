@@ -1,4 +1,5 @@
-//! Peers that are sockets of another stack: blocking handles, and their sockets, which the thread of the stacks has.
+//! Peers that are sockets of another stack: blocking handles, and their sockets, which the thread
+//! of the stacks has.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};

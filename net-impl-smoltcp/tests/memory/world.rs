@@ -50,7 +50,8 @@ pub(crate) fn env((peer, host): Ends, weather: Weather) -> Env {
     Env { backend, host, peer, peers, platform, world: Some(Arc::new(driven)) }
 }
 
-/// As much as the suite asks of a kernel: a thousand connections, 200,000 bytes that wait in a paused one, a backlog of a hundred.
+/// As much as the suite asks of a kernel: a thousand connections, 200,000 bytes that wait in a
+/// paused one, a backlog of a hundred.
 fn stack(number: u8, device: crate::wire::End) -> &'static Smoltcp {
     let own = [(v4(number), 24), (v6(number), 64)].map(|(address, prefix)| Network { address, prefix });
     let addresses = Addresses::Static { own: own.into(), gateways: Vec::new() };
@@ -61,7 +62,8 @@ fn stack(number: u8, device: crate::wire::End) -> &'static Smoltcp {
     net
 }
 
-/// A thread that polls both stacks as other cores would, because the test's own blocks in calls of its peers, which wait for the stacks.
+/// A thread that polls both stacks as other cores would, because the test's own blocks in calls of
+/// its peers, which wait for the stacks.
 struct Driven {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

@@ -44,7 +44,8 @@ impl Tap {
             *to = from as libc::c_char;
         }
         request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
-        // SAFETY: the descriptor is open, and the kernel reads and writes one `ifreq` during the call.
+        // SAFETY: the descriptor is open, and the kernel reads and writes one `ifreq` during the
+        // call.
         let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
         assert!(done == 0, "no TAP device: {}: run this test as root", std::io::Error::last_os_error());
         Self { file, frame: vec![0; MTU].into() }

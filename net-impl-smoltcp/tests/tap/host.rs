@@ -38,7 +38,8 @@ pub(crate) fn env((peer, host): Ends) -> Env {
     Env { backend: net, host, peer, peers: Arc::new(Plain), platform, world: Some(Arc::new(driver)) }
 }
 
-/// As much as the suite asks of a kernel: a thousand connections, 200,000 bytes that wait in a paused one, a backlog of a hundred.
+/// As much as the suite asks of a kernel: a thousand connections, 200,000 bytes that wait in a
+/// paused one, a backlog of a hundred.
 fn config() -> StackConfig {
     let own = [(V4.1, 24), (V6.1, 64)].map(|(address, prefix)| Network { address, prefix });
     let addresses = Addresses::Static { own: own.into(), gateways: Vec::new() };
@@ -59,7 +60,8 @@ fn configure() {
     assert!(ip.wait().expect("ip runs").success(), "the TAP device cannot be configured: run this test as root");
 }
 
-/// A thread that polls the stack as another core of the machine would, because the test's own blocks in calls of its peers, which wait for the stack.
+/// A thread that polls the stack as another core of the machine would, because the test's own
+/// blocks in calls of its peers, which wait for the stack.
 struct Driven {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

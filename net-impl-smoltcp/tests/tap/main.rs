@@ -1,7 +1,8 @@
-//! The conformance suite over a TAP device: the peers are sockets of this machine's kernel, and every segment goes through its TCP.
+//! The conformance suite over a TAP device: the peers are sockets of this machine's kernel, and
+//! every segment goes through its TCP.
 //!
-//! Needs root, /dev/net/tun and `ip`, so plain `cargo test` leaves it out; `cargo xtask test --step tap` runs it. Each test has a network namespace with a device
-//! and a host of its own.
+//! Needs root, /dev/net/tun and `ip`, so plain `cargo test` leaves it out; `cargo xtask test --step
+//! tap` runs it. Each test has a network namespace with a device and a host of its own.
 
 mod device;
 mod host;

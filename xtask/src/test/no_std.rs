@@ -12,12 +12,14 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 7] = [
+const CRATES: [(&str, &str); 9] = [
     ("logging", ""),
     ("pool", ""),
     ("core-reactor", ""),
     ("net-group", ""),
+    ("net-link", "--all-features"),
     ("net-impl-smoltcp", ""),
+    ("sim-net", ""),
     ("net-impl-mem", ""),
     ("hello-sock", "--no-default-features"),
 ];

@@ -95,7 +95,9 @@ fn features(sh: &Shell) -> Result<()> {
         cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
     }
     without_backend(sh)?;
-    cmd!(sh, "{cargo} clippy -p net-impl-smoltcp --no-default-features -- -D warnings").run()?;
+    for package in ["net-link", "net-impl-smoltcp"] {
+        cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
+    }
     for logging in ["log", "defmt"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }

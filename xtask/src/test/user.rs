@@ -31,8 +31,9 @@ struct Limits {
 /// A package, and those of its test programs that are run; none named are all.
 struct Package(&'static str, &'static [&'static str]);
 
-const ORDINARY: [Package; 5] = [
+const ORDINARY: [Package; 6] = [
     Package("platform-linux", &[]),
+    Package("core-uring", &[]),
     Package("net-impl-posix", &[]),
     Package("net-impl-uring", &[]),
     Package("lcore", &[]),
@@ -40,7 +41,7 @@ const ORDINARY: [Package; 5] = [
 ];
 
 /// Those that have rings, and what is said when there can be none.
-const SCARCE: [Package; 2] = [Package("net-impl-uring", &[]), Package("hello-sock", &["choice", "host"])];
+const SCARCE: [Package; 3] = [Package("core-uring", &[]), Package("net-impl-uring", &[]), Package("hello-sock", &["choice", "host"])];
 
 const LIMITS: [Limits; 2] = [
     // What systemd gives a user.
@@ -124,7 +125,7 @@ impl Limits {
         let (program, package) = (&test.executable, &test.package);
         // Rings are charged to the user, whichever test and process has them: one test at a time
         // knows what is left.
-        let threads = if package.ends_with("net-impl-uring") { "--test-threads=1" } else { "--test-threads=2" };
+        let threads = if package.ends_with("-uring") { "--test-threads=1" } else { "--test-threads=2" };
         let skip = LEFT_OUT.iter().flat_map(|name| ["--skip", name]);
         cmd!(sh, "env -C {package} prlimit {memlock} {nofile} {drop...} {program} {threads} {skip...}")
             .env("HOME", home)

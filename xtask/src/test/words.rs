@@ -13,7 +13,7 @@ use crate::repository;
 const WIDTH: usize = 100;
 
 /// Where comments are still wider: folders and files, to be taken off this list when they are not.
-const WIDE: [&str; 4] = ["net-group", "net-impl-posix", "net-impl-smoltcp", "net-impl-uring"];
+const WIDE: [&str; 1] = ["net-group"];
 
 /// The table whose last column names code and tests.
 const FACTS: &str = "docs/facts.md";

@@ -4,23 +4,23 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
 use core_reactor::Instant;
-use core_reactor::net::NetError;
+use core_reactor::net::{NetError, SockOptions};
+use net_link::Ends;
 use smoltcp::iface::{Context, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{self, Socket, State};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
-use crate::closing::{self, Closing, wipe};
+use crate::closing::{self, Closing};
 use crate::config::StackConfig;
 use crate::connection::{Connection, End, Stream};
-use crate::options::Wants;
+use crate::options;
 
-/// All of them.
-pub(crate) struct Places {
+/// All of them, each found by its index.
+pub(crate) struct SocketTable {
     sockets: SocketSet<'static>,
-    places: Box<[Place]>,
+    entries: Box<[Entry]>,
     free: Vec<u32>,
     /// The time of the last turn.
     now: Instant,
@@ -28,10 +28,10 @@ pub(crate) struct Places {
     unsent: bool,
 }
 
-struct Place {
+struct Entry {
     handle: SocketHandle,
     role: Role,
-    wants: Wants,
+    options: SockOptions,
 }
 
 /// What a socket is for.
@@ -46,16 +46,16 @@ enum Role {
     Closing(Closing),
 }
 
-impl Places {
+impl SocketTable {
     pub(crate) fn new(config: &StackConfig) -> Self {
         let mut sockets = SocketSet::new(Vec::with_capacity(config.sockets + 1));
         let buffer = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
-        let mut place = |_| {
+        let mut entry = |_| {
             let handle = sockets.add(Socket::new(buffer(config.recv_buf), buffer(config.send_buf)));
-            Place { handle, role: Role::Free, wants: Wants::nothing() }
+            Entry { handle, role: Role::Free, options: SockOptions::default() }
         };
-        let places = (0..config.sockets).map(&mut place).collect();
-        Self { sockets, places, free: (0..config.sockets as u32).rev().collect(), now: Instant::ZERO, unsent: true }
+        let entries = (0..config.sockets).map(&mut entry).collect();
+        Self { sockets, entries, free: (0..config.sockets as u32).rev().collect(), now: Instant::ZERO, unsent: true }
     }
 
     /// The sockets, for smoltcp.
@@ -82,42 +82,42 @@ impl Places {
         self.unsent = unsent;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
     /// Sockets that are free now.
     pub(crate) fn free(&self) -> usize {
         self.free.len()
     }
 
     pub(crate) fn none_free(&self) -> NetError {
-        NetError::Unusable(format!("all {} sockets of the stack are in use (StackConfig::sockets)", self.len()).into())
+        NetError::Unusable(format!("all {} sockets of the stack are in use (StackConfig::sockets)", self.entries.len()).into())
     }
 
     /// Sockets that are closing now.
     pub(crate) fn closing(&self) -> usize {
-        self.places.iter().filter(|place| matches!(place.role, Role::Closing(_))).count()
+        self.entries.iter().filter(|entry| matches!(entry.role, Role::Closing(_))).count()
     }
 
     fn tcp(&self, at: u32) -> &Socket<'static> {
-        self.sockets.get(self.places[at as usize].handle)
+        self.sockets.get(self.entries[at as usize].handle)
     }
 
-    /// The sockets that are not free, each with its place.
-    fn used(&self) -> impl Iterator<Item = (usize, &Place, &Socket<'static>)> {
-        let used = self.places.iter().enumerate().filter(|(_, place)| !matches!(place.role, Role::Free));
-        used.map(|(at, place)| (at, place, self.sockets.get(place.handle)))
+    fn tcp_mut(&mut self, at: u32) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.entries[at as usize].handle)
+    }
+
+    /// The sockets that are not free, each with its index.
+    fn used(&self) -> impl Iterator<Item = (usize, &Entry, &Socket<'static>)> + Clone {
+        let used = self.entries.iter().enumerate().filter(|(_, entry)| !matches!(entry.role, Role::Free));
+        used.map(|(at, entry)| (at, entry, self.sockets.get(entry.handle)))
     }
 
     pub(crate) fn state(&self, at: u32) -> State {
         self.tcp(at).state()
     }
 
-    /// Both ends of the connection in a place: its own first.
-    pub(crate) fn ends(&self, at: u32) -> Option<(SocketAddr, SocketAddr)> {
+    /// Who sends to this socket, and where.
+    pub(crate) fn ends(&self, at: u32) -> Option<Ends> {
         let tcp = self.tcp(at);
-        Some((tcp.local_endpoint()?.into(), tcp.remote_endpoint()?.into()))
+        Some(Ends { from: tcp.remote_endpoint()?.into(), to: tcp.local_endpoint()?.into() })
     }
 
     /// Whether a socket uses a port of the host.
@@ -126,16 +126,14 @@ impl Places {
     }
 
     /// Whether there is a connection between the two that a SYN must not disturb.
-    pub(crate) fn has_connection(&self, (local, remote): (SocketAddr, SocketAddr)) -> bool {
-        let is = |end: Option<IpEndpoint>, at: SocketAddr| end.is_some_and(|end| SocketAddr::from(end) == at);
-        self.used().any(|(_, _, tcp)| {
-            let over = matches!(tcp.state(), State::Closed | State::Listen | State::SynSent | State::TimeWait);
-            !over && is(tcp.local_endpoint(), local) && is(tcp.remote_endpoint(), remote)
-        })
+    pub(crate) fn has_connection(&self, syn: Ends) -> bool {
+        let is_over = |state| matches!(state, State::Closed | State::Listen | State::SynSent | State::TimeWait);
+        let used = self.used().filter(|(_, _, tcp)| !is_over(tcp.state()));
+        used.into_iter().any(|(at, ..)| self.ends(at as u32) == Some(syn))
     }
 
-    /// The peers of all sockets, each with its place.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, IpAddress)> {
+    /// The peers of all sockets, each with the index of its socket.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, IpAddress)> + Clone {
         self.used().filter_map(|(at, _, tcp)| Some((at, tcp.remote_endpoint()?.addr)))
     }
 
@@ -143,18 +141,16 @@ impl Places {
 
     /// A socket for a connection: a free one, or the one that has waited longest for late segments
     /// of a connection that is over; the port of that is free then, as after a restart.
-    pub(crate) fn take(&mut self, wants: Wants) -> Option<u32> {
-        let at = self.free.pop().or_else(|| self.take_from_time_wait())?;
-        let place = &mut self.places[at as usize];
-        place.wants = wants;
-        self.renew(at, Role::Connection(Connection::default()));
-        let place = &self.places[at as usize];
-        place.wants.apply(self.sockets.get_mut(place.handle));
+    pub(crate) fn allocate(&mut self, options: &SockOptions) -> Option<u32> {
+        let at = self.free.pop().or_else(|| self.reclaim_from_time_wait())?;
+        self.entries[at as usize].options = options.clone();
+        self.recycle(at, Role::Connection(Connection::default()));
+        options::apply(options, self.tcp_mut(at));
         Some(at)
     }
 
-    fn take_from_time_wait(&mut self) -> Option<u32> {
-        let since = |(at, place, tcp): (usize, &Place, &Socket<'static>)| match &place.role {
+    fn reclaim_from_time_wait(&mut self) -> Option<u32> {
+        let since = |(at, entry, tcp): (usize, &Entry, &Socket<'static>)| match &entry.role {
             Role::Closing(closing) => Some((closing.in_time_wait(tcp)?, at as u32)),
             _ => None,
         };
@@ -163,73 +159,73 @@ impl Places {
         Some(at)
     }
 
-    /// Has smoltcp forget what the last connection of a place leaves to the next: that it waits for
-    /// a neighbour, and its window.
-    fn renew(&mut self, at: u32, role: Role) {
-        let place = &mut self.places[at as usize];
-        let socket = self.sockets.remove(place.handle);
+    /// Has smoltcp forget what the last connection of a socket leaves to the next: that it waits
+    /// for a neighbour, and its window.
+    fn recycle(&mut self, at: u32, role: Role) {
+        let entry = &mut self.entries[at as usize];
+        let socket = self.sockets.remove(entry.handle);
         // Into the room that it has left.
-        place.handle = self.sockets.add(socket);
-        place.role = role;
-        place.wants.begin(self.sockets.get_mut(place.handle));
+        entry.handle = self.sockets.add(socket);
+        entry.role = role;
+        options::begin(&entry.options, self.sockets.get_mut(entry.handle));
     }
 
     /// Has a socket forget its connection without a word.
     pub(crate) fn forget(&mut self, at: u32) {
-        wipe(self.sockets.get_mut(self.places[at as usize].handle));
+        closing::wipe(self.tcp_mut(at));
     }
 
     /// Ends the connection of a socket by a reset.
     pub(crate) fn abort(&mut self, at: u32) {
-        self.sockets.get_mut::<Socket<'_>>(self.places[at as usize].handle).abort();
+        self.tcp_mut(at).abort();
         self.unsent = true;
     }
 
     /// Has a socket listen, again or for the first time, unless it has a reset to send.
     pub(crate) fn listen(&mut self, at: u32, endpoint: IpListenEndpoint) {
-        self.renew(at, Role::Listening);
+        self.recycle(at, Role::Listening);
         if self.tcp(at).remote_endpoint().is_none() {
             // Refused where it listens, and nowhere else: the port is not 0.
-            let _ = self.sockets.get_mut::<Socket<'_>>(self.places[at as usize].handle).listen(endpoint);
+            let _ = self.tcp_mut(at).listen(endpoint);
         }
     }
 
     /// A listening socket has become a connection, which may have ended since.
     pub(crate) fn set_connected(&mut self, at: u32, end: Option<End>) {
-        self.places[at as usize].role = Role::Connection(Connection::new(end));
+        self.entries[at as usize].role = Role::Connection(Connection::new(end));
     }
 
     /// Tells a socket to connect, in the stack's context.
     pub(crate) fn connect(&mut self, at: u32, cx: &mut Context, to: IpEndpoint, port: u16) -> Result<(), tcp::ConnectError> {
-        self.renew(at, Role::Connection(Connection::default()));
-        self.sockets.get_mut::<Socket<'_>>(self.places[at as usize].handle).connect(cx, to, port)?;
+        self.recycle(at, Role::Connection(Connection::default()));
         self.unsent = true;
-        Ok(())
+        self.tcp_mut(at).connect(cx, to, port)
     }
 
-    /// The connection in a place; `None` if it is for something else.
+    /// The connection with this index; `None` if the socket is for something else.
     #[inline]
     pub(crate) fn stream(&mut self, at: u32) -> Option<Stream<'_>> {
-        let Place { handle, role, wants } = &self.places[at as usize];
-        let Role::Connection(connection) = role else { return None };
-        Some(connection.stream(self.sockets.get_mut(*handle), wants, &mut self.unsent))
+        let Entry { handle, role: Role::Connection(connection), options } = &self.entries[at as usize] else { return None };
+        Some(connection.stream(self.sockets.get_mut(*handle), options, &mut self.unsent))
     }
 
-    /// The application is done with the socket of a place.
+    /// The application is done with a socket. What is queued in it still goes out, then FIN; or a
+    /// reset, if it is to be aborted.
     pub(crate) fn hang_up(&mut self, at: u32, abort: bool) {
-        let place = &mut self.places[at as usize];
-        place.role = Role::Closing(Closing::begin(self.sockets.get_mut(place.handle), abort, self.now));
+        let now = self.now;
+        self.entries[at as usize].role = Role::Closing(Closing::begin(self.tcp_mut(at), abort, now));
         self.unsent = true;
     }
 
     // ---- Time
 
-    /// Looks at every connection after something has happened, by which those ended that have ended.
+    /// Looks at every connection after something has happened, by which those ended that have
+    /// ended.
     pub(crate) fn tend(&mut self, end: End) {
-        for Place { handle, role, wants } in &mut self.places {
+        for Entry { handle, role, options } in &mut self.entries {
             match role {
                 Role::Free | Role::Listening => {}
-                Role::Connection(connection) => self.unsent |= connection.tend(self.sockets.get_mut(*handle), wants, end, self.now),
+                Role::Connection(connection) => self.unsent |= connection.tend(self.sockets.get_mut(*handle), options, end, self.now),
                 Role::Closing(_) => self.unsent |= closing::has_more(self.sockets.get(*handle)),
             }
         }
@@ -237,11 +233,11 @@ impl Places {
 
     /// Frees the sockets whose connections have ended, and ends those that make no progress.
     pub(crate) fn tend_closing(&mut self) {
-        for (at, place) in self.places.iter_mut().enumerate() {
-            if let Role::Closing(closing) = &mut place.role
-                && closing.tend(self.sockets.get_mut(place.handle), self.now)
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            if let Role::Closing(closing) = &mut entry.role
+                && closing.tend(self.sockets.get_mut(entry.handle), self.now)
             {
-                place.role = Role::Free;
+                entry.role = Role::Free;
                 self.free.push(at as u32);
             }
         }
@@ -249,9 +245,9 @@ impl Places {
 
     /// When the first has to be looked at again, if nothing happens.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let due = |(_, place, tcp): (usize, &Place, &Socket<'static>)| match &place.role {
+        let due = |(_, entry, tcp): (usize, &Entry, &Socket<'static>)| match &entry.role {
             Role::Free | Role::Listening => None,
-            Role::Connection(connection) => connection.due(&place.wants),
+            Role::Connection(connection) => connection.due(&entry.options),
             Role::Closing(closing) => Some(closing.due(tcp)),
         };
         self.used().filter_map(due).min()

@@ -11,13 +11,16 @@ use smoltcp::wire::{
 #[cfg(feature = "ipv6")]
 use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Icmpv6Repr, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscRepr};
 
-use crate::convert;
+use crate::addresses;
 
 /// Bytes of the header of IPv6 without extensions (RFC 8200, 3).
 const IPV6_HEADER_LEN: usize = 40;
 
 /// Bytes of the largest that it makes: a neighbour solicitation.
 pub(crate) const MOST: usize = 86;
+
+/// Bytes of the longest frame with an acknowledgement and nothing else.
+pub(crate) const MOST_BARE: usize = 14 + 60 + 60;
 
 type Hardware = [u8; 6];
 
@@ -40,7 +43,8 @@ pub(crate) fn who_has(hardware: Hardware, own: Ipv4Address, who: Ipv4Address, to
 pub(crate) fn who_has_v6(hardware: Hardware, own: Ipv6Address, who: Ipv6Address, to: &mut [u8; MOST]) -> usize {
     let solicit = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit { target_addr: who, lladdr: Some(EthernetAddress(hardware).into()) });
     let [.., a, b, c] = who.octets();
-    // The group of those whose addresses end so (RFC 4291, 2.7.1), and its hardware address (RFC 2464, 7).
+    // The group of those whose addresses end so (RFC 4291, 2.7.1), and its hardware address (RFC
+    // 2464, 7).
     let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
     let ip =
         Ipv6Repr { src_addr: own, dst_addr: group, next_header: IpProtocol::Icmpv6, payload_len: solicit.buffer_len(), hop_limit: 255 };
@@ -58,7 +62,7 @@ pub(crate) fn acknowledgement(
     number: u32,
     bytes: &mut [u8; MOST],
 ) -> usize {
-    let Some((src, dst)) = convert::ip(from.ip()).zip(convert::ip(to.ip())).filter(|(_, dst)| dst.is_unicast()) else { return 0 };
+    let Some((src, dst)) = addresses::ip(from.ip()).zip(addresses::ip(to.ip())).filter(|(_, dst)| dst.is_unicast()) else { return 0 };
     let tcp = TcpRepr {
         src_port: from.port(),
         dst_port: to.port(),
@@ -95,13 +99,16 @@ fn ethernet((from, to): (Hardware, Hardware), ethertype: EthernetProtocol, bytes
 
 /// Who sends to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ends {
-    pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
+pub struct Ends {
+    /// The sender.
+    pub from: SocketAddr,
+    /// The receiver.
+    pub to: SocketAddr,
 }
 
 impl Ends {
-    /// A number that connections seldom share: it need not be hard to guess, since all that a collision costs is a correction.
+    /// A number that connections seldom share: it need not be hard to guess, since all that a
+    /// collision costs is a correction.
     pub(crate) fn number(&self) -> usize {
         let ip = |ip: IpAddr| match ip {
             IpAddr::V4(v4) => v4.to_bits(),
@@ -130,7 +137,8 @@ pub(crate) fn asked_for(frame: &EthernetFrame<&[u8]>) -> Option<IpAddress> {
     }
 }
 
-/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is nothing here: smoltcp knows what to do with it.
+/// The TCP segment in a frame, with who sent it to whom. What is no segment, or a broken one, is
+/// nothing here: smoltcp knows what to do with it.
 pub(crate) fn segment(frame: &[u8]) -> Option<(Ends, TcpPacket<&[u8]>)> {
     let frame = frame.get(14..).map(|payload| (EthernetFrame::new_unchecked(frame).ethertype(), payload))?;
     let (from, to, tcp): (IpAddr, IpAddr, &[u8]) = match frame {
@@ -149,8 +157,8 @@ pub(crate) fn segment(frame: &[u8]) -> Option<(Ends, TcpPacket<&[u8]>)> {
     Some((Ends { from: SocketAddr::new(from, tcp.src_port()), to: SocketAddr::new(to, tcp.dst_port()) }, tcp))
 }
 
-/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it is (RFC 1624): one that a device has looked at, or is to
-/// fill in, is neither.
+/// Gives the segment in a frame another sequence number. Its checksum stays as right or wrong as it
+/// is (RFC 1624): one that a device has looked at, or is to fill in, is neither.
 pub(crate) fn set_sequence(frame: &mut [u8], seq: u32) {
     let is_v4 = EthernetFrame::new_unchecked(&*frame).ethertype() == EthernetProtocol::Ipv4;
     let ip = &mut frame[14..];

@@ -14,11 +14,13 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::task::{Poll, Waker};
 use core::time::Duration;
 
-use core_reactor::net::{NetError, SockId, SockOptions};
+use core_reactor::net::{NetError, SockOptions};
 use core_reactor::{Instant, Platform};
-use net_group::{Kind, Ready};
+use spin::Mutex;
 
 use crate::Faults;
+use crate::random::Random;
+use crate::ready::{Readiness, Role};
 
 /// The first port of those that are given out where none was asked for.
 const FREE_PORTS: u16 = 49_152;
@@ -27,11 +29,31 @@ const FREE_PORTS: u16 = 49_152;
 const CONNECT_TIME: Duration = Duration::from_secs(120);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// The network, for those who share it.
+pub(crate) struct Shared(Mutex<Network>);
+
+impl Shared {
+    pub(crate) fn new(network: Network) -> Self {
+        Self(Mutex::new(network))
+    }
+
+    /// Does this, behind all that the time has come for, and lets follow from it what does at once.
+    /// Cores are woken under the lock: what wakes a thread takes none of ours.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Network) -> R) -> R {
+        let mut network = self.0.lock();
+        let now = network.clock();
+        network.catch_up(now);
+        let result = f(&mut network);
+        network.catch_up(now);
+        result
+    }
+}
+
 /// What travels to a socket.
 #[derive(Debug)]
 enum Piece {
     /// Its own connect, to the listener and not yet back.
-    Knock,
+    Connect,
     Connected,
     Bytes(usize),
     Fin,
@@ -43,7 +65,7 @@ enum Piece {
 pub(crate) struct End {
     here: SocketAddr,
     options: SockOptions,
-    kind: Kind,
+    role: Role,
     /// The other side.
     peer: Option<SocketAddr>,
     /// Addresses to connect to; the first is being tried since then.
@@ -69,12 +91,13 @@ pub(crate) struct End {
     failed: Option<NetError>,
     /// A write of it found no room.
     blocked: bool,
-    /// The group that it is in, and its name there.
-    member: Option<(u64, SockId)>,
+    /// Who watches it, and under which key.
+    watched: Option<(u64, u64)>,
 }
 
-struct Audience {
-    news: VecDeque<(SockId, Ready)>,
+/// What a watcher has not been told yet.
+struct Untold {
+    news: VecDeque<(u64, Readiness)>,
     waker: Waker,
 }
 
@@ -82,27 +105,37 @@ struct Audience {
 pub(crate) struct Network {
     clock: Option<Arc<dyn Platform>>,
     now: Instant,
-    pub(crate) faults: Faults,
-    lot: u64,
+    faults: Faults,
+    random: Random,
     numbers: u64,
     port: u16,
     ends: BTreeMap<u64, End>,
     /// Who has an address.
     bound: BTreeMap<SocketAddr, u64>,
-    groups: BTreeMap<u64, Audience>,
+    watchers: BTreeMap<u64, Untold>,
     /// When something arrives at which socket; the number in the middle keeps them in order.
     due: BinaryHeap<Reverse<(Instant, u64, u64)>>,
-    pub(crate) trace: Option<String>,
+    trace: Option<String>,
 }
 
 impl Network {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
-        // Neighbouring seeds begin far apart; of 0 nothing else would ever come.
-        let lot = (seed ^ 0x5DEE_CE66_D1CE_4E5B).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        Self { faults, lot, port: FREE_PORTS - 1, ..Self::default() }
+        Self { faults, random: Random::new(seed), port: FREE_PORTS - 1, ..Self::default() }
     }
 
-    // ---- Time and chance
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    pub(crate) fn record(&mut self) {
+        self.trace = Some(String::new());
+    }
+
+    pub(crate) fn trace(&self) -> String {
+        self.trace.clone().unwrap_or_default()
+    }
+
+    // ---- Time
 
     /// The time, as the clock has it.
     pub(crate) fn clock(&self) -> Instant {
@@ -134,51 +167,39 @@ impl Network {
         self.numbers
     }
 
-    /// A number of 1 to `most`, by lot.
-    fn draw(&mut self, most: u64) -> u64 {
-        self.lot ^= self.lot << 13;
-        self.lot ^= self.lot >> 7;
-        self.lot ^= self.lot << 17;
-        1 + (self.lot.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % most.max(1)
-    }
-
-    fn falls(&mut self, per_mille: u32) -> bool {
-        per_mille > 0 && self.draw(1000) <= per_mille.into()
-    }
-
-    // ---- Groups
+    // ---- Watchers
 
     pub(crate) fn set_clock(&mut self, clock: Arc<dyn Platform>) {
         self.clock = Some(clock);
     }
 
-    /// A group joins. The first one's clock is the network's, if it has none yet.
-    pub(crate) fn join(&mut self, clock: Arc<dyn Platform>, waker: Waker) -> u64 {
+    /// A watcher joins. The first one's clock is the network's, if it has none yet.
+    pub(crate) fn add_watcher(&mut self, clock: Arc<dyn Platform>, waker: Waker) -> u64 {
         self.clock.get_or_insert(clock);
-        let group = self.number();
-        self.groups.insert(group, Audience { news: VecDeque::new(), waker });
-        group
+        let watcher = self.number();
+        self.watchers.insert(watcher, Untold { news: VecDeque::new(), waker });
+        watcher
     }
 
-    pub(crate) fn leave(&mut self, group: u64) {
-        self.groups.remove(&group);
+    pub(crate) fn remove_watcher(&mut self, watcher: u64) {
+        self.watchers.remove(&watcher);
     }
 
-    /// What a group has not been told yet.
-    pub(crate) fn news(&mut self, group: u64) -> Option<&mut VecDeque<(SockId, Ready)>> {
-        self.groups.get_mut(&group).map(|audience| &mut audience.news)
+    /// What a watcher has not been told yet.
+    pub(crate) fn news(&mut self, watcher: u64) -> Option<&mut VecDeque<(u64, Readiness)>> {
+        self.watchers.get_mut(&watcher).map(|untold| &mut untold.news)
     }
 
-    /// Tells the group of a socket what it is ready for, and wakes its core.
+    /// Tells the watcher of a socket what it is ready for, and wakes it.
     fn tell(&mut self, id: u64) {
-        if let Some((ready, (group, name))) = self.ends.get(&id).and_then(|end| Some((end.ready(), end.member?)))
-            && ready != Ready(0)
-            && let Some(audience) = self.groups.get_mut(&group)
+        if let Some((ready, (watcher, key))) = self.ends.get(&id).and_then(|end| Some((end.ready(), end.watched?)))
+            && ready != Readiness::default()
+            && let Some(untold) = self.watchers.get_mut(&watcher)
         {
-            if audience.news.back() != Some(&(name, ready)) {
-                audience.news.push_back((name, ready));
+            if untold.news.back() != Some(&(key, ready)) {
+                untold.news.push_back((key, ready));
             }
-            audience.waker.wake_by_ref();
+            untold.waker.wake_by_ref();
         }
     }
 
@@ -205,14 +226,14 @@ impl Network {
             }
             _ => at,
         };
-        let id = self.put(End::new(here, options, Kind::Listener, self.faults.window));
+        let id = self.put(End::new(here, options, Role::Listener, self.faults.window));
         self.bound.insert(here, id);
         Ok(id)
     }
 
     pub(crate) fn connect(&mut self, to: &[SocketAddr], options: SockOptions) -> Result<u64, NetError> {
         let first = to.first().ok_or(NetError::NoAddress)?;
-        let end = End::new(SocketAddr::new(loopback(first), 0), options, Kind::Connect, self.faults.window);
+        let end = End::new(SocketAddr::new(loopback(first), 0), options, Role::Connect, self.faults.window);
         Ok(self.put(End { to: to.iter().copied().collect(), peer: Some(*first), ..end }))
     }
 
@@ -232,13 +253,13 @@ impl Network {
         }
     }
 
-    /// Puts a socket into a group, which is told of it, or takes it out. Tells what it is.
-    pub(crate) fn enrol(&mut self, id: u64, member: Option<(u64, SockId)>) -> Result<Kind, NetError> {
+    /// Says who watches a socket, who is told of it. Tells what it is.
+    pub(crate) fn set_watched(&mut self, id: u64, by: Option<(u64, u64)>) -> Result<Role, NetError> {
         let end = self.ends.get_mut(&id).ok_or(NetError::Stale)?;
-        end.member = member;
-        let kind = if end.kind == Kind::Connect && end.since.is_some() { Kind::Connecting } else { end.kind };
+        end.watched = by;
+        let role = if end.role == Role::Connect && end.since.is_some() { Role::Connecting } else { end.role };
         self.tell(id);
-        Ok(kind)
+        Ok(role)
     }
 
     /// A socket goes. What it has written still arrives, if this is in order, and its end behind
@@ -262,9 +283,9 @@ impl Network {
             Ok(here) => {
                 end.here = here;
                 self.bound.insert(here, id);
-                self.launch(id, Piece::Knock, Duration::ZERO);
+                self.send_piece(id, Piece::Connect, Duration::ZERO);
             }
-            Err(why) => self.launch(id, Piece::Failed(why), Duration::ZERO),
+            Err(why) => self.send_piece(id, Piece::Failed(why), Duration::ZERO),
         }
     }
 
@@ -282,22 +303,22 @@ impl Network {
     }
 
     /// A connect arrives where it goes to: the other side is made, and the answer is on its way.
-    fn knock(&mut self, id: u64) {
+    fn connect_arrives(&mut self, id: u64) {
         let Some(client) = self.ends.get(&id) else { return };
         let (Some(to), here) = (client.peer, client.here) else { return };
         let (waited, time) = (client.since.map(|since| self.now.since(since)), client.options.user_timeout.unwrap_or(CONNECT_TIME));
         let send_buf = client.options.send_buf;
         let any = SocketAddr::new(if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, to.port());
-        let is_refused = self.falls(self.faults.refuse_per_mille);
+        let is_refused = self.random.happens(self.faults.refuse_per_mille);
         let listener = [to, any].iter().find_map(|at| self.bound.get(at)).copied().filter(|_| !is_refused);
-        let listening = listener.and_then(|listener| self.ends.get_mut(&listener)).filter(|end| end.kind == Kind::Listener);
+        let listening = listener.and_then(|listener| self.ends.get_mut(&listener)).filter(|end| end.role == Role::Listener);
         let (Some(listener), Some(listening)) = (listener, listening) else {
-            return self.launch(id, Piece::Failed(NetError::ConnectRefused(to)), Duration::ZERO);
+            return self.send_piece(id, Piece::Failed(NetError::ConnectRefused(to)), Duration::ZERO);
         };
         if listening.queue.len() >= listening.options.backlog.unwrap_or(1) as usize {
             // No answer, so it tries again, as a kernel would.
             let in_vain = waited >= Some(time);
-            return if in_vain { self.not_connected(id, NetError::TimedOut) } else { self.launch(id, Piece::Knock, TRY_AGAIN) };
+            return if in_vain { self.not_connected(id, NetError::TimedOut) } else { self.send_piece(id, Piece::Connect, TRY_AGAIN) };
         }
         listening.queue.push_back(id ^ 1);
         let options = listening.options.clone();
@@ -308,11 +329,11 @@ impl Network {
             peer: Some(here),
             connected: true,
             send_buf: send_buf.unwrap_or(0),
-            ..End::new(to, options, Kind::Stream, self.faults.window)
+            ..End::new(to, options, Role::Stream, self.faults.window)
         };
         self.ends.insert(id ^ 1, accepted);
         self.tell(listener);
-        self.launch(id, Piece::Connected, Duration::ZERO);
+        self.send_piece(id, Piece::Connected, Duration::ZERO);
     }
 
     /// How a connect went, which has begun before. Who has been told is connected from then on.
@@ -325,8 +346,8 @@ impl Network {
         match self.ends.get_mut(&id) {
             Some(End { failed: Some(why), .. }) => Poll::Ready(Err(why.clone())),
             Some(end) if end.connected => {
-                if end.kind == Kind::Connect {
-                    end.kind = Kind::Stream;
+                if end.role == Role::Connect {
+                    end.role = Role::Stream;
                 }
                 Poll::Ready(Ok(()))
             }
@@ -341,16 +362,16 @@ impl Network {
     // ---- What travels
 
     /// Sends a piece on its way to a socket.
-    fn launch(&mut self, id: u64, piece: Piece, later: Duration) {
+    fn send_piece(&mut self, id: u64, piece: Piece, later: Duration) {
         let jitter = u64::try_from(self.faults.jitter.as_nanos()).unwrap_or(u64::MAX);
-        let jitter = if jitter == 0 { 0 } else { self.draw(jitter) };
+        let jitter = if jitter == 0 { 0 } else { self.random.up_to(jitter) };
         let at = self.now + later + self.faults.delay + Duration::from_nanos(jitter);
         let number = self.number();
         let Some(end) = self.ends.get_mut(&id) else { return };
         end.pieces.push_back((at, piece));
         if at > self.now && self.next_due().is_none_or(|first| at < first) {
-            // Cores that sleep longer than that think again.
-            self.groups.values().for_each(|audience| audience.waker.wake_by_ref());
+            // Who sleeps longer than that looks again.
+            self.watchers.values().for_each(|untold| untold.waker.wake_by_ref());
         }
         self.due.push(Reverse((at, number, id)));
     }
@@ -365,7 +386,7 @@ impl Network {
                 let _ = writeln!(trace, "{:?} {} {piece:?}", self.now, end.here);
             }
             match piece {
-                Piece::Knock => self.knock(id),
+                Piece::Connect => self.connect_arrives(id),
                 Piece::Connected => end.connected = true,
                 Piece::Bytes(len) => (end.under_way, end.arrived) = (end.under_way - len, end.arrived + len),
                 Piece::Fin => end.eof = true,
@@ -383,9 +404,9 @@ impl Network {
             let len = (end.bytes.len() - started).min(end.window.saturating_sub(started));
             if len > 0 {
                 end.under_way += len;
-                self.launch(id, Piece::Bytes(len), Duration::ZERO);
+                self.send_piece(id, Piece::Bytes(len), Duration::ZERO);
             } else if started == end.bytes.len() && mem::take(&mut end.fin_wanted) {
-                self.launch(id, Piece::Fin, Duration::ZERO);
+                self.send_piece(id, Piece::Fin, Duration::ZERO);
             } else {
                 return;
             }
@@ -398,7 +419,7 @@ impl Network {
         if let Some(end) = self.ends.get_mut(&id)
             && !mem::replace(&mut end.broken, true)
         {
-            self.launch(id, Piece::Failed(NetError::Reset), Duration::ZERO);
+            self.send_piece(id, Piece::Failed(NetError::Reset), Duration::ZERO);
         }
     }
 
@@ -411,8 +432,8 @@ impl Network {
 
     /// Ends the sending side of a socket.
     pub(crate) fn finish(&mut self, id: u64) {
-        if let Some(end) = self.ends.get_mut(&id).filter(|end| end.connected && end.kind != Kind::Finished) {
-            end.kind = Kind::Finished;
+        if let Some(end) = self.ends.get_mut(&id).filter(|end| end.connected && end.role != Role::Finished) {
+            end.role = Role::Finished;
             self.finish_to(id ^ 1);
         }
     }
@@ -427,8 +448,8 @@ impl Network {
             None => return Poll::Pending,
         }
         let mut len = arrived.min(into.len());
-        if self.falls(self.faults.short_per_mille) {
-            len = len.min(self.draw(len as u64) as usize);
+        if self.random.happens(self.faults.short_per_mille) {
+            len = len.min(self.random.up_to(len as u64) as usize);
         }
         let Some(end) = self.ends.get_mut(&id) else { return Poll::Pending };
         into.iter_mut().zip(end.bytes.drain(..len)).for_each(|(to, byte)| *to = byte);
@@ -443,10 +464,10 @@ impl Network {
     pub(crate) fn write(&mut self, id: u64, from: &[u8]) -> Poll<Result<usize, NetError>> {
         match self.end(id)? {
             End { failed: Some(why), .. } => return Poll::Ready(Err(why.clone())),
-            end if !end.connected || end.kind == Kind::Finished => return Poll::Ready(Err(NetError::NotConnected)),
+            end if !end.connected || end.role == Role::Finished => return Poll::Ready(Err(NetError::NotConnected)),
             _ => {}
         }
-        if self.falls(self.faults.reset_per_mille) {
+        if self.random.happens(self.faults.reset_per_mille) {
             self.break_off(id ^ 1);
             self.break_off(id);
             return Poll::Ready(Ok(from.len()));
@@ -456,8 +477,8 @@ impl Network {
             self.has_room(id);
             return Poll::Pending;
         }
-        if self.falls(self.faults.short_per_mille) {
-            len = len.min(self.draw(len as u64) as usize);
+        if self.random.happens(self.faults.short_per_mille) {
+            len = len.min(self.random.up_to(len as u64) as usize);
         }
         match self.ends.get_mut(&(id ^ 1)) {
             Some(peer) if !peer.broken => peer.bytes.extend(&from[..len]),
@@ -480,12 +501,12 @@ impl Network {
 }
 
 impl End {
-    fn new(here: SocketAddr, options: SockOptions, kind: Kind, most: usize) -> Self {
+    fn new(here: SocketAddr, options: SockOptions, role: Role, most: usize) -> Self {
         Self {
             here,
             window: options.recv_buf.unwrap_or(0).min(most).max(1),
             options,
-            kind,
+            role,
             peer: None,
             to: VecDeque::new(),
             since: None,
@@ -501,7 +522,7 @@ impl End {
             eof: false,
             failed: None,
             blocked: false,
-            member: None,
+            watched: None,
         }
     }
 
@@ -511,21 +532,23 @@ impl End {
     }
 
     /// Whether a read would find something.
-    pub(crate) fn has_more(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         self.arrived > 0 || self.eof || self.failed.is_some()
     }
 
-    fn ready(&self) -> Ready {
-        let connects = self.kind == Kind::Connect && self.connected;
+    fn ready(&self) -> Readiness {
+        let connects = self.role == Role::Connect && self.connected;
         let enough = self.options.low_water.unwrap_or(1).min(self.window);
-        let is_readable = self.arrived >= enough || self.eof || self.failed.is_some();
-        let read = if is_readable || connects || !self.queue.is_empty() { Ready::READ } else { Ready(0) };
-        let write = if self.connected && !self.blocked { Ready::WRITE } else { Ready(0) };
-        read.and(write).and(if self.failed.is_some() { Ready::OVER } else { Ready(0) })
+        let over = self.failed.is_some();
+        Readiness {
+            read: self.arrived >= enough || self.eof || over || connects || !self.queue.is_empty(),
+            write: self.connected && !self.blocked,
+            over,
+        }
     }
 
-    pub(crate) fn has_unread(&self) -> bool {
-        self.arrived > 0
+    pub(crate) fn unread(&self) -> usize {
+        self.arrived
     }
 
     /// Bytes that were written to it and not read, wherever they are.

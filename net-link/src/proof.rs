@@ -1,9 +1,11 @@
 //! Peers that have shown that they are where they say they are.
 //!
-//! Whoever floods a listener with SYNs of invented senders does not see what is said to those senders. So a SYN for which there is no room is answered by an
-//! acknowledgement of a number that nobody can guess. A peer that has asked for a connection finds it wrong, and says so by a reset with that number
-//! (RFC 9293, 3.10.7.3), which is its proof; its next SYN has room made for it. Nothing is kept for those that do not answer.
-//! Why not cookies: `docs/decisions/0080-a-flood-of-syns.md`.
+//! Whoever floods a listener with SYNs of invented senders does not see what is said to those
+//! senders. So a SYN for which there is no room is answered by an acknowledgement of a number that
+//! nobody can guess. A peer that has asked for a connection finds it wrong, and says so by a reset
+//! with that number (RFC 9293, 3.10.7.3), which is its proof; its next SYN has room made for it.
+//! Nothing is kept for those that do not answer. Why not cookies:
+//! `docs/decisions/0080-a-flood-of-syns.md`.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -23,7 +25,8 @@ const SLOT: u64 = 16;
 /// How long a proof holds: longer than any client waits before it asks again.
 const HOLDS: Duration = Duration::from_secs(64);
 
-pub(crate) struct Proofs {
+/// Who has shown it.
+pub struct Proofs {
     key: (u64, u64),
     /// Until when an answer may come. Outside of a flood nothing is computed for a reset.
     asked_until: Instant,
@@ -42,7 +45,8 @@ impl Proofs {
         self.number(who, slot(now))
     }
 
-    /// Whether a reset with this sequence number is an answer. If it is, its sender is known from now on.
+    /// Whether a reset with this sequence number is an answer. If it is, its sender is known from
+    /// now on.
     pub(crate) fn answers(&mut self, who: Ends, seq: u32, now: Instant) -> bool {
         if now >= self.asked_until {
             return false;
@@ -56,7 +60,8 @@ impl Proofs {
         is
     }
 
-    pub(crate) fn has(&self, who: Ends, now: Instant) -> bool {
+    /// Whether a peer has shown it, for this connection.
+    pub fn has(&self, who: Ends, now: Instant) -> bool {
         let name = self.name(who);
         let (known, until) = self.proven[name as usize % KEPT];
         known == name && now < until
@@ -66,8 +71,8 @@ impl Proofs {
         (self.hash((who, slot)) >> 32) as u32
     }
 
-    /// A number for both ends that nobody can foresee.
-    pub(crate) fn name(&self, who: Ends) -> u64 {
+    /// A number for both ends that nobody outside can foresee.
+    pub fn name(&self, who: Ends) -> u64 {
         self.hash(who)
     }
 

@@ -1,6 +1,8 @@
 //! The sockets of a group, under one epoll set: what the engine asks, in system calls.
 
+use std::io::IoSlice;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use core_reactor::net::{GroupConfig, NetError, SockId};
@@ -10,7 +12,7 @@ use net_group::{
 };
 use net_sockets::{Errno, Whose, connect, error, options, whose};
 
-use crate::sys::{self, Epoll, Gather, Timer, Told};
+use crate::sys::{self, Epoll, EpollEvent, Timer};
 use crate::{NAME, PosixSocket};
 
 /// What every socket is added to epoll for.
@@ -31,36 +33,39 @@ const TIMER: u64 = u64::MAX;
 /// return is not announced, and the core may be asleep.
 const RETRY_MILLIS: u32 = 10;
 
+/// Pieces that one call takes. The system's limit is 1024; so many keep the list on the stack.
+const PIECES: usize = 64;
+
 /// See the crate's documentation.
-pub(crate) struct Epolled {
+pub(crate) struct EpollSockets {
     /// Dropped first: a watch ends before its source is closed.
     _watch: Watch,
     epoll: Epoll,
     timer: Timer,
-    armed: Option<For>,
+    armed: Option<TimerFor>,
     sockets: PerSlot<Box<PosixSocket>>,
     /// What epoll told last; those before `at` have been passed on.
-    events: Vec<Told>,
+    events: Vec<EpollEvent>,
     at: usize,
 }
 
 /// What the timer runs for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum For {
+enum TimerFor {
     Look,
     /// Does not wait for the end of what may be a long time; nor does a look need another timer
     /// beside this.
     Retry,
 }
 
-impl Epolled {
+impl EpollSockets {
     pub(crate) fn new(cx: &mut Cx<'_>, config: &GroupConfig) -> Result<Self, NetError> {
         let sockets = config.sockets;
         let epoll = Epoll::new().map_err(|e| error::plain("epoll_create1", e))?;
         let timer = Timer::new().map_err(|e| error::plain("timerfd_create", e))?;
-        epoll.add(timer.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
+        epoll.add(timer.as_raw_fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, TIMER).map_err(|e| error::plain("epoll_ctl", e))?;
         Ok(Self {
-            _watch: cx.watch(WaitSource(epoll.fd()))?,
+            _watch: cx.watch(WaitSource(epoll.as_raw_fd()))?,
             epoll,
             timer,
             armed: None,
@@ -70,10 +75,10 @@ impl Epolled {
         })
     }
 
-    fn arm(&mut self, what: For, millis: u32) {
+    fn set_timer(&mut self, what: TimerFor, millis: u32) {
         if self.armed.is_none_or(|armed| armed < what) {
             self.armed = Some(what);
-            self.timer.arm(millis);
+            self.timer.set(millis);
         }
     }
 
@@ -83,16 +88,16 @@ impl Epolled {
 
     /// Without a buffer an end can be told, and who has no bytes waits for none.
     #[cold]
-    fn receive_without_buffer(&mut self, slot: Slot) -> Recv {
+    fn peek(&mut self, slot: Slot) -> Recv {
         match net_sockets::sys::peek(slot.number()) {
             Ok(1..) => Recv::NoBuffer,
-            nothing => self.received_nothing(slot, nothing),
+            nothing => self.read_none(slot, nothing),
         }
     }
 
     /// A read that found no bytes.
     #[cold]
-    fn received_nothing(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
+    fn read_none(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
         match done {
             Ok(_) => Recv::Eof,
             Err(errno) if errno.would_block() => Recv::Empty,
@@ -101,27 +106,28 @@ impl Epolled {
     }
 
     /// Several pieces in one call.
-    fn gather(slot: Slot, parts: Parts<'_>) -> (usize, Result<usize, Errno>) {
-        let mut gather = Gather::new();
-        for part in parts.iter().take(Gather::PARTS) {
-            gather.push(part);
+    #[inline(never)]
+    fn gather(&mut self, slot: Slot, parts: Parts<'_>) -> Sending {
+        let pieces: heapless::Vec<_, PIECES> = parts.iter().take(PIECES).map(IoSlice::new).collect();
+        let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let Some(socket) = self.sockets.get(slot.index()) else { return self.sent_less(slot, Err(Errno(libc::EBADF))) };
+        match socket.socket.send_vectored_with_flags(&pieces, libc::MSG_NOSIGNAL) {
+            Ok(n) if n == offered => Sending::Taken(n),
+            done => self.sent_less(slot, done.map_err(|e| Errno::of(&e))),
         }
-        (gather.bytes(), gather.send(slot.number()))
     }
 
-    /// What came of a call that has not just taken one piece.
-    fn sent(&mut self, slot: Slot, offered: usize, done: Result<usize, Errno>) -> Sending {
-        match done {
-            Ok(n) if n == offered => Sending::Taken(n),
+    /// A call took less than it was offered, or nothing. Not inlined, so that what it needs is not
+    /// kept ready before each call.
+    #[cold]
+    #[inline(never)]
+    fn sent_less(&mut self, slot: Slot, done: Result<usize, Errno>) -> Sending {
+        let errno = match done {
             // The system promises an EPOLLOUT after a short write as after EAGAIN (epoll(7),
             // question 9).
-            Ok(n) => Sending::Blocked(n),
-            Err(errno) => self.not_sent(slot, errno),
-        }
-    }
-
-    #[cold]
-    fn not_sent(&mut self, slot: Slot, errno: Errno) -> Sending {
+            Ok(n) => return Sending::Blocked(n),
+            Err(errno) => errno,
+        };
         if errno.would_block() {
             return Sending::Blocked(0);
         }
@@ -135,7 +141,7 @@ impl Epolled {
     }
 }
 
-impl Backend for Epolled {
+impl Backend for EpollSockets {
     type Socket = PosixSocket;
 
     const NAME: &'static str = NAME;
@@ -151,7 +157,7 @@ impl Backend for Epolled {
         };
         // One that is not under way joins when its connect begins.
         if kind != Kind::Connect
-            && let Err(why) = enrol(&self.epoll, slot, &socket)
+            && let Err(why) = add_to_epoll(&self.epoll, slot, &socket)
         {
             return Err(Refused { item: socket, why });
         }
@@ -188,7 +194,7 @@ impl Backend for Epolled {
     /// came of it through memory.
     #[inline(always)]
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let Some(mut buf) = bufs.take() else { return self.receive_without_buffer(slot) };
+        let Some(mut buf) = bufs.take() else { return self.peek(slot) };
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());
         loop {
@@ -198,7 +204,7 @@ impl Backend for Epolled {
                     return Recv::Bytes(buf, n == room);
                 }
                 Err(Errno(libc::EINTR)) => {}
-                other => return self.received_nothing(slot, other),
+                other => return self.read_none(slot, other),
             }
         }
     }
@@ -222,21 +228,20 @@ impl Backend for Epolled {
     fn connect(&mut self, slot: Slot) -> Connecting {
         let Self { epoll, sockets, .. } = self;
         match sockets.get_mut(slot.index()) {
-            Some(socket) => connect::go_on(socket, |socket| enrol(epoll, slot, socket)),
+            Some(socket) => connect::go_on(socket, |socket| add_to_epoll(epoll, slot, socket)),
             None => Connecting::Failed(NetError::Stale),
         }
     }
 
     #[inline]
     fn send(&mut self, slot: Slot, out: Outgoing<'_>) -> Sending {
-        let (offered, done) = match out {
+        match out {
             Outgoing::One(bytes) => match sys::send(slot.number(), bytes) {
-                Ok(n) if n == bytes.len() => return Sending::Taken(bytes.len()),
-                done => (bytes.len(), done),
+                Ok(n) if n == bytes.len() => Sending::Taken(n),
+                done => self.sent_less(slot, done),
             },
-            Outgoing::Many(parts) => Self::gather(slot, parts),
-        };
-        self.sent(slot, offered, done)
+            Outgoing::Many(parts) => self.gather(slot, parts),
+        }
     }
 
     fn fin(&mut self, slot: Slot) {
@@ -250,18 +255,18 @@ impl Backend for Epolled {
     #[inline]
     fn poll(&mut self) {
         self.at = 0;
-        self.epoll.poll(&mut self.events);
+        self.epoll.wait(&mut self.events);
     }
 
     #[inline]
     fn next(&mut self, _: usize) -> Option<Happened<PosixSocket>> {
         let event = *self.events.get(self.at)?;
         self.at += 1;
-        if event.key() == TIMER {
+        if event.added_as() == TIMER {
             self.armed = None;
             return Some(Happened::Time);
         }
-        Some(Happened::Ready(SockId::from_raw(event.key()), Ready(event.flags())))
+        Some(Happened::Ready(SockId::from_raw(event.added_as()), Ready(event.flags())))
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {
@@ -292,12 +297,12 @@ impl Backend for Epolled {
     }
 
     fn wake_later(&mut self) -> bool {
-        self.arm(For::Retry, RETRY_MILLIS);
+        self.set_timer(TimerFor::Retry, RETRY_MILLIS);
         true
     }
 
     fn wake_for_look(&mut self, millis: u32) -> bool {
-        self.arm(For::Look, millis);
+        self.set_timer(TimerFor::Look, millis);
         true
     }
 
@@ -309,12 +314,12 @@ impl Backend for Epolled {
     }
 
     fn wait_source(&self) -> Option<WaitSource> {
-        Some(WaitSource(self.epoll.fd()))
+        Some(WaitSource(self.epoll.as_raw_fd()))
     }
 }
 
 /// Adds the socket of a slot to epoll.
-fn enrol(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
+fn add_to_epoll(epoll: &Epoll, slot: Slot, socket: &PosixSocket) -> Result<(), NetError> {
     epoll.add(socket.fd(), INTEREST, slot.id().raw()).map_err(|e| error::plain("epoll_ctl", e))
 }
 
@@ -330,7 +335,7 @@ mod tests {
 
     /// The time that was asked for is told, and soon enough that nobody waits for what comes in an
     /// hour.
-    fn time_comes(backend: &mut Epolled) {
+    fn time_comes(backend: &mut EpollSockets) {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             backend.poll();
@@ -348,7 +353,7 @@ mod tests {
         let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
         let config = GroupConfig::new(BufGroup::new(1, 64));
-        let mut backend = thread.with(|cx| Epolled::new(cx, &config)).expect("descriptors");
+        let mut backend = thread.with(|cx| EpollSockets::new(cx, &config)).expect("descriptors");
         assert!(backend.wake_for_look(HOUR) && backend.wake_later());
         time_comes(&mut backend);
         assert!(backend.wake_later() && backend.wake_for_look(HOUR));

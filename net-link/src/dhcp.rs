@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::dhcpv4;
 
-use crate::config::Network;
+use crate::addresses::Network;
 
 /// The client, and so the lease.
 pub(crate) struct Lease {
@@ -17,8 +17,8 @@ impl Lease {
         Self { handle: sockets.add(dhcpv4::Socket::new()) }
     }
 
-    /// The address and the router of a lease that has come, or nothing where one has gone; `None` if
-    /// all is as it was.
+    /// The address and the router of a lease that has come, or nothing where one has gone; `None`
+    /// if all is as it was.
     pub(crate) fn news(&mut self, sockets: &mut SocketSet<'static>) -> Option<(Option<Network>, Option<IpAddr>)> {
         match sockets.get_mut::<dhcpv4::Socket<'_>>(self.handle).poll()? {
             dhcpv4::Event::Configured(config) => {
