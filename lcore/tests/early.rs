@@ -1,48 +1,24 @@
 //! A signal that comes before there is a reactor is an orderly stop. A program of its own, as
 //! without a handler it ends by the signal.
 
-use std::net::SocketAddr;
+mod refusing;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use core_reactor::Cx;
-use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::net::{LCORE_NET_IMPLS, NetImpl};
 use lcore::{App, AppOptions};
 use linkme::distributed_slice;
+use refusing::Refusing;
 use rustix::process::{Signal, getpid, kill_process};
 
 /// A backend whose probe is where the signal comes: what is made before the first reactor is made
 /// by then, or about to be.
-struct Signalled;
-
 #[distributed_slice(LCORE_NET_IMPLS)]
-static SIGNALLED: &dyn NetImpl = &Signalled;
-
-impl NetImpl for Signalled {
-    fn name(&self) -> &'static str {
-        "signalled"
-    }
-
-    fn priority(&self) -> u8 {
-        u8::MAX
-    }
-
-    fn probe(&self) -> Result<(), NetError> {
-        kill_process(getpid(), Signal::TERM).expect("this process may signal itself");
-        Ok(())
-    }
-
-    fn listen(&self, _: SocketAddr, _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Err(NetError::NoAddress)
-    }
-
-    fn connect(&self, _: &[SocketAddr], _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Err(NetError::NoAddress)
-    }
-
-    fn group(&self, _: &mut Cx<'_>, _: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
-        Err(NetError::NoAddress)
-    }
-}
+static SIGNALLED: &dyn NetImpl = &Refusing {
+    name: "signalled",
+    priority: u8::MAX,
+    probed: || kill_process(getpid(), Signal::TERM).expect("this process may signal itself"),
+};
 
 #[test]
 fn s51_a_signal_on_the_way_of_the_start_is_an_orderly_stop() {

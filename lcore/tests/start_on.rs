@@ -1,41 +1,17 @@
 //! An application on reactors that the test turns: what it is given, what its end answers.
 
-use std::net::SocketAddr;
+mod refusing;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lcore::net::{GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use lcore::net::SockOptions;
 use lcore::sim::Sim;
 use lcore::{App, AppOptions, Cx, Failure, Polled, Schedule, ThreadLibOptions};
+use refusing::Refusing;
 
-/// A backend that is linked nowhere, and refuses everything.
-struct Own;
-
-impl NetImpl for Own {
-    fn name(&self) -> &'static str {
-        "own"
-    }
-
-    fn priority(&self) -> u8 {
-        0
-    }
-
-    fn probe(&self) -> Result<(), NetError> {
-        Ok(())
-    }
-
-    fn listen(&self, _: SocketAddr, _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Err(NetError::NoAddress)
-    }
-
-    fn connect(&self, _: &[SocketAddr], _: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
-        Err(NetError::NoAddress)
-    }
-
-    fn group(&self, _: &mut Cx<'_>, _: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
-        Err(NetError::NoDescriptors)
-    }
-}
+/// A backend that is linked nowhere.
+static OWN: Refusing = Refusing { name: "own", priority: 0, probed: || () };
 
 #[test]
 fn s118_the_backend_is_the_one_that_the_program_gives() {
@@ -47,14 +23,14 @@ fn s118_the_backend_is_the_one_that_the_program_gives() {
         Ok(())
     };
     let mut sim = Sim::new(2);
-    let app = App::new("test").network_over(&Own).start_on(sim.lib(), start.clone()).expect("it starts");
+    let app = App::new("test").network_over(&OWN).start_on(sim.lib(), start.clone()).expect("it starts");
     sim.settle();
     assert_eq!(app.finish(&[]).expect("nothing was printed"), 1, "its start failed");
     assert!(sim.lib().threads().is_empty());
     // On reactors of the machine as well.
     let mut options = AppOptions::default();
     options.net = Some("own".into());
-    assert_eq!(App::new("test").options(options).network_over(&Own).try_run(start).expect("it runs"), 1);
+    assert_eq!(App::new("test").options(options).network_over(&OWN).try_run(start).expect("it runs"), 1);
     let seen = seen.lock().unwrap();
     assert_eq!((seen[0].clone(), seen[1].0), (("own", Sim::new(2).lib().reactors().to_string()), "own"));
 }
@@ -64,7 +40,7 @@ fn s118_another_name_than_the_given_backends_is_an_error() {
     let mut options = AppOptions::default();
     options.net = Some("posix".into());
     let sim = Sim::new(1);
-    let why = App::new("test").options(options).network_over(&Own).start_on(sim.lib(), |_, _| Ok(())).err().expect("it is no backend here");
+    let why = App::new("test").options(options).network_over(&OWN).start_on(sim.lib(), |_, _| Ok(())).err().expect("it is no backend here");
     assert!(matches!(why, Failure::Net(_)) && why.to_string().contains("posix"), "{why}");
 }
 

@@ -1,35 +1,12 @@
 //! Frames that are sent again and again take no memory but the first time.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use conformance::heap::{CountingHeap, Heap};
 use core_reactor::net::{Frame, GroupConfig, Token};
 use net_group::{Frames, Limits, Slab};
 use pool::BufGroup;
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts what the thread of the test allocates.
-struct Counting;
-
-// SAFETY: it is the system's allocator, and counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static HEAP: CountingHeap = CountingHeap;
 
 #[test]
 fn s18_nodes_are_used_again() {
@@ -50,7 +27,5 @@ fn s18_nodes_are_used_again() {
         while frames.next_report(&limits, &mut slab).is_some() {}
     };
     round();
-    let before = ALLOCATIONS.get();
-    (0..1_000).for_each(|_| round());
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(HEAP.during(|| (0..1_000).for_each(|_| round())), Heap::default());
 }
