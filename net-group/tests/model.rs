@@ -279,6 +279,22 @@ fn s104_who_waits_has_the_buffers_of_the_backend_too() {
     end(app);
 }
 
+/// Buffers that come home while a group is polled are for those that began to wait in it.
+#[test]
+fn s64_nobody_receives_past_those_that_wait_since_just_now() {
+    let mut app = App::new(Chooser::first(0), Settings { keeps: 20, ..Settings::default() });
+    (0..3).for_each(|_| app.begin(WireKind::Stream, 100));
+    app.rest(true);
+    app.world().lends = true;
+    (0..2).for_each(|_| app.send_on(2));
+    app.flush();
+    app.hold_all_buffers();
+    (0..3).for_each(|wire| app.world().peer_sends(wire, 5));
+    (0..3).for_each(|_| app.poll_with_room(8));
+    assert_eq!(app.heard(), [0, 1]);
+    end(app);
+}
+
 /// Who asks little is served between those that send much.
 #[test]
 fn s64_who_waits_for_a_buffer_is_served_by_how_much_waits() {

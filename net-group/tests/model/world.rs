@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) timer: Option<Instant>,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
+    /// It has what is sent where it lies.
+    pub(crate) lends: bool,
     /// So many more connect, each when all that were before are taken.
     pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
@@ -107,6 +109,7 @@ impl World {
             has_timer: true,
             timer: None,
             pushes: 0,
+            lends: false,
             to_come: 0,
             gone: 0,
             low: false,
@@ -560,7 +563,7 @@ impl Backend for Scripted {
         let pieces: Vec<&[u8]> = out.iter().collect();
         assert!(!pieces.is_empty() && pieces.iter().all(|piece| !piece.is_empty()), "there is something to send");
         let bytes = pieces.concat();
-        let how = world.choose.pick(5);
+        let how = if world.lends { 4 } else { world.choose.pick(5) };
         let dies = world.choose.rarely(25);
         let wire = &mut world.wires[at];
         assert!(wire.is_connected() && !wire.fin && !wire.send_failed, "a connection that sends");
