@@ -375,6 +375,13 @@ impl App {
         self.group.backend_mut().lying = buf;
     }
 
+    /// No buffer is left, until this wire has found none.
+    pub(crate) fn two_come_home_when_there_is_none_for(&mut self, wire: usize) {
+        self.hold_all_buffers();
+        let two = self.held.drain(..2).collect();
+        self.group.backend_mut().come_home = Some((wire, two));
+    }
+
     pub(crate) fn gives_one_back(&mut self) {
         drop(self.held.pop_front());
     }

@@ -30,8 +30,6 @@ pub(crate) struct World {
     pub(crate) timer: Option<Instant>,
     /// How bytes are told of: 0 as they are asked for, 1 by themselves, 2 now so and now so.
     pub(crate) pushes: usize,
-    /// It has what is sent where it lies.
-    pub(crate) lends: bool,
     /// So many more connect, each when all that were before are taken.
     pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
@@ -109,7 +107,6 @@ impl World {
             has_timer: true,
             timer: None,
             pushes: 0,
-            lends: false,
             to_come: 0,
             gone: 0,
             low: false,
@@ -347,6 +344,8 @@ pub(crate) struct Scripted {
     quiet: VecDeque<Happened<Sock>>,
     /// It lies ready to be received into.
     pub(crate) lying: Option<Buf>,
+    /// From another core, when this wire has found none.
+    pub(crate) come_home: Option<(usize, Vec<Buf>)>,
 }
 
 impl Scripted {
@@ -361,6 +360,7 @@ impl Scripted {
             stale: Vec::new(),
             quiet: VecDeque::new(),
             lying: None,
+            come_home: None,
         }
     }
 
@@ -494,7 +494,10 @@ impl Backend for Scripted {
                 () => Recv::Empty,
             };
         }
-        let Some(mut buf) = bufs.take() else { return Recv::NoBuffer };
+        let Some(mut buf) = bufs.take() else {
+            self.come_home.take_if(|(wire, _)| *wire == at);
+            return Recv::NoBuffer;
+        };
         let most = bufs.at_once(buf.spare_capacity()).min(wire.arrived.len());
         let n = most - world.choose.pick(most);
         let bytes: Vec<u8> = wire.arrived.drain(..n).collect();
@@ -563,7 +566,7 @@ impl Backend for Scripted {
         let pieces: Vec<&[u8]> = out.iter().collect();
         assert!(!pieces.is_empty() && pieces.iter().all(|piece| !piece.is_empty()), "there is something to send");
         let bytes = pieces.concat();
-        let how = if world.lends { 4 } else { world.choose.pick(5) };
+        let how = world.choose.pick(5);
         let dies = world.choose.rarely(25);
         let wire = &mut world.wires[at];
         assert!(wire.is_connected() && !wire.fin && !wire.send_failed, "a connection that sends");
