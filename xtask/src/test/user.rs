@@ -31,10 +31,11 @@ struct Limits {
 /// A package, and those of its test programs that are run; none named are all.
 struct Package(&'static str, &'static [&'static str]);
 
-const ORDINARY: [Package; 5] = [
+const ORDINARY: [Package; 6] = [
     Package("platform-linux", &[]),
     Package("net-impl-posix", &[]),
     Package("net-impl-uring", &[]),
+    Package("rpc", &[]),
     Package("lcore", &[]),
     Package("hello-sock", &[]),
 ];
