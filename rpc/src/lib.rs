@@ -26,4 +26,6 @@ pub use error::Error;
 #[doc(hidden)]
 pub use linkme;
 pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases};
+#[doc(hidden)]
+pub use request::is_request;
 pub use server::{CLIENTS, Control, ServeError, serve};

@@ -59,6 +59,11 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether a value is a request. For fuzzing.
+pub fn is_request(text: &[u8]) -> bool {
+    Request::read(text).is_ok()
+}
+
 /// The first byte that is no white space.
 fn first(text: &[u8]) -> u8 {
     text.iter().copied().find(|byte| !byte.is_ascii_whitespace()).unwrap_or(b' ')

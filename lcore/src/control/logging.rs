@@ -65,7 +65,7 @@ static SET_FLAG: Method = Method::new("log_set_flag", "Logs the details of a par
 .phases(Phases::Any);
 
 #[distributed_slice(LCORE_RPC_METHODS)]
-static CLEAR_FLAG: Method = Method::new("log_clear_flag", "Logs them no more", |_, call| {
+static CLEAR_FLAG: Method = Method::new("log_clear_flag", "Logs the details of a part, or of all, no more", |_, call| {
     call.answer(|it: Flag| switch(&it.flag, false));
 })
 .phases(Phases::Any);
