@@ -341,6 +341,20 @@ fn s104_frames_behind_one_that_is_on_its_way() {
     });
 }
 
+/// A frame without bytes asks nothing of the backend, which looks, and is not in the way of the
+/// next one.
+#[test]
+fn s18_a_frame_without_bytes_is_sent_without_a_call() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    app.poll();
+    app.send_nothing(0);
+    app.poll();
+    app.send_nothing(0);
+    app.send();
+    end(app);
+}
+
 /// Nothing announces the one behind them.
 #[test]
 fn s104_forty_connections_that_are_gone_before_they_are_accepted() {

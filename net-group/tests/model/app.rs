@@ -341,6 +341,13 @@ impl App {
         self.hand_over(at, frame, Sent { id: self.live[at].id, bytes, tagged, told: None }, number);
     }
 
+    /// Sends one buffer without bytes and without a tag, of which nobody hears again.
+    pub(crate) fn send_nothing(&mut self, at: usize) {
+        let buf = self.group.buffer().expect("a buffer");
+        let sent = self.group.send(self.live[at].id, buf.into());
+        assert!(sent.is_ok(), "there is room");
+    }
+
     fn hand_over(&mut self, at: usize, frame: Frame, sent: Sent, number: u16) {
         let live = &mut self.live[at];
         match self.group.send(live.id, frame) {
