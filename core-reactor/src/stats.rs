@@ -6,6 +6,7 @@ use crate::{CoreId, Name};
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Turn {
     /// Messages and critical messages run.
     pub messages: u32,
@@ -37,6 +38,7 @@ impl Turn {
 
 /// What a thread has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ThreadStats {
     /// Its name.
     pub name: Name,
@@ -63,6 +65,7 @@ pub struct ThreadStats {
 
 /// What a poller has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PollerStats {
     /// Its name.
     pub name: Name,
@@ -82,6 +85,7 @@ pub struct PollerStats {
 
 /// What a reactor has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReactorStats {
     /// Its core.
     pub core: CoreId,
