@@ -54,6 +54,8 @@ pub(crate) struct Wire {
     pub(crate) connects: bool,
     /// The engine wants to read of it.
     pub(crate) reading: bool,
+    /// What it was called last.
+    number: i32,
     /// How often it was told that bytes were handed out.
     pub(crate) acknowledged: usize,
     /// All that the peer has sent, and what of it nobody has read.
@@ -120,6 +122,7 @@ impl World {
             connects: matches!(kind, WireKind::Connect { .. }),
             kind,
             reading: true,
+            number: 0,
             acknowledged: 0,
             sent: Vec::new(),
             arrived: VecDeque::new(),
@@ -430,7 +433,12 @@ impl Backend for Scripted {
         };
         // What is so when a socket joins is told as news.
         (wire.end_told, wire.blocked, wire.reading) = (false, false, true);
-        wire.news = Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 };
+        wire.news = match kind {
+            // It is read on without any.
+            Kind::Broken => 0,
+            _ => Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 },
+        };
+        wire.number = 5;
         drop(world);
         let acknowledge = socket.wire % 2 == 1;
         self.open.set(slot.index(), Some((slot.id(), socket)));
@@ -537,7 +545,7 @@ impl Backend for Scripted {
         let at = self.wire_of(slot);
         let mut world = self.world();
         let at_once = world.choose.pick(5);
-        let Wire { kind, news, .. } = &mut world.wires[at];
+        let Wire { kind, news, number, .. } = &mut world.wires[at];
         let WireKind::Connect { begun, answer } = kind else { panic!("its outcome was told") };
         let begins = !std::mem::replace(begun, true);
         if begins && at_once > 2 {
@@ -550,7 +558,10 @@ impl Backend for Scripted {
                 *kind = WireKind::Stream;
                 Connecting::Connected
             }
-            _ => Connecting::UnderWay(6),
+            _ => {
+                *number = 6;
+                Connecting::UnderWay(6)
+            }
         }
     }
 
@@ -564,6 +575,7 @@ impl Backend for Scripted {
         let dies = world.choose.rarely(25);
         let wire = &mut world.wires[at];
         assert!(wire.is_connected() && !wire.fin && !wire.send_failed, "a connection that sends");
+        assert_eq!(slot.number(), wire.number, "it comes along");
         assert!(!wire.blocked && wire.pending.is_none(), "it is not asked before there is room");
         if wire.reset || dies {
             // Of itself, where nobody has reset it: then nothing is told of it but here.
