@@ -34,6 +34,10 @@ pub(crate) struct World {
     pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
+    /// The system gives nothing back, whatever is done.
+    pub(crate) keeps: bool,
+    /// How often it was told that there are no descriptors.
+    pub(crate) told_out: usize,
     /// Buffers are low.
     pub(crate) low: bool,
     /// Addresses of bytes that the system has where they lie.
@@ -111,6 +115,8 @@ impl World {
             pushes: 0,
             to_come: 0,
             gone: 0,
+            keeps: false,
+            told_out: 0,
             low: false,
             lent: Vec::new(),
         }))
@@ -171,6 +177,11 @@ impl World {
             wire.reset = true;
             wire.news |= Ready::READ.0 | writable | Ready::OVER.0;
         }
+    }
+
+    /// The system tells that a connection is over, which it is not.
+    pub(crate) fn seems_over(&mut self, at: usize) {
+        self.wires[at].news |= Ready::READ.0 | Ready::OVER.0;
     }
 
     pub(crate) fn peer_takes(&mut self, at: usize, n: usize) {
@@ -459,7 +470,7 @@ impl Backend for Scripted {
         let Some((id, socket)) = self.open.take(slot.index()) else { unreachable!("it was looked up above") };
         self.stale.push(id);
         if later {
-            let is_stuck = self.world().choose.rarely(3);
+            let is_stuck = self.world().choose.rarely(3) || self.world().keeps;
             self.later.push(Later { id, socket, pending, is_stuck });
             return Released::Later;
         }
@@ -479,6 +490,7 @@ impl Backend for Scripted {
         let wire = &mut world.wires[at];
         assert!(wire.is_connected(), "only connections are read");
         assert!(!wire.end_told, "behind the end nothing is asked for");
+        assert!(!world.low || bufs.at_once(usize::MAX) <= net_group::SPARING, "while buffers are low little is read at a time");
         if let Some(buf) = kept {
             return Recv::Bytes(buf, keeps_more || wire.has_something());
         }
@@ -668,6 +680,10 @@ impl Backend for Scripted {
         (wire.reset || wire.send_failed).then_some(NetError::Reset)
     }
 
+    fn out_of_descriptors(&mut self, _: Slot) {
+        self.world().told_out += 1;
+    }
+
     fn acknowledge(&mut self, slot: Slot) {
         let at = self.wire_of(slot);
         self.world().wires[at].acknowledged += 1;
@@ -716,7 +732,8 @@ impl Backend for Scripted {
 
     fn abandon(&mut self) {
         assert!(!self.later.is_empty() && self.is_stuck() && !self.world().choose.is_calm(), "what comes back is waited for");
-        self.later.iter_mut().for_each(|later| later.is_stuck = false);
+        let keeps = self.world().keeps;
+        self.later.iter_mut().for_each(|later| later.is_stuck = keeps);
     }
 
     fn next_quiet(&mut self) -> Option<Happened<Sock>> {
