@@ -268,6 +268,10 @@ impl World {
             let n = buf.spare_capacity().min(wire.arrived.len());
             let bytes: Vec<u8> = wire.arrived.drain(..n).collect();
             buf.append(&bytes);
+            if self.pushes == 1 && !wire.has_something() {
+                // Nothing else is told of them.
+                wire.news &= !Ready::READ.0;
+            }
             return Some(Happened::Bytes(id, buf));
         }
         let wire = &mut self.wires[at];
