@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) channels: Channels,
     pub(crate) cpus: CpuSet,
     pub(crate) core: CoreId,
+    /// When it came there.
+    pub(crate) since: Instant,
     /// Another core that it asked to be on.
     pub(crate) wanted: Option<CoreId>,
     pub(crate) figures: Figures,
@@ -73,6 +75,7 @@ pub(crate) struct Figures {
     pub(crate) messages: u64,
     pub(crate) busy_ns: u64,
     pub(crate) idle_ns: u64,
+    pub(crate) parked_ns: u64,
     pub(crate) longest_ns: u64,
 }
 
@@ -98,8 +101,10 @@ pub enum MoveError {
 
 impl Inner {
     pub(crate) fn new(set: Arc<Set>, shared: Arc<Shared>, cpus: CpuSet, core: CoreId) -> Self {
+        let now = set.platform().now();
         Self {
-            now: set.platform().now(),
+            now,
+            since: now,
             shared,
             set,
             pollers: Pollers::default(),
@@ -125,13 +130,14 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> ThreadStats {
-        let Figures { turns, messages, busy_ns, idle_ns, longest_ns } = self.figures;
+        let Figures { turns, messages, busy_ns, idle_ns, parked_ns, longest_ns } = self.figures;
         ThreadStats {
             name: self.shared.name.clone(),
             turns,
             messages,
             busy_ns,
             idle_ns,
+            parked_ns,
             longest_ns,
             mailbox_depth: self.shared.mailbox().depth(),
             mailbox_high_water: self.shared.mailbox().high_water(),

@@ -180,6 +180,8 @@ impl CoreVisitEvent {
     fn into_event(mut self) -> Event {
         Event::Call(Box::new(move |reactor| {
             if let Some(visit) = &mut self.0 {
+                // What threads tell after the visit agrees with what their reactor tells in it.
+                reactor.share_idle();
                 (visit.on_core)(reactor);
             }
             let Some(mut visit) = self.0.take() else { return };

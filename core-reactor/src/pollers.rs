@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use crate::time::nanos;
 use crate::timers::Timers;
-use crate::{Instant, Name, PollerStats};
+use crate::{Instant, Name, PollerCounts, PollerInfo, PollerStats};
 
 /// A poller's key on its thread. Once the poller is gone the key is stale and refused, for as long
 /// as the thread lives: a slot whose generations are used up is not used again. On another thread
@@ -19,6 +19,13 @@ use crate::{Instant, Name, PollerStats};
 pub struct PollerId {
     slot: u32,
     generation: u32,
+}
+
+impl PollerId {
+    /// It as a number, which no other poller of the thread has or will have. Not 0.
+    pub const fn number(self) -> u64 {
+        (self.generation as u64) << 32 | (self.slot as u64 + 1)
+    }
 }
 
 /// When a poller runs, and whether its core may sleep.
@@ -423,6 +430,35 @@ impl<P: ?Sized> Pollers<P> {
                 longest_ns: s.longest_ns,
             })
             .collect()
+    }
+
+    /// What can be told of every poller. What waits for the exit is none.
+    pub(crate) fn info(&self) -> impl Iterator<Item = PollerInfo> {
+        let slots = self.slots.iter().enumerate();
+        let there = slots.filter(|(_, slot)| !matches!(slot.state, State::Free | State::AtExit));
+        there.map(|(at, slot)| PollerInfo {
+            id: PollerId { slot: at as u32, generation: slot.generation }.number(),
+            name: slot.name.clone(),
+            period: Duration::from_nanos(slot.period_ns),
+            is_paused: matches!(slot.state, State::PausedActive { .. } | State::PausedTimed { .. }),
+            runs: slot.runs,
+            busy_runs: slot.busy_runs,
+            busy_ns: slot.busy_ns,
+        })
+    }
+
+    /// How many there are of each kind.
+    pub(crate) fn counts(&self) -> PollerCounts {
+        let mut counts = PollerCounts::default();
+        for slot in &self.slots {
+            match slot.state {
+                State::Active { .. } => counts.active += 1,
+                State::Timed => counts.timed += 1,
+                State::PausedActive { .. } | State::PausedTimed { .. } => counts.paused += 1,
+                State::Free | State::AtExit => {}
+            }
+        }
+        counts
     }
 
     /// The names of the pollers that an end waits for.

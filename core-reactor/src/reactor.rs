@@ -49,6 +49,8 @@ pub struct Reactor {
     idle_since: Option<Instant>,
     /// Idle time that the threads have not been charged with yet.
     unshared_idle_ns: u64,
+    /// The same of the time that it slept.
+    unshared_parked_ns: u64,
     stats: ReactorStats,
 }
 
@@ -82,6 +84,7 @@ impl Reactor {
             last: None,
             idle_since: None,
             unshared_idle_ns: 0,
+            unshared_parked_ns: 0,
             stats,
         })
     }
@@ -210,11 +213,14 @@ impl Reactor {
         }
     }
 
-    /// Charges the threads with idle time, in equal parts.
-    fn share_idle(&mut self) {
-        let share = core::mem::take(&mut self.unshared_idle_ns) / self.threads.len().max(1) as u64;
+    /// Charges the threads with idle time and with sleep, in equal parts.
+    pub(crate) fn share_idle(&mut self) {
+        let threads = self.threads.len().max(1) as u64;
+        let idle = core::mem::take(&mut self.unshared_idle_ns) / threads;
+        let parked = core::mem::take(&mut self.unshared_parked_ns) / threads;
         for thread in &mut self.threads {
-            thread.charge_idle(share);
+            thread.charge_idle(idle);
+            thread.charge_parked(parked);
         }
     }
 
@@ -229,7 +235,7 @@ impl Reactor {
                 Some(Event::Adopt(movable)) => {
                     self.share_idle();
                     let mut thread = movable.into_thread();
-                    thread.set_core(self.stats.core);
+                    thread.set_core(self.stats.core, now);
                     self.threads.push(thread);
                 }
                 Some(Event::Call(f)) => f(self),
@@ -296,7 +302,9 @@ impl Reactor {
             self.charge_idle(before);
             set.platform().park(self.stats.core, self.next_deadline());
             let after = set.platform().now();
-            self.stats.parked_ns += after.nanos_since(before);
+            let parked_ns = after.nanos_since(before);
+            self.stats.parked_ns += parked_ns;
+            self.unshared_parked_ns += parked_ns;
             self.stats.parks += 1;
             self.last = Some((after, 0));
         } else {
@@ -469,6 +477,28 @@ mod tests {
         assert!(reactor.stats.idle_ns > 0 && reactor.stats.parked_ns > 0);
         // The reading of the clock that follows is not the reactor's.
         assert_eq!(load.total_ns + 1_000_000, platform.now().nanos_since(start));
+    }
+
+    /// A watcher divides a thread's busy time by all that its core had, asleep or awake.
+    #[test]
+    fn s171_a_thread_is_charged_with_its_share_of_its_cores_sleep() {
+        let mut sim = Sim::with(1, |options| options.idle = Idle::ParkAfter(Duration::ZERO));
+        for name in ["a", "b"] {
+            sim.lib().spawn(crate::ThreadConfig::new(name), |_| {}).unwrap();
+        }
+        sim.settle();
+        sim.platform.tick(Duration::from_millis(1));
+        let reactor = &mut sim.reactors[0];
+        for _ in 0..3 {
+            let _ = reactor.turn();
+            reactor.park_if_long_idle();
+        }
+        reactor.share_idle();
+        assert!(reactor.stats.parked_ns > 0);
+        for thread in &reactor.threads {
+            let stats = thread.stats();
+            assert_eq!((stats.parked_ns, stats.idle_ns), (reactor.stats.parked_ns / 2, reactor.stats.idle_ns / 2));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Figures that reactors and threads keep.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::{CoreId, Name};
 
@@ -49,6 +50,8 @@ pub struct ThreadStats {
     /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle
     /// time.
     pub idle_ns: u64,
+    /// Its share of the time that its reactor slept, nanoseconds.
+    pub parked_ns: u64,
     /// Its longest busy turn, nanoseconds.
     pub longest_ns: u64,
     /// Messages that wait now.
@@ -78,6 +81,36 @@ pub struct PollerStats {
     pub idle_ns: u64,
     /// The longest busy run, nanoseconds.
     pub longest_ns: u64,
+}
+
+/// Pollers of a thread, by kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PollerCounts {
+    /// Those that run in every turn.
+    pub active: usize,
+    /// Those that have a period.
+    pub timed: usize,
+    /// Those that are paused, of either kind.
+    pub paused: usize,
+}
+
+/// A poller as it is now.
+#[derive(Clone, Debug)]
+pub struct PollerInfo {
+    /// Its number on its thread: the key's ([`PollerId::number`](crate::PollerId::number)).
+    pub id: u64,
+    /// Its name.
+    pub name: Name,
+    /// Its period, zero for one that runs in every turn.
+    pub period: Duration,
+    /// Whether it is paused.
+    pub is_paused: bool,
+    /// Runs.
+    pub runs: u64,
+    /// Runs that did something.
+    pub busy_runs: u64,
+    /// Time in those, nanoseconds.
+    pub busy_ns: u64,
 }
 
 /// What a reactor has done.

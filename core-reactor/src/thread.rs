@@ -142,6 +142,11 @@ impl Thread {
         self.inner.figures.idle_ns += ns;
     }
 
+    /// Charges it with its share of the time that its core slept, nanoseconds.
+    pub(crate) fn charge_parked(&mut self, nanos: u64) {
+        self.inner.figures.parked_ns += nanos;
+    }
+
     /// What it has done.
     pub fn stats(&self) -> ThreadStats {
         self.inner.stats()
@@ -163,8 +168,9 @@ impl Thread {
         self.inner.wanted.is_none() && self.inner.cpus.contains(core)
     }
 
-    pub(crate) fn set_core(&mut self, core: CoreId) {
+    pub(crate) fn set_core(&mut self, core: CoreId, now: Instant) {
         self.inner.core = core;
+        self.inner.since = now;
         self.inner.wanted = None;
     }
 

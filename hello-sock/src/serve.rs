@@ -36,6 +36,8 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
             report(app, &options, &server.reports(), reactors);
         }
     });
+    #[cfg(feature = "rpc")]
+    let app = app.rpc();
     app.run(move |cx, app| {
         let sockets = room::sockets(args.sockets, app.cores().count())?;
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };

@@ -6,14 +6,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use core_reactor::net::{self, NetImpl, SelectError, Selected};
 use core_reactor::transport;
 use core_reactor::{
     CoreId, CpuSet, Cx, Platform, PlatformError, Polled, ReactorOptions, ReactorStats, Reactors, Schedule, SpawnError, ThreadConfig,
-    ThreadLib, ThreadLibOptions, balance,
+    ThreadHandle, ThreadLib, ThreadLibOptions, balance,
 };
 use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals};
 use pool::DataPool;
@@ -27,6 +27,8 @@ const BALANCE_PERIOD: Duration = Duration::from_secs(1);
 /// What a start function answers: any error ends the application with exit code 1, or the code of a
 /// [`Failure`].
 type Started = Result<(), Box<dyn Error + Send + Sync>>;
+/// What an application does first, on its first thread.
+pub(crate) type Start = Box<dyn FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send>;
 type OnShutdown = Box<dyn FnMut(&mut Cx<'_>, &AppHandle) + Send>;
 type OnStopped = Box<dyn FnOnce(&AppHandle, &[ReactorStats])>;
 
@@ -37,6 +39,8 @@ pub struct App {
     threads: ThreadLibOptions,
     network: Network,
     transport: bool,
+    #[cfg(feature = "rpc")]
+    rpc: bool,
     on_shutdown: OnShutdown,
     on_stopped: OnStopped,
 }
@@ -68,6 +72,13 @@ struct Shared {
     cores: CpuSet,
     pool: OnceLock<DataPool>,
     output: Output,
+    balancer: Mutex<Balancer>,
+}
+
+/// Who moves threads between reactors, if anybody does, and how often it looks.
+struct Balancer {
+    thread: Option<ThreadHandle>,
+    period: Duration,
 }
 
 /// Why an application could not start or had to end. Its exit code is 2 where the options were
@@ -154,6 +165,8 @@ impl App {
             threads: ThreadLibOptions::default(),
             network: Network::None,
             transport: false,
+            #[cfg(feature = "rpc")]
+            rpc: false,
             on_shutdown: Box::new(|_, app| app.stop(0)),
             on_stopped: Box::new(|_, _| {}),
         }
@@ -194,6 +207,16 @@ impl App {
     #[must_use]
     pub fn transport(mut self) -> Self {
         self.transport = true;
+        self
+    }
+
+    /// Serves RPC also where `-r` does not ask for it, at SPDK's usual place
+    /// (`/var/tmp/spdk.sock`); where another process has that, none, with a warning. `--no-rpc`
+    /// switches it off.
+    #[cfg(feature = "rpc")]
+    #[must_use]
+    pub fn rpc(mut self) -> Self {
+        self.rpc = true;
         self
     }
 
@@ -336,9 +359,18 @@ impl App {
             None
         };
         let (code, pool, output) = (AtomicU8::new(0), OnceLock::new(), Output::default());
+        let balancer = Mutex::new(Balancer { thread: None, period: BALANCE_PERIOD });
         let cores = lib.reactors();
-        let app = AppHandle(Arc::new(Shared { lib: lib.clone(), code, net, transport, options, cores, pool, output }));
-        spawn_first(&app, self.on_shutdown, start, signal)?;
+        let app = AppHandle(Arc::new(Shared { lib: lib.clone(), code, net, transport, options, cores, pool, output, balancer }));
+        #[cfg(feature = "rpc")]
+        let by_default = self.rpc;
+        let begin = move |cx: &mut Cx<'_>, app: &AppHandle, start: Start| {
+            #[cfg(feature = "rpc")]
+            let Some(start) = crate::control::begin(cx, app, by_default, start) else { return };
+            // What failed has been said.
+            let _ = app.start(cx, start);
+        };
+        spawn_first(&app, self.on_shutdown, move |cx, app| begin(cx, app, Box::new(start)), signal)?;
         Ok(StartedApp { app, on_stopped: self.on_stopped })
     }
 }
@@ -394,6 +426,20 @@ impl AppHandle {
         self.stop(why.downcast_ref::<Failure>().map_or(1, Failure::exit_code));
     }
 
+    /// Runs what the application does first. What failed stops it; it has been said, and comes back
+    /// for whoever asked for the start.
+    pub(crate) fn start(&self, cx: &mut Cx<'_>, start: Start) -> Result<(), String> {
+        start(cx, self).map_err(|why| {
+            // Whoever stopped the application on the way has said why.
+            if why.downcast_ref() == Some(&SpawnError::Stopping) {
+                log::debug!("the start was not finished: {why}");
+            } else {
+                self.fail(&*why);
+            }
+            why.to_string()
+        })
+    }
+
     /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors:
     /// a thread of its own writes, in order, and [`App::run`] waits for it, five seconds at most.
     /// What could not be written makes the exit code 1, with the reason in one line.
@@ -439,6 +485,35 @@ impl AppHandle {
     /// The cores that have a reactor. Without `-m` it is one, whose number is only a name.
     pub fn cores(&self) -> &CpuSet {
         &self.0.cores
+    }
+
+    /// Whether it was made with a network, so that [`net`](Self::net) has something to tell.
+    pub fn has_net(&self) -> bool {
+        self.0.net.is_some()
+    }
+
+    /// Whether threads change reactors by themselves, and how often that is looked at.
+    pub fn balance(&self) -> (Balance, Duration) {
+        let balancer = self.0.balancer.lock().unwrap_or_else(PoisonError::into_inner);
+        (if balancer.thread.is_some() { Balance::Busy } else { Balance::Static }, balancer.period)
+    }
+
+    /// Changes that, from now on.
+    ///
+    /// # Errors
+    /// There is no thread to be had for the one who looks.
+    pub fn set_balance(&self, balance: Balance, period: Option<Duration>) -> Result<(), SpawnError> {
+        let mut balancer = self.0.balancer.lock().unwrap_or_else(PoisonError::into_inner);
+        let period = period.unwrap_or(balancer.period);
+        if balance == Balance::Busy && balancer.thread.is_some() && balancer.period == period {
+            return Ok(());
+        }
+        let thread = if balance == Balance::Busy { Some(balance::start(self.lib(), period)?) } else { None };
+        let before = std::mem::replace(&mut *balancer, Balancer { thread, period });
+        if let Some(before) = before.thread {
+            before.exit();
+        }
+        Ok(())
     }
 
     /// The pool of [`data_pool`](Self::data_pool), if it has been made.
@@ -490,15 +565,15 @@ fn seats(options: &AppOptions) -> Result<(LinuxPlatform, CpuSet, CpuLocks), Fail
     Ok((platform, asked, locks))
 }
 
-/// Makes the first thread: it runs `start`, and watches for the request to shut down.
+/// Makes the first thread: it begins the application, and watches for the request to shut down.
 fn spawn_first<F>(
     app: &AppHandle,
     mut on_shutdown: OnShutdown,
-    start: F,
+    begin: F,
     signal: impl Fn() -> Option<i32> + Send + 'static,
 ) -> Result<(), SpawnError>
 where
-    F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
+    F: FnOnce(&mut Cx<'_>, &AppHandle) + Send + 'static,
 {
     let app = app.clone();
     let config = ThreadConfig::new("app_thread").cpus(app.cores().iter().take(1).collect());
@@ -518,16 +593,11 @@ where
             ended.stop(0);
         });
         if app.options().balance == Some(Balance::Busy)
-            && let Err(why) = balance::start(app.lib(), BALANCE_PERIOD)
+            && let Err(why) = app.set_balance(Balance::Busy, None)
         {
             log::error!("balance: {why}");
         }
-        match start(cx, &app) {
-            // Whoever stopped the application on the way has said why.
-            Err(why) if why.downcast_ref() == Some(&SpawnError::Stopping) => log::debug!("the start was not finished: {why}"),
-            Err(why) => app.fail(&*why),
-            Ok(()) => {}
-        }
+        begin(cx, &app);
     })?;
     Ok(())
 }

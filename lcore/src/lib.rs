@@ -4,24 +4,30 @@
 //! of `-m` (without it one, which is pinned to none), runs a start function on the first thread and
 //! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an
 //! application depends on this crate alone. See `examples/echo.rs` for a whole server.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod app;
 mod args;
 mod backend;
 mod config;
+#[cfg(feature = "rpc")]
+mod control;
 mod data_pool;
 mod linked;
 mod logging;
 mod options;
 mod output;
 
+#[cfg(feature = "rpc")]
+pub use ::rpc;
 pub use app::{App, AppHandle, Failure, StartedApp};
 pub use args::parse_args;
+#[cfg(feature = "rpc")]
+pub use control::RpcOptions;
 pub use core_reactor::{
     CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
-    Poller, PollerId, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, Thread,
-    ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
+    Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded,
+    SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};

@@ -7,10 +7,11 @@
 use std::io::{self, Write};
 use std::panic;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use core_reactor::PlatformError;
-use log::LevelFilter;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use platform_linux::Spool;
 
 use crate::OptionsError;
@@ -42,15 +43,76 @@ pub(crate) fn known() -> String {
     [APP].into_iter().chain(FLAGS.iter().map(|(name, _)| *name)).chain(["all"]).collect::<Vec<_>>().join(", ")
 }
 
-/// A logger that lets through what `flags` name, and notices.
-fn filtered(flags: &[String]) -> env_logger::Builder {
-    let level = |flag: &str| if flags.iter().any(|f| f == flag || f == "all") { LevelFilter::Debug } else { LevelFilter::Info };
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(level(APP));
-    for (flag, target) in FLAGS {
-        builder.filter_module(target, level(flag));
+/// Which parts' details are logged now, [`APP`]'s last.
+static SWITCHES: [AtomicBool; FLAGS.len() + 1] = [const { AtomicBool::new(false) }; FLAGS.len() + 1];
+/// The least urgent level that is printed, as a number: details by default, of the parts that are
+/// switched on.
+static PRINTED: AtomicUsize = AtomicUsize::new(Level::Debug as usize);
+/// Whether the process logs through what is here, and not through a logger of its own.
+static IS_OURS: AtomicBool = AtomicBool::new(false);
+
+/// The parts by name, in order, and whether their details are logged.
+#[cfg(feature = "rpc")]
+pub(crate) fn switches() -> Vec<(&'static str, bool)> {
+    let names = FLAGS.iter().map(|(name, _)| *name).chain([APP]);
+    let mut switches: Vec<_> = names.zip(&SWITCHES).map(|(name, switch)| (name, switch.load(Ordering::Relaxed))).collect();
+    switches.sort_unstable();
+    switches
+}
+
+/// Switches the details of a part on or off, or of all; false if there is no part of that name.
+pub(crate) fn switch(part: &str, on: bool) -> bool {
+    let names = FLAGS.iter().map(|(name, _)| *name).chain([APP]);
+    let meant = names.zip(&SWITCHES).filter(|(name, _)| part == "all" || part == *name);
+    let switched = meant.map(|(_, switch)| switch.store(on, Ordering::Relaxed)).count();
+    let_through();
+    switched > 0
+}
+
+/// The least urgent level that is printed.
+pub(crate) fn printed() -> LevelFilter {
+    LevelFilter::iter().nth(PRINTED.load(Ordering::Relaxed)).unwrap_or(LevelFilter::Off)
+}
+
+/// Prints this level and more urgent ones. Those below `Info` are details.
+#[cfg(feature = "rpc")]
+pub(crate) fn print(level: LevelFilter) {
+    PRINTED.store(level as usize, Ordering::Relaxed);
+    let_through();
+}
+
+/// Has `log` drop what nobody will see where it is said, for the price of a comparison.
+fn let_through() {
+    let any = SWITCHES.iter().any(|switch| switch.load(Ordering::Relaxed));
+    if IS_OURS.load(Ordering::Relaxed) {
+        log::set_max_level(printed().min(if any { LevelFilter::Trace } else { LevelFilter::Info }));
     }
-    builder
+}
+
+/// Whether something of that level from there is printed.
+fn shows(level: Level, target: &str) -> bool {
+    let of = target.split("::").next().unwrap_or_default();
+    let part = FLAGS.iter().position(|(_, name)| *name == of).unwrap_or(FLAGS.len());
+    level <= printed() && (level <= Level::Info || SWITCHES[part].load(Ordering::Relaxed))
+}
+
+/// A logger that lets through what is switched on, and notices.
+struct Switched(env_logger::Logger);
+
+impl Log for Switched {
+    fn enabled(&self, of: &Metadata<'_>) -> bool {
+        shows(of.level(), of.target())
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// Bytes of lines that wait for their reader. A pipe holds 64 KiB more.
@@ -78,16 +140,23 @@ pub(crate) fn start(name: &str, flags: &[String]) -> Result<(), PlatformError> {
         let _ = ERRORS.set(Spool::start("log", io::stderr(), QUEUED, notice)?);
     }
     let shown = name.to_owned();
-    let mut builder = filtered(flags);
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Trace);
     builder.format(move |out, record| {
         let level = record.level().as_str().to_lowercase();
         writeln!(out, "{}{}", head(started, &shown, &level), record.args())
     });
     builder.target(env_logger::Target::Pipe(Box::new(Lines)));
-    if builder.try_init().is_err() {
+    for flag in flags {
+        switch(flag, true);
+    }
+    if log::set_boxed_logger(Box::new(Switched(builder.build()))).is_err() {
+        let_through();
         log::debug!("{name} logs through the logger that the process has");
         return Ok(());
     }
+    IS_OURS.store(true, Ordering::Relaxed);
+    let_through();
     say_panics();
     Ok(())
 }
@@ -155,28 +224,49 @@ fn say_panics() {
 
 #[cfg(test)]
 mod tests {
-    use log::{Level, Log, Metadata};
-
     use super::*;
 
-    /// Which of these parts' details `flags` let through.
-    fn details(flags: &[&str]) -> Vec<&'static str> {
+    /// Which of these parts' details are let through.
+    fn details() -> Vec<&'static str> {
         let crates = ["lcore", "hello_sock", "core_reactor", "net_impl_uring", "net_impl_smoltcp", "smoltcp", "transport_rdma", "pool"];
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        check(&flags).unwrap();
-        let logger = filtered(&flags).build();
-        let shows = |level, of: &str| logger.enabled(&Metadata::builder().level(level).target(&format!("{of}::a")).build());
+        let shows = |level, of: &str| shows(level, &format!("{of}::a"));
         assert!(crates.iter().all(|of| shows(Level::Info, of)), "notices come from everywhere");
         crates.into_iter().filter(|of| shows(Level::Debug, of)).collect()
     }
 
+    /// One test: the switches are the process'.
     #[test]
     fn each_part_has_its_details_and_the_application_is_one() {
-        assert_eq!(details(&[]), [""; 0]);
-        assert_eq!(details(&["uring", "rdma"]), ["net_impl_uring", "transport_rdma"]);
-        assert_eq!(details(&["smoltcp"]), ["net_impl_smoltcp"]);
-        assert_eq!(details(&["app"]), ["lcore", "hello_sock", "smoltcp"]);
-        assert_eq!(details(&["app", "pool", "reactor"]), ["lcore", "hello_sock", "core_reactor", "smoltcp", "pool"]);
-        assert_eq!(details(&["all"]).len(), 8);
+        let with = |flags: &[&str]| {
+            assert!(flags.iter().all(|flag| switch(flag, true)));
+            let shown = details();
+            assert!(switch("all", false));
+            shown
+        };
+        assert_eq!(with(&[]), [""; 0]);
+        assert_eq!(with(&["uring", "rdma"]), ["net_impl_uring", "transport_rdma"]);
+        assert_eq!(with(&["smoltcp"]), ["net_impl_smoltcp"]);
+        assert_eq!(with(&["app"]), ["lcore", "hello_sock", "smoltcp"]);
+        assert_eq!(with(&["app", "pool", "reactor"]), ["lcore", "hello_sock", "core_reactor", "smoltcp", "pool"]);
+        assert_eq!(with(&["all"]).len(), 8);
+        assert!(!switch("nobodys", true));
+        #[cfg(feature = "rpc")]
+        levels();
+    }
+
+    #[cfg(feature = "rpc")]
+    fn levels() {
+        assert!(switch("pool", true));
+        assert_eq!(switches().into_iter().filter(|(_, on)| *on).collect::<Vec<_>>(), [("pool", true)]);
+        assert!(switches().is_sorted() && switches().len() == FLAGS.len() + 1);
+        let seen = |level| {
+            print(level);
+            [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace].map(|level| shows(level, "pool"))
+        };
+        assert_eq!(seen(LevelFilter::Error), [true, false, false, false, false]);
+        assert_eq!(seen(LevelFilter::Info), [true, true, true, false, false]);
+        assert_eq!(seen(LevelFilter::Trace), [true; 5]);
+        assert_eq!(seen(LevelFilter::Debug), [true, true, true, true, false]);
+        assert!(switch("all", false));
     }
 }

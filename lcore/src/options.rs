@@ -45,6 +45,10 @@ pub struct AppOptions {
     /// The size of the buffer pool.
     #[command(flatten)]
     pub pool: PoolOptions,
+    /// Where RPC is served.
+    #[cfg(feature = "rpc")]
+    #[command(flatten)]
+    pub rpc: crate::RpcOptions,
 }
 
 /// When threads change cores by themselves.

@@ -2,6 +2,7 @@
 
 mod asan;
 mod no_std;
+mod rpc;
 mod steps;
 mod user;
 mod words;

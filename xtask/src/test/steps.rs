@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std, user, words};
+use super::{asan, no_std, rpc, user, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 16] = [
+pub(super) const STEPS: [Step; 17] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
@@ -24,6 +24,7 @@ pub(super) const STEPS: [Step; 16] = [
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "user", about: "the tests pass for an ordinary user too, with the default limits and with small ones", run: user::check },
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
+    Step { name: "rpc", about: "SPDK's own client calls hello-sock's methods, and takes the answers", run: rpc::check },
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it, on two kernels", run: vm },
@@ -91,7 +92,7 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    for backend in ["program", "posix", "uring"] {
+    for backend in ["program", "posix", "uring", "rpc"] {
         cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
     }
     without_backend(sh)?;

@@ -31,11 +31,12 @@ struct Limits {
 /// A package, and those of its test programs that are run; none named are all.
 struct Package(&'static str, &'static [&'static str]);
 
-const ORDINARY: [Package; 6] = [
+const ORDINARY: [Package; 7] = [
     Package("platform-linux", &[]),
     Package("core-uring", &[]),
     Package("net-impl-posix", &[]),
     Package("net-impl-uring", &[]),
+    Package("rpc", &[]),
     Package("lcore", &[]),
     Package("hello-sock", &[]),
 ];

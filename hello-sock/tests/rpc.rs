@@ -1,0 +1,329 @@
+//! hello-sock's control plane: its sockets and phases, the shapes that SPDK's tools want, and echoes
+//! that go on beside whatever is sent there.
+#![cfg(feature = "rpc")]
+
+mod common;
+#[path = "../../rpc/tests/shapes/mod.rs"]
+mod shapes;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use common::{PATIENCE, Program, Server, hello_sock, until};
+use serde_json::{Value, json};
+
+/// The backend that is chosen here.
+const NET: &str = "";
+
+/// A place for a socket, and a server there.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("rpc.sock")
+    }
+
+    fn serve(&self, args: &str) -> Server {
+        Server::start(&format!("-r {} {args}", self.path().display()))
+    }
+}
+
+/// A connection, as spdk_top keeps one.
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn new(path: &Path) -> Self {
+        let stream = until("the socket", || UnixStream::connect(path).ok());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, method: &str, params: Option<Value>) {
+        let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+        if let Some(params) = params {
+            call["params"] = params;
+        }
+        self.0.get_mut().write_all(format!("{call}\n").as_bytes()).expect("it is taken");
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("it answers");
+        serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"))
+    }
+
+    /// The result, whose shape is as clients want it.
+    fn call(&mut self, method: &str, params: Option<Value>) -> Value {
+        self.send(method, params);
+        let answer = self.answer();
+        let keys: Vec<_> = answer.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["id", "jsonrpc", "result"], "{answer}");
+        shapes::check(method, &answer["result"]).unwrap();
+        answer["result"].clone()
+    }
+
+    fn code(&mut self, method: &str, params: Option<Value>) -> i64 {
+        self.send(method, params);
+        let answer = self.answer();
+        answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("{answer}"))
+    }
+}
+
+/// What spdk_top sends, in its order, and how it puts together what it gets.
+#[test]
+fn s172_spdk_top_finds_its_way() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut top = Client::new(&place.path());
+    assert_eq!(top.call("framework_wait_init", None), true);
+    let mut before = None;
+    for _ in 0..3 {
+        let (reactors, threads) = (top.call("framework_get_reactors", None), top.call("thread_get_stats", None));
+        let pollers = top.call("thread_get_pollers", None);
+        assert!(reactors["tick_rate"].as_u64() > Some(0));
+        let ids = |of: &Value| of.as_array().unwrap().iter().map(|it| it["id"].as_u64().unwrap()).collect::<Vec<_>>();
+        let on_reactors: Vec<_> = reactors["reactors"].as_array().unwrap().iter().flat_map(|it| ids(&it["lw_threads"])).collect();
+        let mut sorted = on_reactors.clone();
+        sorted.sort_unstable();
+        assert_eq!((sorted, ids(&threads["threads"])), (ids(&pollers["threads"]), on_reactors), "one reactor has them all, in order");
+        let reactor = &reactors["reactors"][0];
+        let total = reactor["busy"].as_u64().unwrap() + reactor["idle"].as_u64().unwrap();
+        if let Some((started, then)) = before.replace((std::time::Instant::now(), total)) {
+            // Busy and idle together are all time, asleep or not; within what the looks are apart.
+            let (passed, told) = (started.elapsed().as_nanos() as f64, (total - then) as f64);
+            assert!(told > passed * 0.5, "{told} ns of {passed}");
+        }
+        for thread in threads["threads"].as_array().unwrap() {
+            assert_eq!(thread["cpumask"], "1");
+            assert!(thread["busy"].as_u64().unwrap() + thread["idle"].as_u64().unwrap() <= 2 * total);
+        }
+        let waited = std::time::Instant::now();
+        until("some time", || (waited.elapsed().as_millis() > 100).then_some(()));
+    }
+    assert_eq!(top.code("thread_get_stats", Some(json!({}))), -32602);
+    server.stop();
+}
+
+#[test]
+fn s173_a_socket_is_its_owners_and_goes_with_the_program() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.path()), fs::read_dir(place.dir.path()).unwrap().count()), (0o600, 2));
+    let second = common::run(&format!("-S -P 0 --no-cpumask-locks -r {}", place.path().display()));
+    let said = second.refusal(1);
+    assert!(said.contains("another process serves there") && said.contains("-r"), "{said}");
+    let version = Client::new(&place.path()).call("spdk_get_version", None);
+    assert!(version["version"].as_str().is_some_and(|text| text.starts_with("SPDK v") && text.contains("lcore v")));
+    server.stop();
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn s173_a_client_stops_the_program() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.code("spdk_kill_instance", Some(json!({"sig_name": "SIGSEGV"}))), -32602);
+    client.send("spdk_kill_instance", Some(json!({"sig_name": "SIGTERM"})));
+    assert_eq!(client.answer()["result"], true, "told before the end");
+    assert_eq!(server.program.wait().code, Some(0));
+}
+
+#[test]
+fn s174_without_rpc_there_is_none_and_a_place_that_cannot_be_is_said() {
+    let mut server = Server::start("--no-rpc");
+    assert!(!server.program.stderr().iter().any(|line| line.contains("RPC")), "{:?}", server.program.stderr());
+    server.stop();
+    for (args, part) in [
+        ("-S -P 0 --no-cpumask-locks -r /proc/nothing/s", 1),
+        ("-S -P 0 -r nowhere", 2),
+        ("-S -P 0 -r /a --no-rpc", 2),
+        ("-S -P 0 --no-rpc --wait-for-rpc", 2),
+    ] {
+        let ended = common::run(args);
+        assert_eq!(ended.code, Some(part), "{args}: {ended:?}");
+    }
+}
+
+#[test]
+fn s175_it_waits_for_the_call_that_starts_it() {
+    let place = Place::new();
+    let mut program =
+        Program::start_collecting(hello_sock(&format!("-S -P 0 --no-cpumask-locks --wait-for-rpc -r {}", place.path().display())));
+    program.line_with("waiting for the call of framework_start_init");
+    let mut client = Client::new(&place.path());
+    let mut waiting = Client::new(&place.path());
+    waiting.send("framework_wait_init", None);
+    assert_eq!(client.code("thread_get_stats", None), -1);
+    assert!(!program.stderr().iter().any(|line| line.contains("Listening")));
+    client.send("framework_start_init", None);
+    assert_eq!((client.answer()["result"].clone(), waiting.answer()["result"].clone()), (json!(true), json!(true)));
+    program.line_with("Listening connection on ");
+    assert_eq!(client.code("framework_start_init", None), -1);
+    client.call("thread_get_stats", None);
+    program.signal(rustix::process::Signal::TERM);
+    assert_eq!(program.wait().code, Some(0));
+}
+
+#[test]
+fn s175_a_start_that_fails_is_told_and_ends_it() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut program = Program::start_collecting(hello_sock(&format!(
+        "-S -P {port} --no-cpumask-locks --sockets 16777214 --wait-for-rpc -r {}",
+        place.path().display()
+    )));
+    let mut client = Client::new(&place.path());
+    client.send("framework_start_init", None);
+    let answer = client.answer();
+    let ended = program.wait();
+    assert_ne!(ended.code, Some(0), "{answer} {ended:?}");
+}
+
+#[test]
+fn s176_details_are_logged_from_the_call_on_that_asks_for_them() {
+    let place = Place::new();
+    let mut server = place.serve("-L pool");
+    let mut client = Client::new(&place.path());
+    let flags = client.call("log_get_flags", None);
+    let on: Vec<_> = flags.as_object().unwrap().iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(on, ["pool"]);
+    let levels = ["log_get_level", "log_get_print_level"].map(|method| client.call(method, None));
+    assert_eq!(levels, ["NOTICE", "INFO"], "SPDK's defaults");
+    let mut set = |method: &str, params: Value| {
+        client.send(method, Some(params));
+        client.answer()
+    };
+    assert_eq!(set("log_set_flag", json!({"flag": "all"}))["result"], true);
+    assert_eq!(set("log_clear_flag", json!({"flag": "pool"}))["result"], true);
+    assert_eq!(set("log_set_flag", json!({"flag": "x"}))["error"]["code"], -32602);
+    assert_eq!(set("log_set_print_level", json!({"level": "error"}))["result"], true);
+    assert_eq!(set("log_set_print_level", json!({"level": "LOUD"}))["error"]["code"], -32602);
+    let flags = set("log_get_flags", Value::Null);
+    assert_eq!((&flags["result"]["pool"], &flags["result"]["app"]), (&json!(false), &json!(true)));
+    assert_eq!(set("log_get_print_level", Value::Null)["result"], "ERROR");
+    // A connection is a notice, which is not printed any more.
+    let before = server.program.stderr().len();
+    assert_eq!(common::echo(&mut server.connect(), b"quiet"), b"quiet");
+    assert_eq!(set("log_set_print_level", json!({"level": "NOTICE"}))["result"], true);
+    assert_eq!(common::echo(&mut server.connect(), b"heard"), b"heard");
+    server.program.line_with("Accepting a new connection");
+    let said = server.program.stderr()[before..].iter().filter(|line| line.contains("Accepting")).count();
+    assert_eq!(said, 1);
+    server.stop();
+}
+
+#[test]
+fn s177_threads_are_placed_and_balanced_at_run_time() {
+    let place = Place::new();
+    let cores = common::allowed_cores();
+    let mut server = place.serve(&format!("-m [{},{}]", cores[0], cores[1]));
+    let mut client = Client::new(&place.path());
+    let scheduler = client.call("framework_get_scheduler", None);
+    assert_eq!((&scheduler["scheduler_name"], &scheduler["scheduler_period"]), (&json!("static"), &json!(1_000_000)));
+    let named = |client: &mut Client, name: &str| {
+        let reactors = client.call("framework_get_reactors", None);
+        let reactors = reactors["reactors"].as_array().unwrap().clone();
+        let on = |reactor: &Value| reactor["lw_threads"].as_array().unwrap().iter().find(|thread| thread["name"] == name).cloned();
+        reactors.iter().find_map(|reactor| Some((reactor["lcore"].as_u64().unwrap() as usize, on(reactor)?)))
+    };
+    client.send("framework_set_scheduler", Some(json!({"name": "busy", "period": 250_000})));
+    assert_eq!(client.answer()["result"], true);
+    let scheduler = client.call("framework_get_scheduler", None);
+    assert_eq!((&scheduler["scheduler_name"], &scheduler["scheduler_period"]), (&json!("busy"), &json!(250_000)));
+    let calls = client.call("framework_get_config", Some(json!({"name": "scheduler", "with_batches": false})));
+    assert_eq!(calls, json!([{"method": "framework_set_scheduler", "params": {"name": "busy", "period": 250_000}}]));
+    // The one who looks holds nothing: it goes to where it is sent.
+    let (core, balancer) = named(&mut client, "balancer").expect("it has begun");
+    let other = if core == cores[0] { cores[1] } else { cores[0] };
+    let mask = format!("{:x}", 1_u64 << other);
+    client.send("thread_set_cpumask", Some(json!({"id": balancer["id"], "cpumask": mask})));
+    assert_eq!(client.answer()["result"], true);
+    until("it has moved", || (named(&mut client, "balancer")?.0 == other).then_some(()));
+    for (params, code) in [
+        (json!({"id": 1, "cpumask": mask}), if other == cores[0] { None } else { Some(-22) }),
+        (json!({"id": 99, "cpumask": "1"}), Some(-19)),
+        (json!({"id": 1, "cpumask": "x"}), Some(-32602)),
+        (json!({"id": 1, "cpumask": "8000000000000000"}), Some(-22)),
+    ] {
+        client.send("thread_set_cpumask", Some(params.clone()));
+        assert_eq!(client.answer()["error"]["code"].as_i64(), code, "{params}");
+    }
+    client.send("framework_set_scheduler", Some(json!({"name": "static"})));
+    assert_eq!(client.answer()["result"], true);
+    until("the one who looked is gone", || named(&mut client, "balancer").is_none().then_some(()));
+    for params in [json!({"name": "dynamic"}), json!({"name": "busy", "period": 0}), json!({"name": "busy", "load_limit": 1})] {
+        assert_eq!(client.code("framework_set_scheduler", Some(params)), -32602);
+    }
+    server.stop();
+}
+
+#[test]
+fn s178_buffers_and_sockets_are_told() {
+    let place = Place::new();
+    let mut server = place.serve("-N posix");
+    let mut client = Client::new(&place.path());
+    let taken = |stats: &Value| ["cache", "main"].map(|from| stats[0]["small_pool"][from].as_u64().unwrap()).iter().sum::<u64>();
+    let before = taken(&client.call("iobuf_get_stats", None));
+    let mut stream = server.connect();
+    assert_eq!(common::echo(&mut stream, b"takes a buffer"), b"takes a buffer");
+    assert!(taken(&client.call("iobuf_get_stats", None)) > before);
+    assert_eq!(client.call("sock_get_default_impl", None), json!({"impl_name": "posix"}));
+    client.call("sock_impl_get_options", Some(json!({"impl_name": "posix"})));
+    assert_eq!(client.code("sock_impl_get_options", Some(json!({"impl_name": "nobodys"}))), -32602);
+    let subsystems = client.call("framework_get_subsystems", None);
+    for subsystem in subsystems.as_array().unwrap() {
+        let calls = client.call("framework_get_config", Some(json!({"name": subsystem["subsystem"]})));
+        let known = client.call("rpc_get_methods", None);
+        for call in calls.as_array().unwrap() {
+            assert!(known.as_array().unwrap().contains(&call["method"]), "load_config would end at {call}");
+        }
+    }
+    server.stop();
+}
+
+/// Echoes on the same reactor while clients send what is no JSON, read nothing, or hang up.
+#[test]
+fn s165_echoes_go_on_beside_bad_clients() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut echo = server.connect();
+    let mut deaf = UnixStream::connect(place.path()).unwrap();
+    deaf.set_nonblocking(true).unwrap();
+    let mut random = 1_u32;
+    let mut kept = Vec::new();
+    for n in 0..500 {
+        let _ = deaf.write(br#"{"id":1,"method":"thread_get_pollers"}"#);
+        let mut bad = UnixStream::connect(place.path()).unwrap();
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let _ = match n % 4 {
+            0 => bad.write_all(&random.to_le_bytes()),
+            1 => bad.write_all("[".repeat(256 << 10).as_bytes()),
+            2 => bad.write_all(b"{\"method\":"),
+            _ => bad.write_all(br#"[{"id":1,"method":"framework_get_reactors"},{"id":2,"method":"rpc_get_methods"}]"#),
+        };
+        if n % 10 == 2 {
+            kept.push(bad);
+            kept.truncate(40);
+        }
+        let sent: Vec<u8> = (0..997_u32).map(|at| (at.wrapping_mul(random) >> 8) as u8).collect();
+        assert_eq!(common::echo(&mut echo, &sent), sent, "echo {n}");
+    }
+    let resident = server.program.resident();
+    assert!(resident < 256 << 20, "{resident} bytes");
+    deaf.set_nonblocking(false).unwrap();
+    let mut some = [0; 1024];
+    assert!(deaf.read(&mut some).unwrap() > 0, "it was answered, as far as there was room");
+    server.stop();
+}

@@ -1,0 +1,110 @@
+//! The methods that concern how threads are spread over the reactors.
+
+use std::time::Duration;
+
+use core_reactor::{CpuSet, Cx, ThreadHandle};
+use linkme::distributed_slice;
+use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use serde::{Deserialize, Serialize};
+
+use super::mask;
+use crate::{AppHandle, Balance};
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_SCHEDULER: Method =
+    Method::new("framework_get_scheduler", "Whether threads are moved between reactors, and how often that is looked at", |_, call| {
+        let app = call.control().service::<AppHandle>();
+        call.answer(|NoParams| Ok(Scheduler::of(&*app?)));
+    })
+    .phases(Phases::Any);
+
+#[derive(Serialize)]
+struct Scheduler {
+    scheduler_name: &'static str,
+    /// Microseconds.
+    scheduler_period: u64,
+    isolated_core_mask: String,
+    scheduling_core: u16,
+}
+
+/// What `framework_set_scheduler` calls a way of balancing.
+pub(super) fn name(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Static => "static",
+        Balance::Busy => "busy",
+    }
+}
+
+impl Scheduler {
+    fn of(app: &AppHandle) -> Self {
+        let (balance, period) = app.balance();
+        Self {
+            scheduler_name: name(balance),
+            scheduler_period: period.as_micros() as u64,
+            isolated_core_mask: mask::to_hex(&CpuSet::EMPTY),
+            scheduling_core: app.cores().iter().next().map_or(0, |core| core.0),
+        }
+    }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static SET_SCHEDULER: Method =
+    Method::new("framework_set_scheduler", "Moves threads from busy reactors to idle ones (busy), or never (static)", |_, call| {
+        let app = call.control().service::<AppHandle>();
+        call.answer(|it: SetScheduler| it.carry_out(&*app?));
+    })
+    .phases(Phases::Any);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetScheduler {
+    name: String,
+    /// Microseconds.
+    period: Option<u64>,
+}
+
+impl SetScheduler {
+    fn carry_out(&self, app: &AppHandle) -> Result<bool, Error> {
+        let balance = [Balance::Static, Balance::Busy].into_iter().find(|balance| name(*balance) == self.name);
+        let balance = balance
+            .ok_or_else(|| Error::params(format!("Invalid parameters: name: no scheduler {:?}; there are static and busy", self.name)))?;
+        if self.period == Some(0) {
+            return Err(Error::params("Invalid parameters: period: 1 microsecond at least"));
+        }
+        app.set_balance(balance, self.period.map(Duration::from_micros)).map_err(|why| Error::internal(why.to_string()))?;
+        Ok(true)
+    }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static SET_CPUMASK: Method =
+    Method::new("thread_set_cpumask", "Changes the cores that a thread may be on; it moves if it has to", set_cpumask);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetCpumask {
+    id: u64,
+    cpumask: String,
+}
+
+fn set_cpumask(cx: &mut Cx<'_>, call: Call) {
+    let Some((SetCpumask { id, cpumask }, reply)) = call.open() else { return };
+    let (cpus, thread) = match find(cx, id, &cpumask) {
+        Ok(found) => found,
+        Err(why) => return reply.send::<()>(Err(why)),
+    };
+    let set: Box<dyn FnOnce(&mut Cx<'_>) + Send> = Box::new(move |cx| {
+        let set = cx.set_cpus(cpus).map(|()| true);
+        reply.send(set.map_err(|why| Error::new(-22, why.to_string())));
+    });
+    // Where it is refused, the reply that it carries says that there was no answer.
+    let _ = thread.send(set);
+}
+
+fn find(cx: &Cx<'_>, id: u64, cpumask: &str) -> Result<(CpuSet, ThreadHandle), Error> {
+    // As methods tell masks, without 0x, or as the command line takes them.
+    let cpus = format!("0x{cpumask}").parse().or_else(|_| cpumask.parse());
+    let cpus = cpus.map_err(|why| Error::params(format!("Invalid parameters: cpumask: {why}")))?;
+    let thread = cx.lib().threads().into_iter().find(|thread| thread.id().number() == id);
+    Ok((cpus, thread.ok_or_else(|| Error::new(-19, format!("No such device: there is no thread {id}")))?))
+}

@@ -1,0 +1,70 @@
+//! The methods that concern sockets.
+
+use core_reactor::net::SockOptions;
+use linkme::distributed_slice;
+use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use serde::{Deserialize, Serialize};
+
+use crate::{AppHandle, net_backends};
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_DEFAULT: Method = Method::new("sock_get_default_impl", "The network backend that is used", |_, call| {
+    let app = call.control().service::<AppHandle>();
+    call.answer(|NoParams| Ok(Impl { impl_name: backend(&*app?)?.to_owned() }));
+})
+.phases(Phases::Any);
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Impl {
+    impl_name: String,
+}
+
+fn backend(app: &AppHandle) -> Result<&'static str, Error> {
+    if app.has_net() { Ok(app.net().name()) } else { Err(Error::internal("this application has no network")) }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_OPTIONS: Method =
+    Method::new("sock_impl_get_options", "What sockets of a backend are like where an application says nothing else", |_, call| {
+        call.answer(|of: Impl| Options::of(&of.impl_name));
+    })
+    .phases(Phases::Any);
+
+/// The options that SPDK has. Those that lcore has not, are off.
+#[derive(Serialize)]
+struct Options {
+    recv_buf_size: usize,
+    send_buf_size: usize,
+    enable_recv_pipe: bool,
+    enable_quickack: bool,
+    enable_placement_id: u32,
+    enable_zerocopy_send_server: bool,
+    enable_zerocopy_send_client: bool,
+    zerocopy_threshold: usize,
+    tls_version: u32,
+    enable_ktls: bool,
+}
+
+impl Options {
+    fn of(backend: &str) -> Result<Self, Error> {
+        if !net_backends().contains(&backend) {
+            let linked = net_backends().join(", ");
+            return Err(Error::params(format!("Invalid parameters: impl_name: no backend {backend:?} is linked; there are {linked}")));
+        }
+        let SockOptions { recv_buf, send_buf, quick_ack, zero_copy, .. } = SockOptions::default();
+        Ok(Self {
+            // 0: what the system gives.
+            recv_buf_size: recv_buf.unwrap_or(0),
+            send_buf_size: send_buf.unwrap_or(0),
+            enable_recv_pipe: false,
+            enable_quickack: quick_ack,
+            enable_placement_id: 0,
+            enable_zerocopy_send_server: zero_copy.is_some(),
+            enable_zerocopy_send_client: zero_copy.is_some(),
+            zerocopy_threshold: zero_copy.unwrap_or(0),
+            tls_version: 0,
+            enable_ktls: false,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The methods that tell of threads. Each thread tells of itself, on its own core and in a message
+//! of its own, so that thousands hold nobody up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use core_reactor::{Cx, PollerInfo, ThreadInfo};
+use linkme::distributed_slice;
+use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Text};
+use serde::Serialize;
+
+use super::{TICK_RATE, mask};
+
+/// Pollers that a thread tells of: more take too long.
+const POLLERS: usize = 256;
+
+/// Has every thread add what it tells of itself to `told`, and calls `done` with that.
+///
+/// The reactors are visited first: they share out their idle time, of which threads tell.
+pub(super) fn gather<T: Default + Send + 'static>(
+    cx: &mut Cx<'_>,
+    tell: impl Fn(&Cx<'_>, &mut T) + Send + 'static,
+    done: impl FnOnce(&mut Cx<'_>, T) + Send + 'static,
+) {
+    let told = Arc::new(Mutex::new(T::default()));
+    let all = told.clone();
+    let visit = move |cx: &mut Cx<'_>| tell(cx, &mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+    let finish = move |cx: &mut Cx<'_>| {
+        let all = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
+        done(cx, all);
+    };
+    cx.for_each_core(|_| {}, move |cx| cx.for_each_thread(visit, finish));
+}
+
+/// Answers with an object of the tick rate and what each thread tells of itself.
+fn answer_threads<R: Serialize>(cx: &mut Cx<'_>, call: Call, tell: impl Fn(&Cx<'_>) -> R + Send + 'static) {
+    let Some((NoParams, reply)) = call.open() else { return };
+    let add = move |cx: &Cx<'_>, all: &mut Result<List, Error>| {
+        if let Ok(list) = all
+            && let Err(why) = list.push(&tell(cx))
+        {
+            *all = Err(why);
+        }
+    };
+    gather(cx, move |cx, all: &mut Gathered| add(cx, &mut all.0), move |_, all| reply.send_text(all.0.map(object)));
+}
+
+/// A list, until one cannot tell.
+struct Gathered(Result<List, Error>);
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self(Ok(List::default()))
+    }
+}
+
+fn object(threads: List) -> Text {
+    let mut text = Text::default();
+    text.push_str(&format!("{{\"tick_rate\":{TICK_RATE},\"threads\":"));
+    text.append(threads.finish());
+    text.push_str("}");
+    text
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_STATS: Method = Method::new("thread_get_stats", "How busy each thread is, and how many pollers it has", |cx, call| {
+    answer_threads(cx, call, |cx| Stats::of(&cx.info(), cx));
+});
+
+/// A thread. `spdk_top` takes no key more.
+#[derive(Serialize)]
+struct Stats {
+    name: String,
+    id: u64,
+    cpumask: String,
+    busy: u64,
+    idle: u64,
+    active_pollers_count: usize,
+    timed_pollers_count: usize,
+    paused_pollers_count: usize,
+}
+
+impl Stats {
+    fn of(thread: &ThreadInfo, cx: &Cx<'_>) -> Self {
+        Self {
+            name: thread.name.as_str().to_owned(),
+            id: thread.id.number(),
+            cpumask: mask::to_hex(&thread.cpus.and(&cx.lib().reactors())),
+            busy: thread.busy_ns,
+            // A core that sleeps has nothing to do.
+            idle: thread.idle_ns + thread.parked_ns,
+            active_pollers_count: thread.pollers.active,
+            timed_pollers_count: thread.pollers.timed,
+            paused_pollers_count: thread.pollers.paused,
+        }
+    }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_POLLERS: Method =
+    Method::new("thread_get_pollers", "What each poller has done: runs, and runs that found something to do", |cx, call| {
+        answer_threads(cx, call, |cx| Pollers::of(&cx.info(), cx.pollers()));
+    });
+
+/// The pollers of a thread, by kinds, each of which is there.
+#[derive(Default, Serialize)]
+struct Pollers {
+    name: String,
+    id: u64,
+    active_pollers: Vec<OnePoller>,
+    timed_pollers: Vec<OnePoller>,
+    paused_pollers: Vec<OnePoller>,
+    /// How many are not told.
+    #[serde(skip_serializing_if = "is_zero")]
+    pollers_left_out: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A poller. `spdk_top` takes no key more.
+#[derive(Serialize)]
+struct OnePoller {
+    name: String,
+    id: u64,
+    state: &'static str,
+    run_count: u64,
+    busy_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_ticks: Option<u64>,
+}
+
+impl Pollers {
+    fn of(thread: &ThreadInfo, pollers: impl Iterator<Item = PollerInfo>) -> Self {
+        let counts = thread.pollers;
+        let left_out = (counts.active + counts.timed + counts.paused).saturating_sub(POLLERS);
+        let mut told =
+            Self { name: thread.name.as_str().to_owned(), id: thread.id.number(), pollers_left_out: left_out, ..Self::default() };
+        for poller in pollers.take(POLLERS) {
+            let kind = match (poller.is_paused, poller.period.is_zero()) {
+                (true, _) => &mut told.paused_pollers,
+                (false, true) => &mut told.active_pollers,
+                (false, false) => &mut told.timed_pollers,
+            };
+            kind.push(OnePoller::of(&poller));
+        }
+        told
+    }
+}
+
+impl OnePoller {
+    fn of(poller: &PollerInfo) -> Self {
+        Self {
+            name: poller.name.as_str().to_owned(),
+            id: poller.id,
+            state: if poller.is_paused { "paused" } else { "waiting" },
+            run_count: poller.runs,
+            busy_count: poller.busy_runs,
+            period_ticks: (!poller.period.is_zero()).then_some(poller.period.as_nanos() as u64),
+        }
+    }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_IO_CHANNELS: Method =
+    Method::new("thread_get_io_channels", "The channels of each thread, by the names of their types", |cx, call| {
+        answer_threads(cx, call, |cx| {
+            let thread = cx.info();
+            // A channel is its thread's alone.
+            let io_channels = thread.channels.iter().map(|name| Channel { name, r#ref: 1 }).collect();
+            Channels { name: thread.name.as_str().to_owned(), io_channels }
+        });
+    });
+
+#[derive(Serialize)]
+struct Channels {
+    name: String,
+    io_channels: Vec<Channel>,
+}
+
+#[derive(Serialize)]
+struct Channel {
+    name: &'static str,
+    r#ref: u32,
+}

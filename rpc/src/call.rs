@@ -1,0 +1,226 @@
+//! A call on its way through a method, and the answer on its way back.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use core_reactor::ThreadHandle;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::answer::answer;
+use crate::{Control, Error, Text};
+
+/// A call that a method is to answer.
+#[derive(Debug)]
+pub struct Call {
+    params: Option<String>,
+    control: Arc<Control>,
+    reply: Reply,
+}
+
+impl Call {
+    pub(crate) fn new(params: Option<String>, control: Arc<Control>, reply: Reply) -> Self {
+        Self { params, control, reply }
+    }
+
+    /// Answers with what `f` makes of the parameters: a struct with `deny_unknown_fields`, an
+    /// `Option` of one where all may be left out, or [`NoParams`].
+    pub fn answer<P: DeserializeOwned, R: Serialize>(self, f: impl FnOnce(P) -> Result<R, Error>) {
+        if let Some((params, reply)) = self.open() {
+            reply.send(f(params));
+        }
+    }
+
+    /// The parameters, and what the answer goes through, at once or later. If the parameters are
+    /// wrong the call is answered, and nothing comes back.
+    pub fn open<P: DeserializeOwned>(self) -> Option<(P, Reply)> {
+        match read(self.params.as_deref()) {
+            Ok(params) => Some((params, self.reply)),
+            Err(why) => {
+                self.reply.send::<()>(Err(why));
+                None
+            }
+        }
+    }
+
+    /// The server that it came through, with what was given to it.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+}
+
+fn read<P: DeserializeOwned>(params: Option<&str>) -> Result<P, Error> {
+    // The parser would take an array for the fields in order.
+    if params.is_some_and(|params| params.starts_with('[')) {
+        return Err(Error::params("Invalid parameters: they have names, in an object, and do not go by their places in an array"));
+    }
+    let mut from = serde_json::Deserializer::from_str(params.unwrap_or("null"));
+    serde_path_to_error::deserialize(&mut from).map_err(|why| {
+        let (key, inner) = (why.path().to_string(), why.inner());
+        Error::params(match (params, key.as_str()) {
+            (None, _) => "Invalid parameters: there are none, and some are needed".to_owned(),
+            (_, ".") => format!("Invalid parameters: {inner}"),
+            _ => format!("Invalid parameters: {key}: {inner}"),
+        })
+    })
+}
+
+/// No parameters: they are left out, or null.
+#[derive(Clone, Copy, Debug)]
+pub struct NoParams;
+
+impl<'de> Deserialize<'de> for NoParams {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Nothing;
+        impl Visitor<'_> for Nothing {
+            type Value = NoParams;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("no parameters: leave params out")
+            }
+
+            fn visit_unit<E>(self) -> Result<NoParams, E> {
+                Ok(NoParams)
+            }
+        }
+        from.deserialize_any(Nothing)
+    }
+}
+
+/// What the answer to a call goes through, from any thread and at any time. Dropped unused it
+/// answers that there is none.
+pub struct Reply {
+    outbox: Arc<Outbox>,
+    to: To,
+    /// As it came; nothing if only an error would be told.
+    id: Option<String>,
+    is_answered: bool,
+}
+
+/// Whose answer it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct To {
+    pub(crate) client: u64,
+    pub(crate) in_batch: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(outbox: Arc<Outbox>, to: To, id: Option<String>) -> Self {
+        Self { outbox, to, id, is_answered: false }
+    }
+
+    /// Answers.
+    pub fn send<R: Serialize>(self, result: Result<R, Error>) {
+        self.send_text(result.and_then(|result| Text::of(&result)));
+    }
+
+    /// Answers with text that is JSON already.
+    pub fn send_text(mut self, result: Result<Text, Error>) {
+        self.finish(result);
+    }
+
+    fn finish(&mut self, result: Result<Text, Error>) {
+        self.is_answered = true;
+        let text = match (&self.id, result) {
+            (Some(id), result) => Some(answer(id, result)),
+            (None, Ok(_)) => None,
+            // That a request is none is told to whoever sent it, without an id too.
+            (None, Err(why)) => Some(answer("null", Err(why))),
+        };
+        self.outbox.put(self.to, text);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.finish(Err(Error::internal("the method has ended without an answer")));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("to", &self.to).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Answers on their way to the thread that serves.
+pub(crate) struct Outbox {
+    answers: Mutex<Vec<(To, Option<Text>)>>,
+    /// Whether there are any, so that nobody takes the lock for nothing.
+    is_full: AtomicBool,
+    thread: ThreadHandle,
+}
+
+impl Outbox {
+    pub(crate) fn new(thread: ThreadHandle) -> Self {
+        Self { answers: Mutex::default(), is_full: AtomicBool::new(false), thread }
+    }
+
+    fn put(&self, to: To, text: Option<Text>) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((to, text));
+        self.is_full.store(true, Ordering::Release);
+        self.thread.wake();
+    }
+
+    /// All that have come.
+    pub(crate) fn take(&self) -> Vec<(To, Option<Text>)> {
+        if !self.is_full.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_full.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Named {
+        name: String,
+        #[serde(default)]
+        of: Option<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        count: u32,
+    }
+
+    #[test]
+    fn parameters_are_strict_and_what_is_wrong_is_said() {
+        let read = |text| read::<Named>(text).map(|named| (named.name, named.of.map(|of| of.count)));
+        assert_eq!(read(Some(r#"{"name":"x","of":{"count":3}}"#)), Ok(("x".into(), Some(3))));
+        for (text, part) in [
+            (None, "some are needed"),
+            (Some("{}"), "missing field `name`"),
+            (Some(r#"["x",null]"#), "not go by their places"),
+            (Some(r#"{"name":1}"#), "name: invalid type: integer"),
+            (Some(r#"{"name":"x","name":"x"}"#), "duplicate field `name`"),
+            (Some(r#"{"name":"x","nam":1}"#), "unknown field `nam`"),
+            (Some(r#"{"name":"x","of":{"count":-1}}"#), "of.count: invalid value"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.code() == Error::PARAMS && why.message().contains(part), "{text:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn no_parameters_are_none_at_all() {
+        assert!(read::<NoParams>(None).is_ok());
+        for given in ["{}", "[]", r#"{"a":1}"#] {
+            let why = read::<NoParams>(Some(given)).unwrap_err();
+            assert_eq!(why.code(), Error::PARAMS);
+        }
+        assert!(read::<NoParams>(Some("{}")).unwrap_err().message().contains("leave params out"));
+        assert!(read::<Option<Named>>(None).unwrap().is_none());
+        assert!(read::<Option<Named>>(Some("{}")).is_err());
+    }
+}

@@ -1,0 +1,349 @@
+//! The server: who is there, whose turn it is, and what is done for them in one poll.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use core_reactor::{Bell, Cx, Instant, PlatformError, Polled, Schedule, WaitSource, Watch};
+use rustix::event::{Timespec, epoll};
+
+use crate::address::{AddressError, Listener};
+use crate::answer::answer;
+use crate::call::{Outbox, To};
+use crate::client::{CALL, Client, Step};
+use crate::request::Request;
+use crate::{Address, Call, DuplicateName, Error, Methods, Phases, Reply};
+
+/// Clients that are served at once. More wait until one ends, as with SPDK.
+pub const CLIENTS: usize = 64;
+/// How long one poll goes on: a step more than this at most.
+const BUDGET: Duration = Duration::from_micros(50);
+/// How often a core that does not sleep asks the system for news. One that sleeps is woken by them.
+const LOOK: Duration = Duration::from_micros(200);
+/// Steps that each client has at the end, to take what was answered.
+const LAST_STEPS: usize = 16;
+/// The listener's number among the system's news.
+const LISTENER: u64 = 0;
+
+/// What the methods of one server have in common, for whoever has started it and for each
+/// [`Call`].
+pub struct Control {
+    methods: Methods,
+    is_running: AtomicBool,
+    waiting: Mutex<Vec<Reply>>,
+    services: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Control {
+    /// Over the linked methods. If not `running`, the start-up phase lasts until
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Two methods have one name.
+    pub fn new(running: bool) -> Result<Arc<Self>, DuplicateName> {
+        let (is_running, waiting, services) = (AtomicBool::new(running), Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { methods: Methods::linked()?, is_running, waiting, services }))
+    }
+
+    /// What can be called.
+    pub fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    /// Whether the start-up phase is over.
+    pub fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Acquire)
+    }
+
+    /// Ends the start-up phase, and tells those who wait for that.
+    pub fn run(&self) {
+        self.is_running.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(|reply| reply.send(Ok(true)));
+    }
+
+    /// Answers `true` when the start-up phase is over.
+    pub(crate) fn when_running(&self, reply: Reply) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_running() {
+            drop(waiting);
+            reply.send(Ok(true));
+        } else {
+            waiting.push(reply);
+        }
+    }
+
+    /// Gives methods something that they find by its type with [`service`](Self::service): what an
+    /// application has running.
+    pub fn provide<T: Any + Send + Sync>(&self, service: Arc<T>) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).push(service);
+    }
+
+    /// What was given to methods under this type, the last if there are several.
+    ///
+    /// # Errors
+    /// Nothing was: an error for the client.
+    pub fn service<T: Any + Send + Sync>(&self) -> Result<Arc<T>, Error> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = services.iter().rev().find_map(|service| service.clone().downcast().ok());
+        found.ok_or_else(|| Error::internal("this application has not what the method is about"))
+    }
+
+    /// Forgets what would keep the application alive.
+    fn end(&self) {
+        let services = std::mem::take(&mut *self.services.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        drop((services, waiting));
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("is_running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The system does not tell of news.
+    #[error("RPC: watch sockets: {0}")]
+    Watch(#[from] rustix::io::Errno),
+    /// The core cannot be woken by them.
+    #[error("RPC: {0}")]
+    Platform(#[from] PlatformError),
+}
+
+/// Serves at `at` on this thread until it exits, and tells where (port 0 takes a free one). The
+/// thread stays on its core.
+///
+/// # Errors
+/// Nobody can be served there.
+pub fn serve(cx: &mut Cx<'_>, at: &Address, control: Arc<Control>) -> Result<Address, ServeError> {
+    let listener = Listener::open(at)?;
+    let at = listener.at().clone();
+    let mut server = Server::new(cx, listener, control)?;
+    cx.local_poller("rpc_subsystem_poll_servers", Schedule::WhenAwake, move |cx: &mut Cx<'_>| server.poll(cx));
+    Ok(at)
+}
+
+struct Server {
+    // Before what it watches.
+    _watch: Watch,
+    epoll: OwnedFd,
+    news: Vec<epoll::Event>,
+    woken: Rc<Woken>,
+    listener: Listener,
+    /// Someone may wait to be accepted.
+    is_called: bool,
+    clients: Vec<Client>,
+    last_key: u64,
+    /// Whose turn is next.
+    turn: usize,
+    /// The last poll was out of time.
+    unfinished: bool,
+    look_at: Instant,
+    control: Arc<Control>,
+    outbox: Arc<Outbox>,
+}
+
+/// Whether the core may have slept since the system was asked for news.
+#[derive(Default)]
+struct Woken(Cell<bool>);
+
+impl Bell for Woken {
+    fn arm(&self) -> bool {
+        true
+    }
+
+    fn disarm(&self) {
+        self.0.set(true);
+    }
+}
+
+impl Server {
+    fn new(cx: &mut Cx<'_>, listener: Listener, control: Arc<Control>) -> Result<Self, ServeError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &listener.socket, epoll::EventData::new_u64(LISTENER), flags)?;
+        let woken = Rc::new(Woken::default());
+        let watch = cx.watch_bell(WaitSource(epoll.as_raw_fd()), woken.clone())?;
+        Ok(Self {
+            _watch: watch,
+            epoll,
+            news: Vec::with_capacity(CLIENTS + 1),
+            woken,
+            listener,
+            is_called: false,
+            clients: Vec::with_capacity(CLIENTS),
+            last_key: LISTENER,
+            turn: 0,
+            unfinished: false,
+            look_at: cx.now(),
+            control,
+            outbox: Arc::new(Outbox::new(cx.handle())),
+        })
+    }
+
+    fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
+        let mut is_busy = self.deliver() | self.unfinished;
+        if self.woken.0.take() || cx.now() >= self.look_at {
+            self.look_at = cx.now() + LOOK;
+            is_busy |= self.look();
+        }
+        if is_busy {
+            let until = cx.clock() + BUDGET;
+            self.unfinished = self.work(cx, until);
+        }
+        if cx.is_exiting() {
+            self.say_the_last();
+            return Polled::Done;
+        }
+        if is_busy { Polled::Busy } else { Polled::Idle }
+    }
+
+    /// Takes answers to those who wait for them.
+    fn deliver(&mut self) -> bool {
+        let answers = self.outbox.take();
+        let any = !answers.is_empty();
+        for (To { client, in_batch }, text) in answers {
+            // It may be gone.
+            if let Some(client) = self.clients.iter_mut().find(|other| other.key == client) {
+                client.answered(in_batch, text);
+            }
+        }
+        any
+    }
+
+    /// Asks the system for news.
+    fn look(&mut self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.news.clear();
+        // Interrupted or not: what there is comes with the next look.
+        if epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.news), Some(&now)).is_err() {
+            return false;
+        }
+        for event in &self.news {
+            let (key, flags) = (event.data.u64(), event.flags);
+            if key == LISTENER {
+                self.is_called = true;
+            } else if let Some(client) = self.clients.iter_mut().find(|client| client.key == key) {
+                use epoll::EventFlags as F;
+                client.told(flags.intersects(F::IN | F::RDHUP), flags.contains(F::OUT), flags.intersects(F::HUP | F::ERR));
+            }
+        }
+        !self.news.is_empty()
+    }
+
+    /// Does what there is to do, in turns, until `until`. Whether there may be more.
+    fn work(&mut self, cx: &mut Cx<'_>, until: Instant) -> bool {
+        let mut idle = 0;
+        loop {
+            self.accept();
+            let count = self.clients.len();
+            if idle >= count {
+                return false;
+            }
+            self.turn = (self.turn + 1) % count;
+            match self.step(cx, self.turn) {
+                true => idle = 0,
+                false => idle += 1,
+            }
+            if cx.clock() >= until {
+                return true;
+            }
+        }
+    }
+
+    /// Lets one client in, if one waits and there is room.
+    fn accept(&mut self) {
+        if !self.is_called || self.clients.len() == CLIENTS {
+            return;
+        }
+        let accepted = self.listener.socket.accept();
+        self.is_called = accepted.is_ok();
+        // One that cannot be served, for want of memory or descriptors, sees its connection closed.
+        if let Ok((socket, _)) = accepted
+            && let Err(why) = self.enter(socket)
+        {
+            log::warn!("RPC: a client was turned away: {why}");
+        }
+    }
+
+    fn enter(&mut self, socket: socket2::Socket) -> std::io::Result<()> {
+        use epoll::EventFlags as F;
+        socket.set_nonblocking(true)?;
+        self.last_key += 1;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(self.last_key), F::IN | F::OUT | F::RDHUP | F::ET)?;
+        self.clients.push(Client::new(self.last_key, socket));
+        Ok(())
+    }
+
+    /// One step for one client. Whether it did anything.
+    fn step(&mut self, cx: &mut Cx<'_>, at: usize) -> bool {
+        let client = &mut self.clients[at];
+        match client.step() {
+            Step::Did => {}
+            Step::Waits => return false,
+            Step::Empty => client.put(answer("null", Err(Error::request("Invalid request: an empty batch")))),
+            Step::Begin { at: text, in_batch } => {
+                let to = To { client: client.key, in_batch };
+                let text = client.text(text);
+                begin(cx, &self.control, &self.outbox, to, text);
+                self.deliver();
+            }
+            Step::Gone(why) => {
+                if let Some(why) = why {
+                    log::warn!("RPC: a client's connection is closed: it sent {why}");
+                }
+                self.clients.swap_remove(at);
+            }
+        }
+        true
+    }
+
+    /// At the end: what has been answered is sent, as far as there is room for it.
+    fn say_the_last(&mut self) {
+        self.deliver();
+        for client in &mut self.clients {
+            for _ in 0..LAST_STEPS {
+                if client.flush() != Step::Did {
+                    break;
+                }
+            }
+        }
+        self.control.end();
+    }
+}
+
+/// Begins a call: its answer comes through the outbox, at once or later.
+fn begin(cx: &mut Cx<'_>, control: &Arc<Control>, outbox: &Arc<Outbox>, to: To, text: &[u8]) {
+    let reply = |id: Option<&str>| Reply::new(outbox.clone(), to, id.map(str::to_owned));
+    let refuse = |id, why| reply(id).send::<()>(Err(why));
+    if text.len() > CALL {
+        return refuse(None, Error::request(format!("Invalid request: a call has {CALL} bytes at most")));
+    }
+    let Ok(Request { method, params, id }) = Request::read(text) else { return refuse(None, Error::request("Invalid request")) };
+    let Some(method) = control.methods.get(&method) else { return refuse(id, Error::new(Error::METHOD, "Method not found")) };
+    if !method.phases.allow(control.is_running()) {
+        return refuse(id, wrong_phase(method.phases));
+    }
+    method.run(cx, Call::new(params.map(|params| params.get().to_owned()), control.clone(), reply(id)));
+}
+
+fn wrong_phase(phases: Phases) -> Error {
+    let when = match phases {
+        Phases::Startup => "before framework is initialized. Use --wait-for-rpc to have the application wait for framework_start_init",
+        _ => "after framework is initialized using framework_start_init RPC",
+    };
+    Error::new(Error::STATE, format!("Method may only be called {when}."))
+}

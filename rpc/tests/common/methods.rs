@@ -1,0 +1,110 @@
+//! Methods that tests call.
+#![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use core_reactor::Cx;
+use linkme::distributed_slice;
+use rpc::{Call, LCORE_RPC_METHODS, Method, NoParams, Phases, Reply};
+use serde::Deserialize;
+
+use super::Served;
+
+/// Bytes of a big answer.
+pub(crate) const BIG: usize = 100_000;
+
+/// What the methods of one server share.
+#[derive(Default)]
+pub(crate) struct State {
+    held: Mutex<Vec<Reply>>,
+    counted: AtomicUsize,
+    bigs: AtomicUsize,
+}
+
+pub(crate) fn count(served: &Served) -> usize {
+    // The call comes after all that were sent before.
+    let _ = served.call("framework_wait_init");
+    served.state.counted.load(Ordering::SeqCst)
+}
+
+pub(crate) fn bigs(served: &Served) -> usize {
+    served.state.bigs.load(Ordering::SeqCst)
+}
+
+fn state(call: &Call) -> Arc<State> {
+    call.control().service().expect("it was given")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Say {
+    say: String,
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static ECHO: Method = Method::new("test_echo", "Says it again", |_, call| call.answer(|it: Say| Ok(it.say))).aliases(&["test_old_name"]);
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static LATER: Method = Method::new("test_later", "Answers when it is released", |_, call| {
+    let state = state(&call);
+    if let Some((NoParams, reply)) = call.open() {
+        state.held.lock().unwrap().push(reply);
+    }
+});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static RELEASE: Method = Method::new("test_release", "Releases those", |_, call| {
+    let held = std::mem::take(&mut *state(&call).held.lock().unwrap());
+    // From another thread, as answers may come.
+    std::thread::spawn(move || held.into_iter().for_each(|reply| reply.send(Ok("released"))));
+    call.answer(|NoParams| Ok(true));
+});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static DROPPED: Method = Method::new("test_dropped", "Gives no answer", |_, _| {});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static COUNT: Method = Method::new("test_count", "Counts", |_, call| {
+    let state = state(&call);
+    call.answer(|NoParams| Ok(state.counted.fetch_add(1, Ordering::SeqCst)));
+});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static BIG_ANSWER: Method = Method::new("test_big", "Says much", |_, call| {
+    let state = state(&call);
+    call.answer(|NoParams| {
+        state.bigs.fetch_add(1, Ordering::SeqCst);
+        Ok("x".repeat(BIG))
+    });
+});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static START_ONLY: Method =
+    Method::new("test_start_only", "Is for the start", |_, call| call.answer(|NoParams| Ok(true))).phases(Phases::Startup);
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static RUN: Method = Method::new("test_run", "Ends the start", |_, call| {
+    call.control().run();
+    call.answer(|NoParams| Ok(true));
+})
+.phases(Phases::Any);
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static STOP: Method = Method::new("test_stop", "Stops the reactors", |cx, call| {
+    cx.lib().stop();
+    call.answer(|NoParams| Ok(true));
+});
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static PARKS: Method = Method::new("test_parks", "How often its core has slept", parks);
+
+fn parks(cx: &mut Cx<'_>, call: Call) {
+    let parks = Arc::new(AtomicUsize::new(0));
+    let found = parks.clone();
+    let Some((NoParams, reply)) = call.open() else { return };
+    cx.for_each_core(
+        move |reactor| found.store(reactor.stats().parks as usize, Ordering::SeqCst),
+        move |_| reply.send(Ok(parks.load(Ordering::SeqCst))),
+    );
+}

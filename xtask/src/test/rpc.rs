@@ -1,0 +1,150 @@
+//! The step that has SPDK's own client, as it is, call hello-sock.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use crate::child::Child;
+use crate::program::{self, cargo};
+
+#[path = "../../../rpc/tests/shapes/mod.rs"]
+mod shapes;
+
+/// The client's release, of which every line was looked at.
+const CLIENT: &str = "spdk==26.9";
+/// How long each thing may take, on a machine with much else to do.
+const IN_TIME: Duration = Duration::from_secs(60);
+
+/// What is called, one after the other, and what comes of it.
+const CALLS: &[(&[&str], Answer)] = &[
+    (&["rpc_get_methods"], Answer::Shape),
+    (&["spdk_get_version"], Answer::Shape),
+    (&["framework_wait_init"], Answer::Nothing),
+    (&["framework_get_reactors"], Answer::Shape),
+    (&["thread_get_stats"], Answer::Shape),
+    (&["thread_get_pollers"], Answer::Shape),
+    (&["thread_get_io_channels"], Answer::Shape),
+    (&["framework_get_subsystems"], Answer::Shape),
+    (&["framework_get_config", "scheduler"], Answer::Shape),
+    (&["framework_get_config", "nobodys"], Answer::Code(-32602)),
+    (&["framework_get_scheduler"], Answer::Shape),
+    (&["framework_set_scheduler", "busy", "-p", "500000"], Answer::Nothing),
+    (&["framework_set_scheduler", "static"], Answer::Nothing),
+    (&["framework_set_scheduler", "gscheduler"], Answer::Code(-32602)),
+    (&["log_get_flags"], Answer::Shape),
+    (&["log_set_flag", "reactor"], Answer::Nothing),
+    (&["log_clear_flag", "reactor"], Answer::Nothing),
+    (&["log_set_flag", "nobodys"], Answer::Code(-32602)),
+    (&["log_get_level"], Answer::Shape),
+    (&["log_set_level", "DEBUG"], Answer::Nothing),
+    (&["log_get_print_level"], Answer::Shape),
+    (&["log_set_print_level", "WARNING"], Answer::Nothing),
+    (&["iobuf_get_stats"], Answer::Shape),
+    (&["sock_get_default_impl"], Answer::Shape),
+    (&["sock_impl_get_options", "-i", "posix"], Answer::Shape),
+    (&["sock_impl_get_options", "-i", "nobodys"], Answer::Code(-32602)),
+    (&["thread_set_cpumask", "-i", "1", "-m", "0x1"], Answer::Nothing),
+    (&["thread_set_cpumask", "-i", "999", "-m", "1"], Answer::Code(-19)),
+    (&["save_config"], Answer::Config),
+    (&["framework_start_init"], Answer::Code(-1)),
+    (&["bdev_get_bdevs"], Answer::Code(-32601)),
+    (&["spdk_kill_instance", "SIGTERM"], Answer::Nothing),
+];
+
+/// What the client says.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// JSON of the shape that is kept for the method.
+    Shape,
+    /// A configuration: a list of subsystems.
+    Config,
+    /// Nothing: the result was true.
+    Nothing,
+    /// An error of that code, and exit code 1.
+    Code(i64),
+}
+
+pub(super) fn check(sh: &Shell) -> Result<()> {
+    let client = client(sh)?;
+    let cargo = cargo();
+    cmd!(sh, "{cargo} build -p hello-sock").run()?;
+    let folder = tempfile::tempdir().context("could not make a folder for the socket")?;
+    let socket = folder.path().join("rpc.sock");
+    let mut server = Command::new(program::target()?.join("debug/hello-sock"));
+    server.args(["-S", "-P", "0", "--no-cpumask-locks", "-r"]).arg(&socket);
+    let mut server = Child::start("server", server)?;
+    wait_for_line(&mut server, "Listening connection on")?;
+    for (args, expected) in CALLS {
+        println!("$ spdk-rpc {}", args.join(" "));
+        let output = Command::new(&client).arg("-s").arg(&socket).args(["-t", "60"]).args(*args).output();
+        let output = output.with_context(|| format!("could not start {}", client.display()))?;
+        expected.check(args[0], &output).with_context(|| said(&output))?;
+    }
+    let deadline = Instant::now() + IN_TIME;
+    while server.next(deadline)?.is_some() {}
+    let status = server.wait(deadline)?;
+    ensure!(status.success(), "the server ended with {status} after spdk_kill_instance");
+    println!("{} calls by {CLIENT}", CALLS.len());
+    Ok(())
+}
+
+/// The client's program, in an environment of its own below `target/`.
+fn client(sh: &Shell) -> Result<PathBuf> {
+    let home = program::target()?.join("spdk-client");
+    let (program, python, kept) = (home.join("bin/spdk-rpc"), home.join("bin/python"), home.join("lcore-client"));
+    if sh.read_file(&kept).is_ok_and(|release| release == CLIENT) && sh.path_exists(&program) {
+        return Ok(program);
+    }
+    cmd!(sh, "python3 -m venv --clear {home}")
+        .run()
+        .context("there is no Python that makes environments of its own: install python3 and python3-venv")?;
+    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 {CLIENT}")
+        .run()
+        .with_context(|| format!("SPDK's client ({CLIENT}) could not be installed with pip: the step needs a package index that has it"))?;
+    ensure!(sh.path_exists(&program), "{CLIENT} has no program spdk-rpc");
+    sh.write_file(&kept, CLIENT)?;
+    Ok(program)
+}
+
+fn wait_for_line(server: &mut Child, part: &str) -> Result<()> {
+    let deadline = Instant::now() + IN_TIME;
+    while let Some(line) = server.next(deadline)? {
+        if line.1.contains(part) {
+            return Ok(());
+        }
+    }
+    bail!("the server ended before it said {part:?}{}", server.said())
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("it ended with {} and said:\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+impl Answer {
+    fn check(self, method: &str, output: &Output) -> Result<()> {
+        let code = if matches!(self, Self::Code(_)) { 1 } else { 0 };
+        ensure!(output.status.code() == Some(code), "{method}: exit code {code} was expected");
+        match self {
+            Self::Nothing => ensure!(output.stdout.trim_ascii().is_empty(), "{method}: nothing was to be printed"),
+            Self::Shape => {
+                let result: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{method}: no JSON"))?;
+                shapes::check(method, &result).map_err(anyhow::Error::msg)?;
+            }
+            Self::Config => {
+                let config: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{method}: no JSON"))?;
+                ensure!(config["subsystems"].as_array().is_some_and(|all| !all.is_empty()), "{method}: no subsystems");
+            }
+            Self::Code(code) => {
+                let text = [&output.stdout[..], &output.stderr].concat();
+                let text = String::from_utf8_lossy(&text);
+                ensure!(text.contains(&format!("\"code\": {code},")), "{method}: an error of code {code} was expected");
+            }
+        }
+        Ok(())
+    }
+}
