@@ -293,6 +293,46 @@ fn s178_buffers_and_sockets_are_told() {
     server.stop();
 }
 
+/// What a running server tells of itself starts another one the same way.
+#[test]
+fn s178_a_saved_configuration_starts_the_same_application() {
+    let place = Place::new();
+    let mut server = place.serve("-N posix --small-pool-count 300 --large-pool-count 2 --balance busy");
+    let mut client = Client::new(&place.path());
+    let config = |client: &mut Client| {
+        let subsystems = client.call("framework_get_subsystems", None);
+        let calls = |name: &Value| client.call("framework_get_config", Some(json!({"name": name, "with_batches": false})));
+        let names: Vec<_> = subsystems.as_array().unwrap().iter().map(|it| it["subsystem"].clone()).collect();
+        names.iter().map(calls).collect::<Vec<_>>()
+    };
+    let saved = config(&mut client);
+    server.stop();
+    let place = Place::new();
+    let args = format!("-S -P 0 --no-cpumask-locks --wait-for-rpc -r {}", place.path().display());
+    let mut program = Program::start_collecting(hello_sock(&args));
+    let mut client = Client::new(&place.path());
+    for (params, method) in [
+        (json!({"impl_name": "nobodys"}), "sock_set_default_impl"),
+        (json!({"impl_name": "posix", "recv_buf_size": 5}), "sock_impl_set_options"),
+        (json!({"impl_name": "posix", "more": 0}), "sock_impl_set_options"),
+        (json!({"small_pool_count": 0}), "iobuf_set_options"),
+        (json!({"small_bufsize": 0}), "iobuf_set_options"),
+        (json!({"enable_numa": true}), "iobuf_set_options"),
+    ] {
+        assert_eq!(client.code(method, Some(params.clone())), -32602, "{method} {params}");
+    }
+    let calls = saved.iter().flat_map(|calls| calls.as_array().unwrap());
+    for call in calls.chain([&json!({"method": "framework_start_init"})]) {
+        client.send(call["method"].as_str().unwrap(), call.get("params").cloned());
+        assert_eq!(client.answer()["result"], true, "{call}");
+    }
+    program.line_with("with sock_impl(posix)");
+    assert_eq!(config(&mut client), saved);
+    assert_eq!(saved[2][0]["params"]["small_pool_count"], 300);
+    program.signal(rustix::process::Signal::TERM);
+    assert_eq!(program.wait().code, Some(0));
+}
+
 /// Echoes on the same reactor while clients send what is no JSON, read nothing, or hang up.
 #[test]
 fn s165_echoes_go_on_beside_bad_clients() {
