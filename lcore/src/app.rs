@@ -19,7 +19,7 @@ use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals}
 use pool::{DataPool, DataPoolConfig};
 
 use crate::output::Output;
-use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, PoolOptions, TRANSPORT_FEATURES, backend, linked, logging};
+use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
 
 /// How often reactors are looked at for balance, as in SPDK.
 const BALANCE_PERIOD: Duration = Duration::from_secs(1);
@@ -67,16 +67,12 @@ struct Shared {
     lib: ThreadLib,
     code: AtomicU8,
     net: Option<Selected>,
-    /// Whether the program brings it, whatever is linked.
-    net_is_given: bool,
-    /// What was chosen over RPC in its place.
-    net_instead: OnceLock<Selected>,
     transport: Option<transport::Selected>,
     options: AppOptions,
     cores: CpuSet,
     pool: OnceLock<DataPool>,
-    /// What was said of its size over RPC.
-    pool_options: Mutex<PoolOptions>,
+    #[cfg(feature = "rpc")]
+    said: crate::control::Said,
     output: Output,
     balancer: Mutex<Balancer>,
 }
@@ -368,13 +364,12 @@ impl App {
             lib: lib.clone(),
             code: AtomicU8::new(0),
             net,
-            net_is_given: matches!(self.network, Network::Given(_)),
-            net_instead: OnceLock::new(),
             transport,
             options,
             cores: lib.reactors(),
             pool: OnceLock::new(),
-            pool_options: Mutex::default(),
+            #[cfg(feature = "rpc")]
+            said: crate::control::Said::new(matches!(self.network, Network::Given(_))),
             output: Output::default(),
             balancer: Mutex::new(Balancer { thread: None, period: BALANCE_PERIOD }),
         }));
@@ -476,7 +471,11 @@ impl AppHandle {
     /// # Panics
     /// The application was made without [`App::network`].
     pub fn selected(&self) -> &Selected {
-        match self.0.net_instead.get().or(self.0.net.as_ref()) {
+        #[cfg(feature = "rpc")]
+        if let Some(selected) = self.0.said.net() {
+            return selected;
+        }
+        match &self.0.net {
             Some(selected) => selected,
             None => panic!("this application has no network: make it with App::network()"),
         }
@@ -508,29 +507,18 @@ impl AppHandle {
         self.0.net.is_some()
     }
 
-    /// Uses another of the linked backends, as long as the application has not begun to start.
+    /// What was said over RPC before the start.
     #[cfg(feature = "rpc")]
-    pub(crate) fn set_net(&self, name: &str) -> Result<(), String> {
-        if self.net().name() == name {
-            return Ok(());
-        }
-        if self.0.net_is_given {
-            return Err(format!("the program brings its own backend, {}", self.net().name()));
-        }
-        let selected = net::select_from(&linked::net(), Some(name), NET_FEATURES).map_err(|why| why.to_string())?;
-        self.0.net_instead.set(selected).map_err(|_| format!("{} was chosen already", self.net().name()))
-    }
-
-    /// Has a pool that is made from now on be of these sizes, where they are given.
-    #[cfg(feature = "rpc")]
-    pub(crate) fn set_pool_options(&self, options: PoolOptions) {
-        *self.0.pool_options.lock().unwrap_or_else(PoisonError::into_inner) = options;
+    pub(crate) fn said(&self) -> &crate::control::Said {
+        &self.0.said
     }
 
     /// The sizes of the pool: what was said over RPC, on the command line, and `defaults`.
     pub(crate) fn pool_config(&self, defaults: DataPoolConfig) -> DataPoolConfig {
-        let said = self.0.pool_options.lock().unwrap_or_else(PoisonError::into_inner);
-        said.over(self.options().pool.over(defaults))
+        let config = self.options().pool.over(defaults);
+        #[cfg(feature = "rpc")]
+        let config = self.0.said.pool(config);
+        config
     }
 
     /// Whether threads change reactors by themselves, and how often that is looked at.

@@ -45,7 +45,7 @@ static SET_OPTIONS: Method = Method::new("iobuf_set_options", "The sizes of the 
     let app = call.control().service::<AppHandle>();
     call.answer(|sizes: Sizes| {
         let app = app?;
-        app.set_pool_options(sizes.check(&app)?);
+        app.said().set_pool(sizes.check(&app)?);
         Ok(true)
     });
 })

@@ -76,7 +76,7 @@ static SET_DEFAULT: Method = Method::new("sock_set_default_impl", "Uses this net
     call.answer(|of: Impl| {
         let app = app?;
         backend(&app)?;
-        app.set_net(&of.impl_name).map_err(|why| Error::params(format!("Invalid parameters: impl_name: {why}")))?;
+        app.said().set_net(&app, &of.impl_name).map_err(|why| Error::params(format!("Invalid parameters: impl_name: {why}")))?;
         Ok(true)
     });
 })
