@@ -601,3 +601,15 @@ where
     })?;
     Ok(())
 }
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StartedApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StartedApp").field(&self.app).finish()
+    }
+}

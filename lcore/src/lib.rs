@@ -5,6 +5,7 @@
 //! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an
 //! application depends on this crate alone. See `examples/echo.rs` for a whole server.
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod app;
 mod args;
@@ -28,6 +29,7 @@ pub use core_reactor::{
     CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
     Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded,
     SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
+#![deny(missing_debug_implementations)]
 };
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
