@@ -26,10 +26,10 @@ pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
-    CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
-    Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded,
-    SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
-#![deny(missing_debug_implementations)]
+    Bell, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Hold, Idle, Instant, MoveError, Msg, Name,
+    Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, Reactor, ReactorOptions,
+    ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle,
+    ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource, Watch, net, sim, transport,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
