@@ -39,6 +39,12 @@ pub enum PushError {
     Closed,
 }
 
+impl<T> From<crate::Refused<T, PushError>> for PushError {
+    fn from(refused: crate::Refused<T, Self>) -> Self {
+        refused.why
+    }
+}
+
 /// The senders' side of a ring.
 ///
 /// Position `p` lives in slot `p % capacity`. A slot belongs to the sender that claimed its

@@ -4,8 +4,8 @@
 //! of `-m` (without it one, which is pinned to none), runs a start function on the first thread and
 //! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an
 //! application depends on this crate alone. See `examples/echo.rs` for a whole server.
-#![deny(missing_debug_implementations)]
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod app;
 mod args;

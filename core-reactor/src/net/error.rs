@@ -132,6 +132,12 @@ pub enum NetError {
     },
 }
 
+impl<T> From<crate::Refused<T, NetError>> for NetError {
+    fn from(refused: crate::Refused<T, Self>) -> Self {
+        refused.why
+    }
+}
+
 /// The system's words, or the backend's. On the heap, because errors travel inside
 /// [`NetEvent`](super::NetEvent)s, which are moved on the hot path: there the common event should
 /// not pay for a text that it has not.

@@ -135,6 +135,12 @@ pub enum TransportError {
     },
 }
 
+impl<T> From<crate::Refused<T, TransportError>> for TransportError {
+    fn from(refused: crate::Refused<T, Self>) -> Self {
+        refused.why
+    }
+}
+
 /// Private data in an error's text: none is spoken of where there was none, and what a transport
 /// pads it with is not known from that.
 struct Words<'a>(&'a [u8]);
