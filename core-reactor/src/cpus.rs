@@ -3,6 +3,7 @@
 mod text;
 
 use core::fmt;
+use core::ops::{BitAnd, BitOr, Sub};
 
 /// A core, by the number that the platform gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,33 @@ impl CpuSet {
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i] & !other.0[i]))
+    }
+}
+
+/// As [`CpuSet::and`].
+impl BitAnd for CpuSet {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        self.and(&other)
+    }
+}
+
+/// As [`CpuSet::or`].
+impl BitOr for CpuSet {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.or(&other)
+    }
+}
+
+/// As [`CpuSet::minus`].
+impl Sub for CpuSet {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self.minus(&other)
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
@@ -319,7 +320,7 @@ impl Cx<'_> {
             self.thread.holds.reserve(self.thread.holds.len().max(4));
         }
         self.thread.holds.push(entry.clone());
-        Hold { _entry: entry, _here: PhantomData }
+        Hold { entry, _here: PhantomData }
     }
 
     /// Wakes this core when `source` is ready, until the watch is dropped. A watch is a hold too.
@@ -395,6 +396,24 @@ fn once(f: impl FnOnce(&mut Cx<'_>)) -> impl Poller {
     }
 }
 
+impl fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cx").field(&self.handle()).finish()
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.entry.as_str()).finish()
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("core", &self.core).field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 impl Cx<'_> {
     /// Has the thread's next pollers be the last ones of a slot.
@@ -405,7 +424,7 @@ impl Cx<'_> {
 
 /// Keeps a thread on its core, and from ending.
 pub struct Hold {
-    _entry: Rc<Name>,
+    entry: Rc<Name>,
     _here: PhantomData<*const ()>,
 }
 

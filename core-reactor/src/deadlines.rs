@@ -7,6 +7,7 @@
 //! time-out that passes, or turn of the wheel, and not once for each push.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use crate::Instant;
@@ -205,6 +206,12 @@ impl Deadlines {
         } else if self.lists[list as usize] == slot {
             self.lists[list as usize] = behind;
         }
+    }
+}
+
+impl fmt::Debug for Deadlines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadlines").field("slots", &self.slots.len()).field("tick_ns", &self.tick_ns).finish_non_exhaustive()
     }
 }
 

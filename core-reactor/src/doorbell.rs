@@ -74,3 +74,27 @@ impl Drop for Asleep<'_> {
         self.0.wake_up();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimPlatform;
+
+    #[test]
+    fn s13_a_doorbell_wakes_its_own_core_once_and_only_while_it_sleeps() {
+        let sim = SimPlatform::new(3);
+        let bells = Doorbells::new(sim.clone(), CpuSet::ALL - CpuSet::of(CoreId(0)));
+        assert_eq!((bells.len(), bells.index_of(CoreId(0)), bells.index_of(CoreId(2))), (2, None, Some(1)));
+        let woken = |index: usize| {
+            bells.ring(index);
+            [0, 1, 2].map(|core| sim.unparks(CoreId(core)))
+        };
+        assert_eq!(woken(1), [0, 0, 0], "it is awake");
+        let asleep = bells.fall_asleep(1);
+        assert_eq!(woken(0), [0, 0, 0], "the other one sleeps");
+        assert_eq!((woken(1), woken(1)), ([0, 0, 1], [0, 0, 1]), "one caller is enough");
+        drop(asleep);
+        drop(bells.fall_asleep(1));
+        assert_eq!(woken(1), [0, 0, 1], "it is awake again");
+    }
+}

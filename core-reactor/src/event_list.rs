@@ -1,6 +1,7 @@
 //! The list that a group is polled into.
 
 use alloc::vec::Vec;
+use core::{fmt, slice};
 
 /// Events of one poll, up to a bound, in a list that is used again and again.
 pub struct EventList<E> {
@@ -63,6 +64,12 @@ impl<E> EventList<E> {
         self.list.drain(..)
     }
 
+    /// The events that wait to be taken, first one first.
+    #[inline]
+    pub fn iter(&self) -> slice::Iter<'_, E> {
+        self.list.iter()
+    }
+
     /// How many events wait to be taken.
     #[inline]
     pub fn len(&self) -> usize {
@@ -73,6 +80,21 @@ impl<E> EventList<E> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+}
+
+impl<'a, E> IntoIterator for &'a EventList<E> {
+    type Item = &'a E;
+    type IntoIter = slice::Iter<'a, E>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for EventList<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
     }
 }
 

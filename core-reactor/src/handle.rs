@@ -157,6 +157,15 @@ impl ThreadHandle {
     }
 }
 
+/// Handles to one thread are equal.
+impl PartialEq for ThreadHandle {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ThreadHandle {}
+
 impl fmt::Debug for ThreadHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thread {} ({})", self.0.name, self.0.id.0)

@@ -5,6 +5,7 @@
 //! pollers and timers of the [`Thread`]s placed on it, and parks when nothing has happened for a
 //! while. Code runs with a [`Cx`], which is how it reaches its own thread; a `ThreadHandle` is how
 //! anyone else does. Time comes from a [`Platform`], so a whole set can run on a hand-moved clock.
+#![deny(missing_debug_implementations)]
 #![no_std]
 
 extern crate alloc;
@@ -28,6 +29,7 @@ pub mod plugin;
 mod pollers;
 mod reactor;
 mod reactors;
+mod refused;
 mod ring;
 mod set;
 mod sharded;
@@ -54,6 +56,7 @@ pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{PollerId, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor};
 pub use reactors::{ReactorOptions, Reactors};
+pub use refused::Refused;
 pub use ring::{PushError, Receiver, Ring};
 pub use set::{SpawnError, ThreadLibOptions};
 pub use sharded::{Gone, Peers, Shard, ShardConfig, Sharded};
@@ -77,15 +80,6 @@ pub fn name(text: &str) -> Name {
         }
     }
     name
-}
-
-/// What was handed over and could not be taken, with the reason.
-#[derive(Debug)]
-pub struct Refused<T, E> {
-    /// The thing, unharmed.
-    pub item: T,
-    /// Why it was refused.
-    pub why: E,
 }
 
 /// The README's example is run with the documentation's.

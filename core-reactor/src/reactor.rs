@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::fmt;
 use core::time::Duration;
 
 use crate::ring::{PushError, Receiver, Ring};
@@ -389,6 +390,12 @@ pub(crate) struct Load {
     pub(crate) busy_ns: u64,
     pub(crate) total_ns: u64,
     pub(crate) threads: Vec<ThreadLoad>,
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("core", &self.core()).field("threads", &self.threads).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

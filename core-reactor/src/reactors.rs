@@ -26,6 +26,7 @@ impl ReactorOptions {
 }
 
 /// A set of reactors, one on each of its cores, over a platform of its own.
+#[derive(Debug)]
 pub struct Reactors {
     lib: ThreadLib,
     idle: Idle,

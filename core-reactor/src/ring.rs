@@ -15,6 +15,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -387,6 +388,18 @@ impl<T> Drop for Receiver<T> {
 #[inline]
 fn distance(from: usize, to: usize) -> usize {
     to.wrapping_sub(from) & POSITIONS
+}
+
+impl<T> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("depth", &self.depth()).field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Receiver").field(self.ring()).finish()
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
@@ -458,5 +459,17 @@ impl<S: Shard> Deref for Peers<S> {
 
     fn deref(&self) -> &Sharded<S> {
         &self.service
+    }
+}
+
+impl<S: Shard> fmt::Debug for Sharded<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sharded").field(&self.0.config).finish()
+    }
+}
+
+impl<S: Shard> fmt::Debug for Peers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("service", &self.service).field("index", &self.index).finish()
     }
 }

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use spin::Mutex;
@@ -109,6 +110,7 @@ impl Platform for SimPlatform {
 }
 
 /// A whole set of reactors on a [`SimPlatform`], turned in order of cores.
+#[derive(Debug)]
 pub struct Sim {
     /// The machine.
     pub platform: Arc<SimPlatform>,
@@ -191,6 +193,12 @@ impl Sim {
     pub fn advance(&mut self, by: Duration) {
         self.platform.advance(by);
         self.settle();
+    }
+}
+
+impl fmt::Debug for SimPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimPlatform").field("cores", &self.cores).finish_non_exhaustive()
     }
 }
 

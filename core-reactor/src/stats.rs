@@ -7,6 +7,7 @@ use crate::{CoreId, Name};
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Turn {
     /// Messages and critical messages run.
     pub messages: u32,
@@ -38,6 +39,7 @@ impl Turn {
 
 /// What a thread has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ThreadStats {
     /// Its name.
     pub name: Name,
@@ -66,6 +68,7 @@ pub struct ThreadStats {
 
 /// What a poller has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PollerStats {
     /// Its name.
     pub name: Name,
@@ -115,6 +118,7 @@ pub struct PollerInfo {
 
 /// What a reactor has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReactorStats {
     /// Its core.
     pub core: CoreId,

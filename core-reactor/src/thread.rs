@@ -12,6 +12,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::fmt;
 
 use crate::cx::Inner;
 use crate::handle::Shared;
@@ -375,6 +376,12 @@ mod movable {
         pub(crate) fn into_thread(self) -> Thread {
             *self.0
         }
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Thread").field(&self.handle()).finish()
     }
 }
 

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use crate::doorbell::Doorbells;
@@ -128,5 +129,11 @@ impl Cx<'_> {
     /// The set of threads that this one belongs to.
     pub fn lib(&self) -> ThreadLib {
         ThreadLib { set: self.thread.set.clone() }
+    }
+}
+
+impl fmt::Debug for ThreadLib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadLib").field("reactors", &self.reactors()).field("threads", &self.threads()).finish()
     }
 }

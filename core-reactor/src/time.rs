@@ -1,7 +1,7 @@
 //! Moments on the platform's clock.
 
 use core::fmt;
-use core::ops::Add;
+use core::ops::{Add, Sub};
 use core::time::Duration;
 
 /// A moment on a platform's monotonic clock: nanoseconds since a start of the platform's choosing
@@ -47,6 +47,15 @@ impl Add<Duration> for Instant {
     /// The moment `later` after this one; [`Instant::MAX`] if the clock ends before.
     fn add(self, later: Duration) -> Self {
         self.plus_nanos(nanos(later))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// Time from `earlier` to this moment; zero if it was later, as [`Instant::since`].
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
     }
 }
 

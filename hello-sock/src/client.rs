@@ -30,7 +30,7 @@ pub(crate) fn run(app: App, args: Args, to: SocketAddr) -> ExitCode {
         // What comes back must be read however much is still to be sent: the server waits for that.
         (config.sockets, config.hold_reads_at, config.stall_limit) = (1, usize::MAX, None);
         let mut group = app.net().group(cx, config)?;
-        let id = group.attach(app.net().connect(&[to], &SockOptions::default())?, Token(0)).map_err(|r| r.why)?;
+        let id = group.attach(app.net().connect(&[to], &SockOptions::default())?, Token(0))?;
         let mut client = Client::new(group, id, &cx.handle())?;
         if let Some(time) = args.seconds {
             let app = app.clone();

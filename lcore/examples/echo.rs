@@ -11,7 +11,7 @@ fn main() -> std::process::ExitCode {
         let at = at.parse().map_err(|_| format!("{at:?} is no address with a port, such as 127.0.0.1:9999"))?;
         let listener = app.net().listen(at, &SockOptions::default())?;
         app.println(format_args!("echoes at {}", listener.local_addr()?));
-        group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
+        group.attach(listener, Token(0))?;
         let mut events = Events::new(64);
         cx.local_poller("echo", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
             if cx.is_exiting() {

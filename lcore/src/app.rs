@@ -16,7 +16,7 @@ use core_reactor::{
     ThreadHandle, ThreadLib, ThreadLibOptions, balance,
 };
 use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals};
-use pool::DataPool;
+use pool::{DataPool, DataPoolConfig};
 
 use crate::output::Output;
 use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
@@ -71,6 +71,8 @@ struct Shared {
     options: AppOptions,
     cores: CpuSet,
     pool: OnceLock<DataPool>,
+    #[cfg(feature = "rpc")]
+    said: crate::control::Said,
     output: Output,
     balancer: Mutex<Balancer>,
 }
@@ -358,10 +360,19 @@ impl App {
         } else {
             None
         };
-        let (code, pool, output) = (AtomicU8::new(0), OnceLock::new(), Output::default());
-        let balancer = Mutex::new(Balancer { thread: None, period: BALANCE_PERIOD });
-        let cores = lib.reactors();
-        let app = AppHandle(Arc::new(Shared { lib: lib.clone(), code, net, transport, options, cores, pool, output, balancer }));
+        let app = AppHandle(Arc::new(Shared {
+            lib: lib.clone(),
+            code: AtomicU8::new(0),
+            net,
+            transport,
+            options,
+            cores: lib.reactors(),
+            pool: OnceLock::new(),
+            #[cfg(feature = "rpc")]
+            said: crate::control::Said::new(matches!(self.network, Network::Given(_))),
+            output: Output::default(),
+            balancer: Mutex::new(Balancer { thread: None, period: BALANCE_PERIOD }),
+        }));
         #[cfg(feature = "rpc")]
         let by_default = self.rpc;
         let begin = move |cx: &mut Cx<'_>, app: &AppHandle, start: Start| {
@@ -460,6 +471,10 @@ impl AppHandle {
     /// # Panics
     /// The application was made without [`App::network`].
     pub fn selected(&self) -> &Selected {
+        #[cfg(feature = "rpc")]
+        if let Some(selected) = self.0.said.net() {
+            return selected;
+        }
         match &self.0.net {
             Some(selected) => selected,
             None => panic!("this application has no network: make it with App::network()"),
@@ -490,6 +505,20 @@ impl AppHandle {
     /// Whether it was made with a network, so that [`net`](Self::net) has something to tell.
     pub fn has_net(&self) -> bool {
         self.0.net.is_some()
+    }
+
+    /// What was said over RPC before the start.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn said(&self) -> &crate::control::Said {
+        &self.0.said
+    }
+
+    /// The sizes of the pool: what was said over RPC, on the command line, and `defaults`.
+    pub(crate) fn pool_config(&self, defaults: DataPoolConfig) -> DataPoolConfig {
+        let config = self.options().pool.over(defaults);
+        #[cfg(feature = "rpc")]
+        let config = self.0.said.pool(config);
+        config
     }
 
     /// Whether threads change reactors by themselves, and how often that is looked at.
@@ -600,4 +629,16 @@ where
         begin(cx, &app);
     })?;
     Ok(())
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StartedApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StartedApp").field(&self.app).finish()
+    }
 }

@@ -7,6 +7,7 @@ mod buffers;
 mod logging;
 mod mask;
 mod reactors;
+mod said;
 mod scheduler;
 mod sockets;
 mod subsystems;
@@ -21,6 +22,7 @@ use crate::AppHandle;
 use crate::app::Start;
 
 pub(crate) use reactors::Seats;
+pub(crate) use said::Said;
 
 /// Ticks of a second, for methods that tell times: all are nanoseconds.
 const TICK_RATE: u64 = 1_000_000_000;

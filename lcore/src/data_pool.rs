@@ -53,7 +53,7 @@ pub enum DataPoolError {
 
 impl PoolOptions {
     /// `defaults` with what was given in its place.
-    fn over(&self, defaults: DataPoolConfig) -> DataPoolConfig {
+    pub(crate) fn over(&self, defaults: DataPoolConfig) -> DataPoolConfig {
         let class = |count: Option<usize>, size: Option<usize>, class: ClassConfig| ClassConfig {
             count: count.unwrap_or(class.count),
             size: size.unwrap_or(class.size),
@@ -76,7 +76,7 @@ impl AppHandle {
         if let Some(pool) = self.made_pool() {
             return Ok(pool);
         }
-        let config = self.options().pool.over(defaults);
+        let config = self.pool_config(defaults);
         let memory = HugeMemory::new(config.footprint()).map_err(|why| DataPoolError::Memory { config, why })?;
         let pool = DataPool::new(config, Box::new(memory))?;
         Ok(self.keep_pool(pool))

@@ -4,6 +4,7 @@
 //! of `-m` (without it one, which is pinned to none), runs a start function on the first thread and
 //! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an
 //! application depends on this crate alone. See `examples/echo.rs` for a whole server.
+#![deny(missing_debug_implementations)]
 #![deny(unsafe_code)]
 
 mod app;
@@ -25,9 +26,10 @@ pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
-    CoreId, CpuSet, Critical, Cx, Deadlines, Gone, Hold, Idle, Instant, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled,
-    Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, ReactorStats, Refused, Schedule, Shard, ShardConfig, Sharded,
-    SpawnError, Thread, ThreadConfig, ThreadHandle, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, Watch, net, sim, transport,
+    Bell, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Hold, Idle, Instant, MoveError, Msg, Name,
+    Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, Reactor, ReactorOptions,
+    ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle,
+    ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource, Watch, net, sim, transport,
 };
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};

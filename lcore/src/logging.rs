@@ -23,6 +23,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("posix", "net_impl_posix"),
     ("rdma", "transport_rdma"),
     ("reactor", "core_reactor"),
+    #[cfg(feature = "rpc")]
+    ("rpc", "rpc"),
     ("smoltcp", "net_impl_smoltcp"),
     ("uring", "net_impl_uring"),
 ];

@@ -40,7 +40,7 @@ fn s118_another_name_than_the_given_backends_is_an_error() {
     let mut options = AppOptions::default();
     options.net = Some("posix".into());
     let sim = Sim::new(1);
-    let why = App::new("test").options(options).network_over(&OWN).start_on(sim.lib(), |_, _| Ok(())).err().expect("it is no backend here");
+    let why = App::new("test").options(options).network_over(&OWN).start_on(sim.lib(), |_, _| Ok(())).expect_err("it is no backend here");
     assert!(matches!(why, Failure::Net(_)) && why.to_string().contains("posix"), "{why}");
 }
 

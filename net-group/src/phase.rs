@@ -150,3 +150,30 @@ impl Hot {
         Slot::new(self.id, self.fd)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+
+    use core_reactor::net::Token;
+
+    use super::*;
+    use crate::Slab;
+
+    #[test]
+    fn an_open_connection_is_plain_while_nothing_waits_on_it() {
+        let mut slab = Slab::<()>::new(1, 7);
+        let place = slab.put(Box::new(()), 5, Token(0), 0).unwrap_or_else(|_| unreachable!("it is the first"));
+        let hot = slab.hot(place);
+        hot.enter(Phase::Open);
+        assert!(hot.is_plain());
+        hot.frames = 1;
+        assert!(!hot.is_plain());
+        hot.frames = 0;
+        hot.flags |= PAUSED;
+        assert!(!hot.is_plain());
+        hot.flags &= !PAUSED;
+        hot.enter(Phase::PeerDone);
+        assert!(!hot.is_plain());
+    }
+}

@@ -287,7 +287,7 @@ fn s64_nobody_receives_past_those_that_wait() {
     app.rest(true);
     app.two_come_home_when_there_is_none_for(1);
     (0..3).for_each(|wire| app.world().peer_sends(wire, 5));
-    (0..3).for_each(|_| app.poll_with_room(8));
+    (0..3).for_each(|_| drop(app.poll_with_room(8)));
     assert_eq!(app.heard(), [0, 1]);
     end(app);
 }
@@ -339,6 +339,20 @@ fn s104_frames_behind_one_that_is_on_its_way() {
         app.send();
         app.send();
     });
+}
+
+/// A frame without bytes asks nothing of the backend, which looks, and is not in the way of the
+/// next one.
+#[test]
+fn s18_a_frame_without_bytes_is_sent_without_a_call() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    app.poll();
+    app.send_nothing(0);
+    app.poll();
+    app.send_nothing(0);
+    app.send();
+    end(app);
 }
 
 /// Nothing announces the one behind them.
@@ -471,6 +485,166 @@ fn s74_a_core_that_sleeps_is_woken_to_end_who_takes_nothing() {
             assert!(looks < 10, "it is ended");
         }
         app.let_go();
+        end(app);
+    }
+}
+
+#[test]
+fn s102_what_a_system_keeps_of_a_group_that_ends_is_left_to_it() {
+    let story = |app: &mut App| {
+        (0..2).for_each(|_| app.begin(WireKind::Stream, 3));
+        app.send();
+        app.flush();
+        app.close();
+    };
+    each_way_to(10, Settings::default, story, App::lose_group);
+}
+
+/// Reports have half of a poll's room, rounded up and down in turn, and bytes the rest.
+#[test]
+fn s20_a_sender_that_always_hears_of_more_leaves_room_for_bytes() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    (0..2).for_each(|_| app.poll());
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        app.send_tagged(0, 3);
+        app.flush();
+        app.world().peer_sends(0, 5);
+        heard.push(app.poll_with_room(5));
+        (0..2).for_each(|_| app.poll());
+    }
+    assert_eq!(heard, ["SSSR", "SSRS"]);
+    end(app);
+}
+
+/// Who waits for its turn has it in a poll that has found something else.
+#[test]
+fn s20_whoever_was_ready_before_is_served() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    (0..2).for_each(|_| app.begin(WireKind::Stream, 100));
+    (0..2).for_each(|_| app.poll());
+    (0..2).for_each(|wire| app.world().peer_sends(wire, 5));
+    assert_eq!(app.poll_with_room(1), "R");
+    app.send_tagged(0, 1);
+    app.flush();
+    assert_eq!(app.poll_with_room(4), "SR");
+    end(app);
+}
+
+#[test]
+fn polls_and_events_are_counted_as_they_are() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    app.poll();
+    app.world().peer_sends(0, 5);
+    let before = app.stats();
+    assert_eq!(app.poll_behind(), 0, "the second finds nothing");
+    let after = app.stats();
+    let counted = [(before.polls, after.polls), (before.busy_polls, after.busy_polls), (before.events, after.events)];
+    assert_eq!(counted.map(|(before, after)| after - before), [2, 1, 1]);
+    end(app);
+}
+
+/// Three that wait have their buffers in one poll, if there are three.
+#[test]
+fn s104_all_that_wait_are_served_when_there_are_buffers() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    (0..3).for_each(|_| app.begin(WireKind::Stream, 100));
+    (0..2).for_each(|_| app.poll());
+    app.hold_all_buffers();
+    (0..3).for_each(|wire| app.world().peer_sends(wire, 5));
+    assert_eq!(app.poll_with_room(4), "");
+    app.let_go();
+    assert_eq!(app.poll_with_room(4), "RRR");
+    end(app);
+}
+
+/// The place of one that waited for a buffer is a listener's now, which needs none.
+#[test]
+fn s104_who_comes_after_one_that_waited_is_not_read_for_it() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 100);
+    (0..2).for_each(|_| app.poll());
+    app.hold_all_buffers();
+    app.world().peer_sends(0, 5);
+    app.poll();
+    app.close();
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    app.poll();
+    app.world().peer_connects(1);
+    app.let_go();
+    end(app);
+}
+
+#[test]
+fn s16_a_want_of_descriptors_is_told_once_until_it_is_over() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Listener { waiting: VecDeque::new() }, 0);
+    for times in 1..3 {
+        app.world().descriptors = false;
+        app.world().peer_connects(0);
+        for _ in 0..3 {
+            app.time_passes();
+            app.poll();
+            assert_eq!((app.stats().accept_pauses, app.world().told_out), (times, times as usize));
+        }
+        app.world().descriptors = true;
+        app.time_passes();
+        (0..3).for_each(|_| app.poll());
+    }
+    end(app);
+}
+
+#[test]
+fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
+    let mut app = App::new(Chooser::first(0), Settings::default());
+    app.begin(WireKind::Stream, 0);
+    app.hold_buffers(6);
+    app.poll();
+    app.world().peer_sends(0, 5);
+    assert_eq!(app.poll_with_room(4), "");
+    assert!(!app.world().wires[0].reading);
+    app.world().peer_takes(0, 5);
+    assert_eq!(app.poll_with_room(4), "R");
+    app.let_go();
+    end(app);
+}
+
+/// Also of bytes that come by themselves.
+#[test]
+fn s72_while_too_much_is_not_told_of_no_bytes_are_handed_out() {
+    let mut app = App::new(Chooser::first(0), Settings { pushes: 1, ..Settings::default() });
+    app.begin(WireKind::Stream, 100);
+    (0..2).for_each(|_| app.poll());
+    for _ in 0..2 {
+        app.send_tagged(0, 2);
+        app.flush();
+        app.world().peer_sends(0, 5);
+        assert_eq!(app.poll_with_room(1), "S");
+        (0..2).for_each(|_| drop(app.poll_with_room(4)));
+    }
+    app.world().peer_sends(0, 5);
+    assert_eq!(app.poll_with_room(4), "R");
+    end(app);
+}
+
+/// Neither what was said of a connect, nor what was said too early, ends a connection whose peer
+/// ends its side.
+#[test]
+fn s103_who_only_seemed_to_be_over_goes_on_behind_the_peers_end() {
+    for kind in [WireKind::Stream, WireKind::Connect { begun: false, answer: None }] {
+        let mut app = App::new(Chooser::first(0), Settings::default());
+        app.begin(kind, 100);
+        (0..2).for_each(|_| app.poll());
+        app.world().seems_over(0);
+        (0..2).for_each(|_| app.poll());
+        app.world().peer_answers(0, true);
+        (0..2).for_each(|_| app.poll());
+        app.world().peer_ends(0);
+        assert_eq!(app.poll_with_room(4), "P");
+        assert_eq!(app.poll_with_room(4), "");
+        app.send_on(0);
         end(app);
     }
 }

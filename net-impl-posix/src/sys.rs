@@ -59,8 +59,8 @@ impl Epoll {
     pub(crate) fn wait(&self, into: &mut Vec<EpollEvent>) {
         into.clear();
         let room = into.spare_capacity_mut();
-        // SAFETY: `EpollEvent` is a transparent `epoll_event`, and there is room for as many as are asked
-        // for.
+        // SAFETY: `EpollEvent` is a transparent `epoll_event`, and there is room for as many as are
+        // asked for.
         let n = unsafe { libc::epoll_wait(self.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, 0) };
         // SAFETY: so many were written.
         unsafe { into.set_len(n.max(0) as usize) };

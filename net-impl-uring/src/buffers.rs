@@ -97,3 +97,6 @@ impl Buffers {
         unsafe { self.ready.close(io) };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -469,3 +469,6 @@ impl SlotData {
         &mut self.writer
     }
 }
+
+#[cfg(test)]
+mod tests;

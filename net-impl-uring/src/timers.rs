@@ -100,12 +100,36 @@ fn longest(millis: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use core_uring::{Completion, Ring};
+
     use super::*;
+    use crate::Uring;
 
     #[test]
     fn s74_a_timer_is_the_longest_that_is_not_too_long() {
         for (wanted, millis) in [(0, 10), (10, 10), (79, 10), (80, 80), (500, 80), (2000, 640), (u32::MAX, 5120)] {
             assert_eq!(TIMES[longest(wanted)].0, millis, "{wanted}");
         }
+    }
+
+    #[test]
+    fn s74_a_timer_that_is_given_up_ends_at_once() {
+        let ring = Ring::new(Uring::new().sizes).expect("a ring");
+        let io = &mut *ring.io();
+        let (member, mut timers) = (io.join(0).expect("the first"), Timers::default());
+        timers.want(Which::Look, u32::MAX);
+        assert!(timers.are_wanted());
+        timers.start(io, member);
+        assert!(!timers.are_wanted());
+        timers.cancel(io, member);
+        let mut ended = [Completion::NOTHING];
+        for _ in 0..1000 {
+            if io.take(member, &mut ended) > 0 {
+                break;
+            }
+            io.enter_for_events();
+        }
+        assert_eq!(ended[0].result(), -libc::ECANCELED);
+        assert_eq!((timers.ended(ended[0].key), timers.is_on(Which::Look)), (Which::Look, false));
     }
 }

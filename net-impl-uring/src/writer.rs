@@ -149,3 +149,6 @@ impl Writer {
         self.lends_from = bytes;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,10 +240,9 @@ impl Filter {
         if !opens || addresses::ip(ends.to.ip()).is_none_or(|to| !self.own.contains(&to)) {
             return self.tracker.incoming(ends, &tcp);
         }
-        // One too long for a frame of this device has no business here.
-        if self.held.is_none() {
-            self.held = self.store(frame).map(|stored| (ends, stored));
-        }
+        // No other is held: frames are not taken then. One too long for a frame of this device has
+        // no business here.
+        self.held = self.store(frame).map(|stored| (ends, stored));
         Pass::Nothing
     }
 

@@ -254,5 +254,7 @@ fn s81_all_neighbours_that_are_missed_are_asked_for_once_a_second() {
         (by_smoltcp, host.card.sent().len())
     };
     assert_eq!([asked(1), asked(500), asked(1100)], [(1, 2), (0, 0), (1, 2)]);
+    host.link.seek_neighbours(absent.into_iter().map(IpAddress::from).enumerate(), Instant::ZERO + Duration::from_secs(9));
+    assert!(host.card.sent().is_empty(), "no segment was kept since");
     assert!(host.link.way_to(Ipv4Addr::new(10, 0, 1, 1).into()).is_none(), "no router is there");
 }

@@ -78,7 +78,8 @@ pub fn discard(fd: RawFd) -> Result<usize, Errno> {
 /// a connection is left as it is.
 pub fn disconnect(fd: RawFd) {
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    // SAFETY: the address is read during the call. Its only error is that there is nothing to reset.
+    // SAFETY: the address is read during the call. Its only error is that there is nothing to
+    // reset.
     unsafe { libc::connect(fd, &nowhere, size_of_val(&nowhere) as libc::socklen_t) };
 }
 

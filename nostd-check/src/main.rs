@@ -16,7 +16,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::task::Poll;
 use core::time::Duration;
 
-use core_reactor::net::{self, NetImpl, SockOptions, Socket};
+use core_reactor::net::{self, NetImpl, SockOptions};
 use core_reactor::sim::Sim;
 use core_reactor::{CpuSet, Cx, Polled, Schedule, ThreadConfig};
 use net_impl_mem::{Faults, MemNet};

@@ -7,6 +7,7 @@
 //! for its log and its errors. A reactor writes through a [`Spool`], which never waits, and starts
 //! threads and programs with [`spawn_off_reactor`] and [`unaffinitized`]. [`stdin`] and [`stdout`]
 //! are the standard library's, unless there is none.
+#![deny(missing_debug_implementations)]
 #![cfg(target_os = "linux")]
 
 mod clock;
@@ -38,6 +39,7 @@ pub use standard::{stdin, stdout};
 pub use thread::{spawn_off_reactor, unaffinitized};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
+use std::fmt;
 
 use crate::slot::CoreSlot;
 
@@ -148,5 +150,11 @@ impl Platform for LinuxPlatform {
         {
             log::debug!("descriptor {} was not watched on core {core}: {why}", source.0);
         }
+    }
+}
+
+impl fmt::Debug for LinuxPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinuxPlatform").field("cores", &self.cores).field("pinned", &self.pinned).finish_non_exhaustive()
     }
 }

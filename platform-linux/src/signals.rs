@@ -10,6 +10,7 @@
 // UNSAFETY: handlers are installed by raw system calls, and run between any two instructions of any
 // thread.
 
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -283,6 +284,18 @@ fn exchange(signal: i32, new: Option<&libc::sigaction>, old: &mut libc::sigactio
     // SAFETY: the kernel reads one action, if there is one, and writes one. The handler installed,
     // `on_signal`, is async-signal-safe by the promise of every `SignalHook`.
     if unsafe { libc::sigaction(signal, new, old) } < 0 { Err(last_os_error("install the handler of a stop signal")) } else { Ok(()) }
+}
+
+impl fmt::Debug for StopFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopFlag").field("signal", &self.signal).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StopSignals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopSignals").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ impl ReserveConfig {
 /// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are
 /// modulo 2³² on 32-bit targets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupStats {
     /// Buffers that are the group's own.
     pub reserve: usize,
@@ -132,6 +133,7 @@ pub struct GroupStats {
 /// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts
 /// are modulo 2³² on 32-bit targets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
     /// Buffers in all.
     pub count: usize,

@@ -1,4 +1,5 @@
 //! Buffers and objects that come home on drop.
+#![deny(missing_debug_implementations)]
 #![no_std]
 
 extern crate alloc;

@@ -35,6 +35,7 @@ pub unsafe trait Memory: Send + Sync {
 }
 
 /// Memory from the allocator.
+#[derive(Debug)]
 pub struct HeapMemory {
     base: NonNull<u8>,
     layout: Layout,

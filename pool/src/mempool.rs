@@ -141,6 +141,7 @@ impl<T> Mempool<T> {
 
 /// The counters of a [`Mempool`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MempoolStats {
     /// Objects in all.
     pub objects: usize,

@@ -49,6 +49,7 @@ pub trait Links {
 }
 
 /// Links in an array of their own.
+#[derive(Debug)]
 pub struct LinkArray(alloc::boxed::Box<[AtomicU32]>);
 
 impl LinkArray {
@@ -100,6 +101,7 @@ impl Chain {
 }
 
 /// A lock-free stack of indices; any core may push and pop.
+#[derive(Debug)]
 pub struct FreeStack {
     head: AtomicU64,
     len: AtomicU32,

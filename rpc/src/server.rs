@@ -337,6 +337,7 @@ fn begin(cx: &mut Cx<'_>, control: &Arc<Control>, outbox: &Arc<Outbox>, to: To, 
     if !method.phases.allow(control.is_running()) {
         return refuse(id, wrong_phase(method.phases));
     }
+    log::debug!("RPC: {}", method.name);
     method.run(cx, Call::new(params.map(|params| params.get().to_owned()), control.clone(), reply(id)));
 }
 

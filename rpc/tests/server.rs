@@ -231,6 +231,26 @@ fn s165_a_client_that_never_reads_waits_for_itself_and_for_nobody_else() {
     assert!(methods::bigs(&served) > begun);
 }
 
+/// More calls than may be unanswered: the rest is begun when some are.
+#[test]
+fn s165_calls_that_are_not_answered_are_limited() {
+    let served = Served::start(true);
+    let mut client = served.client();
+    client.send(br#"{"id":1,"method":"test_later"}"#.repeat(40).as_slice());
+    until("as many have begun as may", || methods::held(&served) == 32);
+    client.send(br#"{"id":2,"method":"test_echo","params":{"say":"x"}}"#);
+    let mut other = served.client();
+    other.send(br#"{"id":3,"method":"test_echo","params":{"say":"y"}}"#);
+    assert_eq!(other.value()["id"], 3);
+    assert_eq!(methods::held(&served), 32);
+    served.call("test_release");
+    until("the rest has begun", || methods::held(&served) == 8);
+    served.call("test_release");
+    let ids: Vec<_> = (0..41).map(|_| client.value()["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.iter().filter(|id| **id == 1).count(), 40);
+    assert!(ids.contains(&2));
+}
+
 /// Its work beside theirs: a thousand clients that are half-open, slow, or send what is no JSON.
 #[test]
 fn s165_bad_clients_hold_nobody_up() {

@@ -124,6 +124,7 @@ fn s33_a_client_dropped_while_its_memory_is_moved_costs_no_buffer() {
     let (dropped, outcome) = machine.client(0, 1, Task::Memory { read: false, write: true });
     let held = |machine: &Machine| machine.pools[0].stats(Class::Large).in_use;
     machine.turn_until("the server has begun to read", |machine| held(machine) > 0);
+    assert_eq!(held(&machine), 8, "as many pieces as one command may have under way");
     dropped.abort();
     assert!(matches!(machine.end_of(&outcome), Err(ClientError::Stopped)));
     machine.turn_until("its connection is gone", |machine| machine.server.connections() == [0, 0] && held(machine) == 0);

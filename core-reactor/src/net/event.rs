@@ -2,6 +2,7 @@
 //! them.
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use pool::Buf;
 
@@ -9,7 +10,7 @@ use super::{NetError, SockId, Socket, Token};
 use crate::EventList;
 
 /// Buffers that go out together, in order: header, payload, digest.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Frame {
     parts: heapless::Vec<Buf, 4>,
     tag: Option<u32>,
@@ -105,6 +106,7 @@ impl From<Buf> for Frame {
 
 /// What happened to a socket. `Closed` is the last event of every socket that was not detached, and
 /// comes exactly once.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum NetEvent {
     /// A listener took a connection.
@@ -176,3 +178,33 @@ pub enum NetEvent {
 
 /// Events of one poll, up to a bound, in a list that is used again and again.
 pub type Events = EventList<NetEvent>;
+
+impl NetEvent {
+    /// The socket that it is about.
+    pub fn id(&self) -> SockId {
+        self.socket().0
+    }
+
+    /// The token of that socket.
+    pub fn token(&self) -> Token {
+        self.socket().1
+    }
+
+    fn socket(&self) -> (SockId, Token) {
+        match self {
+            Self::Accepted { id, token, .. }
+            | Self::Connected { id, token }
+            | Self::Received { id, token, .. }
+            | Self::Sent { id, token, .. }
+            | Self::Writable { id, token }
+            | Self::PeerClosed { id, token }
+            | Self::Closed { id, token, .. } => (*id, *token),
+        }
+    }
+}
+
+impl fmt::Debug for dyn Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("backend", &self.backend()).field("peer", &self.peer_addr()).finish_non_exhaustive()
+    }
+}

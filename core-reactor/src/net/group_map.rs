@@ -7,6 +7,7 @@ use super::{Placement, Socket};
 use crate::CoreId;
 
 /// A server's groups, by core, and which device queue each serves.
+#[derive(Debug)]
 pub struct GroupMap {
     cores: Vec<CoreId>,
     /// The group of each NAPI id seen so far. A device has as many as queues, so the list stays

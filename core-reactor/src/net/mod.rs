@@ -249,7 +249,7 @@ pub trait SockGroup {
 const PLACE: usize = 64;
 
 /// The size of a group. What it needs for that is allocated when it is made.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct GroupConfig {
     /// Sockets it can hold: 1 to [`MOST_SOCKETS`](Self::MOST_SOCKETS). Default 1024.
     pub sockets: usize,

@@ -58,8 +58,8 @@ impl Default for SockOptions {
 
 impl SockOptions {
     /// What a stack that is no kernel's checks of them: buffers of up to so many bytes, a low-water
-    /// mark of up to `low_water`, a time limit that is not rounded to none. Refuses what only kernels
-    /// have.
+    /// mark of up to `low_water`, a time limit that is not rounded to none. Refuses what only
+    /// kernels have.
     ///
     /// # Errors
     /// The first option that cannot be had.

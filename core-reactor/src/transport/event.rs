@@ -1,6 +1,7 @@
 //! What a group tells: [`QueueEvent`]s, in the [`QueueEvents`] that carry them.
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use pool::Buf;
 
@@ -25,6 +26,7 @@ pub enum Op {
 
 /// What happened to a queue or a listener. `Closed` is the last event of each, and comes exactly
 /// once.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum QueueEvent {
     /// A peer wants to connect to a listener.
@@ -104,4 +106,34 @@ pub enum QueueEvent {
         /// `None` after either side's orderly end.
         why: Option<TransportError>,
     },
+}
+
+impl QueueEvent {
+    /// The queue or listener that it is about.
+    pub fn id(&self) -> QueueId {
+        self.queue().0
+    }
+
+    /// The token of that.
+    pub fn token(&self) -> Token {
+        self.queue().1
+    }
+
+    fn queue(&self) -> (QueueId, Token) {
+        match self {
+            Self::Requested { id, token, .. }
+            | Self::Established { id, token, .. }
+            | Self::Received { id, token, .. }
+            | Self::Written { id, token, .. }
+            | Self::Done { id, token, .. }
+            | Self::Withdrawn { id, token, .. }
+            | Self::Closed { id, token, .. } => (*id, *token),
+        }
+    }
+}
+
+impl fmt::Debug for dyn Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("peer", &self.peer_addr()).finish_non_exhaustive()
+    }
 }

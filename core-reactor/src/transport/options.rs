@@ -84,7 +84,7 @@ pub struct QueueLimits {
 }
 
 /// The size of a group. Everything is allocated when it is made.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct QueueGroupConfig {
     /// Queues and listeners it can hold. Default 256.
     pub queues: u32,

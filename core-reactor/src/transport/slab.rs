@@ -1,6 +1,7 @@
 //! Slots with generations: what a stale key names is not found.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The values of a group that keys name ([`QueueId`](super::QueueId),
 /// [`ExposedKey`](super::ExposedKey)): each has a slot, and each value of a slot a generation.
@@ -97,6 +98,12 @@ impl<T> Slab<T> {
     /// The slots that have a value.
     pub fn taken(&self) -> impl Iterator<Item = usize> + '_ {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some()).map(|(slot, _)| slot)
+    }
+}
+
+impl<T> fmt::Debug for Slab<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slab").field("len", &self.len()).field("capacity", &self.capacity()).finish_non_exhaustive()
     }
 }
 

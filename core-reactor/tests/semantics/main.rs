@@ -21,5 +21,6 @@ mod s110_sharded;
 mod s114_later;
 mod s11_cpu_sets;
 mod s13_parking;
+mod s150_face;
 mod sets;
 mod soundness;

@@ -4,6 +4,7 @@ use core_reactor::net::SockOptions;
 use linkme::distributed_slice;
 use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::{AppHandle, net_backends};
 
@@ -67,4 +68,58 @@ impl Options {
             enable_ktls: false,
         })
     }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static SET_DEFAULT: Method = Method::new("sock_set_default_impl", "Uses this network backend", |_, call| {
+    let app = call.control().service::<AppHandle>();
+    call.answer(|of: Impl| {
+        let app = app?;
+        backend(&app)?;
+        app.said().set_net(&app, &of.impl_name).map_err(|why| Error::params(format!("Invalid parameters: impl_name: {why}")))?;
+        Ok(true)
+    });
+})
+.phases(Phases::Startup);
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static SET_OPTIONS: Method =
+    Method::new("sock_impl_set_options", "Takes what sock_impl_get_options tells, and refuses whatever is otherwise", |_, call| {
+        call.answer(|of: SetOptions| of.check());
+    })
+    .phases(Phases::Startup);
+
+/// Options of a backend, which are what they are: an application says for each socket what it is to
+/// be like.
+#[derive(Deserialize)]
+struct SetOptions {
+    impl_name: String,
+    #[serde(flatten)]
+    options: Map<String, Value>,
+}
+
+impl SetOptions {
+    fn check(&self) -> Result<bool, Error> {
+        let wrong = |why: String| Err(Error::params(format!("Invalid parameters: {why}")));
+        let are = json!(Options::of(&self.impl_name)?);
+        for (name, wanted) in &self.options {
+            match are.get(name) {
+                None => return wrong(format!("unknown field `{name}`")),
+                Some(is) if is != wanted => return wrong(format!("{name}: it is {is} and cannot be changed for all sockets")),
+                Some(_) => {}
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The calls that would choose the backend again.
+pub(super) fn calls(app: &AppHandle) -> Vec<Value> {
+    let options = |name| {
+        let mut params = json!(Options::of(name).ok()?);
+        params["impl_name"] = name.into();
+        Some(json!({"method": "sock_impl_set_options", "params": params}))
+    };
+    let chosen = json!({"method": "sock_set_default_impl", "params": {"impl_name": app.net().name()}});
+    [chosen].into_iter().chain(net_backends().into_iter().filter_map(options)).collect()
 }

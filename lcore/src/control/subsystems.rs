@@ -5,7 +5,8 @@ use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::scheduler;
+use super::buffers::Sizes;
+use super::{scheduler, sockets};
 use crate::AppHandle;
 
 /// What an application is made of, in the order in which it starts.
@@ -54,6 +55,11 @@ fn calls(app: &AppHandle, name: &str) -> Vec<Value> {
             let (balance, period) = app.balance();
             let params = json!({"name": scheduler::name(balance), "period": period.as_micros() as u64});
             vec![json!({"method": "framework_set_scheduler", "params": params})]
+        }
+        "sock" => sockets::calls(app),
+        "iobuf" => {
+            let made = app.made_pool().map(|pool| json!({"method": "iobuf_set_options", "params": Sizes::of(pool)}));
+            made.into_iter().collect()
         }
         _ => Vec::new(),
     }

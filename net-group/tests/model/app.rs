@@ -321,6 +321,27 @@ impl App {
         }
     }
 
+    /// Frames without bytes, which are told of when they are sent.
+    pub(crate) fn send_tagged(&mut self, at: usize, count: usize) {
+        for _ in 0..count {
+            let number = self.next_frame;
+            self.next_frame += 1;
+            let sent = Sent { id: self.live[at].id, bytes: Vec::new(), tagged: true, told: None };
+            self.hand_over(at, Frame::new().tagged(number.into()), sent, number);
+        }
+    }
+
+    /// Polls into a list that holds something already.
+    pub(crate) fn poll_behind(&mut self) -> usize {
+        let mut events = Events::new(3);
+        let first = self.group.poll(&mut events);
+        let second = self.group.poll(&mut events);
+        assert_eq!(events.len(), first + second);
+        let events: Vec<NetEvent> = events.drain().collect();
+        events.into_iter().for_each(|event| self.hear(event));
+        second
+    }
+
     pub(crate) fn send_on(&mut self, at: usize) {
         let number = self.next_frame;
         let by_chance = |of| lock(&self.world).choose.pick_by_chance(of);
@@ -339,6 +360,13 @@ impl App {
         let frame = if tagged { frame.tagged(number.into()) } else { frame };
         self.next_frame += 1;
         self.hand_over(at, frame, Sent { id: self.live[at].id, bytes, tagged, told: None }, number);
+    }
+
+    /// Sends one buffer without bytes and without a tag, of which nobody hears again.
+    pub(crate) fn send_nothing(&mut self, at: usize) {
+        let buf = self.group.buffer().expect("a buffer");
+        let sent = self.group.send(self.live[at].id, buf.into());
+        assert!(sent.is_ok(), "there is room");
     }
 
     fn hand_over(&mut self, at: usize, frame: Frame, sent: Sent, number: u16) {
@@ -408,12 +436,21 @@ impl App {
         self.poll_with_room(room);
     }
 
-    pub(crate) fn poll_with_room(&mut self, room: usize) {
+    /// A poll with so much room. Tells what was heard, a letter for each event.
+    pub(crate) fn poll_with_room(&mut self, room: usize) -> String {
         let mut events = Events::new(room);
         self.woken.0.store(false, Ordering::Relaxed);
         let found = self.group.poll(&mut events);
         assert!(found == events.len() && found <= room);
         let events: Vec<NetEvent> = events.drain().collect();
+        let letter = |event: &NetEvent| match event {
+            NetEvent::Received { .. } => 'R',
+            NetEvent::Sent { .. } => 'S',
+            NetEvent::PeerClosed { .. } => 'P',
+            NetEvent::Closed { .. } => 'C',
+            _ => '-',
+        };
+        let letters = events.iter().map(letter).collect();
         for event in events {
             self.hear(event);
         }
@@ -422,6 +459,7 @@ impl App {
         assert!(self.wires.iter().all(is_told), "who wants to know it is told of each piece");
         let paused = |live: &&Live| live.is == Is::Here && live.is_connected && live.paused;
         assert!(self.live.iter().filter(paused).all(|live| !world.wires[live.wire].reading), "of who is paused nothing is wanted");
+        letters
     }
 
     fn live(&mut self, id: SockId) -> &mut Live {
@@ -664,6 +702,17 @@ impl App {
         drop((group, held, loose));
         assert_eq!(bufs.available(Class::Small), BUFFERS, "all buffers are home");
         Self::is_back(&world)
+    }
+
+    /// Ends the group as it is, over a system that gives nothing back: what that may still read
+    /// stays where it is.
+    pub(crate) fn lose_group(self) -> Chooser {
+        lock(&self.world).keeps = true;
+        let Self { world, group, bufs, held, loose, .. } = self;
+        drop((group, held, loose));
+        let mut world = lock(&world);
+        assert!(world.lent.is_empty() || bufs.available(Class::Small) < BUFFERS, "the system has some");
+        std::mem::replace(&mut world.choose, Chooser::of_seed(0))
     }
 
     fn is_back(world: &Shared) -> Chooser {

@@ -34,6 +34,10 @@ pub(crate) struct World {
     pub(crate) to_come: usize,
     /// So many connections are gone before they are accepted.
     pub(crate) gone: usize,
+    /// The system gives nothing back, whatever is done.
+    pub(crate) keeps: bool,
+    /// How often it was told that there are no descriptors.
+    pub(crate) told_out: usize,
     /// Buffers are low.
     pub(crate) low: bool,
     /// Addresses of bytes that the system has where they lie.
@@ -54,6 +58,8 @@ pub(crate) struct Wire {
     pub(crate) connects: bool,
     /// The engine wants to read of it.
     pub(crate) reading: bool,
+    /// What it was called last.
+    number: i32,
     /// How often it was told that bytes were handed out.
     pub(crate) acknowledged: usize,
     /// All that the peer has sent, and what of it nobody has read.
@@ -109,6 +115,8 @@ impl World {
             pushes: 0,
             to_come: 0,
             gone: 0,
+            keeps: false,
+            told_out: 0,
             low: false,
             lent: Vec::new(),
         }))
@@ -120,6 +128,7 @@ impl World {
             connects: matches!(kind, WireKind::Connect { .. }),
             kind,
             reading: true,
+            number: 0,
             acknowledged: 0,
             sent: Vec::new(),
             arrived: VecDeque::new(),
@@ -168,6 +177,11 @@ impl World {
             wire.reset = true;
             wire.news |= Ready::READ.0 | writable | Ready::OVER.0;
         }
+    }
+
+    /// The system tells that a connection is over, which it is not.
+    pub(crate) fn seems_over(&mut self, at: usize) {
+        self.wires[at].news |= Ready::READ.0 | Ready::OVER.0;
     }
 
     pub(crate) fn peer_takes(&mut self, at: usize, n: usize) {
@@ -254,6 +268,10 @@ impl World {
             let n = buf.spare_capacity().min(wire.arrived.len());
             let bytes: Vec<u8> = wire.arrived.drain(..n).collect();
             buf.append(&bytes);
+            if self.pushes == 1 && !wire.has_something() {
+                // Nothing else is told of them.
+                wire.news &= !Ready::READ.0;
+            }
             return Some(Happened::Bytes(id, buf));
         }
         let wire = &mut self.wires[at];
@@ -433,7 +451,12 @@ impl Backend for Scripted {
         };
         // What is so when a socket joins is told as news.
         (wire.end_told, wire.blocked, wire.reading) = (false, false, true);
-        wire.news = Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 };
+        wire.news = match kind {
+            // It is read on without any.
+            Kind::Broken => 0,
+            _ => Ready::READ.0 | Ready::WRITE.0 | if wire.reset { Ready::OVER.0 } else { 0 },
+        };
+        wire.number = 5;
         drop(world);
         let acknowledge = socket.wire % 2 == 1;
         self.open.set(slot.index(), Some((slot.id(), socket)));
@@ -454,7 +477,7 @@ impl Backend for Scripted {
         let Some((id, socket)) = self.open.take(slot.index()) else { unreachable!("it was looked up above") };
         self.stale.push(id);
         if later {
-            let is_stuck = self.world().choose.rarely(3);
+            let is_stuck = self.world().choose.rarely(3) || self.world().keeps;
             self.later.push(Later { id, socket, pending, is_stuck });
             return Released::Later;
         }
@@ -474,6 +497,7 @@ impl Backend for Scripted {
         let wire = &mut world.wires[at];
         assert!(wire.is_connected(), "only connections are read");
         assert!(!wire.end_told, "behind the end nothing is asked for");
+        assert!(!world.low || bufs.at_once(usize::MAX) <= net_group::SPARING, "while buffers are low little is read at a time");
         if let Some(buf) = kept {
             return Recv::Bytes(buf, keeps_more || wire.has_something());
         }
@@ -543,7 +567,7 @@ impl Backend for Scripted {
         let at = self.wire_of(slot);
         let mut world = self.world();
         let at_once = world.choose.pick(5);
-        let Wire { kind, news, .. } = &mut world.wires[at];
+        let Wire { kind, news, number, .. } = &mut world.wires[at];
         let WireKind::Connect { begun, answer } = kind else { panic!("its outcome was told") };
         let begins = !std::mem::replace(begun, true);
         if begins && at_once > 2 {
@@ -556,7 +580,10 @@ impl Backend for Scripted {
                 *kind = WireKind::Stream;
                 Connecting::Connected
             }
-            _ => Connecting::UnderWay(6),
+            _ => {
+                *number = 6;
+                Connecting::UnderWay(6)
+            }
         }
     }
 
@@ -570,6 +597,7 @@ impl Backend for Scripted {
         let dies = world.choose.rarely(25);
         let wire = &mut world.wires[at];
         assert!(wire.is_connected() && !wire.fin && !wire.send_failed, "a connection that sends");
+        assert_eq!(slot.number(), wire.number, "it comes along");
         assert!(!wire.blocked && wire.pending.is_none(), "it is not asked before there is room");
         if wire.reset || dies {
             // Of itself, where nobody has reset it: then nothing is told of it but here.
@@ -662,6 +690,10 @@ impl Backend for Scripted {
         (wire.reset || wire.send_failed).then_some(NetError::Reset)
     }
 
+    fn out_of_descriptors(&mut self, _: Slot) {
+        self.world().told_out += 1;
+    }
+
     fn acknowledge(&mut self, slot: Slot) {
         let at = self.wire_of(slot);
         self.world().wires[at].acknowledged += 1;
@@ -710,7 +742,8 @@ impl Backend for Scripted {
 
     fn abandon(&mut self) {
         assert!(!self.later.is_empty() && self.is_stuck() && !self.world().choose.is_calm(), "what comes back is waited for");
-        self.later.iter_mut().for_each(|later| later.is_stuck = false);
+        let keeps = self.world().keeps;
+        self.later.iter_mut().for_each(|later| later.is_stuck = keeps);
     }
 
     fn next_quiet(&mut self) -> Option<Happened<Sock>> {

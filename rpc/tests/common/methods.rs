@@ -32,6 +32,11 @@ pub(crate) fn bigs(served: &Served) -> usize {
     served.state.bigs.load(Ordering::SeqCst)
 }
 
+/// How many calls wait to be released.
+pub(crate) fn held(served: &Served) -> usize {
+    served.state.held.lock().unwrap().len()
+}
+
 fn state(call: &Call) -> Arc<State> {
     call.control().service().expect("it was given")
 }

@@ -79,6 +79,8 @@ fn main() -> ExitCode {
             report(app, server);
         }
     });
+    #[cfg(feature = "rpc")]
+    let app = app.rpc();
     app.run(move |_, app| {
         log::info!("transport: {}", app.transport());
         let (ready, wait) = (app.clone(), args.wait);

@@ -17,7 +17,7 @@ const CRATES: [(&str, &str); 9] = [
     ("pool", ""),
     ("core-reactor", ""),
     ("net-group", ""),
-    ("net-link", "--all-features"),
+    ("net-link", "--features=dhcp,ipv6"),
     ("net-impl-smoltcp", ""),
     ("sim-net", ""),
     ("net-impl-mem", ""),

@@ -1,6 +1,6 @@
 //! The step that has SPDK's own client, as it is, call hello-sock.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,6 @@ const CALLS: &[(&[&str], Answer)] = &[
     (&["sock_impl_get_options", "-i", "nobodys"], Answer::Code(-32602)),
     (&["thread_set_cpumask", "-i", "1", "-m", "0x1"], Answer::Nothing),
     (&["thread_set_cpumask", "-i", "999", "-m", "1"], Answer::Code(-19)),
-    (&["save_config"], Answer::Config),
     (&["framework_start_init"], Answer::Code(-1)),
     (&["bdev_get_bdevs"], Answer::Code(-32601)),
     (&["spdk_kill_instance", "SIGTERM"], Answer::Nothing),
@@ -74,21 +73,50 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     cmd!(sh, "{cargo} build -p hello-sock").run()?;
     let folder = tempfile::tempdir().context("could not make a folder for the socket")?;
     let socket = folder.path().join("rpc.sock");
-    let mut server = Command::new(program::target()?.join("debug/hello-sock"));
-    server.args(["-S", "-P", "0", "--no-cpumask-locks", "-r"]).arg(&socket);
-    let mut server = Child::start("server", server)?;
-    wait_for_line(&mut server, "Listening connection on")?;
-    for (args, expected) in CALLS {
+    let call = |args: &[&str]| {
         println!("$ spdk-rpc {}", args.join(" "));
-        let output = Command::new(&client).arg("-s").arg(&socket).args(["-t", "60"]).args(*args).output();
-        let output = output.with_context(|| format!("could not start {}", client.display()))?;
+        let output = Command::new(&client).arg("-s").arg(&socket).args(["-t", "60", "-r", "100"]).args(args).output();
+        output.with_context(|| format!("could not start {}", client.display()))
+    };
+    let mut server = start(&socket, &["-N", "posix", "--small-pool-count", "500"])?;
+    wait_for_line(&mut server, "Listening connection on")?;
+    let saved = call(&["save_config"])?;
+    Answer::Config.check("save_config", &saved).with_context(|| said(&saved))?;
+    for (args, expected) in CALLS {
+        let output = call(args)?;
         expected.check(args[0], &output).with_context(|| said(&output))?;
     }
+    ends(server)?;
+    // The same again from what was saved.
+    let file = folder.path().join("saved.json");
+    sh.write_file(&file, &saved.stdout)?;
+    let mut server = start(&socket, &["--wait-for-rpc"])?;
+    wait_for_line(&mut server, "waiting for the call of framework_start_init")?;
+    let file = file.to_str().context("a folder for temporary files has no name in UTF-8")?;
+    let loaded = call(&["load_config", "-j", file])?;
+    ensure!(loaded.status.success(), "load_config: {}", said(&loaded));
+    wait_for_line(&mut server, "with sock_impl(posix)")?;
+    let again = call(&["save_config"])?;
+    ensure!(again.stdout == saved.stdout, "what was loaded is saved otherwise:\n{}{}", said(&saved), said(&again));
+    ensure!(call(&["spdk_kill_instance", "SIGINT"])?.status.success(), "spdk_kill_instance");
+    ends(server)?;
+    println!("{} calls by {CLIENT}", CALLS.len() + 4);
+    Ok(())
+}
+
+/// A server at `socket`.
+fn start(socket: &Path, args: &[&str]) -> Result<Child> {
+    let mut server = Command::new(program::target()?.join("debug/hello-sock"));
+    server.args(["-S", "-P", "0", "--no-cpumask-locks", "-r"]).arg(socket).args(args);
+    Child::start("server", server)
+}
+
+/// Waits for its end, which is to be a good one.
+fn ends(mut server: Child) -> Result<()> {
     let deadline = Instant::now() + IN_TIME;
     while server.next(deadline)?.is_some() {}
     let status = server.wait(deadline)?;
     ensure!(status.success(), "the server ended with {status} after spdk_kill_instance");
-    println!("{} calls by {CLIENT}", CALLS.len());
     Ok(())
 }
 
