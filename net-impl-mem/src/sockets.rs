@@ -109,9 +109,12 @@ impl Backend for Sockets {
         let Some(mut buf) = bufs.take() else {
             // An end can be told without one, and who has no bytes waits for none. Some may arrive
             // between two questions: whoever has some is not at its end.
-            return match socket.read(&mut []) {
-                Poll::Ready(Ok(_)) if socket.unread() > 0 => Recv::NoBuffer,
-                nothing => no_bytes(nothing),
+            return match socket.unread() {
+                1.. => Recv::NoBuffer,
+                0 => match socket.read(&mut []) {
+                    Poll::Ready(Ok(_)) if socket.unread() > 0 => Recv::NoBuffer,
+                    nothing => no_bytes(nothing),
+                },
             };
         };
         let into = buf.spare_mut();
