@@ -107,8 +107,15 @@ impl Backend for Sockets {
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
         let Ok(socket) = self.sim(slot) else { return Recv::Failed(NetError::Stale) };
         let Some(mut buf) = bufs.take() else {
-            // An end can be told without one, and who has no bytes waits for none.
-            return if socket.unread() > 0 { Recv::NoBuffer } else { no_bytes(socket.read(&mut [])) };
+            // An end can be told without one, and who has no bytes waits for none. Some may arrive
+            // between two questions: whoever has some is not at its end.
+            return match socket.unread() {
+                1.. => Recv::NoBuffer,
+                0 => match socket.read(&mut []) {
+                    Poll::Ready(Ok(_)) if socket.unread() > 0 => Recv::NoBuffer,
+                    nothing => no_bytes(nothing),
+                },
+            };
         };
         let into = buf.spare_mut();
         let room = bufs.at_once(into.len());

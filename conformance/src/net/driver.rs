@@ -200,7 +200,7 @@ impl Driver {
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + DEADLINE;
         while !done(self) {
-            assert!(Instant::now() < end, "{what} did not come; unasked for: {}", last_of(&self.seen));
+            assert!(Instant::now() < end, "{what} did not come; unasked for: {}; {:?}", last_of(&self.seen), self.group().stats());
             self.turn();
         }
     }
