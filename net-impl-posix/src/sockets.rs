@@ -36,6 +36,36 @@ const RETRY_MILLIS: u32 = 10;
 /// Pieces that one call takes. The system's limit is 1024; so many keep the list on the stack.
 const PIECES: usize = 64;
 
+/// Why a read has brought no bytes.
+enum NoBytes {
+    NoBuffer,
+    Empty,
+    Eof,
+    Failed(Errno),
+}
+
+impl NoBytes {
+    #[cold]
+    #[inline(never)]
+    fn of(done: Result<usize, Errno>) -> Self {
+        match done {
+            Ok(_) => Self::Eof,
+            Err(errno) if errno.would_block() => Self::Empty,
+            Err(errno) => Self::Failed(errno),
+        }
+    }
+
+    /// Without a buffer an end can be told, and who has no bytes waits for none.
+    #[cold]
+    #[inline(never)]
+    fn of_peek(slot: Slot) -> Self {
+        match net_sockets::sys::peek(slot.number()) {
+            Ok(1..) => Self::NoBuffer,
+            nothing => Self::of(nothing),
+        }
+    }
+}
+
 /// See the crate's documentation.
 pub(crate) struct EpollSockets {
     /// Dropped first: a watch ends before its source is closed.
@@ -86,22 +116,15 @@ impl EpollSockets {
         self.sockets.get_mut(slot.index())?.failed.take()
     }
 
-    /// Without a buffer an end can be told, and who has no bytes waits for none.
-    #[cold]
-    fn peek(&mut self, slot: Slot) -> Recv {
-        match net_sockets::sys::peek(slot.number()) {
-            Ok(1..) => Recv::NoBuffer,
-            nothing => self.read_none(slot, nothing),
-        }
-    }
-
-    /// A read that found no bytes.
-    #[cold]
-    fn read_none(&mut self, slot: Slot, done: Result<usize, Errno>) -> Recv {
-        match done {
-            Ok(_) => Recv::Eof,
-            Err(errno) if errno.would_block() => Recv::Empty,
-            Err(errno) => Recv::Failed(self.failed(slot).unwrap_or_else(|| error::plain("recv", errno))),
+    /// What a read without bytes is to the engine. Inlined by force, as each answer of it that is known where it is
+    /// made spares the way with bytes a look at which it was.
+    #[inline(always)]
+    fn no_bytes(&mut self, slot: Slot, what: NoBytes) -> Recv {
+        match what {
+            NoBytes::NoBuffer => Recv::NoBuffer,
+            NoBytes::Empty => Recv::Empty,
+            NoBytes::Eof => Recv::Eof,
+            NoBytes::Failed(errno) => Recv::Failed(self.failed(slot).unwrap_or_else(|| error::plain("recv", errno))),
         }
     }
 
@@ -194,19 +217,24 @@ impl Backend for EpollSockets {
     /// came of it through memory.
     #[inline(always)]
     fn recv(&mut self, slot: Slot, bufs: &mut Bufs<'_>) -> Recv {
-        let Some(mut buf) = bufs.take() else { return self.peek(slot) };
-        let into = buf.spare_mut();
-        let room = bufs.at_once(into.len());
-        loop {
-            match net_sockets::sys::recv(slot.number(), &mut into[..room]) {
-                Ok(n) if n > 0 => {
-                    buf.grow(n);
-                    return Recv::Bytes(buf, n == room);
+        let what = match bufs.take() {
+            None => NoBytes::of_peek(slot),
+            Some(mut buf) => {
+                let into = buf.spare_mut();
+                let room = bufs.at_once(into.len());
+                loop {
+                    match net_sockets::sys::recv(slot.number(), &mut into[..room]) {
+                        Ok(n) if n > 0 => {
+                            buf.grow(n);
+                            return Recv::Bytes(buf, n == room);
+                        }
+                        Err(Errno(libc::EINTR)) => {}
+                        none => break NoBytes::of(none),
+                    }
                 }
-                Err(Errno(libc::EINTR)) => {}
-                other => return self.read_none(slot, other),
             }
-        }
+        };
+        self.no_bytes(slot, what)
     }
 
     fn accept(&mut self, listener: Slot) -> Accept<PosixSocket> {
