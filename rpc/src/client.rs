@@ -148,9 +148,6 @@ impl Client {
             Ok(None) => {}
             Err(why) => return Step::Gone(Some(why.to_string())),
         }
-        if self.scanned - self.from >= VALUE {
-            return Step::Gone(Some(format!("a value of more than {VALUE} bytes")));
-        }
         if self.readable && !self.ended { self.read() } else { self.waits() }
     }
 
@@ -261,10 +258,14 @@ impl Client {
         let (taken, mut is_whole) = self.scanner.feed(&rest[..rest.len().min(READ)])?;
         self.scanned += taken;
         is_whole |= self.ended && self.scanned == self.input.len() && self.scanner.finish();
+        let whole = self.from..self.scanned;
+        // One byte more is to come of what is not whole.
+        if whole.len() + usize::from(!is_whole) > VALUE {
+            return Ok(Some(Step::Gone(Some(format!("a value of more than {VALUE} bytes")))));
+        }
         if !is_whole {
             return Ok((taken > 0).then_some(Step::Did));
         }
-        let whole = self.from..self.scanned;
         let Some(batch) = self.scanner.batch() else {
             self.value = Some(Value { end: whole.end, calls: vec![whole].into_iter(), unanswered: None });
             return Ok(Some(Step::Did));

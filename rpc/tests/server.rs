@@ -197,8 +197,15 @@ fn s165_values_and_calls_have_limits() {
     client.send(fill(1).as_bytes());
     assert_eq!(client.value()["result"], "x");
     let mut client = served.client();
-    client.try_send(fill(rpc::VALUE).as_bytes());
-    assert_eq!(client.rest(), "");
+    let around = fill(0).len();
+    client.send(fill(rpc::VALUE - around).as_bytes());
+    assert_eq!(client.value()["error"]["code"], -32600, "as large as a value may be, and larger than a call");
+    // One byte more, however it is cut.
+    for piece in [1_000, 8_192, 100_000, rpc::VALUE, rpc::VALUE + 1] {
+        let mut client = served.client();
+        fill(rpc::VALUE - around + 1).as_bytes().chunks(piece).for_each(|piece| client.try_send(piece));
+        assert_eq!(client.rest(), "", "in pieces of {piece}");
+    }
     let mut client = served.client();
     client.try_send("[".repeat(256 << 10).as_bytes());
     assert_eq!(client.rest(), "");
