@@ -1,5 +1,5 @@
-//! hello-sock's control plane: its sockets and phases, the shapes that SPDK's tools want, and echoes
-//! that go on beside whatever is sent there.
+//! hello-sock's control plane: its sockets and phases, the shapes that SPDK's tools want, and
+//! echoes that go on beside whatever is sent there.
 #![cfg(feature = "rpc")]
 
 mod common;

@@ -116,8 +116,8 @@ impl EpollSockets {
         self.sockets.get_mut(slot.index())?.failed.take()
     }
 
-    /// What a read without bytes is to the engine. Inlined by force, as each answer of it that is known where it is
-    /// made spares the way with bytes a look at which it was.
+    /// What a read without bytes is to the engine. Inlined by force, as each answer of it that is
+    /// known where it is made spares the way with bytes a look at which it was.
     #[inline(always)]
     fn no_bytes(&mut self, slot: Slot, what: NoBytes) -> Recv {
         match what {

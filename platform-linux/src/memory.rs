@@ -203,7 +203,8 @@ mod tests {
         }
     }
 
-    /// Kernels before 6.7 put a mapping where the one before it begins, so something odd lies between.
+    /// Kernels before 6.7 put a mapping where the one before it begins, so something odd lies
+    /// between.
     #[test]
     fn s29_a_region_of_one_hugepage_begins_where_one_would() {
         let odd = || HugeMemory::ordinary(PAGE).unwrap();
