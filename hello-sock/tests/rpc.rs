@@ -195,12 +195,18 @@ fn s175_a_start_that_fails_is_told_and_ends_it() {
 
 #[test]
 fn s176_details_are_logged_from_the_call_on_that_asks_for_them() {
+    let on = |client: &mut Client| {
+        let flags = client.call("log_get_flags", None);
+        flags.as_object().unwrap().iter().filter(|(_, on)| **on == true).map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
     let place = Place::new();
     let mut server = place.serve("-L pool");
+    assert_eq!(on(&mut Client::new(&place.path())), ["pool"]);
+    server.stop();
+    // No details at all until they are asked for.
+    let mut server = place.serve("");
     let mut client = Client::new(&place.path());
-    let flags = client.call("log_get_flags", None);
-    let on: Vec<_> = flags.as_object().unwrap().iter().filter(|(_, on)| **on == true).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(on, ["pool"]);
+    assert_eq!(on(&mut client), [""; 0]);
     let levels = ["log_get_level", "log_get_print_level"].map(|method| client.call(method, None));
     assert_eq!(levels, ["NOTICE", "INFO"], "SPDK's defaults");
     let mut set = |method: &str, params: Value| {
