@@ -123,7 +123,7 @@ impl Formatter for Ascii {
             let mut units = [0; 2];
             match c.is_ascii() {
                 true => to.write_all(&[c as u8])?,
-                false => c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(to, "\\u{unit:04x}"))?,
+                false => c.encode_utf16(&mut units).iter().try_for_each(|unit| to.write_all(&escape(*unit)))?,
             }
         }
         Ok(())
@@ -132,6 +132,13 @@ impl Formatter for Ascii {
     fn write_char_escape<W: io::Write + ?Sized>(&mut self, to: &mut W, escape: CharEscape) -> io::Result<()> {
         serde_json::ser::CompactFormatter.write_char_escape(to, escape)
     }
+}
+
+/// A unit of UTF-16 as JSON escapes it. Formatting it by `write!` takes far longer, and an
+/// answer may have thousands.
+fn escape(unit: u16) -> [u8; 6] {
+    let digit = |shift: u16| b"0123456789abcdef"[usize::from(unit >> shift & 0xf)];
+    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
 }
 
 #[cfg(test)]

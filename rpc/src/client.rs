@@ -24,7 +24,7 @@ use crate::scan::{Bad, Scanner};
 /// Bytes of a value, be it a call or a batch.
 pub const VALUE: usize = 256 << 10;
 /// Bytes of a call: what can be read in one go.
-pub const CALL: usize = 32 << 10;
+pub const CALL: usize = 16 << 10;
 /// Bytes that are read, and looked at, at once.
 const READ: usize = 8 << 10;
 /// Bytes that are sent at once.

@@ -22,7 +22,7 @@ use crate::{Address, Call, DuplicateName, Error, Methods, Phases, Reply};
 /// Clients that are served at once. More wait until one ends, as with SPDK.
 pub const CLIENTS: usize = 64;
 /// How long one poll goes on: a step more than this at most.
-const BUDGET: Duration = Duration::from_micros(50);
+const BUDGET: Duration = Duration::from_micros(30);
 /// How often a core that does not sleep asks the system for news. One that sleeps is woken by them.
 const LOOK: Duration = Duration::from_micros(200);
 /// Steps that each client has at the end, to take what was answered.
