@@ -4,10 +4,12 @@
 //! happened ([`Backend::next`]). It never calls the engine, so it can be written and read alone.
 //! Two kinds fit:
 //!
-//! - *Readiness* (epoll, a stack that is polled, memory): `next` tells which sockets are [`Ready`], and the engine calls [`recv`](Backend::recv),
-//!   [`accept`](Backend::accept) or [`connect`](Backend::connect) for them when it is their turn.
-//! - *Completion* (io_uring): bytes arrive by themselves, and `next` tells them as [`Happened::Bytes`]; sends are [`Sending::Pending`] and come back as
-//!   [`Happened::Sent`]; a socket that is released may be [`Released::Later`].
+//! - *Readiness* (epoll, a stack that is polled, memory): `next` tells which sockets are [`Ready`],
+//!   and the engine calls [`recv`](Backend::recv), [`accept`](Backend::accept) or
+//!   [`connect`](Backend::connect) for them when it is their turn.
+//! - *Completion* (io_uring): bytes arrive by themselves, and `next` tells them as
+//!   [`Happened::Bytes`]; sends are [`Sending::Pending`] and come back as [`Happened::Sent`]; a
+//!   socket that is released may be [`Released::Later`].
 
 use alloc::boxed::Box;
 
@@ -49,7 +51,8 @@ pub trait Backend: Sized + 'static {
     /// The socket of a slot, whose addresses and options are asked for.
     fn socket(&self, slot: Slot) -> Option<&Self::Socket>;
 
-    // ---- Reading. Asked when `next` has told that the slot is ready, and again until the answer is that there is nothing.
+    // ---- Reading: asked when `next` has told that the slot is ready, and again until the answer
+    // is that there is nothing.
 
     /// Bytes, into a buffer of `bufs`; never blocks. After [`Recv::Eof`] and [`Recv::Failed`] it is
     /// not asked again.

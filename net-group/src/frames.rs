@@ -1,7 +1,9 @@
 //! The frames of all sockets of a group, and the reports about them.
 //!
-//! Queues are linked through one shared list of nodes, so that an idle socket costs nothing. The list grows when more frames are queued at once than ever
-//! before, up to what [`GroupConfig`](core_reactor::net::GroupConfig) allows, and not again: in a steady state nothing is allocated.
+//! Queues are linked through one shared list of nodes, so that an idle socket costs nothing. The
+//! list grows when more frames are queued at once than ever before, up to what
+//! [`GroupConfig`](core_reactor::net::GroupConfig) allows, and not again: in a steady state nothing
+//! is allocated.
 //!
 //! ```text
 //!   free ── push ──► a socket's queue ── sent without a tag ──────────────► free
@@ -16,14 +18,15 @@ use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 use pool::Buf;
 
 use crate::Limits;
-use crate::slab::{Hot, REFUSED, STALLED, Slab};
+use crate::slab::{REFUSED, STALLED, Slab, SlotState};
 
 const NONE: u32 = u32::MAX;
 
 /// Frames of one socket, first in, first out.
 #[derive(Default)]
 pub struct Queue {
-    /// The only frame, where it is one buffer without a tag: all that an echo queues, and then no node is touched. It is not empty.
+    /// The only frame, where it is one buffer without a tag: all that an echo queues, and then no
+    /// node is touched. It is not empty.
     single: Option<Buf>,
     list: List,
 }
@@ -35,7 +38,8 @@ impl Queue {
         self.single.is_none() && self.list.head == NONE
     }
 
-    /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not empty. `None` also where such a frame is what is left of several.
+    /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not
+    /// empty. `None` also where such a frame is what is left of several.
     #[inline]
     pub fn single(&self) -> Option<&[u8]> {
         self.single.as_deref()
@@ -75,27 +79,28 @@ struct Node {
     report: Report,
 }
 
-/// Bytes that the system has taken, and that are still to be counted. A buffer that goes home may wake somebody who panics; the rest is counted all the same, else
-/// those bytes would be sent once more.
+/// Bytes that the system has taken, and that are still to be counted. A buffer that goes home may
+/// wake somebody who panics; the rest is counted all the same, else those bytes would be sent once
+/// more.
 struct Written<'a> {
     frames: &'a mut Frames,
-    hot: &'a mut Hot,
+    state: &'a mut SlotState,
     id: SockId,
     n: usize,
 }
 
 impl Written<'_> {
     fn count(&mut self) {
-        while let Some(bytes) = self.frames.first(&self.hot.queue.list) {
-            let left = bytes - self.hot.written;
+        while let Some(bytes) = self.frames.first(&self.state.queue.list) {
+            let left = bytes - self.state.written;
             if self.n < left {
-                self.hot.written += core::mem::take(&mut self.n);
+                self.state.written += core::mem::take(&mut self.n);
                 return;
             }
             self.n -= left;
-            self.hot.written = 0;
-            if let Some(frame) = self.frames.sent(&mut self.hot.queue.list, self.id, self.hot.token) {
-                self.hot.frames -= 1;
+            self.state.written = 0;
+            if let Some(frame) = self.frames.sent(&mut self.state.queue.list, self.id, self.state.token) {
+                self.state.frames -= 1;
                 drop(frame);
             }
         }
@@ -137,11 +142,11 @@ impl Frames {
 
     /// Queues a frame behind those of a place.
     #[inline]
-    pub fn push(&mut self, hot: &mut Hot, frame: Frame) {
+    pub fn push(&mut self, state: &mut SlotState, frame: Frame) {
         let bytes = frame.bytes();
-        hot.queued += bytes;
-        hot.frames += 1;
-        let queue = &mut hot.queue;
+        state.queued += bytes;
+        state.frames += 1;
+        let queue = &mut state.queue;
         if queue.is_empty() && bytes > 0 {
             match frame.into_single() {
                 Ok(buf) => queue.single = Some(buf),
@@ -154,10 +159,10 @@ impl Frames {
 
     /// Queues the first frame of a place, which is one buffer without a tag, and not empty.
     #[inline]
-    pub fn push_first(hot: &mut Hot, frame: Frame) {
+    pub fn push_first(state: &mut SlotState, frame: Frame) {
         if let Ok(buf) = frame.into_single() {
-            (hot.queued, hot.frames) = (buf.len(), 1);
-            hot.queue.single = Some(buf);
+            (state.queued, state.frames) = (buf.len(), 1);
+            state.queue.single = Some(buf);
         }
     }
 
@@ -197,7 +202,8 @@ impl Frames {
         self.nodes.get(queue.head as usize).map(|node| node.bytes)
     }
 
-    /// Takes the first frame off a queue: it is sent. Without a tag it comes back, to be dropped; with one a report is made of it.
+    /// Takes the first frame off a queue: it is sent. Without a tag it comes back, to be dropped;
+    /// with one a report is made of it.
     #[inline]
     fn sent(&mut self, queue: &mut List, id: SockId, token: Token) -> Option<Frame> {
         let at = self.unlink(queue)?;
@@ -212,43 +218,45 @@ impl Frames {
         None
     }
 
-    /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent. `id` is the key of its socket, stale or not.
-    pub fn written(&mut self, limits: &Limits, hot: &mut Hot, id: SockId, n: usize) {
+    /// Counts `n` more bytes of a place's queue as the system's, and takes off it what is sent.
+    /// `id` is the key of its socket, stale or not.
+    pub fn written(&mut self, limits: &Limits, state: &mut SlotState, id: SockId, n: usize) {
         if n > 0 {
-            hot.flags &= !STALLED;
+            state.flags &= !STALLED;
         }
-        self.take_off(hot, id, n);
-        if hot.is(REFUSED) {
-            self.tell_room(limits, hot);
+        self.take_off(state, id, n);
+        if state.is(REFUSED) {
+            self.tell_room(limits, state);
         }
     }
 
-    fn take_off(&mut self, hot: &mut Hot, id: SockId, n: usize) {
-        hot.queued -= n;
-        if let Some(buf) = &hot.queue.single {
-            hot.written += n;
-            if hot.written == buf.len() {
-                (hot.written, hot.frames) = (0, hot.frames - 1);
+    fn take_off(&mut self, state: &mut SlotState, id: SockId, n: usize) {
+        state.queued -= n;
+        if let Some(buf) = &state.queue.single {
+            state.written += n;
+            if state.written == buf.len() {
+                (state.written, state.frames) = (0, state.frames - 1);
                 // Last, since it may wake somebody, who may panic.
-                hot.queue.single = None;
+                state.queue.single = None;
             }
             return;
         }
-        Written { frames: self, hot, id, n }.count();
+        Written { frames: self, state, id, n }.count();
     }
 
     /// Reports that a socket which refused a send has room again, once it has enough.
     #[cold]
-    fn tell_room(&mut self, limits: &Limits, hot: &mut Hot) {
-        if limits.has_room(hot) {
-            hot.flags &= !REFUSED;
+    fn tell_room(&mut self, limits: &Limits, state: &mut SlotState) {
+        if limits.has_room(state) {
+            state.flags &= !REFUSED;
             let at = self.node();
-            self.nodes[at as usize].report = Report { id: hot.id, token: hot.token, written: 0, what: What::Writable };
+            self.nodes[at as usize].report = Report { id: state.id, token: state.token, written: 0, what: What::Writable };
             self.report(at);
         }
     }
 
-    /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first with the system.
+    /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first
+    /// with the system.
     pub fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
         let mut written = written;
         self.spill(queue);
@@ -272,7 +280,8 @@ impl Frames {
         self.reports.head != NONE
     }
 
-    /// The first report, as an event; and the place whose queue is shorter for it, if its socket is still there.
+    /// The first report, as an event; and the place whose queue is shorter for it, if its socket is
+    /// still there.
     pub fn next_report<S>(&mut self, limits: &Limits, slab: &mut Slab<S>) -> Option<(NetEvent, Option<usize>)> {
         loop {
             let event = self.take_report()?;
@@ -283,10 +292,10 @@ impl Frames {
                 _ => None,
             };
             if let Some(place) = place {
-                let hot = slab.hot(place);
-                hot.frames -= 1;
-                if hot.is(REFUSED) {
-                    self.tell_room(limits, hot);
+                let state = slab.state_mut(place);
+                state.frames -= 1;
+                if state.is(REFUSED) {
+                    self.tell_room(limits, state);
                 }
             }
             return Some((event, place));
@@ -376,7 +385,8 @@ mod tests {
         }
     }
 
-    /// Frames of four bytes on one socket, and somebody who waits for the first buffer that comes home and panics when woken.
+    /// Frames of four bytes on one socket, and somebody who waits for the first buffer that comes
+    /// home and panics when woken.
     #[test]
     fn bytes_that_were_sent_are_counted_also_when_somebody_who_is_woken_panics() {
         for (count, sent, left) in [(1, 4, 0), (3, 9, 1), (3, 12, 0)] {
@@ -385,17 +395,17 @@ mod tests {
             let place = slab.put(Box::new(()), 5, Token(0), 0).expect("there is room");
             let limits = Limits::new(&GroupConfig::new(bufs.clone()));
             let mut frames = Frames::new(4);
-            let id = slab.hot(place).id;
+            let id = slab.state_mut(place).id;
             for _ in 0..count {
                 let mut buf = bufs.get().expect("there is one for each");
                 buf.append(b"four");
-                frames.push(slab.hot(place), buf.into());
+                frames.push(slab.state_mut(place), buf.into());
             }
             let mut request = bufs.request(Class::Small, 1, 0, &Arc::new(Panics).into()).expect("one may wait");
-            assert!(catch_unwind(AssertUnwindSafe(|| frames.written(&limits, slab.hot(place), id, sent))).is_err());
-            let hot = slab.hot(place);
-            assert_eq!((hot.queued, hot.frames, hot.written), (4 * count - sent, left, sent % 4));
-            assert_eq!(frames.parts(&hot.queue).count(), left as usize);
+            assert!(catch_unwind(AssertUnwindSafe(|| frames.written(&limits, slab.state_mut(place), id, sent))).is_err());
+            let state = slab.state_mut(place);
+            assert_eq!((state.queued, state.frames, state.written), (4 * count - sent, left, sent % 4));
+            assert_eq!(frames.parts(&state.queue).count(), left as usize);
             assert!(request.poll(0).is_some());
         }
     }

@@ -107,25 +107,25 @@ impl<B: Backend> Group<B> {
     /// The slot of a key that the application may use.
     fn find(&mut self, id: SockId) -> Result<usize, NetError> {
         let i = self.slots.find(id).ok_or(NetError::Stale)?;
-        if self.slots.hot(i).is_here() { Ok(i) } else { Err(NetError::Stale) }
+        if self.slots.state_mut(i).is_here() { Ok(i) } else { Err(NetError::Stale) }
     }
 
     /// A slot, as the backend knows it.
     #[inline]
     fn slot(&mut self, i: usize) -> Slot {
-        self.slots.hot(i).slot()
+        self.slots.state_mut(i).slot()
     }
 
     /// Puts a slot at the end of the rotation.
     fn enqueue(&mut self, i: usize) {
-        if self.slots.hot(i).enlist(phase::IN_READY) {
+        if self.slots.state_mut(i).enlist(phase::IN_READY) {
             self.ready.push_back(i as u32);
         }
     }
 
     /// Has reading wait for a reason.
     fn hold(&mut self, i: usize, hold: u32) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let wanted = state.wants_reading();
         state.flags |= hold;
         if wanted && !state.wants_reading() {
@@ -135,7 +135,7 @@ impl<B: Backend> Group<B> {
 
     /// The reason is gone: reads on if it was the last one.
     fn end_hold(&mut self, i: usize, hold: u32) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let waited = !state.wants_reading();
         state.flags &= !hold;
         if waited && state.wants_reading() {
@@ -149,7 +149,7 @@ impl<B: Backend> Group<B> {
     /// A queue has got shorter: reads on if it was too long, and is not.
     #[cold]
     fn end_hold_of_full(&mut self, i: usize) {
-        if !self.limits.hold_reads(self.slots.hot(i)) {
+        if !self.limits.hold_reads(self.slots.state_mut(i)) {
             self.end_hold(i, phase::FULL);
         }
     }
@@ -178,7 +178,7 @@ impl<B: Backend> Group<B> {
                 return Err(refused);
             }
         };
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         (state.fd, state.flags) = (number, state.flags & slab::LISTS | if acknowledge { phase::ACKNOWLEDGE } else { 0 });
         match kind {
             Kind::Listener => state.enter(Phase::Listening),
@@ -214,7 +214,7 @@ impl<B: Backend> Group<B> {
     fn begin_connect(&mut self, i: usize) {
         let slot = self.slot(i);
         match self.backend.connect(slot) {
-            Connecting::UnderWay(number) => self.slots.hot(i).fd = number,
+            Connecting::UnderWay(number) => self.slots.state_mut(i).fd = number,
             Connecting::Failed(why) => self.end(i, Release::Over, Some(why)),
             Connecting::Connected => debug_assert!(false, "nobody could be told yet"),
         }
@@ -237,12 +237,12 @@ impl<B: Backend> Group<B> {
 
     /// The system holds something of a socket that has ended for the application.
     fn leave(&mut self, i: usize, detached: bool) {
-        self.slots.hot(i).enter_leaving(detached);
+        self.slots.state_mut(i).enter_leaving(detached);
         self.leaving += 1;
     }
 
     fn close_slot(&mut self, i: usize, why: Option<NetError>, socket: Box<B::Socket>) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token) = (state.id, state.token);
         self.vacate(i);
         self.frames.closed(id, token, why);
@@ -252,7 +252,7 @@ impl<B: Backend> Group<B> {
 
     /// Frees a slot; its frames come back as cancelled.
     fn vacate(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token, written) = (state.id, state.token, state.written);
         let mut queue = mem::take(&mut state.queue);
         self.frames.cancel(&mut queue, id, token, written);
@@ -261,9 +261,9 @@ impl<B: Backend> Group<B> {
 
     /// The system has given back what it held of a slot.
     fn released(&mut self, id: SockId, socket: Box<B::Socket>) -> Option<Box<B::Socket>> {
-        let i = self.slots.find(id).filter(|i| self.slots.hot(*i).is_in(Phase::Leaving))?;
+        let i = self.slots.find(id).filter(|i| self.slots.state_mut(*i).is_in(Phase::Leaving))?;
         self.leaving -= 1;
-        if self.slots.hot(i).is(phase::DETACHED) {
+        if self.slots.state_mut(i).is(phase::DETACHED) {
             self.vacate(i);
             return Some(socket);
         }
@@ -298,7 +298,7 @@ impl<B: Backend> Group<B> {
         let again = self.backend.detach_now(slot);
         if again.is_err() {
             // The application does not wait for it any more.
-            self.slots.hot(i).flags &= !phase::DETACHED;
+            self.slots.state_mut(i).flags &= !phase::DETACHED;
         }
         again
     }
@@ -345,7 +345,7 @@ impl<B: Backend> Group<B> {
     /// the same.
     fn wind_up(&mut self) -> bool {
         for i in 0..self.slots.places() {
-            if self.slots.hot(i).is_here() {
+            if self.slots.state_mut(i).is_here() {
                 self.end(i, Release::Close, None);
             }
         }
@@ -365,7 +365,7 @@ impl<B: Backend> Group<B> {
     fn on(&mut self, happened: Happened<B::Socket>, at_once: bool, out: &mut Events) {
         match happened {
             Happened::Ready(id, ready) => {
-                let Some(state) = self.slots.find_hot(id) else { return };
+                let Some(state) = self.slots.find_state_mut(id) else { return };
                 if at_once && ready.is_plain_read() && state.is_plain() && out.room() > 0 {
                     self.receive_plain(id.index(), out);
                 } else {
@@ -382,7 +382,7 @@ impl<B: Backend> Group<B> {
 
     #[inline(never)]
     fn on_special(&mut self, i: usize, ready: Ready, at_once: bool, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if ready.is_special() {
             state.flags |= phase::DRAIN | if ready.is(Ready::OVER) { phase::OVER } else { 0 };
         }
@@ -390,7 +390,7 @@ impl<B: Backend> Group<B> {
             state.flags &= !phase::BLOCKED;
             self.write(i);
         }
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if !state.is_here() || ready.0 & !Ready::WRITE.0 == 0 && !state.is_in(Phase::Connecting) {
             return;
         }
@@ -407,7 +407,7 @@ impl<B: Backend> Group<B> {
         for _ in 0..most {
             let Some((event, shorter)) = self.frames.next_report(&self.limits, &mut self.slots) else { return };
             if let Some(i) = shorter
-                && self.slots.hot(i).is(phase::FULL)
+                && self.slots.state_mut(i).is(phase::FULL)
             {
                 self.end_hold_of_full(i);
             }
@@ -500,7 +500,7 @@ impl<B: Backend> SockGroup for Group<B> {
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
         // One buffer without a tag, where nothing is queued, is all that an echo sends: there is
         // room for it, whatever the limits.
-        match self.slots.find_hot(id) {
+        match self.slots.find_state_mut(id) {
             Some(state) if state.is_plain() && frame.single().is_some_and(|buf| !buf.is_empty()) => {
                 state.flags |= phase::IN_DIRTY;
                 Frames::push_first(state, frame);
@@ -513,7 +513,7 @@ impl<B: Backend> SockGroup for Group<B> {
 
     fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {
         let i = self.find(id)?;
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if state.is_in(Phase::Listening) {
             return Err(NetError::NotConnected);
         }
@@ -659,7 +659,8 @@ struct Winding<'a, B: Backend> {
 
 impl<B: Backend> Drop for Winding<'_, B> {
     fn drop(&mut self) {
-        let holds = |group: &mut Group<B>| group.leaving > 0 || (0..group.slots.places()).any(|i| group.slots.hot(i).is(phase::PENDING));
+        let holds =
+            |group: &mut Group<B>| group.leaving > 0 || (0..group.slots.places()).any(|i| group.slots.state_mut(i).is(phase::PENDING));
         if self.is_back || !holds(self.group) {
             return;
         }

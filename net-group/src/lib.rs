@@ -32,7 +32,7 @@ pub use backend::{
 pub use frames::{Frames, Queue};
 pub use group::Group;
 pub use limits::{Limits, SPARING};
-pub use slab::{Hot, Slab};
+pub use slab::{Slab, SlotState};
 pub use slots::PerSlot;
 pub use supply::Supply;
 pub use turns::Turns;

@@ -3,11 +3,11 @@
 use core_reactor::Refused;
 use core_reactor::net::{Frame, GroupConfig, NetError};
 
-use crate::slab::{Hot, REFUSED};
+use crate::slab::{REFUSED, SlotState};
 
-/// Bytes that are read of a socket at once while buffers are low. A system says that it has room when a
-/// third of it is free, which is no more than this where a send buffer is as small as 16 KiB; what
-/// does not fit of an answer keeps its buffer.
+/// Bytes that are read of a socket at once while buffers are low. A system says that it has room
+/// when a third of it is free, which is no more than this where a send buffer is as small as 16
+/// KiB; what does not fit of an answer keeps its buffer.
 pub const SPARING: usize = 4096;
 
 /// The limits of a group's sockets.
@@ -20,7 +20,8 @@ pub struct Limits {
     hold: Hold,
     /// Buffers are low, which matters to this group.
     low: bool,
-    /// Buffers that one socket hands out in a poll: while buffers are plenty, now, and now without a further question.
+    /// Buffers that one socket hands out in a poll: while buffers are plenty, now, and now without
+    /// a further question.
     calm_turn: u8,
     turn: u8,
     plain_turn: u8,
@@ -40,7 +41,8 @@ impl Hold {
     const TIGHT: Self = Self { bytes: 1, frames: 1 };
 }
 
-/// Buffers of one socket in a poll, where its limits would allow more: then the others have their turn (statement 20).
+/// Buffers of one socket in a poll, where its limits would allow more: then the others have their
+/// turn (statement 20).
 const TURN: u8 = 16;
 
 impl Limits {
@@ -50,7 +52,8 @@ impl Limits {
         let send = config.send_limit.max(1);
         let calm = match config.hold_reads_at {
             usize::MAX => Hold::NEVER,
-            // At 0, or at half of one frame, nothing would ever be read; past the limit of sends answers would be refused before reading is held up.
+            // At 0, or at half of one frame, nothing would ever be read; past the limit of sends
+            // answers would be refused before reading is held up.
             bytes => Hold { bytes: bytes.clamp(1, send), frames: (send_frames / 2).max(1) },
         };
         let answers = answers(send, send_frames, calm, config.bufs.buf_size());
@@ -60,37 +63,40 @@ impl Limits {
 
     /// Whether a socket holds so much that it takes no further frame.
     #[inline]
-    pub fn refuse_sends(&self, hot: &Hot) -> bool {
-        hot.queued >= self.send || hot.frames >= self.send_frames
+    pub fn refuse_sends(&self, state: &SlotState) -> bool {
+        state.queued >= self.send || state.frames >= self.send_frames
     }
 
-    /// The frame, given back to who wanted to send it on such a socket, and who hears of it when there is room again.
+    /// The frame, given back to who wanted to send it on such a socket, and who hears of it when
+    /// there is room again.
     #[cold]
-    pub fn refused(&self, hot: &mut Hot, frame: Frame) -> Refused<Frame, NetError> {
-        hot.flags |= REFUSED;
-        let (frames, limit_frames) = (hot.frames as usize, self.send_frames as usize);
-        Refused { item: frame, why: NetError::SendLimit { queued: hot.queued, limit: self.send, frames, limit_frames } }
+    pub fn refused(&self, state: &mut SlotState, frame: Frame) -> Refused<Frame, NetError> {
+        state.flags |= REFUSED;
+        let (frames, limit_frames) = (state.frames as usize, self.send_frames as usize);
+        Refused { item: frame, why: NetError::SendLimit { queued: state.queued, limit: self.send, frames, limit_frames } }
     }
 
     /// Whether a socket that refused sends has half of its room back.
-    pub(crate) fn has_room(&self, hot: &Hot) -> bool {
-        hot.queued <= self.send / 2 && hot.frames <= self.send_frames / 2
+    pub(crate) fn has_room(&self, state: &SlotState) -> bool {
+        state.queued <= self.send / 2 && state.frames <= self.send_frames / 2
     }
 
     /// Whether a socket holds so much that nothing more is read from it.
     #[inline]
-    pub fn hold_reads(&self, hot: &Hot) -> bool {
-        hot.queued >= self.hold.bytes || hot.frames >= self.hold.frames
+    pub fn hold_reads(&self, state: &SlotState) -> bool {
+        state.queued >= self.hold.bytes || state.frames >= self.hold.frames
     }
 
-    /// While buffers are low nothing is read from a socket that has anything to be sent. A group that never holds reads does not do so either.
+    /// While buffers are low nothing is read from a socket that has anything to be sent. A group
+    /// that never holds reads does not do so either.
     pub(crate) fn set_low(&mut self, low: bool) {
         self.low = low && self.calm != Hold::NEVER;
         self.hold = if self.low { Hold::TIGHT } else { self.calm };
         (self.turn, self.plain_turn) = if self.low { (1, 0) } else { (self.calm_turn, self.calm_turn) };
     }
 
-    /// Whether buffers are low, so that a socket is read only where the system has room for an answer: then the buffer comes back at once.
+    /// Whether buffers are low, so that a socket is read only where the system has room for an
+    /// answer: then the buffer comes back at once.
     #[inline]
     pub fn answers_first(&self) -> bool {
         self.low
@@ -102,21 +108,25 @@ impl Limits {
         if self.low { room.min(SPARING) } else { room }
     }
 
-    /// Buffers that a socket from which is read may hand out in one poll: as many as can be answered by a frame of the same size each without a refusal, and one
-    /// while buffers are low. The application answers after the poll, so until then nothing shows that a socket holds too much.
+    /// Buffers that a socket from which is read may hand out in one poll: as many as can be
+    /// answered by a frame of the same size each without a refusal, and one while buffers are
+    /// low. The application answers after the poll, so until then nothing shows that a socket holds
+    /// too much.
     #[inline]
     pub fn turn(&self) -> u8 {
         self.turn
     }
 
-    /// The same for a way that does not ask whether buffers are low, and is not to be gone while they are: then nothing.
+    /// The same for a way that does not ask whether buffers are low, and is not to be gone while
+    /// they are: then nothing.
     #[inline]
     pub fn plain_turn(&self) -> u8 {
         self.plain_turn
     }
 }
 
-/// Buffers of `size` bytes that a socket which is just not held up can have answered without a refusal. At least 1.
+/// Buffers of `size` bytes that a socket which is just not held up can have answered without a
+/// refusal. At least 1.
 fn answers(send: usize, send_frames: u32, hold: Hold, size: usize) -> u32 {
     if hold == Hold::NEVER {
         // Whoever sends minds refusals; then any bound is as good.
@@ -142,10 +152,10 @@ mod tests {
     fn of(limits: &Limits, queued: usize, frames: u32) -> (bool, bool) {
         let mut slab = Slab::new(1, 0);
         let place = slab.put(alloc::boxed::Box::new(()), 0, Token(0), 0).expect("there is room");
-        let hot = slab.hot(place);
-        (hot.queued, hot.frames) = (queued, frames);
-        assert_ne!(hot.id, SockId::from_raw(u64::MAX));
-        (limits.refuse_sends(hot), limits.hold_reads(hot))
+        let state = slab.state_mut(place);
+        (state.queued, state.frames) = (queued, frames);
+        assert_ne!(state.id, SockId::from_raw(u64::MAX));
+        (limits.refuse_sends(state), limits.hold_reads(state))
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //! error. `gone` is where the slot is free and, unless it was detached, `Closed` told.
 
 use crate::backend::Slot;
-use crate::slab::{Hot, LISTS, REFUSED, STALLED};
+use crate::slab::{LISTS, REFUSED, STALLED, SlotState};
 
 /// Where in its life a socket is. One bit each, so that one comparison asks for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub(crate) const IN_NO_DESCRIPTOR: u32 = 1 << 27;
 const _: () = assert!((IN_READY | IN_DIRTY | IN_STARVING | IN_NO_DESCRIPTOR) & !LISTS == 0);
 const _: () = assert!(PENDING < STALLED && STALLED < REFUSED);
 
-impl Hot {
+impl SlotState {
     /// An open connection of which nothing else is to be said, and which has nothing to send: all
     /// that an echo meets.
     #[inline]
@@ -164,16 +164,16 @@ mod tests {
     fn an_open_connection_is_plain_while_nothing_waits_on_it() {
         let mut slab = Slab::<()>::new(1, 7);
         let place = slab.put(Box::new(()), 5, Token(0), 0).unwrap_or_else(|_| unreachable!("it is the first"));
-        let hot = slab.hot(place);
-        hot.enter(Phase::Open);
-        assert!(hot.is_plain());
-        hot.frames = 1;
-        assert!(!hot.is_plain());
-        hot.frames = 0;
-        hot.flags |= PAUSED;
-        assert!(!hot.is_plain());
-        hot.flags &= !PAUSED;
-        hot.enter(Phase::PeerDone);
-        assert!(!hot.is_plain());
+        let state = slab.state_mut(place);
+        state.enter(Phase::Open);
+        assert!(state.is_plain());
+        state.frames = 1;
+        assert!(!state.is_plain());
+        state.frames = 0;
+        state.flags |= PAUSED;
+        assert!(!state.is_plain());
+        state.flags &= !PAUSED;
+        state.enter(Phase::PeerDone);
+        assert!(!state.is_plain());
     }
 }

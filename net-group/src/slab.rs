@@ -1,7 +1,8 @@
 //! The places of a group's sockets, and the keys to them.
 //!
-//! A place is split in two: [`Hot`], one cache line that an echo touches, and the socket itself, which is looked at when it comes and goes. A key names
-//! its place and the generation of its socket, so one comparison tells whether it is still meant.
+//! A place is split in two: [`SlotState`], one cache line that an echo touches, and the socket
+//! itself, which is looked at when it comes and goes. A key names its place and the generation of
+//! its socket, so one comparison tells whether it is still meant.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use crate::frames::Queue;
 
 /// What each echo needs of a socket.
 #[repr(align(64))]
-pub struct Hot {
+pub struct SlotState {
     /// The key of the socket here; of an empty place one that [`Slab::find`] never looks for.
     pub id: SockId,
     /// The application's name for it.
@@ -33,22 +34,27 @@ pub struct Hot {
     generation: u32,
 }
 
-/// Sockets that a place can have, one after the other, with keys of their own. The next one gets another place.
+/// Sockets that a place can have, one after the other, with keys of their own. The next one gets
+/// another place.
 const GENERATIONS: u32 = 0xFF_FFFF;
 
-const _: () = assert!(size_of::<Hot>() == 64);
+const _: () = assert!(size_of::<SlotState>() == 64);
 
-/// The bits of [`Hot::flags`] that say in which lists of its group a place is. They belong to the place and outlive its socket, so that a place is in each
-/// list once and the lists never grow; what is found in a list is judged by its other flags. The other bits are the backend's, but for the next two.
+/// The bits of [`SlotState::flags`] that say in which lists of its group a place is. They belong to
+/// the place and outlive its socket, so that a place is in each list once and the lists never grow;
+/// what is found in a list is judged by its other flags. The other bits are the backend's, but for
+/// the next two.
 pub const LISTS: u32 = 0xFF00_0000;
 
-/// A send was refused, which the application hears the end of ([`NetEvent::Writable`](core_reactor::net::NetEvent::Writable)).
+/// A send was refused, which the application hears the end of
+/// ([`NetEvent::Writable`](core_reactor::net::NetEvent::Writable)).
 pub const REFUSED: u32 = 1 << 23;
 
-/// When stalled sockets were last looked for this one was, and nothing of its queue has been taken since ([`Supply`](crate::Supply)).
+/// When stalled sockets were last looked for this one was, and nothing of its queue has been taken
+/// since ([`Supply`](crate::Supply)).
 pub const STALLED: u32 = 1 << 22;
 
-impl Hot {
+impl SlotState {
     fn empty() -> Self {
         Self {
             id: SockId::from_raw(NOTHING),
@@ -89,11 +95,12 @@ pub const LIMIT: usize = GroupConfig::MOST_SOCKETS;
 
 /// The places of one group.
 pub struct Slab<S> {
-    hot: Vec<Hot>,
+    state: Vec<SlotState>,
     cold: Vec<Option<Box<S>>>,
     /// Empty places; the one used last is taken first, while it is in the cache.
     free: Vec<u32>,
-    /// Places whose generations are used up. For each there is another, so that a group never holds fewer sockets for them: a busy one loses a place in half an hour.
+    /// Places whose generations are used up. For each there is another, so that a group never holds
+    /// fewer sockets for them: a busy one loses a place in half an hour.
     used_up: usize,
     tag: u16,
 }
@@ -105,7 +112,7 @@ impl<S> Slab<S> {
     /// Empty places; `tag` is the group's part of their keys.
     pub fn new(places: usize, tag: u16) -> Self {
         Self {
-            hot: (0..places).map(|_| Hot::empty()).collect(),
+            state: (0..places).map(|_| SlotState::empty()).collect(),
             cold: (0..places).map(|_| None).collect(),
             free: (0..places as u32).rev().collect(),
             used_up: 0,
@@ -115,51 +122,52 @@ impl<S> Slab<S> {
 
     /// Sockets in it.
     pub fn sockets(&self) -> usize {
-        self.hot.len() - self.free.len() - self.used_up
+        self.state.len() - self.free.len() - self.used_up
     }
 
     /// Sockets that it holds at most.
     pub fn room(&self) -> usize {
-        self.hot.len() - self.used_up
+        self.state.len() - self.used_up
     }
 
     /// Bytes that its sockets hold to be sent: a walk over all places, for reports.
     pub fn queued(&self) -> u64 {
-        self.hot.iter().filter(|hot| hot.fd >= 0).map(|hot| hot.queued as u64).sum()
+        self.state.iter().filter(|state| state.fd >= 0).map(|state| state.queued as u64).sum()
     }
 
     /// Places in it, those that are used up included.
     pub fn places(&self) -> usize {
-        self.hot.len()
+        self.state.len()
     }
 
     /// The place of a key whose socket is still here.
     #[inline]
     pub fn find(&self, id: SockId) -> Option<usize> {
-        self.hot.get(id.index()).filter(|hot| hot.id == id).map(|_| id.index())
+        self.state.get(id.index()).filter(|state| state.id == id).map(|_| id.index())
     }
 
     /// What an echo needs of the place of a key whose socket is still here.
     #[inline]
-    pub fn find_hot(&mut self, id: SockId) -> Option<&mut Hot> {
-        self.hot.get_mut(id.index()).filter(|hot| hot.id == id)
+    pub fn find_state_mut(&mut self, id: SockId) -> Option<&mut SlotState> {
+        self.state.get_mut(id.index()).filter(|state| state.id == id)
     }
 
-    /// The same of the `generation`th socket of a place, while it is there, whether its keys are stale or not.
+    /// The same of the `generation`th socket of a place, while it is there, whether its keys are
+    /// stale or not.
     #[inline]
-    pub fn hot_of(&mut self, place: usize, generation: u32) -> Option<&mut Hot> {
-        self.hot.get_mut(place).filter(|hot| hot.generation == generation && hot.fd >= 0)
+    pub fn state_mut_of(&mut self, place: usize, generation: u32) -> Option<&mut SlotState> {
+        self.state.get_mut(place).filter(|state| state.generation == generation && state.fd >= 0)
     }
 
     /// What an echo needs of a place.
     #[inline]
-    pub fn hot(&mut self, place: usize) -> &mut Hot {
-        &mut self.hot[place]
+    pub fn state_mut(&mut self, place: usize) -> &mut SlotState {
+        &mut self.state[place]
     }
 
     /// The same, to be looked at.
-    pub(crate) fn state(&self, place: usize) -> &Hot {
-        &self.hot[place]
+    pub(crate) fn state(&self, place: usize) -> &SlotState {
+        &self.state[place]
     }
 
     /// The socket of a place that is not empty.
@@ -176,34 +184,34 @@ impl<S> Slab<S> {
     pub fn put(&mut self, socket: Box<S>, fd: i32, token: Token, flags: u32) -> Result<usize, Box<S>> {
         let Some(place) = self.free.pop() else { return Err(socket) };
         let place = place as usize;
-        let hot = &mut self.hot[place];
-        hot.id = SockId::new(place as u32, hot.generation, self.tag);
-        hot.token = token;
-        hot.fd = fd;
-        hot.flags = hot.flags & LISTS | flags;
-        hot.written = 0;
-        hot.queued = 0;
-        hot.frames = 0;
+        let state = &mut self.state[place];
+        state.id = SockId::new(place as u32, state.generation, self.tag);
+        state.token = token;
+        state.fd = fd;
+        state.flags = state.flags & LISTS | flags;
+        state.written = 0;
+        state.queued = 0;
+        state.frames = 0;
         self.cold[place] = Some(socket);
         Ok(place)
     }
 
     /// Makes the keys of a place's socket stale, which stays there for the time being.
     pub fn retire(&mut self, place: usize) {
-        let hot = &mut self.hot[place];
-        hot.id = SockId::from_raw(NOTHING);
-        hot.flags &= !(REFUSED | STALLED);
+        let state = &mut self.state[place];
+        state.id = SockId::from_raw(NOTHING);
+        state.flags &= !(REFUSED | STALLED);
     }
 
     /// Takes the socket out of its place: its keys are stale from here on.
     pub fn take(&mut self, place: usize) -> Option<Box<S>> {
         let socket = self.cold[place].take()?;
-        let hot = &mut self.hot[place];
-        hot.id = SockId::from_raw(NOTHING);
-        hot.flags &= LISTS;
-        hot.fd = -1;
-        if hot.generation < GENERATIONS {
-            hot.generation += 1;
+        let state = &mut self.state[place];
+        state.id = SockId::from_raw(NOTHING);
+        state.flags &= LISTS;
+        state.fd = -1;
+        if state.generation < GENERATIONS {
+            state.generation += 1;
             self.free.push(place as u32);
         } else {
             self.replace();
@@ -215,9 +223,9 @@ impl<S> Slab<S> {
     #[cold]
     fn replace(&mut self) {
         self.used_up += 1;
-        if self.hot.len() < LIMIT {
-            self.free.push(self.hot.len() as u32);
-            self.hot.push(Hot::empty());
+        if self.state.len() < LIMIT {
+            self.free.push(self.state.len() as u32);
+            self.state.push(SlotState::empty());
             self.cold.push(None);
         }
     }
@@ -235,13 +243,13 @@ mod tests {
     impl<S> Slab<S> {
         /// Leaves a place so many generations.
         fn leave(&mut self, place: usize, generations: u32) {
-            self.hot[place].generation = GENERATIONS + 1 - generations;
+            self.state[place].generation = GENERATIONS + 1 - generations;
         }
     }
 
     fn put(slab: &mut Slab<u32>, socket: u32) -> Option<SockId> {
         let place = slab.put(Box::new(socket), 5, Token(0), 0).ok()?;
-        Some(slab.hot(place).id)
+        Some(slab.state_mut(place).id)
     }
 
     #[test]
@@ -255,9 +263,9 @@ mod tests {
             let key = put(&mut slab, n).expect("there is room");
             let place = slab.find(key).expect("it is there");
             assert_eq!(slab.socket(place), Some(&n));
-            assert_eq!(slab.hot_of(key.index(), key.generation()).map(|hot| hot.id), Some(key));
-            assert!(keys.iter().all(|stale| slab.find(*stale).is_none() && slab.find_hot(*stale).is_none()));
-            assert!(keys.iter().all(|stale| slab.hot_of(stale.index(), stale.generation()).is_none()));
+            assert_eq!(slab.state_mut_of(key.index(), key.generation()).map(|state| state.id), Some(key));
+            assert!(keys.iter().all(|stale| slab.find(*stale).is_none() && slab.find_state_mut(*stale).is_none()));
+            assert!(keys.iter().all(|stale| slab.state_mut_of(stale.index(), stale.generation()).is_none()));
             assert_eq!(slab.take(place).as_deref(), Some(&n));
             keys.push(key);
         }

@@ -1,7 +1,8 @@
 //! What a group does when its buffers run out: who may still have one, and who is ended.
 //!
-//! A peer that sends and does not read pins buffers: what was read of it comes back as answers that it does not take. Enough of such peers would
-//! pin all, and nobody would be served. There are three stages, by how many of the buffers that the group could have are left.
+//! A peer that sends and does not read pins buffers: what was read of it comes back as answers that
+//! it does not take. Enough of such peers would pin all, and nobody would be served. There are
+//! three stages, by how many of the buffers that the group could have are left.
 //!
 //! | left | what is read | who is ended |
 //! |---|---|---|
@@ -9,10 +10,12 @@
 //! | under half: *low* | one buffer a poll of each socket that has nothing to be sent and whose system has room for an answer | nobody |
 //! | under an eighth: *short* | the same | whose peer has taken nothing for the stall limit, the longest first |
 //!
-//! So peers that do not read pin half at the most and a part of a buffer each. Those parts can be many, as can be buffers that the application
-//! has queued by itself: that is what the last stage is for.
+//! So peers that do not read pin half at the most and a part of a buffer each. Those parts can be
+//! many, as can be buffers that the application has queued by itself: that is what the last stage
+//! is for.
 //!
-//! The clock is read, and the sockets are walked through, only while buffers are short, and then a few times in each stall limit.
+//! The clock is read, and the sockets are walked through, only while buffers are short, and then a
+//! few times in each stall limit.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec;
@@ -67,13 +70,15 @@ impl Supply {
         }
     }
 
-    /// Whether [`look`](Self::look) is called for: once in each poll. `lying` buffers are with the system, and empty.
+    /// Whether [`look`](Self::look) is called for: once in each poll. `lying` buffers are with the
+    /// system, and empty.
     #[inline]
     pub fn may_be_low(&self, lying: usize) -> bool {
         self.low || self.bufs.at_hand(Class::Small) + lying < self.plenty
     }
 
-    /// Looks how many buffers are left, and draws the conclusions for who is read. Tells whether they have become low just now.
+    /// Looks how many buffers are left, and draws the conclusions for who is read. Tells whether
+    /// they have become low just now.
     #[cold]
     pub fn look(&mut self, lying: usize, limits: &mut Limits, stats: &mut GroupStats) -> bool {
         (self.free, self.of) = (self.bufs.available(Class::Small) + lying, self.bufs.capacity(Class::Small));
@@ -83,7 +88,8 @@ impl Supply {
         let (low, short) = (is_under(eighths_low), is_under(eighths_short));
         let new = low && !self.low;
         stats.buffers_low += u64::from(new);
-        // The first time, the second, the fourth: a group that is low again and again does not fill the log.
+        // The first time, the second, the fourth: a group that is low again and again does not fill
+        // the log.
         if new && stats.buffers_low.is_power_of_two() {
             logging::warn!(
                 "{} of {} buffers are left (time {}): sockets are read only when nothing is to be sent on them, until more come back",
@@ -103,7 +109,8 @@ impl Supply {
         self.low
     }
 
-    /// Whether buffers are short, and somebody may have to be ended for it: then the core must not sleep past the [next look](Self::next_look).
+    /// Whether buffers are short, and somebody may have to be ended for it: then the core must not
+    /// sleep past the [next look](Self::next_look).
     pub fn ends_stalled(&self) -> bool {
         self.short && self.limit.is_some()
     }
@@ -113,24 +120,25 @@ impl Supply {
         self.next_look
     }
 
-    /// The sockets that are to be ended now, and why. A socket is stalled while one of the flags `blocked` is set of it and the system takes nothing of its
-    /// queue.
+    /// The sockets that are to be ended now, and why. A socket is stalled while one of the flags
+    /// `blocked` is set of it and the system takes nothing of its queue.
     #[cold]
     pub fn stalled<S>(&mut self, slab: &mut Slab<S>, frames: &Frames, blocked: u32, now: u64) -> Vec<(SockId, NetError)> {
         let Some(limit) = self.limit.filter(|_| self.short && now >= self.next_look) else { return Vec::new() };
         self.next_look = now.saturating_add(limit / LOOKS);
         // A place whose generations are used up makes way for another, behind the others.
         self.since.resize(slab.places(), 0);
-        // A heap, and not the library's sort, which is 5 KB of an image: the longest stalled first, and most need no order at all.
+        // A heap, and not the library's sort, which is 5 KB of an image: the longest stalled first,
+        // and most need no order at all.
         let mut overdue = BinaryHeap::new();
         for place in 0..slab.places() {
-            let id = slab.hot(place).id;
+            let id = slab.state_mut(place).id;
             let is_here = slab.find(id).is_some();
-            let hot = slab.hot(place);
-            if !is_here || !hot.is(blocked) || hot.queue.is_empty() {
-                hot.flags &= !STALLED;
-            } else if !hot.is(STALLED) {
-                hot.flags |= STALLED;
+            let state = slab.state_mut(place);
+            if !is_here || !state.is(blocked) || state.queue.is_empty() {
+                state.flags &= !STALLED;
+            } else if !state.is(STALLED) {
+                state.flags |= STALLED;
                 self.since[place] = now;
             } else if now - self.since[place] >= limit {
                 overdue.push(Reverse((self.since[place], place)));
@@ -140,10 +148,10 @@ impl Supply {
         let mut wanted = (self.of / 4).max(1).saturating_sub(self.free);
         while wanted > 0 {
             let Some(Reverse((since, place))) = overdue.pop() else { break };
-            let hot = slab.hot(place);
-            wanted = wanted.saturating_sub(frames.parts(&hot.queue).count());
+            let state = slab.state_mut(place);
+            wanted = wanted.saturating_sub(frames.parts(&state.queue).count());
             let for_ms = (now - since) / 1_000_000;
-            ended.push((hot.id, NetError::Stalled { queued: hot.queued, for_ms, free: self.free, of: self.of }));
+            ended.push((state.id, NetError::Stalled { queued: state.queued, for_ms, free: self.free, of: self.of }));
         }
         if !ended.is_empty() {
             let most_ms = limit / 1_000_000;

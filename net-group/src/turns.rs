@@ -1,7 +1,8 @@
 //! How many buffers each socket has handed out in the present poll.
 //!
-//! What it may is [`Limits::turn`](crate::Limits::turn): with many buffers ready one poll could hand out more of a socket than its limits let be answered, and what is
-//! refused then is lost to whoever does not mind it. And the others have their turn.
+//! What it may is [`Limits::turn`](crate::Limits::turn): with many buffers ready one poll could
+//! hand out more of a socket than its limits let be answered, and what is refused then is lost to
+//! whoever does not mind it. And the others have their turn.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -30,8 +31,8 @@ impl Turns {
         self.none += POLL;
     }
 
-    /// Whether one more buffer may be handed out from a place, of `most` in a poll, and counts it if
-    /// so.
+    /// Whether one more buffer may be handed out from a place, of `most` in a poll, and counts it
+    /// if so.
     #[inline]
     pub fn take(&mut self, place: usize, most: u8) -> bool {
         let Some(count) = self.places.get_mut(place) else { return self.take_of_new(place, most) };

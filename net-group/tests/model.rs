@@ -310,7 +310,8 @@ fn s64_who_waits_for_a_buffer_is_served_by_how_much_waits() {
     end(app);
 }
 
-/// However often it is told of in a poll: who connects while the others are taken is no end of them.
+/// However often it is told of in a poll: who connects while the others are taken is no end of
+/// them.
 #[test]
 fn s65_a_listener_hands_out_sixteen_connections_a_poll() {
     for to_come in [0, 39] {

@@ -14,16 +14,16 @@ fn s18_nodes_are_used_again() {
     let (limits, mut frames) = (Limits::new(&GroupConfig::new(bufs.clone())), Frames::new(0));
     let mut slab = Slab::<()>::new(1, 7);
     let place = slab.put(Box::new(()), 5, Token(0), 0).expect("there is room");
-    let id = slab.hot(place).id;
+    let id = slab.state_mut(place).id;
     let mut round = || {
         for tag in [None, Some(1), None] {
             let mut buf = bufs.get().expect("they come home");
             buf.append(b"four");
             let frame = Frame::from(buf);
-            frames.push(slab.hot(place), tag.map_or(Frame::new(), |tag| Frame::new().tagged(tag)));
-            frames.push(slab.hot(place), frame);
+            frames.push(slab.state_mut(place), tag.map_or(Frame::new(), |tag| Frame::new().tagged(tag)));
+            frames.push(slab.state_mut(place), frame);
         }
-        frames.written(&limits, slab.hot(place), id, 12);
+        frames.written(&limits, slab.state_mut(place), id, 12);
         while frames.next_report(&limits, &mut slab).is_some() {}
     };
     round();

@@ -4,7 +4,7 @@
 use core_reactor::Refused;
 use core_reactor::net::{Frame, GroupConfig, GroupStats, NetError, NetEvent, SockId, Token};
 use net_group::slab::{LISTS, REFUSED, STALLED};
-use net_group::{Frames, Hot, Limits, SPARING, Slab, Supply};
+use net_group::{Frames, Limits, SPARING, Slab, SlotState, Supply};
 use pool::{Buf, BufGroup};
 
 /// Says of a socket that its system takes nothing.
@@ -33,7 +33,8 @@ impl Parts {
         Self { bufs, limits, supply, slab: Slab::new(config.sockets, 7), frames: Frames::new(4), stats: GroupStats::default() }
     }
 
-    /// A socket that its system takes nothing of, with so many buffers to be sent, one in each frame.
+    /// A socket that its system takes nothing of, with so many buffers to be sent, one in each
+    /// frame.
     fn blocked(&mut self, bufs: usize) -> usize {
         let place = self.slab.put(Box::new(0), 5, Token(9), BLOCKED).expect("there is room");
         (0..bufs).for_each(|_| self.push(place, b"four"));
@@ -48,12 +49,12 @@ impl Parts {
 
     fn push(&mut self, place: usize, bytes: &[u8]) {
         let buf = self.buf(bytes);
-        self.frames.push(self.slab.hot(place), buf.into());
+        self.frames.push(self.slab.state_mut(place), buf.into());
     }
 
     fn written(&mut self, place: usize, n: usize) {
-        let id = self.slab.hot(place).id;
-        self.frames.written(&self.limits, self.slab.hot(place), id, n);
+        let id = self.slab.state_mut(place).id;
+        self.frames.written(&self.limits, self.slab.state_mut(place), id, n);
     }
 
     fn look(&mut self, lying: usize) -> (bool, bool) {
@@ -62,7 +63,7 @@ impl Parts {
     }
 
     fn hold_reads(&mut self, place: usize) -> bool {
-        self.limits.hold_reads(self.slab.hot(place))
+        self.limits.hold_reads(self.slab.state_mut(place))
     }
 
     /// Who is to be ended at a time, and the error.
@@ -78,9 +79,9 @@ impl Parts {
     /// Has a send refused.
     fn refuse(&mut self, place: usize) -> NetError {
         let frame = Frame::from(self.buf(b"late"));
-        let hot = self.slab.hot(place);
-        assert!(self.limits.refuse_sends(hot));
-        let Refused { item, why } = self.limits.refused(hot, frame);
+        let state = self.slab.state_mut(place);
+        assert!(self.limits.refuse_sends(state));
+        let Refused { item, why } = self.limits.refused(state, frame);
         assert_eq!(item.bytes(), 4, "it comes back");
         why
     }
@@ -163,16 +164,16 @@ fn s74_the_longest_stalled_are_ended_first_and_no_more_than_are_needed() {
     let mut parts = Parts::new(|_| {});
     let mut out: Vec<_> = (0..48).filter_map(|_| parts.bufs.get()).collect();
     let [last, first, other] = [3, 4, 4].map(|bufs| parts.blocked(bufs));
-    let id = |parts: &mut Parts, place: usize| parts.slab.hot(place).id;
+    let id = |parts: &mut Parts, place: usize| parts.slab.state_mut(place).id;
     let (first_id, other_id) = (id(&mut parts, first), id(&mut parts, other));
-    parts.slab.hot(last).flags = 0;
+    parts.slab.state_mut(last).flags = 0;
     assert_eq!(parts.stalled(1_000), []);
     // Looks are a quarter of the limit apart; from here on the last one is blocked, too.
-    parts.slab.hot(last).flags = BLOCKED;
+    parts.slab.state_mut(last).flags = BLOCKED;
     assert_eq!(parts.stalled(1_000 + LIMIT / 4 - 1), []);
-    assert!(!parts.slab.hot(last).is(STALLED) && parts.slab.hot(first).is(STALLED));
+    assert!(!parts.slab.state_mut(last).is(STALLED) && parts.slab.state_mut(first).is(STALLED));
     assert_eq!(parts.stalled(1_000 + LIMIT / 4), []);
-    assert!(parts.slab.hot(last).is(STALLED));
+    assert!(parts.slab.state_mut(last).is(STALLED));
     // 5 are free, 16 are a quarter: 11 are wanted, which these have with those of the last.
     assert_eq!(parts.stalled(1_000 + LIMIT - 1), []);
     let error = |for_ms| NetError::Stalled { queued: 16, for_ms, free: 5, of: BUFS };
@@ -192,16 +193,16 @@ fn s74_who_takes_something_is_not_stalled_from_then_on() {
     let place = parts.blocked(60);
     assert_eq!(parts.stalled(0), []);
     parts.written(place, 0);
-    assert!(parts.slab.hot(place).is(STALLED), "nothing was taken");
+    assert!(parts.slab.state_mut(place).is(STALLED), "nothing was taken");
     parts.written(place, 1);
-    assert!(!parts.slab.hot(place).is(STALLED));
+    assert!(!parts.slab.state_mut(place).is(STALLED));
     assert_eq!((parts.stalled(LIMIT), parts.stalled(2 * LIMIT).len()), (vec![], 1));
     // Nor who has nothing to be sent, can send, or is on the way out.
     let looks = |parts: &mut Parts, from: u64| [from, from + LIMIT].map(|now| parts.stalled(now).len());
-    parts.slab.hot(place).flags &= !BLOCKED;
+    parts.slab.state_mut(place).flags &= !BLOCKED;
     assert_eq!(looks(&mut parts, 4 * LIMIT), [0, 0]);
-    assert!(!parts.slab.hot(place).is(STALLED));
-    parts.slab.hot(place).flags |= BLOCKED;
+    assert!(!parts.slab.state_mut(place).is(STALLED));
+    parts.slab.state_mut(place).flags |= BLOCKED;
     parts.slab.retire(place);
     assert_eq!(looks(&mut parts, 8 * LIMIT), [0, 0]);
     let mut parts = Parts::new(|_| {});
@@ -220,11 +221,11 @@ fn s71_who_was_refused_hears_once_that_half_of_its_room_is_back() {
         assert_eq!(why, NetError::SendLimit { queued: 4 * frames, limit: send_limit, frames, limit_frames: send_frames });
         let bytes = 4 * (frames - left);
         parts.written(place, bytes - 1);
-        assert!(parts.slab.hot(place).is(REFUSED) && !parts.frames.has_reports(), "{send_limit} {send_frames}");
+        assert!(parts.slab.state_mut(place).is(REFUSED) && !parts.frames.has_reports(), "{send_limit} {send_frames}");
         parts.written(place, 1);
-        let id = parts.slab.hot(place).id;
+        let id = parts.slab.state_mut(place).id;
         assert!(matches!(parts.next_report(), Some(NetEvent::Writable { id: of, token: Token(9) }) if of == id));
-        assert!(!parts.slab.hot(place).is(REFUSED));
+        assert!(!parts.slab.state_mut(place).is(REFUSED));
         parts.written(place, 1);
         assert!(parts.next_report().is_none(), "once");
     }
@@ -236,14 +237,14 @@ fn s71_what_was_sent_with_a_tag_takes_its_place_until_it_is_told() {
     let place = parts.blocked(0);
     for tag in [1, 2] {
         let frame = Frame::from(parts.buf(b"four")).tagged(tag);
-        parts.frames.push(parts.slab.hot(place), frame);
+        parts.frames.push(parts.slab.state_mut(place), frame);
     }
     parts.refuse(place);
     parts.written(place, 8);
-    assert_eq!(parts.slab.hot(place).frames, 2);
+    assert_eq!(parts.slab.state_mut(place).frames, 2);
     let told: Vec<_> = std::iter::from_fn(|| parts.next_report()).collect();
     assert!(matches!(&told[..], [NetEvent::Sent { .. }, NetEvent::Sent { .. }, NetEvent::Writable { .. }]), "{}", told.len());
-    assert_eq!(parts.slab.hot(place).frames, 0);
+    assert_eq!(parts.slab.state_mut(place).frames, 0);
 }
 
 #[test]
@@ -264,37 +265,37 @@ fn a_socket_that_is_gone_is_not_told_that_it_has_room() {
 #[test]
 fn an_only_buffer_that_is_not_empty_is_found_without_a_walk() {
     let mut parts = Parts::new(|_| {});
-    let single = |parts: &mut Parts, place: usize| parts.slab.hot(place).queue.single().map(<[u8]>::to_vec);
+    let single = |parts: &mut Parts, place: usize| parts.slab.state_mut(place).queue.single().map(<[u8]>::to_vec);
     let [one, empty, two] = [1, 0, 2].map(|bufs| parts.blocked(bufs));
     parts.push(empty, b"");
     assert_eq!([one, empty, two].map(|place| single(&mut parts, place)), [Some(b"four".to_vec()), None, None]);
-    assert!(!parts.slab.hot(empty).queue.is_empty());
+    assert!(!parts.slab.state_mut(empty).queue.is_empty());
 }
 
-fn flags(hot: &Hot) -> (u32, u32) {
-    (hot.flags & LISTS, hot.flags & !LISTS)
+fn flags(state: &SlotState) -> (u32, u32) {
+    (state.flags & LISTS, state.flags & !LISTS)
 }
 
 #[test]
 fn what_lists_a_slot_is_in_outlives_its_socket_and_all_else_does_not() {
     let mut slab = Slab::new(2, 7);
     let list = 1 << 24;
-    let generation = slab.hot(0).generation();
-    assert!(slab.hot_of(0, generation).is_none(), "it is empty");
+    let generation = slab.state_mut(0).generation();
+    assert!(slab.state_mut_of(0, generation).is_none(), "it is empty");
     let place = slab.put(Box::new(1_u8), 5, Token(1), BLOCKED).expect("there is room");
-    let id = slab.hot(place).id;
-    assert_eq!((id.index(), id.generation(), slab.hot(place).generation()), (0, 1, 1));
-    assert_eq!([slab.hot(place).enlist(list), slab.hot(place).enlist(list)], [true, false]);
-    slab.hot(place).flags |= REFUSED | STALLED;
+    let id = slab.state_mut(place).id;
+    assert_eq!((id.index(), id.generation(), slab.state_mut(place).generation()), (0, 1, 1));
+    assert_eq!([slab.state_mut(place).enlist(list), slab.state_mut(place).enlist(list)], [true, false]);
+    slab.state_mut(place).flags |= REFUSED | STALLED;
     assert_eq!(slab.socket_mut(place).map(|socket| std::mem::replace(socket, 2)), Some(1));
-    slab.hot(place).queued = 11;
+    slab.state_mut(place).queued = 11;
     assert_eq!((slab.queued(), slab.sockets()), (11, 1));
     slab.retire(place);
-    assert_eq!((slab.find(id), flags(slab.hot(place))), (None, (list, BLOCKED)), "its own flags stay while it does");
-    assert!(slab.hot_of(place, 1).is_some());
+    assert_eq!((slab.find(id), flags(slab.state_mut(place))), (None, (list, BLOCKED)), "its own flags stay while it does");
+    assert!(slab.state_mut_of(place, 1).is_some());
     assert_eq!(slab.take(place).as_deref(), Some(&2));
-    assert_eq!((flags(slab.hot(place)), slab.queued(), slab.hot(place).generation()), ((list, 0), 0, 2));
+    assert_eq!((flags(slab.state_mut(place)), slab.queued(), slab.state_mut(place).generation()), ((list, 0), 0, 2));
     assert_eq!(slab.put(Box::new(3), 5, Token(1), BLOCKED).ok(), Some(place));
-    assert_eq!(flags(slab.hot(place)), (list, BLOCKED));
-    assert!(!slab.hot(place).enlist(list), "it is in the list still");
+    assert_eq!(flags(slab.state_mut(place)), (list, BLOCKED));
+    assert!(!slab.state_mut(place).enlist(list), "it is in the list still");
 }

@@ -311,7 +311,7 @@ impl Backend for EpollSockets {
 
     #[cold]
     fn has_much(&mut self, slot: Slot) -> bool {
-        net_sockets::sys::unread(slot.number()) > net_sockets::SPARING
+        net_sockets::sys::unread(slot.number()) > net_group::SPARING
     }
 
     /// The system goes back to delaying acknowledgements by itself (tcp(7)), so the wish is

@@ -15,6 +15,5 @@ mod tcp;
 pub mod whose;
 
 pub use error::Errno;
-pub use net_group::{Frames, Hot, Limits, Queue, SPARING, Slab, Supply, Turns, slab};
 pub use tcp::{Backend, Connect, Kind, Tcp};
 pub use whose::Whose;

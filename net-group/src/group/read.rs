@@ -22,7 +22,7 @@ impl<B: Backend> Group<B> {
                 return;
             }
             let Some(i) = self.ready.pop_front().map(|i| i as usize) else { return };
-            self.slots.hot(i).flags &= !phase::IN_READY;
+            self.slots.state_mut(i).flags &= !phase::IN_READY;
             // Each of many may take one in the same poll, so that the last buffers would go before
             // the next.
             if self.supply.may_be_low(self.backend.lying()) {
@@ -34,7 +34,7 @@ impl<B: Backend> Group<B> {
 
     /// Reads, accepts or goes on connecting; the caller has left room for an event.
     pub(super) fn serve(&mut self, i: usize, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if !state.is(phase::READABLE) {
         } else if state.is(phase::RECEIVES) {
             self.receive(i, None, out);
@@ -53,7 +53,7 @@ impl<B: Backend> Group<B> {
     /// event.
     #[inline]
     pub(super) fn receive_plain(&mut self, i: usize, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token, slot) = (state.id, state.token, state.slot());
         match self.backend.recv(slot, &mut Bufs::new(Some(&self.bufs), None, usize::MAX)) {
             Recv::Bytes(buf, more) => {
@@ -76,7 +76,7 @@ impl<B: Backend> Group<B> {
     fn receive_more(&mut self, i: usize, out: &mut Events) {
         // The buffer that was filled counts as well; nobody has asked before.
         self.turns.take(i, 1);
-        self.slots.hot(i).flags |= phase::READABLE;
+        self.slots.state_mut(i).flags |= phase::READABLE;
         if out.room() > 0 {
             self.receive(i, None, out);
         } else {
@@ -90,7 +90,7 @@ impl<B: Backend> Group<B> {
         if !self.may_receive(i) {
             return;
         }
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token, slot) = (state.id, state.token, state.slot());
         let most = self.limits.turn().min(BUFS_A_TURN);
         while out.room() > 0 && self.turns.take(i, most) {
@@ -102,7 +102,7 @@ impl<B: Backend> Group<B> {
                     first = bufs.into_first();
                     self.stats.bytes_in += buf.len() as u64;
                     out.append_with(|| NetEvent::Received { id, token, buf });
-                    let state = self.slots.hot(i);
+                    let state = self.slots.state_mut(i);
                     if state.is(phase::ACKNOWLEDGE) {
                         self.backend.acknowledge(slot);
                     }
@@ -123,19 +123,19 @@ impl<B: Backend> Group<B> {
     /// Whether nothing holds up reading from a connection that has something to read. What does is
     /// noted.
     fn may_receive(&mut self, i: usize) -> bool {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let slot = state.slot();
         if self.limits.hold_reads(state) {
             self.hold(i, phase::FULL);
         } else if state.is(phase::FULL) {
             self.end_hold(i, phase::FULL);
         }
-        if !self.slots.hot(i).wants_reading() {
+        if !self.slots.state_mut(i).wants_reading() {
             return false;
         }
         if self.limits.answers_first() && !self.backend.has_room(slot) {
             // The system was asked, so it tells when there is room.
-            self.slots.hot(i).flags |= phase::BLOCKED;
+            self.slots.state_mut(i).flags |= phase::BLOCKED;
             self.hold(i, phase::FULL);
             return false;
         }
@@ -145,7 +145,7 @@ impl<B: Backend> Group<B> {
     /// Bytes that have come by themselves. The backend has looked for room for an event.
     #[inline]
     pub(super) fn on_bytes(&mut self, id: SockId, buf: Buf, at_once: bool, out: &mut Events) {
-        let Some(state) = self.slots.find_hot(id) else { return };
+        let Some(state) = self.slots.find_state_mut(id) else { return };
         if at_once
             && state.flags & !(phase::STUCK | phase::IN_DIRTY) == Phase::Open as u32
             && (state.frames == 0 || !self.limits.hold_reads(state))
@@ -164,10 +164,10 @@ impl<B: Backend> Group<B> {
     /// are kept too, and handed out if they may be.
     #[inline(never)]
     fn on_special_bytes(&mut self, i: usize, buf: Buf, at_once: bool, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let slot = state.slot();
         self.backend.keep(slot, buf);
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if !state.is(phase::RECEIVES) {
             return;
         }
@@ -183,7 +183,7 @@ impl<B: Backend> Group<B> {
     /// There are no bytes now, nor an end.
     #[cold]
     fn received_nothing(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         // Who has nothing more to say, and no end either, is not over.
         state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
         if state.is_in(Phase::Broken) {
@@ -196,7 +196,7 @@ impl<B: Backend> Group<B> {
     /// The peer's end, behind all that it sent.
     #[cold]
     fn peer_closed(&mut self, i: usize, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token) = (state.id, state.token);
         if state.is_in(Phase::Broken) {
             return self.end_of_error(i);
@@ -217,7 +217,7 @@ impl<B: Backend> Group<B> {
 
     /// Something happened to a connection whose peer has ended its side, so it is no data.
     fn after_peers_end(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let is_over = state.is(phase::OVER);
         state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
         // A connection that is over stays so, also where its error was taken before.
@@ -246,7 +246,7 @@ impl<B: Backend> Group<B> {
             let buf = self.starving.buffer(&self.bufs, &*self.platform).or_else(|| self.backend.retract());
             let Some(buf) = buf else { return self.ask_for_a_buffer() };
             let Some(i) = self.starving.pop() else { return };
-            let state = self.slots.hot(i);
+            let state = self.slots.state_mut(i);
             state.flags &= !phase::IN_STARVING;
             if state.is(phase::READABLE) && state.is(phase::RECEIVES) {
                 self.receive(i, Some(buf), out);
@@ -257,7 +257,7 @@ impl<B: Backend> Group<B> {
     /// Puts a slot at the end of those that wait for a buffer.
     #[cold]
     fn starve(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         state.flags |= phase::READABLE;
         if state.enlist(phase::IN_STARVING) {
             let slot = state.slot();
@@ -277,7 +277,7 @@ impl<B: Backend> Group<B> {
 
     /// Takes waiting connections. The caller has left room for an event.
     fn accept(&mut self, i: usize, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token, slot) = (state.id, state.token, state.slot());
         if !state.wants_reading() {
             return;
@@ -290,7 +290,7 @@ impl<B: Backend> Group<B> {
                 }
                 Accept::Empty => {
                     self.no_descriptor.is_over();
-                    self.slots.hot(i).flags &= !(phase::READABLE | phase::DRAIN);
+                    self.slots.state_mut(i).flags &= !(phase::READABLE | phase::DRAIN);
                     return;
                 }
                 Accept::Gone => {}
@@ -304,7 +304,7 @@ impl<B: Backend> Group<B> {
     /// A descriptor may be free: listeners that wait for one try again.
     pub(super) fn retry_accepts(&mut self) {
         while let Some(i) = self.no_descriptor.pop() {
-            self.slots.hot(i).flags &= !phase::IN_NO_DESCRIPTOR;
+            self.slots.state_mut(i).flags &= !phase::IN_NO_DESCRIPTOR;
             self.enqueue(i);
         }
     }
@@ -314,7 +314,7 @@ impl<B: Backend> Group<B> {
     #[cold]
     fn out_of_descriptors(&mut self, i: usize) {
         let slot = self.slot(i);
-        if self.slots.hot(i).enlist(phase::IN_NO_DESCRIPTOR) {
+        if self.slots.state_mut(i).enlist(phase::IN_NO_DESCRIPTOR) {
             self.no_descriptor.push(i);
         }
         self.wake_later();
@@ -331,7 +331,7 @@ impl<B: Backend> Group<B> {
         let slot = self.slot(i);
         match self.backend.connect(slot) {
             Connecting::UnderWay(number) => {
-                let state = self.slots.hot(i);
+                let state = self.slots.state_mut(i);
                 state.fd = number;
                 state.flags &= !(phase::READABLE | phase::DRAIN | phase::OVER);
             }
@@ -341,14 +341,14 @@ impl<B: Backend> Group<B> {
     }
 
     fn connected(&mut self, i: usize, out: &mut Events) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         state.enter(Phase::Open);
         out.append(NetEvent::Connected { id: state.id, token: state.token });
         if !state.wants_reading() {
             // It was paused meanwhile, which a connect takes no notice of.
             self.backend.want(state.slot(), false);
         }
-        if self.slots.hot(i).is(phase::FIN_WANTED) {
+        if self.slots.state_mut(i).is(phase::FIN_WANTED) {
             self.end_sending(i);
         }
         // What has arrived meanwhile is read in the rotation.

@@ -25,7 +25,7 @@ impl<B: Backend> Group<B> {
         let mut visit = Visit { group: self, list };
         let Visit { group, list } = &mut visit;
         for i in list.iter().map(|i| *i as usize) {
-            let state = group.slots.hot(i);
+            let state = group.slots.state_mut(i);
             let flags = state.flags & !phase::IN_DIRTY;
             state.flags = flags;
             // One frame of one buffer without a tag is all that an echo sends.
@@ -54,7 +54,7 @@ impl<B: Backend> Group<B> {
     /// Writes until the queue is empty or the system takes no more.
     pub(super) fn write(&mut self, i: usize) {
         loop {
-            let state = self.slots.hot(i);
+            let state = self.slots.state_mut(i);
             if state.queue.is_empty() || state.is(phase::STUCK) || !state.is(phase::WRITES) {
                 break;
             }
@@ -74,12 +74,12 @@ impl<B: Backend> Group<B> {
         match sending {
             Sending::Taken(n) => self.taken(i, n),
             Sending::Blocked(n) => {
-                self.slots.hot(i).flags |= phase::BLOCKED;
+                self.slots.state_mut(i).flags |= phase::BLOCKED;
                 if n > 0 {
                     self.taken(i, n);
                 }
             }
-            Sending::Pending => self.slots.hot(i).flags |= phase::PENDING,
+            Sending::Pending => self.slots.state_mut(i).flags |= phase::PENDING,
             Sending::Failed => self.send_failed(i),
         }
     }
@@ -87,14 +87,14 @@ impl<B: Backend> Group<B> {
     /// Counts `n` bytes as the system's.
     fn taken(&mut self, i: usize, n: usize) {
         self.stats.bytes_out += n as u64;
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         self.frames.written(&self.limits, state, state.id, n);
     }
 
     /// What became of a send that was pending.
     #[inline]
     pub(super) fn sent(&mut self, id: SockId, n: usize) {
-        let Some(state) = self.slots.find_hot(id) else { return };
+        let Some(state) = self.slots.find_state_mut(id) else { return };
         // One frame of one buffer, sent as a whole.
         if let Some(bytes) = state.queue.single()
             && bytes.len() == n
@@ -111,9 +111,9 @@ impl<B: Backend> Group<B> {
 
     #[inline(never)]
     fn sent_special(&mut self, i: usize, n: usize) {
-        self.slots.hot(i).flags &= !phase::PENDING;
+        self.slots.state_mut(i).flags &= !phase::PENDING;
         self.taken(i, n);
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         if state.is(phase::WRITES) && !state.queue.is_empty() && state.enlist(phase::IN_DIRTY) {
             self.dirty.push(i as u32);
         }
@@ -123,7 +123,7 @@ impl<B: Backend> Group<B> {
     /// The connection is gone on which a send was pending.
     #[cold]
     pub(super) fn sent_nothing(&mut self, id: SockId) {
-        let Some(state) = self.slots.find_hot(id) else { return };
+        let Some(state) = self.slots.find_state_mut(id) else { return };
         state.flags &= !phase::PENDING;
         if !state.is_in(Phase::Leaving) {
             self.send_failed(id.index());
@@ -135,7 +135,7 @@ impl<B: Backend> Group<B> {
     /// Queues a frame, unless the socket sends none or holds too much.
     #[inline(never)]
     pub(super) fn send_special(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
-        let Some(state) = self.slots.find_hot(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
+        let Some(state) = self.slots.find_state_mut(id) else { return Err(Refused { item: frame, why: NetError::Stale }) };
         if !state.is(phase::SENDS) {
             let why = if state.is_here() { NetError::NotConnected } else { NetError::Stale };
             return Err(Refused { item: frame, why });
@@ -156,23 +156,23 @@ impl<B: Backend> Group<B> {
     /// more is read.
     #[cold]
     fn queued_behind(&mut self, i: usize) {
-        if self.limits.hold_reads(self.slots.hot(i)) {
+        if self.limits.hold_reads(self.slots.state_mut(i)) {
             self.hold(i, phase::FULL);
         }
     }
 
     fn after_write(&mut self, i: usize) {
-        if self.slots.hot(i).is(phase::FULL) {
+        if self.slots.state_mut(i).is(phase::FULL) {
             self.end_hold_of_full(i);
         }
-        if self.slots.hot(i).is(phase::FIN_WANTED) {
+        if self.slots.state_mut(i).is(phase::FIN_WANTED) {
             self.end_sending(i);
         }
     }
 
     /// FIN is wanted: it goes out when nothing is queued before it, and there is a connection.
     pub(super) fn end_sending(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         match () {
             () if state.is_in(Phase::Open) => state.enter(Phase::Finishing),
             () if state.is_in(Phase::PeerDone) => state.enter(Phase::Ending),
@@ -192,7 +192,7 @@ impl<B: Backend> Group<B> {
     /// The connection is gone. What had been received is still delivered, then `Closed`.
     #[cold]
     fn send_failed(&mut self, i: usize) {
-        let state = self.slots.hot(i);
+        let state = self.slots.state_mut(i);
         let (id, token, written) = (state.id, state.token, state.written);
         let mut queue = mem::take(&mut state.queue);
         (state.queued, state.written) = (0, 0);

@@ -12,9 +12,6 @@ use crate::repository;
 /// Columns of a comment, its indent included. Code may be wider.
 const WIDTH: usize = 100;
 
-/// Where comments are still wider: folders and files, to be taken off this list when they are not.
-const WIDE: [&str; 1] = ["net-group"];
-
 /// The table whose last column names code and tests.
 const FACTS: &str = "docs/facts.md";
 
@@ -23,7 +20,7 @@ pub(super) fn check(_: &Shell) -> Result<()> {
     let mut wrong = Vec::new();
     for (path, text) in &files {
         let is_rust = path.extension().is_some_and(|it| it == "rs");
-        if is_rust && !WIDE.iter().any(|wide| path.starts_with(wide)) {
+        if is_rust {
             wrong.extend(too_wide(text).map(|line| format!("{}:{line}: a comment of over {WIDTH} columns", path.display())));
         }
     }
