@@ -121,7 +121,7 @@ impl Ringed {
             }
         }
         if self.timers.are_wanted() {
-            self.timers.start(io, self.member);
+            self.timers.request(io, self.member);
         }
     }
 

@@ -56,7 +56,7 @@ impl Timers {
 
     /// Asks the kernel for those that are wanted.
     #[cold]
-    pub(crate) fn start(&mut self, io: &mut Io, member: Member) {
+    pub(crate) fn request(&mut self, io: &mut Io, member: Member) {
         self.are_wanted = false;
         for (n, timer) in self.timers.iter_mut().enumerate() {
             if let Timer::Wanted(time) = *timer {
@@ -119,7 +119,7 @@ mod tests {
         let (member, mut timers) = (io.join(0).expect("the first"), Timers::default());
         timers.want(Which::Look, u32::MAX);
         assert!(timers.are_wanted());
-        timers.start(io, member);
+        timers.request(io, member);
         assert!(!timers.are_wanted());
         timers.cancel(io, member);
         let mut ended = [Completion::NOTHING];
