@@ -270,7 +270,9 @@ impl Server {
             return;
         }
         let accepted = self.listener.socket.accept();
-        self.is_called = accepted.is_ok();
+        // What is refused for another reason (no descriptor, a client that went) is asked for again
+        // with the next news, as the system does not tell of it twice.
+        self.is_called = !accepted.as_ref().is_err_and(|why| why.kind() == std::io::ErrorKind::WouldBlock);
         // One that cannot be served, for want of memory or descriptors, sees its connection closed.
         if let Ok((socket, _)) = accepted
             && let Err(why) = self.enter(socket)
