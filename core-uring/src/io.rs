@@ -144,10 +144,10 @@ impl Io {
         self.uring.submitter()
     }
 
-    /// Whether nothing lies here for any member.
+    /// Whether nothing lies here for any member, and nothing is left to run.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let members = self.members.iter().flatten().all(Waiting::is_quiet);
-        members && self.uring.completion().is_empty() && !self.has_overflown()
+        members && self.uring.completion().is_empty() && !self.has_news()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicU8;
 
 use core_reactor::Bell;
 use core_uring::io_uring::squeue::Flags;
@@ -152,6 +153,30 @@ fn the_bell_tells_of_news_while_it_is_armed() {
     let heard = std::iter::repeat_with(|| poll(&mut ring.io(), member, &mut inbox)).find(|heard| !heard.is_empty());
     assert_eq!(heard.map(|heard| heard[0].result()), Some(-libc::ETIME));
     assert!(!is_told(&bell), "it is not armed");
+}
+
+/// An entry runs a part of what there is to run, and that may come to nothing. A core does not
+/// sleep over the rest.
+#[test]
+fn s13_what_an_entry_has_left_to_run_keeps_a_core_awake() {
+    static BYTES: [AtomicU8; 100] = [const { AtomicU8::new(0) }; 100];
+    let ring = Ring::new(Sizes::USUAL).expect("a ring");
+    let member = ring.io().join(1).expect("the first");
+    let mut inbox = Inbox::new(member);
+    let mut pairs = BYTES.each_ref().map(|_| pair());
+    for (n, (near, _)) in pairs.iter().enumerate() {
+        let entry = opcode::Recv::new(types::Fd(near.as_raw_fd()), BYTES[n].as_ptr(), 1).build();
+        // SAFETY: the byte lives for ever.
+        unsafe { ring.io().push(Key::new(member, RECEIVE, n as u64), entry) };
+    }
+    assert!(poll(&mut ring.io(), member, &mut inbox).is_empty(), "all wait for a byte");
+    pairs.iter_mut().for_each(|(_, far)| far.write_all(b"x").expect("room"));
+    // Somebody else takes them, so that there is nothing for any but the last.
+    pairs[..99].iter_mut().for_each(|(near, _)| near.read_exact(&mut [0]).expect("it has come"));
+    assert!(!ring.arm(), "nobody would be told of what came last");
+    ring.disarm();
+    let heard = std::iter::repeat_with(|| poll(&mut ring.io(), member, &mut inbox)).find(|heard| !heard.is_empty());
+    assert_eq!(heard.map(|heard| numbers(&heard)), Some(vec![99]));
 }
 
 #[test]
