@@ -132,7 +132,6 @@ fn is_told(bell: &OwnedFd, within: i32) -> bool {
 
 #[test]
 fn the_bell_tells_of_news_while_it_is_armed() {
-    static TIME: types::Timespec = types::Timespec::new().nsec(1);
     let ring = Ring::new(Sizes::USUAL).expect("a ring");
     let bell = ring.bell().expect("a descriptor");
     let member = ring.io().join(1).expect("the first");
