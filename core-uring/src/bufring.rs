@@ -73,7 +73,7 @@ impl BufRing {
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
         let free = (0..entries).rev().collect();
-        let held = ManuallyDrop::new((0..entries).map(|_| None).collect());
+        let held: Box<[_]> = (0..entries).map(|_| None).collect();
         // SAFETY: the memory is zeroed, as large as the ring and page-aligned; it is given back
         // only after the ring was unregistered, or never.
         if let Err(why) = unsafe { io.submitter().register_buf_ring_with_flags(memory.as_ptr() as u64, entries, group, 0) } {
@@ -81,6 +81,7 @@ impl BufRing {
             unsafe { dealloc(memory.as_ptr(), layout) };
             return Err(RingError::no_ring("io_uring_register(PBUF_RING)", &why, bytes as u64));
         }
+        let held = ManuallyDrop::new(held);
         Ok(Self { entries: memory.cast(), layout, mask: entries - 1, tail: 0, group, held, free })
     }
 
