@@ -1,8 +1,7 @@
 //! What the backends over the kernel's own sockets have in common.
 //!
-//! A backend makes [`Tcp`] sockets, keeps those of a group in a [`Slab`], and what is to be sent on
-//! them in [`Frames`]. How it learns that something can be read or written, and how it does that,
-//! is its own.
+//! A backend makes [`Tcp`] sockets. How it learns that something can be read or written, and how
+//! it does that, is its own.
 //!
 //! Not an interface for applications: the backends and this crate change together.
 #![deny(unsafe_code)]

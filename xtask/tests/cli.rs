@@ -109,7 +109,7 @@ fn the_steps_of_the_test_are_listed() {
     assert_eq!(
         names,
         [
-            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "faults", "features", "vm", "no-std", "loom", "asan", "image",
+            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "features", "vm", "no-std", "loom", "asan", "image",
             "counts", "bench"
         ]
     );
