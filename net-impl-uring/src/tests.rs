@@ -50,22 +50,10 @@ fn group_of(config: GroupConfig, uring: &Uring) -> (Thread, Group) {
     let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
     let group = thread.with(|cx| {
-        let ringed = with_memory(|| Ringed::new(cx, &config, uring.sizes, uring.buffers)).expect("a ring");
+        let ringed = Ringed::new(cx, &config, uring.sizes, uring.buffers).expect("a ring");
         Group::new(cx, config, ringed)
     });
     (thread, group)
-}
-
-/// What `make` makes, when the user may lock memory for it: rings of tests before this one are
-/// charged for a moment after their end.
-fn with_memory(mut make: impl FnMut() -> Result<Ringed, NetError>) -> Result<Ringed, NetError> {
-    for _ in 0..100 {
-        match make() {
-            Err(NetError::LockedMemory { .. }) => std::thread::sleep(Duration::from_millis(50)),
-            made => return made,
-        }
-    }
-    make()
 }
 
 /// What its backend knows of a socket.
