@@ -126,7 +126,8 @@ impl Limits {
         let (program, package) = (&test.executable, &test.package);
         // Rings are charged to the user, whichever test and process has them: one test at a time
         // knows what is left.
-        let threads = if package.ends_with("-uring") { "--test-threads=1" } else { "--test-threads=2" };
+        let has_rings = ["core-uring", "net-impl-uring"].iter().any(|name| package.ends_with(name));
+        let threads = if has_rings { "--test-threads=1" } else { "--test-threads=2" };
         let skip = LEFT_OUT.iter().flat_map(|name| ["--skip", name]);
         cmd!(sh, "env -C {package} prlimit {memlock} {nofile} {drop...} {program} {threads} {skip...}")
             .env("HOME", home)
