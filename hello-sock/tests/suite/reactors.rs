@@ -140,25 +140,24 @@ fn a_server_ends_after_its_time() {
 
 #[test]
 fn s13_a_server_with_idle_connections_uses_no_processor_time_unless_told_to_poll() {
-    let share = |args: &str| {
+    let idle = |args: &str| {
         let server = Server::start(args);
         let mut peers: Vec<TcpStream> = (0..50).map(|_| server.connect()).collect();
         for peer in &mut peers {
             assert_eq!(echo(peer, b"idle from now on"), b"idle from now on");
         }
-        let (began, before) = (Instant::now(), server.program.cpu_time());
-        // What is measured is time: two seconds of it, at a resolution of 10 ms.
-        std::thread::sleep(Duration::from_secs(2));
-        let used = server.program.cpu_time() - before;
-        println!("server {args}: {used:?} of processor time in {:?}", began.elapsed());
-        used.as_secs_f64() / began.elapsed().as_secs_f64()
+        let before = server.program.cpu_time();
+        (server, peers, before)
     };
-    let parked = share("");
-    assert!(parked < 0.01, "{parked}");
-    // It would be all of a core if no other program wanted any; against parking, even a small part
-    // of it tells.
-    let polling = share("--busy-poll");
-    assert!(polling > 0.1, "{polling}");
+    let (server, peers, before) = idle("");
+    // What is measured is time: two seconds of it, at a resolution of 10 ms.
+    std::thread::sleep(Duration::from_secs(2));
+    let used = server.program.cpu_time() - before;
+    assert!(used < Duration::from_millis(20), "{used:?} in two seconds");
+    drop((server, peers));
+    // How soon it has used more depends on who else wants the core.
+    let (server, _peers, before) = idle("--busy-poll");
+    until("a tenth of a second of processor time", || (server.program.cpu_time() - before > Duration::from_millis(100)).then_some(()));
 }
 
 #[test]
