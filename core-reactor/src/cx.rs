@@ -11,6 +11,7 @@ use core::time::Duration;
 use crate::bells::{Bells, Rung};
 use crate::channels::Channels;
 use crate::handle::Shared;
+use crate::observe::ThreadObserver;
 use crate::pollers::Pollers;
 use crate::set::Set;
 use crate::{
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     /// Another core that it asked to be on.
     pub(crate) wanted: Option<CoreId>,
     pub(crate) figures: Figures,
+    pub(crate) observer: ThreadObserver,
 }
 
 /// What a thread has done.
@@ -78,6 +80,7 @@ pub(crate) struct Figures {
     pub(crate) idle_ns: u64,
     pub(crate) parked_ns: u64,
     pub(crate) longest_ns: u64,
+    pub(crate) stalls: u64,
 }
 
 /// Why a thread's cores could not be changed.
@@ -103,6 +106,7 @@ pub enum MoveError {
 impl Inner {
     pub(crate) fn new(set: Arc<Set>, shared: Arc<Shared>, cpus: CpuSet, core: CoreId) -> Self {
         let now = set.platform().now();
+        let observer = ThreadObserver::new(&set, shared.id, core);
         Self {
             now,
             since: now,
@@ -116,6 +120,7 @@ impl Inner {
             core,
             wanted: None,
             figures: Figures::default(),
+            observer,
         }
     }
 
@@ -131,7 +136,7 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> ThreadStats {
-        let Figures { turns, messages, busy_ns, idle_ns, parked_ns, longest_ns } = self.figures;
+        let Figures { turns, messages, busy_ns, idle_ns, parked_ns, longest_ns, stalls } = self.figures;
         ThreadStats {
             name: self.shared.name.clone(),
             turns,
@@ -140,6 +145,7 @@ impl Inner {
             idle_ns,
             parked_ns,
             longest_ns,
+            stalls,
             mailbox_depth: self.shared.mailbox().depth(),
             mailbox_high_water: self.shared.mailbox().high_water(),
             mailbox_capacity: self.shared.mailbox().capacity(),
@@ -193,13 +199,19 @@ impl Cx<'_> {
     /// }
     /// ```
     pub fn poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + Send + 'static) -> PollerId {
-        self.thread.pollers.add(crate::name(name), schedule, false, Box::new(poller), self.thread.now)
+        self.add(name, schedule, false, Box::new(poller))
     }
 
     /// Registers a poller that holds what must stay on this core. The thread cannot move while it
     /// is registered.
     pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
-        self.thread.pollers.add(crate::name(name), schedule, true, Box::new(poller), self.thread.now)
+        self.add(name, schedule, true, Box::new(poller))
+    }
+
+    fn add(&mut self, name: &str, schedule: Schedule, local: bool, poller: Box<dyn Poller>) -> PollerId {
+        let name = crate::name(name);
+        let label = self.thread.set.observer.label(&name);
+        self.thread.pollers.add((name, label), schedule, local, poller, self.thread.now)
     }
 
     /// Runs `f` once, in the first turn after `delay`; in the next one if that is zero.
@@ -220,7 +232,9 @@ impl Cx<'_> {
     /// so before it ends: to say good-bye, to stop what would hold the exit up. The last registered
     /// comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
     pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
-        self.thread.pollers.add_at_exit(name("on_exit"), Box::new(once(f)))
+        let name = name("on_exit");
+        let label = self.thread.set.observer.label(&name);
+        self.thread.pollers.add_at_exit((name, label), Box::new(once(f)))
     }
 
     /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use crossbeam_utils::CachePadded;
 
+use crate::observe::RungAt;
 use crate::sleep::Sleep;
 use crate::{CoreId, CpuSet, Platform};
 
@@ -18,13 +19,14 @@ pub(crate) struct Doorbells {
 struct Doorbell {
     core: CoreId,
     sleep: Sleep,
+    rung: RungAt,
 }
 
 impl Doorbells {
     /// For those of `cores` that the platform has.
     pub(crate) fn new(platform: Arc<dyn Platform>, cores: CpuSet) -> Self {
         let cores = platform.cores().and(&cores);
-        let list = cores.iter().map(|core| CachePadded::new(Doorbell { core, sleep: Sleep::new() })).collect();
+        let list = cores.iter().map(|core| CachePadded::new(Doorbell { core, sleep: Sleep::new(), rung: RungAt::default() })).collect();
         Self { platform, list }
     }
 
@@ -53,8 +55,14 @@ impl Doorbells {
     pub(crate) fn ring(&self, index: usize) {
         let bell = &self.list[index];
         if bell.sleep.wake() {
+            bell.rung.note(&*self.platform);
             self.platform.unpark(bell.core);
         }
+    }
+
+    /// When a sleeping core's bell was rung.
+    pub(crate) fn rung(&self, index: usize) -> &RungAt {
+        &self.list[index].rung
     }
 
     /// Says that the core is about to sleep, until what comes back is dropped; also by a bell or a

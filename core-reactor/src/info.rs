@@ -34,6 +34,8 @@ pub struct ThreadInfo {
     pub idle_ns: u64,
     /// Its share of the time that its reactor slept, nanoseconds.
     pub parked_ns: u64,
+    /// What took longer there than it may.
+    pub stalls: u64,
     /// How many pollers it has of each kind.
     pub pollers: PollerCounts,
     /// Its channels, by the names of their types.
@@ -53,6 +55,7 @@ impl Cx<'_> {
             busy_ns: figures.busy_ns,
             idle_ns: figures.idle_ns,
             parked_ns: figures.parked_ns,
+            stalls: figures.stalls,
             pollers: pollers.counts(),
             channels: channels.names().collect(),
         }

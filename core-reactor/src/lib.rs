@@ -20,10 +20,13 @@ mod doorbell;
 mod event_list;
 mod for_each;
 mod handle;
+mod histogram;
 mod info;
 mod keys;
 mod msg;
 pub mod net;
+#[cfg_attr(not(feature = "observe"), path = "unobserved.rs")]
+mod observe;
 mod platform;
 pub mod plugin;
 mod pollers;
@@ -50,8 +53,11 @@ pub use cx::{Cx, Hold, MoveError, Polled, Poller, Watch};
 pub use deadlines::Deadlines;
 pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
+pub use histogram::{Bucket, Histogram};
 pub use info::ThreadInfo;
 pub use msg::Msg;
+#[cfg(feature = "observe")]
+pub use observe::{GoingOn, Stall, ThreadHistograms};
 pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{PollerId, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor};

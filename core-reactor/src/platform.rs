@@ -25,7 +25,8 @@ pub struct WaitSource(pub i32);
 /// `unpark` did not reach sleeps on. If it comes on the way of another panic, it ends the process.
 pub trait Platform: Send + Sync {
     /// The time. Never goes back. Read once per turn and again after work that took time; a few
-    /// nanoseconds if it can be had.
+    /// nanoseconds if it can be had. With the feature `observe` whoever wakes a sleeping core reads
+    /// it too, so it is callable as [`unpark`](Self::unpark) is.
     fn now(&self) -> Instant;
 
     /// The cores that this process may use.

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::observe::Label;
 use crate::time::nanos;
 use crate::timers::Timers;
 use crate::{Instant, Name, PollerCounts, PollerInfo, PollerStats};
@@ -68,12 +69,14 @@ pub(crate) struct Slot<P: ?Sized> {
     busy_runs: u64,
     busy_ns: u64,
     longest_ns: u64,
+    stalls: u64,
     /// 0 for active pollers.
     period_ns: u64,
     /// Where in the order of active pollers it stands.
     position: u32,
     /// Its deadlines are whole periods apart.
     fixed_rate: bool,
+    label: Label,
     name: Name,
 }
 
@@ -140,7 +143,7 @@ impl<P: ?Sized> Default for Pollers<P> {
 }
 
 impl<P: ?Sized> Pollers<P> {
-    pub(crate) fn add(&mut self, name: Name, schedule: Schedule, local: bool, poller: Box<P>, now: Instant) -> PollerId {
+    pub(crate) fn add(&mut self, (name, label): (Name, Label), schedule: Schedule, local: bool, poller: Box<P>, now: Instant) -> PollerId {
         let (period_ns, state) = match schedule {
             Schedule::Always => (0, State::Active { parks: false }),
             Schedule::WhenAwake => (0, State::Active { parks: true }),
@@ -148,7 +151,7 @@ impl<P: ?Sized> Pollers<P> {
             Schedule::Every(period) | Schedule::FixedRate(period) => (nanos(period), State::Timed),
         };
         let fixed_rate = matches!(schedule, Schedule::FixedRate(_));
-        let id = self.enter(Slot { poller: Some(poller), state, local, period_ns, name, fixed_rate, ..Slot::free(0) });
+        let id = self.enter(Slot { poller: Some(poller), state, local, period_ns, name, label, fixed_rate, ..Slot::free(0) });
         match state {
             State::Timed => self.start_timer(id.slot, now),
             _ => self.activate(id.slot),
@@ -157,8 +160,8 @@ impl<P: ?Sized> Pollers<P> {
     }
 
     /// Adds what runs once, when the thread is asked to exit.
-    pub(crate) fn add_at_exit(&mut self, name: Name, poller: Box<P>) -> PollerId {
-        let id = self.enter(Slot { poller: Some(poller), state: State::AtExit, name, ..Slot::free(0) });
+    pub(crate) fn add_at_exit(&mut self, (name, label): (Name, Label), poller: Box<P>) -> PollerId {
+        let id = self.enter(Slot { poller: Some(poller), state: State::AtExit, name, label, ..Slot::free(0) });
         self.at_exit.push(id);
         id
     }
@@ -342,12 +345,18 @@ impl<P: ?Sized> Pollers<P> {
         self.slots.get_mut(id.slot as usize)?.poller.take()
     }
 
-    /// The timed poller that is due next; its next deadline is a period from `now`, or where its
+    /// What the poller of a slot is called, in short.
+    #[inline(always)]
+    pub(crate) fn label(&self, id: PollerId) -> Label {
+        self.slots.get(id.slot as usize).map_or_else(Label::default, |slot| slot.label)
+    }
+
+    /// The timed poller that is due next, with its deadline; its next deadline is a period from `now`, or where its
     /// rate is fixed the first one that is after `now`.
     #[inline]
-    pub(crate) fn due(&mut self, now: Instant) -> Option<PollerId> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<(PollerId, Instant)> {
         loop {
-            let slot = self.timers.due(now)?;
+            let (slot, deadline) = self.timers.due(now)?;
             let s = &mut self.slots[slot as usize];
             if s.state == (State::PausedTimed { queued: true }) {
                 s.state = State::PausedTimed { queued: false };
@@ -357,7 +366,7 @@ impl<P: ?Sized> Pollers<P> {
             let id = PollerId { slot, generation: s.generation };
             let next = if s.fixed_rate { self.timers.next_whole_period(slot, s.period_ns, now) } else { now.plus_nanos(s.period_ns) };
             self.timers.postpone(slot, next);
-            return Some(id);
+            return Some((id, deadline));
         }
     }
 
@@ -382,6 +391,13 @@ impl<P: ?Sized> Pollers<P> {
             slot.busy_runs += 1;
             slot.busy_ns += took;
             slot.longest_ns = slot.longest_ns.max(took);
+        }
+    }
+
+    /// Counts a run that took too long.
+    pub(crate) fn count_stall(&mut self, id: PollerId) {
+        if let Ok(slot) = self.slot(id) {
+            slot.stalls += 1;
         }
     }
 
@@ -428,6 +444,7 @@ impl<P: ?Sized> Pollers<P> {
                 busy_ns: s.busy_ns,
                 idle_ns: share(s.runs - s.busy_runs),
                 longest_ns: s.longest_ns,
+                stalls: s.stalls,
             })
             .collect()
     }
@@ -444,6 +461,8 @@ impl<P: ?Sized> Pollers<P> {
             runs: slot.runs,
             busy_runs: slot.busy_runs,
             busy_ns: slot.busy_ns,
+            longest_ns: slot.longest_ns,
+            stalls: slot.stalls,
         })
     }
 
@@ -489,8 +508,10 @@ impl<P: ?Sized> Slot<P> {
             busy_runs: 0,
             busy_ns: 0,
             longest_ns: 0,
+            stalls: 0,
             period_ns: 0,
             position: 0,
+            label: Label::default(),
             name: Name::new(),
         }
     }
@@ -543,7 +564,9 @@ mod tests {
     #[test]
     fn the_gaps_of_removed_pollers_are_closed_at_the_end_of_the_turn() {
         let mut pollers: Pollers<dyn Poller> = Pollers::default();
-        let add = |pollers: &mut Pollers<dyn Poller>| pollers.add(crate::name("p"), Schedule::Always, false, Box::new(idle), Instant::ZERO);
+        let add = |pollers: &mut Pollers<dyn Poller>| {
+            pollers.add((crate::name("p"), Label::default()), Schedule::Always, false, Box::new(idle), Instant::ZERO)
+        };
         let ids: Vec<_> = (0..5).map(|_| add(&mut pollers)).collect();
         for gone in [ids[1], ids[3]] {
             assert!(pollers.remove(gone).is_ok_and(|poller| poller.is_some()));

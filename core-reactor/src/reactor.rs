@@ -8,6 +8,7 @@ use core::any::Any;
 use core::fmt;
 use core::time::Duration;
 
+use crate::observe::ReactorObserver;
 use crate::ring::{PushError, Receiver, Ring};
 use crate::set::Set;
 use crate::sync::{Mutex, model_yield};
@@ -53,6 +54,7 @@ pub struct Reactor {
     /// The same of the time that it slept.
     unshared_parked_ns: u64,
     stats: ReactorStats,
+    pub(crate) observer: ReactorObserver,
 }
 
 impl Reactor {
@@ -70,6 +72,7 @@ impl Reactor {
             parked_ns: 0,
             parks: 0,
             longest_ns: 0,
+            stalls: 0,
             threads: 0,
             events_depth: 0,
             events_high_water: 0,
@@ -87,6 +90,7 @@ impl Reactor {
             unshared_idle_ns: 0,
             unshared_parked_ns: 0,
             stats,
+            observer: ReactorObserver::new(set, core),
         })
     }
 
@@ -94,6 +98,7 @@ impl Reactor {
     pub fn turn(&mut self) -> Turn {
         let now = self.set.platform().now();
         self.charge_idle(now);
+        self.observer.begin_turn(now);
         let mut turn = Turn::default();
         let mut mark = now;
         self.handle_events(&mut turn, &mut mark);
@@ -105,6 +110,7 @@ impl Reactor {
         if changed {
             self.let_threads_go();
         }
+        self.observer.end_turn();
         self.stats.turns += 1;
         self.stats.messages += u64::from(turn.messages);
         self.stats.busy_ns += turn.busy_ns;
@@ -118,6 +124,7 @@ impl Reactor {
     ///
     /// If something panics in it, the rest of the set is stopped while the panic goes on.
     pub fn run(mut self) -> ReactorStats {
+        self.observer.run();
         let mut guard = StopOnPanic { set: self.set.clone(), finished: false };
         loop {
             let turn = self.turn();
@@ -140,7 +147,13 @@ impl Reactor {
     /// What it has done.
     pub fn stats(&self) -> ReactorStats {
         let events = self.events.ring();
-        ReactorStats { threads: self.threads.len(), events_depth: events.depth(), events_high_water: events.high_water(), ..self.stats }
+        ReactorStats {
+            stalls: self.observer.stalls(),
+            threads: self.threads.len(),
+            events_depth: events.depth(),
+            events_high_water: events.high_water(),
+            ..self.stats
+        }
     }
 
     /// Its core.
@@ -206,6 +219,7 @@ impl Reactor {
     fn charge_idle(&mut self, now: Instant) {
         let Some((then, busy)) = self.last else { return };
         let idle = now.nanos_since(then).saturating_sub(busy);
+        self.observer.was_idle(&self.set, idle, now);
         self.stats.idle_ns += idle;
         self.unshared_idle_ns += idle;
         // Sharing costs a division; a turn costs less than that.
@@ -231,6 +245,9 @@ impl Reactor {
             self.send_deferred();
         }
         let ready = self.events.ready(EVENT_BATCH);
+        if ready > 0 {
+            self.observer.begin_events();
+        }
         for _ in 0..ready {
             match self.events.pop() {
                 Some(Event::Adopt(movable)) => {
@@ -247,7 +264,9 @@ impl Reactor {
         turn.events += ready as u32;
         if ready > 0 {
             *mark = self.set.platform().now();
-            turn.busy_ns += mark.nanos_since(now);
+            let took = mark.nanos_since(now);
+            turn.busy_ns += took;
+            self.observer.ran_events(&self.set, took, *mark);
         }
     }
 
@@ -301,8 +320,11 @@ impl Reactor {
         if nothing && self.threads.iter().all(|t| t.before_sleep()) {
             let before = set.platform().now();
             self.charge_idle(before);
-            set.platform().park(self.stats.core, self.next_deadline());
+            let until = self.next_deadline();
+            self.observer.sleeps();
+            set.platform().park(self.stats.core, until);
             let after = set.platform().now();
+            self.observer.woke(before, after, until, set.doorbells.rung(self.index));
             let parked_ns = after.nanos_since(before);
             self.stats.parked_ns += parked_ns;
             self.unshared_parked_ns += parked_ns;

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::doorbell::Doorbells;
 use crate::handle::{Shared, ThreadId};
+use crate::observe::SetObserver;
 use crate::ring::{Receiver, Ring};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Msg, Name, Platform, PlatformError, ThreadHandle};
@@ -26,11 +27,20 @@ pub struct ThreadLibOptions {
     /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on.
     /// Default 1 s; no more than `exit_limit`.
     pub drain_limit: Duration,
+    /// How long one run of a poller, or the messages of a turn, may take before that is told as a
+    /// stall; zero for no limit. Without the feature `observe` nobody looks. Default 10 ms.
+    pub stall_limit: Duration,
 }
 
 impl Default for ThreadLibOptions {
     fn default() -> Self {
-        Self { batch: 8, mailbox: 1024, exit_limit: Duration::from_secs(5), drain_limit: Duration::from_secs(1) }
+        Self {
+            batch: 8,
+            mailbox: 1024,
+            exit_limit: Duration::from_secs(5),
+            drain_limit: Duration::from_secs(1),
+            stall_limit: Duration::from_millis(10),
+        }
     }
 }
 
@@ -61,6 +71,7 @@ pub(crate) struct Set {
     pub(crate) batch: usize,
     pub(crate) exit_limit: Duration,
     pub(crate) drain_limit: Duration,
+    pub(crate) observer: SetObserver,
     mailbox: usize,
     /// Locked to create, end and visit threads, never to send.
     threads: Mutex<Threads>,
@@ -145,6 +156,7 @@ impl Set {
             batch: options.batch.clamp(1, MAILBOX),
             exit_limit: options.exit_limit,
             drain_limit: options.drain_limit.min(options.exit_limit),
+            observer: SetObserver::new(doorbells.cores(), options.stall_limit),
             mailbox: options.mailbox,
             threads: Mutex::new(Threads::default()),
             placements: AtomicUsize::new(0),
@@ -205,6 +217,13 @@ impl Set {
     /// The threads that live now, in order of creation.
     pub(crate) fn threads(&self) -> Vec<ThreadHandle> {
         self.threads.lock().living().cloned().map(ThreadHandle).collect()
+    }
+
+    /// The name of a living thread.
+    #[cfg(feature = "observe")]
+    pub(crate) fn thread_name(&self, id: ThreadId) -> Option<Name> {
+        let threads = self.threads.lock();
+        threads.living().find(|thread| thread.id == id).map(|thread| thread.name.clone())
     }
 
     /// The first living thread numbered after `last` and before `end`.

@@ -56,6 +56,9 @@ pub struct ThreadStats {
     pub parked_ns: u64,
     /// Its longest busy turn, nanoseconds.
     pub longest_ns: u64,
+    /// Runs, and batches of messages, that took longer than they may (see
+    /// [`ThreadLibOptions::stall_limit`](crate::ThreadLibOptions::stall_limit)).
+    pub stalls: u64,
     /// Messages that wait now.
     pub mailbox_depth: usize,
     /// Most messages seen waiting.
@@ -84,6 +87,8 @@ pub struct PollerStats {
     pub idle_ns: u64,
     /// The longest busy run, nanoseconds.
     pub longest_ns: u64,
+    /// Runs that took longer than they may.
+    pub stalls: u64,
 }
 
 /// Pollers of a thread, by kinds.
@@ -114,6 +119,10 @@ pub struct PollerInfo {
     pub busy_runs: u64,
     /// Time in those, nanoseconds.
     pub busy_ns: u64,
+    /// The longest of them, nanoseconds.
+    pub longest_ns: u64,
+    /// Runs that took longer than they may.
+    pub stalls: u64,
 }
 
 /// What a reactor has done.
@@ -136,6 +145,8 @@ pub struct ReactorStats {
     pub parks: u64,
     /// Its longest turn that did something, nanoseconds.
     pub longest_ns: u64,
+    /// What took longer than it may on it, its threads' and its own.
+    pub stalls: u64,
     /// Threads on it now.
     pub threads: usize,
     /// Events that wait in its ring now.

@@ -16,6 +16,7 @@ use core::fmt;
 
 use crate::cx::Inner;
 use crate::handle::Shared;
+use crate::observe::Label;
 use crate::ring::Receiver;
 use crate::set::Set;
 use crate::time::nanos;
@@ -66,10 +67,16 @@ impl Thread {
         inner.figures.turns += 1;
         inner.shared.begin_turn();
         let mut turn = Turn::default();
+        inner.observer.begin_turn();
+        let closely = inner.observer.looks_closely(now);
         let active = inner.pollers.active_len();
-        self.run_messages(&mut turn, mark);
-        self.run_active(active, &mut turn, mark);
-        self.run_timers(&mut turn, mark);
+        self.run_messages(&mut turn, mark, closely);
+        if closely {
+            self.run_closely(active, &mut turn, mark);
+        } else {
+            self.run_active::<false>(active, &mut turn, mark);
+            self.run_timers::<false>(&mut turn, mark);
+        }
         let exiting = self.inner.shared.exit_requested();
         if exiting {
             self.run_at_exit(&mut turn, mark);
@@ -170,6 +177,9 @@ impl Thread {
     }
 
     pub(crate) fn set_core(&mut self, core: CoreId, now: Instant) {
+        if self.inner.core != core {
+            self.inner.observer.set_core(&self.inner.set, core);
+        }
         self.inner.core = core;
         self.inner.since = now;
         self.inner.wanted = None;
@@ -195,12 +205,15 @@ impl Thread {
 
 impl Thread {
     #[inline(always)]
-    fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant) {
+    fn run_messages(&mut self, turn: &mut Turn, mark: &mut Instant, closely: bool) {
         let inner = &mut self.inner;
         let batch = inner.set.batch;
         // Counted before the first one runs, the critical one included, so that a message to the
         // own thread waits for the next turn.
         let ready = self.inbox.ready(batch);
+        if ready > 0 {
+            inner.observer.begin_messages();
+        }
         if let Some(f) = inner.shared.take_critical() {
             f(&mut Cx { thread: inner });
             turn.messages += 1;
@@ -215,22 +228,33 @@ impl Thread {
         turn.messages += ready as u32;
         if turn.messages > 0 {
             inner.figures.messages += u64::from(turn.messages);
-            charge(inner, turn, mark);
+            let took = charge(inner, turn, mark);
+            if inner.observer.ran_messages(turn.messages, took) {
+                stalled(inner, None, Label::MESSAGES, took, *mark, closely);
+            }
         }
     }
 
+    /// Runs the pollers, and reads the clock after each.
+    #[cold]
+    fn run_closely(&mut self, active: usize, turn: &mut Turn, mark: &mut Instant) {
+        self.run_active::<true>(active, turn, mark);
+        self.run_timers::<true>(turn, mark);
+    }
+
     #[inline(always)]
-    fn run_active(&mut self, active: usize, turn: &mut Turn, mark: &mut Instant) {
+    fn run_active<const CLOSELY: bool>(&mut self, active: usize, turn: &mut Turn, mark: &mut Instant) {
         for position in 0..active {
             let Some(id) = self.inner.pollers.active_at(position) else { continue };
-            turn.pollers += u32::from(run(&mut self.inner, id, turn, mark));
+            turn.pollers += u32::from(run::<CLOSELY>(&mut self.inner, id, turn, mark));
         }
     }
 
     #[inline(always)]
-    fn run_timers(&mut self, turn: &mut Turn, mark: &mut Instant) {
-        while let Some(id) = self.inner.pollers.due(self.inner.now) {
-            run(&mut self.inner, id, turn, mark);
+    fn run_timers<const CLOSELY: bool>(&mut self, turn: &mut Turn, mark: &mut Instant) {
+        while let Some((id, deadline)) = self.inner.pollers.due(self.inner.now) {
+            self.inner.observer.timer_came(deadline, *mark);
+            run::<CLOSELY>(&mut self.inner, id, turn, mark);
             turn.timers += 1;
         }
     }
@@ -241,7 +265,7 @@ impl Thread {
     fn run_at_exit(&mut self, turn: &mut Turn, mark: &mut Instant) {
         for _ in 0..self.inner.pollers.at_exit() {
             let Some(id) = self.inner.pollers.pop_at_exit() else { return };
-            turn.pollers += u32::from(run(&mut self.inner, id, turn, mark));
+            turn.pollers += u32::from(run::<false>(&mut self.inner, id, turn, mark));
         }
     }
 
@@ -297,18 +321,29 @@ impl Thread {
 
 /// Runs a poller, taken out for so long. Tells whether it was busy.
 #[inline(always)]
-fn run(thread: &mut Inner, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
+fn run<const CLOSELY: bool>(thread: &mut Inner, id: PollerId, turn: &mut Turn, mark: &mut Instant) -> bool {
     let Some(mut poller) = thread.pollers.take(id) else { return false };
+    let label = thread.pollers.label(id);
+    thread.observer.begin_poller(label);
     let mut guard = RemoveOnPanic { thread, id, running: true };
     let polled = poller.poll(&mut Cx { thread: guard.thread });
     guard.running = false;
     drop(guard);
     thread.pollers.put_back(id, poller);
     if polled == Polled::Idle {
+        if CLOSELY {
+            let took = read_clock(thread, mark);
+            if thread.observer.ran_idle(took) {
+                stalled(thread, Some(id), label, took, *mark, true);
+            }
+        }
         return false;
     }
     let took = charge(thread, turn, mark);
     thread.pollers.charge(id, took);
+    if thread.observer.ran_poller(took) {
+        stalled(thread, Some(id), label, took, *mark, CLOSELY);
+    }
     if polled == Polled::Done {
         drop(thread.pollers.remove(id));
     }
@@ -319,11 +354,28 @@ fn run(thread: &mut Inner, id: PollerId, turn: &mut Turn, mark: &mut Instant) ->
 /// since the last reading as busy.
 #[inline(always)]
 fn charge(thread: &Inner, turn: &mut Turn, mark: &mut Instant) -> u64 {
+    let took = read_clock(thread, mark);
+    turn.busy_ns += took;
+    took
+}
+
+/// What passed since the last reading.
+#[inline(always)]
+fn read_clock(thread: &Inner, mark: &mut Instant) -> u64 {
     let now = thread.set.platform().now();
     let took = now.nanos_since(*mark);
     *mark = now;
-    turn.busy_ns += took;
     took
+}
+
+/// Counts something that took too long, up to `now`, and tells of it.
+#[cold]
+fn stalled(thread: &mut Inner, poller: Option<PollerId>, label: Label, took: u64, now: Instant, is_exact: bool) {
+    thread.figures.stalls += 1;
+    if let Some(id) = poller {
+        thread.pollers.count_stall(id);
+    }
+    thread.observer.stalled(&thread.set, &thread.shared.name, label, took, now, is_exact);
 }
 
 /// Removes a poller whose run ended by a panic: it was taken out for the run, so nothing of it is

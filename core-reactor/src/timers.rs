@@ -99,11 +99,12 @@ impl Timers {
         self.sort_if_first(queue);
     }
 
-    /// The slot whose deadline is first, if it has passed.
+    /// The slot whose deadline is first, if that has passed, and the deadline.
     #[inline]
-    pub(crate) fn due(&self, now: Instant) -> Option<u32> {
+    pub(crate) fn due(&self, now: Instant) -> Option<(u32, Instant)> {
         let first = self.queues[*self.heap.first()? as usize].first;
-        (self.entries[first as usize].deadline <= now).then_some(first)
+        let deadline = self.entries[first as usize].deadline;
+        (deadline <= now).then_some((first, deadline))
     }
 
     /// The first deadline.
@@ -371,7 +372,7 @@ mod tests {
         /// a turn does it.
         fn fire(&mut self, now: u64, period: impl Fn(u32) -> u64) -> Vec<u32> {
             let due = core::iter::from_fn(|| {
-                let slot = self.due(Instant::from_nanos(now))?;
+                let (slot, _) = self.due(Instant::from_nanos(now))?;
                 self.postpone(slot, Instant::from_nanos(now + period(slot)));
                 Some(slot)
             });

@@ -284,7 +284,10 @@ impl App {
         };
         let mut reactor_options = ReactorOptions::new(cores);
         (reactor_options.idle, reactor_options.threads) = (options.idle(), self.threads.clone());
+        options.limit_stalls(&mut reactor_options.threads);
         let reactors = Reactors::new(platform.clone(), &reactor_options)?;
+        #[cfg(feature = "observe")]
+        let _watcher = watch(reactors.lib());
         // The set has a core, or `Reactors::new` had refused it.
         flag.wake(platform, cores.iter().next().unwrap_or(CoreId(0)));
         let started = self.begin(reactors.lib(), options, net, start, move || flag.signal())?;
@@ -566,6 +569,16 @@ impl fmt::Debug for AppHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "application on cores {}", self.0.cores)
     }
+}
+
+/// Whoever names a reactor that does not come back, if stalls are to be named.
+#[cfg(feature = "observe")]
+fn watch(lib: &ThreadLib) -> Option<crate::stalls::Watcher> {
+    if lib.stall_limit().is_zero() {
+        return None;
+    }
+    let watcher = crate::stalls::Watcher::start(lib.clone());
+    watcher.inspect_err(|why| log::warn!("stalls are named only when they end: {why}")).ok()
 }
 
 /// What the reactors run on: the cores asked for, each pinned to its own and locked against other

@@ -9,6 +9,8 @@ mod mask;
 mod reactors;
 mod said;
 mod scheduler;
+#[cfg(feature = "observe")]
+mod seen;
 mod sockets;
 mod subsystems;
 mod threads;

@@ -18,6 +18,8 @@ mod linked;
 mod logging;
 mod options;
 mod output;
+#[cfg(feature = "observe")]
+mod stalls;
 
 #[cfg(feature = "rpc")]
 pub use ::rpc;
@@ -26,11 +28,14 @@ pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
-    Bell, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Hold, Idle, Instant, MoveError, Msg, Name,
-    Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError, Reactor, ReactorOptions,
-    ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle,
-    ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource, Watch, net, sim, transport,
+    Bell, Bucket, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram, Hold, Idle, Instant,
+    MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError,
+    Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, StalePoller, Thread,
+    ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource, Watch, net, sim,
+    transport,
 };
+#[cfg(feature = "observe")]
+pub use core_reactor::{GoingOn, Stall, ThreadHistograms};
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 pub use options::{AppOptions, Balance, OptionsError};

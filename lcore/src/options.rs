@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use core_reactor::{CpuSet, CpuSetError, Idle};
+use core_reactor::{CpuSet, CpuSetError, Idle, ThreadLibOptions};
 
 use crate::{PoolOptions, config, logging};
 
@@ -42,6 +42,11 @@ pub struct AppOptions {
     /// one below 20 %).
     #[arg(long, value_name = "POLICY")]
     pub balance: Option<Balance>,
+    /// Milliseconds that one run of a poller may take before it is named in the log; 0 for as long
+    /// as it likes. Default: 10.
+    #[cfg(feature = "observe")]
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub stall_limit: Option<u64>,
     /// The size of the buffer pool.
     #[command(flatten)]
     pub pool: PoolOptions,
@@ -107,6 +112,16 @@ impl AppOptions {
         }
         logging::check(&self.log_flags)?;
         Ok(self)
+    }
+
+    /// Has `threads` keep to the limit that was given, if one was.
+    pub(crate) fn limit_stalls(&self, threads: &mut ThreadLibOptions) {
+        #[cfg(feature = "observe")]
+        if let Some(limit) = self.stall_limit {
+            threads.stall_limit = Duration::from_millis(limit);
+        }
+        #[cfg(not(feature = "observe"))]
+        let _ = threads;
     }
 
     /// What an idle reactor does.

@@ -1,5 +1,5 @@
 //! The methods that every application has are the ones in the documentation.
-#![cfg(feature = "rpc")]
+#![cfg(all(feature = "rpc", feature = "observe"))]
 
 use lcore::rpc::{Methods, Phases};
 

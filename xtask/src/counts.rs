@@ -18,7 +18,8 @@ use crate::{packages, program, repository};
 /// Count instructions of the hot paths, and compare them with those that are kept in
 /// bench/instructions.json.
 ///
-/// Messages, pollers, rings, pools, and an echo over each backend. A path that takes over 10 % more
+/// Messages, pollers, rings, pools, and an echo over each backend: by a server without and by one
+/// with the feature `observe`. A path that takes over 10 % more
 /// than is kept is an error.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -105,7 +106,8 @@ fn count() -> Result<Counts> {
         ensure!(many > few, "{row}: more operations took no more instructions ({few} and {many}), so nothing was counted");
         counts.insert(row.to_owned(), (many - few) as f64 / (OPERATIONS[1] - OPERATIONS[0]) as f64);
     }
-    counts.extend(echoes()?);
+    counts.extend(echoes(&["--features", "posix,uring,rpc"], "")?);
+    counts.extend(echoes(&[], ", observed")?);
     Ok(counts)
 }
 
@@ -156,11 +158,12 @@ struct Server {
     per_echo: f64,
 }
 
-/// Instructions of an echo over each backend.
-fn echoes() -> Result<Counts> {
-    eprintln!("counting: echoes");
+/// Instructions of an echo over each backend, by servers built with `features`.
+fn echoes(features: &[&str], suffix: &str) -> Result<Counts> {
+    eprintln!("counting: echoes{suffix}");
     let out = Command::new(program::cargo())
         .args(["run", "--quiet", "--release", "-p", "echo", "--", "--only", "lcore", "--count-only", "--json"])
+        .args(features)
         .current_dir(bench())
         .stderr(Stdio::inherit())
         .output()
@@ -168,7 +171,7 @@ fn echoes() -> Result<Counts> {
     ensure!(out.status.success(), "the echoes were not counted ({})", out.status);
     let servers: Vec<Server> = serde_json::from_slice(&out.stdout).context("bench echo printed something else than expected")?;
     ensure!(!servers.is_empty(), "no echo was counted");
-    Ok(servers.into_iter().map(|s| (format!("echo of 64 B, 64 connections, {}", s.server), s.per_echo)).collect())
+    Ok(servers.into_iter().map(|s| (format!("echo of 64 B, 64 connections, {}{suffix}", s.server), s.per_echo)).collect())
 }
 
 #[cfg(test)]

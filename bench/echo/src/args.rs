@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Print JSON in place of the table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Build hello-sock with these of its features, in place of those that are on by default.
+    #[arg(long, value_name = "FEATURES")]
+    pub(crate) features: Option<String>,
     /// Only count instructions, and measure nothing.
     #[arg(long, conflicts_with_all = ["points", "rounds", "seconds", "plot"])]
     pub(crate) count_only: bool,

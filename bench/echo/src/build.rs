@@ -25,7 +25,7 @@ pub(crate) fn repository() -> &'static Path {
 ///
 /// # Errors
 /// The load generator does not build, or no server is left.
-pub(crate) fn all(servers: &mut Vec<Server>, notes: &mut Vec<String>, progress: impl Fn(&str)) -> Result<Programs> {
+pub(crate) fn all(servers: &mut Vec<Server>, features: Option<&str>, notes: &mut Vec<String>, progress: impl Fn(&str)) -> Result<Programs> {
     progress("building the load generator");
     let mut programs = packages(bench(), &["load"])?;
     let mut wanted: Vec<_> = servers.iter().filter_map(Server::program).filter(|name| *name != "hello-sock").collect();
@@ -45,7 +45,8 @@ pub(crate) fn all(servers: &mut Vec<Server>, notes: &mut Vec<String>, progress: 
     }
     if servers.iter().any(|s| s.program() == Some("hello-sock")) {
         progress("building hello-sock");
-        programs.extend(packages(repository(), &["hello-sock"])?);
+        let features = features.map(|features| ["--no-default-features", "--features", features]);
+        programs.extend(packages_with(repository(), &["hello-sock"], features.as_ref().map_or(&[], |args| args))?);
     }
     let programs = Programs(programs);
     servers.retain(|server| match usable(server, &programs) {
@@ -81,11 +82,16 @@ fn usable(server: &Server, programs: &Programs) -> Result<(), Option<String>> {
 
 /// Builds packages of a workspace and returns their programs.
 fn packages(workspace: &Path, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    packages_with(workspace, names, &[])
+}
+
+/// As `packages`, with more for cargo.
+fn packages_with(workspace: &Path, names: &[&str], more: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--message-format=json-render-diagnostics"]).current_dir(workspace);
+    cargo.args(["build", "--release", "--message-format=json-render-diagnostics"]).args(more).current_dir(workspace);
     cargo.args(names.iter().flat_map(|name| ["-p", name]));
     let out = cargo.stderr(Stdio::inherit()).output().context("could not start cargo")?;
     if !out.status.success() {

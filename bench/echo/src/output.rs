@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut notes = Vec::new();
     let points = reachable(args.points(), &mut notes);
     let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template("{wide_msg} [{bar:30}] {pos}/{len}, {eta} left")?);
-    let programs = build::all(&mut servers, &mut notes, |what| eprintln!("{what}"))?;
+    let programs = build::all(&mut servers, args.features.as_deref(), &mut notes, |what| eprintln!("{what}"))?;
     let began = Instant::now();
     let mut bench = Bench { args, programs: &programs, ports: Ports::new() };
     let folder = folder()?;

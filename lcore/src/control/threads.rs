@@ -34,18 +34,21 @@ pub(super) fn gather<T: Default + Send + 'static>(
 /// Answers with an object of the tick rate and what each thread tells of itself.
 fn answer_threads<R: Serialize>(cx: &mut Cx<'_>, call: Call, tell: impl Fn(&Cx<'_>) -> R + Send + 'static) {
     let Some((NoParams, reply)) = call.open() else { return };
-    let add = move |cx: &Cx<'_>, all: &mut Result<List, Error>| {
-        if let Ok(list) = all
-            && let Err(why) = list.push(&tell(cx))
-        {
-            *all = Err(why);
-        }
-    };
-    gather(cx, move |cx, all: &mut Gathered| add(cx, &mut all.0), move |_, all| reply.send_text(all.0.map(object)));
+    gather(cx, move |cx, all: &mut Gathered| all.push(&tell(cx)), move |_, all: Gathered| reply.send_text(all.0.map(object)));
 }
 
 /// A list, until one cannot tell.
-struct Gathered(Result<List, Error>);
+pub(super) struct Gathered(pub(super) Result<List, Error>);
+
+impl Gathered {
+    pub(super) fn push(&mut self, told: &impl Serialize) {
+        if let Ok(list) = &mut self.0
+            && let Err(why) = list.push(told)
+        {
+            self.0 = Err(why);
+        }
+    }
+}
 
 impl Default for Gathered {
     fn default() -> Self {

@@ -92,14 +92,14 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    for backend in ["program", "posix", "uring", "rpc"] {
+    for backend in ["program", "posix", "uring", "rpc", "observe"] {
         cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
     }
     without_backend(sh)?;
     for package in ["net-link", "net-impl-smoltcp"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    for logging in ["log", "defmt"] {
+    for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }
     Ok(())
