@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use lcore::AppOptions;
+use serde::Deserialize;
 
 /// Echoes over any linked network backend: a server with -S, otherwise a client that sends standard
 /// input and prints what comes back.
@@ -41,8 +42,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     /// Connections that the server holds on each core. Default: 16384.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..(1 << 24) - 1))]
-    pub(crate) sockets: Option<u32>,
+    #[arg(long, value_parser = parse_sockets)]
+    pub(crate) sockets: Option<Sockets>,
     /// A listener on each core (SO_REUSEPORT) in place of handing connections over.
     #[arg(long, requires = "server")]
     pub(crate) reuseport: bool,
@@ -51,6 +52,28 @@ pub(crate) struct Args {
     version: Option<bool>,
     #[command(flatten)]
     pub(crate) app: AppOptions,
+}
+
+/// What the file of `-c` may say below `app`, where the command line leaves it open.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// As `--sockets`.
+    pub(crate) sockets: Option<Sockets>,
+}
+
+/// Connections of a group, of which its keys can tell so many apart.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Sockets(pub(crate) u32);
+
+impl TryFrom<u32> for Sockets {
+    type Error = String;
+
+    fn try_from(sockets: u32) -> Result<Self, String> {
+        let most = (1 << 24) - 2;
+        if (1..=most).contains(&sockets) { Ok(Self(sockets)) } else { Err(format!("{sockets} connections are not between 1 and {most}")) }
+    }
 }
 
 /// What `--load` asks for.
@@ -95,6 +118,10 @@ impl FromStr for Load {
         }
         Ok(load)
     }
+}
+
+fn parse_sockets(text: &str) -> Result<Sockets, String> {
+    text.parse::<u32>().map_err(|why| why.to_string())?.try_into()
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

@@ -10,7 +10,7 @@ use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 use lcore::{App, AppHandle, CoreId, ReactorStats};
 use serde_json::json;
 
-use crate::args::Args;
+use crate::args::{Args, Keys, Sockets};
 use crate::{report_head, room};
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and
@@ -31,7 +31,7 @@ fn reserve(pool: &DataPool, groups: usize) -> ReserveConfig {
 pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     let running = Arc::new(OnceLock::<Server>::new());
     let (finished, options) = (running.clone(), args.clone());
-    let app = app.on_stopped(move |app, reactors| {
+    let app = app.config::<Keys>().on_stopped(move |app, reactors| {
         if let Some(server) = finished.get() {
             report(app, &options, &server.reports(), reactors);
         }
@@ -39,7 +39,8 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     #[cfg(feature = "rpc")]
     let app = app.rpc();
     app.run(move |cx, app| {
-        let sockets = room::sockets(args.sockets, app.cores().count())?;
+        let asked = args.sockets.or(app.config::<Keys>().sockets);
+        let sockets = room::sockets(asked.map(|Sockets(sockets)| sockets), app.cores().count())?;
         let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());

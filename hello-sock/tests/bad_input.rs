@@ -109,14 +109,26 @@ fn configurations() {
         ("{\n\"colour\": 1\n}", &["colour", "unknown field", "line 2"]),
         ("{\"logflags\": [\"nope\"]}", &["logflags", "\"nope\"", "line 1"]),
         ("{", &["line 1"]),
+        // s201: keys of its own are no less strict.
+        ("{\"app\":\n{\"rooms\": 1}}", &["app.rooms", "expected `sockets`", "line 2 column 8"]),
+        ("{\"app\": {\"sockets\": 0}}", &["app.sockets", "0 connections are not between 1 and 16777214", "line 1"]),
+        #[cfg(feature = "rpc")]
+        ("{\"subsystems\": [{\"subsystem\": \"sock\"}]}", &["subsystems[0]", "missing field `config`", "line 1"]),
     ] {
         fs::write(&path, json).unwrap();
         refused(&args, 2, &[&["-c ", file][..], parts].concat());
     }
     fs::write(&path, "{\"sock_impl\": \"nope\"}").unwrap();
     refused(&args, 2, &["\"nope\"", "has uring, posix"]);
+    fs::write(&path, "{\"app\": {\"sockets\": 101}} // too many").unwrap();
+    let limited = Command::new("sh")
+        .args(["-c", &format!("ulimit -n 100; exec \"$0\" {args} -P 0"), env!("CARGO_BIN_EXE_hello-sock")])
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&limited.stderr);
+    assert!(limited.status.code() == Some(1) && stderr.contains("--sockets 101: each takes a descriptor"), "s201: {stderr}");
     // What stands on the command line comes first.
-    let ended = run(&format!("{args} -P 0 -N posix -t 0.1"));
+    let ended = run(&format!("{args} --sockets 5 -P 0 -N posix -t 0.1"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 

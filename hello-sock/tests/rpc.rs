@@ -307,7 +307,7 @@ fn s178_buffers_and_sockets_are_told() {
 
 /// What a running server tells of itself starts another one the same way.
 #[test]
-fn s178_a_saved_configuration_starts_the_same_application() {
+fn s178_s200_a_saved_configuration_starts_the_same_application() {
     let place = Place::new();
     let mut server = place.serve("-N posix --small-pool-count 300 --large-pool-count 2 --balance busy");
     let mut client = Client::new(&place.path());
@@ -343,6 +343,40 @@ fn s178_a_saved_configuration_starts_the_same_application() {
     assert_eq!(saved[2][0]["params"]["small_pool_count"], 300);
     program.signal(rustix::process::Signal::TERM);
     assert_eq!(program.wait().code, Some(0));
+    // And by the file alone, which has the last word over the command line.
+    let names = ["scheduler", "sock", "iobuf"];
+    let subsystems: Vec<_> = names.iter().zip(&saved).map(|(name, calls)| json!({"subsystem": name, "config": calls})).collect();
+    let (place, file) = (Place::new(), place.dir.path().join("saved.json"));
+    fs::write(&file, json!({"subsystems": subsystems}).to_string()).unwrap();
+    let mut server = place.serve(&format!("--small-pool-count 7 -c {}", file.display()));
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.call("framework_wait_init", None), true);
+    assert_eq!(config(&mut client), saved, "s200");
+    server.stop();
+}
+
+/// The file is played around the start that the call asks for.
+#[test]
+fn s200_a_file_and_a_client_start_it_together() {
+    let place = Place::new();
+    let file = place.dir.path().join("c.json");
+    let call = |method: &str, params: Value| json!({"method": method, "params": params});
+    let late = [call("log_set_flag", json!({"flag": "pool"})), call("thread_set_cpumask", json!({"id": 1, "cpumask": "x"}))];
+    let config = json!({"subsystems": [{"subsystem": "sock", "config": [call("sock_set_default_impl", json!({"impl_name": "posix"}))]},
+        {"subsystem": "log", "config": late}]});
+    fs::write(&file, config.to_string()).unwrap();
+    let args = format!("-S -P 0 --no-cpumask-locks --wait-for-rpc -r {} -c {}", place.path().display(), file.display());
+    let mut program = Program::start_collecting(hello_sock(&args));
+    program.line_with("waiting for the call of framework_start_init");
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.call("sock_get_default_impl", None), json!({"impl_name": "posix"}));
+    assert_eq!(client.call("log_get_flags", None)["pool"], true, "of both phases, so before the start");
+    client.send("framework_start_init", None);
+    let answer = client.answer();
+    assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    assert!(answer["error"]["message"].as_str().is_some_and(|why| why.contains("line 1: thread_set_cpumask: ")), "{answer}");
+    program.line_with("with sock_impl(posix)");
+    assert_eq!(program.wait().code, Some(1));
 }
 
 /// Echoes on the same reactor while clients send what is no JSON, read nothing, or hang up.

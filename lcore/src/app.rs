@@ -1,6 +1,7 @@
 //! One application: from its options to its exit code (`spdk_app_start`, `spdk_app_stop`,
 //! `spdk_app_fini`).
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,9 @@ use core_reactor::{
 };
 use platform_linux::{CpuLocks, LinuxPlatform, SpoolError, StopFlag, StopSignals};
 use pool::{DataPool, DataPoolConfig};
+use serde::de::DeserializeOwned;
 
+use crate::config::{Keys, Own};
 use crate::output::Output;
 use crate::{AppOptions, Balance, NET_FEATURES, OptionsError, TRANSPORT_FEATURES, backend, linked, logging};
 
@@ -41,6 +44,7 @@ pub struct App {
     transport: bool,
     #[cfg(feature = "rpc")]
     rpc: bool,
+    own: Option<Box<dyn Own>>,
     on_shutdown: OnShutdown,
     on_stopped: OnStopped,
 }
@@ -69,6 +73,7 @@ struct Shared {
     net: Option<Selected>,
     transport: Option<transport::Selected>,
     options: AppOptions,
+    own: Option<Box<dyn Any + Send + Sync>>,
     cores: CpuSet,
     pool: OnceLock<DataPool>,
     #[cfg(feature = "rpc")]
@@ -169,6 +174,7 @@ impl App {
             transport: false,
             #[cfg(feature = "rpc")]
             rpc: false,
+            own: None,
             on_shutdown: Box::new(|_, app| app.stop(0)),
             on_stopped: Box::new(|_, _| {}),
         }
@@ -222,6 +228,15 @@ impl App {
         self
     }
 
+    /// Has keys of its own in the file of `-c`, below `app`: `{"cpumask": "0x3", "app": {…}}`. They
+    /// are read as all others are, so that what is wrong with one is told by its name and line, and
+    /// [`AppHandle::config`] has them. Deny unknown fields in `T`.
+    #[must_use]
+    pub fn config<T: DeserializeOwned + Default + Send + Sync + 'static>(mut self) -> Self {
+        self.own = Some(Box::new(Keys(T::default())));
+        self
+    }
+
     /// What the first SIGINT or SIGTERM does, on the first thread. Default: `stop(0)`. It has to
     /// lead to a [`stop`](AppHandle::stop) some time; a signal that comes half a second later or
     /// more ends the process at once (one that comes earlier is taken for an echo of the first, see
@@ -265,7 +280,7 @@ impl App {
     ///
     /// # Errors
     /// What kept the application from starting (and has been undone), or a panic.
-    pub fn try_run<F>(self, start: F) -> Result<u8, Failure>
+    pub fn try_run<F>(mut self, start: F) -> Result<u8, Failure>
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
@@ -320,7 +335,7 @@ impl App {
     ///
     /// # Errors
     /// What keeps it from starting.
-    pub fn start_on<F>(self, lib: &ThreadLib, start: F) -> Result<StartedApp, Failure>
+    pub fn start_on<F>(mut self, lib: &ThreadLib, start: F) -> Result<StartedApp, Failure>
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
     {
@@ -329,8 +344,8 @@ impl App {
         self.begin(lib, options, net, start, || None)
     }
 
-    fn resolve(&self) -> Result<AppOptions, Failure> {
-        let options = self.options.clone().resolve()?;
+    fn resolve(&mut self) -> Result<AppOptions, Failure> {
+        let options = self.options.clone().resolve(self.own.as_mut())?;
         if !matches!(self.network, Network::None) && options.pool.small_pool_count == Some(0) {
             return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
         }
@@ -369,6 +384,7 @@ impl App {
             net,
             transport,
             options,
+            own: self.own.map(Own::finish),
             cores: lib.reactors(),
             pool: OnceLock::new(),
             #[cfg(feature = "rpc")]
@@ -380,8 +396,9 @@ impl App {
         let by_default = self.rpc;
         let begin = move |cx: &mut Cx<'_>, app: &AppHandle, start: Start| {
             #[cfg(feature = "rpc")]
-            let Some(start) = crate::control::begin(cx, app, by_default, start) else { return };
+            crate::control::begin(cx, app, by_default, start);
             // What failed has been said.
+            #[cfg(not(feature = "rpc"))]
             let _ = app.start(cx, start);
         };
         spawn_first(&app, self.on_shutdown, move |cx, app| begin(cx, app, Box::new(start)), signal)?;
@@ -557,6 +574,17 @@ impl AppHandle {
     /// back.
     pub(crate) fn keep_pool(&self, pool: DataPool) -> &DataPool {
         self.0.pool.get_or_init(|| pool)
+    }
+
+    /// The application's own keys of the file of `-c`, or their defaults.
+    ///
+    /// # Panics
+    /// The application was not made with [`App::config`] of this type.
+    pub fn config<T: 'static>(&self) -> &T {
+        match self.0.own.as_ref().and_then(|own| own.downcast_ref()) {
+            Some(own) => own,
+            None => panic!("this application has no keys of this type: make it with App::config()"),
+        }
     }
 
     /// The options as they are in force.

@@ -1,24 +1,30 @@
-//! The file behind `-c`: the same options as JSON.
+//! The file behind `-c`: the same options as JSON, keys of the application's own, and calls as
+//! SPDK's configurations have them.
 
+#[cfg(feature = "rpc")]
+mod calls;
+mod text;
+
+use std::any::Any;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use core_reactor::{CpuSet, CpuSetError};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::{AppOptions, Balance, OptionsError, logging};
+
+#[cfg(feature = "rpc")]
+pub(crate) use calls::{Calls, Planned};
 
 /// The file's content. A key that is none of these is an error that names it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+struct Config<'a> {
     cpumask: Option<Cores>,
     #[serde(default)]
     logflags: Vec<LogFlag>,
@@ -31,98 +37,181 @@ pub(crate) struct Config {
     small_bufsize: Option<Number<1>>,
     large_pool_count: Option<Number<0>>,
     large_bufsize: Option<Number<1>>,
+    /// Keys of the application's own.
+    #[serde(default, borrow, deserialize_with = "given")]
+    app: Option<&'a RawValue>,
+    /// What SPDK's configurations consist of.
+    #[serde(default, borrow, deserialize_with = "given")]
+    subsystems: Option<&'a RawValue>,
 }
 
-/// Bytes that a file has at most: a device that never ends is given up where no configuration
-/// reaches.
-const MOST: u64 = 1 << 20;
-/// How long all of it takes at most: a pipe has its bytes when its writer has written them.
-const IN_TIME: Duration = Duration::from_secs(10);
+/// A value that is there, be it null.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
 
-/// Reads the file.
-pub(crate) fn read(path: &Path) -> Result<Config, OptionsError> {
-    let text = text(path, IN_TIME).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
+/// The application's own keys, of whatever type.
+pub(crate) trait Own: Send {
+    /// Reads the value of the key `app`.
+    fn read(&mut self, part: Part<'_>) -> Result<(), Wrong>;
+
+    /// The keys.
+    fn finish(self: Box<Self>) -> Box<dyn Any + Send + Sync>;
+}
+
+/// See [`Own`].
+pub(crate) struct Keys<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send + Sync + 'static> Own for Keys<T> {
+    fn read(&mut self, part: Part<'_>) -> Result<(), Wrong> {
+        let Braces(OfApp(keys)) = part.parse()?;
+        self.0 = keys;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.0)
+    }
+}
+
+/// What is wrong with a part of the file: the path to it within the part, and why.
+type Wrong = (String, serde_json::Error);
+
+/// Reads the file at `path` into `options`, as far as they are open, and into the application's
+/// own.
+pub(crate) fn read(path: &Path, options: &mut AppOptions, own: Option<&mut Box<dyn Own>>) -> Result<(), OptionsError> {
+    let text = text::read(path, text::IN_TIME).map_err(|why| OptionsError::ConfigUnreadable { path: path.into(), why })?;
     // Some editors put this before everything.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
-    let mut json = serde_json::Deserializer::from_str(text);
     let wrong = |key: String, why| OptionsError::ConfigWrong { path: path.into(), key, why };
-    let Object(config) = serde_path_to_error::deserialize(&mut json).map_err(|why| wrong(place(&why, text), why.into_inner()))?;
+    let text = text::without_comments(text).map_err(|at| {
+        let (line, column) = text::Lines::of(text).place(at);
+        wrong("not JSON".into(), de::Error::custom(format!("the comment that begins at line {line} column {column} has no end")))
+    })?;
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let Braces(config): Braces<Config<'_>> =
+        serde_path_to_error::deserialize(&mut json).map_err(|why| wrong(place(&why, &text), why.into_inner()))?;
     json.end().map_err(|why| wrong("after the last brace".into(), why))?;
     if config.busy_poll == Some(true) && config.idle_spin.is_some() {
         return Err(wrong("idle_spin".into(), de::Error::custom("with busy_poll nothing is ever idle; leave one of them out")));
     }
-    Ok(config)
-}
-
-/// All of the file, whatever it is: `-c <(…)` names a pipe.
-fn text(path: &Path, in_time: Duration) -> io::Result<String> {
-    let (tell, told) = mpsc::channel();
-    let of = path.to_owned();
-    // A thread may wait for ever in opening a pipe that nobody writes; it is left to that, and ends
-    // with the program.
-    thread::Builder::new().name("config".into()).spawn(move || {
-        // Who no longer waits for it has said why.
-        let _ = tell.send(bytes(&of));
-    })?;
-    let bytes = match told.recv_timeout(in_time) {
-        Ok(bytes) => bytes?,
-        Err(RecvTimeoutError::Timeout) => {
-            let why = format!("it has not come to its end within {in_time:?}; a pipe does when its writer closes it");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
-        }
-        Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("its reader panicked")),
-    };
-    if bytes.len() as u64 > MOST {
-        return Err(io::Error::other(format!("more than {MOST} bytes, which no configuration has")));
+    let part = |value| Part { text: &text, value };
+    match (config.app.map(part), own) {
+        (Some(part), Some(own)) => own.read(part).map_err(|(key, why)| wrong(under("app", &key), why))?,
+        (Some(part), None) => return Err(wrong("app".into(), part.wrong("this application has no keys of its own"))),
+        (None, _) => {}
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8, which JSON is"))
+    if let Some(part) = config.subsystems.map(part) {
+        #[cfg(feature = "rpc")]
+        let read = Calls::read(path, part, options.rpc.json_ignore_init_errors).map(|calls| options.calls = calls.into());
+        #[cfg(not(feature = "rpc"))]
+        let read = Err((String::new(), part.wrong("calls of RPC, which this program is built without (lcore's cargo feature rpc)")));
+        read.map_err(|(key, why)| wrong(under("subsystems", &key), why))?;
+    }
+    config.fill(options, path);
+    Ok(())
 }
 
-/// The file's bytes, and one more where those are too many.
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// A value within the text of a file, which errors go by.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    text: &'a str,
+    value: &'a RawValue,
+}
+
+impl<'a> Part<'a> {
+    /// The byte of the file that it begins at.
+    fn begin(&self) -> usize {
+        self.value.get().as_ptr().addr() - self.text.as_ptr().addr()
+    }
+
+    /// What it is, or the path within it to what is wrong, which has the file's lines.
+    fn parse<T: Deserialize<'a>>(self) -> Result<T, Wrong> {
+        let mut from = serde_json::Deserializer::from_str(self.value.get());
+        serde_path_to_error::deserialize(&mut from).map_err(|why| (why.path().to_string(), self.again(why.into_inner())))
+    }
+
+    /// The same error, in the file's lines in place of the value's.
+    fn again(self, why: serde_json::Error) -> serde_json::Error {
+        let (said, (line, column)) = (why.to_string(), (why.line(), why.column()));
+        let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        let (first, indent) = text::Lines::of(self.text).place(self.begin());
+        let column = if line <= 1 { column + indent - 1 } else { column };
+        de::Error::custom(format!("{said} at line {} column {column}", first + line.saturating_sub(1)))
+    }
+
+    /// An error that concerns all of it.
+    fn wrong(self, why: &str) -> serde_json::Error {
+        let (line, column) = text::Lines::of(self.text).place(self.begin());
+        de::Error::custom(format!("{why}, at line {line} column {column}"))
+    }
+}
+
+/// The path to a key within `of`.
+fn under(of: &str, key: &str) -> String {
+    match key {
+        "" | "." => of.into(),
+        _ if key.starts_with('[') => format!("{of}{key}"),
+        _ => format!("{of}.{key}"),
+    }
 }
 
 /// What is wrong: a key, or that it is no JSON to begin with.
 fn place(error: &serde_path_to_error::Error<serde_json::Error>, text: &str) -> String {
     let (why, key) = (error.inner(), error.path().to_string());
     let line = text.lines().nth(why.line().saturating_sub(1)).unwrap_or_default();
-    let is_comment = matches!(line.as_bytes().get(why.column().saturating_sub(1)), Some(b'/' | b'#'));
+    let is_comment = line.as_bytes().get(why.column().saturating_sub(1)) == Some(&b'#');
     match key.as_str() {
-        _ if (why.is_syntax() || why.is_eof()) && is_comment => "not JSON, which has no comments".into(),
+        _ if (why.is_syntax() || why.is_eof()) && is_comment => "not JSON, whose comments begin with // here".into(),
         _ if why.is_syntax() || why.is_eof() => "not JSON".into(),
         "." => "top level".into(),
-        "subsystems" => "subsystems (of SPDK's configurations, which are lists of calls; here stand options)".into(),
         _ => key,
     }
 }
 
-/// The whole file, of which serde would take a list without keys as well.
-struct Object(Config);
+/// What stands in braces, of which serde would take a list without keys as well.
+struct Braces<T>(T);
 
-impl<'de> Deserialize<'de> for Object {
+/// What may stand in braces.
+trait InBraces {
+    /// What is expected, with an example.
+    const LIKE: &'static str;
+}
+
+impl InBraces for Config<'_> {
+    const LIKE: &'static str = "options in braces, such as {\"cpumask\": \"[0]\"}";
+}
+
+/// The keys of an application.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct OfApp<T>(T);
+
+impl<T> InBraces for OfApp<T> {
+    const LIKE: &'static str = "the application's own keys in braces";
+}
+
+impl<'de, T: Deserialize<'de> + InBraces> Deserialize<'de> for Braces<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object;
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + InBraces> Visitor<'de> for Fields<T> {
+            type Value = Braces<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("options in braces, such as {\"cpumask\": \"[0]\"}")
+                f.write_str(T::LIKE)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
-                Config::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Braces<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Braces)
             }
         }
-        from.deserialize_map(Fields)
+        from.deserialize_map(Fields(PhantomData))
     }
 }
 
-impl Config {
+impl Config<'_> {
     /// Fills in what the command line left open. It was read from `path`.
-    pub(crate) fn fill(self, options: &mut AppOptions, path: &Path) {
+    fn fill(self, options: &mut AppOptions, path: &Path) {
         if let (None, Some(Cores(cores))) = (options.cores, self.cpumask) {
             (options.cores, options.cores_from) = (Some(cores), Some(path.into()));
         }
@@ -198,45 +287,5 @@ impl<'de> Deserialize<'de> for LogFlag {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let check = |text: &str| logging::check(&[text.to_owned()]).map(|()| Self(text.into())).map_err(|why| why.to_string());
         from.deserialize_str(Checked { what: "a log flag, as a string", check })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Write, pipe};
-    use std::os::fd::AsRawFd;
-
-    use super::*;
-
-    /// Nothing that is waited for takes this long, on any machine.
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn s99_what_a_shell_puts_in_place_of_a_file_is_read_to_its_end() {
-        let (reader, mut writer) = pipe().unwrap();
-        let name = format!("/proc/self/fd/{}", reader.as_raw_fd());
-        let reading = thread::spawn(move || text(Path::new(&name), PATIENCE));
-        for part in ["{\"busy_poll\"", ": true}"] {
-            writer.write_all(part.as_bytes()).unwrap();
-        }
-        drop(writer);
-        assert_eq!(reading.join().unwrap().unwrap(), "{\"busy_poll\": true}");
-        drop(reader);
-    }
-
-    #[test]
-    fn s99_a_pipe_without_a_writer_or_an_end_is_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let fifo = dir.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
-        let (reader, mut writer) = pipe().unwrap();
-        writer.write_all(b"{}").unwrap();
-        let open = format!("/proc/self/fd/{}", reader.as_raw_fd());
-        for path in [fifo.as_path(), Path::new(&open)] {
-            let why = text(path, Duration::from_millis(1)).unwrap_err();
-            assert!(why.to_string().contains("not come to its end within 1ms"), "{}: {why}", path.display());
-        }
-        // The thread that opens it goes on, and ends.
-        File::options().read(true).write(true).open(&fifo).unwrap();
     }
 }

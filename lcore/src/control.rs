@@ -6,6 +6,7 @@ mod app;
 mod buffers;
 mod logging;
 mod mask;
+mod play;
 mod reactors;
 mod said;
 mod scheduler;
@@ -18,13 +19,17 @@ mod threads;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::Cx;
-use rpc::{Address, Control};
+use rpc::{Address, Bound, Control};
 
 use crate::AppHandle;
 use crate::app::Start;
 
-pub(crate) use reactors::Seats;
 pub(crate) use said::Said;
+pub(crate) use sockets::foreign_backend;
+pub(crate) use subsystems::has_subsystem;
+
+use play::play;
+use reactors::Seats;
 
 /// Ticks of a second, for methods that tell times: all are nanoseconds.
 const TICK_RATE: u64 = 1_000_000_000;
@@ -44,6 +49,16 @@ pub struct RpcOptions {
     /// Start only when the method framework_start_init is called.
     #[arg(long, conflicts_with = "no_rpc")]
     pub wait_for_rpc: bool,
+    /// Go on where a call of the file of -c fails, or has no method here.
+    #[arg(long, requires = "config")]
+    pub json_ignore_init_errors: bool,
+}
+
+impl RpcOptions {
+    /// Whether it is to be served, wherever.
+    fn is_asked(&self) -> bool {
+        self.at.is_some() || self.wait_for_rpc
+    }
 }
 
 /// What is to run when `framework_start_init` is called.
@@ -55,41 +70,98 @@ impl Held {
     }
 }
 
-/// Serves RPC if it is asked for, or if the application does so `by_default`; then what the
-/// application starts with comes back, unless it is to wait. Where it cannot be served, though it
+/// Starts the application: with the calls of its file before and behind that, and with RPC if it is
+/// asked for, or if the application serves it `by_default`. Where it cannot be served, though it
 /// was asked for, the application fails.
-pub(crate) fn begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) -> Option<Start> {
-    let options = &app.options().rpc;
-    let is_asked = options.at.is_some() || options.wait_for_rpc;
-    if options.no_rpc || !(is_asked || by_default) {
-        return Some(start);
+pub(crate) fn begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) {
+    if let Err(why) = try_begin(cx, app, by_default, start) {
+        app.fail(&*why);
     }
-    match serve(cx, app) {
-        Ok(control) if options.wait_for_rpc => {
-            control.provide(Arc::new(Held(Mutex::new(Some(start)))));
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) -> Result<(), Failed> {
+    let bound = bind(&app.options().rpc, by_default)?;
+    let calls = &app.options().calls;
+    calls.passed_over.iter().for_each(|what| log::info!("-c {}: {what}", calls.path.display()));
+    if bound.is_none() && calls.calls.is_empty() {
+        // What failed has been said.
+        let _ = app.start(cx, start);
+        return Ok(());
+    }
+    let control = Control::new(false)?;
+    control.provide(Arc::new(app.clone()));
+    control.provide(Arc::new(Seats::look(app.cores())));
+    let (whose, with) = (app.clone(), control.clone());
+    play(cx, app, &control, true, move |cx, played| {
+        if played.is_err() {
+            return;
+        }
+        if whose.options().rpc.wait_for_rpc {
+            with.provide(Arc::new(Held(Mutex::new(Some(start)))));
+            serve(cx, &whose, with, bound);
             log::info!("waiting for the call of framework_start_init");
-            None
+            return;
         }
-        Ok(_) => Some(start),
-        Err(why) if is_asked => {
-            app.fail(&*why);
-            None
+        // Clients that have come meanwhile wait until all is as the file says.
+        let (app, control) = (whose.clone(), with.clone());
+        start_with(cx, &whose, &with, start, move |cx, started| {
+            if started.is_ok() {
+                serve(cx, &app, control, bound);
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Starts the application and makes the calls that come behind that; `then` hears whether all went
+/// well. What failed has been said.
+fn start_with<F>(cx: &mut Cx<'_>, app: &AppHandle, control: &Arc<Control>, start: Start, then: F)
+where
+    F: FnOnce(&mut Cx<'_>, Result<(), String>) + Send + 'static,
+{
+    if let Err(why) = app.start(cx, start) {
+        return then(cx, Err(why));
+    }
+    let running = control.clone();
+    play(cx, app, control, false, move |cx, played| {
+        if played.is_ok() {
+            running.run();
         }
+        then(cx, played);
+    });
+}
+
+/// Where RPC will be served, if it is.
+fn bind(options: &RpcOptions, by_default: bool) -> Result<Option<Bound>, Failed> {
+    if options.no_rpc || !(options.is_asked() || by_default) {
+        return Ok(None);
+    }
+    let at = options.at.clone().unwrap_or_else(|| Address::Unix(Address::DEFAULT.into()));
+    match Bound::open(&at) {
+        Ok(bound) => {
+            log::info!("RPC is served at {}", bound.at());
+            Ok(Some(bound))
+        }
+        Err(why) if options.is_asked() => Err(why.into()),
         Err(why) => {
             // Nobody has asked for it.
             log::info!("no RPC is served: {why}");
-            Some(start)
+            Ok(None)
         }
     }
 }
 
-fn serve(cx: &mut Cx<'_>, app: &AppHandle) -> Result<Arc<Control>, Box<dyn std::error::Error + Send + Sync>> {
-    let options = &app.options().rpc;
-    let control = Control::new(!options.wait_for_rpc)?;
-    control.provide(Arc::new(app.clone()));
-    control.provide(Arc::new(Seats::look(app.cores())));
-    let at = options.at.clone().unwrap_or_else(|| Address::Unix(Address::DEFAULT.into()));
-    let at = rpc::serve(cx, &at, control.clone())?;
-    log::info!("RPC is served at {at}");
-    Ok(control)
+/// Serves those who connect.
+fn serve(cx: &mut Cx<'_>, app: &AppHandle, control: Arc<Control>, bound: Option<Bound>) {
+    if let Some(bound) = bound
+        && let Err(why) = bound.serve(cx, control)
+    {
+        if app.options().rpc.is_asked() {
+            app.fail(&why);
+        } else {
+            log::info!("no RPC is served: {why}");
+        }
+    }
 }

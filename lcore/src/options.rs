@@ -1,11 +1,14 @@
 //! What every application can be told, with SPDK's letters.
 
 use std::path::PathBuf;
+#[cfg(feature = "rpc")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use core_reactor::{CpuSet, CpuSetError, Idle, ThreadLibOptions};
 
-use crate::{PoolOptions, config, logging};
+use crate::config::{self, Own};
+use crate::{PoolOptions, logging};
 
 /// The options that all applications share. Flatten it into a clap command, or fill it in.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -23,9 +26,14 @@ pub struct AppOptions {
     #[arg(short = 'L', long = "logflag", value_name = "PART")]
     #[arg(help = format!("Log the details of a part: {}. Can be given more than once", logging::known()))]
     pub log_flags: Vec<String>,
-    /// Read these options from a JSON file; what stands on the command line comes first.
+    /// Read these options from a JSON file, where the command line leaves them open, and make the
+    /// calls of its subsystems, as SPDK's save_config writes them.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What the file calls.
+    #[cfg(feature = "rpc")]
+    #[arg(skip)]
+    pub(crate) calls: Arc<config::Calls>,
     /// Network backend. Default: the linked one with the highest priority that works here.
     #[arg(short = 'N', long = "sock-impl", value_name = "NAME")]
     pub net: Option<String>,
@@ -102,13 +110,13 @@ pub enum OptionsError {
 }
 
 impl AppOptions {
-    /// Fills in from the file what was not given otherwise, and checks the rest.
+    /// Fills in from the file what was not given otherwise, and `own`, and checks the rest.
     ///
     /// # Errors
     /// The file is unreadable or wrong; a log flag is unknown.
-    pub(crate) fn resolve(mut self) -> Result<Self, OptionsError> {
+    pub(crate) fn resolve(mut self, own: Option<&mut Box<dyn Own>>) -> Result<Self, OptionsError> {
         if let Some(path) = self.config.clone() {
-            config::read(&path)?.fill(&mut self, &path);
+            config::read(&path, &mut self, own)?;
         }
         logging::check(&self.log_flags)?;
         Ok(self)

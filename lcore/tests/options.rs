@@ -45,13 +45,15 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
         ("[]", &["top level", "options in braces", "line 1"]),
         ("[null, []]", &["top level", "options in braces", "line 1"]),
         ("\"0x1\"", &["top level", "options in braces", "line 1"]),
-        ("// cores\n{}", &["not JSON, which has no comments", "line 1"]),
-        ("{\n  # cores\n}", &["not JSON, which has no comments", "line 2 column 3"]),
-        ("{\"busy_poll\": true /* all */}", &["not JSON, which has no comments", "line 1"]),
+        ("{\n  # cores\n}", &["not JSON, whose comments begin with //", "line 2 column 3"]),
+        ("{} /", &["after the last brace", "line 1 column 4"]),
+        ("{\n /* all }", &["not JSON", "the comment that begins at line 2 column 2 has no end"]),
         ("{\"busy_poll\": true,\n}", &["not JSON", "trailing comma", "line 2"]),
         ("{\"logflags\": [\"app\",]}", &["not JSON", "trailing comma", "line 1"]),
         ("{busy_poll: true}", &["not JSON", "key must be a string", "line 1"]),
-        ("{\n\"subsystems\": []}", &["subsystems (of SPDK's", "unknown field", "line 2"]),
+        ("{\n\"app\": {}}", &[": app: this application has no keys of its own, at line 2 column 8"]),
+        #[cfg(not(feature = "rpc"))]
+        ("{\n\"subsystems\": []}", &[": subsystems: calls of RPC", "cargo feature rpc", "line 2 column 15"]),
         ("{\n\"busy_poll\": 1}", &["busy_poll", "line 2 column 14"]),
         ("{\n\n  \"logflags\": [\"all\", 7]\n}", &["logflags[1]", "line 3"]),
         ("{\"logflags\":\n[\"nope\"\n]}", &["logflags[0]", "\"nope\"", "known are", "posix", "line 2"]),
@@ -78,6 +80,54 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
         assert!(text.contains("-c ") && text.contains("lcore.json") || json.contains("_count\": 0"), "{text}");
         assert!(!text.contains('\n') && !text.contains(": .:") && !text.contains("?:"), "one sentence: {text}");
     }
+}
+
+/// Keys of a test's own.
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Own {
+    rooms: Option<u32>,
+    names: Vec<String>,
+}
+
+#[test]
+fn s201_an_application_has_keys_of_its_own() {
+    let keys = |json: Option<&str>| {
+        let file = json.map(with_file);
+        let options = file.as_ref().map_or_else(AppOptions::default, |(_, options)| options.clone());
+        let (tell, told) = std::sync::mpsc::channel();
+        let ended = App::new("test").options(options).config::<Own>().try_run(move |_, app| {
+            let Own { rooms, names } = app.config::<Own>();
+            tell.send(Own { rooms: *rooms, names: names.clone() })?;
+            app.stop(0);
+            Ok(())
+        });
+        ended.map(|_| told.recv().unwrap())
+    };
+    assert_eq!(keys(None).unwrap(), Own::default());
+    assert_eq!(keys(Some("{}")).unwrap(), Own::default());
+    let both = r#"{"app": {"names": ["a" /* the first */, "b"], "rooms": 3}, "busy_poll": false}"#;
+    assert_eq!(keys(Some(both)).unwrap(), Own { rooms: Some(3), names: vec!["a".into(), "b".into()] });
+    for (json, parts) in [
+        ("{\n\"app\": {\"room\": 3}}", &[": app.room: unknown field `room`, expected `rooms` or `names` at line 2 column 14"][..]),
+        ("{\"app\":\n{\"names\": [\"a\",\n  7]}}", &[": app.names[1]: ", "at line 3 column 3"]),
+        ("{\"app\": [1, []]}", &[": app: ", "own keys in braces", "at line 1 column"]),
+        ("{\"app\": null}", &[": app: ", "own keys in braces", "at line 1 column"]),
+        ("{\"app\": {}, \"app\": {}}", &["duplicate field `app`"]),
+    ] {
+        let why = keys(Some(json)).unwrap_err();
+        assert_eq!(why.exit_code(), 2);
+        for part in parts {
+            assert!(why.to_string().contains(part), "{json:?} without {part:?}: {why}");
+        }
+    }
+}
+
+#[test]
+fn s197_comments_stand_anywhere_between_values() {
+    let (_dir, options) = with_file("// cores\n{ /* all */ \"small_pool_count\" /**/ : 7, // a few\n \"sock_impl\": \"posix\" } // \u{fc}");
+    let set = in_force(options);
+    assert_eq!((set.pool.small_pool_count, set.net.as_deref()), (Some(7), Some("posix")));
 }
 
 #[test]

@@ -14,13 +14,31 @@ use crate::{Control, Error, Text};
 /// A call that a method is to answer.
 #[derive(Debug)]
 pub struct Call {
-    params: Option<String>,
+    params: Option<Params>,
     control: Arc<Control>,
     reply: Reply,
 }
 
+/// Parameters as they were written, and where.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// An object, or an array.
+    pub text: String,
+    /// The line of a file that they begin in, from 1 on, which errors go by.
+    pub line: usize,
+    /// The column there, from 1 on.
+    pub column: usize,
+}
+
+impl Params {
+    /// Parameters that stand for themselves.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), line: 1, column: 1 }
+    }
+}
+
 impl Call {
-    pub(crate) fn new(params: Option<String>, control: Arc<Control>, reply: Reply) -> Self {
+    pub(crate) fn new(params: Option<Params>, control: Arc<Control>, reply: Reply) -> Self {
         Self { params, control, reply }
     }
 
@@ -35,7 +53,7 @@ impl Call {
     /// The parameters, and what the answer goes through, at once or later. If the parameters are
     /// wrong the call is answered, and nothing comes back.
     pub fn open<P: DeserializeOwned>(self) -> Option<(P, Reply)> {
-        match read(self.params.as_deref()) {
+        match read(self.params.as_ref()) {
             Ok(params) => Some((params, self.reply)),
             Err(why) => {
                 self.reply.send::<()>(Err(why));
@@ -50,13 +68,19 @@ impl Call {
     }
 }
 
-fn read<P: DeserializeOwned>(params: Option<&str>) -> Result<P, Error> {
+fn read<P: DeserializeOwned>(params: Option<&Params>) -> Result<P, Error> {
     // The parser would take an array for the fields in order.
-    if params.is_some_and(|params| params.starts_with('[')) {
+    if params.is_some_and(|params| params.text.starts_with('[')) {
         return Err(Error::params("Invalid parameters: they have names, in an object, and do not go by their places in an array"));
     }
-    let mut from = serde_json::Deserializer::from_str(params.unwrap_or("null"));
-    serde_path_to_error::deserialize(&mut from).map_err(|why| {
+    let parse = |text: &str| serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
+    let parsed = match params {
+        None => parse("null"),
+        // Once more behind as many lines as in their file, so that an error has the file's.
+        Some(Params { text, line, column }) => parse(text)
+            .or_else(|_| parse(&["\n".repeat(line.saturating_sub(1)), " ".repeat(column.saturating_sub(1)), text.clone()].concat())),
+    };
+    parsed.map_err(|why: serde_path_to_error::Error<serde_json::Error>| {
         let (key, inner) = (why.path().to_string(), why.inner());
         Error::params(match (params, key.as_str()) {
             (None, _) => "Invalid parameters: there are none, and some are needed".to_owned(),
@@ -90,12 +114,18 @@ impl<'de> Deserialize<'de> for NoParams {
 
 /// What the answer to a call goes through, from any thread and at any time. Dropped unused it
 /// answers that there is none.
-pub struct Reply {
-    outbox: Arc<Outbox>,
-    to: To,
-    /// As it came; nothing if only an error would be told.
-    id: Option<String>,
-    is_answered: bool,
+pub struct Reply(Option<Way>);
+
+/// Where an answer goes.
+enum Way {
+    Client {
+        outbox: Arc<Outbox>,
+        to: To,
+        /// As it came; nothing if only an error would be told.
+        id: Option<String>,
+    },
+    /// To whoever has called it in the program itself.
+    Inside(Box<dyn FnOnce(Result<Text, Error>) + Send>),
 }
 
 /// Whose answer it is.
@@ -107,7 +137,11 @@ pub(crate) struct To {
 
 impl Reply {
     pub(crate) fn new(outbox: Arc<Outbox>, to: To, id: Option<String>) -> Self {
-        Self { outbox, to, id, is_answered: false }
+        Self(Some(Way::Client { outbox, to, id }))
+    }
+
+    pub(crate) fn inside(told: impl FnOnce(Result<Text, Error>) + Send + 'static) -> Self {
+        Self(Some(Way::Inside(Box::new(told))))
     }
 
     /// Answers.
@@ -121,28 +155,34 @@ impl Reply {
     }
 
     fn finish(&mut self, result: Result<Text, Error>) {
-        self.is_answered = true;
-        let text = match (&self.id, result) {
-            (Some(id), result) => Some(answer(id, result)),
-            (None, Ok(_)) => None,
-            // That a request is none is told to whoever sent it, without an id too.
-            (None, Err(why)) => Some(answer("null", Err(why))),
-        };
-        self.outbox.put(self.to, text);
+        match self.0.take() {
+            Some(Way::Client { outbox, to, id }) => {
+                let text = match (&id, result) {
+                    (Some(id), result) => Some(answer(id, result)),
+                    (None, Ok(_)) => None,
+                    // That a request is none is told to whoever sent it, without an id too.
+                    (None, Err(why)) => Some(answer("null", Err(why))),
+                };
+                outbox.put(to, text);
+            }
+            Some(Way::Inside(told)) => told(result),
+            None => {}
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if !self.is_answered {
-            self.finish(Err(Error::internal("the method has ended without an answer")));
-        }
+        self.finish(Err(Error::internal("the method has ended without an answer")));
     }
 }
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reply").field("to", &self.to).field("id", &self.id).finish_non_exhaustive()
+        match &self.0 {
+            Some(Way::Client { to, id, .. }) => f.debug_struct("Reply").field("to", to).field("id", id).finish_non_exhaustive(),
+            _ => f.debug_struct("Reply").finish_non_exhaustive(),
+        }
     }
 }
 
@@ -196,7 +236,8 @@ mod tests {
 
     #[test]
     fn parameters_are_strict_and_what_is_wrong_is_said() {
-        let read = |text| read::<Named>(text).map(|named| (named.name, named.of.map(|of| of.count)));
+        let read =
+            |text: Option<&str>| read::<Named>(text.map(Params::new).as_ref()).map(|named| (named.name, named.of.map(|of| of.count)));
         assert_eq!(read(Some(r#"{"name":"x","of":{"count":3}}"#)), Ok(("x".into(), Some(3))));
         for (text, part) in [
             (None, "some are needed"),
@@ -213,14 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn s199_parameters_out_of_a_file_are_wrong_in_its_lines() {
+        let at =
+            |text: &str, line, column| read::<Named>(Some(&Params { text: text.into(), line, column })).unwrap_err().message().to_owned();
+        assert!(at("{\"name\":1}", 7, 21).ends_with("at line 7 column 29"));
+        assert!(at("{\n\"name\":1}", 7, 21).ends_with("at line 8 column 8"));
+        assert!(at("{\"name\":1}", 1, 1).ends_with("at line 1 column 9"));
+    }
+
+    #[test]
     fn no_parameters_are_none_at_all() {
         assert!(read::<NoParams>(None).is_ok());
         for given in ["{}", "[]", r#"{"a":1}"#] {
-            let why = read::<NoParams>(Some(given)).unwrap_err();
+            let why = read::<NoParams>(Some(&Params::new(given))).unwrap_err();
             assert_eq!(why.code(), Error::PARAMS);
         }
-        assert!(read::<NoParams>(Some("{}")).unwrap_err().message().contains("leave params out"));
+        assert!(read::<NoParams>(Some(&Params::new("{}"))).unwrap_err().message().contains("leave params out"));
         assert!(read::<Option<Named>>(None).unwrap().is_none());
-        assert!(read::<Option<Named>>(Some("{}")).is_err());
+        assert!(read::<Option<Named>>(Some(&Params::new("{}"))).is_err());
     }
 }

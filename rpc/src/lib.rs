@@ -20,7 +20,7 @@ mod server;
 
 pub use address::{Address, AddressError};
 pub use answer::{List, Text};
-pub use call::{Call, NoParams, Reply};
+pub use call::{Call, NoParams, Params, Reply};
 pub use client::{CALL, VALUE};
 pub use error::Error;
 #[doc(hidden)]
@@ -28,4 +28,4 @@ pub use linkme;
 pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases};
 #[doc(hidden)]
 pub use request::is_request;
-pub use server::{CLIENTS, Control, ServeError, serve};
+pub use server::{Bound, CLIENTS, Control, ServeError, serve};

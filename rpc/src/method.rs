@@ -1,5 +1,7 @@
 //! What can be called, and where it registers.
 
+use std::fmt;
+
 use core_reactor::Cx;
 use linkme::distributed_slice;
 
@@ -84,6 +86,12 @@ impl Method {
 
     pub(crate) fn run(&self, cx: &mut Cx<'_>, call: Call) {
         (self.run)(cx, call);
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Method").field("name", &self.name).field("phases", &self.phases).finish_non_exhaustive()
     }
 }
 

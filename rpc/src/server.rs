@@ -17,7 +17,7 @@ use crate::answer::answer;
 use crate::call::{Outbox, To};
 use crate::client::{CALL, Client, Step};
 use crate::request::Request;
-use crate::{Address, Call, DuplicateName, Error, Methods, Phases, Reply};
+use crate::{Address, Call, DuplicateName, Error, Method, Methods, Params, Phases, Reply, Text};
 
 /// Clients that are served at once. More wait until one ends, as with SPDK.
 pub const CLIENTS: usize = 64;
@@ -65,6 +65,15 @@ impl Control {
         self.is_running.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into_iter().for_each(|reply| reply.send(Ok(true)));
+    }
+
+    /// Calls a method from within the program, in whatever phase; `told` hears what it answers, at
+    /// once or later, on whichever thread.
+    pub fn call<F>(self: &Arc<Self>, cx: &mut Cx<'_>, method: &Method, params: Option<Params>, told: F)
+    where
+        F: FnOnce(Result<Text, Error>) + Send + 'static,
+    {
+        method.run(cx, Call::new(params, self.clone(), Reply::inside(told)));
     }
 
     /// Answers `true` when the start-up phase is over.
@@ -123,16 +132,49 @@ pub enum ServeError {
     Platform(#[from] PlatformError),
 }
 
-/// Serves at `at` on this thread until it exits, and tells where (port 0 takes a free one). The
-/// thread stays on its core.
+/// A place where clients can connect; they wait until they are [served](Self::serve). Dropped it
+/// is given up.
+pub struct Bound(Listener);
+
+impl Bound {
+    /// Listens at `at`. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Nobody can be served there.
+    pub fn open(at: &Address) -> Result<Self, AddressError> {
+        Listener::open(at).map(Self)
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> &Address {
+        self.0.at()
+    }
+
+    /// Serves on this thread until it exits. The thread stays on its core.
+    ///
+    /// # Errors
+    /// The system does not tell of news, or cannot wake the core.
+    pub fn serve(self, cx: &mut Cx<'_>, control: Arc<Control>) -> Result<(), ServeError> {
+        let mut server = Server::new(cx, self.0, control)?;
+        cx.local_poller("rpc_subsystem_poll_servers", Schedule::WhenAwake, move |cx: &mut Cx<'_>| server.poll(cx));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bound").field(self.at()).finish()
+    }
+}
+
+/// Serves at `at` on this thread until it exits, and tells where.
 ///
 /// # Errors
-/// Nobody can be served there.
+/// As [`Bound`]'s.
 pub fn serve(cx: &mut Cx<'_>, at: &Address, control: Arc<Control>) -> Result<Address, ServeError> {
-    let listener = Listener::open(at)?;
-    let at = listener.at().clone();
-    let mut server = Server::new(cx, listener, control)?;
-    cx.local_poller("rpc_subsystem_poll_servers", Schedule::WhenAwake, move |cx: &mut Cx<'_>| server.poll(cx));
+    let bound = Bound::open(at)?;
+    let at = bound.at().clone();
+    bound.serve(cx, control)?;
     Ok(at)
 }
 
@@ -340,7 +382,7 @@ fn begin(cx: &mut Cx<'_>, control: &Arc<Control>, outbox: &Arc<Outbox>, to: To, 
         return refuse(id, wrong_phase(method.phases));
     }
     log::debug!("RPC: {}", method.name);
-    method.run(cx, Call::new(params.map(|params| params.get().to_owned()), control.clone(), reply(id)));
+    method.run(cx, Call::new(params.map(|params| Params::new(params.get())), control.clone(), reply(id)));
 }
 
 fn wrong_phase(phases: Phases) -> Error {

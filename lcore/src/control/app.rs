@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use core_reactor::Cx;
 
-use super::Held;
+use super::{Held, start_with};
 use crate::AppHandle;
 
 /// The release of SPDK whose methods these are.
@@ -88,13 +88,7 @@ fn start_init(cx: &mut Cx<'_>, call: Call) {
         Err(why) => return reply.send::<()>(Err(why)),
     };
     let Some(start) = held.take() else { return reply.send::<()>(Err(Error::internal("the application has begun to start"))) };
-    match app.start(cx, start) {
-        Ok(()) => {
-            control.run();
-            reply.send(Ok(true));
-        }
-        Err(why) => reply.send::<()>(Err(Error::internal(why))),
-    }
+    start_with(cx, &app, &control, start, move |_, started| reply.send(started.map(|()| true).map_err(Error::internal)));
 }
 
 #[cfg(test)]

@@ -123,3 +123,13 @@ pub(super) fn calls(app: &AppHandle) -> Vec<Value> {
     let chosen = json!({"method": "sock_set_default_impl", "params": {"impl_name": app.net().name()}});
     [chosen].into_iter().chain(net_backends().into_iter().filter_map(options)).collect()
 }
+
+/// The backend that a call sets up, if it is not linked.
+pub(crate) fn foreign_backend(method: &Method, params: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Of {
+        impl_name: String,
+    }
+    let Of { impl_name } = (method.name == SET_OPTIONS.name).then(|| serde_json::from_str(params).ok())??;
+    (!net_backends().contains(&&*impl_name)).then_some(impl_name)
+}

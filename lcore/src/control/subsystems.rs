@@ -11,8 +11,16 @@ use crate::AppHandle;
 
 /// What an application is made of, in the order in which it starts.
 fn names(app: &AppHandle) -> impl Iterator<Item = &'static str> + use<> {
-    let sock = app.has_net().then_some("sock");
-    [Some("scheduler"), sock, Some("iobuf")].into_iter().flatten()
+    let has_net = app.has_net();
+    ALL.into_iter().filter(move |name| *name != "sock" || has_net)
+}
+
+/// What there can be.
+const ALL: [&str; 3] = ["scheduler", "sock", "iobuf"];
+
+/// Whether there can be a part of that name.
+pub(crate) fn has_subsystem(name: &str) -> bool {
+    ALL.contains(&name)
 }
 
 #[derive(Serialize)]

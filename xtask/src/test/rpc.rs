@@ -100,7 +100,14 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     ensure!(again.stdout == saved.stdout, "what was loaded is saved otherwise:\n{}{}", said(&saved), said(&again));
     ensure!(call(&["spdk_kill_instance", "SIGINT"])?.status.success(), "spdk_kill_instance");
     ends(server)?;
-    println!("{} calls by {CLIENT}", CALLS.len() + 4);
+    // And without a client, by the file alone.
+    let mut server = start(&socket, &["-c", file])?;
+    wait_for_line(&mut server, "with sock_impl(posix)")?;
+    let again = call(&["save_config"])?;
+    ensure!(again.stdout == saved.stdout, "what -c has started is saved otherwise:\n{}{}", said(&saved), said(&again));
+    ensure!(call(&["spdk_kill_instance", "SIGTERM"])?.status.success(), "spdk_kill_instance");
+    ends(server)?;
+    println!("{} calls by {CLIENT}", CALLS.len() + 6);
     Ok(())
 }
 
