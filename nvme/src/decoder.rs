@@ -1,0 +1,394 @@
+//! Bytes of a connection into PDUs.
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::command::{Cqe, Sqe};
+use crate::digest::{Digest, digest};
+use crate::fault::{Fault, Wrong};
+use crate::head::Shape;
+use crate::pdu::{
+    C2hData, CapsuleCmd, CapsuleResp, CommonHeader, DATA_DIGEST, DIGEST, H2cData, HEADER_DIGEST, IcReq, IcResp, Kind, LAST, LONGEST_HEADER,
+    R2t, SUCCESS, TermReq,
+};
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The host, also called initiator.
+    Host,
+    /// The controller, also called target.
+    Controller,
+}
+
+/// Makes PDUs of the bytes that one side sent, in whatever pieces they come. Holds one header and
+/// no data.
+///
+/// ```text
+///  Header ──► (Padding) ──► Data ──► (Digest) ──► Header …      any of them ──fault──► Dead
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    from: Side,
+    shape: Shape,
+    /// The most data of one PDU.
+    limit: u32,
+    state: State,
+    /// The header under way with its digest, or the digest of data.
+    held: [u8; LONGEST_HEADER + DIGEST],
+    filled: usize,
+    sum: Digest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Header,
+    Padding { left: usize, data: u32 },
+    Data { left: u32 },
+    Digest,
+    Dead,
+}
+
+/// What comes out of a [`Decoder`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Item<'a> {
+    /// A header whose digest is right. If its data is not empty, [`Data`](Self::Data) and an
+    /// [`End`](Self::End) follow.
+    Header(Header),
+    /// Some of the data.
+    Data(&'a [u8]),
+    /// All of the data has come.
+    End {
+        /// Whether its digest, if there is one, was right.
+        intact: bool,
+    },
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// ICReq.
+    IcReq(IcReq),
+    /// ICResp.
+    IcResp(IcResp),
+    /// H2CTermReq or C2HTermReq; its data is a header of ours.
+    TermReq {
+        /// FES as it came.
+        fes: u16,
+        /// FEI.
+        fei: u32,
+    },
+    /// CapsuleCmd.
+    Command {
+        /// The command.
+        sqe: Sqe,
+        /// Bytes of data that follow.
+        data: u32,
+    },
+    /// CapsuleResp.
+    Response(Cqe),
+    /// H2CData.
+    H2cData {
+        /// CCCID.
+        cid: u16,
+        /// TTAG.
+        tag: u16,
+        /// DATAO.
+        offset: u32,
+        /// DATAL, bytes that follow.
+        data: u32,
+        /// LAST_PDU.
+        last: bool,
+    },
+    /// C2HData.
+    C2hData {
+        /// CCCID.
+        cid: u16,
+        /// DATAO.
+        offset: u32,
+        /// DATAL, bytes that follow.
+        data: u32,
+        /// LAST_PDU.
+        last: bool,
+        /// SUCCESS.
+        success: bool,
+    },
+    /// R2T.
+    R2t {
+        /// CCCID.
+        cid: u16,
+        /// TTAG.
+        tag: u16,
+        /// R2TO.
+        offset: u32,
+        /// R2TL.
+        length: u32,
+    },
+}
+
+/// What comes next in the stream, for a receiver that can place data where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expects {
+    /// At least so many bytes of headers, digests and padding.
+    Header(usize),
+    /// So many bytes of data.
+    Data(usize),
+    /// Nothing any more.
+    Nothing,
+}
+
+impl Decoder {
+    /// A decoder of what `from` sends, before ICReq and ICResp.
+    pub fn new(from: Side) -> Self {
+        Self {
+            from,
+            shape: Shape::default(),
+            limit: 0,
+            state: State::Header,
+            held: [0; LONGEST_HEADER + DIGEST],
+            filled: 0,
+            sum: Digest::new(),
+        }
+    }
+
+    /// From the next PDU on they have this shape, and at most `limit` bytes of data.
+    pub fn agree(&mut self, shape: Shape, limit: u32) {
+        self.shape = shape;
+        self.limit = limit;
+    }
+
+    /// What is agreed about the PDUs that come.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What comes next.
+    pub fn expects(&self) -> Expects {
+        match self.state {
+            State::Header => Expects::Header(self.header_end().saturating_sub(self.filled)),
+            State::Padding { left, .. } => Expects::Header(left),
+            State::Data { left } => Expects::Data(left as usize),
+            State::Digest => Expects::Header(DIGEST - self.filled),
+            State::Dead => Expects::Nothing,
+        }
+    }
+
+    /// Takes bytes off the front of `bytes`; `None` when they are used up, or after a fault.
+    ///
+    /// # Errors
+    /// A PDU that may not be sent. Nothing comes out any more.
+    pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Item<'a>>, Fault> {
+        loop {
+            match self.state {
+                State::Header => {
+                    if !self.fill(bytes, self.header_end()) {
+                        return Ok(None);
+                    }
+                    // The common header says how long the rest is.
+                    if self.filled == size_of::<CommonHeader>() {
+                        self.judge_common().map_err(|why| self.fault(why))?;
+                        continue;
+                    }
+                    return self.header().map(|header| Some(Item::Header(header))).map_err(|why| self.fault(why));
+                }
+                State::Padding { left, data } => {
+                    let some = left.min(bytes.len());
+                    *bytes = &bytes[some..];
+                    if some < left {
+                        self.state = State::Padding { left: left - some, data };
+                        return Ok(None);
+                    }
+                    self.sum = Digest::new();
+                    self.state = State::Data { left: data };
+                }
+                State::Data { left } => return Ok(self.data(bytes, left)),
+                State::Digest => {
+                    if !self.fill(bytes, DIGEST) {
+                        return Ok(None);
+                    }
+                    let intact = self.held[..DIGEST] == self.sum.end();
+                    self.begin();
+                    return Ok(Some(Item::End { intact }));
+                }
+                State::Dead => return Ok(None),
+            }
+        }
+    }
+
+    fn data<'a>(&mut self, bytes: &mut &'a [u8], left: u32) -> Option<Item<'a>> {
+        if left == 0 {
+            self.begin();
+            return Some(Item::End { intact: true });
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        let (some, rest) = bytes.split_at(bytes.len().min(left as usize));
+        *bytes = rest;
+        let left = left - some.len() as u32;
+        let digested = self.shape.data_digest && self.kind().is_some_and(Kind::has_digests);
+        if digested {
+            self.sum.add(some);
+        }
+        self.state = if left == 0 && digested {
+            self.filled = 0;
+            State::Digest
+        } else {
+            State::Data { left }
+        };
+        Some(Item::Data(some))
+    }
+
+    /// The connection ends for a reason that the PDUs alone do not show.
+    pub(crate) fn fault(&mut self, why: Wrong) -> Fault {
+        let len = self.filled.min(self.kind().map_or(self.filled, Kind::header_len));
+        self.state = State::Dead;
+        Fault::new(why, &self.held[..len])
+    }
+
+    /// Nothing comes out any more.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Dead;
+    }
+
+    fn begin(&mut self) {
+        self.state = State::Header;
+        self.filled = 0;
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        Kind::of(self.held[0])
+    }
+
+    /// How much of `held` the header takes, as far as that is known.
+    fn header_end(&self) -> usize {
+        match self.kind() {
+            Some(kind) if self.filled >= size_of::<CommonHeader>() => kind.header_len() + self.digest_len(kind),
+            _ => size_of::<CommonHeader>(),
+        }
+    }
+
+    fn digest_len(&self, kind: Kind) -> usize {
+        if self.shape.header_digest && kind.has_digests() { DIGEST } else { 0 }
+    }
+
+    /// Moves bytes to `held` until it has `end`; whether it has.
+    fn fill(&mut self, bytes: &mut &[u8], end: usize) -> bool {
+        let some = (end - self.filled).min(bytes.len());
+        let (head, rest) = bytes.split_at(some);
+        self.held[self.filled..self.filled + some].copy_from_slice(head);
+        self.filled += some;
+        *bytes = rest;
+        self.filled == end
+    }
+
+    fn common(&self) -> CommonHeader {
+        part(&self.held)
+    }
+
+    /// What can be said of the first eight bytes, before more is waited for.
+    //= NVMe/TCP 1.0, 3.6.2.1
+    fn judge_common(&self) -> Result<(), Wrong> {
+        let ch = self.common();
+        let kind = Kind::of(ch.kind).ok_or(Wrong::Kind(ch.kind))?;
+        if kind.is_from_host() != (self.from == Side::Host) {
+            return Err(Wrong::Kind(ch.kind));
+        }
+        if usize::from(ch.hlen) != kind.header_len() {
+            return Err(Wrong::HeaderLength(ch.hlen));
+        }
+        if kind.has_digests() && (ch.flags & HEADER_DIGEST != 0) != self.shape.header_digest {
+            return Err(Wrong::Flags(ch.flags));
+        }
+        let least = (kind.header_len() + self.digest_len(kind)) as u32;
+        if ch.plen.get() < least || (!may_have_data(kind) && ch.plen.get() != least) {
+            return Err(Wrong::Length(ch.plen.get()));
+        }
+        Ok(())
+    }
+
+    /// Reads the header, which is all there, and goes on to its data.
+    fn header(&mut self) -> Result<Header, Wrong> {
+        let ch = self.common();
+        let kind = self.kind().ok_or(Wrong::Kind(ch.kind))?;
+        let len = kind.header_len();
+        if self.digest_len(kind) > 0 {
+            let sum = [self.held[len], self.held[len + 1], self.held[len + 2], self.held[len + 3]];
+            if sum != digest(&self.held[..len]) {
+                return Err(Wrong::HeaderDigest(u32::from_le_bytes(sum)));
+            }
+        }
+        let (padding, data) = if may_have_data(kind) { self.extent(kind, &ch)? } else { (0, 0) };
+        let header = self.read(kind, data)?;
+        self.state = State::Padding { left: padding, data };
+        if data == 0 {
+            self.begin();
+        }
+        Ok(header)
+    }
+
+    /// Bytes of padding and of data.
+    fn extent(&self, kind: Kind, ch: &CommonHeader) -> Result<(usize, u32), Wrong> {
+        let (plen, begin) = (ch.plen.get(), kind.header_len() + self.digest_len(kind));
+        if matches!(kind, Kind::H2cTermReq | Kind::C2hTermReq) {
+            let data = plen - begin as u32;
+            return if data as usize <= LONGEST_HEADER { Ok((0, data)) } else { Err(Wrong::Length(plen)) };
+        }
+        if plen as usize == begin {
+            return Ok((0, 0));
+        }
+        let pdo = usize::from(ch.pdo);
+        if pdo < begin || self.shape.aligned(pdo) != pdo || pdo as u32 > plen {
+            return Err(Wrong::DataOffset(ch.pdo));
+        }
+        if (ch.flags & DATA_DIGEST != 0) != self.shape.data_digest {
+            return Err(Wrong::Flags(ch.flags));
+        }
+        let digest = if self.shape.data_digest { DIGEST as u32 } else { 0 };
+        let data = (plen - pdo as u32).checked_sub(digest).filter(|data| *data > 0).ok_or(Wrong::Length(plen))?;
+        if data > self.limit {
+            return Err(Wrong::TooMuchData(data));
+        }
+        Ok((pdo - begin, data))
+    }
+
+    fn read(&self, kind: Kind, data: u32) -> Result<Header, Wrong> {
+        let ch = self.common();
+        let says = |length: u32| if length == data && length > 0 { Ok(()) } else { Err(Wrong::Length(ch.plen.get())) };
+        let last = ch.flags & LAST != 0;
+        Ok(match kind {
+            Kind::IcReq => Header::IcReq(part(&self.held)),
+            Kind::IcResp => Header::IcResp(part(&self.held)),
+            Kind::H2cTermReq | Kind::C2hTermReq => {
+                let pdu: TermReq = part(&self.held);
+                Header::TermReq { fes: pdu.fes.get(), fei: pdu.fei.get() }
+            }
+            Kind::CapsuleCmd => Header::Command { sqe: part::<CapsuleCmd>(&self.held).sqe, data },
+            Kind::CapsuleResp => Header::Response(part::<CapsuleResp>(&self.held).cqe),
+            Kind::H2cData => {
+                let pdu: H2cData = part(&self.held);
+                says(pdu.datal.get())?;
+                Header::H2cData { cid: pdu.cccid.get(), tag: pdu.ttag.get(), offset: pdu.datao.get(), data, last }
+            }
+            Kind::C2hData => {
+                let pdu: C2hData = part(&self.held);
+                says(pdu.datal.get())?;
+                let success = ch.flags & SUCCESS != 0;
+                Header::C2hData { cid: pdu.cccid.get(), offset: pdu.datao.get(), data, last, success }
+            }
+            Kind::R2t => {
+                let pdu: R2t = part(&self.held);
+                Header::R2t { cid: pdu.cccid.get(), tag: pdu.ttag.get(), offset: pdu.r2to.get(), length: pdu.r2tl.get() }
+            }
+        })
+    }
+}
+
+fn may_have_data(kind: Kind) -> bool {
+    matches!(kind, Kind::CapsuleCmd | Kind::H2cData | Kind::C2hData | Kind::H2cTermReq | Kind::C2hTermReq)
+}
+
+/// The front of `held` as one of the layouts, all of which fit.
+fn part<T: FromBytes>(held: &[u8; LONGEST_HEADER + DIGEST]) -> T {
+    const { assert!(size_of::<T>() <= LONGEST_HEADER) };
+    T::read_from_prefix(held.as_bytes()).map_or_else(|_| unreachable!("the longest header fits"), |(value, _)| value)
+}
