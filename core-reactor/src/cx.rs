@@ -2,8 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) holds: Vec<Rc<Name>>,
     pub(crate) bells: Bells,
     pub(crate) channels: Channels,
+    /// What is shown of what its pollers have.
+    pub(crate) listed: Vec<Weak<dyn Any + Send + Sync>>,
     pub(crate) cpus: CpuSet,
     pub(crate) core: CoreId,
     /// When it came there.
@@ -116,6 +119,7 @@ impl Inner {
             holds: Vec::new(),
             bells: Bells::default(),
             channels: Channels::default(),
+            listed: Vec::new(),
             cpus,
             core,
             wanted: None,

@@ -3,7 +3,9 @@
 //! A [`Cx`] tells it of its own thread; of all threads it is gathered by
 //! [`Cx::for_each_thread`](crate::Cx::for_each_thread), one at a time and each on its core.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 
 use crate::cx::Inner;
 use crate::{CoreId, CpuSet, Cx, Instant, Name, PollerCounts, PollerInfo, ThreadId};
@@ -64,6 +66,19 @@ impl Cx<'_> {
     /// What can be told of each of its pollers.
     pub fn pollers(&self) -> impl Iterator<Item = PollerInfo> {
         self.thread.pollers.info()
+    }
+
+    /// Shows `what` to whoever looks at this thread, as long as it lives.
+    pub(crate) fn list<T: Any + Send + Sync>(&mut self, what: &Arc<T>) {
+        let listed = &mut self.thread.listed;
+        listed.retain(|other| other.strong_count() > 0);
+        let what: Arc<dyn Any + Send + Sync> = what.clone();
+        listed.push(Arc::downgrade(&what));
+    }
+
+    /// What is shown, of one type, in the order in which it was listed.
+    pub(crate) fn listed<T: Any + Send + Sync>(&self) -> Vec<Arc<T>> {
+        self.thread.listed.iter().filter_map(|listed| listed.upgrade()?.downcast().ok()).collect()
     }
 }
 

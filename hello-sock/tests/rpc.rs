@@ -116,6 +116,33 @@ fn s172_spdk_top_finds_its_way() {
 }
 
 #[test]
+fn s216_groups_and_sockets_are_told() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    let mut peers: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for peer in &mut peers {
+        peer.write_all(b"hello").unwrap();
+        peer.read_exact(&mut [0; 5]).unwrap();
+    }
+    let groups = client.call("lcore_get_poll_groups", None);
+    let group = &groups["poll_groups"][0];
+    let figures = ["sockets", "accepted", "bytes_in", "bytes_out", "unsent"].map(|key| group[key].as_u64().unwrap());
+    assert_eq!((group["thread"].as_str(), figures), (Some("poll_group_0"), [4, 3, 15, 15, 0]), "{group}");
+    let told = client.call("lcore_get_sockets", None);
+    let sockets = told["poll_groups"][0]["sockets"].as_array().unwrap();
+    let mut ends: Vec<_> = sockets.iter().filter_map(|socket| socket["peer"].as_str()).collect();
+    let mut addresses: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap().to_string()).collect();
+    ends.sort_unstable();
+    addresses.sort_unstable();
+    assert_eq!((sockets.len(), ends), (4, addresses.iter().map(String::as_str).collect()));
+    let few = client.call("lcore_get_sockets", Some(json!({"limit": 1})));
+    assert_eq!(few["poll_groups"][0]["sockets_left_out"], 3);
+    assert_eq!(client.code("lcore_get_sockets", Some(json!({"limits": 1}))), -32602);
+    server.stop();
+}
+
+#[test]
 fn s173_a_socket_is_its_owners_and_goes_with_the_program() {
     let place = Place::new();
     let mut server = place.serve("");

@@ -4,6 +4,7 @@
 
 mod app;
 mod buffers;
+mod groups;
 mod logging;
 mod mask;
 mod play;

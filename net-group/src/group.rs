@@ -4,6 +4,7 @@
 //! life of a socket. Reading is in `read`, writing in `write`, coming and going here.
 
 mod read;
+mod show;
 mod write;
 
 use alloc::boxed::Box;
@@ -16,7 +17,7 @@ use core::net::SocketAddr;
 use core::task::Waker;
 
 use core_reactor::net::{
-    Events, Frame, GroupConfig, GroupStats, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
+    Events, Frame, GroupConfig, GroupStats, GroupView, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
 };
 use core_reactor::{Cx, Platform, Refused, WaitSource};
 use pool::{Buf, BufGroup};
@@ -59,12 +60,15 @@ pub struct Group<B: Backend> {
     waker: Waker,
     platform: Arc<dyn Platform>,
     stats: GroupStats,
+    view: Arc<GroupView>,
 }
 
 impl<B: Backend> Group<B> {
     /// A group over `backend`, on the core and thread of `cx`. `config` has been checked.
     pub fn new(cx: &mut Cx<'_>, config: GroupConfig, backend: B) -> Self {
-        Self::with(cx.handle().waker(), cx.platform(), config, backend)
+        let group = Self::with(cx.handle().waker(), cx.platform(), config, backend);
+        cx.list_group(&group.view);
+        group
     }
 
     /// The same, without a reactor: `waker` is called when a poll would find something that the
@@ -91,6 +95,7 @@ impl<B: Backend> Group<B> {
             waker,
             platform,
             stats: GroupStats::default(),
+            view: Arc::new(GroupView::new(B::NAME)),
         }
     }
 
@@ -557,6 +562,9 @@ impl<B: Backend> SockGroup for Group<B> {
     fn poll(&mut self, out: &mut Events) -> usize {
         let before = out.len();
         self.stats.polls += 1;
+        if let Some(sockets) = self.view.asked() {
+            self.show(sockets);
+        }
         if !self.dirty.is_empty() {
             self.write_dirty();
         }

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token};
+use core_reactor::net::{Events, Frame, GroupConfig, GroupView, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token};
 use core_reactor::{CpuSet, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
 
@@ -64,7 +65,7 @@ pub struct Driver {
     setup: Setup,
     env: Env,
     /// Last, so that it outlives the group, which holds it.
-    _thread: Thread,
+    thread: Thread,
 }
 
 impl Driver {
@@ -93,7 +94,7 @@ impl Driver {
         let mut thread = lib.create(ThreadConfig::new("driver"), CORE).expect("the platform has this core");
         let group = thread.with(|cx| env.backend.group(cx, config)).expect("a group");
         let seen = VecDeque::new();
-        Self { group: Some(group), events: Events::new(setup.room), seen, bufs, setup, env: env.clone(), _thread: thread }
+        Self { group: Some(group), events: Events::new(setup.room), seen, bufs, setup, env: env.clone(), thread }
     }
 
     /// A socket that connects to the first of these that answers.
@@ -108,6 +109,11 @@ impl Driver {
             NetEvent::Connected { id: of, .. } if of == id => Ok(()),
             other => Err(other),
         });
+    }
+
+    /// The group, as it is seen from its thread.
+    pub fn view(&mut self) -> Option<Arc<GroupView>> {
+        self.thread.with(|cx| cx.groups()).pop()
     }
 
     /// The group.

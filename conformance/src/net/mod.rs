@@ -30,6 +30,7 @@ pub mod steady;
 #[doc(hidden)]
 pub mod stream;
 #[doc(hidden)]
+pub mod view;
 pub mod waking;
 
 pub use driver::{Driver, LISTENER, Setup};
@@ -174,6 +175,9 @@ macro_rules! net_statements {
                 s18_a_socket_full_of_answers_reads_no_questions
                 s18_an_answer_to_each_buffer_is_never_refused
                 s18_flush_writes_without_a_poll
+            }
+            view {
+                s216_a_group_tells_who_looks_what_it_has
             }
             waking {
                 s104_a_group_is_watched_on_its_core_and_holds_its_thread

@@ -39,6 +39,7 @@ mod event;
 mod group_map;
 mod options;
 mod registry;
+mod view;
 
 pub use crate::keys::{SockId, group_tag};
 pub use address::parse_address;
@@ -47,6 +48,7 @@ pub use event::{Events, Frame, NetEvent};
 pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
+pub use view::{GroupInfo, GroupView, SocketInfo};
 
 use alloc::boxed::Box;
 use alloc::format;

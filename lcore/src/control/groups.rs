@@ -1,0 +1,169 @@
+//! The methods that tell of poll groups and their sockets. Each group is asked first and tells in
+//! its next poll; the visits of all reactors that come between are turns in which it has polled.
+
+use core_reactor::Cx;
+use core_reactor::net::{GroupInfo, GroupStats, SocketInfo};
+use linkme::distributed_slice;
+use rpc::{Call, LCORE_RPC_METHODS, Method, NoParams, Text};
+use serde::{Deserialize, Serialize};
+
+use super::threads::{self, Gathered};
+
+/// Sockets that a group tells of unless told otherwise: the most that it ever does.
+const SOCKETS: usize = 64;
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_GROUPS: Method =
+    Method::new("lcore_get_poll_groups", "What each poll group has done: sockets, events, bytes, waits for buffers", get_groups);
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_SOCKETS: Method =
+    Method::new("lcore_get_sockets", "The sockets of each poll group: those with the most unsent bytes first", get_sockets);
+
+/// A group, without its sockets.
+#[derive(Serialize)]
+struct Group {
+    thread: String,
+    thread_id: u64,
+    core: u16,
+    /// Which of its thread's.
+    group: usize,
+    backend: &'static str,
+    #[serde(flatten)]
+    stats: Stats,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    sockets: usize,
+    polls: u64,
+    busy_polls: u64,
+    events: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    accepted: u64,
+    accept_pauses: u64,
+    buffer_waits: u64,
+    buffers_low: u64,
+    stalled: u64,
+    unsent: u64,
+}
+
+impl From<GroupStats> for Stats {
+    fn from(stats: GroupStats) -> Self {
+        let GroupStats { sockets, polls, busy_polls, events, bytes_in, bytes_out, accepted, .. } = stats;
+        let GroupStats { accept_pauses, buffer_waits, buffers_low, stalled, unsent, .. } = stats;
+        Self {
+            sockets,
+            polls,
+            busy_polls,
+            events,
+            bytes_in,
+            bytes_out,
+            accepted,
+            accept_pauses,
+            buffer_waits,
+            buffers_low,
+            stalled,
+            unsent,
+        }
+    }
+}
+
+fn get_groups(cx: &mut Cx<'_>, call: Call) {
+    let Some((NoParams, reply)) = call.open() else { return };
+    gather(cx, 0, |group, _| group, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
+}
+
+/// Whose sockets are wanted.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// The most of each group.
+    limit: Option<usize>,
+}
+
+/// A group's sockets.
+#[derive(Serialize)]
+struct Sockets {
+    thread: String,
+    thread_id: u64,
+    core: u16,
+    group: usize,
+    backend: &'static str,
+    sockets: Vec<OneSocket>,
+    sockets_left_out: usize,
+}
+
+#[derive(Serialize)]
+struct OneSocket {
+    token: u64,
+    state: &'static str,
+    local: Option<String>,
+    peer: Option<String>,
+    unsent: usize,
+    paused: bool,
+}
+
+impl From<&SocketInfo> for OneSocket {
+    fn from(socket: &SocketInfo) -> Self {
+        Self {
+            token: socket.token.0,
+            state: socket.state,
+            local: socket.local.map(|at| at.to_string()),
+            peer: socket.peer.map(|at| at.to_string()),
+            unsent: socket.unsent,
+            paused: socket.is_paused,
+        }
+    }
+}
+
+impl Sockets {
+    fn of(Group { thread, thread_id, core, group, backend, .. }: Group, seen: &GroupInfo) -> Self {
+        let sockets: Vec<OneSocket> = seen.sockets.iter().map(OneSocket::from).collect();
+        let sockets_left_out = seen.stats.sockets.saturating_sub(sockets.len());
+        Self { thread, thread_id, core, group, backend, sockets, sockets_left_out }
+    }
+}
+
+fn get_sockets(cx: &mut Cx<'_>, call: Call) {
+    let Some((which, reply)) = call.open::<Option<Which>>() else { return };
+    let limit = which.unwrap_or_default().limit.unwrap_or(SOCKETS).min(SOCKETS);
+    gather(cx, limit, Sockets::of, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
+}
+
+/// Asks every group, and then has every thread tell of its own.
+fn gather<R: Serialize>(
+    cx: &mut Cx<'_>,
+    sockets: usize,
+    tell: impl Fn(Group, &GroupInfo) -> R + Send + 'static,
+    done: impl FnOnce(Gathered) + Send + 'static,
+) {
+    let ask = move |cx: &mut Cx<'_>| cx.groups().iter().for_each(|group| group.ask(sockets));
+    let add = move |cx: &Cx<'_>, all: &mut Gathered| {
+        for (index, group) in cx.groups().into_iter().enumerate() {
+            let (thread, seen) = (cx.info(), group.seen());
+            let Ok(list) = &mut all.0 else { return };
+            let told = Group {
+                thread: thread.name.as_str().to_owned(),
+                thread_id: thread.id.number(),
+                core: thread.core.0,
+                group: index,
+                backend: group.backend(),
+                stats: seen.stats.into(),
+            };
+            if let Err(why) = list.push(&tell(told, &seen)) {
+                all.0 = Err(why);
+            }
+        }
+    };
+    cx.for_each_thread(ask, move |cx| threads::gather(cx, add, move |_, all| done(all)));
+}
+
+fn object(key: &str, list: Text) -> Text {
+    let mut text = Text::default();
+    text.push_str(&format!("{{\"{key}\":"));
+    text.append(list);
+    text.push_str("}");
+    text
+}
