@@ -305,6 +305,47 @@ fn s178_buffers_and_sockets_are_told() {
     server.stop();
 }
 
+#[test]
+fn s181_how_long_things_take_is_told() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    let mut stream = server.connect();
+    assert_eq!(common::echo(&mut stream, b"takes some time"), b"takes some time");
+    let told = client.call("lcore_get_histograms", None);
+    let count = |of: &Value| {
+        let count = of["count"].as_u64().unwrap();
+        let in_buckets: u64 = of["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap()).sum();
+        assert!(count == in_buckets && of["p50"].as_u64() <= of["p99"].as_u64() && of["p99"].as_u64() <= of["max"].as_u64(), "{of}");
+        count
+    };
+    let all = |name: &str| told["threads"].as_array().unwrap().iter().map(|thread| count(&thread[name])).sum::<u64>();
+    assert!(all("pollers") > 0 && all("messages") > 0, "{told}");
+    assert!(all("timers_late") < u64::MAX && count(&told["reactors"][0]["wakes"]) < u64::MAX);
+    server.stop();
+}
+
+/// Somebody keeps the core from a reactor that polls: it is told, and that nobody knows who.
+#[test]
+fn s182_what_holds_a_reactor_up_is_told() {
+    for (limit, is_told) in [("--stall-limit 50", true), ("--stall-limit 0", false)] {
+        let place = Place::new();
+        let mut server = place.serve(&format!("--busy-poll {limit}"));
+        let mut client = Client::new(&place.path());
+        let pid = rustix::process::Pid::from_raw(server.program.pid() as i32).unwrap();
+        let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
+        signal(rustix::process::Signal::STOP);
+        let stopped = std::time::Instant::now();
+        until("a tenth of a second", || (stopped.elapsed().as_millis() > 100).then_some(()));
+        signal(rustix::process::Signal::CONT);
+        let told = client.call("lcore_get_stalls", None);
+        let stalls = told["stalls"].as_array().unwrap();
+        assert_eq!((told["limit"].as_u64(), stalls.is_empty()), (Some(if is_told { 50_000_000 } else { 0 }), !is_told), "{told}");
+        assert!(stalls.iter().all(|stall| stall["duration"].as_u64() >= Some(50_000_000)), "{told}");
+        server.stop();
+    }
+}
+
 /// What a running server tells of itself starts another one the same way.
 #[test]
 fn s178_s200_a_saved_configuration_starts_the_same_application() {
