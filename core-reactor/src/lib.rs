@@ -57,7 +57,7 @@ pub use histogram::{Bucket, Histogram};
 pub use info::ThreadInfo;
 pub use msg::Msg;
 #[cfg(feature = "observe")]
-pub use observe::{GoingOn, Stall, ThreadHistograms};
+pub use observe::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
 pub use platform::{Platform, PlatformError, WaitSource};
 pub use pollers::{PollerId, Schedule, StalePoller};
 pub use reactor::{Idle, Reactor};

@@ -12,6 +12,7 @@
 
 mod labels;
 mod stalls;
+mod trace;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -20,17 +21,19 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use crate::handle::ThreadId;
 use crate::set::Set;
 use crate::time::nanos;
-use crate::{CoreId, Cx, Histogram, Instant, Name, Platform, Reactor, ThreadLib};
+use crate::{CoreId, Cx, Histogram, Instant, Name, Platform, Reactor, ThreadLib, Turn};
 
 pub(crate) use labels::Label;
 use labels::Labels;
 use stalls::Stalls;
 pub use stalls::{GoingOn, Stall};
+pub use trace::{CoreTrace, TRACE_GROUPS, TraceEvent, TraceGroup, Tracepoint};
+use trace::{Point, Raw, Ring};
 
 /// How long a core is looked at closely after a stall.
 const CLOSELY: Duration = Duration::from_secs(10);
@@ -53,6 +56,8 @@ pub struct ThreadHistograms {
 pub(crate) struct SetObserver {
     cores: Box<[Arc<CachePadded<CoreObserver>>]>,
     labels: Mutex<Labels>,
+    /// The tracepoints that are on, eight bits for each group.
+    traced: Mutex<u64>,
     /// What takes as long is a stall.
     limit_ns: u64,
 }
@@ -70,6 +75,9 @@ struct CoreObserver {
     closely_until: AtomicU64,
     /// Idle time since the last busy run that has been told as a stall, nanoseconds.
     told_ns: AtomicU64,
+    /// The tracepoints that are on.
+    traced: AtomicU64,
+    ring: Once<Ring>,
     stalls: Mutex<Stalls>,
 }
 
@@ -99,7 +107,7 @@ impl SetObserver {
     pub(crate) fn new(cores: impl Iterator<Item = CoreId>, limit: Duration) -> Self {
         let limit_ns = if limit.is_zero() { u64::MAX } else { nanos(limit) };
         let cores = cores.map(|core| Arc::new(CachePadded::new(CoreObserver::new(core)))).collect();
-        Self { cores, labels: Mutex::new(Labels::new()), limit_ns }
+        Self { cores, labels: Mutex::new(Labels::new()), traced: Mutex::new(0), limit_ns }
     }
 
     fn of(&self, core: CoreId) -> Arc<CachePadded<CoreObserver>> {
@@ -117,7 +125,8 @@ impl SetObserver {
     /// a second.
     fn stall(&self, on: &CoreObserver, thread: Name, label: Label, took_ns: u64, at: Instant, is_exact: bool) {
         let what = self.labels.lock().name(label);
-        on.closely_until.store(at.plus_nanos(nanos(CLOSELY)).as_nanos(), Ordering::Relaxed);
+        // No shorter than a trace wants it.
+        on.closely_until.fetch_max(at.plus_nanos(nanos(CLOSELY)).as_nanos(), Ordering::Relaxed);
         let stall = Stall { at, core: on.core, thread, what, took: Duration::from_nanos(took_ns), is_exact };
         let said = on.stalls.lock().enter(stall.clone());
         // Not under the lock: what is logged may take its time.
@@ -136,6 +145,8 @@ impl CoreObserver {
             label: AtomicU16::new(Label::BETWEEN.0),
             closely_until: AtomicU64::new(0),
             told_ns: AtomicU64::new(0),
+            traced: AtomicU64::new(0),
+            ring: Once::new(),
             stalls: Mutex::new(Stalls::default()),
         }
     }
@@ -182,19 +193,31 @@ impl ThreadObserver {
         self.histograms.timers_late.record(now.nanos_since(deadline));
     }
 
-    /// `count` messages took so long. Tells whether that is too long.
+    /// `count` messages took so long, up to `now`. Tells whether that is too long.
     #[inline(always)]
-    pub(crate) fn ran_messages(&mut self, count: u32, took_ns: u64) -> bool {
+    pub(crate) fn ran_messages(&mut self, count: u32, took_ns: u64, now: Instant) -> bool {
         let mean = if count == 1 { took_ns } else { took_ns / u64::from(count) };
         self.histograms.messages.record_many(mean, u64::from(count));
+        if self.core.traces(Point::MESSAGES) {
+            self.trace(Point::MESSAGES, Label::MESSAGES, took_ns, now, u64::from(count));
+        }
         took_ns >= self.limit_ns
     }
 
-    /// A busy poller took so long. Tells whether that is too long.
+    /// A busy poller took so long, up to `now`. Tells whether that is too long.
     #[inline(always)]
-    pub(crate) fn ran_poller(&mut self, took_ns: u64) -> bool {
+    pub(crate) fn ran_poller(&mut self, label: Label, took_ns: u64, now: Instant) -> bool {
         self.histograms.pollers.record(took_ns);
+        if self.core.traces(Point::POLLER) {
+            self.trace(Point::POLLER, label, took_ns, now, 0);
+        }
         took_ns >= self.limit_ns
+    }
+
+    #[cold]
+    fn trace(&self, point: Point, label: Label, took_ns: u64, end: Instant, value: u64) {
+        let start = Instant::from_nanos(end.as_nanos().saturating_sub(took_ns));
+        self.core.trace(Raw { point, label, thread: self.id, start, end, value });
     }
 
     /// An idle poller took so long, which nobody else charges. Tells whether that is too long.
@@ -234,14 +257,27 @@ impl ReactorObserver {
         self.core.begin(Label::EVENTS);
     }
 
+    /// A turn ended that began at `start`; the clock was last read at `end`.
     #[inline(always)]
-    pub(crate) fn end_turn(&self) {
+    pub(crate) fn end_turn(&self, turn: &Turn, start: Instant, end: Instant) {
         self.core.begin(Label::BETWEEN);
+        if self.core.traces(Point::TURN) && !turn.is_idle() {
+            self.trace(Point::TURN, start, end, 0);
+        }
     }
 
-    /// Events took so long.
+    #[cold]
+    fn trace(&self, point: Point, start: Instant, end: Instant, value: u64) {
+        self.core.trace(Raw { point, label: Label::OTHERS, thread: ThreadId(0), start, end, value });
+    }
+
+    /// `count` events took so long, up to `now`.
     #[inline(always)]
-    pub(crate) fn ran_events(&self, set: &Set, took_ns: u64, now: Instant) {
+    pub(crate) fn ran_events(&self, set: &Set, count: usize, took_ns: u64, now: Instant) {
+        if self.core.traces(Point::EVENTS) {
+            let start = Instant::from_nanos(now.as_nanos().saturating_sub(took_ns));
+            self.trace(Point::EVENTS, start, now, count as u64);
+        }
         if took_ns >= self.limit_ns {
             self.stalled(set, Label::EVENTS, took_ns, now, true);
         }
@@ -277,8 +313,12 @@ impl ReactorObserver {
     pub(crate) fn woke(&mut self, before: Instant, now: Instant, until: Option<Instant>, rung: &RungAt) {
         let rung = Some(rung.take()).filter(|rung| *rung >= before);
         let due = until.filter(|until| *until <= now).map(|until| until.max(before));
-        if let Some(since) = [rung, due].into_iter().flatten().min() {
-            self.wakes.record(now.nanos_since(since));
+        let late = [rung, due].into_iter().flatten().min().map(|since| now.nanos_since(since));
+        if let Some(late) = late {
+            self.wakes.record(late);
+        }
+        if self.core.traces(Point::SLEEP) {
+            self.trace(Point::SLEEP, before, now, late.unwrap_or(0));
         }
     }
 

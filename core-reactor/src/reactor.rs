@@ -110,7 +110,7 @@ impl Reactor {
         if changed {
             self.let_threads_go();
         }
-        self.observer.end_turn();
+        self.observer.end_turn(&turn, now, mark);
         self.stats.turns += 1;
         self.stats.messages += u64::from(turn.messages);
         self.stats.busy_ns += turn.busy_ns;
@@ -266,7 +266,7 @@ impl Reactor {
             *mark = self.set.platform().now();
             let took = mark.nanos_since(now);
             turn.busy_ns += took;
-            self.observer.ran_events(&self.set, took, *mark);
+            self.observer.ran_events(&self.set, ready, took, *mark);
         }
     }
 

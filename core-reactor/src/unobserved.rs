@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::handle::ThreadId;
 use crate::set::Set;
-use crate::{CoreId, Instant, Name, Platform};
+use crate::{CoreId, Instant, Name, Platform, Turn};
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Label;
@@ -58,12 +58,12 @@ impl ThreadObserver {
     pub(crate) fn timer_came(&mut self, _deadline: Instant, _now: Instant) {}
 
     #[inline(always)]
-    pub(crate) fn ran_messages(&mut self, _count: u32, _took_ns: u64) -> bool {
+    pub(crate) fn ran_messages(&mut self, _count: u32, _took_ns: u64, _now: Instant) -> bool {
         false
     }
 
     #[inline(always)]
-    pub(crate) fn ran_poller(&mut self, _took_ns: u64) -> bool {
+    pub(crate) fn ran_poller(&mut self, _label: Label, _took_ns: u64, _now: Instant) -> bool {
         false
     }
 
@@ -90,10 +90,10 @@ impl ReactorObserver {
     pub(crate) fn begin_events(&self) {}
 
     #[inline(always)]
-    pub(crate) fn end_turn(&self) {}
+    pub(crate) fn end_turn(&self, _turn: &Turn, _start: Instant, _end: Instant) {}
 
     #[inline(always)]
-    pub(crate) fn ran_events(&self, _set: &Set, _took_ns: u64, _now: Instant) {}
+    pub(crate) fn ran_events(&self, _set: &Set, _count: usize, _took_ns: u64, _now: Instant) {}
 
     #[inline(always)]
     pub(crate) fn was_idle(&self, _set: &Set, _idle_ns: u64, _now: Instant) {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{
     CoreId, CpuSet, Cx, Histogram, Idle, Instant, Platform, PlatformError, Polled, Reactor, ReactorOptions, Reactors, Schedule, Stall,
-    ThreadConfig, ThreadHistograms, ThreadLib, WaitSource,
+    TRACE_GROUPS, ThreadConfig, ThreadHistograms, ThreadLib, TraceEvent, WaitSource,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -346,4 +346,76 @@ fn s184_what_has_not_ended_is_named_while_it_goes_on() {
     assert!(seen[0].is_empty(), "{seen:?}");
     let [on] = &seen[1][..] else { panic!("{seen:?}") };
     assert_eq!((on.core, &*on.thread, &*on.what, on.since), (CoreId(0), "t", "loops", Instant::ZERO));
+}
+
+fn place(group: &str) -> usize {
+    TRACE_GROUPS.iter().position(|known| known.name == group).expect("there is such a group")
+}
+
+/// What was traced on a core, without the times.
+fn told(trace: &[TraceEvent]) -> Vec<(&str, &str, u64)> {
+    trace.iter().map(|event| (event.point, event.name.as_str(), event.value)).collect()
+}
+
+#[test]
+fn s185_a_core_traces_what_it_is_asked_to_and_nothing_else() {
+    let mut sim = Sim::new(1);
+    let platform = sim.platform.clone();
+    platform.tick(Duration::from_nanos(1));
+    let lib = sim.lib().clone();
+    let (hit, part) = (lib.tracepoint("hit"), lib.tracepoint("part"));
+    let clock = platform.clone();
+    let start = move |cx: &mut Cx<'_>| {
+        cx.poller("idle", Schedule::Always, takes(&clock, us(7), Polled::Idle));
+        cx.poller("busy", Schedule::Always, move |cx: &mut Cx<'_>| {
+            clock.advance(us(1));
+            cx.trace(hit, 5);
+            let clock = clock.clone();
+            cx.traced(part, 6, move |_| clock.advance(us(2)));
+            Polled::Busy
+        });
+    };
+    let thread = lib.spawn(ThreadConfig::new("t"), start).unwrap();
+    turns(&mut sim, 2);
+    assert!(lib.trace().is_empty(), "nothing is switched on");
+    for (group, points) in [("reactor", 0b11), ("thread", 0b11), ("app", 0b1)] {
+        lib.set_traced(place(group), points);
+        assert_eq!(lib.traced(place(group)), points);
+    }
+    (0..2).for_each(|_| thread.send(|_: &mut Cx<'_>| {}).map_err(drop).unwrap());
+    turns(&mut sim, 1);
+    let trace = lib.trace();
+    let expected = [("turn", "", 0), ("messages", "", 2), ("poller", "busy", 0), ("app", "hit", 5), ("app", "part", 6)];
+    assert_eq!(told(&trace[0].events), expected);
+    let [turn, messages, poller, hit, part] = &trace[0].events[..] else { panic!() };
+    let within =
+        |inner: &TraceEvent, outer: &TraceEvent| inner.start >= outer.start && inner.start + inner.duration <= outer.start + outer.duration;
+    assert!(within(messages, turn) && within(poller, turn) && within(hit, poller) && within(part, poller), "{trace:?}");
+    assert!(poller.duration < us(4), "the idle one does not count in: {trace:?}");
+    assert!(hit.duration.is_zero() && (us(2)..us(3)).contains(&part.duration));
+    assert_eq!([&*turn.thread, &*messages.thread, &*part.thread], ["", "t", "t"]);
+    // Off again, one group after the other.
+    lib.set_traced(place("app"), 0);
+    lib.set_traced(place("thread"), 0b10);
+    lib.clear_trace();
+    turns(&mut sim, 1);
+    assert_eq!(told(&lib.trace()[0].events), [("turn", "", 0)]);
+    lib.set_traced(place("reactor"), 0);
+    turns(&mut sim, 1);
+    assert_eq!(lib.trace()[0].events.len(), 1);
+    lib.set_traced(place("app"), u8::MAX);
+    assert_eq!(lib.traced(place("app")), 1, "there are no other points");
+}
+
+#[test]
+fn s185_a_core_traces_its_sleep_and_how_late_it_woke() {
+    let (lib, reactor) = run(us(5), |cx, _| {
+        cx.after(ms(30), |_| {});
+    });
+    lib.set_traced(place("reactor"), 0b10);
+    reactor.run();
+    let trace = lib.trace();
+    assert_eq!(told(&trace[0].events), [("sleep", "", 5_100); 2]);
+    let [first, second] = &trace[0].events[..] else { panic!() };
+    assert!(first.start + first.duration <= second.start && second.duration > Duration::from_secs(1));
 }

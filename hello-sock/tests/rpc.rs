@@ -332,6 +332,101 @@ fn s178_buffers_and_sockets_are_told() {
     server.stop();
 }
 
+#[test]
+fn s181_how_long_things_take_is_told() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    let mut stream = server.connect();
+    assert_eq!(common::echo(&mut stream, b"takes some time"), b"takes some time");
+    let told = client.call("lcore_get_histograms", None);
+    let count = |of: &Value| {
+        let count = of["count"].as_u64().unwrap();
+        let in_buckets: u64 = of["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap()).sum();
+        assert!(count == in_buckets && of["p50"].as_u64() <= of["p99"].as_u64() && of["p99"].as_u64() <= of["max"].as_u64(), "{of}");
+        count
+    };
+    let all = |name: &str| told["threads"].as_array().unwrap().iter().map(|thread| count(&thread[name])).sum::<u64>();
+    assert!(all("pollers") > 0 && all("messages") > 0, "{told}");
+    assert!(all("timers_late") < u64::MAX && count(&told["reactors"][0]["wakes"]) < u64::MAX);
+    server.stop();
+}
+
+/// Somebody keeps the core from a reactor that polls: it is told, and that nobody knows who.
+#[test]
+fn s182_what_holds_a_reactor_up_is_told() {
+    for (limit, is_told) in [("--stall-limit 50", true), ("--stall-limit 0", false)] {
+        let place = Place::new();
+        let mut server = place.serve(&format!("--busy-poll {limit}"));
+        let mut client = Client::new(&place.path());
+        let pid = rustix::process::Pid::from_raw(server.program.pid() as i32).unwrap();
+        let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
+        signal(rustix::process::Signal::STOP);
+        let stopped = std::time::Instant::now();
+        until("a tenth of a second", || (stopped.elapsed().as_millis() > 100).then_some(()));
+        signal(rustix::process::Signal::CONT);
+        let told = client.call("lcore_get_stalls", None);
+        let stalls = told["stalls"].as_array().unwrap();
+        assert_eq!((told["limit"].as_u64(), stalls.is_empty()), (Some(if is_told { 50_000_000 } else { 0 }), !is_told), "{told}");
+        assert!(stalls.iter().all(|stall| stall["duration"].as_u64() >= Some(50_000_000)), "{told}");
+        server.stop();
+    }
+}
+
+/// What happens within what, on each core, is in the file as it was.
+#[test]
+fn s186_a_trace_is_switched_on_and_written_while_it_runs() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    let file = place.dir.path().join("trace.json");
+    let dump = || Some(json!({ "path": file }));
+    let named = |name: &str| Some(json!({ "name": name }));
+    assert_eq!(client.code("trace_dump", dump()), -61, "nothing was traced yet");
+    client.call("trace_enable_tpoint_group", named("all"));
+    client.call("trace_set_tpoint_mask", Some(json!({"name": "reactor", "tpoint_mask": 1})));
+    client.call("trace_clear_tpoint_mask", Some(json!({"name": "reactor", "tpoint_mask": 4})));
+    let info = client.call("trace_get_info", None);
+    assert_eq!((&info["tpoint_group_mask"], &info["reactor"]["tpoint_mask"]), (&json!("0x7"), &json!("0x3")));
+    let mut stream = server.connect();
+    for _ in 0..10 {
+        assert_eq!(common::echo(&mut stream, b"is traced"), b"is traced");
+    }
+    client.call("trace_disable_tpoint_group", named("all"));
+    let mask = client.call("trace_get_tpoint_group_mask", None);
+    assert_eq!((&mask["tpoint_group_mask"], &mask["thread"]), (&json!("0x0"), &json!({"enabled": false, "mask": "0x2"})));
+    let dumped = client.call("trace_dump", dump());
+    assert_eq!((client.code("trace_dump", dump()), client.code("trace_enable_tpoint_group", named("nobodys"))), (-17, -32602));
+    let told: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let events: Vec<_> = told["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X").collect();
+    assert_eq!((events.len() as u64, &dumped["lost"]), (dumped["events"].as_u64().unwrap(), &json!(0)));
+    for name in ["turn", "messages", "sleep"] {
+        assert!(events.iter().any(|event| event["name"] == name), "no {name} in {told}");
+    }
+    // In nanoseconds, since what is in microseconds is rounded when it is read.
+    let span = |event: &Value| {
+        let nanos = |key: &str| (event[key].as_f64().unwrap() * 1_000.0).round() as u64;
+        (nanos("ts"), nanos("ts") + nanos("dur"))
+    };
+    let mut open: Vec<(u64, u64)> = Vec::new();
+    let mut last = 0;
+    for event in events {
+        let (start, end) = span(event);
+        assert!(start >= last, "{event} comes before the one before");
+        last = start;
+        open.retain(|(_, outer)| *outer > start);
+        assert!(open.iter().all(|(_, outer)| *outer >= end), "{event} ends behind what it is in: {open:?}");
+        if event["cat"] == "thread" {
+            assert!(!open.is_empty() && event["args"]["thread"].is_string(), "{event} is in no turn");
+        }
+        open.push((start, end));
+    }
+    client.call("trace_clear", None);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(client.call("trace_dump", dump())["events"], 0);
+    server.stop();
+}
+
 /// What a running server tells of itself starts another one the same way.
 #[test]
 fn s178_s200_a_saved_configuration_starts_the_same_application() {

@@ -31,6 +31,8 @@ struct Config<'a> {
     sock_impl: Option<String>,
     busy_poll: Option<bool>,
     idle_spin: Option<Number<0>>,
+    #[cfg(feature = "observe")]
+    stall_limit: Option<Number<0>>,
     cpumask_locks: Option<bool>,
     balance: Option<Balance>,
     small_pool_count: Option<Number<0>>,
@@ -222,6 +224,10 @@ impl Config<'_> {
         // Who asks for a spin on the command line wants no endless one.
         options.busy_poll |= options.idle_spin.is_none() && self.busy_poll.unwrap_or(false);
         options.idle_spin = options.idle_spin.or(self.idle_spin.map(|n| n.0 as u64));
+        #[cfg(feature = "observe")]
+        {
+            options.stall_limit = options.stall_limit.or(self.stall_limit.map(|n| n.0 as u64));
+        }
         options.balance = options.balance.or(self.balance);
         let pool = &mut options.pool;
         pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count.map(|n| n.0));

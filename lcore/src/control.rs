@@ -16,6 +16,8 @@ mod seen;
 mod sockets;
 mod subsystems;
 mod threads;
+#[cfg(feature = "observe")]
+mod tracing;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -20,6 +20,8 @@ mod options;
 mod output;
 #[cfg(feature = "observe")]
 mod stalls;
+#[cfg(all(feature = "observe", feature = "rpc"))]
+mod trace_file;
 
 #[cfg(feature = "rpc")]
 pub use ::rpc;
@@ -35,7 +37,7 @@ pub use core_reactor::{
     transport,
 };
 #[cfg(feature = "observe")]
-pub use core_reactor::{GoingOn, Stall, ThreadHistograms};
+pub use core_reactor::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 pub use options::{AppOptions, Balance, OptionsError};

@@ -61,6 +61,8 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
         ("{\n\"cpumask\": \"[1]junk\"}", &["cpumask", "something follows", "at character 3", "line 2"]),
         ("{\n\"cpumask\": 3}", &["cpumask", "line 2"]),
         ("{\"idle_spin\": -1}", &["idle_spin", "`-1`", "from 0 on", "line 1"]),
+        #[cfg(feature = "observe")]
+        ("{\"stall_limit\": \"10 ms\"}", &["stall_limit", "from 0 on", "line 1"]),
         ("{\"small_bufsize\":\n0}", &["small_bufsize", "`0`", "from 1 on", "line 2"]),
         ("{\"large_bufsize\": 0}", &["large_bufsize", "`0`", "from 1 on", "line 1"]),
         ("{\"small_pool_count\": 1.5}", &["small_pool_count", "`1.5`", "from 0 on", "line 1"]),
@@ -212,5 +214,21 @@ fn s13_busy_poll_never_parks_and_a_spin_does() {
         });
         assert_eq!(code.unwrap(), 0);
         assert_eq!(told.recv().unwrap() == 0, busy);
+    }
+}
+
+#[cfg(feature = "observe")]
+#[test]
+fn s182_the_limit_on_stalls_is_the_command_lines_then_the_files_then_ten_milliseconds() {
+    for (json, given, expected) in [("{}", None, 10), (r#"{"stall_limit": 7}"#, None, 7), (r#"{"stall_limit": 7}"#, Some(0), 0)] {
+        let (_dir, mut options) = with_file(json);
+        options.stall_limit = given;
+        let (tell, told) = std::sync::mpsc::channel();
+        let code = App::new("test").options(options).try_run(move |_, app| {
+            tell.send(app.lib().stall_limit())?;
+            app.stop(0);
+            Ok(())
+        });
+        assert_eq!((code.unwrap(), told.recv().unwrap()), (0, std::time::Duration::from_millis(expected)));
     }
 }
