@@ -14,6 +14,7 @@ mod scheduler;
 #[cfg(feature = "observe")]
 mod seen;
 mod sockets;
+mod statistics;
 mod subsystems;
 mod threads;
 #[cfg(feature = "observe")]
