@@ -5,6 +5,7 @@ mod common;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -43,7 +44,8 @@ impl Top {
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(env!("CARGO_BIN_EXE_lcore-top")).args(["-i", "0.1", "-r"]).arg(path);
         let child = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(20, 100, 0)));
+        let [rows, columns] = [20, 100].map(size);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
         let (user, all) = (File::from(user), screen.clone());
         let mut from = user.try_clone().unwrap();
         thread::spawn(move || {
@@ -60,7 +62,8 @@ impl Top {
     }
 
     fn resize(&self, width: u16, height: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(height, width);
+        let [rows, columns] = [height, width].map(size);
+        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
         resize(&self.user, width, height);
     }
 
@@ -90,6 +93,10 @@ impl Drop for Top {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn size(cells: u16) -> NonZero<u16> {
+    NonZero::new(cells).unwrap()
 }
 
 fn resize(user: &impl std::os::fd::AsFd, width: u16, height: u16) {
