@@ -76,7 +76,8 @@ fn serve(mut stream: UnixStream, answers: &(dyn Fn(&str, usize) -> Does + Send +
     }
 }
 
-/// Answers as SPDK's targets do, with a thread of this name. Counts grow by 1,000 from call to call.
+/// Answers as SPDK's targets do, with a thread of this name. Counts grow by 1,000 from call to
+/// call.
 pub(crate) fn spdk(thread: &str, method: &str, count: usize) -> Does {
     let told = 1000 * count;
     let result = match method {
