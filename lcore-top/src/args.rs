@@ -7,8 +7,8 @@ use clap::Parser;
 use crate::client::Address;
 
 /// Shows what an application over lcore does: threads, pollers, cores, poll groups, pools, sockets
-/// and statistics, with rates. It asks over the application's RPC socket; SPDK's applications can be
-/// watched too.
+/// and statistics, with rates. It asks over the application's RPC socket, and can watch SPDK's
+/// applications too.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "lcore-top",

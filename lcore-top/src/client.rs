@@ -24,8 +24,8 @@ const PATH: usize = 107;
 /// The port of SPDK's servers.
 const PORT: u16 = 5260;
 
-/// Where an application serves. What begins with `/` is the path of a socket, all else an IP address
-/// with or without a port.
+/// Where an application serves. What begins with `/` is the path of a socket, all else an IP
+/// address with or without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Unix(PathBuf),

@@ -1,10 +1,9 @@
-//! lcore-top: what an application over lcore does, on the terminal. Its threads, pollers, cores, poll
-//! groups, pools, sockets and statistics, with rates, as they are now.
+//! What an application over lcore does, on the terminal: its threads, pollers, cores, poll groups,
+//! pools, sockets and statistics, with rates.
 //!
 //! It knows the application by its RPC socket alone, so it watches SPDK's as well, as far as the
-//! methods of the two are the same. A [`client::Client`] calls methods; [`watch`] does so in a thread
-//! of its own, whose answers [`seen::Seen`] keeps; a view of [`views`] makes a [`table::Table`] of
-//! them, and [`screen`] or [`once`] shows it.
+//! methods of the two are the same. A `Client` calls methods. `watch` does so in a thread of its
+//! own, whose answers `Seen` keeps; a view makes a `Table` of them, and `screen` or `once` shows it.
 #![forbid(unsafe_code)]
 
 mod args;

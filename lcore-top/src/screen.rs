@@ -148,8 +148,8 @@ impl Screen {
         }
     }
 
-    /// Sorts by the column to the left or right. Texts are looked for from their start, numbers from
-    /// the largest.
+    /// Sorts by the column to the left or right. Texts are looked for from their start, numbers
+    /// from the largest.
     fn sort_by(&mut self, step: isize) {
         let columns = self.shown().columns.len();
         let column = (self.sort().column + columns).wrapping_add_signed(step) % columns;

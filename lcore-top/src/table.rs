@@ -21,6 +21,8 @@ pub(crate) const fn column(key: &'static str, title: &'static str) -> Column {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cell {
     Text(String),
+    /// A number that names something.
+    Id(u64),
     Count(u64),
     /// Also a rate per second.
     Number(f64),
@@ -59,6 +61,7 @@ impl Cell {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::Id(id) => id.to_string(),
             Self::Count(count) => text::count(*count),
             Self::Number(number) => text::number(*number),
             Self::Share(share) => text::share(*share),
@@ -70,7 +73,7 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => json!(text),
-            Self::Count(count) => json!(count),
+            Self::Id(number) | Self::Count(number) => json!(number),
             Self::Number(number) | Self::Share(number) | Self::Time(number) => json!(number),
             Self::Unknown => Value::Null,
         }
@@ -82,7 +85,7 @@ impl Cell {
 
     fn number(&self) -> Option<f64> {
         match self {
-            Self::Count(count) => Some(*count as f64),
+            Self::Id(number) | Self::Count(number) => Some(*number as f64),
             Self::Number(number) | Self::Share(number) | Self::Time(number) => Some(*number),
             Self::Text(_) | Self::Unknown => None,
         }
@@ -92,7 +95,7 @@ impl Cell {
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Text(one), Self::Text(other)) => one.cmp(other),
-            (Self::Count(one), Self::Count(other)) => one.cmp(other),
+            (Self::Id(one), Self::Id(other)) | (Self::Count(one), Self::Count(other)) => one.cmp(other),
             (one, other) => match (one.number(), other.number()) {
                 (Some(one), Some(other)) => one.total_cmp(&other),
                 (one, other) => one.is_none().cmp(&other.is_none()),

@@ -1,13 +1,15 @@
 //! The views: which methods each needs, and how its table is made of their answers.
 
 mod cores;
+mod histograms;
 mod pollers;
 mod pools;
+mod stalls;
 mod statistics;
 mod threads;
 
 use crate::seen::Seen;
-use crate::table::{Column, Sort, Table};
+use crate::table::{Cell, Column, Sort, Table};
 
 /// A view. A new one is a line of [`VIEWS`].
 pub(crate) struct View {
@@ -22,9 +24,9 @@ pub(crate) struct View {
     sorted: (&'static str, bool),
 }
 
-type Rows = Vec<Vec<crate::table::Cell>>;
+type Rows = Vec<Vec<Cell>>;
 
-pub(crate) static VIEWS: [&View; 5] = [&threads::VIEW, &pollers::VIEW, &cores::VIEW, &pools::VIEW, &statistics::VIEW];
+pub(crate) static VIEWS: [&View; 6] = [&threads::VIEW, &pollers::VIEW, &cores::VIEW, &pools::VIEW, &stalls::VIEW, &statistics::VIEW];
 
 /// What is asked for whatever is shown.
 const ALWAYS: [&str; 2] = ["spdk_get_version", "framework_get_reactors"];
@@ -63,6 +65,9 @@ fn grown(before: Option<u64>, now: u64) -> Option<u64> {
 }
 
 /// Ticks as seconds.
-fn seconds(ticks: u64, tick_rate: u64) -> crate::table::Cell {
-    crate::table::Cell::maybe((tick_rate > 0).then_some(ticks), |ticks| crate::table::Cell::Time(ticks as f64 / tick_rate as f64))
+fn seconds(ticks: u64, tick_rate: u64) -> Cell {
+    Cell::maybe((tick_rate > 0).then_some(ticks), |ticks| Cell::Time(ticks as f64 / tick_rate as f64))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::histograms::{self, Histograms};
 use super::{Rows, View, grown};
 use crate::seen::{Pair, Seen};
 use crate::table::{Cell, column};
@@ -13,7 +14,7 @@ const JIFFIES: f64 = 100.0;
 pub(super) static VIEW: View = View {
     key: "cores",
     title: "Cores",
-    methods: &[METHOD],
+    methods: &[METHOD, histograms::METHOD],
     columns: &[
         column("core", "CORE"),
         column("threads", "THREADS"),
@@ -21,7 +22,9 @@ pub(super) static VIEW: View = View {
         column("user_share", "USR %"),
         column("system_share", "SYS %"),
         column("interrupt_share", "IRQ %"),
-        column("in_interrupt", "MODE"),
+        column("wake_p99_seconds", "WAKE P99"),
+        column("longest_wake_seconds", "LONGEST WAKE"),
+        column("mode", "MODE"),
         column("frequency_mhz", "MHZ"),
         column("numa", "NUMA"),
         column("tid", "TID"),
@@ -84,7 +87,7 @@ impl Reactor {
         grown(Some(before.busy), self.busy)?.checked_add(grown(Some(before.idle), self.idle)?)
     }
 
-    fn cells(&self, pair: &Pair<Reactors>) -> Vec<Cell> {
+    fn cells(&self, pair: &Pair<Reactors>, histograms: Option<&Histograms>) -> Vec<Cell> {
         let before = pair.before(self.lcore);
         let whole = before.and_then(|before| self.time_since(before));
         // Of the core, whatever ran on it.
@@ -92,22 +95,26 @@ impl Reactor {
             let grown = of(self).and_then(|now| grown(of(before?), now)).filter(|_| pair.elapsed > 0.0);
             Cell::maybe(grown, |grown| Cell::Share(grown as f64 / JIFFIES / pair.elapsed))
         };
+        let wakes = histograms.and_then(|all| all.wakes_of(self.lcore));
         vec![
-            Cell::Count(self.lcore),
+            Cell::Id(self.lcore),
             Cell::Count(self.lw_threads.len() as u64),
             Cell::share(grown(before.map(|it| it.busy), self.busy), whole),
             jiffies(|it| it.usr),
             jiffies(|it| it.sys),
             jiffies(|it| it.irq),
+            Cell::maybe(wakes, |(wakes, rate)| wakes.p99(rate)),
+            Cell::maybe(wakes, |(wakes, rate)| wakes.longest(rate)),
             Cell::maybe(self.in_interrupt, |interrupt| Cell::text(if interrupt { "interrupt" } else { "poll" })),
             Cell::maybe(self.core_freq, Cell::Count),
-            Cell::maybe(self.numa_id, |node| Cell::Number(node as f64)),
-            Cell::maybe(self.tid, Cell::Count),
+            Cell::maybe(self.numa_id.and_then(|node| node.try_into().ok()), Cell::Id),
+            Cell::maybe(self.tid, Cell::Id),
         ]
     }
 }
 
 fn rows(seen: &Seen) -> Result<Rows, String> {
     let pair = seen.pair::<Reactors>(METHOD)?;
-    Ok(pair.now.reactors.iter().map(|reactor| reactor.cells(&pair)).collect())
+    let histograms = seen.now::<Histograms>(histograms::METHOD).ok();
+    Ok(pair.now.reactors.iter().map(|reactor| reactor.cells(&pair, histograms.as_ref())).collect())
 }

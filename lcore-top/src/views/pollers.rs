@@ -101,7 +101,7 @@ fn rows(seen: &Seen) -> Result<Rows, String> {
         vec![
             Cell::text(&poller.name),
             Cell::text(&thread.name),
-            Cell::maybe(core, Cell::Count),
+            Cell::maybe(core, Cell::Id),
             Cell::text(kind),
             Cell::maybe(period, |ticks| seconds(ticks, pair.now.tick_rate)),
             Cell::rate(runs, poller.run_count, pair.elapsed),
@@ -110,8 +110,8 @@ fn rows(seen: &Seen) -> Result<Rows, String> {
             Cell::Count(poller.run_count),
             Cell::Count(poller.busy_count),
             Cell::maybe(poller.state.as_deref(), Cell::text),
-            Cell::Count(thread.id),
-            Cell::Count(poller.id),
+            Cell::Id(thread.id),
+            Cell::Id(poller.id),
         ]
     };
     Ok(pair.now.pollers().map(row).collect())
