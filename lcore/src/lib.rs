@@ -20,6 +20,8 @@ mod options;
 mod output;
 #[cfg(feature = "observe")]
 mod stalls;
+#[cfg(feature = "rpc")]
+mod tuned;
 
 #[cfg(feature = "rpc")]
 pub use ::rpc;

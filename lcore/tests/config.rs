@@ -5,6 +5,7 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
+use lcore::net::SockOptions;
 use lcore::rpc::linkme::distributed_slice;
 use lcore::rpc::{Call, Control, Error, LCORE_RPC_METHODS, Method, Phases};
 use lcore::sim::Sim;
@@ -258,4 +259,73 @@ fn s197_a_method_is_called_from_within() {
     assert_eq!(*answers.lock().unwrap(), [Ok(()), Err(-17), Err(-32602)]);
     app.stop(0);
     sim.settle();
+}
+
+/// What sockets of the backend are like that listen and that connect, without a wish and with one.
+type Sockets = [SockOptions; 4];
+
+/// The code, and the sockets of an application over `backend` whose file sets that up by `params`.
+fn tuned(backend: &str, params: &str) -> (u8, Option<Sockets>) {
+    let (_dir, mut options) = config(&format!(
+        r#"{{"subsystems": [{{"subsystem": "sock", "config": [
+            {{"method": "sock_impl_set_options", "params": {{"impl_name": "{backend}"{params}}}}}]}}]}}"#
+    ));
+    options.net = Some(backend.into());
+    let (tell, told) = std::sync::mpsc::channel();
+    let ended = App::new("test").network().options(options).try_run(move |_, app| {
+        let (net, here) = (app.net(), "127.0.0.1:0".parse()?);
+        assert_eq!(net.name(), app.selected().backend.name());
+        let own = SockOptions { recv_buf: Some(10_000), send_buf: Some(11_000), quick_ack: true, ..SockOptions::default() };
+        let [plain, own] = [SockOptions::default(), own].map(|asked| (net.listen(here, &asked), net.connect(&[here], &asked)));
+        tell.send([plain.0?.options()?, plain.1?.options()?, own.0?.options()?, own.1?.options()?])?;
+        app.stop(0);
+        Ok(())
+    });
+    (ended.unwrap(), told.try_recv().ok())
+}
+
+#[test]
+fn s202_sockets_are_as_was_said_where_the_application_leaves_it_open() {
+    for backend in ["posix", "uring"] {
+        let (code, usual) = tuned(backend, "");
+        let [usual, ..] = usual.unwrap();
+        assert_eq!((code, usual.quick_ack, usual.zero_copy), (0, false, None));
+        let (code, set) = tuned(backend, r#", "recv_buf_size": 40000, "send_buf_size": 50000, "enable_quickack": true"#);
+        // The system doubles what it is asked for.
+        let sizes = |of: &SockOptions| (of.recv_buf.unwrap(), of.send_buf.unwrap(), of.quick_ack);
+        assert_eq!(
+            (code, set.unwrap().each_ref().map(sizes)),
+            (0, [(80_000, 100_000, true), (80_000, 100_000, true), (20_000, 22_000, true), (20_000, 22_000, true)])
+        );
+        // 0 is the system's, and so is what is far too much; the file is one of SPDK's.
+        let (code, set) =
+            tuned(backend, r#", "recv_buf_size": 0, "send_buf_size": 99000000000, "enable_recv_pipe": true, "enable_quickack": false"#);
+        let set = set.unwrap();
+        assert_eq!((code, set[0].recv_buf, set[0].quick_ack), (0, usual.recv_buf, false));
+        assert!(set[0].send_buf > usual.send_buf.min(Some(100_000)), "{set:?}");
+    }
+}
+
+#[test]
+fn s202_sends_without_a_copy_are_for_the_side_that_was_named() {
+    let of = |backend: &str, params: &str| tuned(backend, params).1.unwrap().map(|options| options.zero_copy);
+    let server = r#", "enable_zerocopy_send_server": true, "zerocopy_threshold": 7000"#;
+    assert_eq!(of("uring", server), [Some(7000), None, Some(7000), None]);
+    assert_eq!(of("uring", r#", "enable_zerocopy_send_client": true"#), [None, Some(0), None, Some(0)]);
+    assert_eq!(of("uring", r#", "zerocopy_threshold": 7000"#), [None; 4]);
+    // It is not to be had there, and SPDK's files ask for it.
+    assert_eq!(of("posix", server), [None; 4]);
+}
+
+#[test]
+fn s202_what_sockets_cannot_be_is_refused() {
+    for params in [
+        r#", "tls_version": 13"#,
+        r#", "enable_ktls": true"#,
+        r#", "recv_buf_size": -1"#,
+        r#", "priority": 1"#,
+        r#", "enable_quickack": 1"#,
+    ] {
+        assert_eq!(tuned("posix", params), (1, None), "{params}");
+    }
 }
