@@ -436,6 +436,23 @@ fn s198_a_configuration_of_spdks_own_starts_a_server() {
     server.stop();
 }
 
+/// What the documentation shows.
+#[test]
+fn s201_the_file_in_the_documentation_is_one() {
+    let place = Place::new();
+    let file = place.dir.path().join("c.json");
+    let page = include_str!("../../docs/config.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    fs::write(&file, example).unwrap();
+    let mut server = place.serve(&format!("-c {}", file.display()));
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.call("sock_get_default_impl", None), json!({"impl_name": "posix"}));
+    assert_eq!(client.call("log_get_flags", None)["posix"], true);
+    let pool = client.call("framework_get_config", Some(json!({"name": "iobuf"})));
+    assert_eq!(pool[0]["params"]["small_pool_count"], 4096);
+    server.stop();
+}
+
 /// The file is played around the start that the call asks for.
 #[test]
 fn s200_a_file_and_a_client_start_it_together() {

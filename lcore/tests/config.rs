@@ -3,13 +3,17 @@
 #![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lcore::net::SockOptions;
 use lcore::rpc::linkme::distributed_slice;
 use lcore::rpc::{Call, Control, Error, LCORE_RPC_METHODS, Method, Phases};
 use lcore::sim::Sim;
-use lcore::{App, AppHandle, AppOptions, Cx, Failure};
+use lcore::{App, AppHandle, AppOptions, Cx, Failure, Polled, Schedule};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -58,6 +62,39 @@ static SLOW: Method = Method::new("test_slow", "", |_: &mut Cx<'_>, call| {
     });
 });
 
+/// Where the application serves, for a call that looks for that.
+static SERVED_AT: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Is a client while the file is played, and looks for an answer for as long as a server would need
+/// many times over.
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = lcore::rpc::linkme)]
+static CLIENT: Method = Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
+    let Some((Note { text }, reply)) = call.open() else { return };
+    let at = SERVED_AT.lock().unwrap().clone().expect("it serves");
+    let mut client = UnixStream::connect(at).expect("it listens");
+    client.write_all(br#"{"id": 1, "method": "framework_wait_init"}"#).expect("it is taken");
+    client.set_nonblocking(true).unwrap();
+    let (until, mut reply) = (cx.clock() + Duration::from_millis(50), Some(reply));
+    cx.poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+        let mut some = [0; 100];
+        if let Ok(count) = client.read(&mut some) {
+            note(&format!("answered {text} too early, by {count} bytes"));
+        } else if cx.clock() < until {
+            return Polled::Busy;
+        }
+        if let Some(reply) = reply.take() {
+            note(&text);
+            *WAITING.lock().unwrap() = client.try_clone().ok();
+            reply.send(Ok(true));
+        }
+        Polled::Done
+    });
+});
+
+/// The client that waits yet.
+static WAITING: Mutex<Option<UnixStream>> = Mutex::new(None);
+
 /// What came of a file.
 #[derive(Debug)]
 struct Came {
@@ -94,12 +131,12 @@ fn play_with(json: &str, set: impl FnOnce(&mut AppOptions)) -> Result<Came, Fail
 /// Stops when the last call of a file has been made, which notes the end.
 fn stop_behind_all(cx: &mut Cx<'_>, app: &AppHandle) {
     let app = app.clone();
-    cx.poller("end", lcore::Schedule::Every(std::time::Duration::from_millis(1)), move |_: &mut Cx<'_>| {
+    cx.poller("end", Schedule::Every(Duration::from_millis(1)), move |_: &mut Cx<'_>| {
         if NOTES.lock().unwrap().last().is_some_and(|note| note == "end") {
             app.stop(0);
-            return lcore::Polled::Done;
+            return Polled::Done;
         }
-        lcore::Polled::Idle
+        Polled::Idle
     });
 }
 
@@ -127,6 +164,32 @@ fn s197_a_file_is_played_before_the_start_and_behind_it() {
     let came = came.unwrap();
     assert_eq!(came.notes, ["early 1", "any 1", "early 2", "start", "late 1", "slow", "late 2", "end"]);
     assert_eq!(came.code, 0);
+}
+
+/// What they see is an application as its file has it.
+#[test]
+fn s197_clients_wait_for_the_end_of_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("s");
+    *SERVED_AT.lock().unwrap() = Some(at.clone());
+    let json = r#"{"subsystems": [{"subsystem": "x", "config": [
+        {"method": "test_client", "params": {"text": "client"}}, {"method": "test_late", "params": {"text": "last"}}]}]}"#;
+    let heard = std::thread::spawn(|| {
+        let client = loop {
+            match WAITING.lock().unwrap().take() {
+                Some(client) => break client,
+                None => std::thread::yield_now(),
+            }
+        };
+        client.set_nonblocking(false).unwrap();
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).unwrap();
+        note("end");
+        line
+    });
+    let came = play_with(json, |options| options.rpc.at = Some(format!("{}", at.display()).parse().unwrap()));
+    assert_eq!(came.unwrap().notes, ["start", "client", "last", "end"]);
+    assert!(heard.join().unwrap().contains("true"));
 }
 
 #[test]
