@@ -466,7 +466,11 @@ fn s186_a_trace_is_switched_on_and_written_while_it_runs() {
 #[test]
 fn s178_s200_a_saved_configuration_starts_the_same_application() {
     let place = Place::new();
-    let mut server = place.serve("-N posix --small-pool-count 300 --large-pool-count 2 --balance busy");
+    let file = place.dir.path().join("options.json");
+    let options = json!({"impl_name": "posix", "send_buf_size": 40_000, "enable_quickack": true});
+    let call = json!({"method": "sock_impl_set_options", "params": options});
+    fs::write(&file, json!({"subsystems": [{"subsystem": "sock", "config": [call]}]}).to_string()).unwrap();
+    let mut server = place.serve(&format!("-N posix --small-pool-count 300 --large-pool-count 2 --balance busy -c {}", file.display()));
     let mut client = Client::new(&place.path());
     let config = |client: &mut Client| {
         let subsystems = client.call("framework_get_subsystems", None);
@@ -475,6 +479,8 @@ fn s178_s200_a_saved_configuration_starts_the_same_application() {
         names.iter().map(calls).collect::<Vec<_>>()
     };
     let saved = config(&mut client);
+    let told = client.call("sock_impl_get_options", Some(json!({"impl_name": "posix"})));
+    assert_eq!((&told["send_buf_size"], &told["enable_quickack"], &told["recv_buf_size"]), (&json!(40_000), &json!(true), &json!(0)));
     server.stop();
     let place = Place::new();
     let args = format!("-S -P 0 --no-cpumask-locks --wait-for-rpc -r {}", place.path().display());
@@ -482,7 +488,8 @@ fn s178_s200_a_saved_configuration_starts_the_same_application() {
     let mut client = Client::new(&place.path());
     for (params, method) in [
         (json!({"impl_name": "nobodys"}), "sock_set_default_impl"),
-        (json!({"impl_name": "posix", "recv_buf_size": 5}), "sock_impl_set_options"),
+        (json!({"impl_name": "posix", "tls_version": 13}), "sock_impl_set_options"),
+        (json!({"impl_name": "nobodys", "recv_buf_size": 5000}), "sock_impl_set_options"),
         (json!({"impl_name": "posix", "more": 0}), "sock_impl_set_options"),
         (json!({"small_pool_count": 0}), "iobuf_set_options"),
         (json!({"small_bufsize": 0}), "iobuf_set_options"),
@@ -509,6 +516,97 @@ fn s178_s200_a_saved_configuration_starts_the_same_application() {
     let mut client = Client::new(&place.path());
     assert_eq!(client.call("framework_wait_init", None), true);
     assert_eq!(config(&mut client), saved, "s200");
+    server.stop();
+}
+
+/// What SPDK's NVMe-oF target saves, but for the sizes of its pool.
+const OF_NVMF_TGT: &str = r#"{
+  "subsystems": [
+    { "subsystem": "scheduler", "config": [ { "method": "framework_set_scheduler", "params": { "name": "static" } } ] },
+    {
+      "subsystem": "sock",
+      "config": [
+        { "method": "sock_set_default_impl", "params": { "impl_name": "posix" } },
+        {
+          "method": "sock_impl_set_options",
+          "params": {
+            "impl_name": "ssl", "recv_buf_size": 4096, "send_buf_size": 4096, "enable_recv_pipe": true, "enable_quickack": false,
+            "enable_placement_id": 0, "enable_zerocopy_send_server": true, "enable_zerocopy_send_client": false,
+            "zerocopy_threshold": 0, "tls_version": 0, "enable_ktls": false
+          }
+        },
+        {
+          "method": "sock_impl_set_options",
+          "params": {
+            "impl_name": "posix", "recv_buf_size": 2097152, "send_buf_size": 2097152, "enable_recv_pipe": true, "enable_quickack": false,
+            "enable_placement_id": 0, "enable_zerocopy_send_server": true, "enable_zerocopy_send_client": false,
+            "zerocopy_threshold": 0, "tls_version": 0, "enable_ktls": false
+          }
+        }
+      ]
+    },
+    {
+      "subsystem": "iobuf",
+      "config": [
+        {
+          "method": "iobuf_set_options",
+          "params": { "small_pool_count": 512, "large_pool_count": 16, "small_bufsize": 8192, "large_bufsize": 135168, "enable_numa": false }
+        }
+      ]
+    },
+    { "subsystem": "keyring", "config": [] },
+    {
+      "subsystem": "accel",
+      "config": [ { "method": "accel_set_options", "params": { "small_cache_size": 128, "large_cache_size": 16, "task_count": 2048 } } ]
+    },
+    {
+      "subsystem": "bdev",
+      "config": [
+        { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 65535, "bdev_auto_examine": true } },
+        { "method": "bdev_malloc_create", "params": { "name": "Malloc0", "num_blocks": 131072, "block_size": 512 } },
+        { "method": "bdev_wait_for_examine" }
+      ]
+    },
+    { "subsystem": "nvmf", "config": [ { "method": "nvmf_set_max_subsystems", "params": { "max_subsystems": 1024 } } ] },
+    { "subsystem": "nbd", "config": [] }
+  ]
+}
+"#;
+
+#[test]
+fn s198_a_configuration_of_spdks_own_starts_a_server() {
+    let place = Place::new();
+    let file = place.dir.path().join("nvmf_tgt.json");
+    fs::write(&file, OF_NVMF_TGT).unwrap();
+    let mut server = place.serve(&format!("-c {}", file.display()));
+    for part in [
+        "this program has nothing for subsystem \"accel\": passed over are accel_set_options (line 38)",
+        "subsystem \"bdev\": passed over are bdev_set_options (line 43), bdev_malloc_create (line 44), bdev_wait_for_examine (line 45)",
+        "subsystem \"nvmf\"",
+        "line 9: sock_impl_set_options is passed over, as there is no network backend \"ssl\" here",
+    ] {
+        assert!(server.program.stderr().iter().any(|line| line.contains(part)), "{part}: {:#?}", server.program.stderr());
+    }
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.call("sock_get_default_impl", None), json!({"impl_name": "posix"}));
+    assert_eq!(common::echo(&mut server.connect(), b"as of SPDK"), b"as of SPDK");
+    server.stop();
+}
+
+/// What the documentation shows.
+#[test]
+fn s201_the_file_in_the_documentation_is_one() {
+    let place = Place::new();
+    let file = place.dir.path().join("c.json");
+    let page = include_str!("../../docs/config.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    fs::write(&file, example).unwrap();
+    let mut server = place.serve(&format!("-c {}", file.display()));
+    let mut client = Client::new(&place.path());
+    assert_eq!(client.call("sock_get_default_impl", None), json!({"impl_name": "posix"}));
+    assert_eq!(client.call("log_get_flags", None)["posix"], true);
+    let pool = client.call("framework_get_config", Some(json!({"name": "iobuf"})));
+    assert_eq!(pool[0]["params"]["small_pool_count"], 4096);
     server.stop();
 }
 

@@ -29,7 +29,6 @@ use crate::AppHandle;
 use crate::app::Start;
 
 pub(crate) use said::Said;
-pub(crate) use sockets::foreign_backend;
 pub(crate) use subsystems::has_subsystem;
 
 use play::play;
@@ -125,6 +124,7 @@ fn start_with<F>(cx: &mut Cx<'_>, app: &AppHandle, control: &Arc<Control>, start
 where
     F: FnOnce(&mut Cx<'_>, Result<(), String>) + Send + 'static,
 {
+    app.said().settle(app);
     if let Err(why) = app.start(cx, start) {
         return then(cx, Err(why));
     }

@@ -24,6 +24,8 @@ mod registered;
 mod stalls;
 #[cfg(all(feature = "observe", feature = "rpc"))]
 mod trace_file;
+#[cfg(feature = "rpc")]
+mod tuned;
 
 #[cfg(feature = "rpc")]
 pub use ::rpc;

@@ -3,12 +3,17 @@
 #![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use lcore::net::SockOptions;
 use lcore::rpc::linkme::distributed_slice;
 use lcore::rpc::{Call, Control, Error, LCORE_RPC_METHODS, Method, Phases};
 use lcore::sim::Sim;
-use lcore::{App, AppHandle, AppOptions, Cx, Failure};
+use lcore::{App, AppHandle, AppOptions, Cx, Failure, Polled, Schedule};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -57,6 +62,39 @@ static SLOW: Method = Method::new("test_slow", "", |_: &mut Cx<'_>, call| {
     });
 });
 
+/// Where the application serves, for a call that looks for that.
+static SERVED_AT: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Is a client while the file is played, and looks for an answer for as long as a server would need
+/// many times over.
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = lcore::rpc::linkme)]
+static CLIENT: Method = Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
+    let Some((Note { text }, reply)) = call.open() else { return };
+    let at = SERVED_AT.lock().unwrap().clone().expect("it serves");
+    let mut client = UnixStream::connect(at).expect("it listens");
+    client.write_all(br#"{"id": 1, "method": "framework_wait_init"}"#).expect("it is taken");
+    client.set_nonblocking(true).unwrap();
+    let (until, mut reply) = (cx.clock() + Duration::from_millis(50), Some(reply));
+    cx.poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
+        let mut some = [0; 100];
+        if let Ok(count) = client.read(&mut some) {
+            note(&format!("answered {text} too early, by {count} bytes"));
+        } else if cx.clock() < until {
+            return Polled::Busy;
+        }
+        if let Some(reply) = reply.take() {
+            note(&text);
+            *WAITING.lock().unwrap() = client.try_clone().ok();
+            reply.send(Ok(true));
+        }
+        Polled::Done
+    });
+});
+
+/// The client that waits yet.
+static WAITING: Mutex<Option<UnixStream>> = Mutex::new(None);
+
 /// What came of a file.
 #[derive(Debug)]
 struct Came {
@@ -93,12 +131,12 @@ fn play_with(json: &str, set: impl FnOnce(&mut AppOptions)) -> Result<Came, Fail
 /// Stops when the last call of a file has been made, which notes the end.
 fn stop_behind_all(cx: &mut Cx<'_>, app: &AppHandle) {
     let app = app.clone();
-    cx.poller("end", lcore::Schedule::Every(std::time::Duration::from_millis(1)), move |_: &mut Cx<'_>| {
+    cx.poller("end", Schedule::Every(Duration::from_millis(1)), move |_: &mut Cx<'_>| {
         if NOTES.lock().unwrap().last().is_some_and(|note| note == "end") {
             app.stop(0);
-            return lcore::Polled::Done;
+            return Polled::Done;
         }
-        lcore::Polled::Idle
+        Polled::Idle
     });
 }
 
@@ -126,6 +164,32 @@ fn s197_a_file_is_played_before_the_start_and_behind_it() {
     let came = came.unwrap();
     assert_eq!(came.notes, ["early 1", "any 1", "early 2", "start", "late 1", "slow", "late 2", "end"]);
     assert_eq!(came.code, 0);
+}
+
+/// What they see is an application as its file has it.
+#[test]
+fn s197_clients_wait_for_the_end_of_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("s");
+    *SERVED_AT.lock().unwrap() = Some(at.clone());
+    let json = r#"{"subsystems": [{"subsystem": "x", "config": [
+        {"method": "test_client", "params": {"text": "client"}}, {"method": "test_late", "params": {"text": "last"}}]}]}"#;
+    let heard = std::thread::spawn(|| {
+        let client = loop {
+            match WAITING.lock().unwrap().take() {
+                Some(client) => break client,
+                None => std::thread::yield_now(),
+            }
+        };
+        client.set_nonblocking(false).unwrap();
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).unwrap();
+        note("end");
+        line
+    });
+    let came = play_with(json, |options| options.rpc.at = Some(format!("{}", at.display()).parse().unwrap()));
+    assert_eq!(came.unwrap().notes, ["start", "client", "last", "end"]);
+    assert!(heard.join().unwrap().contains("true"));
 }
 
 #[test]
@@ -258,4 +322,73 @@ fn s197_a_method_is_called_from_within() {
     assert_eq!(*answers.lock().unwrap(), [Ok(()), Err(-17), Err(-32602)]);
     app.stop(0);
     sim.settle();
+}
+
+/// What sockets of the backend are like that listen and that connect, without a wish and with one.
+type Sockets = [SockOptions; 4];
+
+/// The code, and the sockets of an application over `backend` whose file sets that up by `params`.
+fn tuned(backend: &str, params: &str) -> (u8, Option<Sockets>) {
+    let (_dir, mut options) = config(&format!(
+        r#"{{"subsystems": [{{"subsystem": "sock", "config": [
+            {{"method": "sock_impl_set_options", "params": {{"impl_name": "{backend}"{params}}}}}]}}]}}"#
+    ));
+    options.net = Some(backend.into());
+    let (tell, told) = std::sync::mpsc::channel();
+    let ended = App::new("test").network().options(options).try_run(move |_, app| {
+        let (net, here) = (app.net(), "127.0.0.1:0".parse()?);
+        assert_eq!(net.name(), app.selected().backend.name());
+        let own = SockOptions { recv_buf: Some(10_000), send_buf: Some(11_000), quick_ack: true, ..SockOptions::default() };
+        let [plain, own] = [SockOptions::default(), own].map(|asked| (net.listen(here, &asked), net.connect(&[here], &asked)));
+        tell.send([plain.0?.options()?, plain.1?.options()?, own.0?.options()?, own.1?.options()?])?;
+        app.stop(0);
+        Ok(())
+    });
+    (ended.unwrap(), told.try_recv().ok())
+}
+
+#[test]
+fn s202_sockets_are_as_was_said_where_the_application_leaves_it_open() {
+    for backend in ["posix", "uring"] {
+        let (code, usual) = tuned(backend, "");
+        let [usual, ..] = usual.unwrap();
+        assert_eq!((code, usual.quick_ack, usual.zero_copy), (0, false, None));
+        let (code, set) = tuned(backend, r#", "recv_buf_size": 40000, "send_buf_size": 50000, "enable_quickack": true"#);
+        // The system doubles what it is asked for.
+        let sizes = |of: &SockOptions| (of.recv_buf.unwrap(), of.send_buf.unwrap(), of.quick_ack);
+        assert_eq!(
+            (code, set.unwrap().each_ref().map(sizes)),
+            (0, [(80_000, 100_000, true), (80_000, 100_000, true), (20_000, 22_000, true), (20_000, 22_000, true)])
+        );
+        // 0 is the system's, and so is what is far too much; the file is one of SPDK's.
+        let (code, set) =
+            tuned(backend, r#", "recv_buf_size": 0, "send_buf_size": 99000000000, "enable_recv_pipe": true, "enable_quickack": false"#);
+        let set = set.unwrap();
+        assert_eq!((code, set[0].recv_buf, set[0].quick_ack), (0, usual.recv_buf, false));
+        assert!(set[0].send_buf > usual.send_buf.min(Some(100_000)), "{set:?}");
+    }
+}
+
+#[test]
+fn s202_sends_without_a_copy_are_for_the_side_that_was_named() {
+    let of = |backend: &str, params: &str| tuned(backend, params).1.unwrap().map(|options| options.zero_copy);
+    let server = r#", "enable_zerocopy_send_server": true, "zerocopy_threshold": 7000"#;
+    assert_eq!(of("uring", server), [Some(7000), None, Some(7000), None]);
+    assert_eq!(of("uring", r#", "enable_zerocopy_send_client": true"#), [None, Some(0), None, Some(0)]);
+    assert_eq!(of("uring", r#", "zerocopy_threshold": 7000"#), [None; 4]);
+    // It is not to be had there, and SPDK's files ask for it.
+    assert_eq!(of("posix", server), [None; 4]);
+}
+
+#[test]
+fn s202_what_sockets_cannot_be_is_refused() {
+    for params in [
+        r#", "tls_version": 13"#,
+        r#", "enable_ktls": true"#,
+        r#", "recv_buf_size": -1"#,
+        r#", "priority": 1"#,
+        r#", "enable_quickack": 1"#,
+    ] {
+        assert_eq!(tuned("posix", params), (1, None), "{params}");
+    }
 }

@@ -84,6 +84,18 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
     }
 }
 
+#[test]
+fn s201_the_documentation_has_the_keys_that_there_are() {
+    let (_dir, options) = with_file(r#"{"nobodys": 1}"#);
+    let text = refusal(options).to_string();
+    let known = text.split_once("expected one of ").and_then(|(_, rest)| rest.split_once(" at line")).expect("its keys").0;
+    let page = include_str!("../../docs/config.md");
+    for key in known.split(", ") {
+        assert!(page.contains(key), "docs/config.md has not {key}");
+    }
+    assert!(known.contains("`cpumask`"), "{known}");
+}
+
 /// Keys of a test's own.
 #[derive(Debug, Default, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]

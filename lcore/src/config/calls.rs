@@ -137,7 +137,7 @@ struct Reading<'a> {
     methods: Methods,
     ignores: bool,
     calls: Vec<Planned>,
-    /// Calls that are not made, by what they are of.
+    /// Calls that are not made, by their subsystems.
     passed_over: BTreeMap<String, Vec<String>>,
 }
 
@@ -150,16 +150,13 @@ impl Reading<'_> {
         }
         let Some(method) = self.methods.get(name) else {
             if self.ignores || !control::has_subsystem(subsystem) {
-                self.pass_over(format!("subsystem {subsystem:?}"), name, line);
+                let calls = self.passed_over.entry(subsystem.to_owned()).or_default();
+                calls.push(format!("{name} (line {line})"));
                 return Ok(());
             }
             let why = format!("no method of this program is called {name:?} (see rpc_get_methods)");
             return Err(de::Error::custom(format!("{why}, at line {line} column {column}")));
         };
-        if let Some(backend) = entry.params.and_then(|params| control::foreign_backend(method, params.get())) {
-            self.pass_over(format!("network backend {backend:?}"), name, line);
-            return Ok(());
-        }
         let params = entry.params.filter(|params| params.get() != "null").map(|params| {
             let (line, column) = self.place(params);
             Params { text: params.get().into(), line, column }
@@ -168,18 +165,14 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn pass_over(&mut self, of: String, method: &str, line: usize) {
-        self.passed_over.entry(of).or_default().push(format!("{method} (line {line})"));
-    }
-
     fn place(&self, value: &RawValue) -> (usize, usize) {
         self.lines.place(Part { text: self.part.text, value }.begin())
     }
 }
 
-/// A sentence on the calls of `of` that are passed over.
-fn sentence((of, calls): (&String, &Vec<String>)) -> String {
+/// A sentence on the calls of a subsystem that are passed over.
+fn sentence((subsystem, calls): (&String, &Vec<String>)) -> String {
     let (named, more) = calls.split_at(calls.len().min(MOST_NAMED));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-    format!("this program has nothing for {of}: passed over are {}{more}", named.join(", "))
+    format!("this program has nothing for subsystem {subsystem:?}: passed over are {}{more}", named.join(", "))
 }

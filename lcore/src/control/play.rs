@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use core_reactor::{Cx, Polled, Schedule};
 use rpc::{Control, Error, Text};
 
+use super::sockets;
 use crate::AppHandle;
 use crate::config::{Calls, Planned};
 
@@ -59,11 +60,20 @@ impl Player {
             }
             self.waits = None;
         }
-        match self.left.next() {
+        match self.next() {
             Some(call) => self.call(cx, call),
             None => return self.end(cx, Ok(())),
         }
         Polled::Busy
+    }
+
+    fn next(&mut self) -> Option<Planned> {
+        loop {
+            let call = self.left.next()?;
+            let Some(backend) = sockets::foreign(&self.app, call.method, call.params.as_ref()) else { return Some(call) };
+            let (path, line, name) = (self.calls.path.display(), call.line, call.method.name);
+            log::info!("-c {path}: line {line}: {name} is passed over, as there is no network backend {backend:?} here");
+        }
     }
 
     fn call(&mut self, cx: &mut Cx<'_>, call: Planned) {

@@ -1,10 +1,12 @@
 //! What was said over RPC before the application started, in place of its options.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use core_reactor::net::{self, Selected};
 use pool::DataPoolConfig;
 
+use super::sockets::ImplOptions;
 use crate::{AppHandle, NET_FEATURES, PoolOptions, linked};
 
 /// In place of options.
@@ -12,17 +14,43 @@ pub(crate) struct Said {
     /// Whether the program brings a backend, whatever is linked.
     net_is_given: bool,
     net: OnceLock<Selected>,
+    /// What sockets of backends are to be like, by names.
+    options: Mutex<BTreeMap<&'static str, ImplOptions>>,
+    /// The backend with that, from the start on.
+    tuned: OnceLock<Selected>,
     pool: Mutex<PoolOptions>,
 }
 
 impl Said {
     pub(crate) fn new(net_is_given: bool) -> Self {
-        Self { net_is_given, net: OnceLock::new(), pool: Mutex::default() }
+        Self { net_is_given, net: OnceLock::new(), options: Mutex::default(), tuned: OnceLock::new(), pool: Mutex::default() }
     }
 
     /// The backend.
     pub(crate) fn net(&self) -> Option<&Selected> {
-        self.net.get()
+        self.tuned.get().or_else(|| self.net.get())
+    }
+
+    /// What sockets of a backend are to be like.
+    pub(super) fn options(&self, backend: &str) -> ImplOptions {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).get(backend).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn set_options(&self, backend: &'static str, options: ImplOptions) {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).insert(backend, options);
+    }
+
+    /// The start-up phase of `app`, whose it is, is over: what was said of its sockets counts.
+    pub(super) fn settle(&self, app: &AppHandle) {
+        if !app.has_net() {
+            return;
+        }
+        let Selected { backend, why, skipped } = app.selected();
+        let options = self.options(backend.name());
+        if options != ImplOptions::default() {
+            // It ends but once.
+            let _ = self.tuned.set(Selected { backend: options.tune(*backend), why: *why, skipped: skipped.clone() });
+        }
     }
 
     /// The sizes of the pool, those that were said over `config`.
