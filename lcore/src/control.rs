@@ -95,7 +95,7 @@ fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) -
     }
     let control = Control::new(false)?;
     control.provide(Arc::new(app.clone()));
-    control.provide(Arc::new(Seats::look(app.cores())));
+    control.provide(Arc::new(Seats::look(app.cores())?));
     let (whose, with) = (app.clone(), control.clone());
     play(cx, app, &control, true, move |cx, played| {
         if played.is_err() {

@@ -55,6 +55,11 @@ impl Text {
         self.pieces.iter().all(Vec::is_empty)
     }
 
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(Vec::len).sum()
+    }
+
     pub(crate) fn into_pieces(self) -> impl Iterator<Item = Vec<u8>> {
         self.pieces.into_iter().filter(|piece| !piece.is_empty())
     }

@@ -205,9 +205,14 @@ impl Outbox {
         self.thread.wake();
     }
 
+    /// Whether any have come.
+    pub(crate) fn has_some(&self) -> bool {
+        self.is_full.load(Ordering::Acquire)
+    }
+
     /// All that have come.
     pub(crate) fn take(&self) -> Vec<(To, Option<Text>)> {
-        if !self.is_full.load(Ordering::Acquire) {
+        if !self.has_some() {
             return Vec::new();
         }
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,8 +12,10 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
+use std::time::Duration;
 use std::vec;
 
+use core_reactor::Instant;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::Socket;
@@ -25,10 +27,12 @@ use crate::scan::{Bad, Scanner};
 pub const VALUE: usize = 256 << 10;
 /// Bytes of a call: what can be read in one go.
 pub const CALL: usize = 16 << 10;
-/// Bytes that are read, and looked at, at once.
-const READ: usize = 8 << 10;
+/// Bytes that are read at once.
+pub(crate) const READ: usize = 8 << 10;
+/// Bytes that are looked at at once: one by one, which takes longer than to read them.
+const SCAN: usize = 2 << 10;
 /// Bytes that are sent at once.
-const WRITE: usize = 32 << 10;
+pub(crate) const WRITE: usize = 8 << 10;
 /// Bytes that wait for the client before its next call begins.
 const UNSENT: usize = 64 << 10;
 /// Calls of one client that have begun and not been answered.
@@ -59,6 +63,10 @@ pub(crate) struct Client {
     /// How much of the first has been sent, and how much is unsent of all.
     sent: usize,
     unsent: usize,
+    /// A value of it was whole, or bytes went to it, since that was last asked for.
+    has_moved: bool,
+    /// When that was, as far as it was asked for.
+    moved_at: Instant,
 }
 
 /// A value that is whole.
@@ -74,8 +82,8 @@ struct Value {
 /// What a step has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Something, and there may be more.
-    Did,
+    /// Something with so many bytes, and there may be more.
+    Did(usize),
     /// This call is to begin. Its answer goes to [`Client::answered`].
     Begin {
         /// Where it is, for [`Client::text`].
@@ -92,7 +100,7 @@ pub(crate) enum Step {
 }
 
 impl Client {
-    pub(crate) fn new(key: u64, socket: Socket) -> Self {
+    pub(crate) fn new(key: u64, socket: Socket, now: Instant) -> Self {
         Self {
             key,
             socket,
@@ -111,7 +119,23 @@ impl Client {
             out: VecDeque::new(),
             sent: 0,
             unsent: 0,
+            has_moved: false,
+            moved_at: now,
         }
+    }
+
+    /// For how long nothing has come of it, no value that was whole and no byte that it took, since
+    /// that `counts`.
+    pub(crate) fn still_for(&mut self, now: Instant, counts: bool) -> Duration {
+        if mem::take(&mut self.has_moved) || !counts {
+            self.moved_at = now;
+        }
+        now.since(self.moved_at)
+    }
+
+    /// What was to be sent to it, when it is gone.
+    pub(crate) fn into_unsent(self) -> impl Iterator<Item = Vec<u8>> {
+        self.out.into_iter().chain(self.behind.into_iter().flat_map(Text::into_pieces))
     }
 
     /// The system says that something has changed.
@@ -121,7 +145,7 @@ impl Client {
         self.hung_up |= hung_up;
     }
 
-    /// Does the next thing, which takes some microseconds.
+    /// Does the next thing, with at most [`READ`] bytes: that takes some microseconds.
     pub(crate) fn step(&mut self) -> Step {
         if self.writable && !self.out.is_empty() {
             return self.write();
@@ -139,7 +163,7 @@ impl Client {
                 None if value.unanswered.is_some() => self.waits(),
                 None => {
                     self.next_value();
-                    Step::Did
+                    Step::Did(0)
                 }
             };
         }
@@ -226,13 +250,14 @@ impl Client {
                     self.out.pop_front();
                     self.sent = 0;
                 }
-                Step::Did
+                self.has_moved = true;
+                Step::Did(count)
             }
             Err(Errno::AGAIN) => {
                 self.writable = false;
-                Step::Did
+                Step::Did(0)
             }
-            Err(Errno::INTR) => Step::Did,
+            Err(Errno::INTR) => Step::Did(0),
             Err(_) => Step::Gone(None),
         }
     }
@@ -241,12 +266,15 @@ impl Client {
         let mut bytes = [0; READ];
         match recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.ended = true,
-            Ok((count, _)) => self.input.extend_from_slice(&bytes[..count]),
+            Ok((count, _)) => {
+                self.input.extend_from_slice(&bytes[..count]);
+                return Step::Did(count);
+            }
             Err(Errno::AGAIN) => self.readable = false,
             Err(Errno::INTR) => {}
             Err(_) => return Step::Gone(None),
         }
-        Step::Did
+        Step::Did(0)
     }
 
     /// Looks at what has come; nothing, where all has been looked at.
@@ -255,7 +283,7 @@ impl Client {
             self.skip_blanks();
         }
         let rest = &self.input[self.scanned..];
-        let (taken, mut is_whole) = self.scanner.feed(&rest[..rest.len().min(READ)])?;
+        let (taken, mut is_whole) = self.scanner.feed(&rest[..rest.len().min(SCAN)])?;
         self.scanned += taken;
         is_whole |= self.ended && self.scanned == self.input.len() && self.scanner.finish();
         let whole = self.from..self.scanned;
@@ -264,11 +292,12 @@ impl Client {
             return Ok(Some(Step::Gone(Some(format!("a value of more than {VALUE} bytes")))));
         }
         if !is_whole {
-            return Ok((taken > 0).then_some(Step::Did));
+            return Ok((taken > 0).then_some(Step::Did(taken)));
         }
+        self.has_moved = true;
         let Some(batch) = self.scanner.batch() else {
             self.value = Some(Value { end: whole.end, calls: vec![whole].into_iter(), unanswered: None });
-            return Ok(Some(Step::Did));
+            return Ok(Some(Step::Did(taken)));
         };
         let calls: Vec<_> = batch.into_iter().map(|at| at.start + whole.start..at.end + whole.start).collect();
         let (is_empty, unanswered) = (calls.is_empty(), Some(calls.len()));
@@ -277,7 +306,7 @@ impl Client {
             self.next_value();
             return Ok(Some(Step::Empty));
         }
-        Ok(Some(Step::Did))
+        Ok(Some(Step::Did(taken)))
     }
 
     fn skip_blanks(&mut self) {

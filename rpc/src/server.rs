@@ -8,25 +8,38 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::vec;
 
 use core_reactor::{Bell, Cx, Instant, PlatformError, Polled, Schedule, WaitSource, Watch};
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use crate::address::{AddressError, Listener};
 use crate::answer::answer;
 use crate::call::{Outbox, To};
-use crate::client::{CALL, Client, Step};
+use crate::client::{CALL, Client, Step, WRITE};
 use crate::request::Request;
 use crate::{Address, Call, DuplicateName, Error, Method, Methods, Params, Phases, Reply, Text};
 
 /// Clients that are served at once. More wait until one ends, as with SPDK.
 pub const CLIENTS: usize = 64;
-/// How long one poll goes on: a step more than this at most.
+/// How long one poll goes on: a step more than this at most. The clock is read after each step,
+/// of which a poll has few, and each may be a system call.
 const BUDGET: Duration = Duration::from_micros(30);
+/// How many bytes it deals with in that time, again a step more at most: so a poll ends on a
+/// machine, too, where they take no time.
+const BYTES: usize = 32 << 10;
+/// As how many bytes a step counts beside those that it deals with.
+const STEP: usize = 1 << 10;
+/// Pieces of answers that nobody takes any more, whose memory is given back in one step.
+const RUBBISH: usize = 4;
+/// For how long a client may be still while another waits for its place.
+const STILL: Duration = Duration::from_secs(10);
+/// How often it is looked for those, while another waits.
+const ROOM: Duration = Duration::from_secs(1);
 /// How often a core that does not sleep asks the system for news. One that sleeps is woken by them.
 const LOOK: Duration = Duration::from_micros(200);
 /// Steps that each client has at the end, to take what was answered.
-const LAST_STEPS: usize = 16;
+const LAST_STEPS: usize = 64;
 /// The listener's number among the system's news.
 const LISTENER: u64 = 0;
 
@@ -194,8 +207,23 @@ struct Server {
     /// The last poll was out of time.
     unfinished: bool,
     look_at: Instant,
+    room: Rc<Room>,
     control: Arc<Control>,
     outbox: Arc<Outbox>,
+    /// Those that were taken out of it, in one go.
+    answers: vec::IntoIter<(To, Option<Text>)>,
+    /// What nobody takes any more.
+    rubbish: Vec<Vec<u8>>,
+}
+
+/// Whether there is room for those who wait.
+struct Room {
+    /// There is none, and another waits, as far as is known.
+    is_full: Cell<bool>,
+    /// A timer wakes the core, so that it is looked for some.
+    is_timed: Cell<bool>,
+    /// When it is.
+    look_at: Cell<Instant>,
 }
 
 /// Whether the core may have slept since the system was asked for news.
@@ -231,16 +259,20 @@ impl Server {
             turn: 0,
             unfinished: false,
             look_at: cx.now(),
+            room: Rc::new(Room { is_full: Cell::new(false), is_timed: Cell::new(false), look_at: Cell::new(cx.now()) }),
             control,
             outbox: Arc::new(Outbox::new(cx.handle())),
+            answers: Vec::new().into_iter(),
+            rubbish: Vec::new(),
         })
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
-        let mut is_busy = self.deliver() | self.unfinished;
+        let mut is_busy = self.unfinished || self.outbox.has_some();
         if self.woken.0.take() || cx.now() >= self.look_at {
             self.look_at = cx.now() + LOOK;
             is_busy |= self.look();
+            is_busy |= self.make_room(cx);
         }
         if is_busy {
             let until = cx.clock() + BUDGET;
@@ -253,17 +285,20 @@ impl Server {
         if is_busy { Polled::Busy } else { Polled::Idle }
     }
 
-    /// Takes answers to those who wait for them.
-    fn deliver(&mut self) -> bool {
-        let answers = self.outbox.take();
-        let any = !answers.is_empty();
-        for (To { client, in_batch }, text) in answers {
-            // It may be gone.
-            if let Some(client) = self.clients.iter_mut().find(|other| other.key == client) {
-                client.answered(in_batch, text);
-            }
+    /// Takes the next answer to the client that waits for it; of how many bytes, or nothing where
+    /// there is none.
+    fn deliver(&mut self) -> Option<usize> {
+        if self.answers.len() == 0 {
+            self.answers = self.outbox.take().into_iter();
         }
-        any
+        let (To { client, in_batch }, text) = self.answers.next()?;
+        // What is long is not copied.
+        let bytes = text.as_ref().map_or(0, |text| text.len().min(WRITE));
+        match self.clients.iter_mut().find(|other| other.key == client) {
+            Some(client) => client.answered(in_batch, text),
+            None => self.rubbish.extend(text.into_iter().flat_map(Text::into_pieces)),
+        }
+        Some(bytes)
     }
 
     /// Asks the system for news.
@@ -288,28 +323,37 @@ impl Server {
 
     /// Does what there is to do, in turns, until `until`. Whether there may be more.
     fn work(&mut self, cx: &mut Cx<'_>, until: Instant) -> bool {
-        let mut idle = 0;
-        loop {
-            self.accept();
-            let count = self.clients.len();
-            if idle >= count {
-                return false;
-            }
-            self.turn = (self.turn + 1) % count;
-            match self.step(cx, self.turn) {
-                true => idle = 0,
-                false => idle += 1,
-            }
-            if cx.clock() >= until {
+        let mut bytes = 0;
+        // Answers first, so that no client begins more than may be unsent.
+        while let Some(done) = self.deliver().or_else(|| self.clean()).or_else(|| self.accept(cx)).or_else(|| self.turn(cx)) {
+            bytes += STEP + done;
+            if bytes >= BYTES || cx.clock() >= until {
                 return true;
             }
         }
+        false
+    }
+
+    /// Gives some of the memory back that nobody needs.
+    fn clean(&mut self) -> Option<usize> {
+        let rest = self.rubbish.len().checked_sub(1)?;
+        self.rubbish.truncate(rest.saturating_sub(RUBBISH - 1));
+        Some(0)
+    }
+
+    /// A step for the next client that has something to do; with how many bytes, or nothing where
+    /// none has.
+    fn turn(&mut self, cx: &mut Cx<'_>) -> Option<usize> {
+        (0..self.clients.len()).find_map(|_| {
+            self.turn = (self.turn + 1) % self.clients.len();
+            self.step(cx, self.turn)
+        })
     }
 
     /// Lets one client in, if one waits and there is room.
-    fn accept(&mut self) {
+    fn accept(&mut self, cx: &Cx<'_>) -> Option<usize> {
         if !self.is_called || self.clients.len() == CLIENTS {
-            return;
+            return None;
         }
         let accepted = self.listener.socket.accept();
         // What is refused for another reason (no descriptor, a client that went) is asked for again
@@ -317,50 +361,96 @@ impl Server {
         self.is_called = !accepted.as_ref().is_err_and(|why| why.kind() == std::io::ErrorKind::WouldBlock);
         // One that cannot be served, for want of memory or descriptors, sees its connection closed.
         if let Ok((socket, _)) = accepted
-            && let Err(why) = self.enter(socket)
+            && let Err(why) = self.enter(socket, cx.now())
         {
             log::warn!("RPC: a client was turned away: {why}");
         }
+        Some(0)
     }
 
-    fn enter(&mut self, socket: socket2::Socket) -> std::io::Result<()> {
+    /// While others wait for a place, ends the client that has been still for longest, and for
+    /// long: so those who connect and stay do not shut out for ever who has something to ask.
+    /// Whether it has ended one.
+    fn make_room(&mut self, cx: &mut Cx<'_>) -> bool {
+        let (now, was_full) = (cx.now(), self.room.is_full.get());
+        if was_full && self.clients.len() == CLIENTS && now < self.room.look_at.get() {
+            return false;
+        }
+        // Whoever was let in last may have been the last that waited.
+        self.is_called = self.is_called && (self.clients.len() < CLIENTS || self.someone_waits());
+        let is_full = self.is_called && self.clients.len() == CLIENTS;
+        self.room.is_full.set(is_full);
+        if !is_full {
+            return false;
+        }
+        self.room.look_at.set(now + ROOM);
+        if !self.room.is_timed.replace(true) {
+            // The core may sleep, as nobody says anything.
+            let (woken, room) = (self.woken.clone(), self.room.clone());
+            cx.local_poller("rpc_make_room", Schedule::Every(ROOM), move |_: &mut Cx<'_>| {
+                woken.0.set(true);
+                room.is_timed.set(room.is_full.get());
+                if room.is_full.get() { Polled::Idle } else { Polled::Done }
+            });
+        }
+        let still = self.clients.iter_mut().map(|client| client.still_for(now, was_full)).enumerate();
+        let Some((at, _)) = still.max_by_key(|(_, still)| *still).filter(|(_, still)| *still >= STILL) else { return false };
+        log::warn!("RPC: a client's connection is closed: nothing has come of it for {STILL:?}, and another waits for its place");
+        self.leave(at);
+        // More may wait.
+        self.room.look_at.set(now);
+        true
+    }
+
+    fn someone_waits(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener.socket, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut listener, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn leave(&mut self, at: usize) {
+        let gone = self.clients.swap_remove(at);
+        self.rubbish.extend(gone.into_unsent());
+    }
+
+    fn enter(&mut self, socket: socket2::Socket, now: Instant) -> std::io::Result<()> {
         use epoll::EventFlags as F;
         socket.set_nonblocking(true)?;
         self.last_key += 1;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(self.last_key), F::IN | F::OUT | F::RDHUP | F::ET)?;
-        self.clients.push(Client::new(self.last_key, socket));
+        self.clients.push(Client::new(self.last_key, socket, now));
         Ok(())
     }
 
-    /// One step for one client. Whether it did anything.
-    fn step(&mut self, cx: &mut Cx<'_>, at: usize) -> bool {
+    /// One step for one client; with how many bytes, or nothing where it had nothing to do.
+    fn step(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<usize> {
         let client = &mut self.clients[at];
         match client.step() {
-            Step::Did => {}
-            Step::Waits => return false,
+            Step::Did(bytes) => return Some(bytes),
+            Step::Waits => return None,
             Step::Empty => client.put(answer("null", Err(Error::request("Invalid request: an empty batch")))),
             Step::Begin { at: text, in_batch } => {
                 let to = To { client: client.key, in_batch };
                 let text = client.text(text);
                 begin(cx, &self.control, &self.outbox, to, text);
-                self.deliver();
+                return Some(text.len());
             }
             Step::Gone(why) => {
                 if let Some(why) = why {
                     log::warn!("RPC: a client's connection is closed: it sent {why}");
                 }
-                self.clients.swap_remove(at);
+                self.leave(at);
             }
         }
-        true
+        Some(0)
     }
 
     /// At the end: what has been answered is sent, as far as there is room for it.
     fn say_the_last(&mut self) {
-        self.deliver();
+        while self.deliver().is_some() {}
         for client in &mut self.clients {
             for _ in 0..LAST_STEPS {
-                if client.flush() != Step::Did {
+                if !matches!(client.flush(), Step::Did(_)) {
                     break;
                 }
             }

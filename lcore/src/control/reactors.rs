@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use core_reactor::{CoreId, CpuSet, Cx, ReactorStats};
+use core_reactor::{CoreId, CpuSet, Cx, PlatformError, ReactorStats};
 use linkme::distributed_slice;
 use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Reply, Text};
 use serde::Serialize;
@@ -13,8 +13,11 @@ use serde::Serialize;
 use super::{TICK_RATE, mask, threads};
 use crate::spawn_off_reactor;
 
-/// What the system says of the cores that have reactors, at the start.
-pub(crate) struct Seats(Vec<Seat>);
+/// What the system says of the cores that have reactors: at the start, and whenever it is asked.
+pub(crate) struct Seats {
+    at_start: Vec<Seat>,
+    stat: StatReader,
+}
 
 #[derive(Clone, Copy)]
 struct Seat {
@@ -33,15 +36,17 @@ struct Jiffies {
 }
 
 impl Seats {
-    pub(crate) fn look(cores: &CpuSet) -> Self {
-        let stat = stat();
-        let seat = |core| Seat { core, numa_id: numa_id(core), jiffies: Jiffies::of(core, &stat) };
-        Self(cores.iter().map(seat).collect())
+    /// # Errors
+    /// The system has no thread to give, on which it is asked later.
+    pub(crate) fn look(cores: &CpuSet) -> Result<Self, PlatformError> {
+        let now = stat();
+        let seat = |core| Seat { core, numa_id: numa_id(core), jiffies: Jiffies::of(core, &now) };
+        Ok(Self { at_start: cores.iter().map(seat).collect(), stat: StatReader::start(stat)? })
     }
 
     fn of(&self, core: CoreId) -> Seat {
         let unknown = Seat { core, numa_id: -1, jiffies: Jiffies::default() };
-        self.0.iter().find(|seat| seat.core == core).copied().unwrap_or(unknown)
+        self.at_start.iter().find(|seat| seat.core == core).copied().unwrap_or(unknown)
     }
 }
 
@@ -49,6 +54,35 @@ impl Seats {
 fn stat() -> String {
     // Where the system does not tell, nothing is known of them.
     fs::read_to_string("/proc/stat").unwrap_or_default()
+}
+
+/// Reads the kernel's figures on a thread of its own, which ends when this is dropped. No reactor
+/// waits for it, nor starts it for a call.
+struct StatReader(mpsc::Sender<WhenRead>);
+
+type WhenRead = Box<dyn FnOnce(&str) + Send>;
+
+impl StatReader {
+    fn start(read: impl Fn() -> String + Send + 'static) -> Result<Self, PlatformError> {
+        let (ask, asked) = mpsc::channel::<WhenRead>();
+        spawn_off_reactor("rpc_proc_stat", move || {
+            while let Ok(first) = asked.recv() {
+                // All that wait by now are told from one reading, so that no number of clients
+                // has it read more often than it can be.
+                let waiting: Vec<_> = asked.try_iter().collect();
+                let now = read();
+                [first].into_iter().chain(waiting).for_each(|tell| tell(&now));
+            }
+        })?;
+        Ok(Self(ask))
+    }
+
+    /// Has `tell` hear what the kernel says, on that thread.
+    fn ask(&self, tell: impl FnOnce(&str) + Send + 'static) {
+        // The thread hears as long as this is there, unless an answer has made it panic: then the
+        // call is answered with an error, as all are that are dropped.
+        let _ = self.0.send(Box::new(tell));
+    }
 }
 
 fn numa_id(core: CoreId) -> i32 {
@@ -134,24 +168,20 @@ fn ask_cores(cx: &mut Cx<'_>, reply: Reply, seats: Arc<Seats>, on: OnCores) {
         },
         move |_| {
             let stats = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
-            // The system takes its time.
-            let answer = move || reply.send_text(text(&seats, &stats, on));
-            if let Err(why) = spawn_off_reactor("rpc_proc_stat", answer) {
-                log::warn!("framework_get_reactors: {why}");
-            }
+            let asked = seats.clone();
+            asked.stat.ask(move |now| reply.send_text(text(&seats, &stats, on, now)));
         },
     );
 }
 
-fn text(seats: &Seats, stats: &[(ReactorStats, i32)], on: OnCores) -> Result<Text, Error> {
+fn text(seats: &Seats, stats: &[(ReactorStats, i32)], on: OnCores, now: &str) -> Result<Text, Error> {
     let OnCores(mut on, failed) = on;
     failed.map_or(Ok(()), Err)?;
-    let now = stat();
     let mut text = Text::default();
     text.push_str(&format!("{{\"tick_rate\":{TICK_RATE},\"pid\":{},\"reactors\":[", std::process::id()));
     for (at, (stats, tid)) in stats.iter().enumerate() {
         let seat = seats.of(stats.core);
-        let Jiffies { irq, sys, usr } = Jiffies::of(stats.core, &now).since(seat.jiffies);
+        let Jiffies { irq, sys, usr } = Jiffies::of(stats.core, now).since(seat.jiffies);
         // Asleep it has nothing to do; watchers take busy and idle together for all time.
         let idle = stats.idle_ns + stats.parked_ns;
         let reactor = OneReactor {
@@ -178,6 +208,8 @@ fn text(seats: &Seats, stats: &[(ReactorStats, i32)], on: OnCores) -> Result<Tex
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -192,5 +224,36 @@ mod tests {
         assert_eq!(times(2, stat), (0, 0, 0));
         assert_eq!(times(1, ""), (0, 0, 0));
         assert!(Jiffies::of(CoreId(0), &self::stat()).usr > 0, "this machine has a core 0 that has done something");
+    }
+
+    /// However many clients ask: while one reading goes on the others gather, and share the next.
+    #[test]
+    fn s213_one_reading_serves_all_that_wait() {
+        let (begun, has_begun) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let reader = StatReader::start(move || {
+            begun.send(thread::current().id()).unwrap();
+            may_go.recv().unwrap();
+            "read".to_owned()
+        })
+        .unwrap();
+        let (tell, told) = mpsc::channel();
+        let ask = |count| {
+            for _ in 0..count {
+                let tell = tell.clone();
+                reader.ask(move |now| tell.send((now.to_owned(), thread::current().id())).unwrap());
+            }
+        };
+        ask(1);
+        let reading = has_begun.recv().unwrap();
+        ask(2_000);
+        go.send(()).unwrap();
+        assert_eq!(told.recv().unwrap(), ("read".to_owned(), reading));
+        assert_eq!(has_begun.recv().unwrap(), reading, "the thread stays");
+        assert!(told.try_recv().is_err(), "the others are not told what was read before they asked");
+        go.send(()).unwrap();
+        (0..2_000).for_each(|_| drop(told.recv().unwrap()));
+        drop(reader);
+        assert!(has_begun.recv().is_err(), "it has ended, and nothing was read for nobody");
     }
 }

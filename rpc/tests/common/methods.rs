@@ -25,7 +25,11 @@ pub(crate) struct State {
 pub(crate) fn count(served: &Served) -> usize {
     // The call comes after all that were sent before.
     let _ = served.call("framework_wait_init");
-    served.state.counted.load(Ordering::SeqCst)
+    counted(&served.state)
+}
+
+pub(crate) fn counted(state: &State) -> usize {
+    state.counted.load(Ordering::SeqCst)
 }
 
 pub(crate) fn bigs(served: &Served) -> usize {
@@ -35,6 +39,11 @@ pub(crate) fn bigs(served: &Served) -> usize {
 /// How many calls wait to be released.
 pub(crate) fn held(served: &Served) -> usize {
     served.state.held.lock().unwrap().len()
+}
+
+/// The calls that wait to be released.
+pub(crate) fn take_held(state: &State) -> Vec<Reply> {
+    std::mem::take(&mut *state.held.lock().unwrap())
 }
 
 fn state(call: &Call) -> Arc<State> {
@@ -60,7 +69,7 @@ static LATER: Method = Method::new("test_later", "Answers when it is released", 
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 static RELEASE: Method = Method::new("test_release", "Releases those", |_, call| {
-    let held = std::mem::take(&mut *state(&call).held.lock().unwrap());
+    let held = take_held(&state(&call));
     // From another thread, as answers may come.
     std::thread::spawn(move || held.into_iter().for_each(|reply| reply.send(Ok("released"))));
     call.answer(|NoParams| Ok(true));
