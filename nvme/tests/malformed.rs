@@ -4,6 +4,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::pdu;
 use nvme::command::{Sgl, io};
 use nvme::fabrics::{ConnectData, property};
 use nvme::host::{self, Payload};
@@ -15,46 +16,6 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 const DIGESTS: Shape = Shape { header_digest: true, data_digest: true, alignment: 0 };
 const PLAIN: Shape = Shape { header_digest: false, data_digest: false, alignment: 0 };
 const LIMIT: u32 = 8192;
-
-/// A PDU of `header` and `data` in `shape`.
-fn pdu(header: &[u8], data: &[u8], shape: Shape) -> Vec<u8> {
-    let mut bytes = header.to_vec();
-    let kind = Kind::of(bytes[0]).unwrap();
-    let digests = kind.has_digests();
-    let mut plen = bytes.len();
-    if shape.header_digest && digests {
-        bytes[1] |= pdu::HEADER_DIGEST;
-        plen += 4;
-    }
-    let mut pdo = 0;
-    if !data.is_empty() {
-        pdo = plen.next_multiple_of((usize::from(shape.alignment) + 1) * 4);
-        plen = pdo + data.len();
-        if shape.data_digest && digests {
-            bytes[1] |= pdu::DATA_DIGEST;
-            plen += 4;
-        }
-    }
-    bytes[3] = pdo as u8;
-    bytes[4..8].copy_from_slice(&(plen as u32).to_le_bytes());
-    seal(&mut bytes, header.len(), shape.header_digest && digests);
-    if !data.is_empty() {
-        bytes.resize(pdo, 0);
-        bytes.extend_from_slice(data);
-        if shape.data_digest && digests {
-            bytes.extend_from_slice(&digest::digest(data));
-        }
-    }
-    bytes
-}
-
-fn seal(bytes: &mut Vec<u8>, header: usize, digested: bool) {
-    if digested {
-        let sum = digest::digest(&bytes[..header]);
-        bytes.truncate(header);
-        bytes.extend_from_slice(&sum);
-    }
-}
 
 fn h2c(datao: u32, datal: u32) -> H2cData {
     H2cData {

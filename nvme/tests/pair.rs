@@ -318,3 +318,37 @@ fn s243_several_queues_each_once() {
     let done = fourth.call(&mut world, Sqe::blocks(io::READ, 1, 5, 1, 0), Payload::Receive(512), &[]);
     assert_eq!(done.data, [9; 512]);
 }
+
+/// Compare and write as one: both or neither, and nothing between the two.
+#[test]
+fn s253_fused_commands_are_one_or_none() {
+    for (seed, blocks) in [(13, 1), (14, 8), (15, 32), (16, 32), (17, 32)] {
+        let mut world = World::new(Role::Io);
+        let mut pair = Pair::io(seed, SHAPES[seed as usize % SHAPES.len()], &mut world, 1);
+        let length = (blocks as usize) << SHIFT;
+        let fused = |opcode, slba, fuse| {
+            let mut sqe = Sqe::blocks(opcode, 1, slba, blocks, 0);
+            sqe.flags |= fuse;
+            sqe
+        };
+        let two = |pair: &mut Pair, world: &mut World, compare: Sqe, write: Sqe, old: u8, new: u8| {
+            let first = pair.host.submit(compare, Payload::Send(length as u32), &vec![old; length]);
+            let second = pair.host.submit(write, Payload::Send(length as u32), &vec![new; length]);
+            pair.settle(world);
+            let mut done: Vec<_> = pair.host.done.drain(..).collect();
+            done.sort_by_key(|it| it.cid == second);
+            assert_eq!((done[0].cid, done[1].cid), (first, second));
+            [done[0].status.code().unwrap(), done[1].status.code().unwrap()]
+        };
+        let (compare, write) = (fused(io::COMPARE, 0, 1), fused(io::WRITE, 0, 2));
+        assert_eq!(two(&mut pair, &mut world, compare, write, 0, 5), [Code::Success; 2]);
+        assert_eq!(two(&mut pair, &mut world, compare, write, 0, 6), [Code::CompareFailure, Code::FailedFused]);
+        assert_eq!(world.disk.bytes[..length], vec![5; length]);
+        assert_eq!(two(&mut pair, &mut world, compare, fused(io::WRITE, 1, 2), 5, 6), [Code::FailedFused, Code::InvalidField]);
+        assert_eq!(two(&mut pair, &mut world, compare, fused(io::COMPARE, 0, 2), 5, 6), [Code::InvalidField, Code::FailedFused]);
+        // One without the other.
+        assert_eq!(two(&mut pair, &mut world, compare, fused(io::WRITE, 0, 0), 5, 7), [Code::MissingFused, Code::Success]);
+        assert_eq!(two(&mut pair, &mut world, fused(io::COMPARE, 0, 0), write, 7, 8)[1], Code::MissingFused);
+        assert_eq!(world.disk.bytes[..length], vec![7; length]);
+    }
+}

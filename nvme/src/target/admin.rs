@@ -31,6 +31,9 @@ pub struct Namespace {
     pub boundary: u16,
     /// Its ANA group.
     pub group: u32,
+    /// RESCAP, as [`Reservations::capabilities`](super::Reservations::capabilities) says; 0
+    /// without reservations.
+    pub reservations: u8,
 }
 
 /// What a controller asks of the subsystem that it belongs to.
@@ -168,7 +171,10 @@ fn controller(config: &Config, subsystem: &dyn Subsystem) -> identify::Controlle
         it.cmic = 1 << 1 | 1;
         it.nn = subsystem.largest().into();
         it.mnan = subsystem.largest().into();
-        it.oncs = (oncs::COMPARE | oncs::DATASET_MANAGEMENT | oncs::WRITE_ZEROES).into();
+        let reservations = if config.reservations { oncs::RESERVATIONS } else { 0 };
+        it.oncs = (oncs::COMPARE | oncs::DATASET_MANAGEMENT | oncs::WRITE_ZEROES | reservations).into();
+        it.fuses = u16::from(config.fused > 0).into();
+        it.acwu = config.fused.saturating_sub(1).into();
         it.vwc = 0b11 << 1 | u8::from(subsystem.has_cache());
         // A capsule has its command and the data in it.
         it.ioccsz = ((64 + config.in_capsule) / 16).into();
@@ -194,6 +200,7 @@ fn namespace(it: &Namespace) -> identify::Namespace {
     id.ncap = it.blocks.into();
     id.nuse = it.blocks.into();
     id.nmic = u8::from(it.shared);
+    id.rescap = it.reservations;
     id.dlfeat = if it.zeroes { 0b001 } else { 0 };
     id.noiob = it.boundary.into();
     id.anagrpid = it.group.into();
@@ -211,6 +218,7 @@ fn common_namespace() -> identify::Namespace {
 fn independent(it: &Namespace) -> IndependentNamespace {
     IndependentNamespace {
         nmic: u8::from(it.shared),
+        rescap: it.reservations,
         anagrpid: it.group.into(),
         nsattr: u8::from(it.read_only),
         nstat: 1,

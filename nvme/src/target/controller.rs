@@ -44,6 +44,10 @@ pub struct Config {
     pub mdts: u8,
     /// The most data in the capsule of an I/O command, a multiple of 16.
     pub in_capsule: u32,
+    /// The most blocks of a fused compare and write; 0 if there is none.
+    pub fused: u16,
+    /// Whether namespaces have reservations.
+    pub reservations: bool,
 }
 
 /// What is to be done beside the answer.

@@ -11,7 +11,9 @@ use nvme::digest::digest;
 use nvme::fabrics::{self, ConnectData, Parameter};
 use nvme::host::{self, Payload};
 use nvme::log::{AnaState, DiscoveryEntry};
-use nvme::target::{self, Config, Controller, Effect, Io, Namespace, Refusal, Request, Role, Subsystem, Tag, Transfer, Verdict};
+use nvme::target::{
+    self, Config, Controller, Effect, Fuse, Fused, Io, Namespace, Refusal, Request, Role, Subsystem, Tag, Transfer, Verdict,
+};
 use nvme::{Code, Fault, Head, Shape, Side, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -44,6 +46,7 @@ impl Disk {
             zeroes: true,
             boundary: 0,
             group: 1,
+            reservations: 0,
         };
         Self { namespace, bytes: vec![0; (BLOCKS as usize) << SHIFT], generation: 1, entries: Vec::new(), ana: true, flushes: 0 }
     }
@@ -104,7 +107,7 @@ impl World {
     }
 
     fn config(&self) -> Config {
-        Config { role: self.role, cntlid: 3, queues: 4, entries: 32, mdts: 5, in_capsule: 4096 }
+        Config { role: self.role, cntlid: 3, queues: 4, entries: 32, mdts: 5, in_capsule: 4096, fused: 8, reservations: false }
     }
 }
 
@@ -113,6 +116,8 @@ struct Op {
     data: Vec<u8>,
     transfer: Transfer,
     asked: u32,
+    fuse: Fuse,
+    ready: bool,
 }
 
 /// The target's end of a connection, with buffers for its commands.
@@ -121,6 +126,7 @@ pub(crate) struct Target {
     pub(crate) out: Vec<u8>,
     ops: Vec<Option<Op>>,
     todo: Vec<Todo>,
+    fused: Fused,
     qid: Option<u16>,
     pub(crate) refused: Vec<Code>,
     pub(crate) effects: Vec<Effect>,
@@ -147,6 +153,7 @@ impl Target {
             out: Vec::new(),
             ops: Vec::new(),
             todo: Vec::new(),
+            fused: Fused::default(),
             qid: None,
             refused: Vec::new(),
             effects: Vec::new(),
@@ -174,9 +181,16 @@ impl Target {
             target::Event::Reply(head) => self.out.extend_from_slice(&head),
             target::Event::Refused { head, why, .. } => {
                 self.refused.push(why);
+                if let Some(left) = self.fused.interrupt() {
+                    self.complete(left, Code::MissingFused.into(), 0);
+                }
                 self.out.extend_from_slice(&head);
             }
             target::Event::Command { tag, sqe, data } => {
+                let (fuse, left) = self.fused.next(tag, &sqe);
+                if let Some(left) = left {
+                    self.complete(left, Code::MissingFused.into(), 0);
+                }
                 let length = match data {
                     Transfer::None => 0,
                     Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
@@ -184,7 +198,8 @@ impl Target {
                 if self.ops.len() <= tag.index() {
                     self.ops.resize_with(tag.index() + 1, || None);
                 }
-                let before = self.ops[tag.index()].replace(Op { sqe, data: vec![0; length as usize], transfer: data, asked: 0 });
+                let before =
+                    self.ops[tag.index()].replace(Op { sqe, data: vec![0; length as usize], transfer: data, asked: 0, fuse, ready: false });
                 assert!(before.is_none(), "a tag is one command's");
                 match data {
                     Transfer::None | Transfer::ToHost(_) => self.todo.push(Todo::Do(tag)),
@@ -230,13 +245,20 @@ impl Target {
 
     pub(crate) fn complete(&mut self, tag: Tag, status: Status, result: u64) {
         self.ops[tag.index()] = None;
+        self.todo.retain(|(Todo::Ask(it) | Todo::Do(it))| *it != tag);
         if let Some(head) = self.queue.complete(tag, status, result).expect("a command") {
             self.out.extend_from_slice(&head);
         }
     }
 
     fn run(&mut self, tag: Tag, world: &mut World, rng: &mut Rng) {
-        let op = self.ops[tag.index()].as_mut().expect("a command");
+        let Some(op) = self.ops[tag.index()].as_mut() else { return };
+        op.ready = true;
+        match op.fuse {
+            Fuse::Single => {}
+            Fuse::Missing => return self.complete(tag, Code::MissingFused.into(), 0),
+            Fuse::First | Fuse::Both { .. } => return self.run_fused(world),
+        }
         let sqe = op.sqe;
         let mut data = std::mem::take(&mut op.data);
         match (self.qid, sqe.opcode) {
@@ -259,6 +281,32 @@ impl Target {
                 }
             }
         }
+    }
+
+    /// Does each two fused commands whose data is there.
+    fn run_fused(&mut self, world: &mut World) {
+        let ready = |op: &Option<Op>| op.as_ref().is_some_and(|op| op.ready);
+        let found = self.queue.in_flight().find_map(|tag| match self.ops.get(tag.index())?.as_ref()? {
+            Op { fuse: Fuse::Both { first, compare }, ready: true, sqe, .. } if ready(&self.ops[first.index()]) => {
+                Some((*first, tag, *compare, *sqe))
+            }
+            _ => None,
+        });
+        let Some((first, second, compare, write)) = found else { return };
+        let data = [first, second].map(|tag| self.ops[tag.index()].take().expect("a command").data);
+        let length = [data[0].len() as u32, data[1].len() as u32];
+        let disk = &mut world.disk;
+        let done = target::compare_and_write(&compare, &write, &disk.namespace, length).and_then(|(slba, blocks, _)| {
+            let range = (slba as usize) << SHIFT..((slba + u64::from(blocks)) as usize) << SHIFT;
+            if disk.bytes[range.clone()] != data[0] {
+                return Err([Code::CompareFailure, Code::FailedFused]);
+            }
+            disk.bytes[range].copy_from_slice(&data[1]);
+            Ok(())
+        });
+        let codes = done.map_or_else(|codes| codes, |()| [Code::Success; 2]);
+        self.complete(first, codes[0].into(), 0);
+        self.complete(second, codes[1].into(), 0);
     }
 
     fn admin(&mut self, tag: Tag, sqe: &Sqe, data: &mut [u8], world: &mut World, rng: &mut Rng) {
@@ -523,4 +571,44 @@ pub(crate) fn entry(port: &str) -> DiscoveryEntry {
     entry.trsvcid = nvme::identify::text(port);
     entry.traddr = nvme::identify::text("127.0.0.1");
     entry
+}
+
+/// A PDU of `header` and `data` in `shape`.
+pub(crate) fn pdu(header: &[u8], data: &[u8], shape: Shape) -> Vec<u8> {
+    let mut bytes = header.to_vec();
+    let kind = nvme::pdu::Kind::of(bytes[0]).unwrap();
+    let digests = kind.has_digests();
+    let mut plen = bytes.len();
+    if shape.header_digest && digests {
+        bytes[1] |= nvme::pdu::HEADER_DIGEST;
+        plen += 4;
+    }
+    let mut pdo = 0;
+    if !data.is_empty() {
+        pdo = plen.next_multiple_of((usize::from(shape.alignment) + 1) * 4);
+        plen = pdo + data.len();
+        if shape.data_digest && digests {
+            bytes[1] |= nvme::pdu::DATA_DIGEST;
+            plen += 4;
+        }
+    }
+    bytes[3] = pdo as u8;
+    bytes[4..8].copy_from_slice(&(plen as u32).to_le_bytes());
+    seal(&mut bytes, header.len(), shape.header_digest && digests);
+    if !data.is_empty() {
+        bytes.resize(pdo, 0);
+        bytes.extend_from_slice(data);
+        if shape.data_digest && digests {
+            bytes.extend_from_slice(&digest(data));
+        }
+    }
+    bytes
+}
+
+fn seal(bytes: &mut Vec<u8>, header: usize, digested: bool) {
+    if digested {
+        let sum = digest(&bytes[..header]);
+        bytes.truncate(header);
+        bytes.extend_from_slice(&sum);
+    }
 }
