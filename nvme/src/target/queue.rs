@@ -152,6 +152,9 @@ pub struct Queue {
     shape: Shape,
     phase: Phase,
     slots: Vec<Slot>,
+    /// The identifier of each slot's command, or [`NO_CID`]: all are looked through for each
+    /// command, so they lie close together.
+    cids: Vec<u32>,
     free: Vec<u16>,
     receiving: Receiving,
     in_capsule: u32,
@@ -183,6 +186,9 @@ struct Slot {
 
 const FREE: Slot = Slot { used: false, cid: 0, transfer: Transfer::None, done: 0, asked: 0, intact: true, closing: None };
 
+/// No identifier: those have 16 bits.
+const NO_CID: u32 = u32::MAX;
+
 /// Whose data is coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiving {
@@ -201,6 +207,7 @@ impl Queue {
             phase: Phase::Initializing,
             // Connect is the only command until the queue is open.
             slots: alloc::vec![FREE],
+            cids: alloc::vec![NO_CID],
             free: alloc::vec![0],
             receiving: Receiving::Nothing,
             in_capsule: settings.admin_in_capsule,
@@ -289,6 +296,7 @@ impl Queue {
         self.free.pop();
         let asked = if let Transfer::InCapsule(length) = transfer { length } else { 0 };
         self.slots[usize::from(index)] = Slot { used: true, cid, transfer, asked, ..FREE };
+        self.cids[usize::from(index)] = cid.into();
         if asked > 0 {
             self.receiving = Receiving::Slot(index);
         }
@@ -302,7 +310,9 @@ impl Queue {
         if connects == (self.phase == Phase::Open) {
             return Err(Code::CommandSequenceError);
         }
-        if self.slots.iter().any(|slot| slot.used && slot.cid == sqe.cid.get()) {
+        let cid = u32::from(sqe.cid.get());
+        // Without a branch for each, so that the compiler compares many at once.
+        if self.cids.iter().fold(false, |found, it| found | (*it == cid)) {
             return Err(Code::CommandIdConflict);
         }
         if sqe.psdt() != PSDT_SGL {
@@ -472,6 +482,7 @@ impl Queue {
         self.sqhd = if request.flow { Some(1 % request.entries.max(1)) } else { None };
         let head = self.finish(tag, Status::SUCCESS, result);
         self.slots.resize(usize::from(request.entries), FREE);
+        self.cids.resize(usize::from(request.entries), NO_CID);
         self.free.clear();
         self.free.extend((0..request.entries).rev());
         self.in_capsule = if request.qid == 0 { self.settings.admin_in_capsule } else { self.settings.io_in_capsule };
@@ -498,6 +509,7 @@ impl Queue {
 
     fn release(&mut self, tag: Tag) {
         self.slots[tag.index()] = FREE;
+        self.cids[tag.index()] = NO_CID;
         self.free.push(tag.0);
     }
 
