@@ -157,11 +157,6 @@ impl Decoder {
         self.limit = limit;
     }
 
-    /// What is agreed about the PDUs that come.
-    pub fn shape(&self) -> Shape {
-        self.shape
-    }
-
     /// What comes next.
     pub fn expects(&self) -> Expects {
         match self.state {

@@ -1,12 +1,12 @@
 //! NVMe over TCP for both ends, sans-io: bytes and moments go in, what to do comes out.
 //!
-//! A connection is one queue. [`target::Queue`] is its controller's end, [`host::Queue`] its host's.
-//! Each takes bytes in whatever pieces they come ([`target::Queue::receive`]) and says what has
-//! happened; what it is told to do (answer, ask for data, send data) gives back a [`Head`], the
-//! bytes to send before the data. Data itself is never touched but for its digest: it goes from the
-//! receive buffer to where the caller wants it, and from there to the socket.
-//! [`target::Controller`] is what the queues of one association have in common: properties,
-//! Identify, features, log pages, events, keep alive.
+//! A connection is one queue. [`target::Queue`] is its controller's end, [`host::Queue`] its
+//! host's. Each takes bytes in whatever pieces they come and says what has happened; what it is
+//! told to do (answer, ask for data, send data) gives back a [`Head`], the bytes to send before
+//! the data. Data itself is never touched but for its digest: it goes from the receive buffer to
+//! where the caller wants it, and from there to the socket. [`target::Controller`] is what the
+//! queues of one association have in common: properties, Identify, features, log pages, events,
+//! keep alive. [`target::Fused`] and [`target::Reservations`] are for those who serve namespaces.
 //!
 //! ```text
 //!   socket ──bytes──► Queue::receive ──► Event::Command ──► Controller::admin, or Io::read and a device

@@ -1,6 +1,6 @@
 //! A conversation byte for byte, written by hand after the layouts of the specification and what
-//! Linux's host sends: ICReq, Connect, Property Get of CAP, Keep Alive, a write of 4 KiB with R2T, a
-//! read of 512 bytes.
+//! Linux's host sends: ICReq, Connect, Property Get and Set, Keep Alive, a write that is asked for,
+//! a read.
 
 mod common;
 

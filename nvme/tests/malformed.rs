@@ -10,7 +10,7 @@ use nvme::fabrics::{ConnectData, property};
 use nvme::host::{self, Payload};
 use nvme::pdu::{self, C2hData, CapsuleCmd, CapsuleResp, CommonHeader, H2cData, IcReq, IcResp, Kind, R2t};
 use nvme::target::{Misuse, Role, Settings};
-use nvme::{Code, Cqe, Decoder, Fes, Header, Item, Shape, Side, Sqe, Status, Wrong, digest};
+use nvme::{Code, Cqe, Decoder, Expects, Fes, Header, Item, Shape, Side, Sqe, Status, Wrong, digest};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const DIGESTS: Shape = Shape { header_digest: true, data_digest: true, alignment: 0 };
@@ -96,6 +96,38 @@ fn s240_every_cut_of_right_pdus_gives_the_same() {
             for cut in 0..bytes.len() {
                 assert_eq!(decode(from, shape, &bytes, &[cut]).unwrap(), whole);
             }
+        }
+    }
+}
+
+/// Who reads as much as is expected has every header and every piece of data by itself.
+#[test]
+fn s240_what_is_expected_never_goes_past_its_part() {
+    for shape in [PLAIN, DIGESTS, Shape { alignment: 31, ..DIGESTS }] {
+        for (from, bytes) in all(shape) {
+            let mut decoder = Decoder::new(from);
+            decoder.agree(shape, LIMIT);
+            let (mut at, mut parts, mut done) = (0, Vec::new(), false);
+            while at < bytes.len() {
+                let (length, is_data) = match decoder.expects() {
+                    Expects::Header(length) => (length, false),
+                    Expects::Data(length) => (length, true),
+                    Expects::Nothing => panic!("nothing is wrong"),
+                };
+                assert!(length > 0 && !done);
+                parts.push((length, is_data));
+                let mut piece = &bytes[at..at + length];
+                at += length;
+                while let Some(item) = decoder.next(&mut piece).unwrap() {
+                    assert_eq!(matches!(item, Item::Data(_)), is_data && !matches!(item, Item::End { .. }));
+                    done = matches!(item, Item::End { .. });
+                }
+                assert!(piece.is_empty());
+            }
+            let data: usize = parts.iter().filter(|(_, is_data)| *is_data).map(|(length, _)| length).sum();
+            assert_eq!(data, if bytes.len() > 500 { 512 } else { 0 });
+            assert_eq!(parts[0], (8, false));
+            assert_eq!(decoder.expects(), Expects::Header(8), "the next header");
         }
     }
 }
