@@ -29,7 +29,7 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 8] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory];
+    let checks: [fn() -> bool; 9] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, nvme];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -54,6 +54,14 @@ fn objects() -> bool {
     let Some(cache) = Mempool::new(config, |n| n).ok().and_then(|pool| pool.cache().ok()) else { return false };
     let (one, two) = (cache.get(), cache.get());
     one.is_some() && two.is_some() && cache.get().is_none()
+}
+
+/// A target's queue answers a host's first PDU, with a digest of its own.
+fn nvme() -> bool {
+    let shape = nvme::Shape { header_digest: true, ..nvme::Shape::default() };
+    let (_, hello) = nvme::host::Queue::new(nvme::host::Settings { shape, commands: 1, in_capsule: 0 });
+    let mut queue = nvme::target::Queue::new(nvme::target::Settings::default(), Duration::ZERO);
+    matches!(queue.receive(&mut &hello[..]), Ok(Some(nvme::target::Event::Reply(_)))) && nvme::digest::digest(&[0; 32]) == [0xAA, 0x36, 0x91, 0x8A]
 }
 
 /// A reactor runs a thread's message, its poller and its timer.

@@ -142,7 +142,8 @@ impl Decoder {
         Self {
             from,
             shape: Shape::default(),
-            limit: 0,
+            // Whoever sends data now breaks the order, which is worse.
+            limit: u32::MAX,
             state: State::Header,
             held: [0; LONGEST_HEADER + DIGEST],
             filled: 0,
@@ -154,11 +155,6 @@ impl Decoder {
     pub fn agree(&mut self, shape: Shape, limit: u32) {
         self.shape = shape;
         self.limit = limit;
-    }
-
-    /// What is agreed about the PDUs that come.
-    pub fn shape(&self) -> Shape {
-        self.shape
     }
 
     /// What comes next.

@@ -1,52 +1,21 @@
 //! Each field of each PDU wrong in turn: what the peer is told of it (FES and FEI).
 
+mod common;
+
+use std::time::Duration;
+
+use common::pdu;
+use nvme::command::{Sgl, io};
+use nvme::fabrics::{ConnectData, property};
+use nvme::host::{self, Payload};
 use nvme::pdu::{self, C2hData, CapsuleCmd, CapsuleResp, CommonHeader, H2cData, IcReq, IcResp, Kind, R2t};
-use nvme::{Cqe, Decoder, Fes, Header, Item, Shape, Side, Sqe, Wrong, digest};
-use zerocopy::{FromZeros, IntoBytes};
+use nvme::target::{Misuse, Role, Settings};
+use nvme::{Code, Cqe, Decoder, Expects, Fes, Header, Item, Shape, Side, Sqe, Status, Wrong, digest};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const DIGESTS: Shape = Shape { header_digest: true, data_digest: true, alignment: 0 };
 const PLAIN: Shape = Shape { header_digest: false, data_digest: false, alignment: 0 };
 const LIMIT: u32 = 8192;
-
-/// A PDU of `header` and `data` in `shape`.
-fn pdu(header: &[u8], data: &[u8], shape: Shape) -> Vec<u8> {
-    let mut bytes = header.to_vec();
-    let kind = Kind::of(bytes[0]).unwrap();
-    let digests = kind.has_digests();
-    let mut plen = bytes.len();
-    if shape.header_digest && digests {
-        bytes[1] |= pdu::HEADER_DIGEST;
-        plen += 4;
-    }
-    let mut pdo = 0;
-    if !data.is_empty() {
-        pdo = plen.next_multiple_of((usize::from(shape.alignment) + 1) * 4);
-        plen = pdo + data.len();
-        if shape.data_digest && digests {
-            bytes[1] |= pdu::DATA_DIGEST;
-            plen += 4;
-        }
-    }
-    bytes[3] = pdo as u8;
-    bytes[4..8].copy_from_slice(&(plen as u32).to_le_bytes());
-    seal(&mut bytes, header.len(), shape.header_digest && digests);
-    if !data.is_empty() {
-        bytes.resize(pdo, 0);
-        bytes.extend_from_slice(data);
-        if shape.data_digest && digests {
-            bytes.extend_from_slice(&digest::digest(data));
-        }
-    }
-    bytes
-}
-
-fn seal(bytes: &mut Vec<u8>, header: usize, digested: bool) {
-    if digested {
-        let sum = digest::digest(&bytes[..header]);
-        bytes.truncate(header);
-        bytes.extend_from_slice(&sum);
-    }
-}
 
 fn h2c(datao: u32, datal: u32) -> H2cData {
     H2cData {
@@ -91,8 +60,11 @@ fn all(shape: Shape) -> Vec<(Side, Vec<u8>)> {
     ]
 }
 
+/// Headers, data, and whether each data digest was right.
+type Items = (Vec<Header>, Vec<u8>, Vec<bool>);
+
 /// All items of `bytes`, cut at each of `cuts`.
-fn decode(from: Side, shape: Shape, bytes: &[u8], cuts: &[usize]) -> Result<(Vec<Header>, Vec<u8>, Vec<bool>), nvme::Fault> {
+fn decode(from: Side, shape: Shape, bytes: &[u8], cuts: &[usize]) -> Result<Items, nvme::Fault> {
     let mut decoder = Decoder::new(from);
     decoder.agree(shape, LIMIT);
     let (mut headers, mut data, mut ends) = (Vec::new(), Vec::new(), Vec::new());
@@ -124,6 +96,38 @@ fn s240_every_cut_of_right_pdus_gives_the_same() {
             for cut in 0..bytes.len() {
                 assert_eq!(decode(from, shape, &bytes, &[cut]).unwrap(), whole);
             }
+        }
+    }
+}
+
+/// Who reads as much as is expected has every header and every piece of data by itself.
+#[test]
+fn s240_what_is_expected_never_goes_past_its_part() {
+    for shape in [PLAIN, DIGESTS, Shape { alignment: 31, ..DIGESTS }] {
+        for (from, bytes) in all(shape) {
+            let mut decoder = Decoder::new(from);
+            decoder.agree(shape, LIMIT);
+            let (mut at, mut parts, mut done) = (0, Vec::new(), false);
+            while at < bytes.len() {
+                let (length, is_data) = match decoder.expects() {
+                    Expects::Header(length) => (length, false),
+                    Expects::Data(length) => (length, true),
+                    Expects::Nothing => panic!("nothing is wrong"),
+                };
+                assert!(length > 0 && !done);
+                parts.push((length, is_data));
+                let mut piece = &bytes[at..at + length];
+                at += length;
+                while let Some(item) = decoder.next(&mut piece).unwrap() {
+                    assert_eq!(matches!(item, Item::Data(_)), is_data && !matches!(item, Item::End { .. }));
+                    done = matches!(item, Item::End { .. });
+                }
+                assert!(piece.is_empty());
+            }
+            let data: usize = parts.iter().filter(|(_, is_data)| *is_data).map(|(length, _)| length).sum();
+            assert_eq!(data, if bytes.len() > 500 { 512 } else { 0 });
+            assert_eq!(parts[0], (8, false));
+            assert_eq!(decoder.expects(), Expects::Header(8), "the next header");
         }
     }
 }
@@ -245,4 +249,354 @@ fn s241_a_term_req_is_read_and_bounded() {
     let mut long = told.to_vec();
     long[4..8].copy_from_slice(&200_u32.to_le_bytes());
     assert_eq!(decode(Side::Controller, DIGESTS, &long, &[]).unwrap_err().why.status(), (Fes::InvalidHeaderField, 4));
+}
+
+/// A target that has an I/O queue open, with write 0 of 4096 bytes asked for in one piece, and
+/// nothing of it sent; and its tag.
+fn asked() -> (common::Pair, common::World, u16, u16) {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(1, PLAIN, &mut world, 1);
+    pair.host.queue.set_in_capsule(0);
+    pair.target.asks_for_all = true;
+    let cid = pair.host.submit(Sqe::blocks(io::WRITE, 1, 0, 8, 0), Payload::Send(4096), &[1; 4096]);
+    let bytes = std::mem::take(&mut pair.host.out);
+    pair.target.feed(&bytes).unwrap();
+    assert!(pair.target.work(&mut world, &mut pair.rng));
+    let r2t = R2t::read_from_bytes(&pair.target.out).unwrap();
+    assert_eq!(r2t.r2tl.get(), 4096);
+    let tag = r2t.ttag.get();
+    (pair, world, cid, tag)
+}
+
+/// What a controller checks of H2CData beyond its header.
+#[test]
+fn s246_data_that_was_not_asked_for_ends_the_queue() {
+    let (_, _, cid, tag) = asked();
+    let length = 4096;
+    for (what, change, fes, fei) in [
+        ("TTAG", (2, 0, 0, 0), Fes::InvalidHeaderField, 10),
+        ("CCCID", (0, 1, 0, 0), Fes::InvalidHeaderField, 8),
+        ("DATAO", (0, 0, 4, 0), Fes::OutOfRange, 0),
+        ("DATAL", (0, 0, 0, 4), Fes::OutOfRange, 0),
+        ("DATAL over MAXH2CDATA", (0, 0, 0, 128 * 1024), Fes::LimitExceeded, 0),
+    ] {
+        let (mut pair, ..) = asked();
+        let (ttag, cccid, datao, more) = change;
+        let mut header = h2c(datao, length + more);
+        header.ch.flags = pdu::LAST;
+        (header.cccid, header.ttag) = ((cid + cccid).into(), (tag + ttag).into());
+        let bytes = pdu(header.as_bytes(), &vec![1; (length + more) as usize], PLAIN);
+        assert_eq!(pair.target.feed(&bytes).expect_err(what).why.status(), (fes, fei), "{what}");
+        assert!(pair.target.queue.is_ended() && pair.target.queue.in_flight().count() == 1, "{what}: the command is still the caller's");
+        assert_eq!(pair.target.feed(&bytes), Ok(()), "nothing comes any more");
+    }
+    // LAST_PDU before the end, and none at the end.
+    for (flags, part) in [(pdu::LAST, 4), (0, 0)] {
+        let (mut pair, ..) = asked();
+        let mut header = h2c(0, length - part);
+        header.ch.flags = flags;
+        (header.cccid, header.ttag) = (cid.into(), tag.into());
+        let bytes = pdu(header.as_bytes(), &vec![1; (length - part) as usize], PLAIN);
+        assert_eq!(pair.target.feed(&bytes).unwrap_err().why.status(), (Fes::InvalidHeaderField, 1));
+    }
+}
+
+/// What a controller checks of the first PDU, and of its place.
+#[test]
+fn s246_a_connection_begins_with_icreq_and_has_one() {
+    let command = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: Sqe::connect(0, 32, 0) }.as_bytes(), &[0; 1024], PLAIN);
+    let hello = IcReq::new(0, 0, 0);
+    for (what, bytes, status) in [
+        ("a command first", command, (Fes::SequenceError, 0)),
+        ("PFV", IcReq { pfv: 1.into(), ..hello }.as_bytes().to_vec(), (Fes::UnsupportedParameter, 8)),
+        ("HPDA", IcReq { hpda: 32, ..hello }.as_bytes().to_vec(), (Fes::InvalidHeaderField, 10)),
+        ("twice", [hello.as_bytes(), hello.as_bytes()].concat(), (Fes::SequenceError, 0)),
+    ] {
+        let mut target = common::Target::new();
+        assert_eq!(target.feed(&bytes).expect_err(what).why.status(), status, "{what}");
+    }
+}
+
+/// Commands that are refused, and the queue goes on.
+#[test]
+fn s246_a_command_that_cannot_be_is_answered_and_the_queue_goes_on() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(2, PLAIN, &mut world, 1);
+    let read = Sqe { sgl: Sgl::transport(512), ..Sqe::blocks(io::READ, 1, 0, 1, 0) };
+    let write = Sqe { sgl: Sgl::in_capsule(512), ..Sqe::blocks(io::WRITE, 1, 0, 1, 0) };
+    let kind = |sqe: Sqe, kind| Sqe { sgl: Sgl { kind, ..sqe.sgl }, ..sqe };
+    let sgl_at = |sqe: Sqe, at: u64| Sqe { sgl: Sgl { address: at.into(), ..sqe.sgl }, ..sqe };
+    for (what, sqe, data, code) in [
+        ("PSDT 00", Sqe { flags: 0, ..read }, 0, Code::InvalidField),
+        ("PSDT 10", Sqe { flags: 0x80, ..read }, 0, Code::InvalidField),
+        ("PSDT 11", Sqe { flags: 0xC0, ..read }, 0, Code::InvalidField),
+        ("SGL type 00", kind(read, 0x00), 0, Code::SglTypeInvalid),
+        ("SGL type 40", kind(read, 0x40), 0, Code::SglTypeInvalid),
+        ("SGL type 31", kind(read, 0x31), 0, Code::SglTypeInvalid),
+        ("SGL type 50", kind(read, 0x50), 0, Code::SglTypeInvalid),
+        ("a read in the capsule", kind(read, 0x01), 512, Code::SglTypeInvalid),
+        ("an offset", sgl_at(write, 4), 512, Code::SglOffsetInvalid),
+        ("less data than the SGL says", write, 508, Code::SglLengthInvalid),
+        ("no data", write, 0, Code::SglLengthInvalid),
+        ("data of a command that asks for R2T", Sqe { sgl: Sgl::transport(512), ..write }, 512, Code::InvalidField),
+        ("data of a command that has none", Sqe::new(io::FLUSH, 1), 512, Code::InvalidField),
+        ("more than MDTS", Sqe { sgl: Sgl::transport(128 * 1024 + 512), ..read }, 0, Code::InvalidField),
+        ("Connect again", Sqe { sgl: Sgl::in_capsule(1024), ..Sqe::connect(1, 32, 0) }, 1024, Code::CommandSequenceError),
+    ] {
+        let bytes = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &vec![1; data], PLAIN);
+        pair.target.refused.clear();
+        pair.target.feed(&bytes).expect(what);
+        assert_eq!(pair.target.refused, [code], "{what}");
+        let told = CapsuleResp::read_from_bytes(&std::mem::take(&mut pair.target.out)).unwrap();
+        assert_eq!(told.cqe.status.code(), Some(code), "{what}");
+        let done = pair.call(&mut world, Sqe::new(io::FLUSH, 1), Payload::None, &[]);
+        assert!(done.status.is_success(), "{what}: the queue goes on");
+    }
+    // The same identifier twice: the first one is not harmed.
+    let cid = pair.host.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+    let bytes = std::mem::take(&mut pair.host.out);
+    pair.target.feed(&bytes).unwrap();
+    pair.target.refused.clear();
+    pair.target.feed(&bytes).unwrap();
+    assert_eq!(pair.target.refused, [Code::CommandIdConflict]);
+    assert_eq!(pair.target.queue.find(cid).into_iter().count(), 1);
+}
+
+#[test]
+fn s246_more_in_the_capsule_than_is_told_ends_the_queue() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(3, PLAIN, &mut world, 1);
+    let sqe = Sqe { sgl: Sgl::in_capsule(4608), ..Sqe::blocks(io::WRITE, 1, 0, 9, 0) };
+    let bytes = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &[1; 4608], PLAIN);
+    assert_eq!(pair.target.feed(&bytes).unwrap_err().why.status(), (Fes::LimitExceeded, 0));
+}
+
+#[test]
+fn s246_more_commands_than_entries_end_the_queue() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(4, PLAIN, &mut world, 1);
+    let mut send = |cid: u16| {
+        let sqe = Sqe { cid: cid.into(), ..Sqe::new(io::FLUSH, 1) };
+        pair.target.feed(&pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &[], PLAIN))
+    };
+    (0..32).for_each(|cid| send(cid).unwrap());
+    assert_eq!(send(32).unwrap_err().why.status(), (Fes::SequenceError, 0));
+}
+
+/// Each parameter of Connect, and where the answer says it is.
+#[test]
+fn s247_connect_is_refused_as_the_specification_names_it() {
+    let right = ConnectData::new([5; 16], 0xFFFF, common::SUBNQN, common::HOSTNQN).unwrap();
+    let io = ConnectData { cntlid: 3.into(), ..right };
+    let name = |name: &str| ConnectData::new([5; 16], 0xFFFF, name, common::HOSTNQN).unwrap();
+    let recfmt = {
+        let mut sqe = Sqe::connect(0, 32, 0);
+        sqe.cdw10 = 1.into();
+        sqe
+    };
+    let (data, command) = (1 << 16, 0);
+    let cases = [
+        ("RECFMT", recfmt, right, Code::IncompatibleFormat, 0),
+        ("SQSIZE 0", Sqe::connect(0, 1, 0), right, Code::ConnectInvalid, command | 0x2C),
+        ("SQSIZE over MQES", Sqe::connect(1, 33, 0), io, Code::ConnectInvalid, command | 0x2C),
+        ("admin, CNTLID", Sqe::connect(0, 32, 0), io, Code::ConnectInvalid, data | 16),
+        ("I/O, CNTLID", Sqe::connect(1, 32, 0), right, Code::ConnectInvalid, data | 16),
+        ("I/O, another CNTLID", Sqe::connect(1, 32, 0), ConnectData { cntlid: 4.into(), ..right }, Code::ConnectInvalid, data | 16),
+        ("another host", Sqe::connect(1, 32, 0), ConnectData { hostnqn: right.subnqn, ..io }, Code::ConnectInvalid, data | 512),
+        ("another host id", Sqe::connect(1, 32, 0), ConnectData { hostid: [6; 16], ..io }, Code::ConnectInvalid, 1 << 16),
+        ("SUBNQN", Sqe::connect(0, 32, 0), name("nqn.2024-01.example:other"), Code::ConnectInvalid, data | 256),
+        ("no SUBNQN", Sqe::connect(0, 32, 0), name(""), Code::ConnectInvalid, data | 256),
+        ("SUBNQN without an end", Sqe::connect(0, 32, 0), ConnectData { subnqn: [b'n'; 256], ..right }, Code::ConnectInvalid, data | 256),
+        ("HOSTNQN is no text", Sqe::connect(0, 32, 0), ConnectData { hostnqn: [0xFF; 256], ..right }, Code::ConnectInvalid, data | 512),
+        ("QID too large", Sqe::connect(5, 32, 0), io, Code::ConnectInvalid, command | 0x2A),
+        ("QID twice", Sqe::connect(1, 32, 0), io, Code::CommandSequenceError, 0),
+        ("no Connect", Sqe::new(io::FLUSH, 1), right, Code::CommandSequenceError, 0),
+    ];
+    for (what, sqe, data, code, result) in cases {
+        let mut world = common::World::new(Role::Io);
+        let mut first = common::Pair::io(5, PLAIN, &mut world, 1);
+        let mut pair = common::Pair::new(6, PLAIN, 31, 8192);
+        pair.settle(&mut world);
+        let payload = if what == "no Connect" { Payload::None } else { Payload::Send(1024) };
+        let done = pair.call(&mut world, sqe, payload, data.as_bytes());
+        assert_eq!((done.status.code(), done.result), (Some(code), result), "{what}");
+        assert!(!pair.target.queue.is_open());
+        let done = first.call(&mut world, Sqe::new(io::FLUSH, 1), Payload::None, &[]);
+        assert!(done.status.is_success(), "{what}: the first queue goes on");
+    }
+}
+
+#[test]
+fn s247_an_io_queue_waits_for_the_controller() {
+    let mut world = common::World::new(Role::Io);
+    let (mut admin, _) = common::Pair::admin(7, PLAIN, &mut world);
+    let _ = admin.call(&mut world, Sqe::property_set(property::CC, 0), Payload::None, &[]);
+    let mut pair = common::Pair::new(8, PLAIN, 31, 8192);
+    pair.settle(&mut world);
+    let data = ConnectData::new([5; 16], 3, common::SUBNQN, common::HOSTNQN).unwrap();
+    let done = pair.call(&mut world, Sqe::connect(1, 32, 0), Payload::Send(1024), data.as_bytes());
+    assert_eq!(done.status.code(), Some(Code::CommandSequenceError));
+    let done = admin.call(&mut world, Sqe::identify(1, 0), Payload::Receive(4096), &[]);
+    assert_eq!(done.status.code(), Some(Code::CommandSequenceError), "not before it is ready");
+}
+
+/// Properties and fabrics commands that are not there.
+#[test]
+fn s247_properties_are_read_and_written_as_they_are() {
+    let mut world = common::World::new(Role::Io);
+    let (mut pair, _) = common::Pair::admin(9, PLAIN, &mut world);
+    for (sqe, code) in [
+        (Sqe::property_get(0x40, false), Code::InvalidField),
+        (Sqe::property_get(property::CAP, false), Code::InvalidField),
+        (Sqe::property_get(property::CC, true), Code::InvalidField),
+        (Sqe::property_set(property::CSTS, 0), Code::InvalidField),
+        (Sqe::fabrics(0x44), Code::InvalidOpcode),
+        (Sqe::set_feature(0x77, 0), Code::InvalidField),
+        (Sqe::set_feature(7, 0xFFFF), Code::InvalidField),
+        (Sqe::set_feature(7, 0x8000_0000 >> 31), Code::Success),
+        (Sqe { cdw10: (1 << 31 | 7).into(), ..Sqe::set_feature(7, 0) }, Code::FeatureNotSaveable),
+        (Sqe::set_feature(6, 0), Code::FeatureNotChangeable),
+        (Sqe::new(0x7E, 0), Code::InvalidOpcode),
+        (Sqe::property_get(property::VS, false), Code::Success),
+    ] {
+        assert_eq!(pair.call(&mut world, sqe, Payload::None, &[]).status.code(), Some(code), "{sqe:?}");
+    }
+    // A page size, and entries of other sizes.
+    let _ = pair.call(&mut world, Sqe::property_set(property::CC, 0), Payload::None, &[]);
+    for value in [1, 1 | 1 << 7 | 0x46_0000, 1 | 1 << 4 | 0x46_0000, 1 | 0x47_0000] {
+        let done = pair.call(&mut world, Sqe::property_set(property::CC, value), Payload::None, &[]);
+        assert_eq!(done.status.code(), Some(Code::InvalidField), "{value:#x}");
+    }
+}
+
+/// A response does not overtake data that was asked for.
+#[test]
+fn s248_an_early_answer_waits_for_the_data() {
+    let (mut pair, mut world, cid, _) = asked();
+    let tag = pair.target.queue.find(cid).unwrap();
+    let before = pair.target.out.len();
+    pair.target.complete(tag, Code::NamespaceNotReady.into(), 0);
+    assert_eq!(pair.target.out.len(), before, "nothing to send yet");
+    assert!(pair.target.queue.complete(tag, Code::NamespaceNotReady.into(), 0).is_err() && pair.target.queue.find(cid).is_none());
+    pair.settle(&mut world);
+    let done = pair.host.done.pop_front().unwrap();
+    assert_eq!((done.cid, done.status.code()), (cid, Some(Code::NamespaceNotReady)));
+    assert!(pair.call(&mut world, Sqe::new(io::FLUSH, 1), Payload::None, &[]).status.is_success());
+}
+
+/// Tags and lengths that are none of a command's.
+#[test]
+fn s248_calls_out_of_place_are_refused() {
+    let (mut pair, mut world, cid, _) = asked();
+    let queue = &mut pair.target.queue;
+    let tag = queue.find(cid).unwrap();
+    assert_eq!(queue.ask(tag, 4), Err(Misuse::Asked));
+    assert_eq!(queue.data(tag, 4), Err(Misuse::Range));
+    pair.settle(&mut world);
+    assert_eq!(pair.target.queue.complete(tag, Status::SUCCESS, 0), Err(Misuse::Tag));
+    let cid = pair.host.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+    let bytes = std::mem::take(&mut pair.host.out);
+    pair.target.feed(&bytes).unwrap();
+    let queue = &mut pair.target.queue;
+    let tag = queue.find(cid).unwrap();
+    assert_eq!(queue.data(tag, 513), Err(Misuse::Range));
+    assert_eq!(queue.data(tag, 0), Err(Misuse::Range));
+    assert_eq!(queue.data_and_success(tag, 508), Err(Misuse::Short));
+    assert_eq!(queue.complete(tag, Status::SUCCESS, 0), Err(Misuse::Short));
+    assert!(queue.data(tag, 508).is_ok() && queue.data_and_success(tag, 4).is_ok());
+    assert_eq!(queue.data(tag, 4), Err(Misuse::Tag));
+}
+
+/// Who does not connect in time, and who is not heard.
+#[test]
+fn s248_time_ends_who_is_silent() {
+    let mut target = common::Target::new();
+    let late = common::NOW + Settings::default().connect_timeout;
+    assert!(target.queue.deadline() == late && target.queue.is_late(late) && !target.queue.is_late(common::NOW));
+    target.feed(IcReq::new(0, 0, 0).as_bytes()).unwrap();
+    assert!(target.queue.is_late(late), "half a connection does not count");
+    let mut world = common::World::new(Role::Io);
+    let (admin, _) = common::Pair::admin(1, PLAIN, &mut world);
+    assert_eq!(admin.target.queue.deadline(), Duration::MAX);
+    let controller = world.controller.as_mut().unwrap();
+    let gone = common::NOW + Duration::from_secs(6);
+    assert!(controller.deadline() == gone && controller.is_gone(gone));
+    controller.hear(common::NOW + Duration::from_secs(3));
+    assert!(!controller.is_gone(gone) && controller.is_gone(gone + Duration::from_secs(3)));
+}
+
+/// What a host checks of what a controller sends.
+#[test]
+fn s249_a_host_ends_with_a_controller_that_breaks_the_protocol() {
+    let answer = |change: fn(&mut IcResp)| {
+        let mut it = IcResp::new(0, 0, 4096);
+        change(&mut it);
+        it
+    };
+    for (bytes, status) in [
+        (answer(|it| it.pfv = 1.into()), (Fes::UnsupportedParameter, 8)),
+        (answer(|it| it.cpda = 32), (Fes::InvalidHeaderField, 10)),
+        (answer(|it| it.dgst = 1), (Fes::InvalidHeaderField, 11)),
+        (answer(|it| it.maxh2cdata = 4092.into()), (Fes::InvalidHeaderField, 12)),
+        (answer(|it| it.maxh2cdata = 4098.into()), (Fes::InvalidHeaderField, 12)),
+    ] {
+        let mut host = common::Host::new(PLAIN, 4, 0);
+        assert_eq!(host.feed(bytes.as_bytes()).unwrap_err().why.status(), status);
+    }
+    let ready = || {
+        let mut host = common::Host::new(PLAIN, 4, 0);
+        host.feed(IcResp::new(0, 0, 4096).as_bytes()).unwrap();
+        let read = host.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+        let write = host.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[1; 512]);
+        (host, read, write)
+    };
+    let (_, read, write) = ready();
+    let data = |cid: u16, datao: u32, length: u32, flags: u8| {
+        let mut header = c2h(length);
+        header.ch.flags = flags;
+        (header.cccid, header.datao) = (cid.into(), datao.into());
+        pdu(header.as_bytes(), &vec![1; length as usize], PLAIN)
+    };
+    let wants = |cid: u16, r2to: u32, r2tl: u32| {
+        pdu(R2t { cccid: cid.into(), r2to: r2to.into(), r2tl: r2tl.into(), ..r2t() }.as_bytes(), &[], PLAIN)
+    };
+    let response = |cid: u16| {
+        pdu(
+            CapsuleResp { ch: CommonHeader::new(Kind::CapsuleResp), cqe: Cqe { cid: cid.into(), ..Cqe::new_zeroed() } }.as_bytes(),
+            &[],
+            PLAIN,
+        )
+    };
+    for (what, bytes, status) in [
+        ("ICResp again", IcResp::new(0, 0, 4096).as_bytes().to_vec(), (Fes::SequenceError, 0)),
+        ("data of no command", data(3, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
+        ("data of a write", data(write, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
+        ("data not in order", data(read, 4, 508, pdu::LAST), (Fes::OutOfRange, 0)),
+        ("too much data", data(read, 0, 516, pdu::LAST), (Fes::OutOfRange, 0)),
+        ("LAST too early", data(read, 0, 508, pdu::LAST), (Fes::InvalidHeaderField, 1)),
+        ("no LAST", data(read, 0, 512, 0), (Fes::InvalidHeaderField, 1)),
+        ("SUCCESS without LAST", data(read, 0, 508, pdu::SUCCESS), (Fes::InvalidHeaderField, 1)),
+        ("R2T of a read", wants(read, 0, 4), (Fes::InvalidHeaderField, 8)),
+        ("R2T of nothing", wants(write, 0, 0), (Fes::OutOfRange, 0)),
+        ("R2T of too much", wants(write, 0, 516), (Fes::OutOfRange, 0)),
+        ("R2T not in order", wants(write, 4, 4), (Fes::OutOfRange, 0)),
+        ("a response of no command", response(3), (Fes::InvalidHeaderField, 8)),
+    ] {
+        let (mut host, ..) = ready();
+        let fault = host.feed(&bytes).expect_err(what);
+        assert_eq!(fault.why.status(), status, "{what}");
+        assert_eq!(host.queue.in_flight().count(), 2, "{what}");
+        assert_eq!(fault.term_req(Side::Host)[0], Kind::H2cTermReq as u8);
+    }
+    // Success without all of the data is none.
+    let (mut host, ..) = ready();
+    host.feed(&response(read)).unwrap();
+    assert_eq!(host.done[0].status.code(), Some(Code::DataTransferError));
+    // A second R2T before the first is answered.
+    let (queue, _) = host::Queue::new(host::Settings { shape: PLAIN, commands: 4, in_capsule: 0 });
+    let mut queue = queue;
+    assert_eq!(queue.receive(&mut IcResp::new(0, 0, 4096).as_bytes()), Ok(Some(host::Event::Ready)));
+    let command = queue.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512)).unwrap();
+    assert_eq!(queue.receive(&mut &wants(command.cid, 0, 8)[..]), Ok(Some(host::Event::Wanted { cid: command.cid })));
+    assert_eq!(queue.receive(&mut &wants(command.cid, 8, 8)[..]).unwrap_err().why.status(), (Fes::LimitExceeded, 0));
 }

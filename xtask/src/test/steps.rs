@@ -99,6 +99,10 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["net-link", "net-impl-smoltcp"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
+    // CRC32C of either source, whichever the workspace takes.
+    for source in ["", "std"] {
+        cmd!(sh, "{cargo} test --quiet -p nvme --lib --features={source}").run()?;
+    }
     for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }

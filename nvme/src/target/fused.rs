@@ -1,0 +1,76 @@
+//! Fused operations: Compare and Write as one (NVMe Base 2.0, 3.4.2).
+
+use super::{Namespace, Tag};
+use crate::command::{Blocks, FUSED_FIRST, FUSED_SECOND, Sqe, io};
+use crate::status::Code;
+
+/// Finds the two commands of a fused operation, which follow each other in their queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fused {
+    first: Option<(Tag, Sqe)>,
+}
+
+/// What a command is to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fuse {
+    /// A command of its own.
+    Single,
+    /// The first of two: keep it until the other comes.
+    First,
+    /// The second, and here is the first: do both as one, when the data of both is there.
+    Both {
+        /// The first command.
+        first: Tag,
+        /// It is.
+        compare: Sqe,
+    },
+    /// The second without a first: complete it with [`Code::MissingFused`].
+    Missing,
+}
+
+impl Fused {
+    /// A command has come; and the one before it, if that was a first and this is no second: it is
+    /// to be completed with [`Code::MissingFused`].
+    pub fn next(&mut self, tag: Tag, sqe: &Sqe) -> (Fuse, Option<Tag>) {
+        let first = self.first.take();
+        match (sqe.fuse(), first) {
+            (FUSED_SECOND, Some((first, compare))) => (Fuse::Both { first, compare }, None),
+            (FUSED_SECOND, None) => (Fuse::Missing, None),
+            (FUSED_FIRST, left) => {
+                self.first = Some((tag, *sqe));
+                (Fuse::First, left.map(|(tag, _)| tag))
+            }
+            (_, left) => (Fuse::Single, left.map(|(tag, _)| tag)),
+        }
+    }
+
+    /// A refused command stands between two as any other does.
+    pub fn interrupt(&mut self) -> Option<Tag> {
+        self.first.take().map(|(tag, _)| tag)
+    }
+}
+
+/// The blocks that `compare` and `write` are about: the first one, how many, and FUA. Each has
+/// `length` bytes of data.
+///
+/// # Errors
+/// The status of each: nothing is to be done.
+pub fn compare_and_write(compare: &Sqe, write: &Sqe, namespace: &Namespace, length: [u32; 2]) -> Result<(u64, u32, bool), [Code; 2]> {
+    let wrong = |code| Err([code, Code::FailedFused]);
+    if compare.opcode != io::COMPARE || write.opcode != io::WRITE {
+        return wrong(Code::InvalidField);
+    }
+    let single = |sqe: &Sqe| Sqe { flags: sqe.flags & !(FUSED_FIRST | FUSED_SECOND), ..*sqe };
+    if let Err(code) = super::Io::read(&single(compare), namespace, length[0]) {
+        return wrong(code);
+    }
+    if let Err(code) = super::Io::read(&single(write), namespace, length[1]) {
+        return Err([Code::FailedFused, code]);
+    }
+    let (one, two): (Blocks, Blocks) = (compare.words(), write.words());
+    if compare.nsid != write.nsid || one.slba != two.slba || one.nlb != two.nlb {
+        return Err([Code::FailedFused, Code::InvalidField]);
+    }
+    Ok((one.slba.get(), one.count(), two.control.get() & Blocks::FUA != 0))
+}
