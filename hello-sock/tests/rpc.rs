@@ -162,8 +162,12 @@ fn s216_groups_and_sockets_are_told() {
     }
     let groups = client.call("lcore_get_poll_groups", None);
     let group = &groups["poll_groups"][0];
-    let figures = ["sockets", "accepted", "bytes_in", "bytes_out", "unsent"].map(|key| group[key].as_u64().unwrap());
+    let figures =
+        ["sockets", "accepted_total", "received_bytes_total", "sent_bytes_total", "unsent_bytes"].map(|key| group[key].as_u64().unwrap());
     assert_eq!((group["thread"].as_str(), figures), (Some("poll_group_0"), [4, 3, 15, 15, 0]), "{group}");
+    let stats = client.call("lcore_get_stats", Some(json!({"names": ["lcore_poll_group_received"]})));
+    let sample = json!({"labels": {"backend": group["backend"], "core": "0", "group": "0", "thread": "poll_group_0"}, "value": 15});
+    assert_eq!(stats["stats"][0]["samples"], json!([sample]), "{stats}");
     let told = client.call("lcore_get_sockets", None);
     let sockets = told["poll_groups"][0]["sockets"].as_array().unwrap();
     let mut ends: Vec<_> = sockets.iter().filter_map(|socket| socket["peer"].as_str()).collect();

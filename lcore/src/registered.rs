@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use core_reactor::net::GroupStats;
 use core_reactor::{Cx, LCORE_STATS, Reactor, Source};
 use linkme::distributed_slice;
 use pool::Class;
@@ -31,6 +32,16 @@ static POLLERS_OF_THREADS: Source = Source::Thread(|cx, samples| {
     let (core, thread) = (cx.core().0, cx.handle());
     for poller in cx.poller_stats().take(POLLERS) {
         samples.add(&[("core", &core), ("poller", &poller.name), ("thread", &thread.name())], &poller);
+    }
+});
+
+#[distributed_slice(LCORE_STATS)]
+static POLL_GROUPS: Source = Source::Thread(|cx, samples| {
+    let (core, thread) = (cx.core().0, cx.handle());
+    for (index, group) in cx.groups().iter().enumerate() {
+        let labels: [(_, &dyn std::fmt::Display); 4] =
+            [("backend", &group.backend()), ("core", &core), ("group", &index), ("thread", &thread.name())];
+        samples.add(&labels, &group.seen().stats);
     }
 });
 
@@ -65,8 +76,11 @@ fn add_pool(app: &AppHandle, samples: &mut Samples) {
 
 /// Adds all that is registered to `samples`, and calls `done` with that: of each core between two
 /// turns, of each thread in a message of its own. Cores come first: there reactors share out their
-/// idle time, of which threads tell.
+/// idle time, of which threads tell. Before them poll groups are asked, which tell in their next
+/// polls: a reactor has turned all of its threads when it is visited.
 pub(crate) fn gather(cx: &mut Cx<'_>, app: AppHandle, samples: Samples, done: impl FnOnce(&mut Cx<'_>, Samples) + Send + 'static) {
+    let asks_groups = samples.wants_any::<GroupStats>();
+    let ask = move |cx: &mut Cx<'_>| cx.groups().iter().filter(|_| asks_groups).for_each(|group| group.ask(0));
     let all = Arc::new(Mutex::new(samples));
     let (of_cores, of_threads) = (all.clone(), all.clone());
     let on_core = move |reactor: &Reactor| {
@@ -95,7 +109,8 @@ pub(crate) fn gather(cx: &mut Cx<'_>, app: AppHandle, samples: Samples, done: im
         add_pool(&app, &mut samples);
         done(cx, samples);
     };
-    cx.for_each_core(on_core, move |cx| cx.for_each_thread(on_thread, finish));
+    let visit = move |cx: &mut Cx<'_>| cx.for_each_core(on_core, move |cx| cx.for_each_thread(on_thread, finish));
+    cx.for_each_thread(ask, visit);
 }
 
 #[cfg(test)]

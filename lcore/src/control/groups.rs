@@ -1,11 +1,14 @@
 //! The methods that tell of poll groups and their sockets. Each group is asked first and tells in
 //! its next poll; the visits of all reactors that come between are turns in which it has polled.
 
+use std::collections::BTreeMap;
+
 use core_reactor::Cx;
 use core_reactor::net::{GroupInfo, GroupStats, SocketInfo};
 use linkme::distributed_slice;
 use rpc::{Call, LCORE_RPC_METHODS, Method, NoParams, Text};
 use serde::{Deserialize, Serialize};
+use statistics::{Figure, Stats, Value};
 
 use super::threads::{self, Gathered};
 
@@ -30,44 +33,17 @@ struct Group {
     group: usize,
     backend: &'static str,
     #[serde(flatten)]
-    stats: Stats,
+    stats: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Serialize)]
-struct Stats {
-    sockets: usize,
-    polls: u64,
-    busy_polls: u64,
-    events: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    accepted: u64,
-    accept_pauses: u64,
-    buffer_waits: u64,
-    buffers_low: u64,
-    stalled: u64,
-    unsent: u64,
-}
-
-impl From<GroupStats> for Stats {
-    fn from(stats: GroupStats) -> Self {
-        let GroupStats { sockets, polls, busy_polls, events, bytes_in, bytes_out, accepted, .. } = stats;
-        let GroupStats { accept_pauses, buffer_waits, buffers_low, stalled, unsent, .. } = stats;
-        Self {
-            sockets,
-            polls,
-            busy_polls,
-            events,
-            bytes_in,
-            bytes_out,
-            accepted,
-            accept_pauses,
-            buffer_waits,
-            buffers_low,
-            stalled,
-            unsent,
-        }
-    }
+/// A group's figures by the part of their names that is not the same for all.
+fn figures(stats: &GroupStats) -> BTreeMap<&'static str, u64> {
+    let figures = GroupStats::FIGURES.iter().copied().flatten();
+    let number = |(figure, value): (&Figure, Value)| match value {
+        Value::Number(number) => Some((figure.name.strip_prefix("lcore_poll_group_")?, number)),
+        Value::Times(_) => None,
+    };
+    figures.zip(stats.values()).filter_map(number).collect()
 }
 
 fn get_groups(cx: &mut Cx<'_>, call: Call) {
@@ -150,7 +126,7 @@ fn gather<R: Serialize>(
                 core: thread.core.0,
                 group: index,
                 backend: group.backend(),
-                stats: seen.stats.into(),
+                stats: figures(&seen.stats),
             };
             if let Err(why) = list.push(&tell(told, &seen)) {
                 all.0 = Err(why);
