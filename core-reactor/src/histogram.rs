@@ -83,8 +83,8 @@ impl Histogram {
         self.max_ns
     }
 
-    /// A duration that the share `q` (0 to 1) of all does not exceed: the end of a bucket, and so at
-    /// most a quarter too long; never more than the longest. 0 if nothing was recorded.
+    /// A duration that the share `q` (0 to 1) of all does not exceed: the end of a bucket, and so
+    /// at most a quarter too long; never more than the longest. 0 if nothing was recorded.
     pub fn quantile_ns(&self, q: f64) -> u64 {
         let wanted = q.clamp(0.0, 1.0) * self.count() as f64;
         let mut below = 0;

@@ -351,8 +351,8 @@ impl<P: ?Sized> Pollers<P> {
         self.slots.get(id.slot as usize).map_or_else(Label::default, |slot| slot.label)
     }
 
-    /// The timed poller that is due next, with its deadline; its next deadline is a period from `now`, or where its
-    /// rate is fixed the first one that is after `now`.
+    /// The timed poller that is due next, with its deadline; its next deadline is a period from
+    /// `now`, or where its rate is fixed the first one that is after `now`.
     #[inline]
     pub(crate) fn due(&mut self, now: Instant) -> Option<(PollerId, Instant)> {
         loop {

@@ -7,10 +7,10 @@ use crate::set::Set;
 use crate::{CoreId, Instant, Name, Platform, Turn};
 
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Label;
+pub(crate) struct Label(());
 
 impl Label {
-    pub(crate) const MESSAGES: Self = Self;
+    pub(crate) const MESSAGES: Self = Self(());
 }
 
 pub(crate) struct SetObserver;
@@ -20,7 +20,7 @@ pub(crate) struct ThreadObserver;
 pub(crate) struct ReactorObserver;
 
 #[derive(Default)]
-pub(crate) struct RungAt;
+pub(crate) struct RungAt(());
 
 impl SetObserver {
     pub(crate) fn new(_cores: impl Iterator<Item = CoreId>, _limit: Duration) -> Self {
@@ -29,7 +29,7 @@ impl SetObserver {
 
     #[inline(always)]
     pub(crate) fn label(&self, _name: &Name) -> Label {
-        Label
+        Label(())
     }
 }
 

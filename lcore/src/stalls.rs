@@ -93,8 +93,7 @@ mod tests {
         };
         sim.lib().spawn(ThreadConfig::new("t"), start).unwrap();
         sim.settle();
-        let looks = std::mem::take(&mut *looks.lock().unwrap());
-        looks
+        std::mem::take(&mut looks.lock().unwrap())
     }
 
     #[test]

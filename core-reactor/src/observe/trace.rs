@@ -75,8 +75,8 @@ pub struct TraceEvent {
     pub name: Name,
     /// The thread; empty for what is the reactor's own.
     pub thread: Name,
-    /// Messages that ran, or events of the reactor; how late a sleep ended, nanoseconds; or what the
-    /// application said.
+    /// Messages that ran, or events of the reactor; how late a sleep ended, nanoseconds; or what
+    /// the application said.
     pub value: u64,
 }
 
