@@ -15,8 +15,8 @@ use crate::observe::ThreadObserver;
 use crate::pollers::Pollers;
 use crate::set::Set;
 use crate::{
-    Bell, CoreId, CpuSet, Instant, Name, Platform, PlatformError, PollerId, Schedule, StalePoller, ThreadHandle, ThreadStats, WaitSource,
-    name,
+    Bell, CoreId, CpuSet, Instant, Name, Platform, PlatformError, PollerId, PollerStats, Schedule, StalePoller, ThreadHandle, ThreadStats,
+    WaitSource, name,
 };
 
 /// The thread that the caller runs on. Lent to messages and pollers for one run.
@@ -136,6 +136,10 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> ThreadStats {
+        ThreadStats { pollers: self.pollers.stats(self.figures.idle_ns).collect(), ..self.own_stats() }
+    }
+
+    pub(crate) fn own_stats(&self) -> ThreadStats {
         let Figures { turns, messages, busy_ns, idle_ns, parked_ns, longest_ns, stalls } = self.figures;
         ThreadStats {
             name: self.shared.name.clone(),
@@ -149,7 +153,7 @@ impl Inner {
             mailbox_depth: self.shared.mailbox().depth(),
             mailbox_high_water: self.shared.mailbox().high_water(),
             mailbox_capacity: self.shared.mailbox().capacity(),
-            pollers: self.pollers.stats(idle_ns),
+            pollers: Vec::new(),
         }
     }
 }
@@ -396,6 +400,16 @@ impl Cx<'_> {
     /// What this thread has done up to the last turn.
     pub fn stats(&self) -> ThreadStats {
         self.thread.stats()
+    }
+
+    /// The same without its pollers, of which there may be thousands.
+    pub fn own_stats(&self) -> ThreadStats {
+        self.thread.own_stats()
+    }
+
+    /// What each of its pollers has done.
+    pub fn poller_stats(&self) -> impl Iterator<Item = PollerStats> {
+        self.thread.pollers.stats(self.thread.figures.idle_ns)
     }
 }
 

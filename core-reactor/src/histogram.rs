@@ -1,7 +1,10 @@
 //! Counts of durations by their size.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+
+use statistics::{Times, Value};
 
 /// The first bucket holds all up to 2^LOWEST nanoseconds (64 ns), the last all beyond 2^HIGHEST
 /// (68.7 s). Between them each power of two has four.
@@ -98,6 +101,21 @@ impl Histogram {
     }
 }
 
+impl From<&Histogram> for Value {
+    /// As it is shown: by powers of two.
+    fn from(histogram: &Histogram) -> Self {
+        let mut buckets = Vec::with_capacity((HIGHEST - LOWEST) as usize + 2);
+        let mut count = 0;
+        for bucket in histogram.buckets() {
+            count += bucket.count;
+            if bucket.up_to_ns.is_power_of_two() || bucket.up_to_ns == u64::MAX {
+                buckets.push((bucket.up_to_ns, core::mem::take(&mut count)));
+            }
+        }
+        Self::Times(Times { sum_ns: histogram.sum_ns, buckets })
+    }
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         Self::new()
@@ -138,7 +156,6 @@ const fn end(at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     #[test]
@@ -167,6 +184,18 @@ mod tests {
         assert_eq!((a.count(), a.sum_ns(), a.max_ns()), (4, 21_100, 7_000));
         assert_eq!((a.quantile_ns(0.25), a.quantile_ns(0.26), a.quantile_ns(0.0)), (112, 7_000, 112));
         assert_eq!(Histogram::new().quantile_ns(0.5), 0);
+    }
+
+    #[test]
+    fn a_histogram_is_shown_by_powers_of_two() {
+        let mut histogram = Histogram::new();
+        [64, 65, 128, 129, 1 << 37].iter().for_each(|ns| histogram.record(*ns));
+        let Value::Times(times) = Value::from(&histogram) else { panic!() };
+        let ends: Vec<_> = times.buckets.iter().map(|(end, _)| *end).collect();
+        assert_eq!(ends, (LOWEST..=HIGHEST).map(|power| 1 << power).chain([u64::MAX]).collect::<Vec<_>>());
+        let filled: Vec<_> = times.buckets.iter().copied().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(filled, [(64, 1), (128, 2), (256, 1), (u64::MAX, 1)]);
+        assert_eq!((times.count(), times.sum_ns), (5, histogram.sum_ns()));
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use core::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use spin::Mutex;
+use statistics::stats;
 
 use crate::handle::ThreadId;
 use crate::set::Set;
@@ -37,16 +38,18 @@ const CLOSELY: Duration = Duration::from_secs(10);
 
 const NEVER: u64 = u64::MAX;
 
-/// How long things took on a thread.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct ThreadHistograms {
-    /// Busy runs of pollers. The idle runs directly before one count in.
-    pub pollers: Histogram,
-    /// Messages. Those of one turn are timed together, and each counts as their mean.
-    pub messages: Histogram,
-    /// How long after its deadline a timed poller began.
-    pub timers_late: Histogram,
+stats! {
+    /// How long things took on a thread.
+    #[derive(Clone, Debug, Default)]
+    #[non_exhaustive]
+    pub struct ThreadHistograms {
+        /// Busy runs of pollers. The idle runs directly before one count in.
+        pub pollers: Histogram => histogram_ns("lcore_thread_poller_run_seconds"),
+        /// Messages. Those of one turn are timed together, and each counts as their mean.
+        pub messages: Histogram => histogram_ns("lcore_thread_message_run_seconds"),
+        /// How long after its deadline a timed poller began.
+        pub timers_late: Histogram => histogram_ns("lcore_thread_timer_late_seconds"),
+    }
 }
 
 /// What is seen of a set.

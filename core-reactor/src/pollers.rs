@@ -432,21 +432,19 @@ impl<P: ?Sized> Pollers<P> {
     }
 
     /// Every poller's figures; `idle_ns` are shared out by idle runs.
-    pub(crate) fn stats(&self, idle_ns: u64) -> Vec<PollerStats> {
+    pub(crate) fn stats(&self, idle_ns: u64) -> impl Iterator<Item = PollerStats> {
         let live = || self.slots.iter().filter(|s| s.state != State::Free);
         let idle_runs: u64 = live().map(|s| s.runs - s.busy_runs).sum();
-        let share = |runs: u64| (u128::from(idle_ns) * u128::from(runs) / u128::from(idle_runs.max(1))) as u64;
-        live()
-            .map(|s| PollerStats {
-                name: s.name.clone(),
-                runs: s.runs,
-                busy_runs: s.busy_runs,
-                busy_ns: s.busy_ns,
-                idle_ns: share(s.runs - s.busy_runs),
-                longest_ns: s.longest_ns,
-                stalls: s.stalls,
-            })
-            .collect()
+        let share = move |runs: u64| (u128::from(idle_ns) * u128::from(runs) / u128::from(idle_runs.max(1))) as u64;
+        live().map(move |s| PollerStats {
+            name: s.name.clone(),
+            runs: s.runs,
+            busy_runs: s.busy_runs,
+            busy_ns: s.busy_ns,
+            idle_ns: share(s.runs - s.busy_runs),
+            longest_ns: s.longest_ns,
+            stalls: s.stalls,
+        })
     }
 
     /// What can be told of every poller. What waits for the exit is none.

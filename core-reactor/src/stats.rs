@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use statistics::stats;
+
 use crate::{CoreId, Name};
 
 /// What one turn did.
@@ -37,58 +39,59 @@ impl Turn {
     }
 }
 
-/// What a thread has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ThreadStats {
-    /// Its name.
-    pub name: Name,
-    /// Turns.
-    pub turns: u64,
-    /// Messages run.
-    pub messages: u64,
-    /// Time that went into something, nanoseconds.
-    pub busy_ns: u64,
-    /// Time that it was given and had no use for, nanoseconds: its share of its reactor's idle
-    /// time.
-    pub idle_ns: u64,
-    /// Its share of the time that its reactor slept, nanoseconds.
-    pub parked_ns: u64,
-    /// Its longest busy turn, nanoseconds.
-    pub longest_ns: u64,
-    /// Runs, and batches of messages, that took longer than they may (see
-    /// [`ThreadLibOptions::stall_limit`](crate::ThreadLibOptions::stall_limit)).
-    pub stalls: u64,
-    /// Messages that wait now.
-    pub mailbox_depth: usize,
-    /// Most messages seen waiting.
-    pub mailbox_high_water: usize,
-    /// Messages that its mailbox holds.
-    pub mailbox_capacity: usize,
-    /// Its pollers'.
-    pub pollers: Vec<PollerStats>,
+stats! {
+    /// What a thread has done.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct ThreadStats {
+        /// Its name.
+        pub name: Name,
+        /// Turns.
+        pub turns: u64 => counter("lcore_thread_turns_total"),
+        /// Messages run.
+        pub messages: u64 => counter("lcore_thread_messages_total"),
+        /// Time that went into something.
+        pub busy_ns: u64 => counter_ns("lcore_thread_busy_seconds_total"),
+        /// Time that it was given and had no use for: its share of its reactor's idle time.
+        pub idle_ns: u64 => counter_ns("lcore_thread_idle_seconds_total"),
+        /// Its share of the time that its reactor slept.
+        pub parked_ns: u64 => counter_ns("lcore_thread_parked_seconds_total"),
+        /// Its longest busy turn.
+        pub longest_ns: u64 => peak_ns("lcore_thread_longest_turn_seconds"),
+        /// Runs, and batches of messages, that took longer than they may.
+        pub stalls: u64 => counter("lcore_thread_stalls_total"),
+        /// Messages that wait now.
+        pub mailbox_depth: usize => gauge("lcore_thread_mailbox_messages"),
+        /// Most messages seen waiting.
+        pub mailbox_high_water: usize => peak("lcore_thread_mailbox_high_water_messages"),
+        /// Messages that its mailbox holds.
+        pub mailbox_capacity: usize => gauge("lcore_thread_mailbox_capacity_messages"),
+        /// Its pollers'.
+        pub pollers: Vec<PollerStats>,
+    }
 }
 
-/// What a poller has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PollerStats {
-    /// Its name.
-    pub name: Name,
-    /// Runs.
-    pub runs: u64,
-    /// Runs that answered [`Polled::Busy`](crate::Polled::Busy) or
-    /// [`Polled::Done`](crate::Polled::Done).
-    pub busy_runs: u64,
-    /// Time in busy runs, nanoseconds. The clock is read after busy runs only, so idle runs
-    /// directly before one count in.
-    pub busy_ns: u64,
-    /// Time in idle runs, nanoseconds: its share, by runs, of the thread's idle time.
-    pub idle_ns: u64,
-    /// The longest busy run, nanoseconds.
-    pub longest_ns: u64,
-    /// Runs that took longer than they may.
-    pub stalls: u64,
+stats! {
+    /// What a poller has done.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct PollerStats {
+        /// Its name.
+        pub name: Name,
+        /// Runs.
+        pub runs: u64 => counter("lcore_poller_runs_total"),
+        /// Runs that found something to do.
+        pub busy_runs: u64 => counter("lcore_poller_busy_runs_total"),
+        /// Time in busy runs. The clock is read after busy runs only, so idle runs
+        /// directly before one count in.
+        pub busy_ns: u64 => counter_ns("lcore_poller_busy_seconds_total"),
+        /// Time in idle runs: its share, by runs, of the thread's idle time.
+        pub idle_ns: u64 => counter_ns("lcore_poller_idle_seconds_total"),
+        /// The longest busy run.
+        pub longest_ns: u64 => peak_ns("lcore_poller_longest_run_seconds"),
+        /// Runs that took longer than they may.
+        pub stalls: u64 => counter("lcore_poller_stalls_total"),
+    }
 }
 
 /// Pollers of a thread, by kinds.
@@ -125,36 +128,38 @@ pub struct PollerInfo {
     pub stalls: u64,
 }
 
-/// What a reactor has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReactorStats {
-    /// Its core.
-    pub core: CoreId,
-    /// Turns.
-    pub turns: u64,
-    /// Messages run by its threads.
-    pub messages: u64,
-    /// Time that went into something, nanoseconds.
-    pub busy_ns: u64,
-    /// Time spent looking for something to do, nanoseconds.
-    pub idle_ns: u64,
-    /// Time asleep in the platform, nanoseconds.
-    pub parked_ns: u64,
-    /// Times that it went to sleep.
-    pub parks: u64,
-    /// Its longest turn that did something, nanoseconds.
-    pub longest_ns: u64,
-    /// What took longer than it may on it, its threads' and its own.
-    pub stalls: u64,
-    /// Threads on it now.
-    pub threads: usize,
-    /// Events that wait in its ring now.
-    pub events_depth: usize,
-    /// Most events seen waiting in its ring.
-    pub events_high_water: usize,
-    /// Events that its ring holds.
-    pub events_capacity: usize,
+stats! {
+    /// What a reactor has done.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct ReactorStats {
+        /// Its core.
+        pub core: CoreId,
+        /// Turns.
+        pub turns: u64 => counter("lcore_reactor_turns_total"),
+        /// Messages run by its threads.
+        pub messages: u64 => counter("lcore_reactor_messages_total"),
+        /// Time that went into something.
+        pub busy_ns: u64 => counter_ns("lcore_reactor_busy_seconds_total"),
+        /// Time spent looking for something to do.
+        pub idle_ns: u64 => counter_ns("lcore_reactor_idle_seconds_total"),
+        /// Time asleep in the platform.
+        pub parked_ns: u64 => counter_ns("lcore_reactor_parked_seconds_total"),
+        /// Times that it went to sleep.
+        pub parks: u64 => counter("lcore_reactor_parks_total"),
+        /// Its longest turn that did something.
+        pub longest_ns: u64 => peak_ns("lcore_reactor_longest_turn_seconds"),
+        /// What took longer than it may on it, its threads' and its own.
+        pub stalls: u64 => counter("lcore_reactor_stalls_total"),
+        /// Threads on it now.
+        pub threads: usize => gauge("lcore_reactor_threads"),
+        /// Events that wait in its ring now.
+        pub events_depth: usize => gauge("lcore_reactor_events"),
+        /// Most events seen waiting in its ring.
+        pub events_high_water: usize => peak("lcore_reactor_high_water_events"),
+        /// Events that its ring holds.
+        pub events_capacity: usize => gauge("lcore_reactor_capacity_events"),
+    }
 }
 
 impl ReactorStats {

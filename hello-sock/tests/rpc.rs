@@ -115,6 +115,41 @@ fn s172_spdk_top_finds_its_way() {
     server.stop();
 }
 
+/// What each kind of statistic looks like, and that it tells of what was done.
+#[test]
+fn s187_statistics_are_told_by_name_kind_and_labels() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut client = Client::new(&place.path());
+    let all = client.call("lcore_get_stats", None);
+    let named =
+        |all: &Value, name: &str| all["stats"].as_array().unwrap().iter().find(|stat| stat["name"] == name).cloned().unwrap_or(Value::Null);
+    let turns = named(&all, "lcore_reactor_turns_total");
+    assert_eq!((&turns["type"], &turns["help"]), (&json!("counter"), &json!("Turns.")));
+    assert!(turns["samples"][0]["value"].as_u64() > Some(0) && turns["samples"][0]["labels"]["core"].is_string(), "{turns}");
+    let buffers = named(&all, "lcore_pool_buffers");
+    assert_eq!(
+        (&buffers["type"], buffers["samples"].as_array().map(Vec::len)),
+        (&json!("gauge"), Some(3)),
+        "one for each class: {buffers}"
+    );
+    let busy = named(&all, "lcore_thread_busy_seconds_total");
+    assert!(busy["samples"].as_array().unwrap().iter().all(|sample| sample["value"].as_f64().is_some()), "{busy}");
+    if cfg!(feature = "observe") {
+        let runs = named(&all, "lcore_thread_message_run_seconds");
+        let sample = runs["samples"].as_array().unwrap().iter().find(|sample| sample["labels"]["thread"] == "app_thread").unwrap();
+        let counts: Vec<_> = sample["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap()).collect();
+        assert!(runs["type"] == "histogram" && counts.is_sorted() && counts.last() <= sample["count"].as_u64().as_ref(), "{sample}");
+        assert!(counts.last() > Some(&0) && sample["sum"].as_f64() > Some(0.0) && sample["buckets"][0][0] == 6.4e-8, "{sample}");
+    }
+    let some = client.call("lcore_get_stats", Some(json!({"names": ["lcore_reactor_turns", "lcore_pool_buffers_"]})));
+    let names: Vec<_> = some["stats"].as_array().unwrap().iter().map(|stat| stat["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"lcore_reactor_turns_total") && names[0] == "lcore_pool_buffers_free" && names.len() == 7, "{names:?}");
+    assert!(some["time_ns"].as_u64() > all["time_ns"].as_u64());
+    assert_eq!(client.code("lcore_get_stats", Some(json!({"name": "x"}))), -32602);
+    server.stop();
+}
+
 #[test]
 fn s173_a_socket_is_its_owners_and_goes_with_the_program() {
     let place = Place::new();

@@ -13,6 +13,7 @@ mod scheduler;
 #[cfg(feature = "observe")]
 mod seen;
 mod sockets;
+mod statistics;
 mod subsystems;
 mod threads;
 

@@ -18,21 +18,26 @@ mod linked;
 mod logging;
 mod options;
 mod output;
+#[cfg(feature = "rpc")]
+mod registered;
 #[cfg(feature = "observe")]
 mod stalls;
 
 #[cfg(feature = "rpc")]
 pub use ::rpc;
+/// The registry of statistics: [`stats!`](statistics::stats) writes figures down, and a [`Source`]
+/// in [`LCORE_STATS`] shows them.
+pub use ::statistics;
 pub use app::{App, AppHandle, Failure, StartedApp};
 pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
     Bell, Bucket, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram, Hold, Idle, Instant,
-    MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats, PushError,
-    Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, SpawnError, StalePoller, Thread,
-    ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource, Watch, net, sim,
-    transport,
+    LCORE_STATS, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats,
+    PushError, Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, Source, SpawnError,
+    StalePoller, Thread, ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource,
+    Watch, net, sim, transport,
 };
 #[cfg(feature = "observe")]
 pub use core_reactor::{GoingOn, Stall, ThreadHistograms};

@@ -1,5 +1,7 @@
 //! How large a data-buffer pool and a group's share of it are, and what they count.
 
+use statistics::stats;
+
 /// Bytes that data buffers are aligned to, and that [`Memory`](crate::Memory) must be: a page,
 /// which is also the block of an NVMe device.
 pub const DATA_ALIGN: usize = 4096;
@@ -109,52 +111,56 @@ impl ReserveConfig {
     }
 }
 
-/// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are
-/// modulo 2³² on 32-bit targets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GroupStats {
-    /// Buffers that are the group's own.
-    pub reserve: usize,
-    /// Buffers that are out.
-    pub in_use: usize,
-    /// The most that were out at a time.
-    pub high_water: usize,
-    /// Buffers handed out of the reserve.
-    pub from_reserve: u64,
-    /// Buffers handed out of the shared pool.
-    pub from_shared: u64,
-    /// Requests that had to wait.
-    pub waits: u64,
-    /// The longest that a request waited until it was polled, in nanoseconds.
-    pub longest_wait_ns: u64,
+stats! {
+    /// One class of a [`BufGroup`](crate::BufGroup), counted since the group was made. Counts are
+    /// modulo 2³² on 32-bit targets.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct GroupStats {
+        /// Buffers that are the group's own.
+        pub reserve: usize => gauge("lcore_poll_group_buffers"),
+        /// Buffers that are out.
+        pub in_use: usize => gauge("lcore_poll_group_buffers_in_use"),
+        /// The most that were out at a time.
+        pub high_water: usize => peak("lcore_poll_group_buffers_high_water"),
+        /// Buffers handed out of the reserve.
+        pub from_reserve: u64 => counter("lcore_poll_group_buffers_from_reserve_total"),
+        /// Buffers handed out of the shared pool.
+        pub from_shared: u64 => counter("lcore_poll_group_buffers_from_shared_total"),
+        /// Requests that had to wait.
+        pub waits: u64 => counter("lcore_poll_group_requests_waited_total"),
+        /// The longest that a request waited until it was polled.
+        pub longest_wait_ns: u64 => peak_ns("lcore_poll_group_longest_wait_seconds"),
+    }
 }
 
-/// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts
-/// are modulo 2³² on 32-bit targets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PoolStats {
-    /// Buffers in all.
-    pub count: usize,
-    /// Buffers that are out. Exact when no core takes or returns at this moment.
-    pub in_use: usize,
-    /// Buffers that groups have reserved.
-    pub reserved: usize,
-    /// Buffers free in the shared pool.
-    pub free: usize,
-    /// The most that were out of the shared pool at a time, reserved ones included.
-    pub high_water: usize,
-    /// Requests that wait now.
-    pub waiting: usize,
-    /// Buffers handed out of reserves.
-    pub from_reserve: u64,
-    /// Buffers handed out of the shared pool.
-    pub from_shared: u64,
-    /// Requests that had to wait.
-    pub waits: u64,
-    /// The longest that a request waited until it was polled, in nanoseconds.
-    pub longest_wait_ns: u64,
+stats! {
+    /// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts
+    /// are modulo 2³² on 32-bit targets.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct PoolStats {
+        /// Buffers in all.
+        pub count: usize => gauge("lcore_pool_buffers"),
+        /// Buffers that are out. Exact when no core takes or returns at this moment.
+        pub in_use: usize => gauge("lcore_pool_buffers_in_use"),
+        /// Buffers that groups have reserved.
+        pub reserved: usize => gauge("lcore_pool_buffers_reserved"),
+        /// Buffers free in the shared pool.
+        pub free: usize => gauge("lcore_pool_buffers_free"),
+        /// The most that were out of the shared pool at a time, reserved ones included.
+        pub high_water: usize => peak("lcore_pool_buffers_high_water"),
+        /// Requests that wait now.
+        pub waiting: usize => gauge("lcore_pool_requests_waiting"),
+        /// Buffers handed out of reserves.
+        pub from_reserve: u64 => counter("lcore_pool_buffers_from_reserve_total"),
+        /// Buffers handed out of the shared pool.
+        pub from_shared: u64 => counter("lcore_pool_buffers_from_shared_total"),
+        /// Requests that had to wait.
+        pub waits: u64 => counter("lcore_pool_requests_waited_total"),
+        /// The longest that a request waited until it was polled.
+        pub longest_wait_ns: u64 => peak_ns("lcore_pool_longest_wait_seconds"),
+    }
 }
 
 impl PoolStats {

@@ -21,6 +21,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::{any::type_name, fmt, mem::size_of};
 
 use crossbeam_utils::CachePadded;
+use statistics::stats;
 
 use crate::PoolError;
 use crate::cache::MempoolCache;
@@ -139,26 +140,28 @@ impl<T> Mempool<T> {
     }
 }
 
-/// The counters of a [`Mempool`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MempoolStats {
-    /// Objects in all.
-    pub objects: usize,
-    /// Objects that are out.
-    pub in_use: usize,
-    /// Objects in the stack that all cores share.
-    pub shared: usize,
-    /// Objects in the caches.
-    pub cached: usize,
-    /// Objects handed out of a cache.
-    pub hits: u64,
-    /// Batches moved from the stack to a cache.
-    pub refills: u64,
-    /// Batches moved from a cache to the stack.
-    pub spills: u64,
-    /// Requests answered with `None`.
-    pub failures: u64,
+stats! {
+    /// The counters of a [`Mempool`].
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct MempoolStats {
+        /// Objects in all.
+        pub objects: usize => gauge("lcore_mempool_objects"),
+        /// Objects that are out.
+        pub in_use: usize => gauge("lcore_mempool_objects_in_use"),
+        /// Objects in the stack that all cores share.
+        pub shared: usize => gauge("lcore_mempool_objects_shared"),
+        /// Objects in the caches.
+        pub cached: usize => gauge("lcore_mempool_objects_cached"),
+        /// Objects handed out of a cache.
+        pub hits: u64 => counter("lcore_mempool_cache_hits_total"),
+        /// Batches moved from the stack to a cache.
+        pub refills: u64 => counter("lcore_mempool_refills_total"),
+        /// Batches moved from a cache to the stack.
+        pub spills: u64 => counter("lcore_mempool_spills_total"),
+        /// Requests answered with `None`.
+        pub failures: u64 => counter("lcore_mempool_failures_total"),
+    }
 }
 
 impl<T> Drop for Mempool<T> {

@@ -57,6 +57,7 @@ use core::time::Duration;
 
 use linkme::distributed_slice;
 use pool::{Buf, BufGroup, Class};
+use statistics::stats;
 
 use crate::{Cx, Refused, WaitSource};
 
@@ -330,33 +331,34 @@ impl GroupConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What a group has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupStats {
-    /// Sockets in it now.
-    pub sockets: usize,
-    /// Polls.
-    pub polls: u64,
-    /// Polls that appended at least one event.
-    pub busy_polls: u64,
-    /// Events delivered.
-    pub events: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes that the system took.
-    pub bytes_out: u64,
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Times that a listener paused for want of descriptors.
-    pub accept_pauses: u64,
-    /// Times that a socket found no buffer to receive into.
-    pub buffer_waits: u64,
-    /// Times that fewer than half of the buffers were left, so that nothing was read from sockets
-    /// with something to be sent.
-    pub buffers_low: u64,
-    /// Sockets that were reset because buffers had run short and their peers took nothing
-    /// ([`GroupConfig::stall_limit`]).
-    pub stalled: u64,
-    /// Bytes of frames that its sockets hold now and the system has not taken.
-    pub unsent: u64,
+stats! {
+    /// What a group has done since it was made.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct GroupStats {
+        /// Sockets in it now.
+        pub sockets: usize => gauge("lcore_poll_group_sockets"),
+        /// Polls.
+        pub polls: u64 => counter("lcore_poll_group_polls_total"),
+        /// Polls that appended at least one event.
+        pub busy_polls: u64 => counter("lcore_poll_group_busy_polls_total"),
+        /// Events delivered.
+        pub events: u64 => counter("lcore_poll_group_events_total"),
+        /// Bytes received.
+        pub bytes_in: u64 => counter("lcore_poll_group_received_bytes_total"),
+        /// Bytes that the system took.
+        pub bytes_out: u64 => counter("lcore_poll_group_sent_bytes_total"),
+        /// Connections accepted.
+        pub accepted: u64 => counter("lcore_poll_group_accepted_total"),
+        /// Times that a listener paused for want of descriptors.
+        pub accept_pauses: u64 => counter("lcore_poll_group_accept_pauses_total"),
+        /// Times that a socket found no buffer to receive into.
+        pub buffer_waits: u64 => counter("lcore_poll_group_buffer_waits_total"),
+        /// Times that fewer than half of the buffers were left, so that nothing was read from sockets
+        /// with something to be sent.
+        pub buffers_low: u64 => counter("lcore_poll_group_buffers_low_total"),
+        /// Sockets that were reset because buffers had run short and their peers took nothing.
+        pub stalled: u64 => counter("lcore_poll_group_stalled_sockets_total"),
+        /// Bytes of frames that its sockets hold now and the system has not taken.
+        pub unsent: u64 => gauge("lcore_poll_group_unsent_bytes"),
+    }
 }

@@ -1,0 +1,74 @@
+//! The method that tells all statistics.
+
+use core_reactor::Cx;
+use linkme::distributed_slice;
+use rpc::{Call, Error, LCORE_RPC_METHODS, Method, Text};
+use serde::Deserialize;
+use statistics::{Family, Samples, Seconds, Shown, Value, families};
+
+use crate::{AppHandle, registered, spawn_off_reactor};
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+static GET_STATS: Method =
+    Method::new("lcore_get_stats", "All statistics, or those whose names begin with one of the names given", get_stats);
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    names: Vec<String>,
+}
+
+fn get_stats(cx: &mut Cx<'_>, call: Call) {
+    let app = call.control().service::<AppHandle>();
+    let Some((wanted, reply)) = call.open::<Option<Wanted>>() else { return };
+    let app = match app {
+        Ok(app) => AppHandle::clone(&app),
+        Err(why) => return reply.send::<()>(Err(why)),
+    };
+    let samples = Samples::of(wanted.unwrap_or_default().names);
+    registered::gather(cx, app, samples, move |cx, samples| {
+        let now = cx.clock().as_nanos();
+        // There may be thousands.
+        let answer = move || reply.send_text(text(now, &families(samples)));
+        if let Err(why) = spawn_off_reactor("rpc_stats", answer) {
+            log::warn!("lcore_get_stats: {why}");
+        }
+    });
+}
+
+fn text(now: u64, families: &[Family]) -> Result<Text, Error> {
+    let mut text = Text::default();
+    text.push_str(&format!("{{\"time_ns\":{now},\"stats\":["));
+    for (at, family) in families.iter().enumerate() {
+        let (figure, comma) = (&family.figure, if at > 0 { "," } else { "" });
+        text.push_str(&format!("{comma}{{\"name\":\"{}\",\"help\":", figure.name));
+        text.push(&figure.help())?;
+        text.push_str(&format!(",\"type\":\"{}\",\"samples\":[", figure.kind.name()));
+        for (at, sample) in family.samples.iter().enumerate() {
+            text.push_str(if at > 0 { ",{\"labels\":{" } else { "{\"labels\":{" });
+            push_sample(&mut text, family, sample)?;
+        }
+        text.push_str("]}");
+    }
+    text.push_str("]}");
+    Ok(text)
+}
+
+fn push_sample(text: &mut Text, family: &Family, sample: &Shown) -> Result<(), Error> {
+    for (at, (name, value)) in sample.labels.iter().enumerate() {
+        text.push_str(&format!("{}\"{name}\":", if at > 0 { "," } else { "" }));
+        text.push(value)?;
+    }
+    let Value::Times(times) = &sample.value else {
+        text.push_str(&format!("}},\"value\":{}}}", sample.text(&family.figure)));
+        return Ok(());
+    };
+    text.push_str(&format!("}},\"count\":{},\"sum\":{},\"buckets\":[", times.count(), Seconds(times.sum_ns)));
+    // The last has no end; it is the count.
+    let buckets = times.cumulative().filter(|(up_to_ns, _)| *up_to_ns < u64::MAX);
+    for (at, (up_to_ns, count)) in buckets.enumerate() {
+        text.push_str(&format!("{}[{},{count}]", if at > 0 { "," } else { "" }, Seconds(up_to_ns)));
+    }
+    text.push_str("]}");
+    Ok(())
+}
