@@ -50,7 +50,14 @@ fn s196_lcore_top_sees_a_server_under_load() {
     assert!(number(core, "busy_share") > 0.0 && number(core, "busy_share") <= 1.0, "{core}");
     assert!(number(row(&all, "threads", "poll_group_0"), "longest_run_seconds") > 0.0);
     assert!(all["pools"].as_array().unwrap().iter().any(|pool| number(pool, "cache_gets") > 0.0));
-    assert!(all["stalls"].is_array());
+    let group = &all["groups"][0];
+    assert!(group["thread"] == "poll_group_0" && number(group, "bytes_in") > 0.0 && number(group, "sockets") >= 4.0, "{group}");
+    // The listener, and four connections.
+    assert_eq!(all["sockets"].as_array().unwrap().len(), 5, "{}", all["sockets"]);
+    let statistics = all["statistics"].as_array().unwrap_or_else(|| panic!("{}", all["notes"]));
+    let runs = statistics.iter().find(|it| it["name"] == "lcore_thread_messages_total").expect("it is registered");
+    assert!(runs["labels"].as_str().unwrap().contains("thread="), "{runs}");
+    assert_eq!((all["stalls"].is_array(), &all["notes"]), (true, &serde_json::json!({})));
     drop(load);
     let (code, text) = lcore_top(&path, &[]);
     assert!(code == 0 && text.contains("\nThreads\nTHREAD ") && text.contains("poll_group_0"), "{text}");

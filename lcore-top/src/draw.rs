@@ -146,18 +146,18 @@ mod tests {
     use crate::seen::{Answer, Failure};
     use crate::watch::News;
 
-    struct Shown(Screen, Instant);
+    struct Shown(Screen, Instant, usize);
 
     impl Shown {
         fn new() -> Self {
-            Self(Screen::new("/tmp/s".into(), Duration::from_secs(1)), Instant::now())
+            Self(Screen::new("/tmp/s".into(), Duration::from_secs(1)), Instant::now(), 0)
         }
 
         /// Threads of these names, each busier than the one before.
         fn threads(&mut self, names: &[&str]) {
             self.1 += Duration::from_secs(1);
-            let turn = self.1.elapsed().as_secs();
-            let thread = |(at, name): (usize, &&str)| json!({"id": at, "name": name, "busy": at, "idle": turn, "cpumask": "1"});
+            self.2 += 1;
+            let thread = |(at, name): (usize, &&str)| json!({"id": at, "name": name, "busy": at * self.2, "idle": 0, "cpumask": "1"});
             let threads: Vec<_> = names.iter().enumerate().map(thread).collect();
             let answer = |method, outcome: Result<Value, Failure>| Answer { method, at: self.1, outcome };
             self.0.take(News::Answers(vec![
@@ -241,7 +241,13 @@ mod tests {
         shown.0.take(News::Lost("no answer to x".into()));
         assert!(shown.drawn(80, 10)[1].starts_with("GONE, looking for it: no answer to x"));
         assert_eq!(shown.names(10), ["a"]);
+        let share = |shown: &mut Shown| shown.drawn(80, 10)[5].split_whitespace().nth(4).unwrap().to_owned();
+        shown.threads(&["a", "b"]);
+        shown.threads(&["a", "b"]);
+        assert_eq!(share(&mut shown), "100.0");
         shown.0.take(News::Connected);
+        shown.threads(&["a", "b"]);
+        assert_eq!(share(&mut shown), "-", "who answers now is another");
         shown.threads(&["b"]);
         assert!(shown.drawn(80, 10)[1].starts_with("every 1 s"));
         assert_eq!(shown.names(10), ["b"]);

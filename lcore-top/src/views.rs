@@ -1,9 +1,11 @@
 //! The views: which methods each needs, and how its table is made of their answers.
 
 mod cores;
+mod groups;
 mod histograms;
 mod pollers;
 mod pools;
+mod sockets;
 mod stalls;
 mod statistics;
 mod threads;
@@ -26,7 +28,8 @@ pub(crate) struct View {
 
 type Rows = Vec<Vec<Cell>>;
 
-pub(crate) static VIEWS: [&View; 6] = [&threads::VIEW, &pollers::VIEW, &cores::VIEW, &pools::VIEW, &stalls::VIEW, &statistics::VIEW];
+pub(crate) static VIEWS: [&View; 8] =
+    [&threads::VIEW, &pollers::VIEW, &cores::VIEW, &groups::VIEW, &pools::VIEW, &sockets::VIEW, &stalls::VIEW, &statistics::VIEW];
 
 /// What is asked for whatever is shown.
 const ALWAYS: [&str; 2] = ["spdk_get_version", "framework_get_reactors"];

@@ -157,13 +157,38 @@ fn what_is_recorded_of_runs_stands_beside_threads_and_cores() {
     assert_eq!(looks.column("stalls", "age_seconds"), json!([["now", 0.0], ["then", 3.0]]));
 }
 
+#[test]
+fn groups_have_rates_and_sockets_are_counted_where_they_are_not_told() {
+    let mut looks = Looks::new();
+    for bytes in [1000, 4000] {
+        let group = |group: u64, more: Value| {
+            let mut it = json!({"thread": "t", "thread_id": 2, "core": 1, "group": group, "backend": "posix"});
+            it.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            it
+        };
+        let figures = json!({"sockets": 3, "polls": bytes, "busy_polls": bytes / 2, "bytes_in": bytes, "unsent": 7});
+        let sockets = json!({"sockets_left_out": 1, "sockets": [
+            {"token": 0, "state": "open", "local": "1.1.1.1:1", "peer": "2.2.2.2:2", "unsent": 7, "paused": true},
+            {"token": 1, "state": "listening", "local": null, "peer": null, "unsent": 0, "paused": false},
+        ]});
+        looks.look(json!({
+            "lcore_get_poll_groups": {"poll_groups": [group(0, figures), group(1, json!({"bytes_in": 5}))]},
+            "lcore_get_sockets": {"poll_groups": [group(0, sockets), group(1, json!({"sockets": []}))]},
+        }));
+    }
+    assert_eq!(looks.column("groups", "bytes_in_per_second"), json!([["t", 3000.0], ["t", 0.0]]));
+    assert_eq!(looks.column("groups", "busy_poll_share"), json!([["t", 0.5], ["t", null]]));
+    assert_eq!(looks.column("sockets", "state"), json!([["2.2.2.2:2", "open"], [null, "listening"], [null, "1 more"]]));
+    assert_eq!(looks.column("sockets", "token"), json!([["2.2.2.2:2", 0], [null, 1], [null, null]]));
+}
+
 /// Whatever an application answers: a table, or a sentence.
 #[test]
 fn answers_of_any_shape_are_taken_or_refused() {
     let huge = json!({"id": u64::MAX, "name": "\u{1b}[2J", "busy": u64::MAX, "idle": u64::MAX, "lcore": u64::MAX, "run_count": u64::MAX,
         "irq": u64::MAX, "period_ticks": u64::MAX, "samples": [{"value": 1e300}], "active_pollers": [{"name": "", "run_count": u64::MAX}]});
     let some: Vec<_> = [json!([]), json!([huge]), json!([1]), json!(null), json!({})].into_iter().collect();
-    let outer = |list: &Value, rate: Value| json!({"tick_rate": rate, "threads": list, "reactors": list, "stats": list, "stalls": list});
+    let outer = |list: &Value, rate: Value| json!({"tick_rate": rate, "threads": list, "reactors": list, "stats": list, "stalls": list, "poll_groups": list});
     let objects = some.iter().flat_map(|list| [outer(list, json!(0)), outer(list, json!(-1)), outer(list, json!(1))]);
     let all: Vec<_> = objects.chain(some.clone()).chain([json!(true), json!("x"), json!(1e300)]).collect();
     let mut looks = Looks::new();
