@@ -73,7 +73,7 @@ static CLIENT: Method = Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
     let Some((Note { text }, reply)) = call.open() else { return };
     let at = SERVED_AT.lock().unwrap().clone().expect("it serves");
     let mut client = UnixStream::connect(at).expect("it listens");
-    client.write_all(br#"{"id": 1, "method": "framework_wait_init"}"#).expect("it is taken");
+    client.write_all(br#"{"id": 1, "method": "rpc_get_methods"}"#).expect("it is taken");
     client.set_nonblocking(true).unwrap();
     let (until, mut reply) = (cx.clock() + Duration::from_millis(50), Some(reply));
     cx.poller("client", Schedule::WhenAwake, move |cx: &mut Cx<'_>| {
@@ -189,7 +189,7 @@ fn s197_clients_wait_for_the_end_of_the_file() {
     });
     let came = play_with(json, |options| options.rpc.at = Some(format!("{}", at.display()).parse().unwrap()));
     assert_eq!(came.unwrap().notes, ["start", "client", "last", "end"]);
-    assert!(heard.join().unwrap().contains("true"));
+    assert!(heard.join().unwrap().contains("\"test_client\""));
 }
 
 #[test]
@@ -244,6 +244,17 @@ fn s199_a_file_of_a_wrong_form_is_told_with_its_place_before_anything_starts() {
         assert_eq!(why.exit_code(), 2, "{why}");
         let text = why.to_string();
         assert!(parts.iter().all(|part| text.contains(part)) && text.contains("spdk.json: ") && !text.contains('\n'), "{json}: {text}");
+    }
+}
+
+#[test]
+fn s199_a_file_that_was_cut_off_anywhere_is_told() {
+    let page = include_str!("../../docs/config.md");
+    let whole = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example").trim_end();
+    for cut in 0..whole.len() {
+        let (_dir, options) = config(&whole[..cut]);
+        let why = App::new("test").options(options).start_on(Sim::new(1).lib(), |_, _| Ok(())).expect_err("it is not whole");
+        assert!(why.exit_code() == 2 && why.to_string().contains("not JSON: "), "{cut}: {why}");
     }
 }
 

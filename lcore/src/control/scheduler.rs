@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use core_reactor::{CpuSet, Cx, ThreadHandle};
+use core_reactor::{CpuSet, Cx, ThreadHandle, balance};
 use linkme::distributed_slice;
 use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
 use serde::{Deserialize, Serialize};
@@ -61,15 +61,36 @@ struct SetScheduler {
     name: String,
     /// Microseconds.
     period: Option<u64>,
+    /// What SPDK's schedulers can be told besides; here it is as it is.
+    load_limit: Option<u64>,
+    core_busy: Option<u64>,
+    core_limit: Option<u64>,
+    mappings: Option<String>,
 }
 
 impl SetScheduler {
+    /// What is asked for that is otherwise here.
+    fn refusal(&self) -> Option<String> {
+        let percent = |share: f64| (share * 100.0).round() as u64;
+        let fixed = [("load_limit", self.load_limit, percent(balance::COOL)), ("core_busy", self.core_busy, percent(balance::HOT))];
+        let fixed = fixed.into_iter().find(|(_, asked, is)| asked.is_some_and(|asked| asked != *is));
+        match fixed {
+            Some((name, _, is)) => Some(format!("{name}: it is {is} and cannot be changed")),
+            None if self.core_limit.is_some() => {
+                Some("core_limit: a reactor takes threads while load_limit allows it, and there is no other bound".into())
+            }
+            None if self.mappings.is_some() => Some("mappings: threads are placed by thread_set_cpumask".into()),
+            None if self.period == Some(0) => Some("period: 1 microsecond at least".into()),
+            None => None,
+        }
+    }
+
     fn carry_out(&self, app: &AppHandle) -> Result<bool, Error> {
         let balance = [Balance::Static, Balance::Busy].into_iter().find(|balance| name(*balance) == self.name);
         let balance = balance
             .ok_or_else(|| Error::params(format!("Invalid parameters: name: no scheduler {:?}; there are static and busy", self.name)))?;
-        if self.period == Some(0) {
-            return Err(Error::params("Invalid parameters: period: 1 microsecond at least"));
+        if let Some(why) = self.refusal() {
+            return Err(Error::params(format!("Invalid parameters: {why}")));
         }
         app.set_balance(balance, self.period.map(Duration::from_micros)).map_err(|why| Error::internal(why.to_string()))?;
         Ok(true)
