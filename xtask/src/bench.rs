@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{counts, deaf, memory, program, repository};
+use crate::{counts, deaf, memory, program, repository, rpc};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -35,6 +35,7 @@ enum What {
     },
     Memory(memory::Args),
     Deaf(deaf::Args),
+    Rpc(rpc::Args),
     Counts(counts::Args),
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Echo { args } => ("echo", "echo", args),
         What::Memory(args) => return memory::main(args),
         What::Deaf(args) => return deaf::main(args),
+        What::Rpc(args) => return rpc::main(args),
         What::Counts(args) => return counts::main(args),
     };
     let folder = repository().join("bench");

@@ -23,6 +23,7 @@ mod memory;
 mod output;
 mod packages;
 mod program;
+mod rpc;
 mod run;
 mod setup;
 mod test;
