@@ -25,7 +25,8 @@ static MALLOC_CREATE: Method = Method::new("bdev_malloc_create", "Makes a block 
 static MALLOC_DELETE: Method = Method::new("bdev_malloc_delete", "Removes a block device of memory", |_, call| {
     let bdevs = call.control().service::<Bdevs>();
     call.answer(|named: Named| delete(&*bdevs?, &named, "Malloc disk"));
-});
+})
+.phases(PHASES);
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
@@ -40,7 +41,8 @@ static NULL_CREATE: Method = Method::new("bdev_null_create", "Makes a block devi
 static NULL_DELETE: Method = Method::new("bdev_null_delete", "Removes a block device that forgets", |_, call| {
     let bdevs = call.control().service::<Bdevs>();
     call.answer(|named: Named| delete(&*bdevs?, &named, "Null disk"));
-});
+})
+.phases(PHASES);
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
@@ -53,7 +55,8 @@ static NULL_RESIZE: Method = Method::new("bdev_null_resize", "Gives a block devi
         bdev.resize(blocks.ok_or_else(|| Error::params("Invalid parameters: new_size: more than any device has"))?)?;
         Ok(true)
     });
-});
+})
+.phases(PHASES);
 
 /// A device that is to be made.
 #[derive(Deserialize)]

@@ -40,7 +40,8 @@ static GET_BDEVS: Method = Method::new("bdev_get_bdevs", "The block devices, or 
         let found = which.unwrap_or_default().of(&*bdevs?)?;
         Ok(found.iter().map(Told::of).collect::<Vec<_>>())
     });
-});
+})
+.phases(PHASES);
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
@@ -55,7 +56,8 @@ static GET_IOSTAT: Method = Method::new("bdev_get_iostat", "What block devices h
         let bdevs = if per_channel { found.iter().flat_map(Stat::per_channel).collect() } else { found.iter().map(Stat::of).collect() };
         Ok(Stats { tick_rate: TICK_RATE, ticks: now, bdevs })
     });
-});
+})
+.phases(PHASES);
 
 /// One of the devices, or all.
 #[derive(Default, Deserialize)]

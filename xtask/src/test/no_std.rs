@@ -12,7 +12,7 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 9] = [
+const CRATES: [(&str, &str); 12] = [
     ("logging", ""),
     ("pool", ""),
     ("core-reactor", ""),
@@ -21,6 +21,9 @@ const CRATES: [(&str, &str); 9] = [
     ("net-impl-smoltcp", ""),
     ("sim-net", ""),
     ("net-impl-mem", ""),
+    ("bdev", ""),
+    ("bdev-malloc", ""),
+    ("bdev-fault", ""),
     ("hello-sock", "--no-default-features"),
 ];
 
