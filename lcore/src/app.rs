@@ -44,6 +44,8 @@ pub struct App {
     transport: bool,
     #[cfg(feature = "rpc")]
     rpc: bool,
+    #[cfg(feature = "rpc")]
+    services: crate::control::Services,
     own: Option<Box<dyn Own>>,
     on_shutdown: OnShutdown,
     on_stopped: OnStopped,
@@ -174,6 +176,8 @@ impl App {
             transport: false,
             #[cfg(feature = "rpc")]
             rpc: false,
+            #[cfg(feature = "rpc")]
+            services: Vec::new(),
             own: None,
             on_shutdown: Box::new(|_, app| app.stop(0)),
             on_stopped: Box::new(|_, _| {}),
@@ -225,6 +229,15 @@ impl App {
     #[must_use]
     pub fn rpc(mut self) -> Self {
         self.rpc = true;
+        self
+    }
+
+    /// Gives methods of RPC something of the application's that they find by its type, with
+    /// `call.control().service()`. Calls of a file that come before the start find it too.
+    #[cfg(feature = "rpc")]
+    #[must_use]
+    pub fn provide<T: Any + Send + Sync>(mut self, service: Arc<T>) -> Self {
+        self.services.push(Box::new(move |control| control.provide(service)));
         self
     }
 
@@ -393,10 +406,10 @@ impl App {
             balancer: Mutex::new(Balancer { thread: None, period: BALANCE_PERIOD }),
         }));
         #[cfg(feature = "rpc")]
-        let by_default = self.rpc;
+        let (by_default, services) = (self.rpc, self.services);
         let begin = move |cx: &mut Cx<'_>, app: &AppHandle, start: Start| {
             #[cfg(feature = "rpc")]
-            crate::control::begin(cx, app, by_default, start);
+            crate::control::begin(cx, app, by_default, services, start);
             // What failed has been said.
             #[cfg(not(feature = "rpc"))]
             let _ = app.start(cx, start);

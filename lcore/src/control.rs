@@ -73,18 +73,21 @@ impl Held {
     }
 }
 
+/// What the application gives to methods.
+pub(crate) type Services = Vec<Box<dyn FnOnce(&Control) + Send>>;
+
 /// Starts the application: with the calls of its file before and behind that, and with RPC if it is
 /// asked for, or if the application serves it `by_default`. Where it cannot be served, though it
 /// was asked for, the application fails.
-pub(crate) fn begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) {
-    if let Err(why) = try_begin(cx, app, by_default, start) {
+pub(crate) fn begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, services: Services, start: Start) {
+    if let Err(why) = try_begin(cx, app, by_default, services, start) {
         app.fail(&*why);
     }
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) -> Result<(), Failed> {
+fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, services: Services, start: Start) -> Result<(), Failed> {
     let bound = bind(&app.options().rpc, by_default)?;
     let calls = &app.options().calls;
     calls.passed_over.iter().for_each(|what| log::info!("-c {}: {what}", calls.path.display()));
@@ -96,6 +99,7 @@ fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, start: Start) -
     let control = Control::new(false)?;
     control.provide(Arc::new(app.clone()));
     control.provide(Arc::new(Seats::look(app.cores())?));
+    services.into_iter().for_each(|provide| provide(&control));
     let (whose, with) = (app.clone(), control.clone());
     play(cx, app, &control, true, move |cx, played| {
         if played.is_err() {

@@ -16,9 +16,10 @@ use core::net::{IpAddr, SocketAddr};
 use core::task::Poll;
 use core::time::Duration;
 
+use bdev::{BdevEvent, Bdevs, Completions, Mode, Request};
 use core_reactor::net::{self, NetImpl, SockOptions};
-use core_reactor::sim::Sim;
-use core_reactor::{CpuSet, Cx, Polled, Schedule, ThreadConfig};
+use core_reactor::sim::{Sim, SimPlatform};
+use core_reactor::{CoreId, CpuSet, Cx, Instant, Platform, Polled, Schedule, ThreadConfig, ThreadLib, ThreadLibOptions};
 use net_impl_mem::{Faults, MemNet};
 use net_impl_smoltcp::smoltcp::phy::{Loopback, Medium};
 use net_impl_smoltcp::{Addresses, PollOnly, SMOLTCP, StackConfig};
@@ -29,7 +30,7 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 9] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, nvme];
+    let checks: [fn() -> bool; 10] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, blocks, nvme];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -102,4 +103,21 @@ fn memory() -> bool {
     let Some(far) = listener.accept() else { return false };
     let mut byte = [0];
     near.write(&[7]) == Poll::Ready(Ok(1)) && far.read(&mut byte) == Poll::Ready(Ok(1)) && byte == [7]
+}
+
+/// A block is written to a device of memory, and read back.
+fn blocks() -> bool {
+    let bdevs = Bdevs::new(1);
+    let opened = bdev_malloc::malloc(&bdevs, bdev_malloc::Config::new(512, 8).name("m")).and_then(|bdev| bdev.open(Mode::ReadWrite));
+    let (platform, bufs) = (SimPlatform::new(1), BufGroup::new(2, 512));
+    let lib = ThreadLib::new(platform.clone(), platform.cores(), &ThreadLibOptions::default());
+    let Some(mut thread) = lib.create(ThreadConfig::new("thread"), CoreId(0)) else { return false };
+    let Some(Ok(mut channel)) = opened.ok().map(|opened| thread.with(|cx| opened.channel(cx, 2))) else { return false };
+    let (Some(mut one), Some(two)) = (bufs.get(), bufs.get()) else { return false };
+    one.append(&[7; 512]);
+    let taken = [Request::write(3, 1, one), Request::read(3, 1, two)].map(|request| channel.submit(Instant::ZERO, request).is_ok());
+    let mut events = Completions::new(2);
+    channel.poll(Instant::ZERO, &mut events);
+    let is_seven = |event| matches!(event, BdevEvent::Done(done) if done.result.is_ok() && *done.request.data.parts()[0] == [7; 512]);
+    taken == [true; 2] && events.len() == 2 && events.drain().all(is_seven)
 }

@@ -54,6 +54,12 @@ impl Frame {
         &self.parts
     }
 
+    /// The buffers, to be filled.
+    #[inline]
+    pub fn parts_mut(&mut self) -> &mut [Buf] {
+        &mut self.parts
+    }
+
     /// Bytes in all buffers.
     #[inline]
     pub fn bytes(&self) -> usize {

@@ -12,7 +12,7 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 10] = [
+const CRATES: [(&str, &str); 13] = [
     ("logging", ""),
     ("pool", ""),
     ("core-reactor", ""),
@@ -22,6 +22,9 @@ const CRATES: [(&str, &str); 10] = [
     ("sim-net", ""),
     ("net-impl-mem", ""),
     ("nvme", ""),
+    ("bdev", ""),
+    ("bdev-malloc", ""),
+    ("bdev-fault", ""),
     ("hello-sock", "--no-default-features"),
 ];
 

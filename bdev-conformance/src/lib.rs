@@ -1,0 +1,44 @@
+//! The suite that every block device must pass, written once.
+//!
+//! A test program names a device and hands it to [`suite`], which makes each of its tests:
+//!
+//! ```ignore
+//! bdev_conformance::suite!(malloc, Subject { make: |bdevs| malloc(bdevs, …), keeps: true, … });
+//! ```
+//!
+//! Cores are threads that the test turns by hand, and time moves when it says so.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ends;
+mod integrity;
+mod limits;
+
+pub use bench::{Bench, Subject};
+pub use ends::{abort, dropped, removal, reset, resize};
+pub use integrity::{cores, model, steady};
+pub use limits::{boundaries, opening, refusals};
+
+/// Each test of the suite as a test of the program's, in a module of this name.
+#[macro_export]
+macro_rules! suite {
+    ($name:ident, $subject:expr) => {
+        mod $name {
+            use super::*;
+
+            $crate::suite!(@ $subject, s221_opening: opening, s222_boundaries: boundaries, s223_refusals: refusals, s224_model: model,
+                s225_abort: abort, s226_reset: reset, s227_removal: removal, s228_resize: resize, s229_dropped: dropped);
+
+            #[test]
+            fn s224_cores() {
+                $crate::cores(&$subject);
+            }
+        }
+    };
+    (@ $subject:expr, $($test:ident: $f:ident),*) => {
+        $(#[test]
+        fn $test() {
+            $crate::$f(&$subject);
+        })*
+    };
+}

@@ -1,0 +1,136 @@
+//! A block device on top of another, with faults out of a seed: requests that take their time, that
+//! fail, writes that are torn or lost.
+//!
+//! ```
+//! use bdev::Bdevs;
+//! use bdev_fault::{Faults, fault};
+//! use bdev_malloc::{Config, malloc};
+//!
+//! let bdevs = Bdevs::new(1);
+//! malloc(&bdevs, Config::new(512, 2048).name("Malloc0"))?;
+//! fault(&bdevs, "Fault0", "Malloc0", Faults { errors: 10_000, ..Faults::none(7) })?;
+//! # Ok::<(), bdev::BdevError>(())
+//! ```
+//!
+//! The device below is claimed: nobody else writes to it. The same seed, the same requests and
+//! times, and the same faults.
+#![no_std]
+#![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
+
+extern crate alloc;
+
+mod channel;
+
+use alloc::boxed::Box;
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, Device, DeviceChannel, LCORE_BDEV_MODULES, NewBdev, Opened, Params, Shape};
+use core_reactor::Cx;
+use linkme::distributed_slice;
+
+use crate::channel::Channel;
+
+/// What goes wrong. Odds are of a million.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// All that is drawn by lot is drawn with this.
+    pub seed: u64,
+    /// How long a request waits before the device below has it.
+    pub delay: RangeInclusive<Duration>,
+    /// Requests that fail, and are never handed on.
+    pub errors: u32,
+    /// Writes that fail after some of their blocks have been written.
+    pub torn: u32,
+    /// Writes that are said to have been written, and are not.
+    pub lost: u32,
+}
+
+impl Faults {
+    /// No faults.
+    pub const fn none(seed: u64) -> Self {
+        Self { seed, delay: Duration::ZERO..=Duration::ZERO, errors: 0, torn: 0, lost: 0 }
+    }
+}
+
+/// Makes a device on top of `base`, and adds it as `name`.
+///
+/// # Errors
+/// There is no `base`, or somebody writes to it; the name is taken.
+pub fn fault(bdevs: &Bdevs, name: &str, base: &str, faults: Faults) -> Result<Bdev, BdevError> {
+    let base = bdevs.get(base)?;
+    let shape = Shape { product: "Fault disk", ..base.shape().clone() };
+    let blocks = base.blocks();
+    let device = Fault { base: base.open_claimed("fault")?, faults, channels: AtomicU32::new(0) };
+    bdevs.add(NewBdev { name: name.into(), aliases: Default::default(), uuid: None, blocks, shape }, Box::new(device))
+}
+
+struct Fault {
+    base: Opened,
+    faults: Faults,
+    channels: AtomicU32,
+}
+
+impl Device for Fault {
+    fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError> {
+        // Each channel draws for itself, so that one's faults do not hang on the others' requests.
+        let number = self.channels.fetch_add(1, Ordering::Relaxed);
+        let lot = Lot(self.faults.seed ^ u64::from(number) << 32);
+        Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, self.faults.clone(), lot)))
+    }
+
+    fn resize(&self, blocks: u64) -> Result<(), BdevError> {
+        self.base.bdev().resize(blocks)
+    }
+}
+
+/// Numbers drawn by lot (SplitMix64).
+struct Lot(u64);
+
+impl Lot {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ x >> 31
+    }
+
+    /// Whether something happens that does so `of` a million times.
+    fn happens(&mut self, of: u32) -> bool {
+        of > 0 && self.next() % 1_000_000 < u64::from(of)
+    }
+
+    /// A number below `end`, which is not 0.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+}
+
+#[distributed_slice(LCORE_BDEV_MODULES)]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+static FAULT: &dyn BdevModule = &Module;
+
+struct Module;
+
+impl BdevModule for Module {
+    fn name(&self) -> &'static str {
+        "fault"
+    }
+
+    fn create(&self, bdevs: &Bdevs, params: &Params<'_>) -> Result<Bdev, BdevError> {
+        params.allow(&["name", "base", "seed", "delay_us", "errors", "torn", "lost"])?;
+        let base = params.get("base").ok_or_else(|| BdevError::invalid("base", "it is missing; such as base=Malloc0"))?;
+        let odds = |key| Ok::<_, BdevError>(params.number(key)?.unwrap_or(0).min(1_000_000) as u32);
+        let delay = Duration::from_micros(params.number("delay_us")?.unwrap_or(0));
+        let faults = Faults {
+            seed: params.number("seed")?.unwrap_or(1),
+            delay: delay..=delay,
+            errors: odds("errors")?,
+            torn: odds("torn")?,
+            lost: odds("lost")?,
+        };
+        fault(bdevs, &bdevs.name_or(params.get("name"), "Fault"), base, faults)
+    }
+}

@@ -1,0 +1,63 @@
+//! What a module implements: the device itself, and its part of a channel.
+
+use alloc::boxed::Box;
+
+use core_reactor::{Cx, Instant};
+
+use crate::{BdevError, Io, Kinds, Request};
+
+/// What a device is like. Its size is told apart, because it may change.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The kind of device, as clients are told: "Malloc disk".
+    pub product: &'static str,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// What buffers are to be aligned to, in bytes; 1 for anything.
+    pub align: u32,
+    /// Blocks at whose multiples a request had better be cut; 0 for none.
+    pub optimal_boundary: u32,
+    /// The most blocks of a compare-and-write.
+    pub most_compare_and_write: u32,
+    /// The operations that it has.
+    pub kinds: Kinds,
+    /// Whether a write that has come back may be lost with the power until it is flushed.
+    pub has_write_cache: bool,
+}
+
+/// A block device, as a module makes it. Shared by all cores.
+pub trait Device: Send + Sync {
+    /// Its part of a channel on the core of `cx`, with room for `depth` requests.
+    ///
+    /// # Errors
+    /// What it needs on a core cannot be had.
+    fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError>;
+
+    /// Makes it so many blocks, so that requests for them are taken from now on.
+    ///
+    /// # Errors
+    /// It cannot be so many. Without more, that is what it says.
+    fn resize(&self, blocks: u64) -> Result<(), BdevError> {
+        Err(BdevError::invalid("num_blocks", alloc::format!("this device cannot change its size, to {blocks} or otherwise")))
+    }
+}
+
+/// A device on one core. It is given requests that are well formed and within the device as far as
+/// its size had not changed in between, `depth` of them at most at a time. Each is to be
+/// [finished](Io::finish), at once or in a later call.
+pub trait DeviceChannel {
+    /// Takes a request. Never a [`Kind::Reset`](crate::Kind::Reset).
+    fn submit(&mut self, now: Instant, io: Io);
+
+    /// Finishes what can be finished. Never blocks.
+    fn poll(&mut self, now: Instant);
+
+    /// Is asked to finish those requests for which `which` holds, and may do so later, and with
+    /// success.
+    fn cancel(&mut self, which: &dyn Fn(&Request) -> bool);
+
+    /// When it must be polled at the latest, if nothing else wakes its core.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+}
