@@ -332,6 +332,26 @@ fn s246_a_connection_begins_with_icreq_and_has_one() {
     }
 }
 
+/// The host says that we broke the protocol: that is told, and nothing comes any more.
+#[test]
+fn s246_a_term_req_of_the_host_ends_the_queue() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(2, PLAIN, &mut world, 1);
+    let told = hex_term_req();
+    assert_eq!(pair.target.feed(&told), Ok(()));
+    assert_eq!(pair.target.terminated, Some(4));
+    assert!(pair.target.queue.is_ended() && pair.target.queue.expects() == Expects::Nothing && pair.target.queue.term_req().is_none());
+    let mut host = common::Host::new(PLAIN, 4, 0);
+    let told = [&[3], &told[1..]].concat();
+    assert_eq!(host.feed(&told), Ok(()));
+    assert_eq!((host.terminated, host.queue.expects()), (Some((4, 0)), Expects::Nothing));
+}
+
+/// H2CTermReq, data transfer out of range, with eight bytes of a header.
+fn hex_term_req() -> Vec<u8> {
+    [&[2, 0, 24, 0, 32, 0, 0, 0, 4, 0][..], &[0; 14], &[6, 0, 24, 24, 0, 2, 0, 0]].concat()
+}
+
 /// Commands that are refused, and the queue goes on.
 #[test]
 fn s246_a_command_that_cannot_be_is_answered_and_the_queue_goes_on() {
