@@ -1,11 +1,11 @@
 //! Bytes of a connection into PDUs.
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::command::{Cqe, Sqe};
 use crate::digest::{Digest, digest};
 use crate::fault::{Fault, Wrong};
-use crate::head::Shape;
+use crate::head::{LastPdu, Shape};
 use crate::pdu::{
     C2hData, CapsuleCmd, CapsuleResp, CommonHeader, DATA_DIGEST, DIGEST, H2cData, HEADER_DIGEST, IcReq, IcResp, Kind, LAST, LONGEST_HEADER,
     R2t, SUCCESS, TermReq,
@@ -24,7 +24,7 @@ pub enum Side {
 /// no data.
 ///
 /// ```text
-///  Header ──► (Padding) ──► Data ──► (Digest) ──► Header …      any of them ──fault──► Dead
+///  Header ──► (Padding) ──► Data ──► (Digest) ──► Header …      any of them ──fault──► Broken
 /// ```
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -45,7 +45,8 @@ enum State {
     Padding { left: usize, data: u32 },
     Data { left: u32 },
     Digest,
-    Dead,
+    Broken(Wrong),
+    Ended,
 }
 
 /// What comes out of a [`Decoder`].
@@ -67,9 +68,25 @@ pub enum Item<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// ICReq.
-    IcReq(IcReq),
+    IcReq {
+        /// PFV.
+        pfv: u16,
+        /// HPDA.
+        hpda: u8,
+        /// DGST.
+        dgst: u8,
+    },
     /// ICResp.
-    IcResp(IcResp),
+    IcResp {
+        /// PFV.
+        pfv: u16,
+        /// CPDA.
+        cpda: u8,
+        /// DGST.
+        dgst: u8,
+        /// MAXH2CDATA.
+        maxh2cdata: u32,
+    },
     /// H2CTermReq or C2HTermReq; its data is a header of ours.
     TermReq {
         /// FES as it came.
@@ -77,10 +94,8 @@ pub enum Header {
         /// FEI.
         fei: u32,
     },
-    /// CapsuleCmd.
+    /// CapsuleCmd; the command itself is [`Decoder::command`].
     Command {
-        /// The command.
-        sqe: Sqe,
         /// Bytes of data that follow.
         data: u32,
     },
@@ -164,7 +179,7 @@ impl Decoder {
             State::Padding { left, .. } => Expects::Header(left),
             State::Data { left } => Expects::Data(left as usize),
             State::Digest => Expects::Header(DIGEST - self.filled),
-            State::Dead => Expects::Nothing,
+            State::Broken(_) | State::Ended => Expects::Nothing,
         }
     }
 
@@ -205,7 +220,7 @@ impl Decoder {
                     self.begin();
                     return Ok(Some(Item::End { intact }));
                 }
-                State::Dead => return Ok(None),
+                State::Broken(_) | State::Ended => return Ok(None),
             }
         }
     }
@@ -234,16 +249,43 @@ impl Decoder {
         Some(Item::Data(some))
     }
 
+    /// The command of the last [`Header::Command`], until more comes out.
+    pub fn command(&self) -> Sqe {
+        part::<CapsuleCmd>(&self.held).sqe
+    }
+
     /// The connection ends for a reason that the PDUs alone do not show.
+    #[cold]
     pub(crate) fn fault(&mut self, why: Wrong) -> Fault {
-        let len = self.filled.min(self.kind().map_or(self.filled, Kind::header_len));
-        self.state = State::Dead;
-        Fault::new(why, &self.held[..len])
+        self.state = State::Broken(why);
+        Fault { why }
+    }
+
+    /// What to send before the connection is closed, after a fault: H2CTermReq or C2HTermReq, with
+    /// the header of the PDU that was wrong.
+    //= NVMe/TCP 1.0, 3.6.2.4
+    //= NVMe/TCP 1.0, 3.6.2.5
+    pub fn term_req(&self) -> Option<LastPdu> {
+        let State::Broken(why) = self.state else { return None };
+        let kind = match self.from {
+            Side::Controller => Kind::H2cTermReq,
+            Side::Host => Kind::C2hTermReq,
+        };
+        // A header that was taken for whole is still there, though the next was about to begin.
+        let whole = self.kind().map_or(size_of::<CommonHeader>(), Kind::header_len);
+        let len = if self.filled == 0 { whole } else { self.filled.min(whole) };
+        let (fes, fei) = why.status();
+        let mut ch = CommonHeader::new(kind);
+        ch.plen = (ch.plen.get() + len as u32).into();
+        let pdu = TermReq { ch, fes: (fes as u16).into(), fei: fei.into(), ..TermReq::new_zeroed() };
+        Some(LastPdu::new(&pdu, &self.held[..len]))
     }
 
     /// Nothing comes out any more.
     pub(crate) fn end(&mut self) {
-        self.state = State::Dead;
+        if !matches!(self.state, State::Broken(_)) {
+            self.state = State::Ended;
+        }
     }
 
     fn begin(&mut self) {
@@ -352,13 +394,19 @@ impl Decoder {
         let says = |length: u32| if length == data && length > 0 { Ok(()) } else { Err(Wrong::Length(ch.plen.get())) };
         let last = ch.flags & LAST != 0;
         Ok(match kind {
-            Kind::IcReq => Header::IcReq(part(&self.held)),
-            Kind::IcResp => Header::IcResp(part(&self.held)),
+            Kind::IcReq => {
+                let pdu: IcReq = part(&self.held);
+                Header::IcReq { pfv: pdu.pfv.get(), hpda: pdu.hpda, dgst: pdu.dgst }
+            }
+            Kind::IcResp => {
+                let pdu: IcResp = part(&self.held);
+                Header::IcResp { pfv: pdu.pfv.get(), cpda: pdu.cpda, dgst: pdu.dgst, maxh2cdata: pdu.maxh2cdata.get() }
+            }
             Kind::H2cTermReq | Kind::C2hTermReq => {
                 let pdu: TermReq = part(&self.held);
                 Header::TermReq { fes: pdu.fes.get(), fei: pdu.fei.get() }
             }
-            Kind::CapsuleCmd => Header::Command { sqe: part::<CapsuleCmd>(&self.held).sqe, data },
+            Kind::CapsuleCmd => Header::Command { data },
             Kind::CapsuleResp => Header::Response(part::<CapsuleResp>(&self.held).cqe),
             Kind::H2cData => {
                 let pdu: H2cData = part(&self.held);

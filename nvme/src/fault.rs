@@ -2,11 +2,8 @@
 
 use core::mem::offset_of;
 
+use crate::pdu::{CommonHeader, H2cData, Kind};
 use thiserror::Error;
-use zerocopy::{FromZeros, IntoBytes};
-
-use crate::pdu::{CommonHeader, H2cData, Kind, LONGEST_HEADER, TermReq};
-use crate::{Head, Side};
 
 /// Fatal error status (3.6.2.4, 3.6.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +23,13 @@ pub enum Fes {
     UnsupportedParameter = 0x06,
 }
 
-/// A PDU after which nothing can be trusted: the peer is told by [`term_req`](Self::term_req), and
-/// the connection ends.
+/// A PDU after which nothing can be trusted: the peer is told by a TermReq, which the one that
+/// found it has, and the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the peer broke the protocol: {why}")]
 pub struct Fault {
     /// What was wrong.
     pub why: Wrong,
-    /// The header of the PDU, as far as it came.
-    header: [u8; LONGEST_HEADER],
-    len: u8,
 }
 
 /// What is wrong with a PDU.
@@ -125,30 +119,5 @@ impl Wrong {
             Self::Tag(_) => (InvalidHeaderField, at(offset_of!(H2cData, ttag))),
             Self::Range { .. } => (OutOfRange, 0),
         }
-    }
-}
-
-impl Fault {
-    pub(crate) fn new(why: Wrong, header: &[u8]) -> Self {
-        let mut copy = [0; LONGEST_HEADER];
-        let len = header.len().min(LONGEST_HEADER);
-        copy[..len].copy_from_slice(&header[..len]);
-        Self { why, header: copy, len: len as u8 }
-    }
-
-    /// What to send before the connection is closed: C2HTermReq from a controller, H2CTermReq from
-    /// a host, with the header of the PDU that was wrong.
-    pub fn term_req(&self, from: Side) -> Head {
-        let kind = match from {
-            Side::Host => Kind::H2cTermReq,
-            Side::Controller => Kind::C2hTermReq,
-        };
-        let (fes, fei) = self.why.status();
-        let mut ch = CommonHeader::new(kind);
-        ch.plen = (ch.plen.get() + u32::from(self.len)).into();
-        let pdu = TermReq { ch, fes: (fes as u16).into(), fei: fei.into(), ..TermReq::new_zeroed() };
-        let mut head = Head::new(pdu.as_bytes());
-        head.push(&self.header[..usize::from(self.len)]);
-        head
     }
 }

@@ -2,64 +2,91 @@
 
 use core::ops::Deref;
 
+use zerocopy::IntoBytes;
+
 use crate::digest::digest;
-use crate::pdu::{CommonHeader, DIGEST, HEADER_DIGEST, LONGEST_HEADER, TermReq};
+use crate::pdu::{CapsuleCmd, DATA_DIGEST, DIGEST, HEADER_DIGEST, LONGEST_HEADER, TermReq};
 
 /// Bytes to send: a header, its digest and the padding before data, or a whole PDU without data.
+/// Small, since one is made for each PDU: what may be long is padding, and that is zeroes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     bytes: [u8; Self::LONGEST],
     len: u8,
+    padding: u8,
 }
 
-impl Head {
-    /// The longest: a TermReq with the header that was wrong.
-    pub const LONGEST: usize = size_of::<TermReq>() + LONGEST_HEADER;
+static ZEROES: [u8; LONGEST_HEADER] = [0; LONGEST_HEADER];
 
-    pub(crate) fn new(header: &[u8]) -> Self {
-        let mut head = Self { bytes: [0; Self::LONGEST], len: 0 };
-        head.push(header);
-        head
+impl Head {
+    /// The longest without padding: a command and its digest.
+    const LONGEST: usize = size_of::<CapsuleCmd>() + DIGEST;
+
+    /// The bytes, in two parts: the second is padding.
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.bytes[..usize::from(self.len)], &ZEROES[..usize::from(self.padding)]]
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let len = usize::from(self.len);
-        self.bytes[len..len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len() as u8;
+    /// How many bytes.
+    pub fn length(&self) -> usize {
+        usize::from(self.len) + usize::from(self.padding)
+    }
+
+    /// ICReq or ICResp, which are reserved bytes but for the first sixteen.
+    pub(crate) fn initialize(pdu: &[u8; LONGEST_HEADER]) -> Self {
+        const SAYS: usize = 16;
+        let mut bytes = [0; Self::LONGEST];
+        bytes[..SAYS].copy_from_slice(&pdu[..SAYS]);
+        Self { bytes, len: SAYS as u8, padding: (LONGEST_HEADER - SAYS) as u8 }
     }
 
     /// A header with what `shape` has agreed, before `data` bytes of data.
+    #[inline]
     pub(crate) fn shaped(header: &[u8], shape: Shape, data: u32) -> Self {
-        let mut head = Self::new(header);
-        let (mut plen, mut flags) = (header.len(), header[1]);
+        let mut bytes = [0; Self::LONGEST];
+        bytes[..header.len()].copy_from_slice(header);
+        let digested = if shape.header_digest { DIGEST } else { 0 };
+        let len = header.len() + digested;
+        let (mut plen, mut padding) = (len as u32, 0);
         if shape.header_digest {
-            plen += DIGEST;
-            flags |= HEADER_DIGEST;
+            bytes[1] |= HEADER_DIGEST;
         }
-        let mut pdo = 0;
         if data > 0 {
-            plen = shape.aligned(plen);
-            pdo = plen;
-            plen += data as usize;
+            let pdo = shape.aligned(len);
+            padding = (pdo - len) as u8;
+            bytes[3] = pdo as u8;
+            plen = pdo as u32 + data;
             if shape.data_digest {
-                plen += DIGEST;
-                flags |= crate::pdu::DATA_DIGEST;
+                bytes[1] |= DATA_DIGEST;
+                plen += DIGEST as u32;
             }
         }
-        let ch = CommonHeader { kind: header[0], flags, hlen: header[2], pdo: pdo as u8, plen: (plen as u32).into() };
-        head.bytes[..size_of::<CommonHeader>()].copy_from_slice(zerocopy::IntoBytes::as_bytes(&ch));
+        bytes[4..8].copy_from_slice(&plen.to_le_bytes());
         if shape.header_digest {
-            let sum = digest(&head.bytes[..header.len()]);
-            head.push(&sum);
+            let sum = digest(&bytes[..header.len()]);
+            bytes[header.len()..len].copy_from_slice(&sum);
         }
-        if data > 0 {
-            head.len = pdo as u8;
-        }
-        head
+        Self { bytes, len: len as u8, padding }
     }
 }
 
-impl Deref for Head {
+/// The last PDU of a connection: a TermReq, with the header that was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastPdu {
+    bytes: [u8; size_of::<TermReq>() + LONGEST_HEADER],
+    len: u8,
+}
+
+impl LastPdu {
+    pub(crate) fn new(pdu: &TermReq, header: &[u8]) -> Self {
+        let mut last = Self { bytes: [0; _], len: (size_of::<TermReq>() + header.len()) as u8 };
+        last.bytes[..size_of::<TermReq>()].copy_from_slice(pdu.as_bytes());
+        last.bytes[size_of::<TermReq>()..][..header.len()].copy_from_slice(header);
+        last
+    }
+}
+
+impl Deref for LastPdu {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

@@ -20,7 +20,7 @@
 //!
 //! Memory: a queue has one slot for each of its entries, made when Connect is accepted, and room
 //! for one header; a controller has its host's name, and up to 1024 changed namespaces. Nothing
-//! that a peer sends makes them grow. What breaks the protocol comes back as a [`Fault`], with the
+//! that a peer sends makes them grow. What breaks the protocol comes back as a [`Fault`], and there is a
 //! PDU that tells the peer; what breaks a command's rules is answered with its [`Status`].
 //!
 //! Section numbers are those of NVM Express Base Specification 2.0, NVM Command Set Specification
@@ -47,7 +47,7 @@ pub mod target;
 pub use command::{Cqe, Sqe};
 pub use decoder::{Decoder, Expects, Header, Item, Side};
 pub use fault::{Fault, Fes, Wrong};
-pub use head::{Head, Shape};
+pub use head::{Head, LastPdu, Shape};
 pub use status::{Code, Status};
 
 /// The README's example is run with the documentation's.

@@ -63,8 +63,15 @@ fn all(shape: Shape) -> Vec<(Side, Vec<u8>)> {
 /// Headers, data, and whether each data digest was right.
 type Items = (Vec<Header>, Vec<u8>, Vec<bool>);
 
+/// What was wrong, and what the peer is told.
+#[derive(Debug, PartialEq)]
+struct Broken {
+    why: Wrong,
+    told: Vec<u8>,
+}
+
 /// All items of `bytes`, cut at each of `cuts`.
-fn decode(from: Side, shape: Shape, bytes: &[u8], cuts: &[usize]) -> Result<Items, nvme::Fault> {
+fn decode(from: Side, shape: Shape, bytes: &[u8], cuts: &[usize]) -> Result<Items, Broken> {
     let mut decoder = Decoder::new(from);
     decoder.agree(shape, LIMIT);
     let (mut headers, mut data, mut ends) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,7 +79,12 @@ fn decode(from: Side, shape: Shape, bytes: &[u8], cuts: &[usize]) -> Result<Item
     for end in cuts.iter().copied().chain([bytes.len()]) {
         let mut piece = &bytes[begin..end];
         begin = end;
-        while let Some(item) = decoder.next(&mut piece)? {
+        loop {
+            let item = match decoder.next(&mut piece) {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                Err(fault) => return Err(Broken { why: fault.why, told: decoder.term_req().expect("something to say").to_vec() }),
+            };
             match item {
                 Item::Header(header) => headers.push(header),
                 Item::Data(some) => data.extend_from_slice(some),
@@ -180,8 +192,8 @@ fn s241_each_field_of_the_common_header_is_checked() {
                     wrong[header..header + 4].copy_from_slice(&sum);
                 }
                 let fault = decode(from, shape, &wrong, &[]).expect_err(what);
-                assert_eq!(fault.why.status(), (fes, fei), "{kind:?}: {what}: {fault}");
-                let back = fault.term_req(if from == Side::Host { Side::Controller } else { Side::Host });
+                assert_eq!(fault.why.status(), (fes, fei), "{kind:?}: {what}: {fault:?}");
+                let back = fault.told;
                 assert_eq!(back[0], if from == Side::Host { 3 } else { 2 });
                 assert_eq!(u32::from_le_bytes(back[4..8].try_into().unwrap()) as usize, back.len());
                 assert_eq!(u16::from_le_bytes(back[8..10].try_into().unwrap()), fes as u16);
@@ -242,11 +254,11 @@ fn s241_after_a_fault_nothing_comes_out() {
 #[test]
 fn s241_a_term_req_is_read_and_bounded() {
     let fault = decode(Side::Host, PLAIN, &[9; 8], &[]).unwrap_err();
-    let told = fault.term_req(Side::Controller);
+    let told = fault.told;
     let (headers, data, _) = decode(Side::Controller, DIGESTS, &told, &[3]).unwrap();
     assert_eq!(headers, [Header::TermReq { fes: 1, fei: 0 }]);
     assert_eq!(data, [9; 8]);
-    let mut long = told.to_vec();
+    let mut long = told;
     long[4..8].copy_from_slice(&200_u32.to_le_bytes());
     assert_eq!(decode(Side::Controller, DIGESTS, &long, &[]).unwrap_err().why.status(), (Fes::InvalidHeaderField, 4));
 }
@@ -287,6 +299,7 @@ fn s246_data_that_was_not_asked_for_ends_the_queue() {
         (header.cccid, header.ttag) = ((cid + cccid).into(), (tag + ttag).into());
         let bytes = pdu(header.as_bytes(), &vec![1; (length + more) as usize], PLAIN);
         assert_eq!(pair.target.feed(&bytes).expect_err(what).why.status(), (fes, fei), "{what}");
+        assert_eq!(pair.target.queue.term_req().expect(what)[24..], bytes[..24], "{what}: the header comes back");
         assert!(pair.target.queue.is_ended() && pair.target.queue.in_flight().count() == 1, "{what}: the command is still the caller's");
         assert_eq!(pair.target.feed(&bytes), Ok(()), "nothing comes any more");
     }
@@ -314,7 +327,29 @@ fn s246_a_connection_begins_with_icreq_and_has_one() {
     ] {
         let mut target = common::Target::new();
         assert_eq!(target.feed(&bytes).expect_err(what).why.status(), status, "{what}");
+        let told = target.queue.term_req().expect(what);
+        assert_eq!(told[24..], bytes[..told.len() - 24], "{what}");
     }
+}
+
+/// The host says that we broke the protocol: that is told, and nothing comes any more.
+#[test]
+fn s246_a_term_req_of_the_host_ends_the_queue() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(2, PLAIN, &mut world, 1);
+    let told = hex_term_req();
+    assert_eq!(pair.target.feed(&told), Ok(()));
+    assert_eq!(pair.target.terminated, Some(4));
+    assert!(pair.target.queue.is_ended() && pair.target.queue.expects() == Expects::Nothing && pair.target.queue.term_req().is_none());
+    let mut host = common::Host::new(PLAIN, 4, 0);
+    let told = [&[3], &told[1..]].concat();
+    assert_eq!(host.feed(&told), Ok(()));
+    assert_eq!((host.terminated, host.queue.expects()), (Some((4, 0)), Expects::Nothing));
+}
+
+/// H2CTermReq, data transfer out of range, with eight bytes of a header.
+fn hex_term_req() -> Vec<u8> {
+    [&[2, 0, 24, 0, 32, 0, 0, 0, 4, 0][..], &[0; 14], &[6, 0, 24, 24, 0, 2, 0, 0]].concat()
 }
 
 /// Commands that are refused, and the queue goes on.
@@ -586,7 +621,10 @@ fn s249_a_host_ends_with_a_controller_that_breaks_the_protocol() {
         let fault = host.feed(&bytes).expect_err(what);
         assert_eq!(fault.why.status(), status, "{what}");
         assert_eq!(host.queue.in_flight().count(), 2, "{what}");
-        assert_eq!(fault.term_req(Side::Host)[0], Kind::H2cTermReq as u8);
+        let told = host.queue.term_req().expect(what);
+        assert_eq!(told[0], Kind::H2cTermReq as u8);
+        let header = bytes[..usize::from(bytes[2])].to_vec();
+        assert_eq!(told[24..], header, "{what}: the header comes back");
     }
     // Success without all of the data is none.
     let (mut host, ..) = ready();

@@ -8,8 +8,8 @@ use zerocopy::IntoBytes;
 use crate::command::{Cqe, Sgl, Sqe};
 use crate::decoder::{Decoder, Expects, Header, Item, Side};
 use crate::fault::{Fault, Wrong};
-use crate::head::{Head, Shape};
-use crate::pdu::{CapsuleCmd, CommonHeader, H2cData, IcReq, IcResp, Kind, LARGEST_ALIGNMENT, LAST, LEAST_MAXH2CDATA, SUCCESS};
+use crate::head::{Head, LastPdu, Shape};
+use crate::pdu::{CapsuleCmd, CommonHeader, H2cData, IcReq, Kind, LARGEST_ALIGNMENT, LAST, LEAST_MAXH2CDATA, SUCCESS};
 use crate::status::{Code, Status};
 
 /// What a host asks for.
@@ -153,7 +153,7 @@ impl Queue {
         let shape = Shape { alignment: settings.shape.alignment.min(LARGEST_ALIGNMENT), ..settings.shape };
         let settings = Settings { shape, ..settings };
         // One R2T at a time for each command.
-        let hello = Head::new(IcReq::new(shape.alignment, shape.dgst(), 0).as_bytes());
+        let hello = Head::initialize(&zerocopy::transmute!(IcReq::new(shape.alignment, shape.dgst(), 0)));
         let queue = Self {
             settings,
             decoder: Decoder::new(Side::Controller),
@@ -211,7 +211,7 @@ impl Queue {
     /// Takes bytes off the front of `bytes`; `None` when they are used up.
     ///
     /// # Errors
-    /// The controller broke the protocol: send [`Fault::term_req`] and close.
+    /// The controller broke the protocol: send [`term_req`](Self::term_req) and close.
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         if self.phase == Phase::Ended {
             return Ok(None);
@@ -221,6 +221,11 @@ impl Queue {
             self.end();
         }
         event
+    }
+
+    /// What to send before the connection is closed, after a fault.
+    pub fn term_req(&self) -> Option<LastPdu> {
+        self.decoder.term_req()
     }
 
     fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
@@ -243,13 +248,15 @@ impl Queue {
                 self.end();
                 Ok(Some(Event::Terminated { fes, fei }))
             }
-            (Phase::Initializing, Header::IcResp(response)) => self.initialized(&response).map(Some),
+            (Phase::Initializing, Header::IcResp { pfv, cpda, dgst, maxh2cdata }) => {
+                self.initialized(pfv, cpda, dgst, maxh2cdata).map(Some)
+            }
             (Phase::Ready, Header::Response(cqe)) => self.response(&cqe).map(Some),
             (Phase::Ready, Header::C2hData { cid, offset, data, last, success }) => {
                 self.data_header(cid, offset, data, last, success).map(|()| None)
             }
             (Phase::Ready, Header::R2t { cid, tag, offset, length }) => self.wanted(cid, tag, offset, length).map(Some),
-            (_, Header::IcResp(_)) => Err(Wrong::Sequence(Kind::IcResp)),
+            (_, Header::IcResp { .. }) => Err(Wrong::Sequence(Kind::IcResp)),
             (_, Header::C2hData { .. }) => Err(Wrong::Sequence(Kind::C2hData)),
             (_, Header::R2t { .. }) => Err(Wrong::Sequence(Kind::R2t)),
             (_, _) => Err(Wrong::Sequence(Kind::CapsuleResp)),
@@ -257,23 +264,22 @@ impl Queue {
     }
 
     //= NVMe/TCP 1.0, 3.6.2.3
-    fn initialized(&mut self, response: &IcResp) -> Result<Event<'static>, Wrong> {
-        if response.pfv.get() != 0 {
-            return Err(Wrong::Version(response.pfv.get()));
+    fn initialized(&mut self, pfv: u16, cpda: u8, dgst: u8, most: u32) -> Result<Event<'static>, Wrong> {
+        if pfv != 0 {
+            return Err(Wrong::Version(pfv));
         }
-        if response.cpda > LARGEST_ALIGNMENT {
-            return Err(Wrong::Alignment(response.cpda));
+        if cpda > LARGEST_ALIGNMENT {
+            return Err(Wrong::Alignment(cpda));
         }
         let asked = self.settings.shape;
-        if response.dgst & 0b11 != asked.dgst() {
-            return Err(Wrong::Digests(response.dgst));
+        if dgst & 0b11 != asked.dgst() {
+            return Err(Wrong::Digests(dgst));
         }
-        let most = response.maxh2cdata.get();
         if most < LEAST_MAXH2CDATA || !most.is_multiple_of(4) {
             return Err(Wrong::MaxData(most));
         }
         self.maxh2cdata = most;
-        self.shape = Shape { alignment: response.cpda, ..asked };
+        self.shape = Shape { alignment: cpda, ..asked };
         // Nothing is kept of the data, so it needs no bound but that of its command.
         self.decoder.agree(asked, u32::MAX);
         self.phase = Phase::Ready;

@@ -10,8 +10,8 @@ use crate::command::{Cqe, Direction, FABRICS, PSDT_SGL, Sgl, Sqe};
 use crate::decoder::{Decoder, Expects, Header, Item, Side};
 use crate::fabrics;
 use crate::fault::{Fault, Wrong};
-use crate::head::{Head, Shape};
-use crate::pdu::{C2hData, CapsuleResp, CommonHeader, IcReq, IcResp, Kind, LARGEST_ALIGNMENT, LAST, R2t, SUCCESS};
+use crate::head::{Head, LastPdu, Shape};
+use crate::pdu::{C2hData, CapsuleResp, CommonHeader, IcResp, Kind, LARGEST_ALIGNMENT, LAST, R2t, SUCCESS};
 use crate::status::{Code, Status};
 
 /// What a queue may do before it is known whose it is, and what it tells the host.
@@ -107,8 +107,10 @@ pub enum Event<'a> {
     Refused {
         /// The response.
         head: Head,
-        /// The command.
-        sqe: Sqe,
+        /// Its opcode.
+        opcode: u8,
+        /// Its identifier.
+        cid: u16,
         /// Why.
         why: Code,
     },
@@ -219,7 +221,7 @@ impl Queue {
     /// Takes bytes off the front of `bytes`; `None` when they are used up.
     ///
     /// # Errors
-    /// The host broke the protocol: send [`Fault::term_req`] and close. Nothing comes any more;
+    /// The host broke the protocol: send [`term_req`](Self::term_req) and close. Nothing comes any more;
     /// commands in flight are still the caller's ([`in_flight`](Self::in_flight)).
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         if self.phase == Phase::Ended {
@@ -230,6 +232,11 @@ impl Queue {
             self.end();
         }
         event
+    }
+
+    /// What to send before the connection is closed, after a fault.
+    pub fn term_req(&self) -> Option<LastPdu> {
+        self.decoder.term_req()
     }
 
     fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
@@ -252,10 +259,10 @@ impl Queue {
                 self.end();
                 Ok(Some(Event::Terminated { fes, fei }))
             }
-            (Phase::Initializing, Header::IcReq(request)) => self.initialize(&request).map(Some),
+            (Phase::Initializing, Header::IcReq { pfv, hpda, dgst }) => self.initialize(pfv, hpda, dgst).map(Some),
             (Phase::Initializing, Header::Command { .. }) => Err(Wrong::Sequence(Kind::CapsuleCmd)),
             (Phase::Initializing, _) => Err(Wrong::Sequence(Kind::H2cData)),
-            (_, Header::Command { sqe, data }) => self.command(sqe, data).map(Some),
+            (_, Header::Command { data }) => self.command(data).map(Some),
             (_, Header::H2cData { cid, tag, offset, data, last }) => self.data_header(cid, tag, offset, data, last).map(|()| None),
             (_, _) => Err(Wrong::Sequence(Kind::IcReq)),
         }
@@ -263,26 +270,28 @@ impl Queue {
 
     //= NVMe/TCP 1.0, 3.6.2.2
     //= NVMe/TCP 1.0, 3.6.2.3
-    fn initialize(&mut self, request: &IcReq) -> Result<Event<'static>, Wrong> {
-        if request.pfv.get() != 0 {
-            return Err(Wrong::Version(request.pfv.get()));
+    fn initialize(&mut self, pfv: u16, hpda: u8, dgst: u8) -> Result<Event<'static>, Wrong> {
+        if pfv != 0 {
+            return Err(Wrong::Version(pfv));
         }
-        if request.hpda > LARGEST_ALIGNMENT {
-            return Err(Wrong::Alignment(request.hpda));
+        if hpda > LARGEST_ALIGNMENT {
+            return Err(Wrong::Alignment(hpda));
         }
-        self.shape = Shape::new(request.dgst, request.hpda);
+        self.shape = Shape::new(dgst, hpda);
         // We want no alignment: hosts refuse to pad.
         let limit = self.settings.maxh2cdata.max(self.settings.admin_in_capsule).max(self.settings.io_in_capsule);
         self.decoder.agree(Shape { alignment: 0, ..self.shape }, limit);
         self.phase = Phase::Unconnected;
-        Ok(Event::Reply(Head::new(IcResp::new(0, self.shape.dgst(), self.settings.maxh2cdata).as_bytes())))
+        let response = IcResp::new(0, self.shape.dgst(), self.settings.maxh2cdata);
+        Ok(Event::Reply(Head::initialize(&zerocopy::transmute!(response))))
     }
 
-    fn command(&mut self, sqe: Sqe, data: u32) -> Result<Event<'static>, Wrong> {
+    fn command(&mut self, data: u32) -> Result<Event<'static>, Wrong> {
         self.receiving = Receiving::Nothing;
         if data > self.in_capsule {
             return Err(Wrong::TooMuchData(data));
         }
+        let sqe = self.decoder.command();
         let cid = sqe.cid.get();
         let Some(&index) = self.free.last() else { return Err(Wrong::QueueFull(cid)) };
         self.advance();
@@ -290,7 +299,7 @@ impl Queue {
             Ok(transfer) => transfer,
             Err(why) => {
                 let head = self.response(cid, why.into(), 0);
-                return Ok(Event::Refused { head, sqe, why });
+                return Ok(Event::Refused { head, opcode: sqe.opcode, cid, why });
             }
         };
         self.free.pop();

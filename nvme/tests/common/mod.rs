@@ -14,7 +14,7 @@ use nvme::log::{AnaState, DiscoveryEntry};
 use nvme::target::{
     self, Config, Controller, Effect, Fuse, Fused, Io, Namespace, Refusal, Request, Role, Subsystem, Tag, Transfer, Verdict,
 };
-use nvme::{Code, Fault, Head, Shape, Side, Status};
+use nvme::{Code, Fault, Head, Shape, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
 pub(crate) const SUBNQN: &str = "nqn.2024-01.example:disk";
@@ -169,7 +169,7 @@ impl Target {
                 Ok(Some(event)) => self.event(event),
                 Ok(None) => return Ok(()),
                 Err(fault) => {
-                    self.out.extend_from_slice(&fault.term_req(Side::Controller));
+                    self.out.extend_from_slice(&self.queue.term_req().expect("something to say"));
                     return Err(fault);
                 }
             }
@@ -178,13 +178,13 @@ impl Target {
 
     fn event(&mut self, event: target::Event<'_>) {
         match event {
-            target::Event::Reply(head) => self.out.extend_from_slice(&head),
+            target::Event::Reply(head) => self.out.extend(head.parts().concat()),
             target::Event::Refused { head, why, .. } => {
                 self.refused.push(why);
                 if let Some(left) = self.fused.interrupt() {
                     self.complete(left, Code::MissingFused.into(), 0);
                 }
-                self.out.extend_from_slice(&head);
+                self.out.extend(head.parts().concat());
             }
             target::Event::Command { tag, sqe, data } => {
                 let (fuse, left) = self.fused.next(tag, &sqe);
@@ -236,7 +236,7 @@ impl Target {
                 let length = if self.asks_for_all || rng.bool() { left } else { 4 * rng.u32(1..=left / 4) };
                 let head = self.queue.ask(tag, length).expect("data that has not come");
                 self.ops[tag.index()].as_mut().expect("a command").asked += length;
-                self.out.extend_from_slice(&head);
+                self.out.extend(head.parts().concat());
             }
             Todo::Do(tag) => self.run(tag, world, rng),
         }
@@ -247,7 +247,7 @@ impl Target {
         self.ops[tag.index()] = None;
         self.todo.retain(|(Todo::Ask(it) | Todo::Do(it))| *it != tag);
         if let Some(head) = self.queue.complete(tag, status, result).expect("a command") {
-            self.out.extend_from_slice(&head);
+            self.out.extend(head.parts().concat());
         }
     }
 
@@ -266,7 +266,7 @@ impl Target {
                 Ok((request, result)) => {
                     self.ops[tag.index()] = None;
                     self.qid = Some(request.qid);
-                    self.out.extend_from_slice(&self.queue.open(tag, &request, result).expect("a Connect"));
+                    self.out.extend(self.queue.open(tag, &request, result).expect("a Connect").parts().concat());
                 }
                 Err(refusal) => self.complete(tag, refusal.status, refusal.result),
             },
@@ -357,7 +357,7 @@ impl Target {
 
 /// A head, its data, and the digest.
 pub(crate) fn put(out: &mut Vec<u8>, head: &Head, data: &[u8], shape: Shape) {
-    out.extend_from_slice(head);
+    out.extend(head.parts().concat());
     out.extend_from_slice(data);
     if shape.data_digest && !data.is_empty() {
         out.extend_from_slice(&digest(data));
@@ -423,7 +423,7 @@ impl Host {
     pub(crate) fn new(shape: Shape, commands: u16, in_capsule: u32) -> Self {
         let (queue, hello) = host::Queue::new(host::Settings { shape, commands, in_capsule });
         let many = || vec![Vec::new(); commands.into()];
-        Self { queue, out: hello.to_vec(), sends: many(), receives: many(), done: VecDeque::new(), terminated: None, damage: false }
+        Self { queue, out: hello.parts().concat(), sends: many(), receives: many(), done: VecDeque::new(), terminated: None, damage: false }
     }
 
     pub(crate) fn submit(&mut self, sqe: Sqe, payload: Payload, data: &[u8]) -> u16 {
@@ -432,7 +432,7 @@ impl Host {
         if command.with_data {
             self.put(&command.head, data)
         } else {
-            self.out.extend_from_slice(&command.head)
+            self.out.extend(command.head.parts().concat())
         }
         self.sends[cid] = data.to_vec();
         self.receives[cid] = if let Payload::Receive(length) = payload { vec![0xEE; length as usize] } else { Vec::new() };

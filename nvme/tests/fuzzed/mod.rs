@@ -9,7 +9,7 @@ use nvme::command::{Sqe, io};
 use nvme::host::Payload;
 use nvme::pdu::{C2hData, CapsuleCmd, CapsuleResp, CommonHeader, H2cData, IcResp, Kind, R2t};
 use nvme::target::Role;
-use nvme::{Cqe, Decoder, Expects, Fault, Header, Item, Shape, Side, Status};
+use nvme::{Cqe, Decoder, Expects, Fault, Header, Item, LastPdu, Shape, Side, Status};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The bytes of an input, and zeroes behind its end.
@@ -40,7 +40,7 @@ impl<'a> Input<'a> {
 }
 
 /// Headers, bytes of data, and whether each digest of data was right; then what was wrong.
-type Decoded = (Vec<Header>, Vec<u8>, Vec<bool>, Option<Fault>);
+type Decoded = (Vec<Header>, Vec<u8>, Vec<bool>, Option<(Fault, LastPdu)>);
 
 /// As PDUs of either side: the cut changes nothing.
 pub(crate) fn pdus(bytes: &[u8]) {
@@ -49,9 +49,8 @@ pub(crate) fn pdus(bytes: &[u8]) {
     let from = if from & 1 == 0 { Side::Host } else { Side::Controller };
     let whole = decode(from, shape, input.0, input.0.len().max(1));
     assert_eq!(decode(from, shape, input.0, piece), whole);
-    if let Some(fault) = whole.3 {
+    if let Some((fault, told)) = whole.3 {
         let (fes, _) = fault.why.status();
-        let told = fault.term_req(if from == Side::Host { Side::Controller } else { Side::Host });
         let (headers, ..) = decode(if from == Side::Host { Side::Controller } else { Side::Host }, shape, &told, told.len());
         assert!(matches!(headers[..], [Header::TermReq { fes: it, .. }] if it == fes as u16), "a TermReq that can be read");
     }
@@ -72,7 +71,7 @@ fn decode(from: Side, shape: Shape, bytes: &[u8], piece: usize) -> Decoded {
                 Ok(Some(Item::Data(some))) => data.extend_from_slice(some),
                 Ok(Some(Item::End { intact })) => ends.push(intact),
                 Ok(None) => break,
-                Err(fault) => return (headers, data, ends, Some(fault)),
+                Err(fault) => return (headers, data, ends, Some((fault, decoder.term_req().expect("something to say")))),
             }
         }
         assert!(piece.is_empty());
