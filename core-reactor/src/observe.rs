@@ -198,10 +198,11 @@ impl ThreadObserver {
 
     /// `count` messages took so long, up to `now`. Tells whether that is too long.
     #[inline(always)]
-    pub(crate) fn ran_messages(&mut self, count: u32, took_ns: u64, now: Instant) -> bool {
+    pub(crate) fn ran_messages(&mut self, count: u32, took_ns: u64, now: Instant, closely: bool) -> bool {
         let mean = if count == 1 { took_ns } else { took_ns / u64::from(count) };
         self.histograms.messages.record_many(mean, u64::from(count));
-        if self.core.traces(Point::MESSAGES) {
+        // A core that traces what its threads do is looked at closely.
+        if closely && self.core.traces(Point::MESSAGES) {
             self.trace(Point::MESSAGES, Label::MESSAGES, took_ns, now, u64::from(count));
         }
         took_ns >= self.limit_ns
@@ -209,9 +210,9 @@ impl ThreadObserver {
 
     /// A busy poller took so long, up to `now`. Tells whether that is too long.
     #[inline(always)]
-    pub(crate) fn ran_poller(&mut self, label: Label, took_ns: u64, now: Instant) -> bool {
+    pub(crate) fn ran_poller(&mut self, label: Label, took_ns: u64, now: Instant, closely: bool) -> bool {
         self.histograms.pollers.record(took_ns);
-        if self.core.traces(Point::POLLER) {
+        if closely && self.core.traces(Point::POLLER) {
             self.trace(Point::POLLER, label, took_ns, now, 0);
         }
         took_ns >= self.limit_ns

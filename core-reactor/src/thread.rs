@@ -229,7 +229,7 @@ impl Thread {
         if turn.messages > 0 {
             inner.figures.messages += u64::from(turn.messages);
             let took = charge(inner, turn, mark);
-            if inner.observer.ran_messages(turn.messages, took, *mark) {
+            if inner.observer.ran_messages(turn.messages, took, *mark, closely) {
                 stalled(inner, None, Label::MESSAGES, took, *mark, closely);
             }
         }
@@ -341,7 +341,7 @@ fn run<const CLOSELY: bool>(thread: &mut Inner, id: PollerId, turn: &mut Turn, m
     }
     let took = charge(thread, turn, mark);
     thread.pollers.charge(id, took);
-    if thread.observer.ran_poller(label, took, *mark) {
+    if thread.observer.ran_poller(label, took, *mark, CLOSELY) {
         stalled(thread, Some(id), label, took, *mark, CLOSELY);
     }
     if polled == Polled::Done {

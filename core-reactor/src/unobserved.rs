@@ -58,12 +58,12 @@ impl ThreadObserver {
     pub(crate) fn timer_came(&mut self, _deadline: Instant, _now: Instant) {}
 
     #[inline(always)]
-    pub(crate) fn ran_messages(&mut self, _count: u32, _took_ns: u64, _now: Instant) -> bool {
+    pub(crate) fn ran_messages(&mut self, _count: u32, _took_ns: u64, _now: Instant, _closely: bool) -> bool {
         false
     }
 
     #[inline(always)]
-    pub(crate) fn ran_poller(&mut self, _label: Label, _took_ns: u64, _now: Instant) -> bool {
+    pub(crate) fn ran_poller(&mut self, _label: Label, _took_ns: u64, _now: Instant, _closely: bool) -> bool {
         false
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{
-    CoreId, CpuSet, Cx, Histogram, Idle, Instant, Platform, PlatformError, Polled, Reactor, ReactorOptions, Reactors, Schedule, Stall,
-    TRACE_GROUPS, ThreadConfig, ThreadHistograms, ThreadLib, TraceEvent, WaitSource,
+    CoreId, CpuSet, Cx, GoingOn, Histogram, Idle, Instant, Platform, PlatformError, Polled, Reactor, ReactorOptions, Reactors, Schedule,
+    Stall, TRACE_GROUPS, ThreadConfig, ThreadHistograms, ThreadLib, TraceEvent, WaitSource,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -133,6 +133,8 @@ struct Sleepy {
     sim: Arc<SimPlatform>,
     late: Duration,
     lib: Mutex<Option<ThreadLib>>,
+    /// What went on while it slept.
+    going_on: Mutex<Vec<GoingOn>>,
 }
 
 impl Platform for Sleepy {
@@ -166,6 +168,7 @@ impl Platform for Sleepy {
             None => {
                 self.sim.advance(Duration::from_secs(1));
                 if let Some(lib) = self.lib.lock().unwrap().take() {
+                    self.going_on.lock().unwrap().extend(lib.going_on());
                     lib.stop();
                 }
             }
@@ -186,27 +189,26 @@ impl Platform for Sleepy {
     }
 }
 
-/// Turns a reactor until `start` and what it leads to has stopped the set; what it noted of its
-/// wakes when the last poller ran.
-fn run(late: Duration, start: impl FnOnce(&mut Cx<'_>, Arc<SimPlatform>) + Send + 'static) -> (ThreadLib, Reactor) {
+/// A reactor on such a machine, to be run. It stops when it sleeps without a deadline.
+fn sleepy(late: Duration, start: impl FnOnce(&mut Cx<'_>, Arc<SimPlatform>) + Send + 'static) -> (Arc<Sleepy>, ThreadLib, Reactor) {
     let sim = SimPlatform::new(1);
     // Each look at the clock takes some time, or an idle reactor would never get tired.
     sim.tick(Duration::from_nanos(100));
-    let platform = Arc::new(Sleepy { sim: sim.clone(), late, lib: Mutex::new(None) });
+    let platform = Arc::new(Sleepy { sim: sim.clone(), late, lib: Mutex::new(None), going_on: Mutex::default() });
     let mut options = ReactorOptions::new(CpuSet::of(CoreId(0)));
     options.idle = Idle::ParkAfter(us(1));
     let set = Reactors::new(platform.clone(), &options).unwrap();
     *platform.lib.lock().unwrap() = Some(set.lib().clone());
     set.lib().spawn(ThreadConfig::new("t"), move |cx| start(cx, sim)).unwrap();
     let reactor = set.reactor(CoreId(0)).unwrap();
-    (set.lib().clone(), reactor)
+    (platform, set.lib().clone(), reactor)
 }
 
 #[test]
 fn s181_a_wake_is_as_late_as_the_deadline_or_the_doorbell_is_past() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let note = told.clone();
-    let (_, reactor) = run(us(5), move |cx, _| {
+    let (_, _, reactor) = sleepy(us(5), move |cx, _| {
         cx.after(ms(30), |_| {});
         let note = note.clone();
         cx.on_exit(move |cx| cx.for_each_core(move |reactor| note.lock().unwrap().push(recorded(reactor.wakes())), |_| {}));
@@ -286,7 +288,7 @@ fn s182_messages_that_take_too_long_are_told_and_without_a_limit_nothing_is() {
 #[test]
 fn s183_who_stalls_and_finds_nothing_is_named_when_it_does_so_again() {
     listen();
-    let (lib, reactor) = run(Duration::ZERO, |cx, sim| {
+    let (_, lib, reactor) = sleepy(Duration::ZERO, |cx, sim| {
         let mut runs = 0;
         let clock = sim.clone();
         cx.poller("blocks", Schedule::WhenAwake, move |_: &mut Cx<'_>| {
@@ -409,7 +411,7 @@ fn s185_a_core_traces_what_it_is_asked_to_and_nothing_else() {
 
 #[test]
 fn s185_a_core_traces_its_sleep_and_how_late_it_woke() {
-    let (lib, reactor) = run(us(5), |cx, _| {
+    let (_, lib, reactor) = sleepy(us(5), |cx, _| {
         cx.after(ms(30), |_| {});
     });
     lib.set_traced(place("reactor"), 0b10);
@@ -418,4 +420,13 @@ fn s185_a_core_traces_its_sleep_and_how_late_it_woke() {
     assert_eq!(told(&trace[0].events), [("sleep", "", 5_100); 2]);
     let [first, second] = &trace[0].events[..] else { panic!() };
     assert!(first.start + first.duration <= second.start && second.duration > Duration::from_secs(1));
+}
+
+#[test]
+fn s184_a_core_that_sleeps_holds_nobody_up() {
+    let (platform, lib, reactor) = sleepy(Duration::ZERO, |_, _| {});
+    reactor.run();
+    assert_eq!(platform.going_on.lock().unwrap()[..], [], "it sleeps for a second");
+    platform.sim.advance(ms(20));
+    assert_eq!((lib.going_on(), lib.stalls()), (vec![], vec![]), "nor does one that has ended");
 }

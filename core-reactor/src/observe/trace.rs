@@ -187,9 +187,9 @@ impl CoreObserver {
         if mask != 0 {
             self.ring.call_once(Ring::new);
         }
-        // While pollers are traced the clock is read after each of them, or a busy one would begin
+        // While threads are traced the clock is read after each poller, or a busy one would begin
         // where the idle ones before it did.
-        let closely = if mask & Point::POLLER.bit() != 0 { u64::MAX } else { 0 };
+        let closely = if mask & (Point::POLLER.bit() | Point::MESSAGES.bit()) != 0 { u64::MAX } else { 0 };
         self.closely_until.store(closely, Ordering::Relaxed);
         self.traced.store(mask, Ordering::Relaxed);
     }
