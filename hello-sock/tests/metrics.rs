@@ -7,7 +7,13 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use common::{PATIENCE, Server, run};
+use common::{PATIENCE, Server, run, until};
+use lcore::net::SockOptions;
+use lcore::sim::Sim;
+use lcore::{App, AppOptions};
+use net_impl_mem::{Faults, MemNet};
+use std::task::Poll;
+use std::time::Duration;
 
 /// Each test names its backend.
 const NET: &str = "";
@@ -151,6 +157,54 @@ fn s192_clients_that_ask_nothing_make_way() {
     drop(deaf);
     assert_eq!(Client::new(at).ask(GET).0, 200);
     server.stop();
+}
+
+/// By a clock that the test moves: half a request has ten seconds; between requests it is two
+/// minutes.
+#[test]
+fn s192_who_is_slow_is_sent_away_when_its_time_is_over() {
+    let net: &'static MemNet = Box::leak(Box::new(MemNet::new(1, Faults::default())));
+    let mut sim = Sim::new(1);
+    let at = "127.0.0.1:9100".parse().unwrap();
+    let mut options = AppOptions::default();
+    options.metrics = Some(at);
+    let app = App::new("test").options(options).network_over(net).start_on(sim.lib(), |_, _| Ok(())).expect("it starts");
+    sim.settle();
+    let dial = |sim: &mut Sim, text: &str| {
+        let peer = net.dial(at, &SockOptions::default()).expect("a free port");
+        sim.settle();
+        assert!(matches!(peer.write(text.as_bytes()), Poll::Ready(Ok(bytes)) if bytes == text.len()));
+        sim.settle();
+        peer
+    };
+    let read = |peer: &net_impl_mem::SimSocket| {
+        let mut block = [0; 4096];
+        match peer.read(&mut block) {
+            Poll::Ready(Ok(bytes)) => Ok(Some(String::from_utf8_lossy(&block[..bytes]).into_owned())),
+            Poll::Ready(Err(why)) => Err(why),
+            Poll::Pending => Ok(None),
+        }
+    };
+    let (half, quick) = (dial(&mut sim, &GET[..20]), dial(&mut sim, GET));
+    // The page is made by a thread of the system's.
+    let answer = until("the page", || {
+        sim.settle();
+        read(&quick).expect("it is connected")
+    });
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    while read(&quick).expect("it is connected").is_some() {
+        sim.settle();
+    }
+    sim.advance(Duration::from_secs(9));
+    assert_eq!(read(&half).expect("it has ten seconds"), None);
+    sim.advance(Duration::from_secs(3));
+    assert!(read(&half).is_err(), "it was sent away");
+    assert_eq!(read(&quick).expect("it may ask again"), None);
+    sim.advance(Duration::from_secs(120));
+    assert!(read(&quick).is_err(), "it has asked nothing more");
+    app.stop(0);
+    sim.settle();
+    assert_eq!(app.finish(&[]).expect("nothing was printed"), 0);
 }
 
 #[test]
