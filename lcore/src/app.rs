@@ -362,6 +362,10 @@ impl App {
         if !matches!(self.network, Network::None) && options.pool.small_pool_count == Some(0) {
             return Err(Failure::Usage("small_pool_count 0: sockets receive into small buffers, so there must be some".into()));
         }
+        #[cfg(feature = "metrics")]
+        if let (Some(at), Network::None) = (options.metrics, &self.network) {
+            return Err(Failure::Usage(format!("--metrics {at}: this program has no network that metrics could be served over")));
+        }
         Ok(options)
     }
 
@@ -473,6 +477,11 @@ impl AppHandle {
     /// Runs what the application does first. What failed stops it; it has been said, and comes back
     /// for whoever asked for the start.
     pub(crate) fn start(&self, cx: &mut Cx<'_>, start: Start) -> Result<(), String> {
+        #[cfg(feature = "metrics")]
+        let start = |cx: &mut Cx<'_>, app: &Self| {
+            crate::metrics::start(cx, app)?;
+            start(cx, app)
+        };
         start(cx, self).map_err(|why| {
             // Whoever stopped the application on the way has said why.
             if why.downcast_ref() == Some(&SpawnError::Stopping) {

@@ -16,9 +16,11 @@ mod control;
 mod data_pool;
 mod linked;
 mod logging;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod options;
 mod output;
-#[cfg(feature = "rpc")]
+#[cfg(any(feature = "rpc", feature = "metrics"))]
 mod registered;
 #[cfg(feature = "observe")]
 mod stalls;
@@ -47,6 +49,8 @@ pub use core_reactor::{
 pub use core_reactor::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsError;
 pub use options::{AppOptions, Balance, OptionsError};
 pub use platform_linux as platform;
 pub use platform_linux::{spawn_off_reactor, unaffinitized};

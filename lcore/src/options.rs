@@ -58,6 +58,10 @@ pub struct AppOptions {
     /// The size of the buffer pool.
     #[command(flatten)]
     pub pool: PoolOptions,
+    /// Serve statistics for Prometheus at http://IP:PORT/metrics, over the network backend.
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "IP:PORT", value_parser = crate::metrics::parse_at)]
+    pub metrics: Option<std::net::SocketAddr>,
     /// Where RPC is served.
     #[cfg(feature = "rpc")]
     #[command(flatten)]

@@ -55,7 +55,8 @@ mod wakes {
     statistics::stats! {
         /// How long a reactor took.
         struct ReactorHistograms {
-            /// From where a sleeping core's doorbell was rung, or its deadline came, to where it ran.
+            /// From where a sleeping core's doorbell was rung, or its deadline came, to where it
+            /// ran.
             wakes: core_reactor::Histogram => histogram_ns("lcore_reactor_wake_seconds"),
         }
     }

@@ -86,3 +86,16 @@ fn s118_the_bounds_of_threads_are_what_is_set() {
     let why = App::new("test").threads(bad).try_run(|_, _| Ok(())).expect_err("no mailbox is so small");
     assert!(why.to_string().contains("ThreadLibOptions::mailbox is 0"), "{why}");
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn s193_metrics_without_a_network_are_refused() {
+    let mut options = AppOptions::default();
+    options.metrics = "127.0.0.1:0".parse().ok();
+    let why = App::new("test").options(options).try_run(|_, _| Ok(())).expect_err("it has no network");
+    assert_eq!(
+        (why.exit_code(), why.to_string().contains("--metrics 127.0.0.1:0") && why.to_string().contains("no network")),
+        (2, true),
+        "{why}"
+    );
+}

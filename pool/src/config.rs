@@ -135,8 +135,8 @@ stats! {
 }
 
 stats! {
-    /// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included. Counts
-    /// are modulo 2³² on 32-bit targets.
+    /// One class of a [`DataPool`](crate::DataPool), over all groups, those that ended included.
+    /// Counts are modulo 2³² on 32-bit targets.
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct PoolStats {

@@ -355,8 +355,8 @@ stats! {
         pub accept_pauses: u64 => counter("lcore_poll_group_accept_pauses_total"),
         /// Times that a socket found no buffer to receive into.
         pub buffer_waits: u64 => counter("lcore_poll_group_buffer_waits_total"),
-        /// Times that fewer than half of the buffers were left, so that nothing was read from sockets
-        /// with something to be sent.
+        /// Times that fewer than half of the buffers were left, so that nothing was read from
+        /// sockets with something to be sent.
         pub buffers_low: u64 => counter("lcore_poll_group_buffers_low_total"),
         /// Sockets that were reset because buffers had run short and their peers took nothing.
         pub stalled: u64 => counter("lcore_poll_group_stalled_sockets_total"),

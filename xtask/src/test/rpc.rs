@@ -16,6 +16,22 @@ mod shapes;
 
 /// The client's release, of which every line was looked at.
 const CLIENT: &str = "spdk==26.9";
+/// The parser that Prometheus' own client for Python has.
+const PARSER: &str = "prometheus_client==0.23.1";
+/// Reads a page, and tells how many samples are in it.
+const PARSE: &str = "
+import sys
+from urllib.request import urlopen
+from prometheus_client.parser import text_string_to_metric_families
+families = list(text_string_to_metric_families(urlopen(sys.argv[1], timeout=60).read().decode()))
+kinds = {family.name: family.type for family in families}
+assert kinds['lcore_reactor_turns'] == 'counter' and kinds['lcore_reactor_threads'] == 'gauge', kinds
+assert kinds['lcore_thread_message_run_seconds'] == 'histogram', kinds
+assert all(family.documentation and family.samples and family.type != 'unknown' for family in families)
+series = [(sample.name, frozenset(sample.labels.items())) for family in families for sample in family.samples]
+assert len(series) == len(set(series)), 'a sample is there twice'
+print(len(series))
+";
 /// How long each thing may take, on a machine with much else to do.
 const IN_TIME: Duration = Duration::from_secs(60);
 
@@ -131,7 +147,14 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     ensure!(again.stdout == saved.stdout, "what -c has started is saved otherwise:\n{}{}", said(&saved), said(&again));
     ensure!(call(&["spdk_kill_instance", "SIGTERM"])?.status.success(), "spdk_kill_instance");
     ends(server)?;
-    println!("{} calls by {CLIENT}", BEFORE.len() + CALLS.len() + 6);
+    let mut server = start(&socket, &["--metrics", "127.0.0.1:0"])?;
+    let line = wait_for_line(&mut server, "metrics are served at http://")?;
+    let page = &line[line.find("http://").unwrap_or(0)..];
+    let python = client.with_file_name("python");
+    let samples = cmd!(sh, "{python} -c {PARSE} {page}").read().context("the page of metrics is not what Prometheus takes")?;
+    ensure!(call(&["spdk_kill_instance", "SIGTERM"])?.status.success(), "spdk_kill_instance");
+    ends(server)?;
+    println!("{} calls by {CLIENT}; {samples} samples by {PARSER}", BEFORE.len() + CALLS.len() + 7);
     Ok(())
 }
 
@@ -155,25 +178,26 @@ fn ends(mut server: Child) -> Result<()> {
 fn client(sh: &Shell) -> Result<PathBuf> {
     let home = program::target()?.join("spdk-client");
     let (program, python, kept) = (home.join("bin/spdk-rpc"), home.join("bin/python"), home.join("lcore-client"));
-    if sh.read_file(&kept).is_ok_and(|release| release == CLIENT) && sh.path_exists(&program) {
+    let releases = format!("{CLIENT} {PARSER}");
+    if sh.read_file(&kept).is_ok_and(|kept| kept == releases) && sh.path_exists(&program) {
         return Ok(program);
     }
     cmd!(sh, "python3 -m venv --clear {home}")
         .run()
         .context("there is no Python that makes environments of its own: install python3 and python3-venv")?;
-    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 {CLIENT}")
+    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 {CLIENT} {PARSER}")
         .run()
-        .with_context(|| format!("SPDK's client ({CLIENT}) could not be installed with pip: the step needs a package index that has it"))?;
+        .with_context(|| format!("{releases} could not be installed with pip: the step needs a package index that has them"))?;
     ensure!(sh.path_exists(&program), "{CLIENT} has no program spdk-rpc");
-    sh.write_file(&kept, CLIENT)?;
+    sh.write_file(&kept, &releases)?;
     Ok(program)
 }
 
-fn wait_for_line(server: &mut Child, part: &str) -> Result<()> {
+fn wait_for_line(server: &mut Child, part: &str) -> Result<String> {
     let deadline = Instant::now() + IN_TIME;
     while let Some(line) = server.next(deadline)? {
         if line.1.contains(part) {
-            return Ok(());
+            return Ok(line.1);
         }
     }
     bail!("the server ended before it said {part:?}{}", server.said())

@@ -92,7 +92,7 @@ fn features(sh: &Shell) -> Result<()> {
     for package in ["lcore", "hello-sock"] {
         cmd!(sh, "{cargo} clippy -p {package} --no-default-features -- -D warnings").run()?;
     }
-    for backend in ["program", "posix", "uring", "rpc", "observe"] {
+    for backend in ["program", "posix", "uring", "rpc", "observe", "metrics"] {
         cmd!(sh, "{cargo} clippy -p hello-sock --no-default-features --features {backend} -- -D warnings").run()?;
     }
     without_backend(sh)?;
