@@ -5,5 +5,6 @@ use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(lcore_top::run(std::env::args_os(), &mut io::stdout().lock(), &mut io::stderr()))
+    // Not locked: whichever thread panics gives the terminal back first, through standard output.
+    ExitCode::from(lcore_top::run(std::env::args_os(), &mut io::stdout(), &mut io::stderr()))
 }

@@ -108,7 +108,7 @@ fn rows(seen: &Seen) -> Result<Rows, String> {
             Cell::text(&key.1),
             sample.shown(),
             Cell::maybe(grown, |grown| Cell::Number(grown / elapsed)),
-            Cell::maybe(sample.mean(before), Cell::Number),
+            Cell::maybe(sample.mean(before), if stat.name.ends_with("_seconds") { Cell::Time } else { Cell::Number }),
             Cell::text(&stat.r#type),
             Cell::text(&stat.help),
         ]
