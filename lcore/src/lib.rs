@@ -27,6 +27,7 @@ mod trace_file;
 #[cfg(feature = "rpc")]
 mod tuned;
 
+pub use ::logging::part as log_part;
 #[cfg(feature = "rpc")]
 pub use ::rpc;
 /// The registry of statistics: [`stats!`](statistics::stats) writes figures down, and a [`Source`]
@@ -47,7 +48,7 @@ pub use core_reactor::{
 pub use core_reactor::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
 pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
-pub use options::{AppOptions, Balance, OptionsError};
+pub use options::{AppOptions, Balance, LogFormat, LogLevel, OptionsError};
 pub use platform_linux as platform;
 pub use platform_linux::{spawn_off_reactor, unaffinitized};
 pub use pool;
