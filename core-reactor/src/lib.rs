@@ -48,6 +48,8 @@ mod time;
 mod timers;
 pub mod transport;
 
+logging::part!("reactor");
+
 pub use bells::Bell;
 pub use cpus::{CoreId, CpuSet, CpuSetError};
 pub use cx::{Cx, Hold, MoveError, Polled, Poller, Watch};

@@ -302,7 +302,7 @@ impl App {
         // file that does not come could not be given up.
         let flag = Arc::new(StopFlag::default());
         let _signals = StopSignals::install(flag.clone())?;
-        logging::start(&self.name, &options.log_flags)?;
+        logging::start(&self.name, &options)?;
         let _log = FlushLog;
         let (platform, cores, _locks) = seats(&options)?;
         let platform = Arc::new(platform);

@@ -16,7 +16,7 @@ use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::{AppOptions, Balance, OptionsError, logging};
+use crate::{AppOptions, Balance, LogFormat, LogLevel, OptionsError, logging};
 
 #[cfg(feature = "rpc")]
 pub(crate) use calls::{Calls, Planned};
@@ -28,6 +28,8 @@ struct Config<'a> {
     cpumask: Option<Cores>,
     #[serde(default)]
     logflags: Vec<LogFlag>,
+    log_level: Option<LogLevel>,
+    log_format: Option<LogFormat>,
     sock_impl: Option<String>,
     busy_poll: Option<bool>,
     idle_spin: Option<Number<0>>,
@@ -220,6 +222,8 @@ impl Config<'_> {
         if options.log_flags.is_empty() {
             options.log_flags = self.logflags.into_iter().map(|flag| flag.0).collect();
         }
+        options.log_level = options.log_level.or(self.log_level);
+        options.log_format = options.log_format.or(self.log_format);
         options.net = options.net.take().or(self.sock_impl);
         // Who asks for a spin on the command line wants no endless one.
         options.busy_poll |= options.idle_spin.is_none() && self.busy_poll.unwrap_or(false);

@@ -29,6 +29,7 @@ mod trace_file;
 #[cfg(feature = "rpc")]
 mod tuned;
 
+pub use ::logging::part as log_part;
 #[cfg(feature = "rpc")]
 pub use ::rpc;
 /// The registry of statistics: [`stats!`](statistics::stats) writes figures down, and a [`Source`]
@@ -51,7 +52,7 @@ pub use data_pool::{DataPoolError, PoolOptions};
 pub use linked::{NET_FEATURES, TRANSPORT_FEATURES, net_backends, transports};
 #[cfg(feature = "metrics")]
 pub use metrics::MetricsError;
-pub use options::{AppOptions, Balance, OptionsError};
+pub use options::{AppOptions, Balance, LogFormat, LogLevel, OptionsError};
 pub use platform_linux as platform;
 pub use platform_linux::{spawn_off_reactor, unaffinitized};
 pub use pool;

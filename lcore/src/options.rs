@@ -26,6 +26,14 @@ pub struct AppOptions {
     #[arg(short = 'L', long = "logflag", value_name = "PART")]
     #[arg(help = format!("Log the details of a part: {}. Can be given more than once", logging::known()))]
     pub log_flags: Vec<String>,
+    /// Log no line that is less urgent than this; details (debug, trace) are those of -L and of
+    /// RUST_LOG. Default: debug, or what RUST_LOG asks for.
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// What a line of the log looks like: text (after the seconds since the start), time (after the
+    /// time of day, in UTC), or json (an object a line). Default: text.
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    pub log_format: Option<LogFormat>,
     /// Read these options from a JSON file, where the command line leaves them open, and make the
     /// calls of its subsystems, as SPDK's save_config writes them.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
@@ -66,6 +74,49 @@ pub struct AppOptions {
     #[cfg(feature = "rpc")]
     #[command(flatten)]
     pub rpc: crate::RpcOptions,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Text, after the seconds since the start.
+    #[default]
+    Text,
+    /// Text, after the time of day in UTC, with microseconds (RFC 3339).
+    Time,
+    /// An object of JSON.
+    Json,
+}
+
+/// How urgent a line of the log is, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogLevel {
+    /// What ends or endangers something.
+    Error,
+    /// What someone should look at.
+    Warn,
+    /// Milestones.
+    Info,
+    /// Details of parts that are switched on.
+    Debug,
+    /// And what is logged all the time.
+    Trace,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
 }
 
 /// When threads change cores by themselves.

@@ -16,6 +16,66 @@ pub use defmt;
 #[doc(hidden)]
 pub use log;
 
+#[cfg(feature = "log")]
+#[doc(hidden)]
+pub use linkme;
+
+/// A part whose details can be switched on and off under a name. See [`part!`].
+#[cfg(feature = "log")]
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Part {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it logs as: a path (`my_crate`, `my_crate::store`), and all that is below.
+    pub target: &'static str,
+}
+
+#[cfg(feature = "log")]
+impl Part {
+    #[doc(hidden)]
+    pub const fn new(name: &'static str, target: &'static str) -> Self {
+        Self { name, target }
+    }
+}
+
+/// All parts of the program.
+#[cfg(feature = "log")]
+#[linkme::distributed_slice]
+pub static LCORE_LOG_PARTS: [Part];
+
+/// Registers a part of the log, at link time: `part!("kv")` for what the calling crate logs,
+/// `part!("kv", "my_crate::store")` for what is logged below a path. Does nothing where nothing
+/// filters.
+#[macro_export]
+macro_rules! part {
+    ($name:expr) => {
+        $crate::part!($name, env!("CARGO_CRATE_NAME"));
+    };
+    ($name:expr, $target:expr) => {
+        $crate::__part!($name, $target);
+    };
+}
+
+#[doc(hidden)]
+#[cfg(feature = "log")]
+#[macro_export]
+macro_rules! __part {
+    ($name:expr, $target:expr) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::LCORE_LOG_PARTS)]
+            #[linkme(crate = $crate::linkme)]
+            static PART: $crate::Part = $crate::Part::new($name, $target);
+        };
+    };
+}
+#[doc(hidden)]
+#[cfg(not(feature = "log"))]
+#[macro_export]
+macro_rules! __part {
+    ($name:expr, $target:expr) => {};
+}
+
 /// An event that ends or endangers something.
 #[macro_export]
 macro_rules! error { ($($arg:tt)*) => { $crate::__emit!(error, $($arg)*) } }

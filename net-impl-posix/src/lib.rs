@@ -17,6 +17,8 @@
 mod sockets;
 mod sys;
 
+logging::part!("posix");
+
 use std::net::SocketAddr;
 
 use core_reactor::Cx;

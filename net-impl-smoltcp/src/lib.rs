@@ -43,6 +43,8 @@ mod sockets;
 mod stack;
 mod table;
 
+logging::part!("smoltcp");
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::SocketAddr;

@@ -40,6 +40,8 @@ mod socket;
 mod timers;
 mod writer;
 
+logging::part!("uring");
+
 use std::net::SocketAddr;
 
 use core_reactor::Cx;

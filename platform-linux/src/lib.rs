@@ -28,15 +28,17 @@ mod thread;
 #[cfg(target_arch = "x86_64")]
 mod tsc;
 
+logging::part!("platform");
+
 pub use clock::{Clock, ClockChoice, ClockKind};
 pub use cores::online_cores;
 pub use limits::{Limits, available_memory};
 pub use locks::CpuLocks;
 pub use memory::HugeMemory;
 pub use signals::{SignalHook, StopFlag, StopSignals};
-pub use spool::{Spool, SpoolError};
+pub use spool::{Gap, Spool, SpoolError};
 pub use standard::{stdin, stdout};
-pub use thread::{spawn_off_reactor, unaffinitized};
+pub use thread::{core_of_caller, spawn_off_reactor, unaffinitized};
 
 use core_reactor::{CoreId, CpuSet, Instant, Platform, PlatformError, WaitSource};
 use std::fmt;

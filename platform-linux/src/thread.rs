@@ -32,6 +32,7 @@ pub(crate) fn spawn(core: CoreId, pinned: bool, entry: Box<dyn FnOnce() + Send>)
         let go = pinned.is_ok();
         set_timer_slack(SLACK_NS);
         BEFORE.set(Some(before));
+        CORE.set(Some(core));
         // The other end waits until this is sent.
         let _ = started.send(pinned);
         if go {
@@ -91,6 +92,13 @@ where
 thread_local! {
     /// What this thread was before it became a reactor's, while it is one.
     static BEFORE: Cell<Option<Traits>> = const { Cell::new(None) };
+    /// The core of the reactor that this thread is, while it is one.
+    static CORE: Cell<Option<CoreId>> = const { Cell::new(None) };
+}
+
+/// The core whose reactor the calling thread is, if it is one.
+pub fn core_of_caller() -> Option<CoreId> {
+    CORE.get()
 }
 
 /// What a thread hands down to what it starts.
@@ -137,6 +145,8 @@ pub(crate) struct AdoptedThread {
     /// Its note of what it was before an earlier core, if it is on one (a set of reactors that is
     /// run inside of another).
     outer: Option<Traits>,
+    /// The earlier core.
+    outer_core: Option<CoreId>,
 }
 
 impl AdoptedThread {
@@ -150,12 +160,13 @@ impl AdoptedThread {
         set_timer_slack(SLACK_NS);
         let outer = BEFORE.get();
         BEFORE.set(outer.or(Some(before)));
-        Ok(Self { before, outer })
+        Ok(Self { before, outer, outer_core: CORE.replace(Some(core)) })
     }
 
     /// Gives the calling thread back what it had.
     pub(crate) fn restore(self) -> Result<(), PlatformError> {
         BEFORE.set(self.outer);
+        CORE.set(self.outer_core);
         self.before.apply()
     }
 }

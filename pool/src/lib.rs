@@ -23,6 +23,8 @@ mod stack;
 mod sync;
 mod wait;
 
+logging::part!("pool");
+
 pub use buf::{Buf, SendBuf};
 pub use cache::{Bulk, MempoolCache, Obj, SendObj};
 pub use config::{Class, ClassConfig, DATA_ALIGN, DataPoolConfig, GroupStats, PoolStats, ReserveConfig};

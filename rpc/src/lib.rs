@@ -18,6 +18,8 @@ mod request;
 pub mod scan;
 mod server;
 
+logging::part!("rpc");
+
 pub use address::{Address, AddressError};
 pub use answer::{List, Text};
 pub use call::{Call, NoParams, Params, Reply};

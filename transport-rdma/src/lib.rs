@@ -42,6 +42,8 @@ mod settle;
 mod verbs;
 mod wait;
 
+logging::part!("rdma");
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
