@@ -154,11 +154,16 @@ fn lock(path: &Path) -> Result<File, AddressError> {
             Err(TryLockError::Error(why)) => return Err(wrong("lock its lock file")(why)),
         }
         // Whoever had it before takes it away at its end: then this one locks nothing.
-        let is_there = |there: fs::Metadata| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()));
-        if fs::symlink_metadata(&name).is_ok_and(is_there) {
+        if is_at(&file, &name) {
             return Ok(file);
         }
     }
+}
+
+/// Whether the file is the one of that name.
+fn is_at(file: &File, name: &Path) -> bool {
+    let same = |there: fs::Metadata| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()));
+    fs::symlink_metadata(name).is_ok_and(same)
 }
 
 fn lock_name(path: &Path) -> PathBuf {
@@ -228,5 +233,18 @@ mod tests {
         let nowhere = Address::Unix(dir.path().join("no/s"));
         let why = Listener::open(&nowhere).err().unwrap().to_string();
         assert!(why.contains("lock file") && why.contains("No such file"), "{why}");
+    }
+
+    /// Between its opening and its locking whoever had a lock file may have taken it away.
+    #[test]
+    fn a_lock_file_that_was_taken_away_locks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("s.lock");
+        let file = File::create(&name).unwrap();
+        assert!(is_at(&file, &name));
+        fs::remove_file(&name).unwrap();
+        assert!(!is_at(&file, &name));
+        let other = File::create(&name).unwrap();
+        assert!(!is_at(&file, &name) && is_at(&other, &name));
     }
 }

@@ -385,10 +385,9 @@ impl Server {
         }
         self.room.look_at.set(now + ROOM);
         if !self.room.is_timed.replace(true) {
-            // The core may sleep, as nobody says anything.
-            let (woken, room) = (self.woken.clone(), self.room.clone());
+            // The core may sleep, as nobody says anything. Awake, the server looks.
+            let room = self.room.clone();
             cx.local_poller("rpc_make_room", Schedule::Every(ROOM), move |_: &mut Cx<'_>| {
-                woken.0.set(true);
                 room.is_timed.set(room.is_full.get());
                 if room.is_full.get() { Polled::Idle } else { Polled::Done }
             });

@@ -358,6 +358,23 @@ fn s168_over_tcp_it_is_the_same() {
     assert_eq!(text, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"x\"}\n");
 }
 
+/// A page of anybody's can have it sent, to a port of this machine, without being asked.
+#[test]
+fn s215_a_browsers_request_calls_nothing() {
+    let served = Served::start_at("127.0.0.1:0", true);
+    let call = r#"{"id":1,"method":"test_count"}"#;
+    for line in ["POST / HTTP/1.1", "GET /?a={} HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+        let mut stream = std::net::TcpStream::connect(&served.at).expect("it listens");
+        let request = format!("{line}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{call}", call.len());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        // Closed with bytes unread it is a reset.
+        let _ = stream.read_to_end(&mut bytes);
+        assert_eq!(bytes, b"", "{line}");
+    }
+    assert_eq!(methods::counted(&served.state), 0);
+}
+
 #[test]
 fn s169_a_core_that_sleeps_is_woken_by_a_client() {
     let served = Served::start(true);

@@ -33,7 +33,11 @@ pub(crate) fn counted(state: &State) -> usize {
 }
 
 pub(crate) fn bigs(served: &Served) -> usize {
-    served.state.bigs.load(Ordering::SeqCst)
+    bigs_of(&served.state)
+}
+
+pub(crate) fn bigs_of(state: &State) -> usize {
+    state.bigs.load(Ordering::SeqCst)
 }
 
 /// How many calls wait to be released.

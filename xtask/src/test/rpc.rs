@@ -15,7 +15,7 @@ use crate::program::{self, cargo};
 mod shapes;
 
 /// The client's release, of which every line was looked at.
-const CLIENT: &str = "spdk==26.9";
+const CLIENT: &str = "spdk[cli]==26.9";
 /// The parser that Prometheus' own client for Python has.
 const PARSER: &str = "prometheus_client==0.23.1";
 /// Reads a page, and tells how many samples are in it.
@@ -130,6 +130,7 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     // The same again from what was saved.
     let file = folder.path().join("saved.json");
     sh.write_file(&file, &saved.stdout)?;
+    by_shell(sh, &client.with_file_name("spdk-cli"), &socket, &saved.stdout)?;
     let mut server = start(&socket, &["--wait-for-rpc"])?;
     wait_for_line(&mut server, "waiting for the call of framework_start_init")?;
     let file = file.to_str().context("a folder for temporary files has no name in UTF-8")?;
@@ -156,6 +157,46 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     ends(server)?;
     println!("{} calls by {CLIENT}; {samples} samples by {PARSER}", BEFORE.len() + CALLS.len() + 7);
     Ok(())
+}
+
+/// What spdk-cli can do here: a shell over a tree of devices and targets, which has commands for
+/// the configuration and the start, and none for the other methods. It takes a command as
+/// arguments, and ends with 0 where one fails, so what counts is what came of it.
+fn by_shell(sh: &Shell, shell: &Path, socket: &Path, saved: &[u8]) -> Result<()> {
+    let folder = tempfile::tempdir().context("could not make a folder for configurations")?;
+    let [from, to, part] = ["from.json", "to.json", "part.json"].map(|name| folder.path().join(name));
+    sh.write_file(&from, saved)?;
+    let call = |args: &[&str]| {
+        println!("$ spdk-cli {}", args.join(" "));
+        // It keeps a history at home.
+        let output = Command::new(shell).env("HOME", folder.path()).arg("-s").arg(socket).args(args).output();
+        let output = output.with_context(|| format!("could not start {}", shell.display()))?;
+        // What starts it asks for devices then, of which there are none here, and fails over that.
+        ensure!(output.status.success() || args[0] == "framework_start_init", "spdk-cli {}: {}", args[0], said(&output));
+        Ok(output)
+    };
+    let name = |path: &Path| path.to_str().map(str::to_owned).context("a folder for temporary files has no name in UTF-8");
+    let mut server = start(socket, &["--wait-for-rpc"])?;
+    wait_for_line(&mut server, "waiting for the call of framework_start_init")?;
+    let waiting = call(&["ls"])?;
+    ensure!(String::from_utf8_lossy(&waiting.stdout).contains("bdevs"), "ls: {}", said(&waiting));
+    call(&["load_config", &name(&from)?])?;
+    wait_for_line(&mut server, "with sock_impl(posix)")?;
+    call(&["save_config", &name(&to)?])?;
+    let again = sh.read_binary_file(&to)?;
+    ensure!(again.trim_ascii() == saved.trim_ascii(), "what was loaded is saved otherwise: {}", String::from_utf8_lossy(&again));
+    call(&["save_subsystem_config", &name(&part)?, "scheduler"])?;
+    let told: Value = serde_json::from_slice(&sh.read_binary_file(&part)?).context("save_subsystem_config: no JSON")?;
+    ensure!(told["subsystem"] == "scheduler", "save_subsystem_config: {told}");
+    call(&["load_subsystem_config", &name(&part)?])?;
+    server.interrupt()?;
+    ends(server)?;
+    let mut server = start(socket, &["--wait-for-rpc"])?;
+    wait_for_line(&mut server, "waiting for the call of framework_start_init")?;
+    call(&["framework_start_init"])?;
+    wait_for_line(&mut server, "Listening connection on")?;
+    server.interrupt()?;
+    ends(server)
 }
 
 /// A server at `socket`.
