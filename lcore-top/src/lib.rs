@@ -3,7 +3,7 @@
 //!
 //! It knows the application by its RPC socket alone, so it watches SPDK's as well, as far as the
 //! methods of the two are the same. A `Client` calls methods. `watch` does so in a thread of its
-//! own, whose answers `Seen` keeps; a view makes a `Table` of them, and `screen` or `once` shows it.
+//! own, whose answers `Seen` keeps; a view makes a `Table` of them, which `screen` or `once` shows.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -62,7 +62,8 @@ fn nvme() -> bool {
     let shape = nvme::Shape { header_digest: true, ..nvme::Shape::default() };
     let (_, hello) = nvme::host::Queue::new(nvme::host::Settings { shape, commands: 1, in_capsule: 0 });
     let mut queue = nvme::target::Queue::new(nvme::target::Settings::default(), Duration::ZERO);
-    matches!(queue.receive(&mut &hello.parts().concat()[..]), Ok(Some(nvme::target::Event::Reply(_)))) && nvme::digest::digest(&[0; 32]) == [0xAA, 0x36, 0x91, 0x8A]
+    matches!(queue.receive(&mut &hello.parts().concat()[..]), Ok(Some(nvme::target::Event::Reply(_))))
+        && nvme::digest::digest(&[0; 32]) == [0xAA, 0x36, 0x91, 0x8A]
 }
 
 /// A reactor runs a thread's message, its poller and its timer.

@@ -20,8 +20,8 @@
 //!
 //! Memory: a queue has one slot for each of its entries, made when Connect is accepted, and room
 //! for one header; a controller has its host's name, and up to 1024 changed namespaces. Nothing
-//! that a peer sends makes them grow. What breaks the protocol comes back as a [`Fault`], and there is a
-//! PDU that tells the peer; what breaks a command's rules is answered with its [`Status`].
+//! that a peer sends makes them grow. What breaks the protocol comes back as a [`Fault`], and there
+//! is a PDU that tells the peer; what breaks a command's rules is answered with its [`Status`].
 //!
 //! Section numbers are those of NVM Express Base Specification 2.0, NVM Command Set Specification
 //! 1.0 and TCP Transport Specification 1.0. All fields are little endian.
