@@ -10,9 +10,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use core_reactor::PlatformError;
+use core_reactor::{CoreId, PlatformError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use platform_linux::{Gap, Spool};
+use platform_linux::Spool;
 
 use self::line::Style;
 use crate::{AppOptions, LogFormat, OptionsError};
@@ -99,7 +99,7 @@ pub(crate) fn start(name: &str, options: &AppOptions) -> Result<(), PlatformErro
     let style = STYLE.get_or_init(|| Style { started: Instant::now(), name: name.to_owned(), format });
     if ERRORS.get().is_none() {
         // Of two that start at once, one ends without having written anything.
-        let _ = ERRORS.set(Spool::start("log", io::stderr(), QUEUED, |gap| notice(style, gap))?);
+        let _ = ERRORS.set(Spool::start("log", io::stderr(), QUEUED, |gap| notice(style, gap.core, gap.pieces))?);
     }
     let asked = std::env::var_os("RUST_LOG").filter(|text| !text.is_empty()).map(|text| match text.to_str() {
         Some(text) => parts::ask(text).map_err(|why| why.to_string()),
@@ -130,10 +130,10 @@ pub(crate) fn start(name: &str, options: &AppOptions) -> Result<(), PlatformErro
 }
 
 /// What stands in place of lines that were dropped.
-fn notice(style: &Style, gap: Gap) -> String {
+fn notice(style: &Style, core: Option<CoreId>, lines: u64) -> String {
     let mut notice = String::new();
-    let of = gap.core.map_or_else(|| "threads that are no reactors".to_owned(), |core| format!("core {core}"));
-    let message = format_args!("{} lines of the log, of {of}, were dropped here, as nobody read them", gap.pieces);
+    let of = core.map_or_else(|| "threads that are no reactors".to_owned(), |core| format!("core {core}"));
+    let message = format_args!("{lines} lines of the log, of {of}, were dropped here, as nobody read them");
     style.write_as(Level::Warn, message, |line| notice = String::from_utf8_lossy(line).into_owned());
     notice
 }

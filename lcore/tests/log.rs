@@ -1,9 +1,9 @@
 //! The log of a whole process: `RUST_LOG`, formats, and loggers that the application has installed
 //! before. Each test starts its own binary again, with itself as the only test.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
 
-use lcore::{App, AppOptions, LogFormat, LogLevel};
+use lcore::{App, AppOptions, Cx, LogFormat, LogLevel, Polled, Schedule};
 
 const ROLE: &str = "LCORE_TEST_CHILD";
 
@@ -26,13 +26,17 @@ fn run(name: &str, rust_log: Option<&str>, before: impl FnOnce(&mut AppOptions))
         });
         std::process::exit(i32::from(code != ExitCode::SUCCESS));
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ROLE, "1").env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-    command.envs(rust_log.map(|text| ("RUST_LOG", text)));
-    let output = command.output().unwrap();
+    let output = child(name, rust_log);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
     said
+}
+
+/// The test of that name, in a process of its own.
+fn child(name: &str, rust_log: Option<&str>) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ROLE, "1").env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command.envs(rust_log.map(|text| ("RUST_LOG", text))).output().unwrap()
 }
 
 /// Which of the lines are there, each of which is at most once.
@@ -75,6 +79,29 @@ fn s208_each_line_of_a_process_is_json() {
     let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let notice = lines.iter().find(|line| line["message"] == "a notice").unwrap();
     assert!(notice["core"].is_u64() && notice["target"] == "log" && notice["part"] == "app", "{notice}");
+}
+
+#[test]
+fn s208_a_panic_and_what_is_said_last_are_json_too() {
+    const NAME: &str = "s208_a_panic_and_what_is_said_last_are_json_too";
+    if std::env::var_os(ROLE).is_some() {
+        let mut options = AppOptions::default();
+        (options.no_cpumask_locks, options.log_format) = (true, Some(LogFormat::Json));
+        let code = App::new("test").options(options).run(|cx, _| {
+            cx.poller("bad", Schedule::Always, |_: &mut Cx<'_>| -> Polled { panic!("on purpose") });
+            Ok(())
+        });
+        std::process::exit(if code == ExitCode::from(101) { 0 } else { 1 });
+    }
+    let output = child(NAME, None);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect();
+    let message = |line: &serde_json::Value| line["message"].as_str().unwrap().to_owned();
+    assert!(lines.iter().any(|line| message(line).contains("on purpose")), "{said}");
+    let last = lines.last().unwrap();
+    assert!(last["level"] == "ERROR" && message(last).contains("panicked"), "{said}");
 }
 
 /// Installed the usual way, it brings the bridge from `log` with it.

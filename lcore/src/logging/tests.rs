@@ -134,6 +134,15 @@ fn s208_what_cannot_be_formatted_is_said_as_far_as_it_can() {
 }
 
 #[test]
+fn s208_what_stands_for_dropped_lines_is_json_too() {
+    let style = Style { started: Instant::now(), name: "name".into(), format: LogFormat::Json };
+    let said = notice(&style, Some(CoreId(7)), 3);
+    let object: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&object["level"], said.matches('\n').count()), (&json!("WARN"), 1));
+    assert!(object["message"].as_str().unwrap().starts_with("3 lines of the log, of core 7, were dropped"), "{said}");
+}
+
+#[test]
 fn s207_lines_of_text_begin_with_the_seconds_or_with_the_time() {
     let values = [("n", Kv::from(1)), ("to", Kv::from("b"))];
     let text = line(LogFormat::Text, format_args!("hello"), &values);
