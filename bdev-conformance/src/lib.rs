@@ -2,8 +2,8 @@
 //!
 //! A test program names a device and hands it to [`suite`], which makes each of its tests:
 //!
-//! ```ignore
-//! bdev_conformance::suite!(malloc, Subject { make: |bdevs| malloc(bdevs, …), keeps: true, … });
+//! ```text
+//! bdev_conformance::suite!(malloc, Subject { make, keeps: true, resizes: false, fails: false });
 //! ```
 //!
 //! Cores are threads that the test turns by hand, and time moves when it says so.

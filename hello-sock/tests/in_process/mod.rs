@@ -34,7 +34,9 @@ pub(crate) fn start(plan: Plan) -> (Receiver<Server>, Receiver<Outcome>) {
         (options.no_cpumask_locks, options.net) = (true, Some(plan.net.to_owned()));
         // A busy machine may hold a reactor up, which is said, and whoever says it allocates.
         #[cfg(feature = "observe")]
-        options.stall_limit = Some(0);
+        {
+            options.stall_limit = Some(0);
+        }
         options.cores = plan.cores.map(|cores| cores.parse().expect("cores"));
         let ran = App::new("test").options(options).network().try_run(move |_, app| {
             let none = ClassConfig { count: 0, size: 1 << 16 };
