@@ -371,6 +371,10 @@ fn read_clock(thread: &Inner, mark: &mut Instant) -> u64 {
 /// Counts something that took too long, up to `now`, and tells of it.
 #[cold]
 fn stalled(thread: &mut Inner, poller: Option<PollerId>, label: Label, took: u64, now: Instant, is_exact: bool) {
+    // Its first turn is its start, which makes pools and rings.
+    if thread.figures.turns == 1 {
+        return;
+    }
     thread.figures.stalls += 1;
     if let Some(id) = poller {
         thread.pollers.count_stall(id);

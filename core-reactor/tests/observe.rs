@@ -272,7 +272,10 @@ fn s182_messages_that_take_too_long_are_told_and_without_a_limit_nothing_is() {
     listen();
     for (limit, expected) in [(ms(10), 1), (Duration::ZERO, 0)] {
         let mut sim = Sim::with(1, |options| options.threads.stall_limit = limit);
-        let thread = sim.lib().spawn(ThreadConfig::new("is sent much"), |_| {}).unwrap();
+        let platform = sim.platform.clone();
+        let thread = sim.lib().spawn(ThreadConfig::new("is sent much"), move |_| platform.advance(ms(50))).unwrap();
+        sim.settle();
+        assert_eq!(sim.lib().stalls().len(), 0, "a start may take its time");
         for _ in 0..4 {
             let platform = sim.platform.clone();
             thread.send(move |_: &mut Cx<'_>| platform.advance(ms(4))).map_err(drop).unwrap();
