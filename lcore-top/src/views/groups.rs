@@ -53,18 +53,28 @@ struct Group {
     figures: Figures,
 }
 
+/// By the names that the registry of statistics has, but for their beginnings.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Figures {
     sockets: u64,
+    #[serde(rename = "polls_total")]
     polls: u64,
+    #[serde(rename = "busy_polls_total")]
     busy_polls: u64,
+    #[serde(rename = "events_total")]
     events: u64,
+    #[serde(rename = "received_bytes_total")]
     bytes_in: u64,
+    #[serde(rename = "sent_bytes_total")]
     bytes_out: u64,
+    #[serde(rename = "accepted_total")]
     accepted: u64,
+    #[serde(rename = "buffer_waits_total")]
     buffer_waits: u64,
+    #[serde(rename = "stalled_sockets_total")]
     stalled: u64,
+    #[serde(rename = "unsent_bytes")]
     unsent: u64,
 }
 

@@ -166,13 +166,14 @@ fn groups_have_rates_and_sockets_are_counted_where_they_are_not_told() {
             it.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             it
         };
-        let figures = json!({"sockets": 3, "polls": bytes, "busy_polls": bytes / 2, "bytes_in": bytes, "unsent": 7});
+        let figures =
+            json!({"sockets": 3, "polls_total": bytes, "busy_polls_total": bytes / 2, "received_bytes_total": bytes, "unsent_bytes": 7});
         let sockets = json!({"sockets_left_out": 1, "sockets": [
             {"token": 0, "state": "open", "local": "1.1.1.1:1", "peer": "2.2.2.2:2", "unsent": 7, "paused": true},
             {"token": 1, "state": "listening", "local": null, "peer": null, "unsent": 0, "paused": false},
         ]});
         looks.look(json!({
-            "lcore_get_poll_groups": {"poll_groups": [group(0, figures), group(1, json!({"bytes_in": 5}))]},
+            "lcore_get_poll_groups": {"poll_groups": [group(0, figures), group(1, json!({"received_bytes_total": 5}))]},
             "lcore_get_sockets": {"poll_groups": [group(0, sockets), group(1, json!({"sockets": []}))]},
         }));
     }
