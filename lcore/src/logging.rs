@@ -20,9 +20,9 @@ use crate::{AppOptions, LogFormat, OptionsError};
 mod line;
 mod parts;
 
+pub(crate) use parts::known;
 #[cfg(feature = "rpc")]
-pub(crate) use parts::switches;
-pub(crate) use parts::{known, printed};
+pub(crate) use parts::{printed, switches};
 
 /// Whether the process logs through what is here, and not through a logger of its own.
 static IS_OURS: AtomicBool = AtomicBool::new(false);

@@ -21,10 +21,19 @@ fn threads(pid: u32) -> Vec<(String, String)> {
     threads
 }
 
-/// The thread that writes the log: on all cores of the process.
-fn log_thread() -> (String, String) {
+/// The cores of the process.
+fn all_cores() -> String {
     let all = fs::read_to_string("/proc/self/status").unwrap();
-    ("log".into(), all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned())
+    all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+}
+
+/// These threads, and those that every program has beside its reactors: who writes the log, and who
+/// looks for stalls; on all cores.
+fn with_helpers(others: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let helpers = if cfg!(feature = "observe") { &["log", "stalls"][..] } else { &["log"] };
+    let mut threads: Vec<_> = helpers.iter().map(|name| ((*name).to_owned(), all_cores())).chain(others).collect();
+    threads.sort();
+    threads
 }
 
 /// How often the first thread of a process went to sleep.
@@ -39,18 +48,16 @@ fn reactors_are_named_after_their_cores_and_pinned_to_them() {
     let cores = allowed_cores();
     assert!(cores.len() >= 2, "this test needs two cores");
     let server = Server::start(&format!("-m [{},{}]", cores[0], cores[1]));
-    let mut expected: Vec<_> = cores[..2].iter().map(|core| (format!("reactor_{core}"), core.to_string())).collect();
-    expected.push(log_thread());
-    expected.sort();
-    assert_eq!(threads(server.program.pid()), expected);
+    let reactors = cores[..2].iter().map(|core| (format!("reactor_{core}"), core.to_string()));
+    assert_eq!(threads(server.program.pid()), with_helpers(reactors));
 }
 
 #[test]
 fn without_a_mask_there_is_one_reactor() {
     // Without core locks too, nothing says which core is free: the kernel places it.
     let server = Server::start("");
-    let (first, (log, all)) = (allowed_cores()[0], log_thread());
-    assert_eq!(threads(server.program.pid()), [(log, all.clone()), (format!("reactor_{first}"), all)]);
+    let first = allowed_cores()[0];
+    assert_eq!(threads(server.program.pid()), with_helpers([(format!("reactor_{first}"), all_cores())]));
 }
 
 #[test]
@@ -61,9 +68,8 @@ fn s52_the_clients_own_threads_share_no_core_with_its_reactor() {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = crate::common::Program::start(command);
     let _open = client.stdin();
-    let (log, all) = log_thread();
-    let expected =
-        [("input".into(), all.clone()), (log, all.clone()), ("output".into(), all), (format!("reactor_{first}"), first.to_string())];
+    let own = ["input", "output"].map(|name| (name.to_owned(), all_cores()));
+    let expected = with_helpers(own.into_iter().chain([(format!("reactor_{first}"), first.to_string())]));
     // A thread names itself, a moment after it has started.
     until("the client's threads", || (threads(client.pid()) == expected).then_some(()));
 }

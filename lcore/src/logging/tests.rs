@@ -67,7 +67,7 @@ fn asked() {
     assert!(parts::ask("pool=loud").is_err());
     assert!(shows(Level::Info, "b"), "what is wrong changes nothing");
     parts::ask("warn,my_crate=trace/word").unwrap();
-    assert_eq!(printed(), LevelFilter::Trace);
+    assert_eq!(parts::printed(), LevelFilter::Trace);
     assert!(shows(Level::Warn, "b") && !shows(Level::Info, "b"), "in place of notices from everywhere");
     assert!(shows(Level::Trace, "my_crate::other"));
     assert!(!shows(Level::Debug, "pool") && switch("pool", true) && shows(Level::Debug, "pool"), "-L adds to it");
