@@ -95,7 +95,7 @@ mod tests {
         let owners = |package: &[&str], bin: &[&str]| owners(&cargo(package, bin), &workspace);
         assert_eq!(owners(&["pool"], &["hello-sock", "poller-test", "hello-sock"]).expect("known"), ["hello-sock", "poller-test", "pool"]);
         let Err(Usage(why)) = owners(&["nope"], &[]) else { panic!("known") };
-        assert!(why.starts_with("nope is no package of this workspace; there are: logging, pool, "), "{why}");
+        assert!(why.starts_with("nope is no package of this workspace; there are: logging, statistics, pool, "), "{why}");
         let Err(Usage(why)) = owners(&[], &["nope"]) else { panic!("known") };
         let known: Vec<_> = why.rsplit(": ").next().into_iter().flat_map(|list| list.split(", ")).collect();
         assert!(["hello-sock", "poller-test", "reactor-test"].iter().all(|name| known.contains(name)), "{why}");
