@@ -411,6 +411,8 @@ fn s182_what_holds_a_reactor_up_is_told() {
         let place = Place::new();
         let mut server = place.serve(&format!("--busy-poll {limit}"));
         let mut client = Client::new(&place.path());
+        // It has answered, so every thread's first turn, which may take its time, is over.
+        assert_eq!(client.call("framework_wait_init", None), true);
         let pid = rustix::process::Pid::from_raw(server.program.pid() as i32).unwrap();
         let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
         signal(rustix::process::Signal::STOP);

@@ -27,6 +27,9 @@ fn all_cores() -> String {
     all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
 }
 
+/// Who serves RPC has a thread for what the system tells slowly.
+const NO_RPC: &str = if cfg!(feature = "rpc") { " --no-rpc" } else { "" };
+
 /// These threads, and those that every program has beside its reactors: who writes the log, and who
 /// looks for stalls; on all cores.
 fn with_helpers(others: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
@@ -47,7 +50,7 @@ fn sleeps(pid: u32) -> u64 {
 fn reactors_are_named_after_their_cores_and_pinned_to_them() {
     let cores = allowed_cores();
     assert!(cores.len() >= 2, "this test needs two cores");
-    let server = Server::start(&format!("-m [{},{}]", cores[0], cores[1]));
+    let server = Server::start(&format!("-m [{},{}]{NO_RPC}", cores[0], cores[1]));
     let reactors = cores[..2].iter().map(|core| (format!("reactor_{core}"), core.to_string()));
     assert_eq!(threads(server.program.pid()), with_helpers(reactors));
 }
@@ -55,7 +58,7 @@ fn reactors_are_named_after_their_cores_and_pinned_to_them() {
 #[test]
 fn without_a_mask_there_is_one_reactor() {
     // Without core locks too, nothing says which core is free: the kernel places it.
-    let server = Server::start("");
+    let server = Server::start(NO_RPC);
     let first = allowed_cores()[0];
     assert_eq!(threads(server.program.pid()), with_helpers([(format!("reactor_{first}"), all_cores())]));
 }
