@@ -1,7 +1,6 @@
 //! What a group tells whoever looks at it from outside.
 
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use core_reactor::net::{GroupInfo, SockGroup, Socket, SocketInfo};
 
@@ -17,14 +16,17 @@ impl<B: Backend> Group<B> {
     /// Puts down the figures, and what is known of so many sockets.
     #[cold]
     pub(super) fn show(&mut self, sockets: usize) {
-        let mut here: Vec<usize> = (0..self.slots.places()).filter(|i| self.slots.state(*i).is_here()).collect();
-        let most = sockets.min(MOST).min(here.len());
-        if most > 0 && most < here.len() {
-            here.select_nth_unstable_by_key(most - 1, |i| Reverse(self.slots.state(*i).queued));
+        let most = sockets.min(MOST);
+        let mut told: Vec<usize> = Vec::with_capacity(most);
+        for i in (0..self.slots.places()).filter(|i| self.slots.state(*i).is_here()) {
+            // The standard library's sorts take ten kilobytes of an image.
+            let at = told.iter().rposition(|other| self.slots.state(*other).queued >= self.slots.state(i).queued).map_or(0, |at| at + 1);
+            if at < most {
+                told.truncate(most - 1);
+                told.insert(at, i);
+            }
         }
-        here.truncate(most);
-        here.sort_unstable_by_key(|i| Reverse(self.slots.state(*i).queued));
-        let sockets = here.into_iter().map(|i| self.socket_info(i)).collect();
+        let sockets = told.into_iter().map(|i| self.socket_info(i)).collect();
         self.view.show(GroupInfo { stats: self.stats(), sockets });
     }
 
