@@ -4,6 +4,7 @@
 
 mod app;
 mod buffers;
+mod elsewhere;
 mod groups;
 mod logging;
 mod mask;
@@ -99,6 +100,7 @@ fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, services: Servi
     let control = Control::new(false)?;
     control.provide(Arc::new(app.clone()));
     control.provide(Arc::new(Seats::look(app.cores())?));
+    control.provide(Arc::new(elsewhere::Elsewhere::start()?));
     services.into_iter().for_each(|provide| provide(&control));
     let (whose, with) = (app.clone(), control.clone());
     play(cx, app, &control, true, move |cx, played| {

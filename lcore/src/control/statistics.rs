@@ -6,7 +6,8 @@ use rpc::{Call, Error, LCORE_RPC_METHODS, Method, Text};
 use serde::Deserialize;
 use statistics::{Family, Samples, Seconds, Shown, Value, families};
 
-use crate::{AppHandle, registered, spawn_off_reactor};
+use super::elsewhere::Elsewhere;
+use crate::{AppHandle, registered};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 static GET_STATS: Method =
@@ -19,20 +20,17 @@ struct Wanted {
 }
 
 fn get_stats(cx: &mut Cx<'_>, call: Call) {
-    let app = call.control().service::<AppHandle>();
+    let services = call.control().service::<AppHandle>().and_then(|app| Ok((app, call.control().service::<Elsewhere>()?)));
     let Some((wanted, reply)) = call.open::<Option<Wanted>>() else { return };
-    let app = match app {
-        Ok(app) => AppHandle::clone(&app),
+    let (app, elsewhere) = match services {
+        Ok((app, elsewhere)) => (AppHandle::clone(&app), elsewhere),
         Err(why) => return reply.send::<()>(Err(why)),
     };
     let samples = Samples::of(wanted.unwrap_or_default().names);
     registered::gather(cx, app, samples, move |cx, samples| {
         let now = cx.clock().as_nanos();
         // There may be thousands.
-        let answer = move || reply.send_text(text(now, &families(samples)));
-        if let Err(why) = spawn_off_reactor("rpc_stats", answer) {
-            log::warn!("lcore_get_stats: {why}");
-        }
+        elsewhere.run(move || reply.send_text(text(now, &families(samples))));
     });
 }
 

@@ -9,7 +9,8 @@ use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{spawn_off_reactor, trace_file};
+use super::elsewhere::Elsewhere;
+use crate::trace_file;
 
 /// Answers with what `f` makes of the parameters, not on a reactor: there is memory to be had, or a
 /// file to be written.
@@ -18,11 +19,11 @@ where
     P: DeserializeOwned + Send + 'static,
     R: Serialize,
 {
-    let lib = cx.lib();
+    let (lib, elsewhere) = (cx.lib(), call.control().service::<Elsewhere>());
     let Some((params, reply)) = call.open::<P>() else { return };
-    // A reply that goes unsent says so by itself.
-    if let Err(why) = spawn_off_reactor("rpc_trace", move || reply.send(f(params, &lib))) {
-        log::warn!("tracing: {why}");
+    match elsewhere {
+        Ok(elsewhere) => elsewhere.run(move || reply.send(f(params, &lib))),
+        Err(why) => reply.send::<R>(Err(why)),
     }
 }
 
