@@ -1,0 +1,4 @@
+//! nvmf-tgt: serves block devices over NVMe/TCP.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,143 @@
+//! A namespace: a block device under a number.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use bdev::{Kind, Mode, Opened, Uuid};
+use nvme::command::Sqe;
+use nvme::target::{self, Reservations};
+use nvme::{Code, command::io};
+use spin::Mutex;
+
+use crate::NvmfError;
+
+/// What a namespace is to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NamespaceConfig {
+    /// The device.
+    pub device: Opened,
+    /// NSID; the first that is free where there is none.
+    pub nsid: Option<u32>,
+    /// UUID; the device's where there is none.
+    pub uuid: Option<Uuid>,
+    /// NGUID; the UUID where there is none.
+    pub nguid: Option<[u8; 16]>,
+    /// EUI64.
+    pub eui64: Option<[u8; 8]>,
+    /// ANA group; the NSID where there is none.
+    pub anagrpid: Option<u32>,
+}
+
+impl NamespaceConfig {
+    /// Of this device, and all else as it comes.
+    pub fn new(device: Opened) -> Self {
+        Self { device, nsid: None, uuid: None, nguid: None, eui64: None, anagrpid: None }
+    }
+}
+
+/// A namespace of a subsystem.
+#[derive(Debug)]
+pub struct Namespace {
+    nsid: u32,
+    config: NamespaceConfig,
+    shift: u8,
+    /// Whether somebody has registered: one load for each command where nobody has.
+    is_reserved: AtomicBool,
+    reservations: Mutex<Reservations>,
+}
+
+impl Namespace {
+    pub(crate) fn new(nsid: u32, config: NamespaceConfig) -> Result<Self, NvmfError> {
+        let block = config.device.bdev().shape().block_size;
+        if !block.is_power_of_two() || block < 512 {
+            let why = alloc::format!("{} has blocks of {block} bytes; hosts take powers of two from 512 on", config.device.bdev().name());
+            return Err(NvmfError::invalid("bdev_name", why));
+        }
+        let reservations = Mutex::new(Reservations::new(false));
+        Ok(Self { nsid, config, shift: block.trailing_zeros() as u8, is_reserved: AtomicBool::new(false), reservations })
+    }
+
+    /// NSID.
+    pub fn nsid(&self) -> u32 {
+        self.nsid
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Opened {
+        &self.config.device
+    }
+
+    /// What it was asked to be: without what it was given by itself.
+    pub fn config(&self) -> &NamespaceConfig {
+        &self.config
+    }
+
+    /// UUID.
+    pub fn uuid(&self) -> Uuid {
+        self.config.uuid.unwrap_or(self.config.device.bdev().uuid())
+    }
+
+    /// NGUID.
+    pub fn nguid(&self) -> [u8; 16] {
+        self.config.nguid.unwrap_or(self.uuid().0.to_be_bytes())
+    }
+
+    /// EUI64; zeroes are none.
+    pub fn eui64(&self) -> [u8; 8] {
+        self.config.eui64.unwrap_or_default()
+    }
+
+    /// Its ANA group.
+    pub fn anagrpid(&self) -> u32 {
+        self.config.anagrpid.unwrap_or(self.nsid)
+    }
+
+    /// As controllers show it, as large as it is now.
+    pub(crate) fn shown(&self) -> target::Namespace {
+        let bdev = self.config.device.bdev();
+        target::Namespace {
+            blocks: bdev.blocks(),
+            shift: self.shift,
+            nguid: self.nguid(),
+            eui64: self.eui64(),
+            uuid: self.uuid().0.to_be_bytes(),
+            read_only: self.config.device.mode() == Mode::ReadOnly,
+            shared: true,
+            zeroes: false,
+            boundary: u16::try_from(bdev.shape().optimal_boundary).unwrap_or(0),
+            group: self.anagrpid(),
+            reservations: self.reservations.lock().capabilities(),
+        }
+    }
+
+    /// The most blocks of a fused compare and write.
+    pub(crate) fn fused(&self) -> u16 {
+        let bdev = self.config.device.bdev();
+        let shape = bdev.shape();
+        if shape.kinds.contains(Kind::CompareAndWrite) { shape.most_compare_and_write.min(256) as u16 } else { 0 }
+    }
+
+    /// Whether reservations let a host's command through.
+    #[inline]
+    pub(crate) fn allows(&self, host: &[u8; 16], sqe: &Sqe) -> bool {
+        !self.is_reserved.load(Ordering::Acquire) || self.reservations.lock().allows(host, sqe)
+    }
+
+    /// Does Reservation Register, Acquire or Release.
+    pub(crate) fn reserve(&self, from: target::Sender, sqe: &Sqe, data: &[u8]) -> Result<target::Preempted, Code> {
+        let mut reservations = self.reservations.lock();
+        // Before it takes effect, so that nobody overlooks it.
+        self.is_reserved.store(true, Ordering::Release);
+        reservations.change(from, sqe, data)
+    }
+
+    /// Does Reservation Report.
+    pub(crate) fn report(&self, sqe: &Sqe, out: &mut [u8]) -> Result<(), Code> {
+        self.reservations.lock().report(sqe, out)
+    }
+}
+
+/// Whether a command is about reservations.
+pub(crate) fn is_of_reservations(opcode: u8) -> bool {
+    matches!(opcode, io::RESERVATION_REGISTER | io::RESERVATION_REPORT | io::RESERVATION_ACQUIRE | io::RESERVATION_RELEASE)
+}

@@ -1,0 +1,427 @@
+//! The target: its subsystems, and whatever can be changed while it runs.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
+
+use core_reactor::net::NetError;
+use nvme::fabrics::DISCOVERY_NQN;
+use nvme::log::{AnaState, Event};
+use spin::{Mutex, Once};
+
+use crate::atomic::AtomicU64;
+use crate::subsystem::check_nqn;
+use crate::{Association, GroupFigures, Listener, Namespace, NamespaceConfig, NvmfError, Subsystem, SubsystemConfig, Transport};
+
+/// The target, for any thread: clones are the same one.
+///
+/// Locks are taken in this order: ports, the list of subsystems, a subsystem, a controller.
+#[derive(Clone)]
+pub struct Target(Arc<Inner>);
+
+struct Inner {
+    subsystems: Mutex<Vec<Arc<Subsystem>>>,
+    most_subsystems: usize,
+    transport: Once<Transport>,
+    /// GENCTR of discovery.
+    generation: AtomicU64,
+    /// Where the poll groups listen, for whatever subsystems.
+    ports: Mutex<Vec<SocketAddr>>,
+    groups: Once<Box<dyn Groups>>,
+}
+
+/// What the target asks of its poll groups, from any thread.
+pub(crate) trait Groups: Send + Sync {
+    /// Listens; where, if the port was 0.
+    fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError>;
+    /// Listens there no longer.
+    fn unlisten(&self, at: SocketAddr);
+    /// Closes all queues of a controller.
+    fn close(&self, association: &Arc<Association>);
+    /// A controller may have an event to tell.
+    fn tell(&self, association: &Arc<Association>);
+    /// The namespaces of a subsystem have changed.
+    fn refresh(&self, subsystem: &Arc<Subsystem>);
+    /// What each group has done.
+    fn figures(&self) -> Vec<Arc<GroupFigures>>;
+}
+
+/// SPDK's.
+const MOST_SUBSYSTEMS: usize = 1024;
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Target {
+    /// A target with nothing but a discovery subsystem, which any host may ask.
+    pub fn new() -> Self {
+        let discovery = Subsystem::new(SubsystemConfig::new(DISCOVERY_NQN).any_host());
+        Self(Arc::new(Inner {
+            subsystems: Mutex::new(alloc::vec![Arc::new(discovery)]),
+            most_subsystems: MOST_SUBSYSTEMS,
+            transport: Once::new(),
+            generation: AtomicU64::new(1),
+            ports: Mutex::default(),
+            groups: Once::new(),
+        }))
+    }
+
+    /// Makes the transport, which listeners need.
+    ///
+    /// # Errors
+    /// There is one; a value cannot be.
+    pub fn create_transport(&self, transport: Transport) -> Result<(), NvmfError> {
+        transport.check()?;
+        let mut transport = Some(transport);
+        self.0.transport.call_once(|| transport.take().unwrap_or_default());
+        if transport.is_some() { Err(NvmfError::TransportExists) } else { Ok(()) }
+    }
+
+    /// The transport, once it is made.
+    pub fn transport(&self) -> Option<&Transport> {
+        self.0.transport.get()
+    }
+
+    /// Adds a subsystem.
+    ///
+    /// # Errors
+    /// Its name is taken; a value cannot be; there are too many.
+    pub fn add_subsystem(&self, config: SubsystemConfig) -> Result<Arc<Subsystem>, NvmfError> {
+        config.check()?;
+        let mut subsystems = self.0.subsystems.lock();
+        if subsystems.iter().any(|it| it.nqn() == config.nqn) {
+            return Err(NvmfError::SubsystemExists(config.nqn.into()));
+        }
+        if subsystems.len() > self.0.most_subsystems {
+            return Err(NvmfError::TooManySubsystems(self.0.most_subsystems));
+        }
+        let subsystem = Arc::new(Subsystem::new(config));
+        subsystems.push(subsystem.clone());
+        Ok(subsystem)
+    }
+
+    /// Removes a subsystem: its hosts are disconnected, and its devices closed once all that was
+    /// under way has come back.
+    ///
+    /// # Errors
+    /// There is none of that name; it is that of discovery.
+    pub fn remove_subsystem(&self, nqn: &str) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        if subsystem.is_discovery() {
+            return Err(NvmfError::Discovery { nqn: nqn.into(), what: "end" });
+        }
+        self.0.subsystems.lock().retain(|it| !Arc::ptr_eq(it, &subsystem));
+        let (listeners, controllers) = {
+            let mut state = subsystem.state.lock();
+            state.is_removed = true;
+            state.namespaces.clear();
+            (core::mem::take(&mut state.listeners), state.controllers.clone())
+        };
+        self.close_all(controllers);
+        self.refresh(&subsystem);
+        listeners.iter().for_each(|listener| self.leave_port(listener.address()));
+        self.discovery_changed();
+        Ok(())
+    }
+
+    /// The subsystem of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn subsystem(&self, nqn: &str) -> Result<Arc<Subsystem>, NvmfError> {
+        let found = self.0.subsystems.lock().iter().find(|it| it.nqn() == nqn).cloned();
+        found.ok_or_else(|| NvmfError::NoSubsystem(nqn.into()))
+    }
+
+    /// All subsystems, the discovery subsystem first.
+    pub fn subsystems(&self) -> Vec<Arc<Subsystem>> {
+        self.0.subsystems.lock().clone()
+    }
+
+    /// Adds a namespace; its NSID.
+    ///
+    /// # Errors
+    /// There is no such subsystem; the NSID is taken or too large; hosts cannot use the device.
+    pub fn add_namespace(&self, nqn: &str, config: NamespaceConfig) -> Result<u32, NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        if subsystem.is_discovery() {
+            return Err(NvmfError::Discovery { nqn: nqn.into(), what: "namespaces" });
+        }
+        let most = subsystem.config().max_namespaces;
+        let nsid = {
+            let mut state = subsystem.state.lock();
+            if state.is_removed {
+                return Err(NvmfError::NoSubsystem(nqn.into()));
+            }
+            let is_taken = |nsid: u32| state.namespaces.iter().any(|it| it.nsid() == nsid);
+            let nsid = match config.nsid {
+                Some(nsid) if !(1..=most).contains(&nsid) => {
+                    return Err(NvmfError::invalid("nsid", format!("{nsid} is not between 1 and {most} (max_namespaces)")));
+                }
+                Some(nsid) if is_taken(nsid) => return Err(NvmfError::NamespaceExists { nqn: nqn.into(), nsid }),
+                Some(nsid) => nsid,
+                None => (1..=most).find(|nsid| !is_taken(*nsid)).ok_or_else(|| NvmfError::TooManyNamespaces { nqn: nqn.into(), most })?,
+            };
+            if let Some(group) = config.anagrpid.filter(|group| !(1..=most).contains(group)) {
+                return Err(NvmfError::invalid("anagrpid", format!("{group} is not between 1 and {most} (max_namespaces)")));
+            }
+            let namespace = Arc::new(Namespace::new(nsid, config)?);
+            let at = state.namespaces.partition_point(|it| it.nsid() < nsid);
+            state.namespaces.insert(at, namespace);
+            nsid
+        };
+        self.namespace_changed(&subsystem, nsid);
+        Ok(nsid)
+    }
+
+    /// Removes a namespace: commands for it that are under way end, and its device is closed once
+    /// they have.
+    ///
+    /// # Errors
+    /// There is no such subsystem or namespace.
+    pub fn remove_namespace(&self, nqn: &str, nsid: u32) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        self.take_namespace(&subsystem, |it| it.nsid() == nsid).ok_or_else(|| subsystem.no_namespace(nsid))
+    }
+
+    /// The device of a namespace is gone.
+    pub(crate) fn device_gone(&self, subsystem: &Arc<Subsystem>, namespace: &Arc<Namespace>) {
+        if self.take_namespace(subsystem, |it| Arc::ptr_eq(it, namespace)).is_some() {
+            let (nsid, nqn) = (namespace.nsid(), subsystem.nqn());
+            logging::warn!("the device of namespace {} of {} was removed, and the namespace with it", nsid, nqn);
+        }
+    }
+
+    fn take_namespace(&self, subsystem: &Arc<Subsystem>, which: impl Fn(&Arc<Namespace>) -> bool) -> Option<()> {
+        let gone = {
+            let mut state = subsystem.state.lock();
+            let at = state.namespaces.iter().position(which)?;
+            state.namespaces.remove(at)
+        };
+        self.namespace_changed(subsystem, gone.nsid());
+        Some(())
+    }
+
+    /// A namespace came, went, or has another size.
+    pub(crate) fn namespace_changed(&self, subsystem: &Arc<Subsystem>, nsid: u32) {
+        self.refresh(subsystem);
+        for association in subsystem.controllers() {
+            association.controller.lock().namespace_changed(nsid);
+            self.tell(&association);
+        }
+    }
+
+    /// Has a subsystem listen at an address; where, if its port was 0.
+    ///
+    /// # Errors
+    /// There is no such subsystem, or no transport; it listens there already; the address cannot be
+    /// had.
+    pub fn add_listener(&self, nqn: &str, at: SocketAddr) -> Result<SocketAddr, NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        if self.transport().is_none() {
+            return Err(NvmfError::NoTransport);
+        }
+        let mut ports = self.0.ports.lock();
+        if subsystem.listener(at).is_some() {
+            return Err(NvmfError::ListenerExists { nqn: nqn.into(), at });
+        }
+        let at = match self.0.groups.get() {
+            _ if ports.contains(&at) => at,
+            Some(groups) => groups.listen(at).map_err(|why| NvmfError::Listen { at, why })?,
+            None if at.port() == 0 => {
+                return Err(NvmfError::invalid("trsvcid", "0, a free port, can be had once the target runs"));
+            }
+            None => at,
+        };
+        if !ports.contains(&at) {
+            ports.push(at);
+        }
+        let removed = {
+            let mut state = subsystem.state.lock();
+            if !state.is_removed {
+                state.listeners.push(Arc::new(Listener::new(at)));
+            }
+            state.is_removed
+        };
+        drop(ports);
+        if removed {
+            self.leave_port(at);
+            return Err(NvmfError::NoSubsystem(nqn.into()));
+        }
+        self.discovery_changed();
+        Ok(at)
+    }
+
+    /// Has a subsystem listen somewhere no longer: the controllers that came that way are
+    /// disconnected.
+    ///
+    /// # Errors
+    /// There is no such subsystem; it does not listen there.
+    pub fn remove_listener(&self, nqn: &str, at: SocketAddr) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        let gone = {
+            let mut state = subsystem.state.lock();
+            let found = state.listeners.iter().position(|it| it.address() == at);
+            let found = found.ok_or_else(|| NvmfError::NoListener { nqn: nqn.into(), at })?;
+            state.listeners.remove(found)
+        };
+        self.close_all(subsystem.controllers().into_iter().filter(|it| Arc::ptr_eq(&it.listener, &gone)));
+        self.leave_port(at);
+        self.discovery_changed();
+        Ok(())
+    }
+
+    /// Nobody may listen at a port any more.
+    fn leave_port(&self, at: SocketAddr) {
+        let mut ports = self.0.ports.lock();
+        if self.subsystems().iter().any(|it| it.listener(at).is_some()) {
+            return;
+        }
+        ports.retain(|port| *port != at);
+        if let Some(groups) = self.0.groups.get() {
+            groups.unlisten(at);
+        }
+    }
+
+    /// Lets a host in.
+    ///
+    /// # Errors
+    /// There is no such subsystem; the name is none, or is let in already.
+    pub fn add_host(&self, nqn: &str, hostnqn: &str) -> Result<(), NvmfError> {
+        check_nqn("host", hostnqn)?;
+        {
+            let subsystem = self.subsystem(nqn)?;
+            let mut state = subsystem.state.lock();
+            if state.hosts.iter().any(|host| host == hostnqn) {
+                return Err(NvmfError::HostExists { nqn: nqn.into(), host: hostnqn.into() });
+            }
+            state.hosts.push(hostnqn.to_string());
+        }
+        self.discovery_changed();
+        Ok(())
+    }
+
+    /// Lets a host in no longer: it is disconnected, unless any host may connect.
+    ///
+    /// # Errors
+    /// There is no such subsystem; the host was not let in by its name.
+    pub fn remove_host(&self, nqn: &str, hostnqn: &str) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        {
+            let mut state = subsystem.state.lock();
+            let at = state.hosts.iter().position(|host| host == hostnqn);
+            let at = at.ok_or_else(|| NvmfError::NoHost { nqn: nqn.into(), host: hostnqn.into() })?;
+            state.hosts.remove(at);
+        }
+        if !subsystem.lets_in(hostnqn) {
+            self.close_all(subsystem.controllers().into_iter().filter(|it| it.hostnqn() == hostnqn));
+        }
+        self.discovery_changed();
+        Ok(())
+    }
+
+    /// Whether any host may connect from now on. Those that are connected stay.
+    ///
+    /// # Errors
+    /// There is no such subsystem.
+    pub fn allow_any_host(&self, nqn: &str, allow: bool) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        subsystem.state.lock().allow_any_host = allow;
+        self.discovery_changed();
+        Ok(())
+    }
+
+    /// Sets how good the way by a listener is to the namespaces of an ANA group, or of all.
+    ///
+    /// # Errors
+    /// There is no such subsystem; it does not listen there; it does not report ANA states.
+    pub fn set_ana_state(&self, nqn: &str, at: SocketAddr, group: Option<u32>, state: AnaState) -> Result<(), NvmfError> {
+        let subsystem = self.subsystem(nqn)?;
+        if !subsystem.config().ana_reporting {
+            return Err(NvmfError::invalid("nqn", format!("{nqn} does not report ANA states (ana_reporting)")));
+        }
+        let most = subsystem.config().max_namespaces;
+        if let Some(group) = group.filter(|group| !(1..=most).contains(group)) {
+            return Err(NvmfError::invalid("anagrpid", format!("{group} is not between 1 and {most} (max_namespaces)")));
+        }
+        let listener = subsystem.listener(at).ok_or_else(|| NvmfError::NoListener { nqn: nqn.into(), at })?;
+        listener.set(group, state);
+        for association in subsystem.controllers().into_iter().filter(|it| Arc::ptr_eq(&it.listener, &listener)) {
+            association.controller.lock().raise(Event::Ana);
+            self.tell(&association);
+        }
+        Ok(())
+    }
+
+    /// How often what can be discovered has changed (GENCTR).
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// What each poll group has done; none before the target runs.
+    pub fn figures(&self) -> Vec<Arc<GroupFigures>> {
+        self.0.groups.get().map(|groups| groups.figures()).unwrap_or_default()
+    }
+
+    /// What hosts can discover has changed.
+    fn discovery_changed(&self) {
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        for subsystem in self.subsystems().into_iter().filter(|it| it.is_discovery()) {
+            for association in subsystem.controllers() {
+                association.controller.lock().raise(Event::Discovery);
+                self.tell(&association);
+            }
+        }
+    }
+
+    /// The poll groups run: they listen where subsystems do.
+    pub(crate) fn started(&self, groups: Box<dyn Groups>) -> Result<(), NetError> {
+        let ports = self.0.ports.lock();
+        for at in ports.iter() {
+            groups.listen(*at)?;
+        }
+        self.0.groups.call_once(|| groups);
+        Ok(())
+    }
+
+    /// Ends a controller: its queues are closed, wherever they are.
+    pub(crate) fn close(&self, association: &Arc<Association>) {
+        if association.end() {
+            association.subsystem.dismiss(association);
+            if let Some(groups) = self.0.groups.get() {
+                groups.close(association);
+            }
+        }
+    }
+
+    fn close_all(&self, associations: impl IntoIterator<Item = Arc<Association>>) {
+        associations.into_iter().for_each(|it| self.close(&it));
+    }
+
+    fn tell(&self, association: &Arc<Association>) {
+        if let Some(groups) = self.0.groups.get() {
+            groups.tell(association);
+        }
+    }
+
+    fn refresh(&self, subsystem: &Arc<Subsystem>) {
+        subsystem.changed();
+        if let Some(groups) = self.0.groups.get() {
+            groups.refresh(subsystem);
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.subsystems().iter().map(|it| it.nqn().to_string())).finish()
+    }
+}
