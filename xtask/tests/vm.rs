@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -100,6 +101,40 @@ fn a_machine_that_ends_without_a_verdict_is_125() {
 #[test]
 fn a_fault_in_the_kernel_is_no_verdict() {
     assert_ends(&run(&[], "echo c > /proc/sysrq-trigger; exit 0"), 125, "Kernel panic", "no verdict");
+}
+
+/// A QEMU that ends like one whose kernel died at boot, the first `times`, and then is the real one.
+fn dying(folder: &Path, times: u32) -> String {
+    let text = format!(
+        r#"#!/bin/sh
+echo boot >> '{0}/boots'
+[ "$(wc -l < '{0}/boots')" -gt {times} ] || {{ echo 'Kernel panic - not syncing'; exit 0; }}
+PATH=${{PATH#*:}} exec qemu-system-x86_64 "$@"
+"#,
+        folder.display()
+    );
+    let file = folder.join("qemu-system-x86_64");
+    fs::write(&file, text).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("made executable");
+    format!("{}:{}", folder.display(), std::env::var("PATH").expect("set"))
+}
+
+#[test]
+fn a_kernel_that_dies_before_the_command_is_booted_once_more() {
+    for (times, code, boots) in [(1, 0, 2), (2, 125, 2)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = vm(&["run", "--", "echo", "it ran"]).env("PATH", dying(folder.path(), times)).output().expect("it starts");
+        assert_ends(&out, code, if code == 0 { "it ran" } else { "" }, "it is booted once more");
+        assert_eq!(fs::read_to_string(folder.path().join("boots")).expect("told").lines().count(), boots);
+    }
+}
+
+#[test]
+fn of_two_machines_both_are_booted_once_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = vm(&["run", "--two", "--server", "echo up; sleep 600", "--", "echo", "it ran"]);
+    let out = command.env("PATH", dying(folder.path(), 1)).output().expect("it starts");
+    assert_ends(&out, 0, "client | it ran", "the server's kernel ended before the command began");
 }
 
 #[test]

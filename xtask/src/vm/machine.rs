@@ -19,6 +19,8 @@ use crate::child::pump;
 const TAIL: usize = 25;
 /// How often we look for a signal while nothing happens.
 const GLANCE: Duration = Duration::from_millis(100);
+/// What init says when the machine is as it should be and the command begins.
+pub(super) const READY: &str = "VM_READY";
 /// A machine that has given its verdict is off within this time.
 const POWER_OFF: Duration = Duration::from_secs(10);
 
@@ -109,6 +111,8 @@ struct Machine {
     process: process::Child,
     control: UnixStream,
     tail: VecDeque<String>,
+    /// Its init has said that the command begins.
+    ready: bool,
     end: Option<End>,
 }
 
@@ -147,7 +151,7 @@ impl Session {
         pump(process.stdout.take(), hear(Event::Console), move || drop(to.send((number, Event::Ended))));
         pump(process.stderr.take(), hear(Event::Qemu), || ());
         pump(Some(ours.try_clone()?), hear(Event::Said), || ());
-        self.machines.push(Machine { name: spec.name, process, control: ours, tail: VecDeque::new(), end: None });
+        self.machines.push(Machine { name: spec.name, process, control: ours, tail: VecDeque::new(), ready: false, end: None });
         Ok(number)
     }
 
@@ -194,7 +198,8 @@ impl Session {
                 return Ok(Some(End::Interrupted));
             }
             if let Some(status) = self.machines[number].process.try_wait()? {
-                return Ok(Some(End::NoVerdict(status)));
+                self.machines[number].end = Some(End::NoVerdict(status));
+                return Ok(self.end(number));
             }
             if Instant::now() > self.deadline {
                 return Ok(Some(End::TimedOut(self.limit)));
@@ -208,6 +213,20 @@ impl Session {
     /// The end of a machine, if it has come.
     pub(super) fn end(&self, number: usize) -> Option<End> {
         self.machines[number].end.clone()
+    }
+
+    /// Whether `machine` is to be booted once more: its kernel died before our command began, which
+    /// emulation brings about once in many boots and which says nothing about what is under test.
+    pub(super) fn boots_again(&self, boots: u32, machine: usize) -> bool {
+        let Machine { name, ready, end, .. } = &self.machines[machine];
+        let again = worth_another_boot(boots, *ready, end.as_ref());
+        if again {
+            eprintln!(
+                "the {name}'s kernel ended before the command began; it is booted once more. Its console's last lines:{}",
+                self.tail(machine)
+            );
+        }
+        again
     }
 
     /// Says a word to a machine's init.
@@ -236,7 +255,10 @@ impl Machine {
                 }
                 self.tail.push_back(line.clone());
             }
-            Event::Said(line) => self.end = self.end.take().or_else(|| verdict(line)),
+            Event::Said(line) => {
+                self.ready |= line == READY;
+                self.end = self.end.take().or_else(|| verdict(line));
+            }
             Event::Ended if self.end.is_none() => self.end = Some(End::NoVerdict(self.process.wait()?)),
             Event::Ended => {}
         }
@@ -250,6 +272,11 @@ impl Drop for Machine {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The first boot, no word that the machine is ready, and none why not: nothing of ours has run.
+fn worth_another_boot(boots: u32, ready: bool, end: Option<&End>) -> bool {
+    boots == 1 && !ready && matches!(end, Some(End::NoVerdict(_)))
 }
 
 /// `VM_EXIT=code` or `VM_BROKEN=why`.
@@ -273,6 +300,18 @@ mod tests {
         assert_eq!(verdict("VM_BROKEN=insmod: no"), Some(End::Broken("insmod: no".into())));
         for none in ["VM_EXIT=", "VM_EXIT=256", "VM_EXIT=0 ", "xVM_EXIT=0", "VM_READY", ""] {
             assert_eq!(verdict(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_kernel_that_died_before_the_command_is_booted_again_and_only_once() {
+        let died = End::NoVerdict(ExitStatus::default());
+        assert!(worth_another_boot(1, false, Some(&died)));
+        assert!(!worth_another_boot(2, false, Some(&died)), "a second time it is no accident");
+        assert!(!worth_another_boot(1, true, Some(&died)), "the command may be what killed it");
+        assert!(!worth_another_boot(1, false, None));
+        for end in [End::Exit(125), End::Broken("insmod".into()), End::TimedOut(GLANCE), End::Interrupted] {
+            assert!(!worth_another_boot(1, false, Some(&end)), "{end:?}");
         }
     }
 

@@ -18,6 +18,8 @@ use super::{build, cache, two};
 use crate::program::{self, Built};
 use crate::{Exit, Usage, packages};
 
+/// The machine's number in a session of one.
+pub(super) const ONLY: usize = 0;
 /// Exit codes for what no command in the machine has said, as timeout(1) has them.
 const TIMED_OUT: u8 = 124;
 const NO_VERDICT: u8 = 125;
@@ -34,6 +36,8 @@ const GRACE: u64 = 30;
 /// (`target/debug/x`), or one of this computer's. It runs as root in /job, without input; what it
 /// prints comes as it is printed. There is an RDMA device `rxe0` (Soft-RoCE), whose address is in
 /// LCORE_RDMA_ADDR. Files that it leaves in /out come to the folder given by --out.
+///
+/// A kernel that dies before the command begins is booted once more, which is said.
 ///
 /// Exit codes: the command's own (128 and the signal's number if a signal killed it); 124 when it
 /// takes longer than --timeout; 125 when the machine ended without a verdict or could not be made
@@ -182,10 +186,24 @@ pub(super) fn run(args: &Run) -> Result<()> {
     if let Some(server) = args.two.server()? {
         return two::run(&ready, &job, server, &args.two, &words, limit);
     }
-    let mut session = Session::new(limit)?;
-    let machine = session.start(&ready.spec("machine", &job, &guest::command(&words))?)?;
-    let end = session.until_end(machine, |_, event| show("", event))?;
-    hand_on(&session, machine, end)
+    let spec = ready.spec("machine", &job, &guest::command(&words))?;
+    let (session, end) = to_the_end(&spec, limit, |event| show("", event))?;
+    hand_on(&session, ONLY, end)
+}
+
+/// Boots a machine and hears it to its end. A kernel that dies before the command begins is given
+/// another try.
+pub(super) fn to_the_end(spec: &Spec, limit: Duration, mut on: impl FnMut(&Event) -> Result<()>) -> Result<(Session, End)> {
+    let mut boots = 0;
+    loop {
+        boots += 1;
+        let mut session = Session::new(limit)?;
+        session.start(spec)?;
+        let end = session.until_end(ONLY, |_, event| on(event))?;
+        if !session.boots_again(boots, ONLY) {
+            return Ok((session, end));
+        }
+    }
 }
 
 /// When a machine switches itself off, should nobody do it: seconds.

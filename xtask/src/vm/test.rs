@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::build;
 use super::guest::{Job, quoted};
-use super::machine::{End, Event, Session};
+use super::machine::{End, Event};
 use super::options::{Hardware, Limit};
 use super::run::{self, Ready};
 use crate::program::{self, Built, Package};
@@ -166,10 +166,9 @@ fn build(package: &str, declared: &Declared) -> Result<Vec<Built>> {
 fn run(ready: &Ready, tests: &[Test], args: &Args) -> Result<Vec<Outcome>> {
     let limit = args.limit.or(ALL);
     let job = Job { hosts: 1, limit: Some(run::own_limit(limit)), ..Job::default() };
-    let mut session = Session::new(limit)?;
-    let machine = session.start(&ready.spec("machine", &job, &script(tests, &args.args))?)?;
+    let spec = ready.spec("machine", &job, &script(tests, &args.args))?;
     let mut outcomes = Vec::new();
-    let end = session.until_end(machine, |_, event| {
+    let (session, end) = run::to_the_end(&spec, limit, |event| {
         if let Event::Said(line) = event
             && let Some(result) = line.strip_prefix(RESULT)
         {
@@ -179,7 +178,7 @@ fn run(ready: &Ready, tests: &[Test], args: &Args) -> Result<Vec<Outcome>> {
     })?;
     match end {
         End::Exit(0) => Ok(outcomes),
-        end => run::hand_on(&session, machine, end).map(|()| outcomes),
+        end => run::hand_on(&session, run::ONLY, end).map(|()| outcomes),
     }
 }
 

@@ -3,12 +3,14 @@
 //! The second waits until the server is ready, which is its first line, or one with a given text;
 //! when the client has ended the server gets SIGINT.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::guest::{self, Job};
-use super::machine::{End, Event, Session};
+use super::machine::{End, Event, READY, Session};
 use super::run::{self, Ready};
 use crate::{Exit, Usage};
 
@@ -51,11 +53,8 @@ impl Options {
 }
 
 pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, words: &[String], limit: Duration) -> Result<()> {
-    let mut session = Session::new(limit)?;
-    if let Some(end) = start(&mut session, ready, job, server, words)? {
-        return run::hand_on(&session, SERVER, end);
-    }
-    if let Some((machine, end)) = introduce(&mut session, options.ready.as_deref().unwrap_or(""))? {
+    let (mut session, ended) = both_up(ready, job, server, options, words, limit)?;
+    if let Some((machine, end)) = ended {
         return match end {
             End::Exit(code) => Err(Exit(1, format!("the server ended with exit code {code} before the client began")).into()),
             end => run::hand_on(&session, machine, end),
@@ -75,6 +74,31 @@ pub(super) fn run(ready: &Ready, job: &Job, server: &str, options: &Options, wor
     }
 }
 
+/// Boots both until the client is to begin, or one has ended. A kernel that dies before its command
+/// begins is given another try, with its peer.
+fn both_up(
+    ready: &Ready,
+    job: &Job,
+    server: &str,
+    options: &Options,
+    words: &[String],
+    limit: Duration,
+) -> Result<(Session, Option<(usize, End)>)> {
+    let mut boots = 0;
+    loop {
+        boots += 1;
+        let mut session = Session::new(limit)?;
+        let ended = match start(&mut session, ready, job, server, words)? {
+            Some(end) => Some((SERVER, end)),
+            None => introduce(&mut session, options.ready.as_deref().unwrap_or(""))?,
+        };
+        match &ended {
+            Some((machine, _)) if session.boots_again(boots, *machine) => {}
+            _ => return Ok((session, ended)),
+        }
+    }
+}
+
 /// Starts both, the server first, because QEMU makes its end of the wire at once and tries the
 /// other only once.
 fn start(session: &mut Session, ready: &Ready, job: &Job, server: &str, words: &[String]) -> Result<Option<End>> {
@@ -83,6 +107,12 @@ fn start(session: &mut Session, ready: &Ready, job: &Job, server: &str, words: &
     let mut second = ready.spec("client", &Job { host: CLIENT, hosts: 2, wait: true, ..job.clone() }, &guest::command(words))?;
     first.wire = Some((socket.clone(), true));
     second.wire = Some((socket.clone(), false));
+    // A first try may have left it, and QEMU makes only what is not there.
+    if let Err(error) = fs::remove_file(&socket)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error).context("could not remove the last try's wire");
+    }
     session.start(&first)?;
     let end = session.until_made(SERVER, &socket)?;
     if end.is_none() {
@@ -102,7 +132,7 @@ fn introduce(session: &mut Session, text: &str) -> Result<Option<(usize, End)>> 
         };
         show(from, &event)?;
         match (from, &event) {
-            (CLIENT, Event::Said(word)) => up |= word == "VM_READY",
+            (CLIENT, Event::Said(word)) => up |= word == READY,
             (SERVER, Event::Console(line)) => listens |= line.contains(text),
             _ => {}
         }
