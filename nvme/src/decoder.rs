@@ -191,6 +191,9 @@ impl Decoder {
         loop {
             match self.state {
                 State::Header => {
+                    if self.filled == 0 && self.fill_whole(bytes) {
+                        return self.whole();
+                    }
                     if !self.fill(bytes, self.header_end()) {
                         return Ok(None);
                     }
@@ -225,6 +228,21 @@ impl Decoder {
         }
     }
 
+    /// The header that has come at once.
+    #[inline]
+    fn whole(&mut self) -> Result<Option<Item<'static>>, Fault> {
+        let end = core::mem::replace(&mut self.filled, size_of::<CommonHeader>());
+        if let Err(why) = self.judge_common() {
+            return Err(self.fault(why));
+        }
+        self.filled = end;
+        match self.header() {
+            Ok(header) => Ok(Some(Item::Header(header))),
+            Err(why) => Err(self.fault(why)),
+        }
+    }
+
+    #[inline]
     fn data<'a>(&mut self, bytes: &mut &'a [u8], left: u32) -> Option<Item<'a>> {
         if left == 0 {
             self.begin();
@@ -251,7 +269,55 @@ impl Decoder {
 
     /// The command of the last [`Header::Command`], until more comes out.
     pub fn command(&self) -> Sqe {
-        part::<CapsuleCmd>(&self.held).sqe
+        *self.command_ref()
+    }
+
+    #[inline]
+    pub(crate) fn command_ref(&self) -> &Sqe {
+        const { assert!(size_of::<CapsuleCmd>() <= LONGEST_HEADER) };
+        match CapsuleCmd::ref_from_prefix(&self.held) {
+            Ok((capsule, _)) => &capsule.sqe,
+            Err(_) => unreachable!("the longest header fits"),
+        }
+    }
+
+    /// The command that lies at the front of `bytes`, if it comes next and is plain: it has neither
+    /// data nor digests, and nothing is wrong with its header. That is what most reads are, and one
+    /// comparison finds it out. [`skip_command`](Self::skip_command) takes it.
+    #[inline]
+    pub(crate) fn plain_command<'a>(&self, bytes: &'a [u8]) -> Option<&'a Sqe> {
+        const LEN: u8 = size_of::<CapsuleCmd>() as u8;
+        const PLAIN: [u8; size_of::<CommonHeader>()] = [Kind::CapsuleCmd as u8, 0, LEN, 0, LEN, 0, 0, 0];
+        if self.state != State::Header || self.filled > 0 || self.shape.header_digest || self.from != Side::Host {
+            return None;
+        }
+        let (capsule, _) = CapsuleCmd::ref_from_prefix(bytes).ok()?;
+        (capsule.ch.as_bytes() == PLAIN).then_some(&capsule.sqe)
+    }
+
+    /// The same of data to the host: its header, if DATAL and PLEN agree.
+    /// [`skip_data_header`](Self::skip_data_header) takes it.
+    #[inline]
+    pub(crate) fn plain_data(&self, bytes: &[u8]) -> Option<C2hData> {
+        const LEN: u8 = size_of::<C2hData>() as u8;
+        if self.state != State::Header || self.filled > 0 || self.shape != Shape::default() || self.from != Side::Controller {
+            return None;
+        }
+        let (pdu, _) = C2hData::ref_from_prefix(bytes).ok()?;
+        let CommonHeader { kind, flags, hlen, pdo, plen } = pdu.ch;
+        let is_plain = (kind, flags & !(LAST | SUCCESS), hlen, pdo) == (Kind::C2hData as u8, 0, LEN, LEN);
+        (is_plain && pdu.datal.get() > 0 && pdu.datal.get().checked_add(LEN.into()) == Some(plen.get())).then_some(*pdu)
+    }
+
+    #[inline]
+    pub(crate) fn skip_data_header(&mut self, bytes: &mut &[u8], data: u32) {
+        *bytes = &bytes[size_of::<C2hData>()..];
+        self.state = State::Data { left: data };
+    }
+
+    #[inline]
+    pub(crate) fn skip_command(bytes: &mut &[u8]) {
+        *bytes = &bytes[size_of::<CapsuleCmd>()..];
     }
 
     /// The connection ends for a reason that the PDUs alone do not show.
@@ -288,11 +354,13 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn begin(&mut self) {
         self.state = State::Header;
         self.filled = 0;
     }
 
+    #[inline]
     fn kind(&self) -> Option<Kind> {
         Kind::of(self.held[0])
     }
@@ -305,6 +373,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn digest_len(&self, kind: Kind) -> usize {
         if self.shape.header_digest && kind.has_digests() { DIGEST } else { 0 }
     }
@@ -319,12 +388,39 @@ impl Decoder {
         self.filled == end
     }
 
+    /// The same of a whole header, if it lies at the front of `bytes`, as nearly all do; whether it
+    /// did. Copied by lengths that are known here, which takes a few instructions.
+    #[inline]
+    fn fill_whole(&mut self, bytes: &mut &[u8]) -> bool {
+        const COMMAND: usize = size_of::<CapsuleCmd>();
+        const OTHER: usize = size_of::<CapsuleResp>();
+        let Some(kind) = bytes.first().and_then(|first| Kind::of(*first)) else { return false };
+        let (len, digest) = (kind.header_len(), self.digest_len(kind));
+        let end = len + digest;
+        if bytes.len() < end {
+            return false;
+        }
+        match len {
+            COMMAND => self.held[..COMMAND].copy_from_slice(&bytes[..COMMAND]),
+            OTHER => self.held[..OTHER].copy_from_slice(&bytes[..OTHER]),
+            _ => return false,
+        }
+        if digest > 0 {
+            self.held[len..end].copy_from_slice(&bytes[len..end]);
+        }
+        *bytes = &bytes[end..];
+        self.filled = end;
+        true
+    }
+
+    #[inline]
     fn common(&self) -> CommonHeader {
         part(&self.held)
     }
 
     /// What can be said of the first eight bytes, before more is waited for.
     //= NVMe/TCP 1.0, 3.6.2.1
+    #[inline]
     fn judge_common(&self) -> Result<(), Wrong> {
         let ch = self.common();
         let kind = Kind::of(ch.kind).ok_or(Wrong::Kind(ch.kind))?;
@@ -345,6 +441,7 @@ impl Decoder {
     }
 
     /// Reads the header, which is all there, and goes on to its data.
+    #[inline]
     fn header(&mut self) -> Result<Header, Wrong> {
         let ch = self.common();
         let kind = self.kind().ok_or(Wrong::Kind(ch.kind))?;
@@ -365,6 +462,7 @@ impl Decoder {
     }
 
     /// Bytes of padding and of data.
+    #[inline]
     fn extent(&self, kind: Kind, ch: &CommonHeader) -> Result<(usize, u32), Wrong> {
         let (plen, begin) = (ch.plen.get(), kind.header_len() + self.digest_len(kind));
         if matches!(kind, Kind::H2cTermReq | Kind::C2hTermReq) {
@@ -389,6 +487,7 @@ impl Decoder {
         Ok((pdo - begin, data))
     }
 
+    #[inline]
     fn read(&self, kind: Kind, data: u32) -> Result<Header, Wrong> {
         let ch = self.common();
         let says = |length: u32| if length == data && length > 0 { Ok(()) } else { Err(Wrong::Length(ch.plen.get())) };
@@ -427,11 +526,13 @@ impl Decoder {
     }
 }
 
+#[inline]
 fn may_have_data(kind: Kind) -> bool {
     matches!(kind, Kind::CapsuleCmd | Kind::H2cData | Kind::C2hData | Kind::H2cTermReq | Kind::C2hTermReq)
 }
 
 /// The front of `held` as one of the layouts, all of which fit.
+#[inline]
 fn part<T: FromBytes>(held: &[u8; LONGEST_HEADER + DIGEST]) -> T {
     const { assert!(size_of::<T>() <= LONGEST_HEADER) };
     T::read_from_prefix(held.as_bytes()).map_or_else(|_| unreachable!("the longest header fits"), |(value, _)| value)

@@ -59,6 +59,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind that `value` stands for; `None` if it is reserved.
+    #[inline]
     pub fn of(value: u8) -> Option<Self> {
         Some(match value {
             0x00 => Self::IcReq,
@@ -75,6 +76,7 @@ impl Kind {
     }
 
     /// HLEN: bytes of the header, a digest not counted.
+    #[inline]
     pub fn header_len(self) -> usize {
         match self {
             Self::IcReq => size_of::<IcReq>(),
@@ -89,11 +91,13 @@ impl Kind {
     }
 
     /// Whether it comes from the host.
+    #[inline]
     pub fn is_from_host(self) -> bool {
         matches!(self, Self::IcReq | Self::H2cTermReq | Self::CapsuleCmd | Self::H2cData)
     }
 
     /// Whether digests belong to it, once agreed. Those that open or end a connection have none.
+    #[inline]
     pub fn has_digests(self) -> bool {
         !matches!(self, Self::IcReq | Self::IcResp | Self::H2cTermReq | Self::C2hTermReq)
     }
@@ -252,6 +256,7 @@ const_assert_eq!(size_of::<R2t>(), 24);
 
 impl CommonHeader {
     /// A header without data and digests.
+    #[inline]
     pub fn new(kind: Kind) -> Self {
         let len = kind.header_len();
         Self { kind: kind as u8, flags: 0, hlen: len as u8, pdo: 0, plen: (len as u32).into() }

@@ -18,7 +18,7 @@ use crate::{packages, program, repository};
 /// Count instructions of the hot paths, and compare them with those that are kept in
 /// bench/instructions.json.
 ///
-/// Messages, pollers, rings, pools, and an echo over each backend: by a server without and by one
+/// Messages, pollers, rings, pools, reads of 4 KiB, and an echo over each backend: by a server without and by one
 /// with the feature `observe`. A path that takes over 10 % more
 /// than is kept is an error.
 #[derive(clap::Args)]
@@ -35,13 +35,17 @@ type Counts = BTreeMap<String, f64>;
 const TOLERANCE: f64 = 0.10;
 
 /// Rows of the micro-benchmarks whose first candidate is counted.
-const ROWS: [&str; 6] = [
+const ROWS: [&str; 10] = [
     "idle active poller, 32 on the thread",
     "timed poller among 1,000, all due",
     "message to the own thread, 32 in flight",
     "ring on one core, one at a time",
     "mempool get and put, one",
     "buffer get and put",
+    "nvme target read",
+    "nvme host read",
+    "bdev null read",
+    "bdev malloc read",
 ];
 
 /// Operations of the two runs: multiples of all that rows do at a time.

@@ -186,6 +186,7 @@ impl Queue {
         self.send(sqe, payload, if in_capsule { length } else { 0 })
     }
 
+    #[inline]
     fn send(&mut self, mut sqe: Sqe, payload: Payload, data: u32) -> Result<Command, Refused> {
         let cid = self.free.pop().ok_or(Refused::Full)?;
         sqe.cid = cid.into();
@@ -213,14 +214,39 @@ impl Queue {
     /// # Errors
     /// The controller broke the protocol: send [`term_req`](Self::term_req) and close.
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
-        if self.phase == Phase::Ended {
-            return Ok(None);
+        // Whatever is odd about it goes the long way, which finds it out again.
+        if self.phase == Phase::Ready
+            && let Some(pdu) = self.decoder.plain_data(bytes)
+            && let (flags, length) = (pdu.ch.flags, pdu.datal.get())
+            && self.data_header(pdu.cccid.get(), pdu.datao.get(), length, flags & LAST != 0, flags & SUCCESS != 0).is_ok()
+        {
+            self.decoder.skip_data_header(bytes, length);
         }
-        let event = self.next(bytes);
-        if event.is_err() {
-            self.end();
+        loop {
+            let event = match self.decoder.next(bytes) {
+                Ok(Some(Item::Header(header))) => match self.header(header) {
+                    Ok(event) => event,
+                    Err(why) => return self.broken(why),
+                },
+                Ok(Some(Item::Data(some))) => self.data_came(some),
+                Ok(Some(Item::End { intact })) => self.data_ended(intact),
+                Ok(None) => return Ok(None),
+                Err(fault) => {
+                    self.end();
+                    return Err(fault);
+                }
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
         }
-        event
+    }
+
+    #[cold]
+    fn broken<'a>(&mut self, why: Wrong) -> Result<Option<Event<'a>>, Fault> {
+        let fault = self.decoder.fault(why);
+        self.end();
+        Err(fault)
     }
 
     /// What to send before the connection is closed, after a fault.
@@ -228,20 +254,7 @@ impl Queue {
         self.decoder.term_req()
     }
 
-    fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
-        while let Some(item) = self.decoder.next(bytes)? {
-            let event = match item {
-                Item::Header(header) => self.header(header).map_err(|why| self.decoder.fault(why))?,
-                Item::Data(some) => self.data_came(some),
-                Item::End { intact } => self.data_ended(intact),
-            };
-            if event.is_some() {
-                return Ok(event);
-            }
-        }
-        Ok(None)
-    }
-
+    #[inline]
     fn header(&mut self, header: Header) -> Result<Option<Event<'static>>, Wrong> {
         match (self.phase, header) {
             (_, Header::TermReq { fes, fei }) => {
@@ -286,6 +299,7 @@ impl Queue {
         Ok(Event::Ready)
     }
 
+    #[inline]
     fn response(&mut self, cqe: &Cqe) -> Result<Event<'static>, Wrong> {
         let cid = cqe.cid.get();
         let slot = *self.slot(cid, Kind::CapsuleResp)?;
@@ -295,6 +309,7 @@ impl Queue {
     }
 
     //= NVMe/TCP 1.0, 3.6.2.9
+    #[inline]
     fn data_header(&mut self, cid: u16, offset: u32, length: u32, last: bool, success: bool) -> Result<(), Wrong> {
         let slot = self.slot(cid, Kind::C2hData)?;
         let Payload::Receive(whole) = slot.payload else { return Err(Wrong::Command(Kind::C2hData, cid)) };
@@ -324,6 +339,7 @@ impl Queue {
         Ok(Event::Wanted { cid })
     }
 
+    #[inline]
     fn data_came<'a>(&mut self, bytes: &'a [u8]) -> Option<Event<'a>> {
         let cid = self.receiving?;
         let slot = &mut self.slots[usize::from(cid)];
@@ -332,12 +348,14 @@ impl Queue {
         Some(Event::Data { cid, offset, bytes })
     }
 
+    #[inline]
     fn data_ended(&mut self, intact: bool) -> Option<Event<'static>> {
         let cid = self.receiving.take()?;
         self.slots[usize::from(cid)].intact &= intact;
         self.success.then(|| self.completed(cid, Status::SUCCESS, 0))
     }
 
+    #[inline]
     fn completed(&mut self, cid: u16, status: Status, result: u64) -> Event<'static> {
         let slot = core::mem::replace(&mut self.slots[usize::from(cid)], FREE);
         self.free.push(cid);
@@ -345,6 +363,7 @@ impl Queue {
         Event::Completed { cid, status, result }
     }
 
+    #[inline]
     fn slot(&mut self, cid: u16, kind: Kind) -> Result<&mut Slot, Wrong> {
         self.slots.get_mut(usize::from(cid)).filter(|slot| slot.used).ok_or(Wrong::Command(kind, cid))
     }

@@ -1,6 +1,7 @@
 //! The controller's side: a [`Queue`] for each connection, a [`Controller`] for each association.
 
 mod admin;
+mod cids;
 mod connect;
 mod controller;
 mod fused;

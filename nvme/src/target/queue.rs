@@ -13,6 +13,7 @@ use crate::fault::{Fault, Wrong};
 use crate::head::{Head, LastPdu, Shape};
 use crate::pdu::{C2hData, CapsuleResp, CommonHeader, IcResp, Kind, LARGEST_ALIGNMENT, LAST, R2t, SUCCESS};
 use crate::status::{Code, Status};
+use crate::target::cids::Cids;
 
 /// What a queue may do before it is known whose it is, and what it tells the host.
 #[derive(Clone, Copy, Debug)]
@@ -154,9 +155,8 @@ pub struct Queue {
     shape: Shape,
     phase: Phase,
     slots: Vec<Slot>,
-    /// The identifier of each slot's command, or [`NO_CID`]: all are looked through for each
-    /// command, so they lie close together.
-    cids: Vec<u32>,
+    /// Which slot has the command of an identifier.
+    cids: Cids,
     free: Vec<u16>,
     receiving: Receiving,
     in_capsule: u32,
@@ -188,9 +188,6 @@ struct Slot {
 
 const FREE: Slot = Slot { used: false, cid: 0, transfer: Transfer::None, done: 0, asked: 0, intact: true, closing: None };
 
-/// No identifier: those have 16 bits.
-const NO_CID: u32 = u32::MAX;
-
 /// Whose data is coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiving {
@@ -209,7 +206,7 @@ impl Queue {
             phase: Phase::Initializing,
             // Connect is the only command until the queue is open.
             slots: alloc::vec![FREE],
-            cids: alloc::vec![NO_CID],
+            cids: Cids::new(1),
             free: alloc::vec![0],
             receiving: Receiving::Nothing,
             in_capsule: settings.admin_in_capsule,
@@ -224,33 +221,52 @@ impl Queue {
     /// The host broke the protocol: send [`term_req`](Self::term_req) and close. Nothing comes any more;
     /// commands in flight are still the caller's ([`in_flight`](Self::in_flight)).
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
-        if self.phase == Phase::Ended {
-            return Ok(None);
+        // Whatever is odd about it goes the long way, which finds it out again.
+        if self.phase == Phase::Open
+            && let Some(sqe) = self.decoder.plain_command(bytes)
+            && let Some(&index) = self.free.last()
+            && let Ok(transfer) = self.judge(sqe, 0)
+        {
+            Decoder::skip_command(bytes);
+            self.take(index, sqe.cid.get(), transfer);
+            return Ok(Some(Event::Command { tag: Tag(index), sqe: *sqe, data: transfer }));
         }
-        let event = self.next(bytes);
-        if event.is_err() {
-            self.end();
-        }
-        event
+        self.receive_any(bytes)
     }
 
-    /// What to send before the connection is closed, after a fault.
-    pub fn term_req(&self) -> Option<LastPdu> {
-        self.decoder.term_req()
-    }
-
-    fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
-        while let Some(item) = self.decoder.next(bytes)? {
-            let event = match item {
-                Item::Header(header) => self.header(header).map_err(|why| self.decoder.fault(why))?,
-                Item::Data(some) => self.data_came(some),
-                Item::End { intact } => self.data_ended(intact),
+    fn receive_any<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
+        // What each of these answers is what this answers, so that events are made where they go.
+        loop {
+            let event = match self.decoder.next(bytes) {
+                Ok(Some(Item::Header(Header::Command { data }))) => return self.command(data),
+                Ok(Some(Item::Header(header))) => match self.header(header) {
+                    Ok(event) => event,
+                    Err(why) => return self.broken(why),
+                },
+                Ok(Some(Item::Data(some))) => self.data_came(some),
+                Ok(Some(Item::End { intact })) => self.data_ended(intact),
+                Ok(None) => return Ok(None),
+                Err(fault) => {
+                    self.end();
+                    return Err(fault);
+                }
             };
             if event.is_some() {
                 return Ok(event);
             }
         }
-        Ok(None)
+    }
+
+    #[cold]
+    fn broken<'a>(&mut self, why: Wrong) -> Result<Option<Event<'a>>, Fault> {
+        let fault = self.decoder.fault(why);
+        self.end();
+        Err(fault)
+    }
+
+    /// What to send before the connection is closed, after a fault.
+    pub fn term_req(&self) -> Option<LastPdu> {
+        self.decoder.term_req()
     }
 
     fn header(&mut self, header: Header) -> Result<Option<Event<'static>>, Wrong> {
@@ -260,9 +276,7 @@ impl Queue {
                 Ok(Some(Event::Terminated { fes, fei }))
             }
             (Phase::Initializing, Header::IcReq { pfv, hpda, dgst }) => self.initialize(pfv, hpda, dgst).map(Some),
-            (Phase::Initializing, Header::Command { .. }) => Err(Wrong::Sequence(Kind::CapsuleCmd)),
             (Phase::Initializing, _) => Err(Wrong::Sequence(Kind::H2cData)),
-            (_, Header::Command { data }) => self.command(data).map(Some),
             (_, Header::H2cData { cid, tag, offset, data, last }) => self.data_header(cid, tag, offset, data, last).map(|()| None),
             (_, _) => Err(Wrong::Sequence(Kind::IcReq)),
         }
@@ -286,42 +300,54 @@ impl Queue {
         Ok(Event::Reply(Head::initialize(&zerocopy::transmute!(response))))
     }
 
-    fn command(&mut self, data: u32) -> Result<Event<'static>, Wrong> {
+    #[inline]
+    fn command<'a>(&mut self, data: u32) -> Result<Option<Event<'a>>, Fault> {
         self.receiving = Receiving::Nothing;
-        if data > self.in_capsule {
-            return Err(Wrong::TooMuchData(data));
+        if self.phase == Phase::Initializing {
+            return self.broken(Wrong::Sequence(Kind::CapsuleCmd));
         }
-        let sqe = self.decoder.command();
+        if data > self.in_capsule {
+            return self.broken(Wrong::TooMuchData(data));
+        }
+        let sqe = self.decoder.command_ref();
         let cid = sqe.cid.get();
-        let Some(&index) = self.free.last() else { return Err(Wrong::QueueFull(cid)) };
-        self.advance();
-        let transfer = match self.judge(&sqe, data) {
+        let Some(&index) = self.free.last() else { return self.broken(Wrong::QueueFull(cid)) };
+        let transfer = match self.judge(sqe, data) {
             Ok(transfer) => transfer,
-            Err(why) => {
-                let head = self.response(cid, why.into(), 0);
-                return Ok(Event::Refused { head, opcode: sqe.opcode, cid, why });
-            }
+            Err(why) => return Ok(Some(self.refused(why))),
         };
+        self.take(index, cid, transfer);
+        Ok(Some(Event::Command { tag: Tag(index), sqe: self.decoder.command(), data: transfer }))
+    }
+
+    /// A command gets the slot that is free.
+    #[inline(always)]
+    fn take(&mut self, index: u16, cid: u16, transfer: Transfer) {
         self.free.pop();
         let asked = if let Transfer::InCapsule(length) = transfer { length } else { 0 };
         self.slots[usize::from(index)] = Slot { used: true, cid, transfer, asked, ..FREE };
-        self.cids[usize::from(index)] = cid.into();
-        if asked > 0 {
-            self.receiving = Receiving::Slot(index);
-        }
-        Ok(Event::Command { tag: Tag(index), sqe, data: transfer })
+        self.cids.insert(cid, index);
+        self.receiving = if asked > 0 { Receiving::Slot(index) } else { Receiving::Nothing };
+        self.advance();
+    }
+
+    #[cold]
+    fn refused<'a>(&mut self, why: Code) -> Event<'a> {
+        let Sqe { opcode, cid, .. } = *self.decoder.command_ref();
+        let cid = cid.get();
+        self.advance();
+        Event::Refused { head: self.response(cid, why.into(), 0), opcode, cid, why }
     }
 
     /// What a command that came says of its data, if it can be taken at all.
     //= NVMe/TCP 1.0, 3.3.2
+    #[inline(always)]
     fn judge(&self, sqe: &Sqe, data: u32) -> Result<Transfer, Code> {
         let connects = sqe.opcode == FABRICS && sqe.fctype() == fabrics::CONNECT;
         if connects == (self.phase == Phase::Open) {
             return Err(Code::CommandSequenceError);
         }
-        let cid = u32::from(sqe.cid.get());
-        // Without a branch for each, so that the compiler compares many at once.
-        if self.cids.iter().fold(false, |found, it| found | (*it == cid)) {
+        if self.cids.find(sqe.cid.get()).is_some() {
             return Err(Code::CommandIdConflict);
         }
         if sqe.psdt() != PSDT_SGL {
@@ -416,7 +442,15 @@ impl Queue {
     /// # Errors
     /// As [`Misuse`] says.
     pub fn data(&mut self, tag: Tag, length: u32) -> Result<Head, Misuse> {
-        self.data_with(tag, length, 0)
+        let slot = self.slot(tag)?;
+        let Transfer::ToHost(whole) = slot.transfer else { return Err(Misuse::Range) };
+        if length == 0 || length > whole - slot.done {
+            return Err(Misuse::Range);
+        }
+        let (cid, done) = (slot.cid, slot.done);
+        slot.done += length;
+        let flags = if slot.done == whole { LAST } else { 0 };
+        Ok(self.data_head(cid, done, length, flags))
     }
 
     /// The last `length` bytes of what a command reads, and its response: there is no other.
@@ -428,25 +462,21 @@ impl Queue {
         if slot.transfer != Transfer::ToHost(slot.done.saturating_add(length)) {
             return Err(Misuse::Short);
         }
-        let head = self.data_with(tag, length, SUCCESS)?;
+        if length == 0 {
+            return Err(Misuse::Range);
+        }
+        let (cid, done) = (slot.cid, slot.done);
         self.release(tag);
-        Ok(head)
+        Ok(self.data_head(cid, done, length, LAST | SUCCESS))
     }
 
     //= NVMe/TCP 1.0, 3.6.2.9
-    fn data_with(&mut self, tag: Tag, length: u32, flags: u8) -> Result<Head, Misuse> {
-        let shape = self.shape;
-        let slot = self.slot(tag)?;
-        let Transfer::ToHost(whole) = slot.transfer else { return Err(Misuse::Range) };
-        if length == 0 || length > whole - slot.done {
-            return Err(Misuse::Range);
-        }
-        let mut ch = CommonHeader::new(Kind::C2hData);
-        let datao = slot.done.into();
-        slot.done += length;
-        ch.flags = flags | if slot.done == whole { LAST } else { 0 };
-        let pdu = C2hData { ch, cccid: slot.cid.into(), reserved1: 0.into(), datao, datal: length.into(), reserved2: 0.into() };
-        Ok(Head::shaped(pdu.as_bytes(), shape, length))
+    #[inline]
+    fn data_head(&self, cid: u16, offset: u32, length: u32, flags: u8) -> Head {
+        let ch = CommonHeader { flags, ..CommonHeader::new(Kind::C2hData) };
+        let (cccid, datao, datal) = (cid.into(), offset.into(), length.into());
+        let pdu = C2hData { ch, cccid, reserved1: 0.into(), datao, datal, reserved2: 0.into() };
+        Head::shaped(pdu.as_bytes(), self.shape, length)
     }
 
     /// A command is done: send this. While data that it was asked for is under way there is nothing
@@ -491,7 +521,7 @@ impl Queue {
         self.sqhd = if request.flow { Some(1 % request.entries.max(1)) } else { None };
         let head = self.finish(tag, Status::SUCCESS, result);
         self.slots.resize(usize::from(request.entries), FREE);
-        self.cids.resize(usize::from(request.entries), NO_CID);
+        self.cids = Cids::new(request.entries);
         self.free.clear();
         self.free.extend((0..request.entries).rev());
         self.in_capsule = if request.qid == 0 { self.settings.admin_in_capsule } else { self.settings.io_in_capsule };
@@ -499,6 +529,7 @@ impl Queue {
         Ok(head)
     }
 
+    #[inline]
     fn response(&self, cid: u16, status: Status, result: u64) -> Head {
         // FFFFh where it is not told (Connect response), which hosts ignore elsewhere.
         let sqhd = self.sqhd.unwrap_or(0xFFFF).into();
@@ -506,25 +537,30 @@ impl Queue {
         Head::shaped(CapsuleResp { ch: CommonHeader::new(Kind::CapsuleResp), cqe }.as_bytes(), self.shape, 0)
     }
 
+    #[inline]
     fn advance(&mut self) {
         if let Some(sqhd) = self.sqhd {
-            self.sqhd = Some((sqhd + 1) % self.slots.len().max(1) as u16);
+            let next = sqhd + 1;
+            self.sqhd = Some(if usize::from(next) < self.slots.len() { next } else { 0 });
         }
     }
 
+    #[inline]
     fn slot(&mut self, tag: Tag) -> Result<&mut Slot, Misuse> {
         self.slots.get_mut(tag.index()).filter(|slot| slot.used && slot.closing.is_none()).ok_or(Misuse::Tag)
     }
 
+    #[inline]
     fn release(&mut self, tag: Tag) {
-        self.slots[tag.index()] = FREE;
-        self.cids[tag.index()] = NO_CID;
+        let slot = &mut self.slots[tag.index()];
+        (slot.used, slot.closing) = (false, None);
+        self.cids.remove(slot.cid, tag.0);
         self.free.push(tag.0);
     }
 
     /// The command in flight with this identifier, for Abort.
     pub fn find(&self, cid: u16) -> Option<Tag> {
-        self.in_flight().find(|tag| self.slots[tag.index()].cid == cid)
+        self.cids.find(cid).map(Tag).filter(|tag| self.slots[tag.index()].closing.is_none())
     }
 
     /// All commands that are the caller's.

@@ -1,4 +1,4 @@
-//! Micro-benchmarks: messages, pollers, rings and pools, beside peers that do the same work.
+//! Micro-benchmarks: messages, pollers, rings, pools and reads, beside peers that do the same work.
 //!
 //! A [`Row`] is one question ("a ring across two cores, one at a time"), its [`Case`]s are those
 //! who answer it, taken in turn, round by round, so that whatever else the machine does disturbs
@@ -12,6 +12,7 @@ mod peer;
 mod pollers;
 mod pools;
 mod rings;
+mod storage;
 mod table;
 
 use std::sync::Arc;
@@ -91,7 +92,7 @@ fn count(bench: &Bench, rows: &[&Row], operations: u64) -> Result<()> {
 
 /// Everything that is measured, in the order in which it is printed.
 fn rows() -> Vec<Row> {
-    [pollers::rows(), messages::rows(), rings::rows(), pools::rows(), buffers::rows()].into_iter().flatten().collect()
+    [pollers::rows(), messages::rows(), rings::rows(), pools::rows(), buffers::rows(), storage::rows()].into_iter().flatten().collect()
 }
 
 fn names(rows: &[Row]) -> String {
