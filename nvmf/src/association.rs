@@ -12,6 +12,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
+use core_reactor::net::Token;
 use nvme::target::Controller;
 use spin::Mutex;
 
@@ -55,6 +56,27 @@ pub struct QueueInfo {
 pub(crate) struct QueueKey {
     pub(crate) place: u32,
     pub(crate) generation: u32,
+}
+
+impl QueueKey {
+    /// Bits of a place; 12 for a tag follow it, and the generation has the rest.
+    pub(crate) const PLACE_BITS: u32 = 24;
+    pub(crate) const TAG_BITS: u32 = 12;
+    /// The most that a generation counts to: one bit is for listeners.
+    pub(crate) const GENERATIONS: u32 = (1 << (63 - Self::PLACE_BITS - Self::TAG_BITS)) - 1;
+
+    /// As the token of its socket, and of its commands.
+    pub(crate) fn token(self) -> Token {
+        Token(u64::from(self.place) | u64::from(self.generation) << (Self::PLACE_BITS + Self::TAG_BITS))
+    }
+
+    /// The queue, and which of its commands, that a token names.
+    pub(crate) fn of(token: Token) -> (Self, usize) {
+        let place = token.0 as u32 & ((1 << Self::PLACE_BITS) - 1);
+        let tag = (token.0 >> Self::PLACE_BITS) as usize & ((1 << Self::TAG_BITS) - 1);
+        let generation = (token.0 >> (Self::PLACE_BITS + Self::TAG_BITS)) as u32 & Self::GENERATIONS;
+        (Self { place, generation }, tag)
+    }
 }
 
 impl Association {

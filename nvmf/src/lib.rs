@@ -18,6 +18,20 @@
 //! | say which way is good | [`Target::set_ana_state`]; [`Listener::ana`] |
 //! | see who is connected | [`Subsystem::controllers`], [`Association::queues`] |
 //! | see what was done | [`Target::figures`] |
+//!
+//! # The way of a command
+//!
+//! A [`Server`] is a poll group on each core. A connection is one queue and lives on the core that
+//! it was given to; the queues of a controller may be on several.
+//!
+//! ```text
+//!  socket ──bytes──► nvme::target::Queue ──command──► a buffer (R2T, if data is to come) ──► device
+//!                                                        │ none: it waits, first come first served
+//!  socket ◄── all of a poll as one gathered send ◄── [head | data | digest] in one buffer ◄──┘
+//! ```
+//!
+//! Admin commands are the controller's, which is under a lock that all of its queues can take; on
+//! the way of I/O there is none.
 #![no_std]
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]
@@ -26,13 +40,17 @@ extern crate alloc;
 
 mod association;
 mod atomic;
+mod connect;
 mod error;
 mod figures;
+mod group;
 mod listener;
 mod namespace;
+mod server;
 mod subsystem;
 mod target;
 mod transport;
+mod view;
 
 pub use association::{Association, QueueInfo};
 pub use error::NvmfError;
@@ -40,6 +58,7 @@ pub use figures::GroupFigures;
 pub use listener::Listener;
 pub use namespace::{Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;
+pub use server::{Server, ServerConfig, ServerError};
 pub use subsystem::{Subsystem, SubsystemConfig};
 pub use target::Target;
 pub use transport::Transport;

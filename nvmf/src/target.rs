@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -24,6 +24,15 @@ use crate::{Association, GroupFigures, Listener, Namespace, NamespaceConfig, Nvm
 #[derive(Clone)]
 pub struct Target(Arc<Inner>);
 
+/// A target that does not live for this.
+pub(crate) struct WeakTarget(Weak<Inner>);
+
+impl WeakTarget {
+    pub(crate) fn upgrade(&self) -> Option<Target> {
+        self.0.upgrade().map(Target)
+    }
+}
+
 struct Inner {
     subsystems: Mutex<Vec<Arc<Subsystem>>>,
     most_subsystems: usize,
@@ -41,8 +50,8 @@ pub(crate) trait Groups: Send + Sync {
     fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError>;
     /// Listens there no longer.
     fn unlisten(&self, at: SocketAddr);
-    /// Closes all queues of a controller.
-    fn close(&self, association: &Arc<Association>);
+    /// Closes the queues of a controller; the admin queue, too, if `all`.
+    fn close(&self, association: &Arc<Association>, all: bool);
     /// A controller may have an event to tell.
     fn tell(&self, association: &Arc<Association>);
     /// The namespaces of a subsystem have changed.
@@ -382,6 +391,10 @@ impl Target {
         }
     }
 
+    pub(crate) fn downgrade(&self) -> WeakTarget {
+        WeakTarget(Arc::downgrade(&self.0))
+    }
+
     /// The poll groups run: they listen where subsystems do.
     pub(crate) fn started(&self, groups: Box<dyn Groups>) -> Result<(), NetError> {
         let ports = self.0.ports.lock();
@@ -397,8 +410,15 @@ impl Target {
         if association.end() {
             association.subsystem.dismiss(association);
             if let Some(groups) = self.0.groups.get() {
-                groups.close(association);
+                groups.close(association, true);
             }
+        }
+    }
+
+    /// Closes the I/O queues of a controller, wherever they are.
+    pub(crate) fn close_io(&self, association: &Arc<Association>) {
+        if let Some(groups) = self.0.groups.get() {
+            groups.close(association, false);
         }
     }
 

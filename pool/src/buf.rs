@@ -72,6 +72,15 @@ impl Buf {
         n
     }
 
+    /// Puts `bytes` in front of the filled part, if there is room: what was dropped from there by
+    /// [`advance`](Self::advance) leaves some. Whether there was.
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = (self.meta().start.get() as usize).checked_sub(bytes.len()) else { return false };
+        self.meta().start.set(start as u32);
+        self[..bytes.len()].copy_from_slice(bytes);
+        true
+    }
+
     /// Drops `n` bytes from the front of the filled part.
     #[inline]
     pub fn advance(&mut self, n: usize) {

@@ -1,0 +1,64 @@
+//! Who may connect where.
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use nvme::Code;
+use nvme::fabrics::Parameter;
+use nvme::target::{Config, Controller, Refusal, Request, Role};
+
+use crate::{Association, Listener, Subsystem, Target, Transport};
+
+/// The controller whose queue a Connect asks for: a new one for an admin queue.
+///
+/// # Errors
+/// The answer that it gets.
+pub(crate) fn connect(
+    target: &Target,
+    transport: &Transport,
+    max_transfer: u32,
+    port: SocketAddr,
+    request: &Request<'_>,
+    now: Duration,
+) -> Result<Arc<Association>, Refusal> {
+    let subsystem = target.subsystem(request.subnqn).map_err(|_| Refusal::from(Parameter::SUBNQN))?;
+    let listener = match subsystem.listener(port) {
+        Some(listener) => listener,
+        // Whoever finds a port finds out what is there, as with SPDK.
+        None if subsystem.is_discovery() => Arc::new(Listener::new(port)),
+        None => return Err(Parameter::SUBNQN.into()),
+    };
+    if !subsystem.lets_in(request.hostnqn) {
+        return Err(Code::InvalidHost.into());
+    }
+    if request.qid != 0 {
+        let found = subsystem.controller(request.cntlid).filter(|it| !it.is_over());
+        let association = found.ok_or(Refusal::from(Parameter::CNTLID))?;
+        if association.listener.address() != port {
+            return Err(Parameter::CNTLID.into());
+        }
+        association.controller.lock().connect(request)?;
+        return Ok(association);
+    }
+    let config = config(&subsystem, transport, max_transfer);
+    let make = |cntlid| {
+        let controller = Controller::new(Config { cntlid, ..config }, request, now);
+        Arc::new(Association::new(subsystem.clone(), listener, controller, request.hostid, now))
+    };
+    subsystem.admit(make).ok_or(Code::ControllerBusy.into())
+}
+
+fn config(subsystem: &Subsystem, transport: &Transport, max_transfer: u32) -> Config {
+    let fused = subsystem.namespaces().iter().map(|it| it.fused()).min();
+    Config {
+        role: if subsystem.is_discovery() { Role::Discovery } else { Role::Io },
+        cntlid: 0,
+        queues: transport.max_io_qpairs_per_ctrlr,
+        entries: transport.max_queue_depth,
+        mdts: (max_transfer / 4096).trailing_zeros() as u8,
+        in_capsule: transport.in_capsule_data_size.min(max_transfer),
+        fused: fused.unwrap_or(1),
+        reservations: true,
+    }
+}

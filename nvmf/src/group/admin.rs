@@ -1,0 +1,117 @@
+//! Commands of the admin queue, and fabrics commands of the others.
+
+use nvme::target::{Effect, Tag, Transfer, Verdict};
+use nvme::{Code, Status};
+
+use super::base::Base;
+use super::queue::{Queue, Role, State};
+use crate::view::View;
+
+impl Queue {
+    pub(super) fn admin(&mut self, base: &mut Base, tag: Tag) {
+        let Some(association) = self.association().cloned() else { return };
+        let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        let verdict = if matches!(self.role, Role::Io { .. }) {
+            association.controller.lock().io_fabrics(&command.sqe)
+        } else {
+            let view = View::new(&base.target, &association, self.way.local);
+            let (time, sqe) = (base.time(), command.sqe);
+            let mut controller = association.controller.lock();
+            match (command.transfer, &mut command.buf) {
+                (Transfer::ToHost(length), Some(buf)) => {
+                    let verdict = controller.admin(time, tag, &sqe, &[], &mut buf.spare_mut()[..length as usize], &view);
+                    buf.grow(length as usize);
+                    verdict
+                }
+                (_, Some(buf)) => controller.admin(time, tag, &sqe, buf, &mut [], &view),
+                (_, None) => controller.admin(time, tag, &sqe, &[], &mut [], &view),
+            }
+        };
+        match verdict {
+            Verdict::Done { status, result, effect } => {
+                if status.is_success() && matches!(command.transfer, Transfer::ToHost(_)) {
+                    self.respond(base, tag, result);
+                } else {
+                    self.complete(base, tag, status, result);
+                }
+                self.effect(base, effect);
+            }
+            Verdict::Held => command.state = State::Held,
+            Verdict::Abort { qid: 0, cid } => {
+                let held = self.proto.find(cid).filter(|held| association.controller.lock().take_request(*held));
+                if let Some(held) = held {
+                    self.complete(base, held, Code::AbortRequested.into(), 0);
+                }
+                self.complete(base, tag, Status::SUCCESS, held.is_none().into());
+            }
+            Verdict::Abort { qid, cid } => self.abort_elsewhere(base, tag, qid, cid),
+        }
+        self.tell(base);
+    }
+
+    fn effect(&mut self, base: &mut Base, effect: Effect) {
+        match effect {
+            Effect::None => {}
+            Effect::Disabled | Effect::Shutdown => {
+                if let Some(association) = self.association() {
+                    base.target.close_io(association);
+                }
+            }
+            Effect::Disconnect => self.end(base),
+        }
+    }
+
+    /// Has the core of another queue look for a command that is to be aborted.
+    fn abort_elsewhere(&mut self, base: &mut Base, tag: Tag, qid: u16, cid: u16) {
+        let queues = self.association().map(|it| it.queues()).unwrap_or_default();
+        let Some(queue) = queues.into_iter().find(|it| it.qid == qid) else {
+            return self.complete(base, tag, Status::SUCCESS, 1);
+        };
+        if let Some(Some(command)) = self.commands.get_mut(tag.index()) {
+            command.state = State::Held;
+        }
+        let (there, here) = (queue.key, self.key);
+        let ask = move |group: &mut super::Group, cx: &mut core_reactor::Cx<'_>| group.abort(cx, there, cid);
+        base.peers.ask(queue.group, ask, move |group, _, is_aborted| group.aborted(here, tag, is_aborted));
+    }
+
+    /// What came of that.
+    pub(crate) fn aborted(&mut self, base: &mut Base, tag: Tag, is_aborted: bool) {
+        if matches!(self.commands.get(tag.index()), Some(Some(command)) if command.state == State::Held) {
+            self.complete(base, tag, Status::SUCCESS, (!is_aborted).into());
+        }
+    }
+
+    /// Tells the host of events.
+    pub(crate) fn tell(&mut self, base: &mut Base) {
+        while let Role::Admin(association) = &self.role {
+            let Some((tag, result)) = association.controller.lock().next_event() else { return };
+            self.complete(base, tag, Status::SUCCESS, result);
+        }
+    }
+
+    /// Gives up a command that is to be aborted, if that can be: `None` if there is none with this
+    /// identifier, otherwise its tag and whether it is answered. A device may give it back later.
+    pub(crate) fn abort(&mut self, base: &mut Base, cid: u16) -> Option<(Tag, bool)> {
+        let tag = self.proto.find(cid)?;
+        let state = self.commands.get(tag.index())?.as_ref()?.state;
+        match state {
+            // All behind it waits with it.
+            State::Waits if self.is_stalled() => None,
+            State::Waits | State::Receives | State::Ready => {
+                self.complete(base, tag, Code::AbortRequested.into(), 0);
+                Some((tag, true))
+            }
+            State::InDevice => {
+                self.give_up_device(base, tag);
+                Some((tag, false))
+            }
+            State::Held => None,
+        }
+    }
+
+    /// Whether a command is still there.
+    pub(crate) fn has(&self, tag: Tag) -> bool {
+        matches!(self.commands.get(tag.index()), Some(Some(_)))
+    }
+}

@@ -1,0 +1,120 @@
+//! Buffers of commands, and which commands wait for one.
+//!
+//! Data that goes to a host has its header put in front of it, and its digest behind, in the same
+//! buffer: so a read is one piece to send. Commands wait in the order in which they came, and no
+//! later one goes past them.
+
+use alloc::collections::VecDeque;
+use core::task::Waker;
+
+use core_reactor::Instant;
+use nvme::target::Tag;
+use pool::{Buf, BufGroup, Class, Request};
+
+use crate::association::QueueKey;
+
+/// Bytes in front of data: a page, so that the data is aligned as any device may ask.
+pub(crate) const HEADROOM: usize = 4096;
+
+/// Behind it: the digest.
+const TAIL: usize = 4;
+
+/// A command that waits for a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) queue: QueueKey,
+    pub(crate) tag: Tag,
+}
+
+/// The buffers of a poll group's commands.
+pub(crate) struct Bufs {
+    group: BufGroup,
+    waker: Waker,
+    lines: [Line; 2],
+}
+
+/// Who waits for buffers of a class.
+struct Line {
+    class: Class,
+    fits: usize,
+    waiting: VecDeque<Waiter>,
+    /// What was asked for, for the first of them.
+    request: Option<Request>,
+}
+
+impl Bufs {
+    pub(crate) fn new(group: BufGroup, waker: Waker) -> Self {
+        let line = |class| Line { class, fits: fits(group.size_of(class)), waiting: VecDeque::new(), request: None };
+        let lines = [line(Class::Small), line(Class::Large)];
+        Self { group, waker, lines }
+    }
+
+    /// A buffer with room for `length` bytes of data, unless others wait for such a one.
+    #[inline]
+    pub(crate) fn get(&self, length: u32) -> Option<Buf> {
+        let line = &self.lines[self.line_of(length)];
+        if !line.waiting.is_empty() {
+            return None;
+        }
+        self.group.get_class(line.class).map(with_headroom)
+    }
+
+    /// A small buffer for what is no data, past those who wait.
+    pub(crate) fn get_control(&self) -> Option<Buf> {
+        self.group.get_class(Class::Control).or_else(|| self.group.get())
+    }
+
+    /// A command waits for a buffer for `length` bytes.
+    pub(crate) fn wait(&mut self, waiter: Waiter, length: u32) {
+        let line = self.line_of(length);
+        self.lines[line].waiting.push_back(waiter);
+    }
+
+    /// The first command that waits and for which there is a buffer now. `is_there` tells whether a
+    /// command still waits.
+    pub(crate) fn serve(&mut self, now: Instant, is_there: impl Fn(&Waiter) -> bool) -> Option<(Waiter, Buf)> {
+        let Self { group, waker, lines } = self;
+        lines.iter_mut().find_map(|line| line.serve(group, waker, now, &is_there))
+    }
+
+    /// Whether anybody waits.
+    pub(crate) fn is_short(&self) -> bool {
+        self.lines.iter().any(|line| !line.waiting.is_empty())
+    }
+
+    fn line_of(&self, length: u32) -> usize {
+        usize::from(length as usize > self.lines[0].fits)
+    }
+}
+
+impl Line {
+    #[inline]
+    fn serve(&mut self, group: &BufGroup, waker: &Waker, now: Instant, is_there: &impl Fn(&Waiter) -> bool) -> Option<(Waiter, Buf)> {
+        while self.waiting.front().is_some_and(|waiter| !is_there(waiter)) {
+            self.waiting.pop_front();
+        }
+        if self.waiting.is_empty() {
+            // What was granted meanwhile passes to others.
+            self.request = None;
+            return None;
+        }
+        if self.request.is_none() {
+            // A queue that is full of other groups' requests is tried again with the next poll.
+            self.request = group.request(self.class, 1, now.as_nanos(), waker).ok();
+        }
+        let buf = self.request.as_mut()?.poll(now.as_nanos())?.next()?;
+        self.request = None;
+        self.waiting.pop_front().map(|waiter| (waiter, with_headroom(buf)))
+    }
+}
+
+fn with_headroom(mut buf: Buf) -> Buf {
+    buf.grow(HEADROOM);
+    buf.advance(HEADROOM);
+    buf
+}
+
+/// Bytes of data that fit into a buffer of `size`.
+pub(crate) fn fits(size: usize) -> usize {
+    size.saturating_sub(HEADROOM + TAIL)
+}

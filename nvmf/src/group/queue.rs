@@ -1,0 +1,493 @@
+//! A connection, which is one queue of a host.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bdev::Token;
+use core_reactor::Cx;
+use core_reactor::net::SockId;
+use nvme::command::{FABRICS, Sqe};
+use nvme::digest::digest;
+use nvme::fabrics::accepted;
+use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
+use nvme::{Code, Fault, Head, Status};
+use pool::Buf;
+
+use super::base::{Base, Way};
+use super::bufs::Waiter;
+use crate::Association;
+use crate::association::{QueueInfo, QueueKey};
+use crate::atomic::{bump, drop_by};
+use crate::connect::connect;
+
+/// How long a host may take to close its side once its queue has ended.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a host may take to send the data of a command; while others wait for buffers, less.
+const DATA_LIMIT: Duration = Duration::from_secs(30);
+const DATA_LIMIT_SHORT: Duration = Duration::from_secs(5);
+
+/// A connection.
+pub(crate) struct Queue {
+    pub(crate) key: QueueKey,
+    pub(crate) sock: SockId,
+    pub(super) way: Way,
+    pub(super) proto: target::Queue,
+    pub(super) role: Role,
+    /// By tag.
+    pub(super) commands: Vec<Option<Command>>,
+    /// Commands whose data is coming.
+    receiving: u32,
+    fused: Fused,
+    /// Heads to be sent: all of a poll go out together.
+    out: Vec<u8>,
+    is_dirty: bool,
+    /// Bytes that wait behind a command for whose data there is no buffer.
+    backlog: Vec<u8>,
+    is_stalled: bool,
+    /// It has ended, and is closed at this moment at the latest.
+    ending: Option<Duration>,
+}
+
+/// What a connection is.
+pub(crate) enum Role {
+    /// It has not said yet.
+    New,
+    /// The admin queue of a controller.
+    Admin(Arc<Association>),
+    /// An I/O queue.
+    Io {
+        association: Arc<Association>,
+        qid: u16,
+        /// Where its devices are.
+        place: usize,
+    },
+    /// None any more.
+    Over,
+}
+
+/// A command in flight.
+pub(crate) struct Command {
+    pub(super) tag: Tag,
+    pub(super) sqe: Sqe,
+    pub(super) transfer: Transfer,
+    pub(super) length: u32,
+    pub(super) fuse: Fuse,
+    pub(super) buf: Option<Buf>,
+    pub(super) state: State,
+    /// Requests of devices of which the outcome is to come.
+    pub(super) left: u32,
+    /// Of those that have come.
+    pub(super) outcome: Code,
+    since: Duration,
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It waits for a buffer.
+    Waits,
+    /// Its data is coming.
+    Receives,
+    /// All is there.
+    Ready,
+    /// A device has it.
+    InDevice,
+    /// The controller keeps it, or another core looks after it.
+    Held,
+}
+
+impl Queue {
+    pub(crate) fn new(key: QueueKey, sock: SockId, way: Way, base: &Base) -> Self {
+        bump(&base.figures.current_connecting, 1);
+        Self {
+            key,
+            sock,
+            way,
+            proto: target::Queue::new(base.settings, base.time()),
+            role: Role::New,
+            commands: alloc::vec![None],
+            receiving: 0,
+            fused: Fused::default(),
+            out: Vec::new(),
+            is_dirty: false,
+            backlog: Vec::new(),
+            is_stalled: false,
+            ending: None,
+        }
+    }
+
+    /// The controller that it belongs to.
+    pub(crate) fn association(&self) -> Option<&Arc<Association>> {
+        match &self.role {
+            Role::Admin(association) | Role::Io { association, .. } => Some(association),
+            Role::New | Role::Over => None,
+        }
+    }
+
+    pub(crate) fn is_admin(&self) -> bool {
+        matches!(self.role, Role::Admin(_))
+    }
+
+    /// Whether all that comes waits for a buffer.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
+    /// What a command is called at its devices.
+    pub(super) fn token(&self, tag: Tag) -> Token {
+        Token(self.key.token().0 | (tag.index() as u64) << QueueKey::PLACE_BITS)
+    }
+
+    /// Whether this command waits for a buffer.
+    pub(crate) fn waits(&self, tag: Tag) -> bool {
+        matches!(self.commands.get(tag.index()), Some(Some(Command { state: State::Waits, .. })))
+    }
+
+    /// Bytes came.
+    pub(crate) fn received(&mut self, base: &mut Base, cx: &mut Cx<'_>, buf: &Buf) {
+        if let Some(association) = self.association() {
+            association.hear(base.time());
+        }
+        if self.is_stalled {
+            self.backlog.extend_from_slice(buf);
+            return;
+        }
+        self.feed(base, cx, buf);
+    }
+
+    fn feed(&mut self, base: &mut Base, cx: &mut Cx<'_>, mut bytes: &[u8]) {
+        while self.ending.is_none() {
+            match self.proto.receive(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(event)) => self.event(base, cx, event),
+                Err(fault) => return self.fault(base, fault),
+            }
+            if self.is_stalled {
+                // The host is held back; what it has sent already waits here.
+                self.backlog = bytes.to_vec();
+                let _ = base.sock.pause(self.sock);
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, base: &mut Base, cx: &mut Cx<'_>, event: Event<'_>) {
+        match event {
+            Event::Reply(head) => self.put(base, &head),
+            Event::Command { tag, sqe, data } => self.command(base, cx, tag, sqe, data),
+            Event::Data { tag, bytes, .. } => {
+                if let Some(Some(Command { buf: Some(buf), .. })) = self.commands.get_mut(tag.index()) {
+                    buf.append(bytes);
+                }
+            }
+            // All is asked for at once.
+            Event::Asked { .. } => {}
+            Event::Ready { tag, intact } => {
+                self.receiving -= 1;
+                if intact { self.run(base, cx, tag) } else { self.complete(base, tag, Code::TransientTransportError.into(), 0) }
+            }
+            Event::Refused { head, opcode, cid, why } => {
+                let (opcode, cid) = (u32::from(opcode), u32::from(cid));
+                logging::debug!("command {:#06x}, opcode {:#04x}, was refused: {}", cid, opcode, alloc::format!("{why}").as_str());
+                self.put(base, &head);
+                if let Some(left) = self.fused.interrupt() {
+                    self.complete(base, left, Code::MissingFused.into(), 0);
+                }
+            }
+            Event::Terminated { fes, fei } => {
+                let (fes, fei) = (u32::from(fes), fei);
+                logging::warn!("{} ends its connection: we broke the protocol, it says, FES {:#x}, FEI {:#x}", self.name().as_str(), fes, fei);
+                self.end(base);
+            }
+        }
+    }
+
+    fn command(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, sqe: Sqe, transfer: Transfer) {
+        let fuse = if matches!(self.role, Role::Io { .. }) && sqe.opcode != FABRICS {
+            let (fuse, left) = self.fused.next(tag, &sqe);
+            if let Some(left) = left {
+                self.complete(base, left, Code::MissingFused.into(), 0);
+            }
+            fuse
+        } else {
+            Fuse::Single
+        };
+        let length = match transfer {
+            Transfer::None => 0,
+            Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
+        };
+        let since = base.time();
+        let command =
+            Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
+        if let Some(place) = self.commands.get_mut(tag.index()) {
+            *place = Some(command);
+        }
+        if length == 0 {
+            return self.run(base, cx, tag);
+        }
+        match base.bufs.get(length) {
+            Some(buf) => self.granted(base, cx, tag, buf),
+            None => {
+                bump(&base.figures.buffer_waits, 1);
+                base.bufs.wait(Waiter { queue: self.key, tag }, length);
+                self.is_stalled = matches!(transfer, Transfer::InCapsule(_));
+            }
+        }
+    }
+
+    /// There is a buffer for a command.
+    #[inline]
+    pub(crate) fn granted(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, buf: Buf) {
+        let now = base.time();
+        let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        command.buf = Some(buf);
+        command.since = now;
+        let length = command.length;
+        match command.transfer {
+            Transfer::ToHost(_) | Transfer::None => self.run(base, cx, tag),
+            Transfer::InCapsule(_) => {
+                command.state = State::Receives;
+                self.receiving += 1;
+                if self.is_stalled {
+                    self.is_stalled = false;
+                    let backlog = core::mem::take(&mut self.backlog);
+                    self.feed(base, cx, &backlog);
+                    if !self.is_stalled {
+                        let _ = base.sock.resume(self.sock);
+                    }
+                }
+            }
+            Transfer::OnRequest(_) => {
+                command.state = State::Receives;
+                self.receiving += 1;
+                if let Ok(head) = self.proto.ask(tag, length) {
+                    self.put(base, &head);
+                }
+            }
+        }
+    }
+
+    /// Does a command, all of whose data has come.
+    #[inline]
+    pub(super) fn run(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+        let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        command.state = State::Ready;
+        match &self.role {
+            Role::Io { place, .. } if command.sqe.opcode != FABRICS => {
+                let place = *place;
+                self.io(base, cx, place, tag);
+            }
+            Role::Io { .. } | Role::Admin(_) => self.admin(base, tag),
+            Role::New => self.connect(base, cx, tag),
+            Role::Over => {}
+        }
+    }
+
+    fn connect(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+        let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
+        let data = command.buf.as_deref().unwrap_or(&[]);
+        let (transport, most, port) = (&base.transport, base.settings.max_transfer, self.way.port);
+        let outcome = Request::read(&command.sqe, data, transport.max_queue_depth).and_then(|request| {
+            let association = connect(&base.target, transport, most, port, &request, base.time())?;
+            Ok((request, association))
+        });
+        match outcome {
+            Ok((request, association)) => self.connected(base, cx, tag, &request, association),
+            Err(refusal) => {
+                let name = self.name();
+                logging::info!("{} is refused: {}", name.as_str(), alloc::format!("{}", refusal.status).as_str());
+                self.complete(base, tag, refusal.status, refusal.result);
+            }
+        }
+    }
+
+    fn connected(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, request: &Request<'_>, association: Arc<Association>) {
+        let Ok(head) = self.proto.open(tag, request, accepted(association.cntlid(), 0)) else { return };
+        self.put(base, &head);
+        self.commands.resize_with(request.entries.into(), || None);
+        let info = QueueInfo {
+            qid: request.qid,
+            group: base.index,
+            key: self.key,
+            entries: request.entries,
+            local: self.way.local,
+            peer: self.way.peer,
+        };
+        association.entered(info);
+        let figures = &base.figures;
+        drop_by(&figures.current_connecting, 1);
+        let (qid, cntlid) = (u32::from(request.qid), u32::from(association.cntlid()));
+        let (subsystem, hostnqn) = (association.subsystem.clone(), request.hostnqn);
+        if request.qid == 0 {
+            bump(&figures.admin_queues, 1);
+            bump(&figures.current_admin_queues, 1);
+            self.role = Role::Admin(association);
+            logging::info!("{} has connected to {} as controller {}", hostnqn, subsystem.nqn(), cntlid);
+        } else {
+            bump(&figures.io_queues, 1);
+            bump(&figures.current_io_queues, 1);
+            let place = base.enter(cx, &subsystem);
+            self.role = Role::Io { association, qid: request.qid, place };
+            logging::debug!("queue {} of controller {} of {} is connected", qid, cntlid, subsystem.nqn());
+        }
+        // It may have ended while this was on its way.
+        if self.association().is_some_and(|it| it.is_over()) {
+            self.end(base);
+        }
+    }
+
+    /// Sends what a command has read, which is in its buffer, and its response.
+    pub(super) fn respond(&mut self, base: &mut Base, tag: Tag, result: u64) {
+        let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
+        let Some(mut buf) = command.buf else { return self.complete(base, tag, Code::InternalError.into(), 0) };
+        let succeeds = result == 0 && base.transport.c2h_success;
+        let head = if succeeds { self.proto.data_and_success(tag, command.length) } else { self.proto.data(tag, command.length) };
+        let Ok(head) = head else { return self.complete(base, tag, Code::InternalError.into(), 0) };
+        let sum = self.proto.shape().data_digest.then(|| digest(&buf));
+        let [first, padding] = head.parts();
+        buf.prepend(padding);
+        buf.prepend(first);
+        if let Some(sum) = sum {
+            buf.append(&sum);
+        }
+        if !base.send(self.sock, buf) {
+            return self.end(base);
+        }
+        if succeeds {
+            bump(&base.figures.commands, 1);
+        } else {
+            self.complete(base, tag, Status::SUCCESS, result);
+        }
+    }
+
+    /// Answers a command.
+    pub(super) fn complete(&mut self, base: &mut Base, tag: Tag, status: Status, result: u64) {
+        if let Some(Some(command)) = self.commands.get_mut(tag.index()).map(Option::take)
+            && command.state == State::Receives
+        {
+            self.receiving -= 1;
+        }
+        bump(&base.figures.commands, 1);
+        // Where data is still under way, the answer comes behind it.
+        if let Ok(Some(head)) = self.proto.complete(tag, status, result) {
+            self.put(base, &head);
+        }
+    }
+
+    /// Queues a head, to go out at the end of this poll.
+    #[inline]
+    pub(super) fn put(&mut self, base: &mut Base, head: &Head) {
+        for part in head.parts() {
+            self.out.extend_from_slice(part);
+        }
+        if !self.is_dirty {
+            self.is_dirty = true;
+            base.dirty.push(self.key);
+        }
+    }
+
+    /// Sends what is queued. Whether all of it went.
+    pub(crate) fn flush(&mut self, base: &mut Base) -> bool {
+        while !self.out.is_empty() {
+            let Some(mut buf) = base.bufs.get_control() else { return false };
+            let taken = buf.append(&self.out);
+            self.out.drain(..taken);
+            if !base.send(self.sock, buf) {
+                self.out.clear();
+                self.is_dirty = false;
+                self.end(base);
+                return true;
+            }
+        }
+        self.is_dirty = false;
+        true
+    }
+
+    fn fault(&mut self, base: &mut Base, fault: Fault) {
+        logging::warn!("{}: {}", self.name().as_str(), alloc::format!("{fault}").as_str());
+        bump(&base.figures.faults, 1);
+        if let Some(last) = self.proto.term_req() {
+            self.out.extend_from_slice(&last);
+        }
+        self.end(base);
+    }
+
+    /// Ends it: what is queued still goes out, then FIN.
+    pub(crate) fn end(&mut self, base: &mut Base) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(base.time().saturating_add(LINGER));
+        self.proto.end();
+        self.forget(base);
+        let _ = self.flush(base);
+        let _ = base.sock.shutdown(self.sock);
+        // So that its end is seen.
+        let _ = base.sock.resume(self.sock);
+    }
+
+    /// Gives up all commands, and leaves the controller. Buffers go home as devices give them back.
+    pub(crate) fn forget(&mut self, base: &mut Base) {
+        self.backlog = Vec::new();
+        self.is_stalled = false;
+        self.receiving = 0;
+        self.give_up_devices(base);
+        self.commands.clear();
+        let key = self.key;
+        match core::mem::replace(&mut self.role, Role::Over) {
+            Role::New => drop_by(&base.figures.current_connecting, 1),
+            Role::Admin(association) => {
+                drop_by(&base.figures.current_admin_queues, 1);
+                association.left(base.index, key);
+                let (hostnqn, cntlid) = (association.hostnqn(), u32::from(association.cntlid()));
+                logging::info!("controller {} of {} has ended", cntlid, hostnqn);
+                base.target.close(&association);
+            }
+            Role::Io { association, qid, place } => {
+                drop_by(&base.figures.current_io_queues, 1);
+                association.left(base.index, key);
+                association.controller.lock().disconnected(qid);
+                base.leave(place);
+            }
+            Role::Over => {}
+        }
+    }
+
+    /// Looks what takes too long.
+    pub(crate) fn on_time(&mut self, base: &mut Base) {
+        let now = base.time();
+        if let Some(by) = self.ending {
+            if now >= by {
+                let _ = base.sock.close(self.sock);
+            }
+            return;
+        }
+        let limit = if base.bufs.is_short() { DATA_LIMIT_SHORT } else { DATA_LIMIT };
+        let is_late = |command: &Command| command.state == State::Receives && now >= command.since.saturating_add(limit);
+        if self.proto.is_late(now) || (self.receiving > 0 && self.commands.iter().flatten().any(is_late)) {
+            let what = if self.proto.is_open() { "data that it was asked for" } else { "Connect" };
+            logging::warn!("{} is closed: its {} did not come in time", self.name().as_str(), what);
+            bump(&base.figures.late, 1);
+            return self.end(base);
+        }
+        if let Role::Admin(association) = &self.role
+            && association.is_gone(now)
+        {
+            let association = association.clone();
+            logging::warn!("controller {} of {}: its keep alive timer has expired", u32::from(association.cntlid()), association.hostnqn());
+            bump(&base.figures.expired, 1);
+            self.end(base);
+        }
+    }
+
+    /// What to call it in the log.
+    fn name(&self) -> alloc::string::String {
+        let peer = self.way.peer.map_or_else(|| "a host".into(), |peer| alloc::format!("{peer}"));
+        match self.association() {
+            Some(association) => alloc::format!("{peer} ({})", association.hostnqn()),
+            None => peer,
+        }
+    }
+}
