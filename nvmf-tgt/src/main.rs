@@ -1,4 +1,29 @@
 //! nvmf-tgt: serves block devices over NVMe/TCP.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod serve;
+
+use std::hash::{BuildHasher, RandomState};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bdev::Bdevs;
+// Links its modules and their methods.
+use bdev_malloc as _;
+use lcore::App;
+use nvmf::Target;
+
+use crate::args::Args;
+
+fn main() -> ExitCode {
+    let args: Args = match lcore::parse_args("nvmf_tgt") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let bdevs = Arc::new(Bdevs::new(RandomState::new().hash_one("uuids")));
+    let target = Arc::new(Target::new());
+    let app = App::new("nvmf_tgt").options(args.app.clone()).network().rpc();
+    let app = app.provide(bdevs.clone()).provide(target.clone()).on_stopped(serve::report);
+    app.run(move |_, app| serve::start(app, &args, &bdevs, &target))
+}

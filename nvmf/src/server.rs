@@ -177,21 +177,13 @@ impl Common {
         config.hold_reads_at = HOLD_READS_AT;
         let sock = net.group(cx, config)?;
         let bufs = Bufs::new(pool.group(*reserve)?, cx.handle().waker());
-        let transport = target.transport().cloned().unwrap_or_default();
-        let largest = 1 << fits(pool.buf_size(Class::Large)).ilog2();
-        let max_transfer = transport.max_io_size.min(u32::try_from(largest).unwrap_or(u32::MAX));
-        let settings = Settings {
-            maxh2cdata: max_transfer,
-            admin_in_capsule: 8192.min(max_transfer),
-            io_in_capsule: transport.in_capsule_data_size.min(max_transfer),
-            max_transfer,
-            connect_timeout: *connect_timeout,
-        };
+        let largest = u32::try_from(1_usize << fits(pool.buf_size(Class::Large)).ilog2()).unwrap_or(u32::MAX);
+        let settings = Settings { max_transfer: largest, connect_timeout: *connect_timeout, ..Settings::default() };
         let base = Base {
             index: peers.index(),
             peers: peers.clone(),
             target,
-            transport,
+            transport: None,
             settings,
             sock,
             bufs,

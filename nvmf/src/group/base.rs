@@ -23,7 +23,8 @@ pub(crate) struct Base {
     /// Which group this is.
     pub(crate) index: usize,
     pub(crate) target: Target,
-    pub(crate) transport: Transport,
+    /// Once there is one, and so somebody to connect.
+    pub(crate) transport: Option<Arc<Transport>>,
     pub(crate) settings: Settings,
     pub(crate) sock: Box<dyn SockGroup>,
     pub(crate) bufs: Bufs,
@@ -40,6 +41,25 @@ impl Base {
     /// The time of this poll, as the protocol takes it.
     pub(crate) fn time(&self) -> Duration {
         Duration::from_nanos(self.now.as_nanos())
+    }
+
+    /// The transport, which is made before the first listener; settings are as it says from then
+    /// on.
+    pub(crate) fn transport(&mut self) -> Arc<Transport> {
+        if let Some(transport) = &self.transport {
+            return transport.clone();
+        }
+        let transport = Arc::new(self.target.transport().cloned().unwrap_or_default());
+        let max_transfer = self.settings.max_transfer.min(transport.max_io_size);
+        self.settings = Settings {
+            maxh2cdata: max_transfer,
+            admin_in_capsule: 8192.min(max_transfer),
+            io_in_capsule: transport.in_capsule_data_size.min(max_transfer),
+            max_transfer,
+            ..self.settings
+        };
+        self.transport = Some(transport.clone());
+        transport
     }
 
     /// Where the devices of a subsystem are, for one queue more.

@@ -33,6 +33,8 @@ pub(crate) struct Queue {
     pub(crate) key: QueueKey,
     pub(crate) sock: SockId,
     pub(super) way: Way,
+    /// A read that went well is answered by a flag.
+    succeeds: bool,
     pub(super) proto: target::Queue,
     pub(super) role: Role,
     /// By tag.
@@ -99,12 +101,13 @@ pub(crate) enum State {
 }
 
 impl Queue {
-    pub(crate) fn new(key: QueueKey, sock: SockId, way: Way, base: &Base) -> Self {
+    pub(crate) fn new(key: QueueKey, sock: SockId, way: Way, base: &mut Base) -> Self {
         bump(&base.figures.current_connecting, 1);
         Self {
             key,
             sock,
             way,
+            succeeds: base.transport().c2h_success,
             proto: target::Queue::new(base.settings, base.time()),
             role: Role::New,
             commands: alloc::vec![None],
@@ -288,9 +291,9 @@ impl Queue {
     fn connect(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
         let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
         let data = command.buf.as_deref().unwrap_or(&[]);
-        let (transport, most, port) = (&base.transport, base.settings.max_transfer, self.way.port);
+        let (transport, most, port) = (base.transport(), base.settings.max_transfer, self.way.port);
         let outcome = Request::read(&command.sqe, data, transport.max_queue_depth).and_then(|request| {
-            let association = connect(&base.target, transport, most, port, &request, base.time())?;
+            let association = connect(&base.target, &transport, most, port, &request, base.time())?;
             Ok((request, association))
         });
         match outcome {
@@ -342,7 +345,7 @@ impl Queue {
     pub(super) fn respond(&mut self, base: &mut Base, tag: Tag, result: u64) {
         let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
         let Some(mut buf) = command.buf else { return self.complete(base, tag, Code::InternalError.into(), 0) };
-        let succeeds = result == 0 && base.transport.c2h_success;
+        let succeeds = result == 0 && self.succeeds;
         let head = if succeeds { self.proto.data_and_success(tag, command.length) } else { self.proto.data(tag, command.length) };
         let Ok(head) = head else { return self.complete(base, tag, Code::InternalError.into(), 0) };
         let sum = self.proto.shape().data_digest.then(|| digest(&buf));

@@ -1,0 +1,92 @@
+//! Starts the poll groups, and serves what the command line asks for.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use bdev::{Bdevs, Mode};
+use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig};
+use lcore::{AppHandle, Failure, ReactorStats};
+use nvmf::{NamespaceConfig, NvmfError, Server, ServerConfig, SubsystemConfig, Target, Transport};
+
+use crate::args::Args;
+
+/// Small buffers take what a socket has received, or the data of a command of up to 8 KiB, large
+/// ones that of any. They take memory once they are used.
+const POOL: DataPoolConfig = DataPoolConfig {
+    small: ClassConfig { count: 1024, size: 16 << 10 },
+    large: ClassConfig { count: 96, size: 136 << 10 },
+    control: ClassConfig { count: 256, size: 4 << 10 },
+    waiters: 256,
+};
+
+pub(crate) fn start(app: &AppHandle, args: &Args, bdevs: &Bdevs, target: &Target) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let serves = prepare(args, bdevs, target)?;
+    let pool = app.data_pool(POOL)?.clone();
+    let mut config = ServerConfig::new(app.net(), target.clone(), pool, app.cores().count());
+    config.connections = args.connections as usize;
+    log::info!("network backend: {}", app.selected());
+    let (ready, args, target) = (app.clone(), args.clone(), target.clone());
+    Server::start(app.lib(), app.cores(), config, move |_, outcome| {
+        if let Err(why) = outcome {
+            return ready.fail(&why);
+        }
+        log::info!("{} poll groups", ready.cores().count());
+        if serves && let Err(why) = listen(&ready, &args, &target) {
+            ready.fail(&why);
+        }
+    })?;
+    Ok(())
+}
+
+/// Makes the devices and the subsystem that are asked for. Whether any are.
+fn prepare(args: &Args, bdevs: &Bdevs, target: &Target) -> Result<bool, Failure> {
+    let usage = |what: &str, why: &dyn std::fmt::Display| Failure::Usage(format!("{what}: {why}"));
+    let mut made = Vec::new();
+    for (what, line) in args.devices() {
+        let bdev = bdev::create(bdevs, &line).map_err(|why| usage(&what, &why))?;
+        made.push((what, bdev.open(Mode::ReadWrite).map_err(|why| usage(&line, &why))?));
+    }
+    if made.is_empty() {
+        return Ok(false);
+    }
+    let subsystem = SubsystemConfig::new(&args.nqn).any_host();
+    match target.create_transport(Transport::default()) {
+        Ok(()) | Err(NvmfError::TransportExists) => {}
+        Err(why) => return Err(usage("transport", &why)),
+    }
+    target.add_subsystem(subsystem).map_err(|why| usage("--nqn", &why))?;
+    for (what, device) in made {
+        target.add_namespace(&args.nqn, NamespaceConfig::new(device)).map_err(|why| usage(&what, &why))?;
+    }
+    Ok(true)
+}
+
+/// Listens, and says how to connect.
+fn listen(app: &AppHandle, args: &Args, target: &Target) -> Result<(), NvmfError> {
+    for at in &args.listen {
+        let at = target.add_listener(&args.nqn, *at)?;
+        log::info!("Listening connection on {at} for {}", args.nqn);
+        app.println(connect_line(at, &args.nqn));
+    }
+    Ok(())
+}
+
+fn connect_line(at: SocketAddr, nqn: &str) -> String {
+    format!("nvme connect -t tcp -a {} -s {} -n {nqn}", at.ip(), at.port())
+}
+
+/// Whether all buffers are home.
+pub(crate) fn report(app: &AppHandle, _: &[ReactorStats]) {
+    let Some(pool) = app.made_pool() else { return };
+    let out: Vec<_> = [Class::Small, Class::Large, Class::Control].into_iter().map(|class| out(pool, class)).collect();
+    if out.iter().all(|out| *out == 0) {
+        log::info!("all buffers are home");
+    } else {
+        log::error!("{} small, {} large and {} control buffers are missing", out[0], out[1], out[2]);
+        app.stop(1);
+    }
+}
+
+fn out(pool: &DataPool, class: Class) -> usize {
+    pool.stats(class).in_use
+}
