@@ -50,9 +50,8 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 impl Args {
     /// The devices that are asked for, as their modules take them.
     pub(crate) fn devices(&self) -> impl Iterator<Item = (String, String)> {
-        let of = |module: &'static str, option: &'static str| {
-            move |size: &String| (format!("{option} {size}"), format!("{module}:size={size}"))
-        };
+        let of =
+            |module: &'static str, option: &'static str| move |size: &String| (format!("{option} {size}"), format!("{module}:size={size}"));
         let malloc = self.malloc.iter().map(of("malloc", "--malloc"));
         let null = self.null.iter().map(of("null", "--null"));
         malloc.chain(null).chain(self.make.iter().map(|line| (format!("--bdev {line}"), line.clone())))

@@ -62,8 +62,9 @@ impl Place {
         self.epoch = self.subsystem.epoch();
         let now = self.subsystem.namespaces();
         let mut failed = Vec::new();
-        let (stay, go): (Vec<_>, Vec<_>) =
-            core::mem::take(&mut self.devices).into_iter().partition(|it| now.iter().any(|namespace| Arc::ptr_eq(namespace, &it.namespace)));
+        let (stay, go): (Vec<_>, Vec<_>) = core::mem::take(&mut self.devices)
+            .into_iter()
+            .partition(|it| now.iter().any(|namespace| Arc::ptr_eq(namespace, &it.namespace)));
         self.devices = stay;
         self.leaving.extend(go);
         for namespace in now {

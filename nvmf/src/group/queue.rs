@@ -201,7 +201,12 @@ impl Queue {
             }
             Event::Terminated { fes, fei } => {
                 let (fes, fei) = (u32::from(fes), fei);
-                logging::warn!("{} ends its connection: we broke the protocol, it says, FES {:#x}, FEI {:#x}", self.name().as_str(), fes, fei);
+                logging::warn!(
+                    "{} ends its connection: we broke the protocol, it says, FES {:#x}, FEI {:#x}",
+                    self.name().as_str(),
+                    fes,
+                    fei
+                );
                 self.end(base);
             }
         }
@@ -222,8 +227,7 @@ impl Queue {
             Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
         };
         let since = base.time();
-        let command =
-            Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
+        let command = Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
         if let Some(place) = self.commands.get_mut(tag.index()) {
             *place = Some(command);
         }
