@@ -101,6 +101,11 @@ impl Bench {
         self.platform.advance(Duration::from_micros(10));
     }
 
+    /// Moves the clock on.
+    pub fn pass(&self, time: Duration) {
+        self.platform.advance(time);
+    }
+
     /// Polls until everything is back.
     pub fn settle(&mut self, channel: &mut Channel) -> Vec<Completion> {
         let mut done = Vec::new();

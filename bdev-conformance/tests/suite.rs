@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bdev::Limits;
 use bdev_conformance::{Subject, suite};
-use bdev_fault::{Faults, fault};
+use bdev_fault::{Faults, Latencies, delay, errors, fault};
 use bdev_malloc::{Config, malloc, null};
 
 const MALLOC: Subject =
@@ -44,5 +45,39 @@ suite!(
         keeps: false,
         resizes: true,
         fails: false,
+    }
+);
+
+suite!(
+    errors_unasked,
+    Subject {
+        make: |bdevs| {
+            malloc(bdevs, Config::new(512, 4_000).name("base"))?;
+            errors(bdevs, "base", None)
+        },
+        ..MALLOC
+    }
+);
+suite!(
+    delay_of_what_was_done,
+    Subject {
+        make: |bdevs| {
+            malloc(bdevs, Config::new(512, 4_000).name("base"))?;
+            let latencies = Latencies { avg_read: MICRO, p99_read: MILLI, avg_write: 3 * MICRO, p99_write: MILLI };
+            delay(bdevs, "d", "base", None, latencies, 5)
+        },
+        ..MALLOC
+    }
+);
+// Each of the four limits holds requests up.
+suite!(
+    limited,
+    Subject {
+        make: |bdevs| {
+            let bdev = malloc(bdevs, Config::new(512, 4_000).name("m"))?;
+            bdev.set_limits(Limits { ios: 200_000, bytes: 100_000_000, read_bytes: 90_000_000, write_bytes: 80_000_000 });
+            Ok(bdev)
+        },
+        ..MALLOC
     }
 );

@@ -1,5 +1,6 @@
-//! A block device on top of another, with faults out of a seed: requests that take their time, that
-//! fail, writes that are torn or lost.
+//! Block devices on top of another, with faults: out of a seed ([`fault`]) requests that take their
+//! time, that fail, writes that are torn or lost; as SPDK has them, [`errors`] that are asked for
+//! one by one, and a [`delay`] of what was done.
 //!
 //! ```
 //! use bdev::Bdevs;
@@ -21,17 +22,26 @@
 extern crate alloc;
 
 mod channel;
+mod delay;
+mod error;
+#[cfg(feature = "rpc")]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+mod rpc;
 
 use alloc::boxed::Box;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
-use bdev::{Bdev, BdevError, BdevModule, Bdevs, Device, DeviceChannel, LCORE_BDEV_MODULES, NewBdev, Opened, Params, Shape};
+use bdev::{
+    Bdev, BdevError, BdevModule, Bdevs, Device, DeviceChannel, Kind, LCORE_BDEV_MODULES, NewBdev, Opened, Params, Request, Shape, Uuid,
+};
 use core_reactor::Cx;
 use linkme::distributed_slice;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Fate, Plan, Source};
+pub use crate::delay::{Delay, Latencies, Latency, delay};
+pub use crate::error::{Errors, Injected, InjectedError, errors};
 
 /// What goes wrong. Odds are of a million.
 #[derive(Clone, Debug)]
@@ -60,11 +70,15 @@ impl Faults {
 /// # Errors
 /// There is no `base`, or somebody writes to it; the name is taken.
 pub fn fault(bdevs: &Bdevs, name: &str, base: &str, faults: Faults) -> Result<Bdev, BdevError> {
+    make(bdevs, name, base, None, faults)
+}
+
+fn make(bdevs: &Bdevs, name: &str, base: &str, uuid: Option<Uuid>, faults: Faults) -> Result<Bdev, BdevError> {
     let base = bdevs.get(base)?;
     let shape = Shape { product: "Fault disk", ..base.shape().clone() };
     let blocks = base.blocks();
     let device = Fault { base: base.open_claimed("fault")?, faults, channels: AtomicU32::new(0) };
-    bdevs.add(NewBdev { name: name.into(), aliases: Default::default(), uuid: None, blocks, shape }, Box::new(device))
+    bdevs.add(NewBdev { name: name.into(), aliases: Default::default(), uuid, blocks, shape }, Box::new(device))
 }
 
 struct Fault {
@@ -76,13 +90,51 @@ struct Fault {
 impl Device for Fault {
     fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError> {
         // Each channel draws for itself, so that one's faults do not hang on the others' requests.
-        let number = self.channels.fetch_add(1, Ordering::Relaxed);
-        let lot = Lot(self.faults.seed ^ u64::from(number) << 32);
-        Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, self.faults.clone(), lot)))
+        let lot = Lot::of_channel(self.faults.seed, &self.channels);
+        Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, Drawn { faults: self.faults.clone(), lot })))
     }
 
     fn resize(&self, blocks: u64) -> Result<(), BdevError> {
         self.base.bdev().resize(blocks)
+    }
+
+    #[cfg(feature = "rpc")]
+    fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
+        rpc::made_fault(bdev, &self.base.bdev(), &self.faults)
+    }
+}
+
+/// Faults as they are drawn.
+struct Drawn {
+    faults: Faults,
+    lot: Lot,
+}
+
+impl Source for Drawn {
+    fn plan(&mut self, request: &Request, _: usize) -> Plan {
+        let (fate, before) = (self.fate(request), self.delay());
+        Plan { before, ..Plan::of(fate) }
+    }
+}
+
+impl Drawn {
+    fn fate(&mut self, request: &Request) -> Fate {
+        if self.lot.happens(self.faults.errors) {
+            return Fate::Fails(BdevError::Io("a fault that was asked for"));
+        }
+        if request.kind != Kind::Write {
+            return Fate::Handed;
+        }
+        if self.lot.happens(self.faults.torn) {
+            return Fate::Torn(self.lot.below(request.blocks));
+        }
+        if self.lot.happens(self.faults.lost) { Fate::Lost } else { Fate::Handed }
+    }
+
+    fn delay(&mut self) -> Duration {
+        let (least, most) = (*self.faults.delay.start(), *self.faults.delay.end());
+        let span = most.saturating_sub(least).as_nanos() as u64;
+        least + Duration::from_nanos(self.lot.below(span.saturating_add(1)))
     }
 }
 
@@ -90,6 +142,11 @@ impl Device for Fault {
 struct Lot(u64);
 
 impl Lot {
+    /// That of the next channel of a device.
+    fn of_channel(seed: u64, channels: &AtomicU32) -> Self {
+        Self(seed ^ u64::from(channels.fetch_add(1, Ordering::Relaxed)) << 32)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -49,6 +49,11 @@ impl Device for Malloc {
         let waiting = VecDeque::with_capacity(depth);
         Ok(Box::new(Channel { memory: self.memory.clone(), block_size: self.block_size, waiting }))
     }
+
+    #[cfg(feature = "rpc")]
+    fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
+        Some(("bdev_malloc_create", crate::rpc::made(bdev)))
+    }
 }
 
 struct Channel {

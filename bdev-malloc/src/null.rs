@@ -41,6 +41,11 @@ impl Device for Null {
     fn resize(&self, _: u64) -> Result<(), BdevError> {
         Ok(())
     }
+
+    #[cfg(feature = "rpc")]
+    fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
+        Some(("bdev_null_create", crate::rpc::made(bdev)))
+    }
 }
 
 impl DeviceChannel for Null {

@@ -9,6 +9,7 @@ use bdev::{Bdev, BdevError, Bdevs};
 use rpc::linkme::distributed_slice;
 use rpc::{Error, LCORE_RPC_METHODS, Method};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::Config;
 
@@ -81,6 +82,20 @@ struct Create {
     _dif_pi_format: u32,
     #[serde(default, rename = "numa_id")]
     _numa_id: Option<i32>,
+}
+
+/// What makes a device again as it is.
+pub(crate) fn made(bdev: &Bdev) -> Value {
+    let mut params = json!({
+        "name": bdev.name(),
+        "num_blocks": bdev.blocks(),
+        "block_size": bdev.shape().block_size,
+        "uuid": bdev.uuid().to_string(),
+    });
+    if bdev.shape().optimal_boundary != 0 {
+        params["optimal_io_boundary"] = json!(bdev.shape().optimal_boundary);
+    }
+    params
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ use core_reactor::{Bell, Cx, Instant, Refused, Watch};
 
 use crate::device::DeviceChannel;
 use crate::io::Home;
+use crate::limits::{Limits, Throttle};
 use crate::registry::Open;
 use crate::stats::ChannelStats;
 use crate::{Bdev, BdevError, BdevEvent, Completion, Completions, Io, Kind, Mode, Request};
@@ -31,6 +32,8 @@ use crate::{Bdev, BdevError, BdevEvent, Completion, Completions, Io, Kind, Mode,
 pub struct Channel {
     // Before `home`, to which its requests go when it ends.
     device: Box<dyn DeviceChannel>,
+    /// Where requests wait while the device has limits.
+    throttle: Option<Box<Throttle>>,
     home: Rc<Home>,
     open: Arc<Open>,
     id: u64,
@@ -77,8 +80,10 @@ impl Channel {
             block_size: shared.shape.block_size,
         });
         let watch = cx.bell(home.clone());
+        let throttle = Throttle::new(shared, depth);
         Ok(Self {
             device,
+            throttle,
             home,
             open,
             id,
@@ -121,8 +126,13 @@ impl Channel {
             self.resets.push_back((self.open.shared.reset(), request));
             return Ok(());
         }
-        self.device.submit(now, Io::new(request, self.home.clone()));
-        self.home.due.set(self.device.due());
+        let (kind, io) = (request.kind, Io::new(request, self.home.clone()));
+        if self.throttle.is_some() {
+            self.submit_limited(now, kind, io);
+        } else {
+            self.device.submit(now, io);
+            self.home.due.set(self.device.due());
+        }
         Ok(())
     }
 
@@ -135,8 +145,12 @@ impl Channel {
         if self.open.shared.epoch() != self.epoch {
             self.hear();
         }
-        self.device.poll(now);
-        self.home.due.set(self.device.due());
+        if self.throttle.is_some() {
+            self.poll_limited(now);
+        } else {
+            self.device.poll(now);
+            self.home.due.set(self.device.due());
+        }
         self.give_back(out);
         if self.is_odd() {
             self.tell(out);
@@ -147,8 +161,43 @@ impl Channel {
     /// Asks for those requests under way that have this token to be given up. Each comes back, as
     /// [`BdevError::Aborted`], or as whatever it was when it was too late for that.
     pub fn abort(&mut self, token: Token) {
-        self.device.cancel(&|request| request.token == token);
-        self.home.due.set(self.device.due());
+        self.cancel(&|request| request.token == token);
+        self.set_due();
+    }
+
+    /// Takes a request of a device with limits.
+    #[cold]
+    fn submit_limited(&mut self, now: Instant, kind: Kind, io: Io) {
+        match &mut self.throttle {
+            Some(throttle) if Throttle::holds(kind) => {
+                throttle.push(io);
+                throttle.release(now, &mut *self.device);
+            }
+            _ => self.device.submit(now, io),
+        }
+        self.set_due();
+    }
+
+    #[cold]
+    fn poll_limited(&mut self, now: Instant) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.release(now, &mut *self.device);
+        }
+        self.device.poll(now);
+        self.set_due();
+    }
+
+    fn set_due(&self) {
+        let waits = self.throttle.as_ref().and_then(|throttle| throttle.due(self.home.now.get()));
+        self.home.due.set(self.device.due().into_iter().chain(waits).min());
+    }
+
+    /// Gives up those that have not begun, and asks the device to give up the others.
+    fn cancel(&mut self, which: &dyn Fn(&Request) -> bool) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.cancel(which);
+        }
+        self.device.cancel(which);
     }
 
     /// Whether a request can be taken as it is.
@@ -199,21 +248,35 @@ impl Channel {
     fn hear(&mut self) {
         let news = self.open.shared.news();
         self.epoch = news.epoch;
+        self.limit();
         self.resized |= news.blocks != self.blocks;
         self.blocks = news.blocks;
         if news.is_removed && self.removal == Removal::None {
             self.removal = Removal::Heard;
-            self.device.cancel(&|_| true);
+            self.cancel(&|_| true);
             self.end_resets(u64::MAX, &Err(BdevError::Removed));
         }
         if news.resets > self.heard {
             self.heard = news.resets;
             self.home.generation.update(|generation| generation.wrapping_add(1));
             self.home.old.set(self.home.outstanding.get());
-            self.device.cancel(&|_| true);
+            self.cancel(&|_| true);
         }
         if !self.resets.is_empty() {
             self.end_resets(self.open.shared.all_reached(), &Ok(()));
+        }
+    }
+
+    /// Begins to have requests wait, or ends that.
+    fn limit(&mut self) {
+        let is_limited = self.open.shared.throttles.limits() != Limits::default();
+        match &mut self.throttle {
+            Some(throttle) if !is_limited => {
+                throttle.release_all(self.home.now.get(), &mut *self.device);
+                self.throttle = None;
+            }
+            None if is_limited => self.throttle = Throttle::new(&self.open.shared, self.depth),
+            _ => {}
         }
     }
 
@@ -286,7 +349,7 @@ fn look_at_bytes(request: &Request, wanted: u64, align: u32) -> Result<(), BdevE
 impl Drop for Channel {
     fn drop(&mut self) {
         // What is under way goes first, so that who waits for its end need not ask again.
-        self.device.cancel(&|_| true);
+        self.cancel(&|_| true);
         self.open.shared.leave(self.id);
     }
 }

@@ -1,9 +1,12 @@
 //! What a module implements: the device itself, and its part of a channel.
 
 use alloc::boxed::Box;
+use core::any::Any;
 
 use core_reactor::{Cx, Instant};
 
+#[cfg(feature = "rpc")]
+use crate::Bdev;
 use crate::{BdevError, Io, Kinds, Request};
 
 /// What a device is like. Its size is told apart, because it may change.
@@ -25,8 +28,9 @@ pub struct Shape {
     pub has_write_cache: bool,
 }
 
-/// A block device, as a module makes it. Shared by all cores.
-pub trait Device: Send + Sync {
+/// A block device, as a module makes it. Shared by all cores. Its module finds it again by
+/// [`Bdev::device`](crate::Bdev::device).
+pub trait Device: Any + Send + Sync {
     /// Its part of a channel on the core of `cx`, with room for `depth` requests.
     ///
     /// # Errors
@@ -39,6 +43,20 @@ pub trait Device: Send + Sync {
     /// It cannot be so many. Without more, that is what it says.
     fn resize(&self, blocks: u64) -> Result<(), BdevError> {
         Err(BdevError::invalid("num_blocks", alloc::format!("this device cannot change its size, to {blocks} or otherwise")))
+    }
+
+    /// The call of a method that would make it again as it is, as `save_config` keeps it: the
+    /// method's name and its parameters. Without more, none: it is not saved.
+    #[cfg(feature = "rpc")]
+    fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
+        let _ = bdev;
+        None
+    }
+
+    /// What only devices of its kind have to tell (`driver_specific` of `bdev_get_bdevs`).
+    #[cfg(feature = "rpc")]
+    fn told(&self) -> serde_json::Value {
+        serde_json::json!({})
     }
 }
 

@@ -89,6 +89,14 @@ pub enum BdevError {
     /// The device's own error.
     #[error("input/output error: {0}")]
     Io(&'static str),
+    /// The device's own error, as an NVMe status.
+    #[error("the device answers with NVMe status type {sct:#x}, code {sc:#x}")]
+    Status {
+        /// The status code type.
+        sct: u8,
+        /// The status code.
+        sc: u8,
+    },
     /// The backend has dropped the request.
     #[error("the backend has lost the request")]
     Lost,

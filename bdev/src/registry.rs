@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 
 use core_reactor::{CoreId, Cx, ThreadHandle};
@@ -12,7 +13,7 @@ use spin::Mutex;
 
 use crate::channel::Channel;
 use crate::shared::Shared;
-use crate::{BdevError, Device, IoStats, Shape, Uuid};
+use crate::{BdevError, Device, IoStats, Limits, ResetStats, Shape, Uuid};
 
 /// The devices of an application. Cloning the handle shares them.
 #[derive(Clone)]
@@ -20,8 +21,12 @@ pub struct Bdevs(Arc<All>);
 
 struct All {
     list: Mutex<Vec<Bdev>>,
+    /// What is to happen when there is a device of that name.
+    awaited: Mutex<Vec<(String, WhenAdded)>>,
     seed: u64,
 }
+
+type WhenAdded = Box<dyn FnOnce(&Bdevs) + Send>;
 
 /// A device that is to be added.
 #[derive(Clone, Debug)]
@@ -68,7 +73,7 @@ impl Bdevs {
     /// None yet. Uuids of devices that are given none are made with `seed`: with a random one, the
     /// devices of two programs are two.
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(All { list: Mutex::default(), seed }))
+        Self(Arc::new(All { list: Mutex::default(), awaited: Mutex::default(), seed }))
     }
 
     /// Adds a device.
@@ -90,7 +95,19 @@ impl Bdevs {
         }
         let bdev = Bdev(Arc::new(Shared::new(name, aliases, uuid, shape, blocks, device)));
         list.push(bdev.clone());
+        drop(list);
+        self.tell_of(&bdev);
         Ok(bdev)
+    }
+
+    /// Runs `f` once a device of this name, alias or uuid is added, on whichever thread adds it.
+    pub fn when_added(&self, name: &str, f: impl FnOnce(&Self) + Send + 'static) {
+        self.0.awaited.lock().push((name.into(), Box::new(f)));
+    }
+
+    fn tell_of(&self, bdev: &Bdev) {
+        let due: Vec<_> = self.0.awaited.lock().extract_if(.., |(name, _)| bdev.answers_to(name)).collect();
+        due.into_iter().for_each(|(_, f)| f(self));
     }
 
     /// A name that no device has: `stem` and the first number that makes one.
@@ -190,6 +207,32 @@ impl Bdev {
     /// What each of its channels has done: on which thread, on which core.
     pub fn channel_stats(&self) -> Vec<(ThreadHandle, CoreId, IoStats)> {
         self.0.channel_stats()
+    }
+
+    /// What its module has made it of, where that is a `T`.
+    pub fn device<T: Device>(&self) -> Option<&T> {
+        (&*self.0.device as &dyn Any).downcast_ref()
+    }
+
+    /// The limits of how much it does in a second.
+    pub fn limits(&self) -> Limits {
+        self.0.throttles.limits()
+    }
+
+    /// Limits how much it does in a second, from the next poll of each channel on. What waits for
+    /// the limits that were is let go as these allow.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.set_limits(limits);
+    }
+
+    /// Has each of its channels polled: for modules that have changed something.
+    pub fn wake(&self) {
+        self.0.wake();
+    }
+
+    /// Counts from 0 again.
+    pub fn reset_stats(&self, what: ResetStats) {
+        self.0.reset_stats(what);
     }
 
     /// Opens it.

@@ -1,4 +1,4 @@
-//! The methods that tell of devices, and how errors go over the wire.
+//! The methods that are about any device, and how errors go over the wire.
 
 extern crate std;
 
@@ -10,11 +10,15 @@ use std::vec::Vec;
 use rpc::linkme::distributed_slice;
 use rpc::{Error, LCORE_RPC_METHODS, Method, Phases};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Bdev, BdevError, Bdevs, Figures, IoStats, Kind};
+use crate::{Bdev, BdevError, Bdevs, Kind};
 
-/// Ticks of a second: times are nanoseconds.
-const TICK_RATE: u64 = 1_000_000_000;
+mod config;
+mod limits;
+mod stats;
+
+use limits::RateLimits;
 
 impl From<BdevError> for Error {
     /// With the errno that SPDK's clients know.
@@ -43,22 +47,6 @@ static GET_BDEVS: Method = Method::new("bdev_get_bdevs", "The block devices, or 
 })
 .phases(PHASES);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_IOSTAT: Method = Method::new("bdev_get_iostat", "What block devices have done, or one of them", |cx, call| {
-    let (bdevs, now) = (call.control().service::<Bdevs>(), cx.now().as_nanos());
-    call.answer(|which: Option<WhichStats>| {
-        let WhichStats { name, per_channel } = which.unwrap_or_default();
-        if per_channel && name.is_none() {
-            return Err(Error::params("Invalid parameters: per_channel: it takes a name too"));
-        }
-        let found = Which { name, timeout: None }.of(&*bdevs?)?;
-        let bdevs = if per_channel { found.iter().flat_map(Stat::per_channel).collect() } else { found.iter().map(Stat::of).collect() };
-        Ok(Stats { tick_rate: TICK_RATE, ticks: now, bdevs })
-    });
-})
-.phases(PHASES);
-
 /// One of the devices, or all.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,14 +66,6 @@ impl Which {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WhichStats {
-    name: Option<String>,
-    #[serde(default)]
-    per_channel: bool,
-}
-
 /// A device.
 #[derive(Serialize)]
 struct Told {
@@ -103,17 +83,11 @@ struct Told {
     numa_id: i32,
     assigned_rate_limits: RateLimits,
     claimed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim_type: Option<&'static str>,
     zoned: bool,
     supported_io_types: BTreeMap<&'static str, bool>,
-    driver_specific: BTreeMap<&'static str, String>,
-}
-
-#[derive(Default, Serialize)]
-struct RateLimits {
-    rw_ios_per_sec: u64,
-    rw_mbytes_per_sec: u64,
-    r_mbytes_per_sec: u64,
-    w_mbytes_per_sec: u64,
+    driver_specific: Value,
 }
 
 /// What SPDK knows of, in its order; no device here has what has no kind.
@@ -163,88 +137,12 @@ impl Told {
             preferred_unmap_granularity: 0,
             uuid,
             numa_id: -1,
-            assigned_rate_limits: RateLimits::default(),
+            assigned_rate_limits: RateLimits::of(bdev.limits()),
             claimed: bdev.claim().is_some(),
+            claim_type: bdev.claim().map(|_| "exclusive_write"),
             zoned: false,
             supported_io_types: IO_TYPES.into_iter().map(has).collect(),
-            driver_specific: BTreeMap::new(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Stats {
-    tick_rate: u64,
-    ticks: u64,
-    bdevs: Vec<Stat>,
-}
-
-/// What a device, or a channel of it, has done.
-#[derive(Serialize)]
-struct Stat {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thread_id: Option<u64>,
-    bytes_read: u64,
-    num_read_ops: u64,
-    bytes_written: u64,
-    num_write_ops: u64,
-    bytes_unmapped: u64,
-    num_unmap_ops: u64,
-    bytes_copied: u64,
-    num_copy_ops: u64,
-    read_latency_ticks: u64,
-    max_read_latency_ticks: u64,
-    min_read_latency_ticks: u64,
-    write_latency_ticks: u64,
-    max_write_latency_ticks: u64,
-    min_write_latency_ticks: u64,
-    unmap_latency_ticks: u64,
-    max_unmap_latency_ticks: u64,
-    min_unmap_latency_ticks: u64,
-    copy_latency_ticks: u64,
-    max_copy_latency_ticks: u64,
-    min_copy_latency_ticks: u64,
-    io_error: BTreeMap<String, u64>,
-}
-
-impl Stat {
-    fn of(bdev: &Bdev) -> Self {
-        Self::new(bdev.name(), None, bdev.stats())
-    }
-
-    fn per_channel(bdev: &Bdev) -> Vec<Self> {
-        let channels = bdev.channel_stats();
-        channels.into_iter().map(|(thread, _, stats)| Self::new(bdev.name(), Some(thread.id().number()), stats)).collect()
-    }
-
-    fn new(name: &str, thread_id: Option<u64>, stats: IoStats) -> Self {
-        let IoStats { read, write, unmap, errors } = stats;
-        let copy = Figures::default();
-        Self {
-            name: name.to_string(),
-            thread_id,
-            bytes_read: read.bytes,
-            num_read_ops: read.ops,
-            bytes_written: write.bytes,
-            num_write_ops: write.ops,
-            bytes_unmapped: unmap.bytes,
-            num_unmap_ops: unmap.ops,
-            bytes_copied: copy.bytes,
-            num_copy_ops: copy.ops,
-            read_latency_ticks: read.nanos,
-            max_read_latency_ticks: read.max_nanos,
-            min_read_latency_ticks: read.min_nanos,
-            write_latency_ticks: write.nanos,
-            max_write_latency_ticks: write.max_nanos,
-            min_write_latency_ticks: write.min_nanos,
-            unmap_latency_ticks: unmap.nanos,
-            max_unmap_latency_ticks: unmap.max_nanos,
-            min_unmap_latency_ticks: unmap.min_nanos,
-            copy_latency_ticks: copy.nanos,
-            max_copy_latency_ticks: copy.max_nanos,
-            min_copy_latency_ticks: copy.min_nanos,
-            io_error: (errors > 0).then(|| ("failed".to_string(), errors)).into_iter().collect(),
+            driver_specific: bdev.0.device.told(),
         }
     }
 }

@@ -14,7 +14,8 @@ use portable_atomic::AtomicU64;
 use core_reactor::{CoreId, ThreadHandle};
 use spin::Mutex;
 
-use crate::stats::ChannelStats;
+use crate::limits::{Limits, Throttles};
+use crate::stats::{ChannelStats, ResetStats};
 use crate::{BdevError, Device, IoStats, Mode, Shape, Uuid};
 
 /// A device, for as long as anybody knows of it.
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) uuid: Uuid,
     pub(crate) shape: Shape,
     pub(crate) device: Box<dyn Device>,
+    pub(crate) throttles: Throttles,
     blocks: AtomicU64,
     /// Counts what channels have to hear of. One load on the path of each request tells a channel
     /// that there is nothing.
@@ -56,6 +58,14 @@ struct Entry {
     /// The last reset before which it has nothing under way any more.
     reached: u64,
     stats: Arc<ChannelStats>,
+    /// What it had done when it was to count from 0 again.
+    zero: IoStats,
+}
+
+impl Entry {
+    fn read(&self) -> IoStats {
+        self.stats.read().since(&self.zero)
+    }
 }
 
 /// What a channel finds when it looks.
@@ -69,7 +79,7 @@ pub(crate) struct News {
 impl Shared {
     pub(crate) fn new(name: String, aliases: Vec<String>, uuid: Uuid, shape: Shape, blocks: u64, device: Box<dyn Device>) -> Self {
         let (blocks, epoch) = (AtomicU64::new(blocks), AtomicU32::new(0));
-        Self { name, aliases, uuid, shape, device, blocks, epoch, state: Mutex::default() }
+        Self { name, aliases, uuid, shape, device, throttles: Throttles::default(), blocks, epoch, state: Mutex::default() }
     }
 
     pub(crate) fn is_called(&self, name: &str) -> bool {
@@ -103,6 +113,14 @@ impl Shared {
 
     pub(crate) fn set_blocks(&self, blocks: u64) {
         self.change(|_| self.blocks.store(blocks, Ordering::Relaxed));
+    }
+
+    pub(crate) fn wake(&self) {
+        self.change(|_| ());
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.change(|_| self.throttles.set(limits));
     }
 
     pub(crate) fn is_removed(&self) -> bool {
@@ -168,7 +186,7 @@ impl Shared {
         }
         let (id, reached) = (state.next, state.resets);
         state.next += 1;
-        state.channels.push(Entry { id, thread, core, reached, stats });
+        state.channels.push(Entry { id, thread, core, reached, stats, zero: IoStats::default() });
         Ok((id, self.news_of(&state)))
     }
 
@@ -177,7 +195,7 @@ impl Shared {
         self.change(|state| {
             if let Some(at) = state.channels.iter().position(|entry| entry.id == id) {
                 let entry = state.channels.swap_remove(at);
-                state.past.add(entry.stats.read());
+                state.past.add(entry.read());
             }
         });
     }
@@ -216,7 +234,7 @@ impl Shared {
     pub(crate) fn stats(&self) -> IoStats {
         let state = self.state.lock();
         state.channels.iter().fold(state.past, |mut sum, entry| {
-            sum.add(entry.stats.read());
+            sum.add(entry.read());
             sum
         })
     }
@@ -224,6 +242,18 @@ impl Shared {
     /// The channels that there are: their threads, their cores, what they have done.
     pub(crate) fn channel_stats(&self) -> Vec<(ThreadHandle, CoreId, IoStats)> {
         let state = self.state.lock();
-        state.channels.iter().map(|entry| (entry.thread.clone(), entry.core, entry.stats.read())).collect()
+        state.channels.iter().map(|entry| (entry.thread.clone(), entry.core, entry.read())).collect()
+    }
+
+    /// Counts from 0 again.
+    pub(crate) fn reset_stats(&self, what: ResetStats) {
+        let mut state = self.state.lock();
+        state.past.reset(what);
+        for entry in &mut state.channels {
+            if what != ResetStats::Errors {
+                entry.stats.reset_extremes();
+            }
+            entry.zero.take(what, entry.stats.read());
+        }
     }
 }

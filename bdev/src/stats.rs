@@ -38,12 +38,33 @@ pub struct IoStats {
     pub errors: u64,
 }
 
+/// What is to be counted from 0 again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetStats {
+    /// All.
+    All,
+    /// The longest and the shortest times alone.
+    Extremes,
+    /// What failed alone.
+    Errors,
+}
+
 impl Figures {
+    fn reset_extremes(&mut self) {
+        (self.max_nanos, self.min_nanos) = (0, 0);
+    }
+
+    /// What has come since these were read; the longest and the shortest are as they are.
+    fn since(self, zero: Self) -> Self {
+        let (ops, bytes, nanos) = (self.ops - zero.ops, self.bytes - zero.bytes, self.nanos.wrapping_sub(zero.nanos));
+        Self { ops, bytes, nanos, ..self }
+    }
+
     fn add(&mut self, other: Self) {
-        self.min_nanos = match (self.ops, other.ops) {
-            (0, _) => other.min_nanos,
-            (_, 0) => self.min_nanos,
-            _ => self.min_nanos.min(other.min_nanos),
+        // 0 where there was none.
+        self.min_nanos = match (self.min_nanos, other.min_nanos) {
+            (0, min) | (min, 0) => min,
+            (a, b) => a.min(b),
         };
         self.ops += other.ops;
         self.bytes += other.bytes;
@@ -59,6 +80,33 @@ impl IoStats {
         self.unmap.add(other.unmap);
         self.errors += other.errors;
     }
+
+    pub(crate) fn since(self, zero: &Self) -> Self {
+        Self {
+            read: self.read.since(zero.read),
+            write: self.write.since(zero.write),
+            unmap: self.unmap.since(zero.unmap),
+            errors: self.errors - zero.errors,
+        }
+    }
+
+    /// Sets these to 0.
+    pub(crate) fn reset(&mut self, what: ResetStats) {
+        match what {
+            ResetStats::All => *self = Self::default(),
+            ResetStats::Extremes => [&mut self.read, &mut self.write, &mut self.unmap].into_iter().for_each(Figures::reset_extremes),
+            ResetStats::Errors => self.errors = 0,
+        }
+    }
+
+    /// Takes over those that are to be where it is counted from.
+    pub(crate) fn take(&mut self, what: ResetStats, now: Self) {
+        match what {
+            ResetStats::All => *self = now,
+            ResetStats::Extremes => {}
+            ResetStats::Errors => self.errors = now.errors,
+        }
+    }
 }
 
 /// The same of one channel: written by its core alone, read from anywhere.
@@ -70,13 +118,23 @@ pub(crate) struct ChannelStats {
     errors: AtomicU64,
 }
 
-#[derive(Default)]
 struct Cells {
     ops: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
     max_nanos: AtomicU64,
+    /// [`NONE`] where there is none.
     min_nanos: AtomicU64,
+}
+
+/// Longer than anything.
+const NONE: u64 = u64::MAX;
+
+impl Default for Cells {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { ops: zero(), bytes: zero(), nanos: zero(), max_nanos: zero(), min_nanos: AtomicU64::new(NONE) }
+    }
 }
 
 /// One writer, so that this needs no locked instruction.
@@ -89,7 +147,7 @@ impl Cells {
         if nanos > self.max_nanos.load(Relaxed) {
             self.max_nanos.store(nanos, Relaxed);
         }
-        if self.ops.load(Relaxed) == 0 || nanos < self.min_nanos.load(Relaxed) {
+        if nanos < self.min_nanos.load(Relaxed) {
             self.min_nanos.store(nanos, Relaxed);
         }
         add(&self.bytes, bytes);
@@ -97,15 +155,16 @@ impl Cells {
         add(&self.ops, 1);
     }
 
+    /// From any core: one that counts meanwhile may put in a time from just before.
+    fn reset_extremes(&self) {
+        self.max_nanos.store(0, Relaxed);
+        self.min_nanos.store(NONE, Relaxed);
+    }
+
     fn read(&self) -> Figures {
         let load = |cell: &AtomicU64| cell.load(Relaxed);
-        Figures {
-            ops: load(&self.ops),
-            bytes: load(&self.bytes),
-            nanos: load(&self.nanos),
-            max_nanos: load(&self.max_nanos),
-            min_nanos: load(&self.min_nanos),
-        }
+        let min_nanos = Some(load(&self.min_nanos)).filter(|min| *min != NONE).unwrap_or(0);
+        Figures { ops: load(&self.ops), bytes: load(&self.bytes), nanos: load(&self.nanos), max_nanos: load(&self.max_nanos), min_nanos }
     }
 }
 
@@ -122,6 +181,10 @@ impl ChannelStats {
             Kind::Flush | Kind::Compare | Kind::Reset => return,
         };
         cells.count(request.blocks * u64::from(block_size), took.as_nanos() as u64);
+    }
+
+    pub(crate) fn reset_extremes(&self) {
+        [&self.read, &self.write, &self.unmap].into_iter().for_each(Cells::reset_extremes);
     }
 
     pub(crate) fn read(&self) -> IoStats {

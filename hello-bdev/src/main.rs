@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bdev::Bdevs;
 // Links its modules and their methods.
-use bdev_malloc as _;
 use clap::{ArgAction, Parser};
 use lcore::{App, AppOptions, Failure};
+use {bdev_fault as _, bdev_malloc as _};
 
 use crate::hello::Hello;
 

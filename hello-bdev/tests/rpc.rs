@@ -19,10 +19,14 @@ struct Program {
 
 impl Program {
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::with(tempfile::tempdir().unwrap(), &["--wait-for-rpc"])
+    }
+
+    fn with(dir: tempfile::TempDir, args: &[&str]) -> Self {
         let path = dir.path().join("rpc.sock");
         let child = Command::new(env!("CARGO_BIN_EXE_hello-bdev"))
-            .args(["--wait-for-rpc", "-r", path.to_str().unwrap()])
+            .args(["-r", path.to_str().unwrap()])
+            .args(args)
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
@@ -144,7 +148,12 @@ fn s231_devices_are_made_told_and_removed() {
         ("bdev_malloc_delete", json!({}), -32602),
         ("bdev_null_resize", json!({"name": "Malloc0", "new_size": 1}), -22),
         ("bdev_null_resize", json!({"name": "Null0", "new_size": 0}), -22),
-        ("bdev_get_iostat", json!({"per_channel": true}), -32602),
+        ("bdev_get_iostat", json!({"per_channel": true}), -22),
+        ("bdev_get_iostat", json!({"per_channel": true, "names": ["Malloc0", "Null0"]}), -22),
+        ("bdev_get_iostat", json!({"name": "Null0", "names": ["Null0"]}), -22),
+        ("bdev_get_iostat", json!({"names": ["Null0", "Null1"]}), -19),
+        ("bdev_get_iostat", json!({"reset_mode": "some"}), -32602),
+        ("bdev_reset_iostat", json!({"name": "Null1"}), -19),
     ] {
         assert_eq!(spdk.code(method, params.clone()), code, "{method} {params}");
     }
@@ -152,4 +161,111 @@ fn s231_devices_are_made_told_and_removed() {
     // What was made is what the application finds.
     assert_eq!(spdk.call("framework_start_init", None), true);
     assert!(spdk.child.wait().unwrap().success());
+}
+
+/// A device that takes an hour to write, so that the program goes on until it is stopped.
+fn hour() -> Value {
+    json!({"base_bdev_name": "Malloc0", "name": "Slow0", "avg_read_latency": 10, "p99_read_latency": 100,
+        "avg_write_latency": 3_600_000_000u64, "p99_write_latency": 3_600_000_000u64})
+}
+
+#[test]
+fn s334_what_was_made_is_saved_and_made_again_as_it_was() {
+    let args = ["--wait-for-rpc", "-b", "Slow0", "--bdev", "null:name=Null0,size=1M", "--bdev", "fault:name=F0,base=Null0,seed=7,errors=9"];
+    let mut spdk = Program::with(tempfile::tempdir().unwrap(), &args);
+    // As SPDK's own configurations have it: what is on top comes before what is below.
+    assert_eq!(spdk.call("bdev_set_options", Some(json!({"bdev_io_pool_size": 65535, "bdev_auto_examine": true}))), true);
+    assert_eq!(spdk.call("bdev_delay_create", Some(hour())), "Slow0");
+    assert_eq!(spdk.call("bdev_error_create", Some(json!({"base_name": "Malloc1"}))), true);
+    for _ in 0..2 {
+        assert!(spdk.call("bdev_malloc_create", Some(malloc(None))).is_string());
+    }
+    assert_eq!(spdk.call("bdev_wait_for_examine", None), true);
+    assert_eq!(spdk.call("bdev_examine", Some(json!({"name": "Malloc0"}))), true);
+    assert_eq!(spdk.call("bdev_set_qos_limit", Some(json!({"name": "Slow0", "rw_ios_per_sec": 1500, "w_mbytes_per_sec": 3}))), true);
+    let limits = json!({"rw_ios_per_sec": 2000, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 0, "w_mbytes_per_sec": 3});
+    assert_eq!(spdk.call("bdev_get_bdevs", Some(json!({"name": "Slow0"})))[0]["assigned_rate_limits"], limits);
+    assert_eq!(spdk.call("framework_start_init", None), true);
+
+    let base = spdk.call("bdev_get_bdevs", Some(json!({"name": "Malloc0"})))[0].clone();
+    assert_eq!((&base["claimed"], &base["claim_type"]), (&json!(true), &json!("exclusive_write")));
+    let parts = spdk.call("framework_get_subsystems", None);
+    assert_eq!(parts.as_array().unwrap().last(), Some(&json!({"subsystem": "bdev", "depends_on": ["iobuf"]})));
+    let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev", "with_batches": false})));
+    let methods: Vec<_> = saved.as_array().unwrap().iter().map(|call| call["method"].as_str().unwrap()).collect();
+    assert_eq!(
+        methods,
+        [
+            "bdev_malloc_create",
+            "bdev_delay_create",
+            "bdev_set_qos_limit",
+            "bdev_malloc_create",
+            "bdev_error_create",
+            "bdev_null_create",
+            "bdev_fault_create"
+        ]
+    );
+    let told = spdk.call("bdev_get_bdevs", None);
+    drop(spdk);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved.json");
+    // Of modules that SPDK has and this program has not, there may be options in the file.
+    let foreign =
+        json!([{"method": "bdev_nvme_set_options", "params": {"action_on_timeout": "none"}}, {"method": "bdev_raid_set_options"}]);
+    let file = json!({"subsystems": [{"subsystem": "bdev", "config": foreign}, {"subsystem": "bdev", "config": saved}]});
+    std::fs::write(&path, file.to_string()).unwrap();
+    let mut spdk = Program::with(dir, &["-b", "Slow0", "-c", path.to_str().unwrap()]);
+    assert_eq!(spdk.call("framework_wait_init", None), true);
+    assert_eq!(spdk.call("framework_get_config", Some(json!({"name": "bdev"}))), saved);
+    assert_eq!(spdk.call("bdev_get_bdevs", None), told);
+
+    // While it runs.
+    let stats = spdk.call("bdev_get_iostat", Some(json!({"per_channel": true, "names": ["Slow0"]})));
+    assert_eq!((&stats["name"], stats["channels"].as_array().unwrap().len()), (&json!("Slow0"), 1));
+    assert_eq!(keys(&stats["channels"][0]).len(), 22);
+    let base = json!({"names": ["Malloc0"], "per_channel": false, "reset_mode": "all"});
+    assert_eq!(spdk.call("bdev_get_iostat", Some(base.clone()))["bdevs"][0]["num_write_ops"], 1);
+    assert_eq!(spdk.call("bdev_get_iostat", Some(base))["bdevs"][0]["num_write_ops"], 0);
+    assert_eq!(spdk.call("bdev_reset_iostat", Some(json!({"mode": "maxmin"}))), true);
+    assert_eq!(spdk.call("bdev_set_qos_limit", Some(json!({"name": "Slow0", "rw_ios_per_sec": 0, "w_mbytes_per_sec": 0}))), true);
+    for which in ["avg_read", "p99_read", "avg_write", "p99_write"] {
+        let params = json!({"delay_bdev_name": "Slow0", "latency_type": which, "latency_us": 55});
+        assert_eq!(spdk.call("bdev_delay_update_latency", Some(params)), true);
+    }
+    let slow = spdk.call("bdev_get_bdevs", Some(json!({"name": "Slow0"})))[0].clone();
+    let delay = json!({"base_bdev_name": "Malloc0", "avg_read_latency": 55, "p99_read_latency": 55, "avg_write_latency": 55, "p99_write_latency": 55});
+    assert_eq!((&slow["product_name"], &slow["driver_specific"]["delay"]), (&json!("delay"), &delay));
+    assert_eq!(slow["assigned_rate_limits"]["rw_ios_per_sec"], 0);
+    let inject = json!({"name": "EE_Malloc1", "io_type": "all", "error_type": "nvme_failure", "nvme_sct": 2, "nvme_sc": 0x81, "num": 3});
+    assert_eq!(spdk.call("bdev_error_inject_error", Some(inject)), true);
+    assert_eq!(
+        spdk.call("bdev_error_inject_error", Some(json!({"name": "EE_Malloc1", "io_type": "clear", "error_type": "failure"}))),
+        true
+    );
+    assert_eq!(spdk.call("bdev_error_resume_pending", Some(json!({"name": "EE_Malloc1"}))), true);
+    let injected = |name, error, sct, value| json!({"name": name, "io_type": "read", "error_type": error, "nvme_sct": sct, "nvme_sc": 0, "corrupt_value": value});
+    for (method, params, code) in [
+        ("bdev_set_qos_limit", json!({"name": "Slow0"}), -22),
+        ("bdev_set_qos_limit", json!({"name": "none", "rw_ios_per_sec": 1}), -19),
+        ("bdev_delay_update_latency", json!({"delay_bdev_name": "none", "latency_type": "avg_read", "latency_us": 1}), -32602),
+        ("bdev_delay_update_latency", json!({"delay_bdev_name": "Null0", "latency_type": "avg_read", "latency_us": 1}), -32600),
+        ("bdev_delay_update_latency", json!({"delay_bdev_name": "Slow0", "latency_type": "avg", "latency_us": 1}), -32602),
+        ("bdev_delay_create", hour(), -17),
+        ("bdev_error_create", json!({"base_name": "Malloc1"}), -1),
+        ("bdev_error_inject_error", injected("EE_Malloc1", "failure", 1, 0), -22),
+        ("bdev_error_inject_error", injected("EE_Malloc1", "nvme_failure", 0, 0), -22),
+        ("bdev_error_inject_error", injected("EE_Malloc1", "nvme_failure", 8, 0), -22),
+        ("bdev_error_inject_error", injected("EE_Malloc1", "corrupt_data", 0, 0), -22),
+        ("bdev_error_inject_error", injected("Null0", "failure", 0, 0), -19),
+        ("bdev_error_inject_error", injected("none", "failure", 0, 0), -19),
+        ("bdev_error_delete", json!({"name": "Slow0"}), -19),
+        ("bdev_delay_delete", json!({"name": "EE_Malloc1"}), -19),
+    ] {
+        assert_eq!(spdk.code(method, params.clone()), code, "{method} {params}");
+    }
+    assert_eq!(spdk.call("bdev_error_delete", Some(json!({"name": "EE_Malloc1"}))), true);
+    assert_eq!(spdk.call("bdev_fault_delete", Some(json!({"name": "F0"}))), true);
+    let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev"})));
+    assert_eq!(saved.as_array().unwrap().len(), 4, "what is not there is not saved: {saved}");
 }

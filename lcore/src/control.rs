@@ -30,7 +30,7 @@ use crate::AppHandle;
 use crate::app::Start;
 
 pub(crate) use said::Said;
-pub(crate) use subsystems::has_subsystem;
+pub(crate) use subsystems::{has_subsystem, is_of_others};
 
 use play::play;
 use reactors::Seats;

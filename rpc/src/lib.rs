@@ -17,6 +17,7 @@ mod methods;
 mod request;
 pub mod scan;
 mod server;
+mod subsystem;
 
 logging::part!("rpc");
 
@@ -31,3 +32,4 @@ pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases};
 #[doc(hidden)]
 pub use request::is_request;
 pub use server::{Bound, CLIENTS, Control, ServeError, serve};
+pub use subsystem::{LCORE_RPC_SUBSYSTEMS, Subsystem};

@@ -149,7 +149,7 @@ impl Reading<'_> {
             return Err(de::Error::custom(format!("{name} {why}, at line {line} column {column}")));
         }
         let Some(method) = self.methods.get(name) else {
-            if self.ignores || !control::has_subsystem(subsystem) {
+            if self.ignores || !control::has_subsystem(subsystem) || control::is_of_others(subsystem, name) {
                 let calls = self.passed_over.entry(subsystem.to_owned()).or_default();
                 calls.push(format!("{name} (line {line})"));
                 return Ok(());
@@ -174,5 +174,6 @@ impl Reading<'_> {
 fn sentence((subsystem, calls): (&String, &Vec<String>)) -> String {
     let (named, more) = calls.split_at(calls.len().min(MOST_NAMED));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-    format!("this program has nothing for subsystem {subsystem:?}: passed over are {}{more}", named.join(", "))
+    let has = if control::has_subsystem(subsystem) { "has only a part of" } else { "has nothing for" };
+    format!("this program {has} subsystem {subsystem:?}: passed over are {}{more}", named.join(", "))
 }
