@@ -3,6 +3,7 @@
 use bdev::{BdevError, BdevEvent, Channel, Mode, Request, Token};
 use pool::Class;
 
+use crate::bench::Patience;
 use crate::{Bench, Subject};
 
 /// Hands in `n` writes and reads, with tokens from `first` on.
@@ -52,10 +53,13 @@ pub fn reset(subject: &Subject) {
     many(&bench, &mut far, 0, 8);
     many(&bench, &mut near, 20, 8);
     near.submit(bench.now(), Request::reset().token(Token(100))).map_err(|refused| refused.why).expect("there is room");
-    let mut back = Vec::new();
-    for _ in 0..100 {
+    let (mut back, mut after, patience) = (Vec::new(), 0, Patience::new());
+    // All of its own, and a while longer.
+    while after < 100 {
+        after += u32::from(back.len() >= 8);
         back.extend(bench.poll(&mut near));
         bench.moment();
+        patience.wait("requests do not come back");
     }
     let is_reset = |event: &BdevEvent| matches!(event, BdevEvent::Done(done) if done.request.token == Token(100));
     assert!(back.len() == 8 && !back.iter().any(is_reset), "the other core has not answered");
@@ -93,7 +97,10 @@ pub fn removal(subject: &Subject) {
         assert_eq!(bench.refused(channel, request), BdevError::Removed, "at once, before it has been polled");
         let mut tokens = Vec::new();
         let mut is_told = false;
-        for _ in 0..1_000 {
+        let (mut after, patience) = (0, Patience::new());
+        while after < 100 {
+            after += u32::from(is_told);
+            patience.wait("requests do not come back");
             for event in bench.poll(channel) {
                 assert!(!is_told, "the last event");
                 match event {
@@ -133,8 +140,10 @@ pub fn resize(subject: &Subject) {
     assert!(matches!(bench.bdev.resize(0), Err(BdevError::Invalid { .. })));
     for blocks in [of * 2, of / 2] {
         bench.bdev.resize(blocks).expect("it can");
-        let mut told = [0, 0];
-        for _ in 0..100 {
+        let (mut told, mut after, patience) = ([0, 0], 0, Patience::new());
+        while after < 100 {
+            after += u32::from(told == [1, 1] && near.under_way() == 0);
+            patience.wait("a size is not told");
             for (channel, told) in [&mut near, &mut far].into_iter().zip(&mut told) {
                 let is_size = |event: &BdevEvent| matches!(event, BdevEvent::Resized { blocks: now } if *now == blocks);
                 *told += bench.poll(channel).iter().filter(|event| is_size(event)).count();

@@ -10,7 +10,7 @@ use core_reactor::sim::SimPlatform;
 use core_reactor::{CoreId, Instant, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
 
-use crate::bench::{BUF_BLOCKS, pattern};
+use crate::bench::{BUF_BLOCKS, Patience, pattern};
 use crate::{Bench, Subject};
 
 /// Requests at a time on each channel.
@@ -64,8 +64,9 @@ impl<'a> Model<'a> {
     }
 
     fn run(&mut self, requests: usize) {
-        for round in 0.. {
-            assert!(round < 1_000_000, "requests do not come back");
+        let patience = Patience::new();
+        loop {
+            patience.wait("requests do not come back");
             if self.finished < requests {
                 self.submit();
             } else if self.asked.iter().all(Option::is_none) {
@@ -205,7 +206,9 @@ pub fn cores(subject: &Subject) {
                         Request::write(block, 4, buf)
                     };
                     channel.submit(now, request).map_err(|refused| refused.why).expect("there is room");
+                    let patience = Patience::new();
                     while channel.under_way() > 0 {
+                        patience.wait("requests do not come back");
                         now = now.plus_nanos(10_000);
                         channel.poll(now, &mut events);
                         events.drain().for_each(|event| are_whole(&event, size, round));
@@ -242,7 +245,9 @@ pub fn steady(subject: &Subject, heap: &CountingHeap) {
             };
             channel.submit(now, request).map_err(|refused| refused.why).expect("there is room");
         }
+        let patience = Patience::new();
         while channel.under_way() > 0 {
+            patience.wait("requests do not come back");
             now = now.plus_nanos(10_000);
             channel.poll(now, &mut events);
             events.drain().for_each(drop);

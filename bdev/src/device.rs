@@ -58,6 +58,14 @@ pub trait Device: Any + Send + Sync {
     fn told(&self) -> serde_json::Value {
         serde_json::json!({})
     }
+
+    /// Looks how many blocks what it stands for has now.
+    ///
+    /// # Errors
+    /// That cannot be told. Without more, that nothing stands behind it that could change.
+    fn rescan(&self) -> Result<u64, BdevError> {
+        Err(BdevError::invalid("name", "nothing stands behind this device whose size could have changed"))
+    }
 }
 
 /// A device on one core. It is given requests that are well formed and within the device as far as

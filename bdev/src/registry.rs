@@ -274,6 +274,16 @@ impl Bdev {
         Ok(())
     }
 
+    /// Looks whether what stands behind it has another size now, a file that has grown, and takes
+    /// that on. Its channels hear of it.
+    ///
+    /// # Errors
+    /// Nothing does, or it cannot be told, or it makes no device.
+    pub fn rescan(&self) -> Result<(), BdevError> {
+        let blocks = self.0.device.rescan()?;
+        if blocks != self.blocks() { self.resize(blocks) } else { Ok(()) }
+    }
+
     fn answers_to(&self, name: &str) -> bool {
         self.0.is_called(name) || name.parse() == Ok(self.0.uuid)
     }

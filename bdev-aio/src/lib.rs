@@ -1,0 +1,78 @@
+//! Files and disks as block devices, over a few threads that wait ([`aio`]): for kernels and
+//! containers without io_uring.
+//!
+//! ```no_run
+//! use bdev::Bdevs;
+//! use bdev_aio::Config;
+//!
+//! let bdevs = Bdevs::new(1);
+//! bdev_aio::aio(&bdevs, &Config::new("disk.img").name("Aio0"))?;
+//! # Ok::<(), bdev::BdevError>(())
+//! ```
+//!
+//! The threads of a device make the calls (`preadv`, `pwritev2`, `fdatasync`, `fallocate`) and ring
+//! at the core that asked. How requests become calls is `bdev-file`'s. Costs a switch of threads for
+//! each call; `bdev-uring` does without.
+#![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
+
+mod engine;
+#[cfg(feature = "rpc")]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+mod rpc;
+mod threads;
+
+use std::sync::Arc;
+
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, LCORE_BDEV_MODULES, Params};
+pub use bdev_file::Config;
+use bdev_file::{Disk, Module};
+use core_reactor::Cx;
+use linkme::distributed_slice;
+
+use crate::engine::Aio;
+use crate::threads::Threads;
+
+#[distributed_slice(LCORE_BDEV_MODULES)]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+static AIO: &dyn BdevModule = &AioModule;
+
+struct AioModule;
+
+/// A device, and the threads that make its calls.
+struct AioDevice(Threads);
+
+/// What clients are told that such a device is.
+const PRODUCT: &str = "AIO disk";
+/// Threads of a device.
+const THREADS: usize = 4;
+
+/// Opens a file and adds it as a device.
+///
+/// # Errors
+/// The file cannot be opened, or makes no device; its name is taken; there are no threads.
+pub fn aio(bdevs: &Bdevs, config: &Config) -> Result<Bdev, BdevError> {
+    let threads = Threads::start(THREADS).map_err(|why| BdevError::invalid("aio", format!("no threads for its calls: {why}")))?;
+    bdev_file::create(bdevs, config, AioDevice(threads))
+}
+
+impl BdevModule for AioModule {
+    fn name(&self) -> &'static str {
+        "aio"
+    }
+
+    fn create(&self, bdevs: &Bdevs, params: &Params<'_>) -> Result<Bdev, BdevError> {
+        aio(bdevs, &Config::read(params)?)
+    }
+}
+
+impl Module for AioDevice {
+    type Engine = Aio;
+
+    const PRODUCT: &'static str = PRODUCT;
+    const STEM: &'static str = "Aio";
+
+    fn engine(&self, cx: &mut Cx<'_>, disk: &Arc<Disk>, depth: usize) -> Result<Aio, BdevError> {
+        Ok(Aio::new(cx, self.0.queue(), disk.clone(), depth))
+    }
+}

@@ -1,0 +1,77 @@
+//! Files and disks as block devices, over the io_uring of each core ([`uring`]).
+//!
+//! ```no_run
+//! use bdev::Bdevs;
+//! use bdev_uring::Config;
+//!
+//! let bdevs = Bdevs::new(1);
+//! bdev_uring::uring(&bdevs, &Config::new("disk.img").name("Uring0"))?;
+//! # Ok::<(), bdev::BdevError>(())
+//! ```
+//!
+//! A channel is a member of the ring that its core has already, beside the groups of sockets: one
+//! entry into the kernel serves both, and one eventfd wakes the core for both. How requests become
+//! calls is `bdev-file`'s. Where the kernel has no io_uring, or a container forbids it, `bdev-aio`
+//! does the same with threads.
+#![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
+
+mod engine;
+#[cfg(feature = "rpc")]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+mod rpc;
+
+use std::sync::Arc;
+
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, LCORE_BDEV_MODULES, Params};
+pub use bdev_file::Config;
+use bdev_file::{Disk, Module};
+use core_reactor::Cx;
+use core_uring::{Ring, RingError, Sizes};
+use linkme::distributed_slice;
+
+use crate::engine::Uring;
+
+#[distributed_slice(LCORE_BDEV_MODULES)]
+#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
+static URING: &dyn BdevModule = &UringModule;
+
+struct UringModule;
+
+/// What clients are told that such a device is.
+const PRODUCT: &str = "URING bdev";
+
+/// Opens a file and adds it as a device.
+///
+/// # Errors
+/// The kernel gives no ring; the file cannot be opened, or makes no device; its name is taken.
+pub fn uring(bdevs: &Bdevs, config: &Config) -> Result<Bdev, BdevError> {
+    // Said here rather than by the first channel.
+    Ring::new(Sizes { submissions: 2, completions: 4 }).map_err(no_ring)?;
+    bdev_file::create(bdevs, config, UringModule)
+}
+
+fn no_ring(why: RingError) -> BdevError {
+    BdevError::invalid("uring", format!("the kernel gives no ring ({why}); a device of the module aio needs none"))
+}
+
+impl BdevModule for UringModule {
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+
+    fn create(&self, bdevs: &Bdevs, params: &Params<'_>) -> Result<Bdev, BdevError> {
+        uring(bdevs, &Config::read(params)?)
+    }
+}
+
+impl Module for UringModule {
+    type Engine = Uring;
+
+    const PRODUCT: &'static str = PRODUCT;
+    const STEM: &'static str = "Uring";
+
+    fn engine(&self, cx: &mut Cx<'_>, disk: &Arc<Disk>, depth: usize) -> Result<Uring, BdevError> {
+        Uring::new(cx, disk.clone(), depth)
+    }
+}
