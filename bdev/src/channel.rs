@@ -201,6 +201,7 @@ impl Channel {
     }
 
     /// Whether a request can be taken as it is.
+    #[inline]
     fn look_at(&self, request: &mut Request) -> Result<(), BdevError> {
         let shared = &*self.open.shared;
         let kind = request.kind;
@@ -293,7 +294,7 @@ impl Channel {
         let mut ready = self.home.ready.borrow_mut();
         let n = ready.len().min(out.room());
         self.taken -= n;
-        ready.drain(..n).for_each(|done| out.append(BdevEvent::Done(done)));
+        ready.drain(..n).for_each(|done| out.append_with(|| BdevEvent::Done(done)));
     }
 
     /// Whether there is more to tell than what has come back.
@@ -318,12 +319,16 @@ impl Channel {
     }
 }
 
+#[inline]
 fn look_at_room(request: &mut Request, bytes: u64, align: u32) -> Result<(), BdevError> {
     let filled = request.data.bytes();
     if filled > 0 {
         return Err(BdevError::NotEmpty(filled));
     }
-    let room = request.data.parts().iter().map(|part| part.spare_capacity() as u64).sum();
+    let room = match request.data.parts() {
+        [one] => one.spare_capacity() as u64,
+        parts => parts.iter().map(|part| part.spare_capacity() as u64).sum(),
+    };
     if room < bytes {
         return Err(BdevError::Data { bytes: room, wanted: bytes });
     }

@@ -99,7 +99,7 @@ impl Io {
         self.end(result);
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(&mut self, result: Result<(), BdevError>) {
         let Some(mut request) = self.request.take() else { return };
         let home = &self.home;
@@ -107,7 +107,7 @@ impl Io {
             // So that it can be handed in again, and shows nothing of what was not read.
             request.data.parts_mut().iter_mut().for_each(|part| part.clear());
         }
-        home.stats.count(&request, &result, home.block_size, home.now.get().since(self.began));
+        home.stats.count(&request, &result, home.block_size, home.now.get().nanos_since(self.began));
         home.outstanding.update(|n| n - 1);
         if self.generation != home.generation.get() {
             home.old.update(|n| n - 1);
@@ -116,11 +116,18 @@ impl Io {
     }
 }
 
+impl Io {
+    #[cold]
+    fn lose(&mut self) {
+        self.end(Err(BdevError::Lost));
+    }
+}
+
 impl Drop for Io {
     #[inline]
     fn drop(&mut self) {
         if self.request.is_some() {
-            self.end(Err(BdevError::Lost));
+            self.lose();
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a device has done.
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
 
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::AtomicU64;
@@ -138,11 +137,13 @@ impl Default for Cells {
 }
 
 /// One writer, so that this needs no locked instruction.
+#[inline]
 fn add(to: &AtomicU64, n: u64) {
     to.store(to.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
 impl Cells {
+    #[inline]
     fn count(&self, bytes: u64, nanos: u64) {
         if nanos > self.max_nanos.load(Relaxed) {
             self.max_nanos.store(nanos, Relaxed);
@@ -170,7 +171,7 @@ impl Cells {
 
 impl ChannelStats {
     #[inline]
-    pub(crate) fn count(&self, request: &Request, result: &Result<(), BdevError>, block_size: u32, took: Duration) {
+    pub(crate) fn count(&self, request: &Request, result: &Result<(), BdevError>, block_size: u32, nanos: u64) {
         if result.is_err() {
             return add(&self.errors, 1);
         }
@@ -180,7 +181,7 @@ impl ChannelStats {
             Kind::Unmap => &self.unmap,
             Kind::Flush | Kind::Compare | Kind::Reset => return,
         };
-        cells.count(request.blocks * u64::from(block_size), took.as_nanos() as u64);
+        cells.count(request.blocks * u64::from(block_size), nanos);
     }
 
     pub(crate) fn reset_extremes(&self) {

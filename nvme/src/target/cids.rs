@@ -19,7 +19,7 @@ struct Link {
     next: u16,
 }
 
-/// No slot: SQSIZE, which is one less than the entries, has 16 bits, and entries do too.
+/// No slot: a queue has 65,535 entries at most, so that the last is one less.
 const NONE: u16 = u16::MAX;
 
 impl Cids {
