@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::kernel::{Choice, Kernel};
 use super::tree::Tree;
-use super::{cache, guest};
+use super::{cache, guest, nvme};
 use crate::packages;
 
 /// Tools that the machine carries beside busybox's.
@@ -29,11 +29,12 @@ pub(super) const TOOLS: [&str; 11] = [
 ];
 
 /// Groups of modules that init loads by name.
-const MODULES: [(&str, &[&str]); 4] = [
+const MODULES: [(&str, &[&str]); 5] = [
     ("rdma", &[CRC32, "rdma_rxe", "rdma_ucm", "ib_uverbs"]),
     ("dummy", &["dummy"]),
     ("virtio_net", &["virtio_pci", "virtio_net"]),
     ("share", &["virtio_pci", "9pnet_virtio", "9p"]),
+    ("nvme", nvme::MODULES),
 ];
 
 /// Without it `rdma link add` says ENOENT, where Soft-RoCE looks for its checksum by name; kernels

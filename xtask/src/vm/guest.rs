@@ -49,6 +49,10 @@ if [ -n "$SHARE" ]; then
 fi
 load rdma
 load "$LINK"
+if [ -n "$NVME" ]; then
+    load nvme
+    try mount -t configfs config /sys/kernel/config
+fi
 try ip link set lo up
 case "$LINK" in
 dummy) try ip link add d0 type dummy ;;
@@ -98,6 +102,8 @@ pub(super) struct Job {
     pub(super) hugepages: u32,
     /// Seconds after which it powers itself off.
     pub(super) limit: Option<u64>,
+    /// NVMe over fabrics is loaded.
+    pub(super) nvme: bool,
     /// /out is a folder of this computer.
     pub(super) share: bool,
     pub(super) env: Vec<(String, String)>,
@@ -116,7 +122,14 @@ impl Job {
         let flag = |on: bool| if on { "1" } else { "" };
         let mut text = format!("ADDRESS={own} LINK={link} MEMLOCK={} HUGEPAGES={} LIMIT={limit}\n", self.memlock, self.hugepages);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "SHARE={} WAIT={} INTERACTIVE={}", flag(self.share), flag(self.wait), flag(self.interactive));
+        let _ = writeln!(
+            text,
+            "SHARE={} WAIT={} INTERACTIVE={} NVME={}",
+            flag(self.share),
+            flag(self.wait),
+            flag(self.interactive),
+            flag(self.nvme)
+        );
         let _ = writeln!(text, "export LCORE_RDMA_ADDR={own} LCORE_RDMA_PEER={peer} RUST_BACKTRACE=1 TERM=dumb");
         for (name, value) in &self.env {
             let _ = writeln!(text, "export {name}={}", quoted(value));

@@ -13,6 +13,8 @@ mod cpio;
 mod guest;
 mod kernel;
 mod machine;
+mod nvme;
+mod nvmf;
 mod options;
 mod run;
 mod signals;

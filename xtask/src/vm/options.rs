@@ -31,6 +31,10 @@ pub(super) struct Hardware {
     /// or of another suite of the distribution), or `newest` (of all suites).
     #[arg(long, value_name = "WHICH", default_value = "installed")]
     pub(super) kernel: Choice,
+    /// NVMe over TCP: the kernel's host and target (configfs is mounted), null_blk and loop to serve;
+    /// nvme, fio and mkfs.ext4.
+    #[arg(long)]
+    pub(super) nvme: bool,
     /// Show the kernel's messages, and QEMU's command line.
     #[arg(long, short)]
     pub(super) verbose: bool,
@@ -168,8 +172,15 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_is_carried_and_too_little_is_refused() {
-        let hardware =
-            |mem, hugepages| Hardware { smp: 2, mem, memlock: "64".into(), hugepages, kernel: Choice::Installed, verbose: false };
+        let hardware = |mem, hugepages| Hardware {
+            smp: 2,
+            mem,
+            memlock: "64".into(),
+            hugepages,
+            kernel: Choice::Installed,
+            nvme: false,
+            verbose: false,
+        };
         assert_eq!(hardware(None, 0).memory(20 << 20).expect("enough"), 1024);
         assert_eq!(hardware(None, 0).memory(1000 << 20).expect("enough"), 3512);
         assert_eq!(hardware(Some(600), 0).memory(100 << 20).expect("enough"), 600);

@@ -14,7 +14,7 @@ use super::guest::{self, Job};
 use super::machine::{End, Event, Session, Spec};
 use super::options::{Cargo, Hardware, Limit};
 use super::tree::Tree;
-use super::{build, cache, two};
+use super::{build, cache, nvme, two};
 use crate::program::{self, Built};
 use crate::{Exit, Usage, packages};
 
@@ -95,13 +95,11 @@ impl Ready {
             fs::create_dir_all(out).and_then(|()| out.canonicalize()).with_context(|| format!("could not make {}", out.display()))
         };
         let share = out.map(make).transpose()?;
-        Ok(Self {
-            base: Base::get(&hardware.kernel)?,
-            folder: cache::run_folder()?,
-            carried: Tree::default(),
-            hardware: hardware.clone(),
-            share,
-        })
+        let mut carried = Tree::default();
+        if hardware.nvme {
+            nvme::carry(&mut carried)?;
+        }
+        Ok(Self { base: Base::get(&hardware.kernel)?, folder: cache::run_folder()?, carried, hardware: hardware.clone(), share })
     }
 
     /// Builds and carries what `cargo` names, and the program of the command `words`, whose name
@@ -130,8 +128,8 @@ impl Ready {
 
     /// The machine for `job` and the text of its command.
     pub(super) fn spec(&self, name: &'static str, job: &Job, command: &str) -> Result<Spec> {
-        let job =
-            Job { memlock: self.hardware.memlock.clone(), hugepages: self.hardware.hugepages, share: self.share.is_some(), ..job.clone() };
+        let Hardware { memlock, hugepages, nvme, .. } = self.hardware.clone();
+        let job = Job { memlock, hugepages, nvme, share: self.share.is_some(), ..job.clone() };
         let mut files = Tree::default();
         files.text("/vm/job", 0o644, job.script());
         files.text("/vm/command", 0o644, command);
@@ -154,7 +152,12 @@ impl Ready {
 /// one of this computer is carried.
 fn find(word: &str, base: &Base, cargo: &mut Cargo, carried: &mut Tree) -> Result<String> {
     let place = format!("/job/{word}");
-    if base.tree.has(word) || base.has_program(word) || carried.has(&place) || cargo.bin.iter().any(|bin| bin == word) {
+    if base.tree.has(word)
+        || base.has_program(word)
+        || carried.has(&format!("/bin/{word}"))
+        || carried.has(&place)
+        || cargo.bin.iter().any(|bin| bin == word)
+    {
         return Ok(word.into());
     }
     if word.contains('/') {

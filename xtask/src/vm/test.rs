@@ -14,13 +14,14 @@ use std::fmt::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::build;
 use super::guest::{Job, quoted};
 use super::machine::{End, Event};
 use super::options::{Hardware, Limit};
 use super::run::{self, Ready};
+use super::{build, nvmf};
 use crate::program::{self, Built, Package};
 use crate::{Usage, packages, repository};
 
@@ -42,8 +43,19 @@ const RESULT: &str = "VM_TEST=";
 #[command(after_help = "Examples:
   cargo xtask vm test
   cargo xtask vm test --list
+  cargo xtask vm test nvmf
+  cargo xtask vm test nvmf --minutes 10
   cargo xtask vm test -p transport-rdma -- --nocapture disconnect")]
 pub(super) struct Args {
+    /// `nvmf`: instead, the kernel's NVMe host goes through its steps with a target over TCP.
+    #[arg(conflicts_with_all = ["package", "list", "args"])]
+    suite: Option<Suite>,
+    /// The target that the kernel's host meets.
+    #[arg(long, value_name = "WHICH", default_value = "kernel", requires = "suite")]
+    target: nvmf::Target,
+    /// A load of so many minutes besides, in which the target is killed and restarted three times.
+    #[arg(long, value_name = "N", requires = "suite", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: Option<u64>,
     /// Only the tests of this package (may be repeated).
     #[arg(long, short, value_name = "NAME")]
     package: Vec<String>,
@@ -57,6 +69,12 @@ pub(super) struct Args {
     /// Filters and options for the test binaries.
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
+}
+
+/// A suite that is no package's.
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    Nvmf,
 }
 
 /// What a package declares.
@@ -84,6 +102,9 @@ struct Outcome {
 }
 
 pub(super) fn main(args: &Args) -> Result<()> {
+    if let Some(Suite::Nvmf) = args.suite {
+        return nvmf::main(args.target, args.minutes, &args.hardware, &args.limit);
+    }
     let declared = chosen(&program::workspace()?, &args.package)?;
     if args.list {
         for (package, declared) in &declared {

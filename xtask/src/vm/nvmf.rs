@@ -1,0 +1,426 @@
+//! `vm test nvmf`: the kernel's NVMe host, step by step, against a target in the same machine.
+//!
+//! A step is a script of its own, with [`WORDS`] before it. The first that fails ends the run,
+//! because each goes on where the last one left off.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use super::guest::{Job, quoted};
+use super::machine::{End, Event};
+use super::options::{Hardware, Limit};
+use super::run::{self, Ready};
+
+/// How the machine names a step's result: its number, its exit code, when it began and ended.
+const RESULT: &str = "VM_STEP=";
+/// A step is killed after this many seconds.
+const EACH: u64 = 120;
+/// All of them, seconds, without what `--minutes` adds.
+const ALL: u64 = 600;
+/// How often the target is killed in a long run.
+const KILLS: u64 = 3;
+
+/// Which target.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(super) enum Target {
+    /// The kernel's own (nvmet): what fails there too is no fault of ours.
+    Kernel,
+}
+
+/// A part of the run.
+struct Step {
+    name: &'static str,
+    /// For the shell, which ends at the first command that fails.
+    script: String,
+    /// Seconds.
+    limit: u64,
+}
+
+/// What every step knows.
+const WORDS: &str = r#"
+NQN=nqn.2014-08.org.nvmexpress:lcore-disk
+AT="-t tcp -a 127.0.0.1 -s 4420"
+fail() { echo "$*"; exit 1; }
+# wait_for WHAT COMMAND: until the command says yes, for a minute.
+wait_for() {
+    what=$1 tries=0
+    shift
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || fail "after a minute there is still not: $what"
+        usleep 100000
+    done
+}
+# The controller's folder, and the one file that it has of the name given.
+controller() {
+    for folder in /sys/class/nvme/nvme*; do
+        [ "$(cat "$folder/subsysnqn" 2>/dev/null)" != $NQN ] || echo "$folder"
+    done
+}
+attribute() { cat "$(controller)/$1"; }
+is_live() { [ "$(attribute state)" = live ]; }
+is_down() { [ "$(attribute state)" != live ]; }
+there_are_none() { [ -z "$(controller)" ]; }
+DISK=/dev/nvme0n1
+have_disk() { [ -b $DISK ]; }
+have_no_disk() { [ ! -e $DISK ]; }
+connect() {
+    nvme connect $AT -n $NQN -i 2 --reconnect-delay=2 "$@"
+    wait_for "a disk" have_disk
+    is_live || fail "the controller is $(attribute state)"
+    [ "$(attribute queue_count)" = 3 ] || fail "$(attribute queue_count) queues, and not one for the controller and two for data"
+}
+disconnect() {
+    nvme disconnect -n $NQN
+    wait_for "no controller" there_are_none
+    wait_for "no disk" have_no_disk
+}
+# Writes that were answered, by the path of the controller: older kernels count none for the disk.
+written() { awk '{ print $5 }' "$(controller)"/nvme*n1/stat; }
+more_than() { [ "$(written)" -gt "$1" ]; }
+verified() {
+    fio --name=verified --filename=$DISK --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bssplit=4k/60:64k/30:256k/10 \
+        --verify=crc32c --verify_fatal=1 --eta=never "$@"
+}
+# load SECONDS: blocks written, read again and compared, until `loaded`.
+load() {
+    verified --size=16M --verify_backlog=64 --time_based --runtime="$1" > /run/load 2>&1 &
+    echo $! > /run/load.pid
+    began=$(written)
+    wait_for "writes" more_than $((began + 50))
+}
+loaded() { wait "$(cat /run/load.pid)" || { cat /run/load; fail "fio ended with $?"; }; }
+killed_and_restarted() {
+    target_down
+    wait_for "a controller that is not live" is_down
+    before=$(written)
+    target_up
+    wait_for "a controller that is live again" is_live
+    wait_for "writes after it" more_than "$before"
+}
+"#;
+
+/// The disk that is served: null_blk, which keeps what is written when a target dies.
+const DISK: &str = r#"
+mkdir /sys/kernel/config/nullb/served
+cd /sys/kernel/config/nullb/served
+echo 1 > memory_backed
+echo 1 > discard
+echo 128 > size
+echo 1 > power
+[ -b /dev/served ]
+"#;
+
+const NVMET: &str = r#"
+NVMET=/sys/kernel/config/nvmet
+target_up() {
+    subsystem=$NVMET/subsystems/$NQN port=$NVMET/ports/1
+    if [ ! -d $subsystem ]; then
+        mkdir $subsystem
+        echo 1 > $subsystem/attr_allow_any_host
+        mkdir $subsystem/namespaces/1
+        echo /dev/served > $subsystem/namespaces/1/device_path
+        echo 1 > $subsystem/namespaces/1/enable
+    fi
+    mkdir $port
+    echo tcp > $port/addr_trtype
+    echo ipv4 > $port/addr_adrfam
+    echo 127.0.0.1 > $port/addr_traddr
+    echo 4420 > $port/addr_trsvcid
+    ln -s $subsystem $port/subsystems/$NQN
+}
+target_down() {
+    rm $NVMET/ports/1/subsystems/$NQN
+    rmdir $NVMET/ports/1
+}
+"#;
+
+/// The steps before and after those of a load.
+const FIRST: [(&str, &str); 7] = [
+    ("a disk to serve", DISK),
+    ("the target is up", "target_up"),
+    (
+        "discover",
+        r#"
+nvme discover $AT > /run/log
+grep -q "subnqn: *$NQN" /run/log || { cat /run/log; fail "our subsystem is not in it"; }
+"#,
+    ),
+    ("connect, with two queues for data", "connect"),
+    (
+        "identify, log pages, features",
+        r#"
+controller=/dev/$(basename "$(controller)")
+nvme id-ctrl $controller | grep -E '^(vid|mn|fr|mdts|cntlid|ver|oacs|acl|aerl|kas|oncs|fuses|vwc|sgls|subnqn|ioccsz|iorcsz|icdoff|maxcmd|nn) '
+nvme id-ctrl $controller | grep -q "^subnqn *: $NQN"
+[ "$(nvme list-ns $controller)" = '[   0]:0x1' ] || fail "$(nvme list-ns $controller)"
+nvme id-ns $DISK | grep -q 'in use'
+nvme ns-descs $DISK | grep -qE 'uuid|nguid|eui64'
+nvme smart-log $controller | grep -q '^critical_warning'
+nvme error-log $controller | grep -q 'Error Log Entries'
+nvme get-feature $controller -f 7 | grep -q 'Number of Queues'
+nvme list | grep -q $DISK
+"#,
+    ),
+    (
+        "flush, write zeroes, deallocate",
+        r#"
+zeroes() { dd if=$DISK bs=4096 skip=$1 count=8 iflag=direct 2>/dev/null | cmp -s - /run/zeroes; }
+head -c 32768 /dev/zero > /run/zeroes
+head -c 65536 /dev/urandom > /run/random
+dd if=/run/random of=$DISK bs=65536 oflag=direct
+! zeroes 0 || fail "nothing was written"
+blocks=$((32768 / $(cat /sys/block/nvme0n1/queue/logical_block_size)))
+nvme write-zeroes $DISK -s 0 -c $((blocks - 1))
+zeroes 0 || fail "write zeroes left something"
+nvme flush $DISK
+nvme dsm $DISK -d -s $blocks -b $blocks
+"#,
+    ),
+    (
+        "a file system: files written, read again and compared",
+        r#"
+mkdir -p /mnt
+mkfs.ext4 -q $DISK
+mount -t ext4 $DISK /mnt
+cp -r /lib/modules /mnt
+umount /mnt
+mount -t ext4 $DISK /mnt
+diff -r /lib/modules /mnt/modules
+rm -r /mnt/modules
+fstrim /mnt
+umount /mnt
+"#,
+    ),
+];
+
+const LOADS: [(&str, &str); 6] = [
+    ("fio verifies 16 MiB, on each of two queues", "verified --size=16M --offset_increment=16M --numjobs=2 --group_reporting"),
+    (
+        "disconnect, connect with header and data digests",
+        r"
+disconnect
+connect -g -G
+",
+    ),
+    ("fio verifies with digests", "verified --size=8M"),
+    (
+        "the controller is reset three times under load",
+        r#"
+load 8
+for round in 1 2 3; do
+    nvme reset "/dev/$(basename "$(controller)")"
+    wait_for "a controller that is live again" is_live
+    wait_for "writes after it" more_than $(($(written) + 20))
+done
+loaded
+"#,
+    ),
+    (
+        "the target is killed and restarted under load",
+        r"
+load 8
+killed_and_restarted
+loaded
+",
+    ),
+    (
+        "disconnect, and the kernel has nothing to complain of",
+        r"
+disconnect
+! dmesg | grep -E 'BUG|WARNING|Oops|blocked for more|I/O error|digest error|short data-in|unexpected|invalid|protocol'
+",
+    ),
+];
+
+pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, limit: &Limit) -> Result<()> {
+    let mut hardware = hardware.clone();
+    hardware.nvme = true;
+    let ready = Ready::new(&hardware, None)?;
+    let steps = steps(target, minutes);
+    let limit = limit.or(ALL + minutes.unwrap_or(0) * 60);
+    let job = Job { hosts: 1, limit: Some(run::own_limit(limit)), ..Job::default() };
+    let spec = ready.spec("machine", &job, &script(&steps))?;
+    let mut results = Vec::new();
+    let (session, end) = run::to_the_end(&spec, limit, |event| {
+        if let Event::Said(line) = event
+            && let Some(result) = line.strip_prefix(RESULT)
+        {
+            let result = result_of(result).with_context(|| format!("the machine said {line:?}"))?;
+            println!("{}", row(&steps, &result)?);
+            results.push(result);
+        }
+        run::show("", event)
+    })?;
+    match end {
+        End::Exit(0) => judge(&steps, &results),
+        end => run::hand_on(&session, run::ONLY, end),
+    }
+}
+
+fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
+    let words = match target {
+        Target::Kernel => NVMET,
+    };
+    let step = |name, script: &str, limit| Step { name, script: format!("{WORDS}{words}{script}"), limit };
+    let mut steps: Vec<_> = FIRST.iter().chain(&LOADS).map(|&(name, script)| step(name, script, EACH)).collect();
+    if let Some(minutes) = minutes {
+        let last = steps.len() - 1;
+        steps.insert(
+            last,
+            step("a long load, in which the target is killed and restarted three times", &long(minutes), minutes * 60 + EACH),
+        );
+    }
+    steps
+}
+
+/// A load of so many minutes, with kills spread over it.
+fn long(minutes: u64) -> String {
+    let between = minutes * 60 / (KILLS + 1);
+    let mut script = format!("load {}\n", minutes * 60);
+    for _ in 0..KILLS {
+        // Writing to a string cannot fail.
+        let _ = writeln!(script, "sleep {between}\nkilled_and_restarted");
+    }
+    script + "loaded\n"
+}
+
+/// The command: each step in a shell of its own, until one fails, of which all is shown.
+fn script(steps: &[Step]) -> String {
+    let mut script = format!(
+        r#"echo $$ > /run/command
+now() {{ cut -d' ' -f1 /proc/uptime; }}
+one() {{
+    number=$1 limit=$2 began=$(now) code=0
+    timeout -s KILL "$limit" sh -euc "$3" > /run/said 2>&1 || code=$?
+    echo "{RESULT}$number $code $began $(now)" > /dev/ttyS1
+    [ $code != 0 ] || return 0
+    echo "== what the step said"
+    cat /run/said
+    echo "== the kernel's last lines"
+    dmesg | tail -n 40
+    exit 0
+}}
+dmesg -c > /dev/null
+"#
+    );
+    for (number, step) in steps.iter().enumerate() {
+        let _ = writeln!(script, "one {number} {} {}", step.limit, quoted(&step.script));
+    }
+    script + "exit 0\n"
+}
+
+/// What became of a step.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    number: usize,
+    code: u8,
+    time: Duration,
+}
+
+fn result_of(text: &str) -> Option<Outcome> {
+    let mut words = text.split(' ');
+    let (number, code) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (began, ended) = (words.next()?.parse::<f64>().ok()?, words.next()?.parse::<f64>().ok()?);
+    Some(Outcome { number, code, time: Duration::try_from_secs_f64(ended - began).ok()? })
+}
+
+fn row(steps: &[Step], outcome: &Outcome) -> Result<String> {
+    let step = steps.get(outcome.number).context("it has no such step")?;
+    let what = match outcome.code {
+        0 => String::new(),
+        137 => format!("  FAILED (killed, after {} s or by itself)", step.limit),
+        code => format!("  FAILED (exit code {code})"),
+    };
+    Ok(format!("{:>6.1} s  {}{what}", outcome.time.as_secs_f64(), step.name))
+}
+
+/// All steps were heard of, in their order, and none failed.
+fn judge(steps: &[Step], results: &[Outcome]) -> Result<()> {
+    if let Some(failed) = results.iter().find(|result| result.code != 0) {
+        ensure!(false, "failed: {}", row(steps, failed)?.trim_start());
+    }
+    let heard: Vec<_> = results.iter().map(|result| result.number).collect();
+    ensure!(heard.iter().copied().eq(0..steps.len()), "of {} steps these were heard of: {heard:?}", steps.len());
+    println!("all {} steps passed", steps.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn outcome(number: usize, code: u8) -> Outcome {
+        Outcome { number, code, time: Duration::from_millis(500) }
+    }
+
+    fn sh(script: &str, options: &[&str]) -> std::process::Output {
+        Command::new("sh").args(options).args(["-c", script]).output().expect("runs")
+    }
+
+    #[test]
+    fn every_step_is_a_script_that_a_shell_can_read() {
+        for step in steps(Target::Kernel, Some(10)) {
+            let out = sh(&step.script, &["-n"]);
+            assert!(out.status.success(), "{}: {}", step.name, String::from_utf8_lossy(&out.stderr));
+        }
+    }
+
+    #[test]
+    fn minutes_add_a_load_with_three_kills_before_the_last_step() {
+        let (short, long) = (steps(Target::Kernel, None), steps(Target::Kernel, Some(10)));
+        assert_eq!(long.len(), short.len() + 1);
+        let added = &long[long.len() - 2];
+        assert_eq!(added.limit, 600 + EACH);
+        assert!(
+            added.script.ends_with(&format!("load 600\n{}loaded\n", "sleep 150\nkilled_and_restarted\n".repeat(3))),
+            "{}",
+            added.script
+        );
+        assert_eq!(long.last().map(|step| step.name), short.last().map(|step| step.name));
+    }
+
+    #[test]
+    fn a_run_has_passed_if_every_step_did() {
+        let steps = steps(Target::Kernel, None);
+        let all: Vec<_> = (0..steps.len()).map(|number| outcome(number, 0)).collect();
+        assert!(judge(&steps, &all).is_ok());
+        let why = |results: &[Outcome]| judge(&steps, results).expect_err("failed").to_string();
+        assert_eq!(why(&[outcome(0, 0), outcome(1, 7)]), "failed: 0.5 s  the target is up  FAILED (exit code 7)");
+        assert_eq!(why(&[outcome(0, 137)]), "failed: 0.5 s  a disk to serve  FAILED (killed, after 120 s or by itself)");
+        assert_eq!(why(&[outcome(0, 0), outcome(2, 0)]), format!("of {} steps these were heard of: [0, 2]", steps.len()));
+        assert!(row(&steps, &outcome(99, 0)).is_err());
+    }
+
+    #[test]
+    fn a_result_has_all_its_words() {
+        assert_eq!(result_of("3 1 5.25 5.75"), Some(outcome(3, 1)));
+        for wrong in ["3 1 5.25", "3 256 1 2", "x 1 1 2", "3 1 2 1"] {
+            assert_eq!(result_of(wrong), None, "{wrong}");
+        }
+    }
+
+    /// The shell of this computer, with the machine's folders elsewhere.
+    #[test]
+    fn the_first_step_that_fails_ends_the_run_and_shows_what_it_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().to_str().expect("text");
+        let step = |script: &str| Step { name: "x", script: script.into(), limit: 9 };
+        let steps = [step("echo it\\'s 'well'"), step("echo why; false; echo not here"), step("echo never > /run/never")];
+        let script = script(&steps)
+            .replace("/run/", &format!("{place}/"))
+            .replace("> /dev/ttyS1", &format!(">> {place}/told"))
+            .replace("dmesg", "true");
+        let out = sh(&script, &[]);
+        let shown = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && shown.contains("what the step said\nwhy\n==") && !shown.contains("well"), "{out:?}");
+        let told = std::fs::read_to_string(folder.path().join("told")).expect("told");
+        let told: Vec<_> = told.lines().map(|line| result_of(line.strip_prefix(RESULT).expect("a result")).expect("whole")).collect();
+        assert_eq!(told.iter().map(|result| (result.number, result.code)).collect::<Vec<_>>(), [(0, 0), (1, 1)]);
+        assert!(!folder.path().join("never").exists());
+    }
+}
