@@ -85,11 +85,14 @@ fn block(namespace: &Namespace) -> u64 {
 }
 
 fn as_text(args: &Look, it: &Controller, namespaces: &[(u32, Namespace, Option<[u8; 16]>)]) -> String {
-    let mut out =
-        format!("{}\n{0:=<width$}\nController at {}: {}\n", "", args.target.at, args.target.subnqn, width = 61).trim_start().to_owned();
+    let line = "=".repeat(61);
+    let mut out = format!("{line}\nController at {}: {}\n{line}\n", args.target.at, args.target.subnqn);
     let mut row = |name: &str, value: String| {
         // Writing to a string does not fail.
-        let _ = writeln!(out, "{:<39}{value}", format!("{name}:"));
+        let _ = match name {
+            "" => writeln!(out),
+            _ => writeln!(out, "{:<39}{value}", format!("{name}:")),
+        };
     };
     row("Vendor ID", format!("{:04x}", it.vid.get()));
     row("Serial Number", text(&it.serial));
@@ -124,7 +127,8 @@ fn as_text(args: &Look, it: &Controller, namespaces: &[(u32, Namespace, Option<[
     row("Volatile Write Cache", if it.vwc & 1 != 0 { "Present" } else { "Not Present" }.into());
     for (nsid, it, id) in namespaces {
         let (blocks, size) = (it.nsze.get(), block(it));
-        row("\nNamespace ID", nsid.to_string());
+        row("", String::new());
+        row("Namespace ID", nsid.to_string());
         row("Size (in LBAs)", format!("{blocks} ({} MiB)", blocks.saturating_mul(size) >> 20));
         row("LBA Size", size.to_string());
         row("Write Protected", if it.nsattr & 1 != 0 { "Yes" } else { "No" }.into());
