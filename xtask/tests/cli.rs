@@ -98,7 +98,7 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["vm", "test", "-p", "pool", "--list"], 2, "pool declares no tests for the machine");
     assert_fails(&["vm", "shell"], 1, "a shell needs a terminal");
     assert_fails(&["image", "build", "nope"], 2, "nope.toml");
-    assert_fails(&["run", "nope"], 2, "hello-sock, lcore-top, poller-test, rdma-perf, reactor-test");
+    assert_fails(&["run", "nope"], 2, "hello-sock, lcore-top, nvme-perf, nvmf-tgt, poller-test, rdma-perf, reactor-test");
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! The host's end of a queue on a socket of a group: what it sends is gathered in frames.
+
+use std::net::SocketAddr;
+
+use lcore::net::{Frame, NetError, SockGroup, SockId};
+use lcore::pool::{Buf, BufGroup, Class};
+use nvme::digest::Digest;
+use nvme::host::{Queue, Settings};
+use nvme::{Head, Shape};
+
+use crate::error::Trouble;
+
+/// A queue whose socket is in a group.
+pub(crate) struct Link {
+    pub(crate) queue: Queue,
+    pub(crate) at: SocketAddr,
+    id: SockId,
+    /// What starts the conversation, until the socket is connected.
+    hello: Option<Head>,
+    /// What goes out with the next [`flush`](Self::flush), the last buffer of it apart as long as
+    /// there is room in it: headers of many commands share one.
+    frame: Frame,
+    tail: Option<Buf>,
+}
+
+/// Buffers to send from: small ones for headers, large ones for data.
+pub(crate) const HEADERS: Class = Class::Control;
+pub(crate) const DATA: Class = Class::Large;
+
+impl Link {
+    pub(crate) fn new(at: SocketAddr, id: SockId, settings: Settings) -> Self {
+        let (queue, hello) = Queue::new(settings);
+        Self { queue, at, id, hello: Some(hello), frame: Frame::new(), tail: None }
+    }
+
+    /// The socket is connected.
+    pub(crate) fn connected(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup) -> Result<(), Trouble> {
+        match self.hello.take() {
+            Some(hello) => self.head(group, bufs, &hello),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn head(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup, head: &Head) -> Result<(), Trouble> {
+        head.parts().into_iter().try_for_each(|part| self.bytes(group, bufs, part))
+    }
+
+    fn bytes(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup, mut bytes: &[u8]) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            let mut tail = match self.tail.take() {
+                Some(tail) => tail,
+                None => bufs.get_class(HEADERS).ok_or(Trouble::NoBuffer)?,
+            };
+            bytes = &bytes[tail.append(bytes)..];
+            if tail.spare_capacity() > 0 {
+                self.tail = Some(tail);
+            } else {
+                self.push(group, tail)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Data of a command, and its digest, in buffers that `fill` fills.
+    pub(crate) fn data(
+        &mut self,
+        group: &mut dyn SockGroup,
+        bufs: &BufGroup,
+        length: u32,
+        mut fill: impl FnMut(u32, &mut [u8]),
+    ) -> Result<(), Trouble> {
+        let Shape { data_digest, .. } = self.queue.shape();
+        let (mut sum, mut done) = (Digest::new(), 0);
+        while done < length {
+            let mut buf = bufs.get_class(DATA).ok_or(Trouble::NoBuffer)?;
+            let some = ((length - done) as usize).min(buf.spare_capacity());
+            fill(done, &mut buf.spare_mut()[..some]);
+            buf.grow(some);
+            if data_digest {
+                sum.add(&buf);
+            }
+            if let Some(tail) = self.tail.take() {
+                self.push(group, tail)?;
+            }
+            self.push(group, buf)?;
+            done += some as u32;
+        }
+        if data_digest { self.bytes(group, bufs, &sum.end()) } else { Ok(()) }
+    }
+
+    /// The same out of a slice, for what is seldom sent.
+    pub(crate) fn slice(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup, bytes: &[u8]) -> Result<(), Trouble> {
+        self.bytes(group, bufs, bytes)?;
+        if self.queue.shape().data_digest { self.bytes(group, bufs, &nvme::digest::digest(bytes)) } else { Ok(()) }
+    }
+
+    fn push(&mut self, group: &mut dyn SockGroup, buf: Buf) -> Result<(), Trouble> {
+        if let Err(buf) = self.frame.push(buf) {
+            self.send(group)?;
+            // An empty frame has room.
+            let _ = self.frame.push(buf);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, group: &mut dyn SockGroup) -> Result<(), Trouble> {
+        let frame = std::mem::take(&mut self.frame);
+        match group.send(self.id, frame).map_err(|refused| refused.why) {
+            // The connection has ended: `Closed` says why.
+            Ok(()) | Err(NetError::Stale | NetError::NotConnected) => Ok(()),
+            Err(why) => Err(Trouble::Net { at: self.at, why }),
+        }
+    }
+
+    /// Hands what is gathered to the group; whether there was anything.
+    pub(crate) fn flush(&mut self, group: &mut dyn SockGroup) -> Result<bool, Trouble> {
+        if let Some(tail) = self.tail.take() {
+            self.push(group, tail)?;
+        }
+        if self.frame.parts().is_empty() {
+            return Ok(false);
+        }
+        self.send(group).map(|()| true)
+    }
+
+    /// Tells the target what it has done wrong, where that can be told.
+    pub(crate) fn broken(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup, why: nvme::Fault) -> Trouble {
+        if let Some(last) = self.queue.term_req() {
+            // There is nobody to tell where this fails, too.
+            let _ = self.bytes(group, bufs, &last).and_then(|()| self.flush(group));
+        }
+        Trouble::Protocol { at: self.at, why }
+    }
+}
