@@ -14,7 +14,7 @@ use crate::args::Args;
 /// ones that of any. They take memory once they are used.
 const POOL: DataPoolConfig = DataPoolConfig {
     small: ClassConfig { count: 1024, size: 16 << 10 },
-    large: ClassConfig { count: 96, size: 136 << 10 },
+    large: ClassConfig { count: 64, size: 136 << 10 },
     control: ClassConfig { count: 256, size: 4 << 10 },
     waiters: 256,
 };

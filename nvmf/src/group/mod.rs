@@ -341,3 +341,12 @@ impl Group {
         }
     }
 }
+
+impl Drop for Group {
+    /// Controllers end with their queues.
+    fn drop(&mut self) {
+        for queue in self.queues.iter() {
+            queue.forget(&mut self.base);
+        }
+    }
+}
