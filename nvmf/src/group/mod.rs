@@ -36,6 +36,9 @@ const COMPLETIONS: usize = 256;
 /// How often it is looked what takes too long.
 const TIME: Duration = Duration::from_millis(250);
 
+/// Sockets that are looked at, those with the most unsent bytes first.
+const LOOKED_AT: usize = 64;
+
 /// Tokens of listeners have this bit; the port's number follows.
 const LISTENER: u64 = 1 << 63;
 
@@ -217,6 +220,9 @@ impl Group {
         for queue in self.queues.iter() {
             queue.on_time(&mut self.base);
         }
+        if self.base.bufs.is_short() {
+            self.look_for_stalled(cx);
+        }
         self.base.figures.pending_io.store(self.base.under_way() as u64, Ordering::Relaxed);
         for place in 0..self.base.places.len() {
             self.base.refresh(cx, place);
@@ -227,6 +233,18 @@ impl Group {
         }
         self.flush();
         Polled::Idle
+    }
+
+    /// Looks who does not take what is sent, as of the last time that this was asked for.
+    fn look_for_stalled(&mut self, cx: &mut Cx<'_>) {
+        for view in cx.groups() {
+            for socket in view.seen().sockets {
+                if let Some(queue) = self.queues.get(QueueKey::of(socket.token).0).filter(|_| socket.token.0 & LISTENER == 0) {
+                    queue.has_unsent(&mut self.base, socket.unsent as u64);
+                }
+            }
+            view.ask(LOOKED_AT);
+        }
     }
 
     /// Nothing new is taken; what is under way comes to its end.

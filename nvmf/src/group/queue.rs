@@ -28,6 +28,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const DATA_LIMIT: Duration = Duration::from_secs(30);
 const DATA_LIMIT_SHORT: Duration = Duration::from_secs(5);
 
+/// How long a host may take nothing of what is sent to it while others wait for buffers.
+const STALL_LIMIT: Duration = Duration::from_secs(2);
+
 /// A connection.
 pub(crate) struct Queue {
     pub(crate) key: QueueKey,
@@ -48,6 +51,10 @@ pub(crate) struct Queue {
     /// Bytes that wait behind a command for whose data there is no buffer.
     backlog: Vec<u8>,
     is_stalled: bool,
+    /// Bytes that were handed to the socket; those of them that the host had taken when that was
+    /// last looked at, and since when it has taken no more.
+    sent: u64,
+    taken: (u64, Duration),
     /// It has ended, and is closed at this moment at the latest.
     ending: Option<Duration>,
 }
@@ -117,6 +124,8 @@ impl Queue {
             is_dirty: false,
             backlog: Vec::new(),
             is_stalled: false,
+            sent: 0,
+            taken: (0, Duration::ZERO),
             ending: None,
         }
     }
@@ -189,6 +198,9 @@ impl Queue {
             Event::Asked { .. } => {}
             Event::Ready { tag, intact } => {
                 self.receiving -= 1;
+                if let Some(Some(command)) = self.commands.get_mut(tag.index()) {
+                    command.state = State::Ready;
+                }
                 if intact { self.run(base, cx, tag) } else { self.complete(base, tag, Code::TransientTransportError.into(), 0) }
             }
             Event::Refused { head, opcode, cid, why } => {
@@ -280,6 +292,7 @@ impl Queue {
     #[inline]
     pub(super) fn run(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        // Where there was nothing to wait for.
         command.state = State::Ready;
         match &self.role {
             Role::Io { place, .. } if command.sqe.opcode != FABRICS => {
@@ -359,6 +372,7 @@ impl Queue {
         if let Some(sum) = sum {
             buf.append(&sum);
         }
+        self.sent += buf.len() as u64;
         if !base.send(self.sock, buf) {
             return self.end(base);
         }
@@ -401,6 +415,7 @@ impl Queue {
             let Some(mut buf) = base.bufs.get_control() else { return false };
             let taken = buf.append(&self.out);
             self.out.drain(..taken);
+            self.sent += taken as u64;
             if !base.send(self.sock, buf) {
                 self.out.clear();
                 self.is_dirty = false;
@@ -486,6 +501,19 @@ impl Queue {
             logging::warn!("controller {} of {}: its keep alive timer has expired", u32::from(association.cntlid()), association.hostnqn());
             bump(&base.figures.expired, 1);
             self.end(base);
+        }
+    }
+
+    /// While others wait for buffers: so many bytes are still with the socket. A host that has
+    /// taken nothing for long is ended.
+    pub(crate) fn has_unsent(&mut self, base: &mut Base, unsent: u64) {
+        let (now, taken) = (base.time(), self.sent.saturating_sub(unsent));
+        if unsent == 0 || taken != self.taken.0 {
+            self.taken = (taken, now);
+        } else if now >= self.taken.1.saturating_add(STALL_LIMIT) {
+            logging::warn!("{} is reset: it takes nothing of {} bytes, and others wait for the buffers", self.name().as_str(), unsent);
+            bump(&base.figures.late, 1);
+            let _ = base.sock.abort(self.sock);
         }
     }
 
