@@ -144,7 +144,7 @@ fn s263_two_fused_commands_are_one() {
         sqe.flags |= fuse;
         sqe
     };
-    let mut both = |host: &mut Host, world: &mut World, expected: &[u8], new: &[u8]| {
+    let both = |host: &mut Host, world: &mut World, expected: &[u8], new: &[u8]| {
         let one = host.submit(fused(io::COMPARE, FUSED_FIRST), Payload::Send(512), expected);
         let two = host.submit(fused(io::WRITE, FUSED_SECOND), Payload::Send(512), new);
         [host.wait(world, one).code(), host.wait(world, two).code()]
@@ -200,7 +200,7 @@ fn s265_discovery_tells_where_subsystems_are_and_that_they_changed() {
     let mut world = World::new();
     let (mut host, _) = Host::admin_of(&mut world, Shape::default(), DISCOVERY_NQN, HOSTNQN, 0);
     let event = host.submit(Sqe::new(admin::ASYNC_EVENT, 0), Payload::None, &[]);
-    let mut look = |host: &mut Host, world: &mut World| {
+    let look = |host: &mut Host, world: &mut World| {
         let page = GetLogPage::new(lid::DISCOVERY, 0, 0, 3072);
         let data = host.call(world, Sqe::get_log_page(0, &page), Payload::Receive(3072), &[]).data;
         let (header, _) = DiscoveryHeader::read_from_prefix(&data).expect("a header");
@@ -234,7 +234,7 @@ fn s266_reservations_hold_others_back_on_whatever_core() {
     let (_two, bringup_two) = Host::admin_of(&mut world, Shape::default(), NQN, other, 0);
     let mut one = Host::io(&mut world, &bringup_one, 1);
     let mut two = Host::io_of(&mut world, Shape::default(), NQN, other, &bringup_two, 1);
-    let mut send = |host: &mut Host, world: &mut World, opcode, word: u32, keys: [u64; 2], length: u32| {
+    let send = |host: &mut Host, world: &mut World, opcode, word: u32, keys: [u64; 2], length: u32| {
         let mut sqe = Sqe::new(opcode, 1);
         sqe.cdw10 = word.into();
         host.call(world, sqe, Payload::Send(length), &keys.as_bytes()[..length as usize]).code()

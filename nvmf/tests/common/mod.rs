@@ -191,7 +191,7 @@ impl Host {
     /// A connection on which nothing was said.
     pub(crate) fn half_open(world: &mut World, shape: Shape, commands: u16) -> Self {
         let sock = world.net.dial(world.at, &SockOptions::default()).expect("a free port");
-        world.until("a connection", |_| sock.connected().is_ready_and(|it| it.is_ok()));
+        world.until("a connection", |_| matches!(sock.connected(), Poll::Ready(Ok(()))));
         let (queue, hello) = Queue::new(Settings { shape, commands, in_capsule: 8192 });
         let many = || vec![Vec::new(); commands.into()];
         Self {
@@ -363,17 +363,4 @@ pub(crate) fn pattern(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);
     bytes
-}
-
-trait ReadyAnd<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, f: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Poll::Ready(it) => f(it),
-            Poll::Pending => false,
-        }
-    }
 }
