@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Serve so much memory. Can be given more than once.
     #[arg(long, value_name = "SIZE")]
     pub(crate) malloc: Vec<String>,
+    /// Serve a file or a disk. Can be given more than once.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<String>,
     /// Serve a device of this size that forgets what is written, for measurements.
     #[arg(long, value_name = "SIZE")]
     pub(crate) null: Vec<String>,

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bdev::Bdevs;
-// Links its modules and their methods.
-use bdev_malloc as _;
+// Links their modules and methods.
 use lcore::App;
 use nvmf::Target;
+use {bdev_aio as _, bdev_malloc as _, bdev_uring as _};
 
 use crate::args::Args;
 

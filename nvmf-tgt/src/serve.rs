@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use bdev::{Bdevs, Mode};
+use bdev::{Bdev, BdevError, Bdevs, Mode};
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig};
 use lcore::{AppHandle, Failure, ReactorStats};
 use nvmf::{NamespaceConfig, NvmfError, Server, ServerConfig, SubsystemConfig, Target, Transport};
@@ -46,6 +46,11 @@ fn prepare(args: &Args, bdevs: &Bdevs, target: &Target) -> Result<bool, Failure>
         let bdev = bdev::create(bdevs, &line).map_err(|why| usage(&what, &why))?;
         made.push((what, bdev.open(Mode::ReadWrite).map_err(|why| usage(&line, &why))?));
     }
+    for path in &args.file {
+        let what = format!("--file {path}");
+        let bdev = file(bdevs, path).map_err(|why| usage(&what, &why))?;
+        made.push((what.clone(), bdev.open(Mode::ReadWrite).map_err(|why| usage(&what, &why))?));
+    }
     if made.is_empty() {
         return Ok(false);
     }
@@ -59,6 +64,18 @@ fn prepare(args: &Args, bdevs: &Bdevs, target: &Target) -> Result<bool, Failure>
         target.add_namespace(&args.nqn, NamespaceConfig::new(device)).map_err(|why| usage(&what, &why))?;
     }
     Ok(true)
+}
+
+/// A file as a device: over io_uring, or over threads where the kernel has none.
+fn file(bdevs: &Bdevs, path: &str) -> Result<Bdev, BdevError> {
+    let config = bdev_uring::Config::new(path);
+    match bdev_uring::uring(bdevs, &config) {
+        Err(why @ BdevError::Invalid { what: "uring", .. }) => {
+            log::info!("{why}");
+            bdev_aio::aio(bdevs, &config)
+        }
+        other => other,
+    }
 }
 
 /// Listens, and says how to connect.
