@@ -155,7 +155,7 @@ fn s220_a_device_that_is_not_there_is_named_with_those_that_are() {
     for (args, code, says) in [
         (&["-b", "x"][..], 1, "there is no block device \"x\" (there are none: make one with -c or --bdev)"),
         (&["-b", "x", "--bdev", "malloc:name=m,size=1M"], 1, "there is no block device \"x\" (m)"),
-        (&["--bdev", "floppy:size=1M"], 2, "\"floppy\" is none; linked are aio, malloc, null, uring"),
+        (&["--bdev", "floppy:size=1M"], 2, "\"floppy\" is none; linked are aio, fault, malloc, null, uring"),
         (&["--bdev", "malloc:name=m"], 2, "size: it is missing"),
         (&["--bdev", "malloc:size=1000"], 2, "1000 bytes are no whole number of blocks of 512"),
         (&["--bdev", "malloc:size=1M", "--bdev", "malloc:name=Malloc0,size=1M"], 2, "\"Malloc0\" already"),

@@ -268,6 +268,7 @@ fn s334_what_was_made_is_saved_and_made_again_as_it_was() {
     assert_eq!(spdk.call("bdev_fault_delete", Some(json!({"name": "F0"}))), true);
     let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev"})));
     assert_eq!(saved.as_array().unwrap().len(), 4, "what is not there is not saved: {saved}");
+}
 
 #[test]
 fn s290_files_are_made_devices_rescanned_and_removed() {
@@ -281,7 +282,7 @@ fn s290_files_are_made_devices_rescanned_and_removed() {
             params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             params
         };
-        let uuid = "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11";
+        let uuid = uuid(17);
         assert_eq!(spdk.call(&method("create"), Some(file(json!({"block_size": 512, "uuid": uuid})))), kind);
         let told = |spdk: &mut Program| {
             let bdev = &spdk.call("bdev_get_bdevs", Some(json!({"name": kind})))[0];
@@ -309,6 +310,12 @@ fn s290_files_are_made_devices_rescanned_and_removed() {
         ] {
             assert_eq!(spdk.code(&method, params.clone()), code, "{method} {params}");
         }
+        let file_of = json!({"filename": disk.path(), "block_size_override": true, "readonly": false, "fallocate": true});
+        let specific = spdk.call("bdev_get_bdevs", Some(json!({"name": kind})))[0]["driver_specific"][kind].clone();
+        for (key, value) in file_of.as_object().unwrap() {
+            assert_eq!(&specific[key], value, "{key}: {specific}");
+        }
+        assert!(specific["direct"].is_boolean() && specific["bounced"] == 0, "{specific}");
         assert_eq!(spdk.call(&method("delete"), Some(json!({"name": kind}))), true);
         // 0 is SPDK's word for a size that is found out.
         assert_eq!(spdk.call(&method("create"), Some(file(json!({"block_size": 0, "readonly": true})))), kind);
@@ -317,4 +324,36 @@ fn s290_files_are_made_devices_rescanned_and_removed() {
         assert!(bdev["block_size"] == 4096 && has("read") && !has("write") && !has("unmap"));
         assert_eq!(spdk.call("bdev_null_delete", Some(json!({"name": "n"}))), true);
     }
+}
+
+#[test]
+fn s290_files_that_are_devices_are_saved_and_made_again() {
+    let mut spdk = Program::with(tempfile::tempdir().unwrap(), &["--wait-for-rpc", "-b", "Slow0"]);
+    assert_eq!(spdk.call("bdev_malloc_create", Some(malloc(None))), "Malloc0");
+    assert_eq!(spdk.call("bdev_delay_create", Some(hour())), "Slow0");
+    assert_eq!(spdk.call("framework_start_init", None), true);
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(1 << 20).unwrap();
+    let path = disk.path();
+    let calls = [
+        ("bdev_uring_create", json!({"name": "u", "filename": path, "block_size": 512, "uuid": uuid(1)})),
+        ("bdev_aio_create", json!({"name": "a", "filename": path, "block_size": 4096, "uuid": uuid(2), "readonly": true})),
+        // With parameters that SPDK has not.
+        (
+            "bdev_uring_create",
+            json!({"name": "c", "filename": path, "block_size": 1024, "uuid": uuid(3), "fallocate": false, "direct": false}),
+        ),
+    ];
+    for (method, params) in &calls {
+        assert_eq!(spdk.call(method, Some(params.clone())), params["name"]);
+    }
+    let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev"})));
+    let files = |call: &&Value| call["params"].get("filename").is_some();
+    let saved: Vec<_> = saved.as_array().unwrap().iter().filter(files).cloned().collect();
+    assert_eq!(saved, calls.map(|(method, params)| json!({"method": method, "params": params})));
+}
+
+/// Numbered ones, which no two devices share.
+fn uuid(n: u8) -> String {
+    format!("0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c{n:02x}")
 }
