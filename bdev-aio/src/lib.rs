@@ -71,6 +71,7 @@ impl Module for AioDevice {
 
     const PRODUCT: &'static str = PRODUCT;
     const STEM: &'static str = "Aio";
+    const METHOD: (&'static str, &'static str) = ("aio", "bdev_aio_create");
 
     fn engine(&self, cx: &mut Cx<'_>, disk: &Arc<Disk>, depth: usize) -> Result<Aio, BdevError> {
         Ok(Aio::new(cx, self.0.queue(), disk.clone(), depth))

@@ -126,6 +126,49 @@ pub fn removal(subject: &Subject) {
     assert!(again.get(&name).is_err() && again.list().iter().all(|bdev| bdev.name() != name));
 }
 
+/// A write that has come back is there after a reset, and one that was given up is there or not, as
+/// a whole.
+pub fn reset_keeps(subject: &Subject) {
+    let mut bench = Bench::new(subject);
+    let [mut near, mut far] = [bench.channel(0, 16), bench.channel(1, 16)];
+    // What each block may hold; nobody knows at first, nor after a write that failed.
+    let mut may_hold: Vec<Option<Vec<u64>>> = vec![None; 8];
+    for round in 1..20u64 {
+        for block in 0..8 {
+            let request = Request::write(block, 1, bench.filled(1, 100 * round + block));
+            near.submit(bench.now(), request.token(Token(block))).map_err(|refused| refused.why).expect("there is room");
+        }
+        let mut done: Vec<_> = (0..round % 4).flat_map(|_| bench.poll(&mut near)).collect();
+        far.submit(bench.now(), Request::reset().token(Token(99))).map_err(|refused| refused.why).expect("there is room");
+        let patience = Patience::new();
+        while near.under_way() + far.under_way() > 0 {
+            done.extend(bench.poll(&mut near));
+            done.extend(bench.poll(&mut far));
+            bench.moment();
+            patience.wait("requests do not come back");
+        }
+        for event in done {
+            let BdevEvent::Done(done) = event else { panic!("{event:?} was not expected") };
+            let (Token(token), result) = (done.request.token, done.result);
+            assert!(is_an_end(subject, &result, &BdevError::Aborted), "{result:?}");
+            let Some(may_hold) = may_hold.get_mut(token as usize) else { continue };
+            match (result, may_hold) {
+                (Ok(()), may_hold) => *may_hold = Some(vec![100 * round + token]),
+                (Err(BdevError::Aborted), Some(seeds)) => seeds.push(100 * round + token),
+                (_, may_hold) => *may_hold = None,
+            }
+        }
+        for (block, may_hold) in may_hold.iter_mut().enumerate() {
+            let read = bench.run(&mut near, Request::read(block as u64, 1, bench.empty()));
+            let (Ok(()), Some(seeds), true) = (read.result, &may_hold, subject.keeps) else { continue };
+            let there = &*read.request.data.parts()[0];
+            let found = seeds.iter().find(|seed| *bench.filled(1, **seed) == *there);
+            let found = found.unwrap_or_else(|| panic!("round {round}: block {block} holds none of {seeds:?}"));
+            *may_hold = Some(vec![*found]);
+        }
+    }
+}
+
 /// Another size is heard of by each channel, and holds from then on.
 pub fn resize(subject: &Subject) {
     let mut bench = Bench::new(subject);

@@ -15,7 +15,7 @@ mod integrity;
 mod limits;
 
 pub use bench::{Bench, Subject};
-pub use ends::{abort, dropped, removal, reset, resize};
+pub use ends::{abort, dropped, removal, reset, reset_keeps, resize};
 pub use integrity::{cores, model, steady};
 pub use limits::{boundaries, opening, refusals};
 
@@ -27,7 +27,8 @@ macro_rules! suite {
             use super::*;
 
             $crate::suite!(@ $subject, s221_opening: opening, s222_boundaries: boundaries, s223_refusals: refusals, s224_model: model,
-                s225_abort: abort, s226_reset: reset, s227_removal: removal, s228_resize: resize, s229_dropped: dropped);
+                s225_abort: abort, s226_reset: reset, s227_removal: removal, s228_resize: resize, s229_dropped: dropped,
+                s301_reset_keeps: reset_keeps);
 
             #[test]
             fn s224_cores() {

@@ -19,9 +19,11 @@ fn file(bdevs: &Bdevs, make: Make, dir: &str, block_size: u32, change: fn(Config
     bdev
 }
 
-/// A device of a disk, which is made of a file.
+/// A device of a disk, which is made of a file; where there can be none, of the file itself.
 fn disk(bdevs: &Bdevs, make: Make, sector: u32, block_size: u32) -> Result<Bdev, BdevError> {
-    let disk = Loop::new(8_000 * u64::from(block_size), sector);
+    let Some(disk) = Loop::new(8_000 * u64::from(block_size), sector) else {
+        return file(bdevs, make, TMP, block_size, |config| config);
+    };
     let bdev = make(bdevs, &Config::new(disk.path()).name("d").block_size(block_size))?;
     // So that there is more of it than the device is said to have.
     bdev.resize(4_000)?;

@@ -21,6 +21,9 @@ pub trait Module: Send + Sync + 'static {
     /// What names begin with where none is given.
     const STEM: &'static str;
 
+    /// The kind of device, as methods name it: the `uring` of `bdev_uring_create`, and that method.
+    const METHOD: (&'static str, &'static str);
+
     /// What makes the calls of a channel on the core of `cx`, `depth` of them at most at a time.
     ///
     /// # Errors
@@ -51,11 +54,14 @@ pub fn create<M: Module>(bdevs: &Bdevs, config: &Config, module: M) -> Result<Bd
         has_write_cache: true,
     };
     let new = NewBdev { name, aliases: Vec::new(), uuid: config.uuid, blocks, shape };
-    bdevs.add(new, Box::new(FileDevice { disk, module }))
+    let config = config.clone();
+    bdevs.add(new, Box::new(FileDevice { disk, config, module }))
 }
 
 struct FileDevice<M> {
     disk: Arc<Disk>,
+    #[cfg_attr(not(feature = "rpc"), expect(dead_code, reason = "what is saved, which a method asks for"))]
+    config: Config,
     module: M,
 }
 
@@ -77,5 +83,15 @@ impl<M: Module> Device for FileDevice<M> {
 
     fn rescan(&self) -> Result<u64, BdevError> {
         self.disk.blocks()
+    }
+
+    #[cfg(feature = "rpc")]
+    fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
+        Some((M::METHOD.1, crate::rpc::made(bdev, &self.config)))
+    }
+
+    #[cfg(feature = "rpc")]
+    fn told(&self) -> serde_json::Value {
+        serde_json::json!({ M::METHOD.0: crate::rpc::told(&self.config, &self.disk) })
     }
 }

@@ -4,8 +4,9 @@ use bdev::rpc::Named;
 use bdev::{Bdev, BdevError, Bdevs};
 use rpc::Error;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::Config;
+use crate::{Config, Disk};
 
 /// A device that is to be made.
 #[derive(Debug, Deserialize)]
@@ -18,8 +19,9 @@ pub struct Create {
     uuid: Option<String>,
     #[serde(default)]
     readonly: bool,
-    #[serde(default)]
     fallocate: Option<bool>,
+    /// Past the kernel's cache where that can be; SPDK has no such parameter.
+    direct: Option<bool>,
 }
 
 impl Create {
@@ -34,6 +36,7 @@ impl Create {
         config.uuid = self.uuid.as_deref().map(str::parse).transpose().map_err(Error::from)?;
         config.is_read_only = self.readonly;
         config.allocates = self.fallocate.unwrap_or(config.allocates);
+        config.is_direct = self.direct.unwrap_or(config.is_direct);
         Ok(make(bdevs, &config)?.name().to_owned())
     }
 }
@@ -49,4 +52,34 @@ pub fn rescan(bdevs: &Bdevs, named: &Named, product: &str) -> Result<bool, Error
     }
     bdev.rescan()?;
     Ok(true)
+}
+
+/// What makes a device again as it is. What is as it would be anyway is left out.
+pub(crate) fn made(bdev: &Bdev, config: &Config) -> Value {
+    let mut params = json!({
+        "name": bdev.name(),
+        "filename": config.path,
+        "block_size": bdev.shape().block_size,
+        "uuid": bdev.uuid().to_string(),
+    });
+    for (key, value, usual) in
+        [("readonly", config.is_read_only, false), ("fallocate", config.allocates, true), ("direct", config.is_direct, true)]
+    {
+        if value != usual {
+            params[key] = value.into();
+        }
+    }
+    params
+}
+
+/// What only these devices have to tell.
+pub(crate) fn told(config: &Config, disk: &Disk) -> Value {
+    json!({
+        "filename": config.path,
+        "block_size_override": config.block_size.is_some(),
+        "readonly": config.is_read_only,
+        "fallocate": config.allocates,
+        "direct": disk.is_direct(),
+        "bounced": disk.bounced(),
+    })
 }

@@ -63,6 +63,7 @@ impl Module for Told {
 
     const PRODUCT: &'static str = "Puppet";
     const STEM: &'static str = "Puppet";
+    const METHOD: (&'static str, &'static str) = ("puppet", "bdev_puppet_create");
 
     fn engine(&self, _: &mut Cx<'_>, disk: &Arc<Disk>, _: usize) -> Result<Puppet, BdevError> {
         WORLD.with_borrow_mut(|world| world.disk = Some(disk.clone()));

@@ -70,6 +70,7 @@ impl Module for UringModule {
 
     const PRODUCT: &'static str = PRODUCT;
     const STEM: &'static str = "Uring";
+    const METHOD: (&'static str, &'static str) = ("uring", "bdev_uring_create");
 
     fn engine(&self, cx: &mut Cx<'_>, disk: &Arc<Disk>, depth: usize) -> Result<Uring, BdevError> {
         Uring::new(cx, disk.clone(), depth)

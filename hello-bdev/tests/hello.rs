@@ -64,6 +64,85 @@ fn s220_a_device_of_the_command_line_too() {
     assert_eq!(code, Some(0), "{text}");
 }
 
+/// A file of 1 MiB.
+fn disk() -> tempfile::NamedTempFile {
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(1 << 20).unwrap();
+    disk
+}
+
+/// Nobody asks a device in vain: a core that sleeps is woken by the ring, or by a thread.
+#[test]
+fn s220_s300_a_file_is_written_and_read_back() {
+    for (module, more, way) in [
+        ("uring", "", "O_DIRECT, in multiples of"),
+        ("aio", "", "O_DIRECT, in multiples of"),
+        ("uring", ",direct=false", "cache: as was asked"),
+    ] {
+        let disk = disk();
+        let path = disk.path().to_str().unwrap();
+        let (code, text) = hello(&["--bdev", &format!("{module}:path={path},name=Malloc0{more}")]);
+        are_in_order(&text, &STEPS);
+        assert!(code == Some(0) && text.contains(way), "{text}");
+        assert!(std::fs::read(path).unwrap().starts_with(b"Hello World!\n\0"));
+    }
+}
+
+#[test]
+fn s292_a_file_that_cannot_be_had_ends_it_with_a_sentence() {
+    let disk = disk();
+    let path = disk.path().to_str().unwrap();
+    for module in ["uring", "aio"] {
+        for (params, says) in [
+            ("path=/nowhere/disk.img".to_owned(), "/nowhere/disk.img: there is no such file; make one"),
+            ("path=/tmp".into(), "/tmp: it is neither a file nor a disk but a directory"),
+            ("name=x".into(), "path: it is missing; such as path=disk.img"),
+            (format!("path={path},readonly=perhaps"), "readonly: \"perhaps\" is neither true nor false"),
+            (format!("path={path},block_size=1000"), "block_size: 1000 is not a multiple of 512"),
+        ] {
+            let (code, text) = hello(&["--bdev", &format!("{module}:{params}")]);
+            assert!(code == Some(2) && text.contains(says), "{says:?} in\n{text}");
+        }
+    }
+}
+
+/// As another user, who has the right to run this program and not to write to that file.
+#[test]
+fn s292_a_file_that_is_somebody_elses_is_said_to_be() {
+    let disk = disk();
+    std::fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    for module in ["uring", "aio"] {
+        for (more, says, code) in
+            [("", "it cannot be opened for writing (Permission denied", 2), (",readonly=true", "the device has no write", 1)]
+        {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_hello-bdev"));
+            command.args(["--bdev", &format!("{module}:path={}{more}", disk.path().display())]);
+            // Root may do anything; another user is who it is.
+            if std::fs::write(disk.path(), vec![0; 1 << 20]).is_ok() {
+                std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+            }
+            let output = command.output().unwrap_or_else(|why| panic!("is the program there for everybody? {why}"));
+            let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains(says) && output.status.code() == Some(code), "{says:?} in\n{text}");
+        }
+    }
+}
+
+/// A signal would end it.
+#[test]
+fn s292_a_limit_of_the_size_of_files_is_an_error_of_the_write() {
+    let disk = disk();
+    for module in ["uring", "aio"] {
+        for more in ["", ",direct=false"] {
+            let line = format!("{module}:path={}{more}", disk.path().display());
+            let limited = Command::new("prlimit").args(["--fsize=0", env!("CARGO_BIN_EXE_hello-bdev"), "--bdev", &line]).output().unwrap();
+            let text = String::from_utf8_lossy(&limited.stderr);
+            assert!(text.contains("the file may not be so large; raise the limit of this process (ulimit -f)"), "{text}");
+            assert_eq!(limited.status.code(), Some(1), "{text}");
+        }
+    }
+}
+
 #[test]
 fn s220_a_device_that_forgets_is_found_out() {
     let (code, text) = hello(&["--bdev", "null:name=n,size=1T", "-b", "n"]);
@@ -76,7 +155,7 @@ fn s220_a_device_that_is_not_there_is_named_with_those_that_are() {
     for (args, code, says) in [
         (&["-b", "x"][..], 1, "there is no block device \"x\" (there are none: make one with -c or --bdev)"),
         (&["-b", "x", "--bdev", "malloc:name=m,size=1M"], 1, "there is no block device \"x\" (m)"),
-        (&["--bdev", "floppy:size=1M"], 2, "\"floppy\" is none; linked are aio, malloc, null, uring"),
+        (&["--bdev", "floppy:size=1M"], 2, "\"floppy\" is none; linked are aio, fault, malloc, null, uring"),
         (&["--bdev", "malloc:name=m"], 2, "size: it is missing"),
         (&["--bdev", "malloc:size=1000"], 2, "1000 bytes are no whole number of blocks of 512"),
         (&["--bdev", "malloc:size=1M", "--bdev", "malloc:name=Malloc0,size=1M"], 2, "\"Malloc0\" already"),

@@ -269,3 +269,91 @@ fn s334_what_was_made_is_saved_and_made_again_as_it_was() {
     let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev"})));
     assert_eq!(saved.as_array().unwrap().len(), 4, "what is not there is not saved: {saved}");
 }
+
+#[test]
+fn s290_files_are_made_devices_rescanned_and_removed() {
+    let mut spdk = Program::start();
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(1 << 20).unwrap();
+    for (kind, product) in [("uring", "URING bdev"), ("aio", "AIO disk")] {
+        let method = |what: &str| format!("bdev_{kind}_{what}");
+        let file = |more: Value| {
+            let mut params = json!({"name": kind, "filename": disk.path()});
+            params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            params
+        };
+        let uuid = uuid(17);
+        assert_eq!(spdk.call(&method("create"), Some(file(json!({"block_size": 512, "uuid": uuid})))), kind);
+        let told = |spdk: &mut Program| {
+            let bdev = &spdk.call("bdev_get_bdevs", Some(json!({"name": kind})))[0];
+            (bdev["product_name"].clone(), bdev["block_size"].clone(), bdev["num_blocks"].clone(), bdev["uuid"].clone())
+        };
+        assert_eq!(told(&mut spdk), (product.into(), 512.into(), 2048.into(), uuid.into()));
+        disk.as_file().set_len(2 << 20).unwrap();
+        assert_eq!(told(&mut spdk).2, 2048);
+        assert_eq!(spdk.call(&method("rescan"), Some(json!({"name": kind}))), true);
+        assert_eq!(told(&mut spdk).2, 4096);
+        disk.as_file().set_len(1 << 20).unwrap();
+        let other = if kind == "uring" { "bdev_aio" } else { "bdev_uring" };
+        spdk.call("bdev_null_create", Some(json!({"name": "n", "num_blocks": 8, "block_size": 512})));
+        for (method, params, code) in [
+            (method("create"), file(json!({})), -17),
+            (method("create"), json!({"name": "x", "filename": "/nowhere/x"}), -22),
+            (method("create"), json!({"name": "x", "filename": "/tmp"}), -22),
+            (method("create"), json!({"name": "x", "filename": disk.path(), "block_size": 1000}), -22),
+            (method("create"), json!({"name": "x"}), -32602),
+            (method("create"), json!({"name": "x", "filename": disk.path(), "colour": 1}), -32602),
+            (method("rescan"), json!({"name": "nobody"}), -19),
+            (method("rescan"), json!({"name": "n"}), -19),
+            (format!("{other}_rescan"), json!({"name": kind}), -19),
+            (format!("{other}_delete"), json!({"name": kind}), -19),
+        ] {
+            assert_eq!(spdk.code(&method, params.clone()), code, "{method} {params}");
+        }
+        let file_of = json!({"filename": disk.path(), "block_size_override": true, "readonly": false, "fallocate": true});
+        let specific = spdk.call("bdev_get_bdevs", Some(json!({"name": kind})))[0]["driver_specific"][kind].clone();
+        for (key, value) in file_of.as_object().unwrap() {
+            assert_eq!(&specific[key], value, "{key}: {specific}");
+        }
+        assert!(specific["direct"].is_boolean() && specific["bounced"] == 0, "{specific}");
+        assert_eq!(spdk.call(&method("delete"), Some(json!({"name": kind}))), true);
+        // 0 is SPDK's word for a size that is found out.
+        assert_eq!(spdk.call(&method("create"), Some(file(json!({"block_size": 0, "readonly": true})))), kind);
+        let bdev = &spdk.call("bdev_get_bdevs", Some(json!({"name": kind})))[0];
+        let has = |what: &str| bdev["supported_io_types"][what].as_bool().unwrap();
+        assert!(bdev["block_size"] == 4096 && has("read") && !has("write") && !has("unmap"));
+        assert_eq!(spdk.call("bdev_null_delete", Some(json!({"name": "n"}))), true);
+    }
+}
+
+#[test]
+fn s290_files_that_are_devices_are_saved_and_made_again() {
+    let mut spdk = Program::with(tempfile::tempdir().unwrap(), &["--wait-for-rpc", "-b", "Slow0"]);
+    assert_eq!(spdk.call("bdev_malloc_create", Some(malloc(None))), "Malloc0");
+    assert_eq!(spdk.call("bdev_delay_create", Some(hour())), "Slow0");
+    assert_eq!(spdk.call("framework_start_init", None), true);
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(1 << 20).unwrap();
+    let path = disk.path();
+    let calls = [
+        ("bdev_uring_create", json!({"name": "u", "filename": path, "block_size": 512, "uuid": uuid(1)})),
+        ("bdev_aio_create", json!({"name": "a", "filename": path, "block_size": 4096, "uuid": uuid(2), "readonly": true})),
+        // With parameters that SPDK has not.
+        (
+            "bdev_uring_create",
+            json!({"name": "c", "filename": path, "block_size": 1024, "uuid": uuid(3), "fallocate": false, "direct": false}),
+        ),
+    ];
+    for (method, params) in &calls {
+        assert_eq!(spdk.call(method, Some(params.clone())), params["name"]);
+    }
+    let saved = spdk.call("framework_get_config", Some(json!({"name": "bdev"})));
+    let files = |call: &&Value| call["params"].get("filename").is_some();
+    let saved: Vec<_> = saved.as_array().unwrap().iter().filter(files).cloned().collect();
+    assert_eq!(saved, calls.map(|(method, params)| json!({"method": method, "params": params})));
+}
+
+/// Numbered ones, which no two devices share.
+fn uuid(n: u8) -> String {
+    format!("0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c{n:02x}")
+}

@@ -1,6 +1,7 @@
 //! Files and disks to be tested on.
 #![allow(dead_code, reason = "not every test program needs all")]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -23,19 +24,34 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
 /// A disk that is made of a file, and goes with the last who has it open.
 pub(crate) struct Loop {
     path: PathBuf,
-    _file: NamedTempFile,
+    file: NamedTempFile,
+    /// Whoever makes one claims, for a moment, what may just have become another's.
+    _turn: File,
 }
 
 impl Loop {
-    pub(crate) fn new(bytes: u64, sector: u32) -> Self {
+    /// `None`, which is said, where this user or machine has none.
+    pub(crate) fn new(bytes: u64, sector: u32) -> Option<Self> {
+        if let Err(why) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/loop-control") {
+            eprintln!("skipped: no disks made of files: /dev/loop-control: {why}");
+            return None;
+        }
+        let turn = File::create("/tmp/lcore-loop.lock").expect("a file");
+        turn.lock().expect("one's turn comes");
         let file = file_in("/tmp", bytes);
         let args = ["--find", "--show", "--direct-io=off", "--sector-size", &sector.to_string(), file.path().to_str().expect("text")];
         let path = PathBuf::from(run("losetup", &args));
-        Self { path, _file: file }
+        Some(Self { path, file, _turn: turn })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes it so many bytes.
+    pub(crate) fn set_len(&self, bytes: u64) {
+        self.file.as_file().set_len(bytes).expect("another length");
+        run("losetup", &["--set-capacity", self.path.to_str().expect("text")]);
     }
 }
 
@@ -43,4 +59,22 @@ impl Drop for Loop {
     fn drop(&mut self) {
         let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
     }
+}
+
+/// Runs where mounts are nobody else's. Not at all, which is said, without the rights for it.
+pub(crate) fn in_own_mounts(f: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: no memory is passed.
+            let done = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+            let why = std::io::Error::last_os_error();
+            if done != 0 && why.raw_os_error() == Some(libc::EPERM) {
+                return eprintln!("skipped: no mounts of its own: {why}");
+            }
+            assert_eq!(done, 0, "unshare: {why}");
+            run("mount", &["--make-rprivate", "/"]);
+            f();
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
 }
