@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) queues: u16,
     /// Commands in flight of each core.
     pub(crate) depth: u32,
+    /// How many were asked for, which may be more than its queues have entries for.
+    pub(crate) asked: u32,
     /// Entries of each queue.
     pub(crate) entries: u16,
     pub(crate) random: bool,
@@ -91,14 +93,9 @@ impl Plan {
         if u64::from(args.depth) < u64::from(args.queues) {
             return unfit(format!("-q {} on -P {} queues leaves some without a command", args.depth, args.queues));
         }
-        let each = args.depth.div_ceil(u32::from(args.queues));
         // One entry stays empty.
-        if each >= limits.entries {
-            return unfit(format!(
-                "-q {} takes {each} commands in each queue, and the controller's have {} entries",
-                args.depth, limits.entries
-            ));
-        }
+        let each = args.depth.div_ceil(u32::from(args.queues)).min(limits.entries.saturating_sub(1)).max(1);
+        let depth = args.depth.min(each * u32::from(args.queues));
         let bytes = namespace.nsze.get().saturating_mul(block).min(args.range.unwrap_or(u64::MAX));
         let units = bytes / args.size;
         if units < cores * (u64::from(args.depth) + 1) {
@@ -124,7 +121,8 @@ impl Plan {
             units,
             cores,
             queues: args.queues,
-            depth: args.depth,
+            depth,
+            asked: args.depth,
             entries: (each + 1) as u16,
             random: args.workload.is_random(),
             reads: args.reads().map_err(Trouble::Unfit)?,

@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     nanos: u64,
     /// It is measured now.
     counts: bool,
+    /// Commands that were completed, those before and after what is measured included.
+    commands: u64,
     /// Bytes that were compared and right.
     pub(crate) compared: u64,
     mismatches: u64,
@@ -46,7 +48,17 @@ impl Tally {
         // Three digits of what is between a nanosecond and a minute, which is a right range.
         let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|_| unreachable!("1 to a minute in three digits"));
         let latency = [histogram(), histogram()];
-        Self { latency, began: Instant::ZERO, nanos: 0, counts: false, compared: 0, mismatches: 0, first: None, errors: Vec::new() }
+        Self {
+            latency,
+            began: Instant::ZERO,
+            nanos: 0,
+            counts: false,
+            commands: 0,
+            compared: 0,
+            mismatches: 0,
+            first: None,
+            errors: Vec::new(),
+        }
     }
 
     /// A job begins, which is measured or not.
@@ -63,6 +75,7 @@ impl Tally {
 
     #[inline]
     pub(crate) fn done(&mut self, write: bool, nanos: u64) {
+        self.commands += 1;
         if self.counts {
             self.latency[usize::from(write)].saturating_record(nanos);
         }
@@ -92,6 +105,7 @@ impl Tally {
             own.add(other).unwrap_or_else(|_| unreachable!("the same range"));
         }
         self.nanos = self.nanos.max(other.nanos);
+        self.commands += other.commands;
         self.compared += other.compared;
         self.mismatches += other.mismatches;
         self.first = self.first.or(other.first);
@@ -220,6 +234,7 @@ impl<'a> Report<'a> {
             "data_digest": plan.shape.data_digest,
             "seconds": total.nanos as f64 / 1e9,
             "operations": total.operations(),
+            "commands": total.commands,
             "total": row(total, &Self::both(total)),
             "read": row(total, &[&total.latency[0]]),
             "write": row(total, &[&total.latency[1]]),

@@ -254,6 +254,14 @@ async fn prepare(
     };
     let (nsid, namespace) = namespace(admin, target.nsid).await?;
     let plan = Arc::new(Plan::new(args, target, (hostnqn, hostid), cores, &limits, (nsid, &namespace))?);
+    if plan.depth < plan.asked {
+        let size = limits.entries;
+        note(
+            args,
+            app,
+            format_args!("Controller IO queue size {size}, less than required: {} commands in flight on each core", plan.depth),
+        );
+    }
     for core in app.cores().iter() {
         note(args, app, format_args!("Associating {target} NSID {nsid} with lcore {}", core.0));
     }

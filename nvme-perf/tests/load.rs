@@ -110,7 +110,6 @@ fn s311_nobody_there_and_wrong_names_are_told() {
 fn s311_what_the_controller_cannot_do_is_said_with_its_numbers() {
     let target = serve(Role::Io);
     for (args, part) in [
-        ("-q 32", "-q 32 takes 32 commands in each queue, and the controller's have 32 entries"),
         ("-o 256k", "131072 bytes in one command at most (MDTS)"),
         ("-P 5 -q 5", "5 queues, and the controller has 4"),
         ("-P 4 -q 3", "-q 3 on -P 4 queues"),
@@ -120,6 +119,14 @@ fn s311_what_the_controller_cannot_do_is_said_with_its_numbers() {
         let ended = target.run(&format!("{args} -t 1"));
         assert!(ended.code == Some(1) && ended.stderr.contains(part), "{args}: {:?} {}", ended.code, ended.stderr);
     }
+}
+
+#[test]
+fn s311_more_commands_than_a_queue_has_entries_are_fewer() {
+    let target = serve(Role::Io);
+    let text = target.run("-q 32 -o 512 -w randread -t 0.2").good();
+    assert!(text.contains("Controller IO queue size 32, less than required: 31 commands in flight on each core"), "{text}");
+    assert_eq!(target.run("-q 40 -P 2 -o 512 -w randrw -t 0.2 --verify --json").json(0)["io_depth"], 40);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{counts, deaf, memory, program, repository, rpc};
+use crate::{counts, deaf, memory, nvmf, program, repository, rpc};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -36,6 +36,7 @@ enum What {
     Memory(memory::Args),
     Deaf(deaf::Args),
     Rpc(rpc::Args),
+    Nvme(nvmf::bench::Args),
     Counts(counts::Args),
 }
 
@@ -46,6 +47,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Memory(args) => return memory::main(args),
         What::Deaf(args) => return deaf::main(args),
         What::Rpc(args) => return rpc::main(args),
+        What::Nvme(args) => return nvmf::bench::main(args),
         What::Counts(args) => return counts::main(args),
     };
     let folder = repository().join("bench");

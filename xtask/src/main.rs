@@ -20,6 +20,7 @@ mod counts;
 mod deaf;
 mod image;
 mod memory;
+mod nvmf;
 mod output;
 mod packages;
 mod program;

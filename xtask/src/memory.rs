@@ -99,7 +99,7 @@ fn connect(port: u16) -> Result<TcpStream> {
 }
 
 /// A process' resident memory, KiB.
-fn resident(process: u32) -> Result<i64> {
+pub(crate) fn resident(process: u32) -> Result<i64> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).with_context(|| format!("{path} has no line VmRSS"))?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::child::{Child, Line};
-use crate::{Usage, program, repository};
+use crate::{Usage, nvmf, program, repository};
 use statistics::Load;
 
 /// Connections, echoes under way on each, bytes of an echo, seconds.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Show that it works here: a hello-sock server and a verifying load client for five seconds. With
-/// a NAME, run that program.
+/// the name nvmf, an NVMe/TCP target and verified random I/O; with another NAME, run that program.
 ///
 /// Builds hello-sock in release, starts a server on a free port of 127.0.0.1 and 16 connections
 /// against it, and prints which backends are linked and why one was chosen, the cores, the echoes
@@ -32,7 +32,8 @@ const LOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// byte came back and both ended well.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A program of the workspace to build in release and run; its exit code is handed on.
+    /// nvmf, for the show of that name; or a program of the workspace to build in release and run,
+    /// whose exit code is handed on.
     name: Option<String>,
     /// Arguments of the program.
     #[arg(last = true, value_name = "ARGS", requires = "name")]
@@ -41,6 +42,9 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let Some(name) = &args.name else { return show() };
+    if name == "nvmf" && args.args.is_empty() {
+        return nvmf::show::show();
+    }
     let names = program::names()?;
     if !names.contains(name) {
         let known = names.join(", ");
@@ -115,7 +119,7 @@ pub(crate) fn ended(child: &mut Child, deadline: Instant) -> Result<ExitStatus> 
 }
 
 /// The first two cores that this process may use, or the only one.
-fn cores(status: &str) -> Result<Vec<u16>> {
+pub(crate) fn cores(status: &str) -> Result<Vec<u16>> {
     let list =
         status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).context("/proc/self/status has no line Cpus_allowed_list")?;
     let mut cores = Vec::new();
