@@ -47,6 +47,7 @@ mod thread_lib;
 mod time;
 mod timers;
 pub mod transport;
+mod view;
 
 logging::part!("reactor");
 
@@ -76,6 +77,7 @@ pub use stats::{PollerCounts, PollerInfo, PollerStats, ReactorStats, ThreadStats
 pub use thread::Thread;
 pub use thread_lib::{ThreadConfig, ThreadLib};
 pub use time::Instant;
+pub use view::View;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};

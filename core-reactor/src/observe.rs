@@ -50,6 +50,9 @@ stats! {
         pub pollers: Histogram => histogram_ns("lcore_thread_poller_run_seconds"),
         /// Messages. Those of one turn are timed together, and each counts as their mean.
         pub messages: Histogram => histogram_ns("lcore_thread_message_run_seconds"),
+        /// How long messages waited at most: since their mailbox was looked at last, or a sleeping
+        /// core's doorbell was rung.
+        pub message_waits: Histogram => histogram_ns("lcore_thread_message_wait_seconds"),
         /// How long after its deadline a timed poller began.
         pub timers_late: Histogram => histogram_ns("lcore_thread_timer_late_seconds"),
     }
@@ -89,6 +92,12 @@ pub(crate) struct ThreadObserver {
     core: Arc<CachePadded<CoreObserver>>,
     id: ThreadId,
     limit_ns: u64,
+    /// No message that waits now came before this.
+    came_after: Instant,
+    /// More than a turn's worth was there when it was looked last: so many of them have still to
+    /// run, and what runs behind them came after that look.
+    left: usize,
+    left_at: Instant,
     histograms: Box<ThreadHistograms>,
 }
 
@@ -162,7 +171,10 @@ impl CoreObserver {
 
 impl ThreadObserver {
     pub(crate) fn new(set: &Set, id: ThreadId, core: CoreId) -> Self {
-        Self { core: set.observer.of(core), id, limit_ns: set.observer.limit_ns, histograms: Box::default() }
+        // Nothing is known of what comes before the first look.
+        let came_after = Instant::from_nanos(NEVER);
+        let left_at = Instant::ZERO;
+        Self { core: set.observer.of(core), id, limit_ns: set.observer.limit_ns, came_after, left: 0, left_at, histograms: Box::default() }
     }
 
     /// The thread has come to another core.
@@ -181,9 +193,42 @@ impl ThreadObserver {
         now.as_nanos() < self.core.closely_until.load(Ordering::Relaxed)
     }
 
+    /// The mailbox has been looked at.
     #[inline(always)]
-    pub(crate) fn begin_messages(&self) {
+    pub(crate) fn found_none(&mut self, now: Instant) {
+        self.came_after = now;
+    }
+
+    /// The mailbox has been looked at, and `count` messages run now, which is all of them if it is
+    /// less than `batch`; `depth` tells how many are there.
+    #[inline(always)]
+    pub(crate) fn begin_messages(&mut self, count: usize, batch: usize, depth: impl FnOnce() -> usize, now: Instant) {
         self.core.begin(Label::MESSAGES);
+        if self.came_after.as_nanos() != NEVER {
+            self.histograms.message_waits.record_many(now.nanos_since(self.came_after), count as u64);
+        }
+        if self.left == 0 && count < batch {
+            self.came_after = now;
+        } else {
+            self.leave(count, depth(), now);
+        }
+    }
+
+    #[cold]
+    fn leave(&mut self, count: usize, depth: usize, now: Instant) {
+        if self.left == 0 {
+            (self.left, self.left_at) = (depth.saturating_sub(count), now);
+        } else {
+            self.left = self.left.saturating_sub(count);
+        }
+        if self.left == 0 {
+            self.came_after = self.left_at;
+        }
+    }
+
+    /// Its core has slept, and nothing came before `since`.
+    pub(crate) fn slept(&mut self, since: Instant) {
+        self.came_after = since;
     }
 
     #[inline(always)]
@@ -314,7 +359,8 @@ impl ReactorObserver {
 
     /// It slept from `before` to `now`, `until` when at the latest. What else than a doorbell or a
     /// deadline has woken it does not say since when.
-    pub(crate) fn woke(&mut self, before: Instant, now: Instant, until: Option<Instant>, rung: &RungAt) {
+    /// Tells since when messages may have come: those that came in its sleep have rung.
+    pub(crate) fn woke(&mut self, before: Instant, now: Instant, until: Option<Instant>, rung: &RungAt) -> Instant {
         let rung = Some(rung.take()).filter(|rung| *rung >= before);
         let due = until.filter(|until| *until <= now).map(|until| until.max(before));
         let late = [rung, due].into_iter().flatten().min().map(|since| now.nanos_since(since));
@@ -324,6 +370,7 @@ impl ReactorObserver {
         if self.core.traces(Point::SLEEP) {
             self.trace(Point::SLEEP, before, now, late.unwrap_or(0));
         }
+        rung.unwrap_or(now)
     }
 
     /// How many stalls there were on its core.

@@ -324,7 +324,8 @@ impl Reactor {
             self.observer.sleeps();
             set.platform().park(self.stats.core, until);
             let after = set.platform().now();
-            self.observer.woke(before, after, until, set.doorbells.rung(self.index));
+            let since = self.observer.woke(before, after, until, set.doorbells.rung(self.index));
+            self.threads.iter_mut().for_each(|t| t.slept(since));
             let parked_ns = after.nanos_since(before);
             self.stats.parked_ns += parked_ns;
             self.unshared_parked_ns += parked_ns;

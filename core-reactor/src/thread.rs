@@ -125,6 +125,11 @@ impl Thread {
         self.inner.bells.arm()
     }
 
+    /// Its core has slept; no message came before `since`.
+    pub(crate) fn slept(&mut self, since: Instant) {
+        self.inner.observer.slept(since);
+    }
+
     /// Its core is awake, or did not sleep.
     pub fn after_sleep(&self) {
         self.inner.bells.disarm();
@@ -212,7 +217,9 @@ impl Thread {
         // own thread waits for the next turn.
         let ready = self.inbox.ready(batch);
         if ready > 0 {
-            inner.observer.begin_messages();
+            inner.observer.begin_messages(ready, batch, || self.inbox.ring().depth(), *mark);
+        } else {
+            inner.observer.found_none(*mark);
         }
         if let Some(f) = inner.shared.take_critical() {
             f(&mut Cx { thread: inner });

@@ -49,7 +49,13 @@ impl ThreadObserver {
     }
 
     #[inline(always)]
-    pub(crate) fn begin_messages(&self) {}
+    pub(crate) fn found_none(&mut self, _now: Instant) {}
+
+    #[inline(always)]
+    pub(crate) fn begin_messages(&mut self, _count: usize, _batch: usize, _depth: impl FnOnce() -> usize, _now: Instant) {}
+
+    #[inline(always)]
+    pub(crate) fn slept(&mut self, _since: Instant) {}
 
     #[inline(always)]
     pub(crate) fn begin_poller(&self, _label: Label) {}
@@ -102,7 +108,9 @@ impl ReactorObserver {
     pub(crate) fn sleeps(&self) {}
 
     #[inline(always)]
-    pub(crate) fn woke(&mut self, _before: Instant, _now: Instant, _until: Option<Instant>, _rung: &RungAt) {}
+    pub(crate) fn woke(&mut self, _before: Instant, now: Instant, _until: Option<Instant>, _rung: &RungAt) -> Instant {
+        now
+    }
 
     pub(crate) fn stalls(&self) -> u64 {
         0

@@ -112,6 +112,29 @@ fn s181_messages_of_a_turn_count_with_their_mean() {
     assert_eq!(told.messages.sum_ns(), 9_000);
 }
 
+/// What came since the last look may have come directly behind it, and of more than a turn takes
+/// those that were there come before the others.
+#[test]
+fn s233_a_message_has_waited_no_longer_than_since_the_look_before_it_came() {
+    let mut sim = Sim::new(1);
+    sim.lib().spawn(ThreadConfig::new("t"), |_| {}).unwrap();
+    sim.settle();
+    // Milliseconds that pass, and messages that come then. A turn takes eight.
+    for (pass, come) in [(5, 20), (1, 0), (1, 3), (1, 1), (2, 1), (9, 0)] {
+        sim.platform.advance(ms(pass));
+        for _ in 0..come {
+            sim.lib().threads()[0].send(|_: &mut Cx<'_>| {}).map_err(drop).unwrap();
+        }
+        let _ = sim.turn();
+    }
+    let waits = histograms(&mut sim, 0).message_waits;
+    let longest = |ms: u64| (ms * 1_000_000).div_ceil(1 << 20) << 20;
+    // Of those of the third turn, three came behind the first look, and are told as those before.
+    let told = [(0, 1), (2, 1), (3, 1), (5, 8), (6, 8), (7, 7)];
+    assert_eq!(waits.sum_ns(), told.iter().map(|(ms, count)| ms * 1_000_000 * count).sum::<u64>());
+    assert_eq!(recorded(&waits)[1..], told[1..].iter().map(|(ms, count)| (longest(*ms).min(7_000_000), *count)).collect::<Vec<_>>());
+}
+
 #[test]
 fn s181_a_timer_is_as_late_as_its_run_begins_behind_its_deadline() {
     let mut sim = Sim::new(1);
@@ -169,6 +192,7 @@ impl Platform for Sleepy {
                 self.sim.advance(Duration::from_secs(1));
                 if let Some(lib) = self.lib.lock().unwrap().take() {
                     self.going_on.lock().unwrap().extend(lib.going_on());
+                    lib.threads()[0].send(|_: &mut Cx<'_>| {}).map_err(drop).expect("there is room");
                     lib.stop();
                 }
             }
@@ -211,7 +235,12 @@ fn s181_a_wake_is_as_late_as_the_deadline_or_the_doorbell_is_past() {
     let (_, _, reactor) = sleepy(us(5), move |cx, _| {
         cx.after(ms(30), |_| {});
         let note = note.clone();
-        cx.on_exit(move |cx| cx.for_each_core(move |reactor| note.lock().unwrap().push(recorded(reactor.wakes())), |_| {}));
+        cx.on_exit(move |cx| {
+            // Sent while the core slept for a second, of which nothing counts before the doorbell.
+            let longest = cx.histograms().message_waits.max_ns();
+            assert!((5_000..10_000).contains(&longest), "{longest}");
+            cx.for_each_core(move |reactor| note.lock().unwrap().push(recorded(reactor.wakes())), |_| {});
+        });
     });
     reactor.run();
     // 5 µs late after the deadline, and after the doorbell of the stop; the clock moves on when

@@ -154,8 +154,21 @@ fn s192_clients_that_ask_nothing_make_way() {
             client
         })
         .collect();
+    // Not at the cost of what the program is for.
+    let mut peer = server.connect();
+    for n in 0..1_000_u32 {
+        peer.write_all(&n.to_ne_bytes()).unwrap();
+        let mut back = [0; 4];
+        peer.read_exact(&mut back).unwrap();
+        assert_eq!(u32::from_ne_bytes(back), n);
+    }
     drop(deaf);
-    assert_eq!(Client::new(at).ask(GET).0, 200);
+    // Their places are free when their ends have been heard of.
+    until("a place", || {
+        let mut client = Client::new(at);
+        let is_served = client.0.write_all(GET.as_bytes()).is_ok() && client.0.read(&mut [0]).is_ok_and(|bytes| bytes == 1);
+        is_served.then_some(())
+    });
     server.stop();
 }
 
@@ -200,6 +213,19 @@ fn s192_who_is_slow_is_sent_away_when_its_time_is_over() {
     sim.advance(Duration::from_secs(3));
     assert!(read(&half).is_err(), "it was sent away");
     assert_eq!(read(&quick).expect("it may ask again"), None);
+    // A byte a second is no progress: a buffer of an answer takes longer than ten seconds then.
+    let slow = dial(&mut sim, &GET.repeat(200));
+    let mut byte = [0];
+    until("the page", || {
+        sim.settle();
+        matches!(slow.read(&mut byte), Poll::Ready(Ok(1))).then_some(())
+    });
+    for _ in 0..15 {
+        assert!(matches!(slow.read(&mut byte), Poll::Ready(Ok(1))), "it is given more than a byte a second");
+        sim.advance(Duration::from_secs(1));
+    }
+    // What is on its way then is all that there is.
+    while read(&slow).is_ok_and(|text| text.expect("its end is there").len() > 0) {}
     sim.advance(Duration::from_secs(120));
     assert!(read(&quick).is_err(), "it has asked nothing more");
     app.stop(0);

@@ -168,6 +168,9 @@ fn s216_groups_and_sockets_are_told() {
     let stats = client.call("lcore_get_stats", Some(json!({"names": ["lcore_poll_group_received"]})));
     let sample = json!({"labels": {"backend": group["backend"], "core": "0", "group": "0", "thread": "poll_group_0"}, "value": 15});
     assert_eq!(stats["stats"][0]["samples"], json!([sample]), "{stats}");
+    let stats = client.call("lcore_get_stats", Some(json!({"names": ["lcore_poll_group_buffers_from_reserve"]})));
+    let used = stats["stats"][0]["samples"].as_array().unwrap().iter().map(|sample| sample["value"].as_u64().unwrap()).sum::<u64>();
+    assert!(used >= 3, "{stats}");
     let told = client.call("lcore_get_sockets", None);
     let sockets = told["poll_groups"][0]["sockets"].as_array().unwrap();
     let mut ends: Vec<_> = sockets.iter().filter_map(|socket| socket["peer"].as_str()).collect();

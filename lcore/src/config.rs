@@ -41,6 +41,8 @@ struct Config<'a> {
     small_bufsize: Option<Number<1>>,
     large_pool_count: Option<Number<0>>,
     large_bufsize: Option<Number<1>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<At>,
     /// Keys of the application's own.
     #[serde(default, borrow, deserialize_with = "given")]
     app: Option<&'a RawValue>,
@@ -233,6 +235,10 @@ impl Config<'_> {
             options.stall_limit = options.stall_limit.or(self.stall_limit.map(|n| n.0 as u64));
         }
         options.balance = options.balance.or(self.balance);
+        #[cfg(feature = "metrics")]
+        {
+            options.metrics = options.metrics.or(self.metrics.map(|at| at.0));
+        }
         let pool = &mut options.pool;
         pool.small_pool_count = pool.small_pool_count.or(self.small_pool_count.map(|n| n.0));
         pool.small_bufsize = pool.small_bufsize.or(self.small_bufsize.map(|n| n.0));
@@ -266,6 +272,17 @@ impl<'de> Deserialize<'de> for Cores {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let check = |text: &str| text.parse().map(Self).map_err(|why: CpuSetError| why.to_string());
         from.deserialize_str(Checked { what: "a set of cores, as a string", check })
+    }
+}
+
+#[cfg(feature = "metrics")]
+struct At(std::net::SocketAddr);
+
+#[cfg(feature = "metrics")]
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let check = |text: &str| crate::metrics::parse_at(text).map(Self);
+        from.deserialize_str(Checked { what: "an address with a port, as a string", check })
     }
 }
 

@@ -2,13 +2,15 @@
 //! gathered.
 #![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use core_reactor::net::GroupStats;
+use core_reactor::net::{GroupInfo, GroupStats};
+use core_reactor::transport::{QueueGroupInfo, QueueGroupStats};
 use core_reactor::{Cx, LCORE_STATS, Reactor, Source};
 use linkme::distributed_slice;
 use pool::Class;
-use statistics::Samples;
+use statistics::{Samples, Stats};
 
 use crate::AppHandle;
 
@@ -18,7 +20,7 @@ const POLLERS: usize = 256;
 #[distributed_slice(LCORE_STATS)]
 static THREADS: Source = Source::Thread(|cx, samples| {
     let (core, thread) = (cx.core().0, cx.handle());
-    let labels: [(_, &dyn std::fmt::Display); 2] = [("core", &core), ("thread", &thread.name())];
+    let labels: [(_, &dyn Display); 2] = [("core", &core), ("thread", &thread.name())];
     samples.add(&labels, &cx.own_stats());
     #[cfg(feature = "observe")]
     samples.add(&labels, &cx.histograms());
@@ -37,11 +39,41 @@ static POLLERS_OF_THREADS: Source = Source::Thread(|cx, samples| {
 
 #[distributed_slice(LCORE_STATS)]
 static POLL_GROUPS: Source = Source::Thread(|cx, samples| {
+    for (index, group) in cx.views::<GroupInfo>().iter().enumerate() {
+        let seen = group.seen();
+        add_group(cx, samples, (index, group.backend()), &seen.stats, &seen.bufs);
+    }
+});
+
+#[distributed_slice(LCORE_STATS)]
+static QUEUE_GROUPS: Source = Source::Thread(|cx, samples| {
+    for (index, group) in cx.views::<QueueGroupInfo>().iter().enumerate() {
+        let seen = group.seen();
+        add_group(cx, samples, (index, group.backend()), &seen.stats, &seen.bufs);
+    }
+});
+
+/// Adds a group's own figures, and those of its buffers.
+fn add_group<S: Stats>(
+    cx: &Cx<'_>,
+    samples: &mut Samples,
+    (index, backend): (usize, &str),
+    stats: &S,
+    bufs: &[pool::GroupStats; Class::COUNT],
+) {
     let (core, thread) = (cx.core().0, cx.handle());
-    for (index, group) in cx.groups().iter().enumerate() {
-        let labels: [(_, &dyn std::fmt::Display); 4] =
-            [("backend", &group.backend()), ("core", &core), ("group", &index), ("thread", &thread.name())];
-        samples.add(&labels, &group.seen().stats);
+    let labels: [(_, &dyn Display); 4] = [("backend", &backend), ("core", &core), ("group", &index), ("thread", &thread.name())];
+    samples.add(&labels, stats);
+    let [backend, core, group, thread] = labels;
+    for (class, bufs) in Class::ALL.iter().zip(bufs) {
+        samples.add(&[backend, ("class", &class.name()), core, group, thread], bufs);
+    }
+}
+
+#[distributed_slice(LCORE_STATS)]
+static MEMPOOLS: Source = Source::Process(|samples| {
+    for (of, stats) in pool::mempools() {
+        samples.add(&[("of", &of)], &stats);
     }
 });
 
@@ -70,8 +102,8 @@ mod wakes {
 /// Of the application's own pool, which no static knows.
 fn add_pool(app: &AppHandle, samples: &mut Samples) {
     let Some(pool) = app.made_pool() else { return };
-    for (class, name) in [(Class::Small, "small"), (Class::Large, "large"), (Class::Control, "control")] {
-        samples.add(&[("class", &name)], &pool.stats(class));
+    for class in Class::ALL {
+        samples.add(&[("class", &class.name())], &pool.stats(class));
     }
 }
 
@@ -80,8 +112,12 @@ fn add_pool(app: &AppHandle, samples: &mut Samples) {
 /// idle time, of which threads tell. Before them poll groups are asked, which tell in their next
 /// polls: a reactor has turned all of its threads when it is visited.
 pub(crate) fn gather(cx: &mut Cx<'_>, app: AppHandle, samples: Samples, done: impl FnOnce(&mut Cx<'_>, Samples) + Send + 'static) {
-    let asks_groups = samples.wants_any::<GroupStats>();
-    let ask = move |cx: &mut Cx<'_>| cx.groups().iter().filter(|_| asks_groups).for_each(|group| group.ask(0));
+    let of_bufs = samples.wants_any::<pool::GroupStats>();
+    let (groups, queue_groups) = (of_bufs || samples.wants_any::<GroupStats>(), of_bufs || samples.wants_any::<QueueGroupStats>());
+    let ask = move |cx: &mut Cx<'_>| {
+        cx.views::<GroupInfo>().iter().filter(|_| groups).for_each(|group| group.ask(0));
+        cx.views::<QueueGroupInfo>().iter().filter(|_| queue_groups).for_each(|group| group.ask(0));
+    };
     let all = Arc::new(Mutex::new(samples));
     let (of_cores, of_threads) = (all.clone(), all.clone());
     let on_core = move |reactor: &Reactor| {
@@ -187,6 +223,43 @@ mod tests {
         let some = gathered(&mut sim, &app, &["lcore_reactor_t", "example_"]);
         let names: Vec<_> = some.iter().map(|family| family.figure.name).collect();
         assert_eq!(names, ["example_answers_total", "lcore_reactor_threads", "lcore_reactor_turns_total"]);
+        app.stop(0);
+        sim.settle();
+        assert_eq!(app.finish(&[]).unwrap(), 0);
+    }
+
+    /// A group that is asked and tells, as those of sockets and of transports do.
+    #[test]
+    fn s232_groups_their_buffers_and_mempools_are_gathered() {
+        struct Mine;
+        let mut sim = Sim::new(1);
+        let app = App::new("test").start_on(sim.lib(), |_, _| Ok(())).unwrap();
+        let start = |cx: &mut Cx<'_>| {
+            let view = Arc::new(core_reactor::transport::QueueGroupView::new("lines"));
+            cx.list_view(&view);
+            cx.poller("lines", Schedule::Always, move |_: &mut Cx<'_>| {
+                if view.asked().is_none() {
+                    return Polled::Idle;
+                }
+                let mut bufs = [pool::GroupStats::default(); Class::COUNT];
+                bufs[1].in_use = 5;
+                view.show(QueueGroupInfo { stats: QueueGroupStats { sends: 7, ..QueueGroupStats::default() }, bufs });
+                Polled::Busy
+            });
+        };
+        sim.lib().spawn(ThreadConfig::new("lines"), start).unwrap();
+        sim.settle();
+        let config = pool::MempoolConfig { objects: 4, caches: 1, cache_size: 2 };
+        let _mempools = [pool::Mempool::new(config, |_| Mine).unwrap(), pool::Mempool::new(config, |_| Mine).unwrap()];
+        let all = gathered(&mut sim, &app, &[]);
+        let group = [("backend", "lines"), ("core", "0"), ("group", "0"), ("thread", "lines")];
+        assert_eq!(values(&all, "lcore_queue_group_sends_total", &group), ["7"]);
+        let large = [&group[..], &[("class", "large")]].concat();
+        assert_eq!(values(&all, "lcore_poll_group_buffers_in_use", &large), ["5"]);
+        assert_eq!(values(&all, "lcore_mempool_objects", &[("of", std::any::type_name::<Mine>())]), ["8"], "two of one kind");
+        // Who asks for buffers alone gets them too.
+        let some = gathered(&mut sim, &app, &["lcore_poll_group_buffers_in_use"]);
+        assert_eq!((values(&some, "lcore_poll_group_buffers_in_use", &large), some.len()), (vec!["5".to_owned()], 1));
         app.stop(0);
         sim.settle();
         assert_eq!(app.finish(&[]).unwrap(), 0);

@@ -63,6 +63,10 @@ fn a_wrong_file_is_told_with_its_name_key_and_line() {
         ("{\"idle_spin\": -1}", &["idle_spin", "`-1`", "from 0 on", "line 1"]),
         #[cfg(feature = "observe")]
         ("{\"stall_limit\": \"10 ms\"}", &["stall_limit", "from 0 on", "line 1"]),
+        #[cfg(feature = "metrics")]
+        ("{\"metrics\":\n\"here\"}", &["metrics", "\"here\" is no address with a port", "line 2"]),
+        #[cfg(feature = "metrics")]
+        ("{\"metrics\": 9100}", &["metrics", "an address with a port, as a string", "line 1"]),
         ("{\"small_bufsize\":\n0}", &["small_bufsize", "`0`", "from 1 on", "line 2"]),
         ("{\"large_bufsize\": 0}", &["large_bufsize", "`0`", "from 1 on", "line 1"]),
         ("{\"small_pool_count\": 1.5}", &["small_pool_count", "`1.5`", "from 0 on", "line 1"]),
@@ -242,5 +246,24 @@ fn s182_the_limit_on_stalls_is_the_command_lines_then_the_files_then_ten_millise
             Ok(())
         });
         assert_eq!((code.unwrap(), told.recv().unwrap()), (0, std::time::Duration::from_millis(expected)));
+    }
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn s203_metrics_are_served_where_the_command_line_says_or_else_the_file() {
+    let json = r#"{"metrics": "127.0.0.1:9100"}"#;
+    for (json, given, expected) in [(json, None, Some("127.0.0.1:9100")), (json, Some("[::1]:0"), Some("[::1]:0")), ("{}", None, None)] {
+        let (_dir, mut options) = with_file(json);
+        options.metrics = given.map(|at| at.parse().unwrap());
+        // Without a network it is refused before anything listens.
+        let told = App::new("test").options(options).try_run(|_, app| {
+            app.stop(0);
+            Ok(())
+        });
+        match expected {
+            Some(at) => assert!(told.unwrap_err().to_string().contains(&format!("--metrics {at}:"))),
+            None => assert_eq!(told.unwrap(), 0),
+        }
     }
 }

@@ -67,7 +67,7 @@ impl<B: Backend> Group<B> {
     /// A group over `backend`, on the core and thread of `cx`. `config` has been checked.
     pub fn new(cx: &mut Cx<'_>, config: GroupConfig, backend: B) -> Self {
         let group = Self::with(cx.handle().waker(), cx.platform(), config, backend);
-        cx.list_group(&group.view);
+        cx.list_view(&group.view);
         group
     }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use core_reactor::net::NetError;
+use core_reactor::statistics::stats;
 use net_link::Addresses;
 use smoltcp::wire::EthernetAddress;
 
@@ -59,20 +60,22 @@ pub(crate) fn refuse<T>(option: &'static str, why: impl Into<Box<str>>) -> Resul
     Err(NetError::Option { option, why: why.into() })
 }
 
-/// What a host has done since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StackStats {
-    /// Frames taken from the device.
-    pub frames_in: u64,
-    /// Sockets that are free now.
-    pub free: usize,
-    /// Connections that their applications have closed and that the protocol has not ended yet.
-    pub closing: usize,
-    /// SYNs dropped because no socket of their listener was free: their senders try again, or have
-    /// been asked to show that they are there.
-    pub syns_dropped: u64,
-    /// SYNs dropped because their connection was there already: duplicates.
-    pub syns_repeated: u64,
-    /// Half-open connections given up: their peer did not answer.
-    pub half_open_ended: u64,
+stats! {
+    /// What a host has done since it started.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct StackStats {
+        /// Frames taken from the device.
+        pub frames_in: u64 => counter("lcore_stack_received_frames_total"),
+        /// Sockets that are free now.
+        pub free: usize => gauge("lcore_stack_sockets_free"),
+        /// Connections that their applications have closed and that the protocol has not ended yet.
+        pub closing: usize => gauge("lcore_stack_closing_connections"),
+        /// SYNs dropped because no socket of their listener was free: their senders try again, or
+        /// have been asked to show that they are there.
+        pub syns_dropped: u64 => counter("lcore_stack_syns_dropped_total"),
+        /// SYNs dropped because their connection was there already: duplicates.
+        pub syns_repeated: u64 => counter("lcore_stack_syns_repeated_total"),
+        /// Half-open connections given up: their peer did not answer.
+        pub half_open_ended: u64 => counter("lcore_stack_half_open_ended_total"),
+    }
 }

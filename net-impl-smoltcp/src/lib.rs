@@ -49,8 +49,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
-use core_reactor::Cx;
 use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::{Cx, LCORE_STATS, Source};
 use linkme::distributed_slice;
 use net_group::Group;
 use spin::Mutex;
@@ -71,6 +71,16 @@ pub static SMOLTCP: Smoltcp = Smoltcp::new();
 #[doc(hidden)]
 #[distributed_slice(LCORE_NET_IMPLS)]
 pub static REGISTERED: &dyn NetImpl = &SMOLTCP;
+
+/// What the registered host tells whoever shows statistics.
+#[distributed_slice(LCORE_STATS)]
+static OF_HOST: Source = Source::Process(|samples| {
+    if samples.wants_any::<StackStats>()
+        && let Some(stats) = SMOLTCP.stats()
+    {
+        samples.add(&[], &stats);
+    }
+});
 
 /// The backend: one host on one device. Linked programs find [`SMOLTCP`] by its name, "smoltcp".
 pub struct Smoltcp {

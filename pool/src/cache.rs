@@ -35,7 +35,7 @@ pub struct MempoolCache<T> {
 impl<T> MempoolCache<T> {
     /// A cache with `items` to hold free objects.
     pub(crate) fn new(shared: Arc<Shared<T>>, id: u32, items: Box<[Cell<u32>]>) -> Self {
-        let counters = shared.counters[id as usize].clone();
+        let counters = shared.account.counters[id as usize].clone();
         Self { inner: Rc::new(Inner { counters, items, limit: Cell::new(shared.cache_size), shared, id }) }
     }
 
@@ -178,7 +178,7 @@ impl<T> Inner<T> {
     fn refill(&self) -> Option<u32> {
         let most = 1 + (self.limit.get() / 2) as u32;
         let mut first = 0;
-        let taken = self.shared.free.pop(&self.shared.links, 1, most, |at, index| match at.checked_sub(1) {
+        let taken = self.shared.account.free.pop(&self.shared.links, 1, most, |at, index| match at.checked_sub(1) {
             None => first = index,
             Some(at) => self.items[at as usize].set(index),
         });
@@ -212,7 +212,7 @@ impl<T> Inner<T> {
             self.items[keep].set(index);
             self.set_len(keep + 1);
         } else if let Some(chain) = self.shared.links.chain([index]) {
-            self.shared.free.push(&self.shared.links, chain);
+            self.shared.account.free.push(&self.shared.links, chain);
         }
     }
 
@@ -220,7 +220,7 @@ impl<T> Inner<T> {
     fn give_back(&self, count: usize) {
         let (away, stay) = self.items[..self.len()].split_at(count);
         if let Some(chain) = self.shared.links.chain(away.iter().map(Cell::get)) {
-            self.shared.free.push(&self.shared.links, chain);
+            self.shared.account.free.push(&self.shared.links, chain);
             add(&self.counters.spills, 1);
         }
         for (to, from) in self.items.iter().zip(stay) {
@@ -236,7 +236,7 @@ impl<T> Inner<T> {
         let mut indices = [0; N];
         let (cached, rest) = indices.split_at_mut(len);
         let count = rest.len() as u32;
-        if self.shared.free.pop(&self.shared.links, count, count, |at, index| rest[at as usize] = index).is_none() {
+        if self.shared.account.free.pop(&self.shared.links, count, count, |at, index| rest[at as usize] = index).is_none() {
             add(&self.counters.failures, 1);
             return None;
         }
@@ -337,7 +337,7 @@ impl<T, const N: usize> Drop for Bulk<T, N> {
 impl<T> Drop for SendObj<T> {
     fn drop(&mut self) {
         if let Some(chain) = self.home.links.chain([self.index]) {
-            self.home.free.push(&self.home.links, chain);
+            self.home.account.free.push(&self.home.links, chain);
         }
     }
 }

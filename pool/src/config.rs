@@ -23,6 +23,15 @@ impl Class {
     pub const COUNT: usize = 3;
     /// The classes, in the order of their buffers' indices.
     pub const ALL: [Class; Class::COUNT] = [Class::Small, Class::Large, Class::Control];
+
+    /// What statistics call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Small => "small",
+            Class::Large => "large",
+            Class::Control => "control",
+        }
+    }
 }
 
 /// The buffers of one class. None at all (a count of 0) is a class that nobody uses.

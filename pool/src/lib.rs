@@ -32,6 +32,8 @@ pub use data::DataPool;
 pub use error::PoolError;
 pub use group::BufGroup;
 pub use memory::{HeapMemory, Memory};
+#[cfg(not(loom))]
+pub use mempool::mempools;
 pub use mempool::{Mempool, MempoolConfig, MempoolStats};
 pub use request::{Granted, Request};
 // For the model checks in `tests/loom.rs`.

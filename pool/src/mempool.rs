@@ -15,6 +15,8 @@
 //!                   SendObj<T> ────────► stack
 //! ```
 
+#[cfg(not(loom))]
+use alloc::sync::Weak;
 use alloc::{sync::Arc, vec::Vec};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::Ordering::Relaxed;
@@ -26,7 +28,7 @@ use statistics::stats;
 use crate::PoolError;
 use crate::cache::MempoolCache;
 use crate::memory::many;
-use crate::objects::Shared;
+use crate::objects::{Account, Shared};
 use crate::stack::{FreeStack, LinkArray, Links, NIL};
 
 /// How large a [`Mempool`] and its caches are.
@@ -91,18 +93,24 @@ impl<T> Mempool<T> {
         let shared = Shared {
             objects: objects.into_boxed_slice(),
             links: LinkArray::new(count)?,
-            free: CachePadded::new(FreeStack::new()),
-            counters: (0..config.caches).map(|_| Arc::default()).collect(),
+            account: Arc::new(Account {
+                of: type_name::<T>(),
+                objects: config.objects,
+                free: CachePadded::new(FreeStack::new()),
+                counters: (0..config.caches).map(|_| Arc::default()).collect(),
+            }),
             cache_size: config.cache_size.min(config.objects),
             ids: FreeStack::new(),
             id_links: LinkArray::new(config.caches)?,
         };
         if let Some(all) = shared.links.chain(0..count) {
-            shared.free.push(&shared.links, all);
+            shared.account.free.push(&shared.links, all);
         }
         if let Some(ids) = shared.id_links.chain(0..config.caches) {
             shared.ids.push(&shared.id_links, ids);
         }
+        #[cfg(not(loom))]
+        list(&shared.account);
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -112,7 +120,7 @@ impl<T> Mempool<T> {
     /// [`PoolError::CachesTaken`]: a dropped cache counts until its last object is home.
     /// [`PoolError::NoMemory`].
     pub fn cache(&self) -> Result<MempoolCache<T>, PoolError> {
-        let taken = PoolError::CachesTaken { caches: self.shared.counters.len() as u32 };
+        let taken = PoolError::CachesTaken { caches: self.shared.account.counters.len() as u32 };
         let items = many(self.shared.cache_size, || Cell::new(0))?;
         let id = self.shared.ids.pop(&self.shared.id_links, 1, 1, |_, _| ()).ok_or(taken)?;
         Ok(MempoolCache::new(self.shared.clone(), id.first, items))
@@ -126,9 +134,14 @@ impl<T> Mempool<T> {
 
     /// What happened so far, summed over the caches. Counts are modulo 2³² on 32-bit targets.
     pub fn stats(&self) -> MempoolStats {
-        let mut stats =
-            MempoolStats { objects: self.shared.objects.len(), shared: self.shared.free.len() as usize, ..MempoolStats::default() };
-        for cache in &self.shared.counters {
+        self.shared.account.stats()
+    }
+}
+
+impl Account {
+    fn stats(&self) -> MempoolStats {
+        let mut stats = MempoolStats { objects: self.objects, shared: self.free.len() as usize, ..MempoolStats::default() };
+        for cache in &self.counters {
             stats.cached += cache.len.load(Relaxed) as usize;
             stats.hits += cache.hits.load(Relaxed) as u64;
             stats.refills += cache.refills.load(Relaxed) as u64;
@@ -138,6 +151,26 @@ impl<T> Mempool<T> {
         stats.in_use = stats.objects.saturating_sub(stats.shared + stats.cached);
         stats
     }
+}
+
+/// The pools of this process.
+#[cfg(not(loom))]
+static POOLS: spin::Mutex<Vec<Weak<Account>>> = spin::Mutex::new(Vec::new());
+
+#[cfg(not(loom))]
+fn list(account: &Arc<Account>) {
+    let mut pools = POOLS.lock();
+    pools.retain(|pool| pool.strong_count() > 0);
+    pools.push(Arc::downgrade(account));
+}
+
+/// What happened so far to each [`Mempool`] of this process, with the name of its objects' type.
+/// One that was dropped counts until its last object is home.
+#[cfg(not(loom))]
+pub fn mempools() -> Vec<(&'static str, MempoolStats)> {
+    // Not under the lock: the last to look at a pool frees what is left of it.
+    let pools: Vec<_> = POOLS.lock().iter().filter_map(Weak::upgrade).collect();
+    pools.iter().map(|pool| (pool.of, pool.stats())).collect()
 }
 
 stats! {
@@ -202,6 +235,20 @@ mod tests {
         let config = MempoolConfig { objects: 1, caches: 65_537, cache_size: 1 };
         let refused = Mempool::new(config, |_| ()).unwrap_err();
         assert_eq!(refused, PoolError::TooMany { what: "caches", wanted: 65_537, most: 65_536 });
+    }
+
+    #[test]
+    fn s232_every_pool_is_seen_until_its_last_object_is_home() {
+        struct OfThisTest;
+        let seen = || mempools().into_iter().filter(|(of, _)| *of == type_name::<OfThisTest>()).map(|(_, stats)| stats).collect::<Vec<_>>();
+        let pools = [3, 5].map(|objects| Mempool::new(MempoolConfig { objects, caches: 1, cache_size: 2 }, |_| OfThisTest).unwrap());
+        let out = pools[1].cache().unwrap().get().unwrap();
+        assert_eq!(seen(), [pools[0].stats(), pools[1].stats()]);
+        assert_eq!((seen()[1].objects, seen()[1].in_use, seen()[1].refills), (5, 1, 1));
+        drop(pools);
+        assert_eq!(seen().len(), 1, "an object is out");
+        drop(out);
+        assert_eq!(seen(), []);
     }
 
     #[test]

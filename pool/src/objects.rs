@@ -15,11 +15,22 @@ use crate::sync::{AtomicU32, AtomicUsize};
 pub(crate) struct Shared<T> {
     pub(crate) objects: Box<[UnsafeCell<T>]>,
     pub(crate) links: LinkArray,
-    pub(crate) free: CachePadded<FreeStack>,
-    pub(crate) counters: Box<[Arc<CachePadded<Counters>>]>,
+    pub(crate) account: Arc<Account>,
     pub(crate) cache_size: usize,
     pub(crate) ids: FreeStack,
     pub(crate) id_links: LinkArray,
+}
+
+/// What may be seen of a pool, whatever its objects are.
+pub(crate) struct Account {
+    /// The type of the objects.
+    pub(crate) of: &'static str,
+    /// How many there are.
+    pub(crate) objects: usize,
+    /// Those that no core has in its cache.
+    pub(crate) free: CachePadded<FreeStack>,
+    /// One for each cache.
+    pub(crate) counters: Box<[Arc<CachePadded<Counters>>]>,
 }
 
 // SAFETY: sharing it lets objects move between threads, which `T: Send` allows; two threads never

@@ -73,21 +73,25 @@ fn read<P: DeserializeOwned>(params: Option<&Params>) -> Result<P, Error> {
     if params.is_some_and(|params| params.text.starts_with('[')) {
         return Err(Error::params("Invalid parameters: they have names, in an object, and do not go by their places in an array"));
     }
-    let parse = |text: &str| serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
-    let parsed = match params {
-        None => parse("null"),
-        // Once more behind as many lines as in their file, so that an error has the file's.
-        Some(Params { text, line, column }) => parse(text)
-            .or_else(|_| parse(&["\n".repeat(line.saturating_sub(1)), " ".repeat(column.saturating_sub(1)), text.clone()].concat())),
-    };
+    let text = params.map_or("null", |params| &params.text);
+    let parsed = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
     parsed.map_err(|why: serde_path_to_error::Error<serde_json::Error>| {
-        let (key, inner) = (why.path().to_string(), why.inner());
+        let (key, inner) = (why.path().to_string(), in_file(why.inner(), params));
         Error::params(match (params, key.as_str()) {
             (None, _) => "Invalid parameters: there are none, and some are needed".to_owned(),
             (_, ".") => format!("Invalid parameters: {inner}"),
             _ => format!("Invalid parameters: {key}: {inner}"),
         })
     })
+}
+
+/// What is wrong, in the lines of the file that the parameters are from.
+fn in_file(why: &serde_json::Error, params: Option<&Params>) -> String {
+    let (said, (line, column)) = (why.to_string(), (why.line(), why.column()));
+    let (Some(from), Some(said)) = (params, said.strip_suffix(&format!(" at line {line} column {column}"))) else { return said };
+    // Only what stands in their first line is moved along it.
+    let column = if line == 1 { column + from.column - 1 } else { column };
+    format!("{said} at line {} column {column}", from.line + line - 1)
 }
 
 /// No parameters: they are left out, or null.

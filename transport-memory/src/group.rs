@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use core_reactor::net::group_tag;
 use core_reactor::transport::{
-    ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats,
-    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
+    ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupInfo,
+    QueueGroupStats, QueueGroupView, QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
 };
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
-use pool::{Buf, BufGroup};
+use pool::{Buf, BufGroup, Class};
 
 use crate::exposed::Exposures;
 use crate::fabric::Lot;
@@ -38,6 +38,7 @@ pub(crate) struct Group {
     lot: Lot,
     waker: Arc<Waker>,
     stats: QueueGroupStats,
+    view: Arc<QueueGroupView>,
     shared: Shared,
 }
 
@@ -79,6 +80,8 @@ impl Group {
         let mut receives = Receives { bufs, posted: Vec::new(), depth: receives as usize, waits: 0 };
         receives.refill();
         let exposures = Exposures::new(exposures, tag);
+        let view = Arc::new(QueueGroupView::new(NAME));
+        cx.list_view(&view);
         Ok(Self {
             _watch: waker.source().map(|source| cx.watch(source)).transpose()?,
             _hold: cx.hold("memory queue group"),
@@ -91,6 +94,7 @@ impl Group {
             lot,
             waker: Arc::new(waker),
             stats: QueueGroupStats::default(),
+            view,
             shared: Shared { platform: cx.platform(), exposures, receives, look_again: false },
         })
     }
@@ -241,6 +245,13 @@ impl Group {
         }
     }
 
+    /// Puts down the figures.
+    #[cold]
+    fn show(&self) {
+        let bufs = Class::ALL.map(|class| self.shared.receives.bufs.stats(class));
+        self.view.show(QueueGroupInfo { stats: self.stats(), bufs });
+    }
+
     fn forget(&mut self, place: usize) {
         if let Some(Member::Queue(pair)) = self.members.remove(place) {
             self.operations -= pair.options.send_depth;
@@ -360,6 +371,9 @@ impl QueueGroup for Group {
         let found = out.len() - before;
         self.stats.busy_polls += u64::from(found > 0);
         self.stats.events += found as u64;
+        if self.view.asked().is_some() {
+            self.show();
+        }
         found
     }
 

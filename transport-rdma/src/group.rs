@@ -8,11 +8,11 @@ use std::task::Waker;
 
 use core_reactor::net::group_tag;
 use core_reactor::transport::{
-    ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupStats,
-    QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
+    ACCEPT_DATA, Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupInfo,
+    QueueGroupStats, QueueGroupView, QueueId, QueueLimits, REQUEST_DATA, RemoteMemory, Slab, Token, TransportError, Wait,
 };
 use core_reactor::{Cx, Hold, Platform, Refused, WaitSource, Watch};
-use pool::{Buf, Request};
+use pool::{Buf, Class, Request};
 
 use crate::NAME;
 use crate::error::{limit, no_manager, os};
@@ -60,6 +60,7 @@ pub(crate) struct Group {
     pub(crate) waker: Waker,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) stats: QueueGroupStats,
+    pub(crate) view: Arc<QueueGroupView>,
 }
 
 /// A buffer that a queue's peer can reach.
@@ -100,13 +101,22 @@ impl Group {
             waker: cx.handle().waker(),
             platform: cx.platform(),
             stats: QueueGroupStats::default(),
+            view: Arc::new(QueueGroupView::new(NAME)),
             config,
         };
+        cx.list_view(&group.view);
         // With several devices, each queue's address tells which one it needs.
         if let [only] = &*nodes {
             group.port(only.domain.device())?;
         }
         Ok(group)
+    }
+
+    /// Puts down the figures.
+    #[cold]
+    pub(crate) fn show(&self) {
+        let bufs = Class::ALL.map(|class| self.config.bufs.stats(class));
+        self.view.show(QueueGroupInfo { stats: self.stats(), bufs });
     }
 
     /// The number of the port on this device, which is made if there is none yet.

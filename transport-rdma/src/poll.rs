@@ -35,6 +35,9 @@ impl Group {
             self.stats.busy_polls += 1;
             self.stats.events += found as u64;
         }
+        if self.view.asked().is_some() {
+            self.show();
+        }
         found
     }
 

@@ -113,7 +113,7 @@ impl Driver {
 
     /// The group, as it is seen from its thread.
     pub fn view(&mut self) -> Option<Arc<GroupView>> {
-        self.thread.with(|cx| cx.groups()).pop()
+        self.thread.with(|cx| cx.views()).pop()
     }
 
     /// The group.

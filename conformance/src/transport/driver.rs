@@ -4,10 +4,11 @@
 //! (`ledger.rs`), and at its end that every buffer has come home.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use core_reactor::transport::{
-    Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueId, QueueOptions,
-    RemoteMemory, Token, TransportError, Wait,
+    Access, ExposedKey, Frame, Listener, Op, Queue, QueueEvent, QueueEvents, QueueGroup, QueueGroupConfig, QueueGroupView, QueueId,
+    QueueOptions, RemoteMemory, Token, TransportError, Wait,
 };
 use core_reactor::{CpuSet, Refused, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
 use pool::{Buf, BufGroup};
@@ -53,7 +54,7 @@ pub struct Driver {
     setup: Setup,
     env: Env,
     /// Last, so that it outlives the group, which holds it.
-    _thread: Thread,
+    thread: Thread,
 }
 
 impl Driver {
@@ -85,8 +86,13 @@ impl Driver {
             bufs,
             setup,
             env: env.clone(),
-            _thread: thread,
+            thread,
         })
+    }
+
+    /// The window of its group.
+    pub fn view(&mut self) -> Option<Arc<QueueGroupView>> {
+        self.thread.with(|cx| cx.views()).pop()
     }
 
     /// The group, for what needs no account.

@@ -26,6 +26,8 @@ pub mod room;
 #[doc(hidden)]
 pub mod stress;
 #[doc(hidden)]
+pub mod view;
+#[doc(hidden)]
 pub mod waiting;
 mod world;
 
@@ -150,6 +152,9 @@ macro_rules! transport_suite {
                 s20_queues_of_a_group_are_served_in_rotation
                 s20_a_flood_on_one_queue_starves_no_other
             }
+            view {
+                s232_a_queue_group_tells_who_looks_what_it_has
+            }
             stress {
                 s31_s32_random_work_comes_to_its_end
             }
@@ -198,6 +203,7 @@ mod tests {
             include_str!("remote.rs"),
             include_str!("room.rs"),
             include_str!("stress.rs"),
+            include_str!("view.rs"),
             include_str!("waiting.rs"),
         ];
         let names: Vec<_> = sources.iter().flat_map(|s| s.split("\npub fn ").skip(1)).filter_map(|s| s.split('(').next()).collect();

@@ -92,7 +92,7 @@ pub use crate::net::{Frame, Text, Token};
 pub use error::TransportError;
 pub use event::{Op, QueueEvent, QueueEvents};
 pub use memory::{Access, RemoteMemory};
-pub use options::{QueueGroupConfig, QueueGroupStats, QueueLimits, QueueOptions, Wait};
+pub use options::{QueueGroupConfig, QueueGroupInfo, QueueGroupStats, QueueGroupView, QueueLimits, QueueOptions, Wait};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 pub use slab::Slab;
 

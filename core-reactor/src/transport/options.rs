@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use pool::BufGroup;
+use pool::{BufGroup, Class};
+use statistics::stats;
 
 use super::{Frame, Text, TransportError};
 
@@ -136,39 +137,53 @@ pub enum Wait {
     Events,
 }
 
-/// What a group has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueGroupStats {
-    /// Queues and listeners in it now.
-    pub queues: usize,
-    /// Polls.
-    pub polls: u64,
-    /// Polls that appended at least one event.
-    pub busy_polls: u64,
-    /// Events delivered.
-    pub events: u64,
-    /// Messages sent that were done without an error.
-    pub sends: u64,
-    /// Reads that were done without an error.
-    pub reads: u64,
-    /// Writes that were done without an error.
-    pub writes: u64,
-    /// Messages and tellings of writes received.
-    pub receives: u64,
-    /// Bytes sent and written, and bytes that were read.
-    pub bytes_out: u64,
-    /// Bytes of messages received.
-    pub bytes_in: u64,
-    /// Operations that failed or were flushed.
-    pub errors: u64,
-    /// Times that the group had fewer receive buffers than it was made for, because all others were
-    /// out.
-    pub buffer_waits: u64,
-    /// Receive buffers that were lost with queues whose peers died in the middle of a message, and
-    /// were posted anew.
-    pub receives_lost: u64,
-    /// Receive buffers in which a message has begun and not ended, now. More than there are queues:
-    /// some of them are lost, and are found as soon as each queue that stands has received
-    /// something, or has ended.
-    pub receives_out: u64,
+/// A group's window.
+pub type QueueGroupView = crate::View<QueueGroupInfo>;
+
+/// A group as it was when it was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct QueueGroupInfo {
+    /// What it has done.
+    pub stats: QueueGroupStats,
+    /// What became of its buffers, in the order of [`Class::ALL`].
+    pub bufs: [pool::GroupStats; Class::COUNT],
+}
+
+stats! {
+    /// What a group has done since it was made.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct QueueGroupStats {
+        /// Queues and listeners in it now.
+        pub queues: usize => gauge("lcore_queue_group_queues"),
+        /// Polls.
+        pub polls: u64 => counter("lcore_queue_group_polls_total"),
+        /// Polls that appended at least one event.
+        pub busy_polls: u64 => counter("lcore_queue_group_busy_polls_total"),
+        /// Events delivered.
+        pub events: u64 => counter("lcore_queue_group_events_total"),
+        /// Messages sent that were done without an error.
+        pub sends: u64 => counter("lcore_queue_group_sends_total"),
+        /// Reads that were done without an error.
+        pub reads: u64 => counter("lcore_queue_group_reads_total"),
+        /// Writes that were done without an error.
+        pub writes: u64 => counter("lcore_queue_group_writes_total"),
+        /// Messages and tellings of writes received.
+        pub receives: u64 => counter("lcore_queue_group_receives_total"),
+        /// Bytes sent and written, and bytes that were read.
+        pub bytes_out: u64 => counter("lcore_queue_group_sent_bytes_total"),
+        /// Bytes of messages received.
+        pub bytes_in: u64 => counter("lcore_queue_group_received_bytes_total"),
+        /// Operations that failed or were flushed.
+        pub errors: u64 => counter("lcore_queue_group_errors_total"),
+        /// Times that the group had fewer receive buffers than it was made for, because all others
+        /// were out.
+        pub buffer_waits: u64 => counter("lcore_queue_group_buffer_waits_total"),
+        /// Receive buffers that were lost with queues whose peers died in the middle of a message,
+        /// and were posted anew.
+        pub receives_lost: u64 => counter("lcore_queue_group_receives_lost_total"),
+        /// Receive buffers in which a message has begun and not ended, now. More than there are
+        /// queues: some of them are lost, and are found as soon as each queue that stands has
+        /// received something, or has ended.
+        pub receives_out: u64 => gauge("lcore_queue_group_receives_out"),
+    }
 }

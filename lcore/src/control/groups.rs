@@ -115,9 +115,9 @@ fn gather<R: Serialize>(
     tell: impl Fn(Group, &GroupInfo) -> R + Send + 'static,
     done: impl FnOnce(Gathered) + Send + 'static,
 ) {
-    let ask = move |cx: &mut Cx<'_>| cx.groups().iter().for_each(|group| group.ask(sockets));
+    let ask = move |cx: &mut Cx<'_>| cx.views::<GroupInfo>().iter().for_each(|group| group.ask(sockets));
     let add = move |cx: &Cx<'_>, all: &mut Gathered| {
-        for (index, group) in cx.groups().into_iter().enumerate() {
+        for (index, group) in cx.views::<GroupInfo>().into_iter().enumerate() {
             let (thread, seen) = (cx.info(), group.seen());
             let Ok(list) = &mut all.0 else { return };
             let told = Group {

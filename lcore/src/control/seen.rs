@@ -13,7 +13,7 @@ use super::threads::{self, Gathered};
 #[distributed_slice(LCORE_RPC_METHODS)]
 static GET_HISTOGRAMS: Method = Method::new(
     "lcore_get_histograms",
-    "How long pollers and messages ran, how late timers came, and how long sleeping cores took to wake",
+    "How long pollers and messages ran, how late messages and timers came, and how long sleeping cores took to wake",
     get_histograms,
 );
 
@@ -53,15 +53,16 @@ struct OneThread {
     id: u64,
     pollers: Told,
     messages: Told,
+    message_waits: Told,
     timers_late: Told,
 }
 
 impl OneThread {
     fn of(cx: &Cx<'_>) -> Self {
         let thread = cx.handle();
-        let ThreadHistograms { pollers, messages, timers_late, .. } = &cx.histograms();
-        let [pollers, messages, timers_late] = [pollers, messages, timers_late].map(Told::of);
-        Self { name: thread.name().to_owned(), id: thread.id().number(), pollers, messages, timers_late }
+        let ThreadHistograms { pollers, messages, message_waits, timers_late, .. } = &cx.histograms();
+        let [pollers, messages, message_waits, timers_late] = [pollers, messages, message_waits, timers_late].map(Told::of);
+        Self { name: thread.name().to_owned(), id: thread.id().number(), pollers, messages, message_waits, timers_late }
     }
 }
 

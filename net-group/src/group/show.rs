@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use core_reactor::net::{GroupInfo, SockGroup, Socket, SocketInfo};
+use pool::Class;
 
 use super::Group;
 use crate::backend::Backend;
@@ -27,7 +28,7 @@ impl<B: Backend> Group<B> {
             }
         }
         let sockets = told.into_iter().map(|i| self.socket_info(i)).collect();
-        self.view.show(GroupInfo { stats: self.stats(), sockets });
+        self.view.show(GroupInfo { stats: self.stats(), bufs: Class::ALL.map(|class| self.bufs.stats(class)), sockets });
     }
 
     fn socket_info(&self, i: usize) -> SocketInfo {

@@ -18,6 +18,8 @@ mod shapes;
 const CLIENT: &str = "spdk[cli]==26.9";
 /// The parser that Prometheus' own client for Python has.
 const PARSER: &str = "prometheus_client==0.23.1";
+/// What the client has for those who add commands: its own stay as they are.
+const PLUGIN: &str = include_str!("../../../rpc/plugin/lcore_methods.py");
 /// Reads a page, and tells how many samples are in it.
 const PARSE: &str = "
 import sys
@@ -85,6 +87,14 @@ const CALLS: &[(&[&str], Answer)] = &[
     (&["trace_get_tpoint_group_mask"], Answer::Shape),
     (&["trace_get_info"], Answer::Shape),
     (&["trace_clear"], Answer::Nothing),
+    (&["lcore_get_histograms"], Answer::Shape),
+    (&["lcore_get_poll_groups"], Answer::Shape),
+    (&["lcore_get_sockets"], Answer::Shape),
+    (&["lcore_get_sockets", "--params", "{\"limit\": 1}"], Answer::Shape),
+    (&["lcore_get_sockets", "--params", "{\"limits\": 1}"], Answer::Code(-32602)),
+    (&["lcore_get_stalls"], Answer::Shape),
+    (&["lcore_get_stats"], Answer::Shape),
+    (&["lcore_get_stats", "--params", "{\"names\": [\"lcore_poll_group_buffers\"]}"], Answer::Shape),
     (&["framework_start_init"], Answer::Code(-1)),
     (&["bdev_get_bdevs"], Answer::Code(-32601)),
     (&["spdk_kill_instance", "SIGTERM"], Answer::Nothing),
@@ -109,9 +119,12 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     cmd!(sh, "{cargo} build -p hello-sock").run()?;
     let folder = tempfile::tempdir().context("could not make a folder for the socket")?;
     let socket = folder.path().join("rpc.sock");
+    sh.write_file(folder.path().join("lcore_methods.py"), PLUGIN)?;
     let call = |args: &[&str]| {
         println!("$ spdk-rpc {}", args.join(" "));
-        let output = Command::new(&client).arg("-s").arg(&socket).args(["-t", "60", "-r", "100"]).args(args).output();
+        let mut command = Command::new(&client);
+        command.env("PYTHONPATH", folder.path()).args(["--plugin", "lcore_methods"]);
+        let output = command.arg("-s").arg(&socket).args(["-t", "60", "-r", "100"]).args(args).output();
         output.with_context(|| format!("could not start {}", client.display()))
     };
     let checked = |calls: &[(&[&str], Answer)]| {
