@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bdev::Bdevs;
 // Links its modules and their methods.
-use bdev_malloc as _;
 use lcore::App;
 use nvmf::Target;
+use {bdev_fault as _, bdev_malloc as _};
 
 use crate::args::Args;
 
