@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{HOSTNQN, Host, NQN};
-use nvme::Shape;
 use nvme::command::{Sqe, io};
 use nvme::host::Payload;
+use nvme::{Code, Shape};
 use serde_json::{Value, json};
 
 /// Nothing that is waited for takes this long, on any machine.
@@ -221,6 +221,30 @@ fn s336_a_target_is_set_up_from_nothing_used_and_taken_down() {
     spdk.until("bdev_get_bdevs", &json!({"name": "Malloc0"}), |told| told[0]["claimed"] == false);
     assert_eq!(spdk.call("bdev_malloc_delete", json!({"name": "Malloc0"})), true);
     spdk.end();
+}
+
+#[test]
+fn s330_an_error_that_is_asked_for_reaches_the_host_as_it_was_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spdk = Program::start(dir.path(), &[]);
+    spdk.call("bdev_malloc_create", json!({"num_blocks": 64, "block_size": 512, "name": "Base"}));
+    spdk.call("bdev_error_create", json!({"base_name": "Base"}));
+    spdk.call("nvmf_create_transport", transport());
+    spdk.call("nvmf_create_subsystem", json!({"nqn": NQN, "allow_any_host": true}));
+    spdk.call("nvmf_subsystem_add_ns", json!({"nqn": NQN, "namespace": {"bdev_name": "EE_Base"}}));
+    let at = spdk.listens(NQN);
+    let (_admin, bringup) = Host::admin(at, Shape::default(), NQN);
+    let mut queue = Host::io(at, Shape::default(), NQN, &bringup, 1, 32);
+    let mut read = || queue.call(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]).status;
+    let mut inject = |error: &str, sct: u8, sc: u8| {
+        let params = json!({"name": "EE_Base", "io_type": "read", "error_type": error, "nvme_sct": sct, "nvme_sc": sc, "num": 1});
+        assert_eq!(spdk.call("bdev_error_inject_error", params), true);
+    };
+    assert!(read().is_success());
+    inject("nvme_failure", 2, 0x86);
+    assert_eq!([read().code(), read().code()], [Some(Code::AccessDenied), Some(Code::Success)]);
+    inject("failure", 0, 0);
+    assert_eq!([read().code(), read().code()], [Some(Code::UnrecoveredRead), Some(Code::Success)]);
 }
 
 #[test]

@@ -87,8 +87,8 @@ fn listening(subsystem: &Subsystem) -> Vec<Value> {
 /// The ANA groups to which a way is not the best.
 fn odd_states(subsystem: &Subsystem, listener: &Listener) -> Vec<(u32, AnaState)> {
     let config = subsystem.config();
-    let groups = if config.ana_reporting { 1..=config.max_namespaces } else { 1..=0 };
-    groups.map(|group| (group, listener.ana(group).0)).filter(|(_, state)| *state != AnaState::Optimized).collect()
+    let most = if config.ana_reporting { config.max_namespaces } else { 0 };
+    (1..=most).map(|group| (group, listener.ana(group).0)).filter(|(_, state)| *state != AnaState::Optimized).collect()
 }
 
 /// Hosts discover whatever there is.
