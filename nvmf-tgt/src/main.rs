@@ -12,7 +12,7 @@ use bdev::Bdevs;
 // Links their modules and methods.
 use lcore::App;
 use nvmf::Target;
-use {bdev_aio as _, bdev_malloc as _, bdev_uring as _};
+use {bdev_aio as _, bdev_fault as _, bdev_malloc as _, bdev_uring as _};
 
 use crate::args::Args;
 

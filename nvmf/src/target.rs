@@ -7,7 +7,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use core_reactor::net::NetError;
 use nvme::fabrics::DISCOVERY_NQN;
@@ -35,7 +35,7 @@ impl WeakTarget {
 
 struct Inner {
     subsystems: Mutex<Vec<Arc<Subsystem>>>,
-    most_subsystems: usize,
+    most_subsystems: AtomicUsize,
     transport: Once<Transport>,
     /// GENCTR of discovery.
     generation: AtomicU64,
@@ -75,7 +75,7 @@ impl Target {
         let discovery = Subsystem::new(SubsystemConfig::new(DISCOVERY_NQN).any_host());
         Self(Arc::new(Inner {
             subsystems: Mutex::new(alloc::vec![Arc::new(discovery)]),
-            most_subsystems: MOST_SUBSYSTEMS,
+            most_subsystems: AtomicUsize::new(MOST_SUBSYSTEMS),
             transport: Once::new(),
             generation: AtomicU64::new(1),
             ports: Mutex::default(),
@@ -109,12 +109,31 @@ impl Target {
         if subsystems.iter().any(|it| it.nqn() == config.nqn) {
             return Err(NvmfError::SubsystemExists(config.nqn.into()));
         }
-        if subsystems.len() > self.0.most_subsystems {
-            return Err(NvmfError::TooManySubsystems(self.0.most_subsystems));
+        // That of discovery is not counted.
+        if subsystems.len() > self.max_subsystems() {
+            return Err(NvmfError::TooManySubsystems(self.max_subsystems()));
         }
         let subsystem = Arc::new(Subsystem::new(config));
         subsystems.push(subsystem.clone());
         Ok(subsystem)
+    }
+
+    /// How many subsystems there may be, beside that of discovery.
+    pub fn max_subsystems(&self) -> usize {
+        self.0.most_subsystems.load(Ordering::Relaxed)
+    }
+
+    /// Lets there be so many.
+    ///
+    /// # Errors
+    /// There are more, or this is more than a target can have.
+    pub fn set_max_subsystems(&self, most: usize) -> Result<(), NvmfError> {
+        let there = self.0.subsystems.lock().len() - 1;
+        if !(there.max(1)..=MOST_SUBSYSTEMS).contains(&most) {
+            return Err(NvmfError::invalid("max_subsystems", format!("{most} is not between {} and {MOST_SUBSYSTEMS}", there.max(1))));
+        }
+        self.0.most_subsystems.store(most, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes a subsystem: its hosts are disconnected, and its devices closed once all that was

@@ -285,6 +285,8 @@ fn code_of(why: &BdevError, opcode: u8) -> Code {
         BdevError::Removed => Code::InvalidNamespace,
         BdevError::Io(_) | BdevError::Lost if opcode == io::WRITE => Code::WriteFault,
         BdevError::Io(_) | BdevError::Lost if opcode == io::READ => Code::UnrecoveredRead,
+        // One that is none of ours says less than none.
+        BdevError::Status { sct, sc } => Code::of(u16::from(*sct) << 8 | u16::from(*sc)).unwrap_or(Code::InternalError),
         _ => Code::InternalError,
     }
 }

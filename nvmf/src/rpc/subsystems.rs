@@ -1,0 +1,151 @@
+//! Subsystems, and the hosts that may connect to them.
+
+extern crate std;
+
+use std::string::String;
+
+use rpc::linkme::distributed_slice;
+use rpc::{Error, LCORE_RPC_METHODS, Method};
+use serde::Deserialize;
+
+use super::{OfSubsystem, refuse, target};
+use crate::SubsystemConfig;
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static CREATE: Method = Method::new("nvmf_create_subsystem", "Makes a subsystem", |_, call| {
+    let control = call.control().clone();
+    call.answer(|create: Create| {
+        target(&control, create.tgt_name.as_deref())?.add_subsystem(create.read()?)?;
+        Ok(true)
+    });
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    nqn: String,
+    tgt_name: Option<String>,
+    serial_number: Option<String>,
+    model_number: Option<String>,
+    max_namespaces: Option<u32>,
+    #[serde(default)]
+    allow_any_host: bool,
+    #[serde(default)]
+    ana_reporting: bool,
+    min_cntlid: Option<u16>,
+    max_cntlid: Option<u16>,
+    #[serde(default)]
+    passthrough: bool,
+    #[serde(default)]
+    enable_nssr: bool,
+    /// These are about requests that a target need not take in one; here it takes what hosts may
+    /// ask for.
+    #[serde(rename = "dmrsl")]
+    _dmrsl: Option<u32>,
+    #[serde(rename = "wzsl")]
+    _wzsl: Option<u8>,
+    #[serde(rename = "max_discard_size_kib")]
+    _max_discard_size_kib: Option<u64>,
+    #[serde(rename = "max_write_zeroes_size_kib")]
+    _max_write_zeroes_size_kib: Option<u64>,
+    /// A name for people, which no host needs.
+    #[serde(rename = "admin_label")]
+    _admin_label: Option<String>,
+}
+
+impl Create {
+    fn read(&self) -> Result<SubsystemConfig, Error> {
+        refuse("passthrough", self.passthrough, "no device here takes commands as hosts say them")?;
+        refuse("enable_nssr", self.enable_nssr, "hosts cannot reset a subsystem here")?;
+        let mut config = SubsystemConfig::new(&self.nqn);
+        if let Some(serial) = &self.serial_number {
+            config.serial_number.clone_from(serial);
+        }
+        if let Some(model) = &self.model_number {
+            config.model_number.clone_from(model);
+        }
+        // SPDK's 0 is its default too.
+        if let Some(most) = self.max_namespaces.filter(|most| *most > 0) {
+            config.max_namespaces = most;
+        }
+        let (least, most) = (self.min_cntlid.unwrap_or(*config.cntlids.start()), self.max_cntlid.unwrap_or(*config.cntlids.end()));
+        config.cntlids = least..=most;
+        (config.allow_any_host, config.ana_reporting) = (self.allow_any_host, self.ana_reporting);
+        Ok(config)
+    }
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static DELETE: Method = Method::new("nvmf_delete_subsystem", "Removes a subsystem; its hosts are disconnected", |_, call| {
+    let control = call.control().clone();
+    call.answer(|of: OfSubsystem| {
+        target(&control, of.tgt_name.as_deref())?.remove_subsystem(&of.nqn)?;
+        Ok(true)
+    });
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddHost {
+    nqn: String,
+    host: String,
+    tgt_name: Option<String>,
+    psk: Option<String>,
+    dhchap_key: Option<String>,
+    dhchap_ctrlr_key: Option<String>,
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static ADD_HOST: Method = Method::new("nvmf_subsystem_add_host", "Lets a host connect to a subsystem", |_, call| {
+    let control = call.control().clone();
+    call.answer(|add: AddHost| {
+        refuse("psk", add.psk.is_some(), "there is no TLS here, and a host that is to be let in by a key is let in by none")?;
+        let has_key = add.dhchap_key.is_some() || add.dhchap_ctrlr_key.is_some();
+        refuse("dhchap_key, dhchap_ctrlr_key", has_key, "hosts cannot be asked for a key here, and are let in by none that needs one")?;
+        target(&control, add.tgt_name.as_deref())?.add_host(&add.nqn, &add.host)?;
+        Ok(true)
+    });
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveHost {
+    nqn: String,
+    host: String,
+    tgt_name: Option<String>,
+    /// It is disconnected at once.
+    #[serde(rename = "timeout_ms")]
+    _timeout_ms: Option<u64>,
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static REMOVE_HOST: Method = Method::new("nvmf_subsystem_remove_host", "Lets a host connect no more, and disconnects it", |_, call| {
+    let control = call.control().clone();
+    call.answer(|remove: RemoveHost| {
+        target(&control, remove.tgt_name.as_deref())?.remove_host(&remove.nqn, &remove.host)?;
+        Ok(true)
+    });
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowAnyHost {
+    nqn: String,
+    allow_any_host: bool,
+    tgt_name: Option<String>,
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static ALLOW_ANY_HOST: Method =
+    Method::new("nvmf_subsystem_allow_any_host", "Lets any host connect, or only those that were named", |_, call| {
+        let control = call.control().clone();
+        call.answer(|allow: AllowAnyHost| {
+            target(&control, allow.tgt_name.as_deref())?.allow_any_host(&allow.nqn, allow.allow_any_host)?;
+            Ok(true)
+        });
+    });
