@@ -95,6 +95,10 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["vm", "run", "--file", "/no/such", "--", "true"], 2, "/no/such is not there, or no file");
     assert_fails(&["vm", "run", "--memlock", "lots", "--", "true"], 2, "neither a number of KiB nor `unlimited`");
     assert_fails(&["vm", "run", "--ready", "up", "--", "true"], 2, "--server");
+    assert_fails(&["vm", "run", "--two", "--server", "true", "--to-host", "4420", "--", "true"], 2, "are for one machine");
+    assert_fails(&["vm", "run", "--from-host", "4420", "--", "true"], 2, "it is two ports, such as 14420:4420");
+    assert_fails(&["vm", "test", "--minutes", "10"], 2, "<SUITE>");
+    assert_fails(&["vm", "test", "nvmf", "-p", "pool"], 2, "cannot be used with");
     assert_fails(&["vm", "test", "-p", "pool", "--list"], 2, "pool declares no tests for the machine");
     assert_fails(&["vm", "shell"], 1, "a shell needs a terminal");
     assert_fails(&["image", "build", "nope"], 2, "nope.toml");

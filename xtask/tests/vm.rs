@@ -2,10 +2,12 @@
 //! test boots one; `cargo xtask test --step vm` runs them.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -135,6 +137,54 @@ fn of_two_machines_both_are_booted_once_more() {
     let mut command = vm(&["run", "--two", "--server", "echo up; sleep 600", "--", "echo", "it ran"]);
     let out = command.env("PATH", dying(folder.path(), 1)).output().expect("it starts");
     assert_ends(&out, 0, "client | it ran", "the server's kernel ended before the command began");
+}
+
+/// Answers each connection with a word and what came; says where.
+fn answering(word: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("known").port();
+    thread::spawn(move || {
+        for peer in listener.incoming() {
+            let mut peer = peer.expect("accepted");
+            let mut line = String::new();
+            BufReader::new(&peer).read_line(&mut line).expect("read");
+            peer.write_all(format!("{word} {line}").as_bytes()).expect("written");
+        }
+    });
+    port
+}
+
+#[test]
+fn one_machine_reaches_the_ports_that_are_named_and_no_other_and_is_reached() {
+    let (named, other) = (answering("answer to").to_string(), answering("no").to_string());
+    let here = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("known").port();
+    let script = r#"
+        for word in one two; do echo $word | nc $LCORE_HOST_ADDR $NAMED; done
+        for address in $LCORE_HOST_ADDR 10.0.2.2 127.0.0.1; do nc $address $OTHER < /dev/null 2> /dev/null && exit 9; done
+        echo listening
+        nc -l -p 7777 -e cat
+    "#;
+    let forward = format!("{here}:7777");
+    let (named_is, other_is) = (format!("NAMED={named}"), format!("OTHER={other}"));
+    let options = ["run", "--to-host", &named, "--from-host", &forward, "--env", &named_is, "--env", &other_is, "--", "sh", "-c", script];
+    let mut child = vm(&options).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+    let told: Vec<_> = lines.by_ref().take_while(|line| line != "listening").collect();
+    assert_eq!(told, ["answer to one", "answer to two"]);
+    // QEMU takes a connection before it knows whether the machine does.
+    let speak = || {
+        let mut peer = TcpStream::connect(("127.0.0.1", here))?;
+        peer.write_all(b"from here\n")?;
+        let mut line = String::new();
+        BufReader::new(&peer).read_line(&mut line).map(|_| line)
+    };
+    let back = loop {
+        if let Some(line) = speak().ok().filter(|line| !line.is_empty()) {
+            break line;
+        }
+    };
+    assert_eq!(back, "from here\n");
+    assert!(child.wait().expect("it ends").success());
 }
 
 #[test]

@@ -49,6 +49,12 @@ if [ -n "$SHARE" ]; then
 fi
 load rdma
 load "$LINK"
+if [ -n "$NETWORK" ]; then
+    load virtio_net
+    try ip link set eth0 name u0
+    try ip addr add 10.0.2.15/24 dev u0
+    try ip link set u0 up
+fi
 if [ -n "$NVME" ]; then
     load nvme
     try mount -t configfs config /sys/kernel/config
@@ -91,6 +97,10 @@ end
 /// Addresses of the first and the second machine.
 pub(super) const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 
+/// Where a machine finds the ports of this computer that it is let to. Without `--to-host` nobody
+/// is there.
+pub(super) const HOST: &str = "10.0.2.100";
+
 /// What one machine is to do.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Job {
@@ -104,6 +114,8 @@ pub(super) struct Job {
     pub(super) limit: Option<u64>,
     /// NVMe over fabrics is loaded.
     pub(super) nvme: bool,
+    /// It has a network to this computer.
+    pub(super) network: bool,
     /// /out is a folder of this computer.
     pub(super) share: bool,
     pub(super) env: Vec<(String, String)>,
@@ -124,13 +136,14 @@ impl Job {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "SHARE={} WAIT={} INTERACTIVE={} NVME={}",
+            "SHARE={} WAIT={} INTERACTIVE={} NVME={} NETWORK={}",
             flag(self.share),
             flag(self.wait),
             flag(self.interactive),
-            flag(self.nvme)
+            flag(self.nvme),
+            flag(self.network)
         );
-        let _ = writeln!(text, "export LCORE_RDMA_ADDR={own} LCORE_RDMA_PEER={peer} RUST_BACKTRACE=1 TERM=dumb");
+        let _ = writeln!(text, "export LCORE_RDMA_ADDR={own} LCORE_RDMA_PEER={peer} LCORE_HOST_ADDR={HOST} RUST_BACKTRACE=1 TERM=dumb");
         for (name, value) in &self.env {
             let _ = writeln!(text, "export {name}={}", quoted(value));
         }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::guest::HOST;
+use super::options::Network;
 use super::signals;
 use crate::child::pump;
 
@@ -38,6 +40,7 @@ pub(super) struct Spec {
     pub(super) share: Option<PathBuf>,
     /// The wire to the other machine: a socket's path, and whether this end makes it.
     pub(super) wire: Option<(PathBuf, bool)>,
+    pub(super) network: Network,
 }
 
 impl Spec {
@@ -67,11 +70,22 @@ impl Spec {
             let address = if *makes_it { 1 } else { 2 };
             qemu.args(["-device", &format!("virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:77:00:{address:02}")]);
         }
+        if self.network.is_wanted() {
+            qemu.args(["-netdev", &user_network(&self.network), "-device", "virtio-net-pci,netdev=user,romfile="]);
+        }
         if self.verbose {
             eprintln!("{qemu:?}");
         }
         qemu
     }
+}
+
+/// `restrict` lets nothing through but what is named. A guestfwd to an address would be one
+/// connection for all, so each has a netcat of its own.
+fn user_network(Network { to_host, from_host }: &Network) -> String {
+    let to = to_host.iter().map(|port| format!(",guestfwd=tcp:{HOST}:{port}-cmd:busybox nc 127.0.0.1 {port}"));
+    let from = from_host.iter().map(|(here, there)| format!(",hostfwd=tcp:127.0.0.1:{here}-:{there}"));
+    to.chain(from).fold("user,id=user,restrict=on".into(), |all, one| all + &one)
 }
 
 /// A path in one of QEMU's options, where a comma ends it and two are one.
@@ -321,6 +335,14 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_this_computer_is_shut_but_for_what_is_named() {
+        let network = Network { to_host: vec![4420, 8009], from_host: vec![(15, 16)] };
+        let forwards =
+            "guestfwd=tcp:10.0.2.100:4420-cmd:busybox nc 127.0.0.1 4420,guestfwd=tcp:10.0.2.100:8009-cmd:busybox nc 127.0.0.1 8009";
+        assert_eq!(user_network(&network), format!("user,id=user,restrict=on,{forwards},hostfwd=tcp:127.0.0.1:15-:16"));
+    }
+
+    #[test]
     fn the_wire_has_one_end_that_makes_it() {
         let spec = |makes_it| Spec {
             name: "server",
@@ -331,6 +353,7 @@ mod tests {
             verbose: false,
             share: None,
             wire: Some(("wire".into(), makes_it)),
+            network: Network::default(),
         };
         let line = |makes_it| format!("{:?}", spec(makes_it).qemu("null,id=console", "null,id=control"));
         assert!(

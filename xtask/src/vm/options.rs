@@ -91,6 +91,32 @@ impl Hardware {
     }
 }
 
+/// TCP between one machine and this computer's loopback: QEMU's user network, shut off from all
+/// else.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Network to this computer")]
+pub(super) struct Network {
+    /// The machine reaches this port of 127.0.0.1 here at 10.0.2.100, and nothing else (may be
+    /// repeated).
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) to_host: Vec<u16>,
+    /// HERE on 127.0.0.1 leads to THERE in the machine (may be repeated).
+    #[arg(long, value_name = "HERE:THERE", value_parser = ports)]
+    pub(super) from_host: Vec<(u16, u16)>,
+}
+
+impl Network {
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.to_host.is_empty() || !self.from_host.is_empty()
+    }
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.parse().ok().filter(|&port: &u16| port != 0);
+    let both = text.split_once(':').and_then(|(here, there)| Some((port(here)?, port(there)?)));
+    both.ok_or_else(|| "it is two ports, such as 14420:4420".into())
+}
+
 /// The time limit around QEMU.
 #[derive(clap::Args, Clone)]
 pub(super) struct Limit {
@@ -160,6 +186,14 @@ mod tests {
         assert_eq!(variable("A="), Ok(("A".into(), String::new())));
         for wrong in ["A", "=x", "1A=x", "A B=x", "A;reboot=x"] {
             assert!(variable(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ports_are_two_numbers_and_none_is_zero() {
+        assert_eq!(ports("14420:4420"), Ok((14420, 4420)));
+        for wrong in ["4420", "0:1", "1:0", "1:65536", "a:1", ":", "1:2:3"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
         }
     }
 

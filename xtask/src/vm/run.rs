@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::base::{self, Base};
 use super::guest::{self, Job};
 use super::machine::{End, Event, Session, Spec};
-use super::options::{Cargo, Hardware, Limit};
+use super::options::{Cargo, Hardware, Limit, Network};
 use super::tree::Tree;
 use super::{build, cache, nvme, two};
 use crate::program::{self, Built};
@@ -47,6 +47,7 @@ const GRACE: u64 = 30;
   cargo xtask vm run -- ibv_devinfo -v
   cargo xtask vm run -p smbd -F rdma -- sh -c 'smbd-server -P 5445 & sleep 1; smbd-client $LCORE_RDMA_ADDR 5445'
   cargo xtask vm run --hosts 2 --server 'ib_send_lat -x 1' -- sh -c 'ib_send_lat -x 1 $LCORE_RDMA_PEER'
+  cargo xtask vm run --nvme --to-host 4420 -- sh -c 'nvme discover -t tcp -a $LCORE_HOST_ADDR -s 4420'
   cargo xtask vm run --memlock 64 --file notes.txt --out results -- sh -c 'ulimit -l; cp notes.txt /out'")]
 pub(super) struct Run {
     #[command(flatten)]
@@ -58,6 +59,8 @@ pub(super) struct Run {
     /// Bring what the command leaves in /out to this folder, which is made.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    network: Network,
     #[command(flatten)]
     pub(super) two: two::Options,
     /// The command and its arguments.
@@ -144,6 +147,7 @@ impl Ready {
             verbose: self.hardware.verbose,
             share: self.share.clone(),
             wire: None,
+            network: Network::default(),
         })
     }
 }
@@ -187,9 +191,14 @@ pub(super) fn run(args: &Run) -> Result<()> {
     let limit = args.limit.or(LIMIT);
     let job = Job { hosts: 1, limit: Some(own_limit(limit)), env: args.cargo.env.clone(), ..Job::default() };
     if let Some(server) = args.two.server()? {
+        if args.network.is_wanted() {
+            return Err(Usage("--to-host and --from-host are for one machine: the two have a wire instead".into()).into());
+        }
         return two::run(&ready, &job, server, &args.two, &words, limit);
     }
-    let spec = ready.spec("machine", &job, &guest::command(&words))?;
+    let job = Job { network: args.network.is_wanted(), ..job };
+    let mut spec = ready.spec("machine", &job, &guest::command(&words))?;
+    spec.network = args.network.clone();
     let (session, end) = to_the_end(&spec, limit, |event| show("", event))?;
     hand_on(&session, ONLY, end)
 }
