@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use bdev::{BdevEvent, Completion, Completions};
-use core_reactor::net::{Events, GroupMap, NetEvent, SockId, Socket, Token};
+use core_reactor::net::{Events, GroupInfo, GroupMap, NetEvent, SockId, Socket, Token};
 use core_reactor::{Cx, Gone, Peers, Polled, Schedule, Shard, Sharded};
 use nvme::target::Tag;
 
@@ -237,7 +237,7 @@ impl Group {
 
     /// Looks who does not take what is sent, as of the last time that this was asked for.
     fn look_for_stalled(&mut self, cx: &mut Cx<'_>) {
-        for view in cx.groups() {
+        for view in cx.views::<GroupInfo>() {
             for socket in view.seen().sockets {
                 if let Some(queue) = self.queues.get(QueueKey::of(socket.token).0).filter(|_| socket.token.0 & LISTENER == 0) {
                     queue.has_unsent(&mut self.base, socket.unsent as u64);
