@@ -69,3 +69,8 @@ pub use target::Target;
 pub use transport::Transport;
 
 logging::part!("nvmf");
+
+/// The README's example is run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

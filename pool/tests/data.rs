@@ -272,3 +272,15 @@ fn a_buffer_is_filled_read_and_emptied() {
     buf.clear();
     assert_eq!((buf.len(), buf.spare_capacity()), (0, 10));
 }
+
+#[test]
+fn what_was_dropped_from_the_front_makes_room_in_front() {
+    let mut buf = BufGroup::new(1, 16).get().expect("a buffer");
+    assert!(!buf.prepend(b"x"), "an empty one has none");
+    buf.grow(4);
+    buf.advance(4);
+    buf.append(b"data");
+    assert!(buf.prepend(b"by") && buf.prepend(b"") && buf.prepend(b"st"));
+    assert!(!buf.prepend(b"x"));
+    assert_eq!((&buf[..], buf.spare_capacity()), (&b"stbydata"[..], 8));
+}
