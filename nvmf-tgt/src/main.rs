@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bdev::Bdevs;
-// Links its modules and their methods.
+// Links their modules and methods.
+use bdev_aio as _;
 use bdev_malloc as _;
+use bdev_uring as _;
 use lcore::App;
 use nvmf::Target;
 
