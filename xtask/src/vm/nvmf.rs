@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::guest::{Job, quoted};
 use super::machine::{End, Event};
-use super::options::{Hardware, Limit};
+use super::options::{Cargo, Hardware, Limit};
 use super::run::{self, Ready};
 
 /// How the machine names a step's result: its number, its exit code, when it began and ended.
@@ -26,6 +26,8 @@ const KILLS: u64 = 3;
 /// Which target.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(super) enum Target {
+    /// Nvmf-tgt.
+    Ours,
     /// The kernel's own (nvmet): what fails there too is no fault of ours.
     Kernel,
 }
@@ -136,6 +138,28 @@ target_down() {
     rm $NVMET/ports/1/subsystems/$NQN
     rmdir $NVMET/ports/1
 }
+target_stop() { target_down; }
+"#;
+
+/// Our target, as `/job/nvmf-tgt`, which appends what it says to `/run/target`.
+const OURS: &str = r#"
+listens() { netstat -ltn | grep -q ':4420 '; }
+target_up() {
+    nvmf-tgt -m 0x3 --bdev uring:name=Served,path=/dev/served --listen 127.0.0.1:4420 --nqn $NQN >> /run/target 2>&1 &
+    echo $! > /run/target.pid
+    wait_for "a target that listens" listens
+}
+is_gone() { ! kill -0 "$(cat /run/target.pid)" 2>/dev/null; }
+target_down() {
+    kill -KILL "$(cat /run/target.pid)"
+    wait_for "an end of the target" is_gone
+}
+target_stop() {
+    kill -INT "$(cat /run/target.pid)"
+    wait_for "an end of the target" is_gone
+    tail -n 3 /run/target | grep -q 'all buffers are home' || fail "the target did not end with all buffers at home"
+    ! grep -E 'ERROR|panicked' /run/target || fail "the target had something to complain of"
+}
 "#;
 
 /// The steps before and after those of a load.
@@ -228,9 +252,10 @@ loaded
 ",
     ),
     (
-        "disconnect, and the kernel has nothing to complain of",
+        "disconnect, the target stops, and nobody has anything to complain of",
         r"
 disconnect
+target_stop
 ! dmesg | grep -E 'BUG|WARNING|Oops|blocked for more|I/O error|digest error|short data-in|unexpected|invalid|protocol'
 ",
     ),
@@ -239,7 +264,10 @@ disconnect
 pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, limit: &Limit) -> Result<()> {
     let mut hardware = hardware.clone();
     hardware.nvme = true;
-    let ready = Ready::new(&hardware, None)?;
+    let mut ready = Ready::new(&hardware, None)?;
+    if target == Target::Ours {
+        ready.load(&Cargo { bin: vec!["nvmf-tgt".into()], ..Cargo::default() }, None)?;
+    }
     let steps = steps(target, minutes);
     let limit = limit.or(ALL + minutes.unwrap_or(0) * 60);
     let job = Job { hosts: 1, limit: Some(run::own_limit(limit)), ..Job::default() };
@@ -264,6 +292,7 @@ pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, li
 fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     let words = match target {
         Target::Kernel => NVMET,
+        Target::Ours => OURS,
     };
     let step = |name, script: &str, limit| Step { name, script: format!("{WORDS}{words}{script}"), limit };
     let mut steps: Vec<_> = FIRST.iter().chain(&LOADS).map(|&(name, script)| step(name, script, EACH)).collect();
@@ -302,6 +331,7 @@ one() {{
     cat /run/said
     echo "== the kernel's last lines"
     dmesg | tail -n 40
+    [ ! -f /run/target ] || {{ echo "== the target's last lines"; tail -n 40 /run/target; }}
     exit 0
 }}
 dmesg -c > /dev/null
@@ -364,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_step_is_a_script_that_a_shell_can_read() {
-        for step in steps(Target::Kernel, Some(10)) {
+        for step in Target::value_variants().iter().flat_map(|&target| steps(target, Some(10))) {
             let out = sh(&step.script, &["-n"]);
             assert!(out.status.success(), "{}: {}", step.name, String::from_utf8_lossy(&out.stderr));
         }

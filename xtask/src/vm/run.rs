@@ -107,7 +107,7 @@ impl Ready {
 
     /// Builds and carries what `cargo` names, and the program of the command `words`, whose name
     /// becomes the one in the machine.
-    fn load(&mut self, cargo: &Cargo, words: Option<&mut String>) -> Result<()> {
+    pub(super) fn load(&mut self, cargo: &Cargo, words: Option<&mut String>) -> Result<()> {
         for file in &cargo.files {
             self.carried.program(&file.to, &file.from)?;
         }

@@ -51,7 +51,7 @@ pub(super) struct Args {
     #[arg(conflicts_with_all = ["package", "list", "args"])]
     suite: Option<Suite>,
     /// The target that the kernel's host meets.
-    #[arg(long, value_name = "WHICH", default_value = "kernel", requires = "suite")]
+    #[arg(long, value_name = "WHICH", default_value = "ours", requires = "suite")]
     target: nvmf::Target,
     /// A load of so many minutes besides, in which the target is killed and restarted three times.
     #[arg(long, value_name = "N", requires = "suite", value_parser = clap::value_parser!(u64).range(1..=1440))]
