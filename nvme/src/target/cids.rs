@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_identifiers_are_found_until_they_are_removed() {
+    fn s346_any_identifiers_are_found_until_they_are_removed() {
         for slots in [1, 3, 16, 100] {
             let mut cids = Cids::new(slots);
             // Near each other, and all in one place.

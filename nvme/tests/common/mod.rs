@@ -99,11 +99,28 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) role: Role,
     pub(crate) controller: Option<Controller>,
+    /// What the host of the one queue has to show.
+    #[cfg(feature = "auth")]
+    pub(crate) auth: Option<nvme::auth::Target>,
 }
 
 impl World {
     pub(crate) fn new(role: Role) -> Self {
-        Self { disk: Disk::new(), role, controller: None }
+        Self {
+            disk: Disk::new(),
+            role,
+            controller: None,
+            #[cfg(feature = "auth")]
+            auth: None,
+        }
+    }
+
+    /// AUTHREQ.
+    fn authreq(&self) -> u16 {
+        #[cfg(feature = "auth")]
+        return if self.auth.is_some() { nvme::auth::REQUIRED } else { 0 };
+        #[cfg(not(feature = "auth"))]
+        0
     }
 
     fn config(&self) -> Config {
@@ -310,6 +327,24 @@ impl Target {
     }
 
     fn admin(&mut self, tag: Tag, sqe: &Sqe, data: &mut [u8], world: &mut World, rng: &mut Rng) {
+        #[cfg(feature = "auth")]
+        if let Some(auth) = &mut world.auth {
+            let answer = match sqe.fctype() {
+                fabrics::AUTHENTICATION_SEND => auth.send(sqe, data, &mut |bytes| rng.fill(bytes)),
+                fabrics::AUTHENTICATION_RECEIVE => auth.receive(sqe, data).map(|_| ()),
+                _ if auth.is_authenticated() => return self.known(tag, sqe, data, world, rng),
+                _ => Err(Code::AuthenticationRequired),
+            };
+            return match answer {
+                Ok(()) => self.succeed(tag, data, 0, rng),
+                Err(code) => self.complete(tag, code.into(), 0),
+            };
+        }
+        self.known(tag, sqe, data, world, rng);
+    }
+
+    /// An admin command of a host that may.
+    fn known(&mut self, tag: Tag, sqe: &Sqe, data: &mut [u8], world: &mut World, rng: &mut Rng) {
         let controller = world.controller.as_mut().expect("connected");
         let sent = data.to_vec();
         let verdict =
@@ -376,7 +411,7 @@ fn connect<'a>(world: &mut World, sqe: &Sqe, data: &'a [u8]) -> Result<(Request<
     } else {
         world.controller.as_mut().ok_or(Refusal::from(Parameter::CNTLID))?.connect(&request)?;
     }
-    Ok((request, fabrics::accepted(config.cntlid, 0)))
+    Ok((request, fabrics::accepted(config.cntlid, world.authreq())))
 }
 
 fn perform(disk: &mut Disk, io: Io, data: &mut [u8]) -> Result<(), Code> {

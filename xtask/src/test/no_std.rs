@@ -21,7 +21,7 @@ const CRATES: [(&str, &str); 13] = [
     ("net-impl-smoltcp", ""),
     ("sim-net", ""),
     ("net-impl-mem", ""),
-    ("nvme", ""),
+    ("nvme", "--features=auth"),
     ("bdev", ""),
     ("bdev-malloc", ""),
     ("bdev-fault", ""),

@@ -103,6 +103,8 @@ fn features(sh: &Shell) -> Result<()> {
     for source in ["", "std"] {
         cmd!(sh, "{cargo} test --quiet -p nvme --lib --features={source}").run()?;
     }
+    cmd!(sh, "{cargo} clippy -p nvme --features auth --all-targets -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test --quiet -p nvme --features auth --lib --test auth").run()?;
     for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }
