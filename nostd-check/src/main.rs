@@ -30,7 +30,7 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 10] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, blocks, nvme];
+    let checks: [fn() -> bool; 11] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, blocks, nvme, target];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -55,6 +55,27 @@ fn objects() -> bool {
     let Some(cache) = Mempool::new(config, |n| n).ok().and_then(|pool| pool.cache().ok()) else { return false };
     let (one, two) = (cache.get(), cache.get());
     one.is_some() && two.is_some() && cache.get().is_none()
+}
+
+/// A target on two simulated cores begins to listen, and answers a host's first PDU.
+fn target() -> bool {
+    let (mut sim, net) = (Sim::new(2), alloc::boxed::Box::leak(alloc::boxed::Box::new(MemNet::new(1, Faults::default()))));
+    let target = nvmf::Target::new();
+    let class = |count, size| pool::ClassConfig { count, size };
+    let config = pool::DataPoolConfig { small: class(16, 16 << 10), large: class(4, 136 << 10), control: class(8, 4096), waiters: 4 };
+    let Ok(buffers) = pool::DataPool::on_heap(config) else { return false };
+    let (config, cores) = (nvmf::ServerConfig::new(net, target.clone(), buffers, 2), sim.lib().reactors());
+    let server = nvmf::Server::start(sim.lib(), &cores, config, |_, _| {});
+    sim.settle();
+    let nqn = "nqn.2016-06.io.spdk:cnode1";
+    let made = target.create_transport(nvmf::Transport::default()).is_ok() && target.add_subsystem(nvmf::SubsystemConfig::new(nqn)).is_ok();
+    let Ok(at) = target.add_listener(nqn, SocketAddr::from(([127, 0, 0, 1], 0))) else { return false };
+    let Ok(host) = net.dial(at, &SockOptions::default()) else { return false };
+    sim.settle();
+    let (_, hello) = nvme::host::Queue::new(nvme::host::Settings { shape: nvme::Shape::default(), commands: 1, in_capsule: 0 });
+    let _ = host.write(&hello.parts().concat());
+    sim.settle();
+    made && server.is_ok() && matches!(host.read(&mut [0; 256]), Poll::Ready(Ok(128)))
 }
 
 /// A target's queue answers a host's first PDU, with a digest of its own.

@@ -44,9 +44,9 @@ pub(crate) fn connect(
     let config = config(&subsystem, transport, max_transfer);
     let make = |cntlid| {
         let controller = Controller::new(Config { cntlid, ..config }, request, now);
-        Arc::new(Association::new(subsystem.clone(), listener, controller, request.hostid, now))
+        Arc::new(Association::new(subsystem.clone(), listener.clone(), controller, request.hostid, now))
     };
-    subsystem.admit(make).ok_or(Code::ControllerBusy.into())
+    subsystem.admit(request.hostnqn, &listener, make).ok_or(Code::ControllerBusy.into())
 }
 
 fn config(subsystem: &Subsystem, transport: &Transport, max_transfer: u32) -> Config {

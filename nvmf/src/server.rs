@@ -7,7 +7,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use core_reactor::net::{GroupConfig, NetError, NetImpl, SockOptions};
+use core_reactor::net::{GroupConfig, Keepalive, NetError, NetImpl, SockOptions};
 use core_reactor::{CpuSet, Cx, Peers, ShardConfig, Sharded, SpawnError, ThreadLib};
 use nvme::target::Settings;
 use pool::{Class, DataPool, PoolError, ReserveConfig};
@@ -210,7 +210,10 @@ impl Running {
 
 impl Groups for Running {
     fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError> {
-        let socket = self.net.listen(at, &SockOptions::default())?;
+        // A host without keep alive that has vanished is found by the system.
+        let keepalive = Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 };
+        let options = SockOptions { keepalive: Some(keepalive), ..SockOptions::default() };
+        let socket = self.net.listen(at, &options)?;
         let at = socket.local_addr()?;
         self.groups.send(0, move |group, _| group.listen(socket, at));
         Ok(at)

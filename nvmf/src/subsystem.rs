@@ -118,6 +118,12 @@ pub(crate) struct State {
     last: u16,
 }
 
+impl State {
+    fn lets_in(&self, hostnqn: &str) -> bool {
+        self.allow_any_host || self.hosts.iter().any(|host| host == hostnqn)
+    }
+}
+
 impl Subsystem {
     pub(crate) fn new(config: SubsystemConfig) -> Self {
         let is_discovery = config.nqn == DISCOVERY_NQN;
@@ -169,8 +175,7 @@ impl Subsystem {
 
     /// Whether a host may connect.
     pub(crate) fn lets_in(&self, hostnqn: &str) -> bool {
-        let state = self.state.lock();
-        state.allow_any_host || state.hosts.iter().any(|host| host == hostnqn)
+        self.state.lock().lets_in(hostnqn)
     }
 
     /// The listener at an address.
@@ -193,11 +198,17 @@ impl Subsystem {
     }
 
     /// Adds a controller, which `make` makes of a CNTLID that no other has: as long ago as can be,
-    /// so that a host's old queues do not find the new one. `None` if all are taken, or the
-    /// subsystem is gone.
-    pub(crate) fn admit(&self, make: impl FnOnce(u16) -> Arc<Association>) -> Option<Arc<Association>> {
+    /// so that a host's old queues do not find the new one. `None` if all are taken, or if
+    /// meanwhile the host is no longer let in, its listener or the subsystem gone.
+    pub(crate) fn admit(
+        &self,
+        hostnqn: &str,
+        listener: &Arc<Listener>,
+        make: impl FnOnce(u16) -> Arc<Association>,
+    ) -> Option<Arc<Association>> {
         let mut state = self.state.lock();
-        if state.is_removed {
+        let listens = self.is_discovery || state.listeners.iter().any(|it| Arc::ptr_eq(it, listener));
+        if state.is_removed || !listens || !state.lets_in(hostnqn) {
             return None;
         }
         let range = self.config.cntlids.clone();

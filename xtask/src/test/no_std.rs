@@ -12,7 +12,7 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 13] = [
+const CRATES: [(&str, &str); 14] = [
     ("logging", ""),
     ("pool", ""),
     ("core-reactor", ""),
@@ -22,6 +22,7 @@ const CRATES: [(&str, &str); 13] = [
     ("sim-net", ""),
     ("net-impl-mem", ""),
     ("nvme", "--features=auth"),
+    ("nvmf", ""),
     ("bdev", ""),
     ("bdev-malloc", ""),
     ("bdev-fault", ""),
