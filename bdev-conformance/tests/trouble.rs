@@ -182,6 +182,26 @@ fn s297_a_disk_that_has_grown_is_told_after_a_rescan() {
     }
 }
 
+/// What a disk is told to keep it is told to keep now: its own count of flushes says so.
+#[test]
+fn s293_what_is_to_last_reaches_the_disk() {
+    for (name, make) in BOTH {
+        let Some(disk) = Loop::new(1 << 20, 512) else { return };
+        let (mut bench, bdev) = bench(make, &Config::new(disk.path()).block_size(4096));
+        let mut channel = channel(&mut bench, &bdev, 4);
+        let mut flushes = |request: fn(&Bench) -> Request| {
+            let before = disk.flushes();
+            let request = request(&bench);
+            assert_eq!(bench.run(&mut channel, request).result, Ok(()));
+            disk.flushes() - before
+        };
+        assert_eq!(flushes(|bench| Request::write(0, 1, bench.filled(1, 1))), 0, "{name}: nobody has asked for it");
+        assert!(flushes(|bench| Request::write(1, 1, bench.filled(1, 2)).fua()) > 0, "{name}: force unit access");
+        assert!(flushes(|_| Request::flush()) > 0, "{name}: flush");
+        assert!(flushes(|_| Request::write_zeroes(0, 1).fua()) > 0, "{name}: zeroes");
+    }
+}
+
 /// A file with holes on a file system that is smaller.
 #[test]
 fn s292_a_file_system_without_room_says_so_and_the_device_goes_on() {

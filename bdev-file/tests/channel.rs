@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bdev::{Bdev, BdevError, Channel, Frame, Request, Token};
+use bdev::{Bdev, BdevError, BdevEvent, Channel, Frame, Request, Token};
 use bdev_conformance::{Bench, Subject};
 use bdev_file::{Call, Config, Disk, Engine, Module, Op, create};
 use core_reactor::Cx;
@@ -16,6 +16,8 @@ use pool::Class;
 enum Answer {
     /// So many bytes at most are done.
     Some(usize),
+    /// All is done, and so many bytes are told of.
+    Says(i32),
     Errno(i32),
     /// It stays under way until it is given up, or waited for.
     Held,
@@ -80,6 +82,11 @@ impl Engine for Puppet {
         match answer {
             // SAFETY: the caller's promise, of which no more is needed than the length of this call.
             Answer::Some(most) => self.back.push((slot, unsafe { make(&self.disk, &call, most) })),
+            Answer::Says(n) => {
+                // SAFETY: the same.
+                unsafe { make(&self.disk, &call, usize::MAX) };
+                self.back.push((slot, n));
+            }
             Answer::Errno(errno) => self.back.push((slot, -errno)),
             Answer::Held => self.held.push(slot),
         }
@@ -200,9 +207,13 @@ fn s291_past_the_cache_it_goes_on_at_a_place_that_the_file_takes() {
     let wrote = bench.run(&mut channel, Request::write(0, 4, bench.filled(4, 9)));
     assert_eq!(wrote.result, Ok(()));
     calls();
-    script(&[Answer::Some(1024)]);
+    script(&[Answer::Says(1100)]);
     assert!(read(&mut bench, &mut channel, 0, 4) == *bench.filled(4, 9));
     assert_eq!(calls(), [(Op::Read, 0, 2048), (Op::Read, 1024, 1024)]);
+    // Nor does it go on for ever with nothing.
+    script(&[Answer::Says(100)]);
+    let done = bench.run(&mut channel, Request::read(0, 4, bench.empty()));
+    assert!(matches!(done.result, Err(BdevError::Io(why)) if why.contains("it was truncated")), "{:?}", done.result);
 }
 
 #[test]
@@ -314,7 +325,7 @@ fn s295_nothing_comes_between_a_compare_and_its_write() {
     submit(&bench, &mut other, Request::write(1, 1, bench.filled(1, 3)).token(Token(2)));
     submit(&bench, &mut other, Request::write(100, 1, bench.filled(1, 4)).token(Token(3)));
     let done = bench.poll(&mut other);
-    assert!(matches!(&done[..], [bdev::BdevEvent::Done(done)] if done.request.token == Token(3)), "elsewhere it goes on: {done:?}");
+    assert!(matches!(&done[..], [BdevEvent::Done(done)] if done.request.token == Token(3)), "elsewhere it goes on: {done:?}");
     assert!((0..100).all(|_| bench.poll(&mut other).is_empty()));
     channel.abort(Token(1));
     let done = bench.settle(&mut channel);
@@ -334,6 +345,41 @@ fn s295_nothing_comes_between_a_compare_and_its_write() {
     bench.settle(&mut other);
     assert_eq!(bench.settle(&mut channel)[0].result, Ok(()));
     assert!(read(&mut bench, &mut channel, 0, 1) == *bench.filled(1, 6));
+}
+
+#[test]
+fn s295_what_the_kernel_would_tear_is_kept_apart_and_who_waits_can_be_given_up() {
+    let (mut bench, mut channel) = bench(&CACHED, 4);
+    let mut other = bench.channel(1, 4);
+    script(&[Answer::Held]);
+    submit(&bench, &mut channel, Request::write(0, 1, bench.filled(1, 1)).token(Token(1)));
+    for token in [2, 3] {
+        submit(&bench, &mut other, Request::read(0, 1, bench.empty()).token(Token(token)));
+    }
+    calls();
+    assert!((0..100).all(|_| bench.poll(&mut other).is_empty()) && calls().is_empty(), "they wait for the write");
+    other.abort(Token(2));
+    let given_up = bench.poll(&mut other);
+    let [BdevEvent::Done(done)] = &given_up[..] else { panic!("{given_up:?}") };
+    assert_eq!((done.request.token, &done.result), (Token(2), &Err(BdevError::Aborted)));
+    channel.abort(Token(1));
+    bench.settle(&mut channel);
+    let read = bench.settle(&mut other);
+    assert_eq!((read.len(), &read[0].result), (1, &Ok(())));
+    // Two that read do so at a time; a write waits for both, and then goes.
+    script(&[Answer::Held, Answer::Held]);
+    for token in [4, 5] {
+        submit(&bench, &mut other, Request::read(0, 1, bench.empty()).token(Token(token)));
+    }
+    calls();
+    submit(&bench, &mut channel, Request::write(1, 1, bench.filled(1, 2)));
+    assert!((0..100).all(|_| bench.poll(&mut channel).is_empty()) && calls().is_empty());
+    other.abort(Token(4));
+    bench.poll(&mut other);
+    assert!(bench.poll(&mut channel).is_empty());
+    other.abort(Token(5));
+    bench.settle(&mut other);
+    assert_eq!(bench.settle(&mut channel)[0].result, Ok(()));
 }
 
 #[test]

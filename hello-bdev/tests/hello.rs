@@ -5,8 +5,10 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+/// Who is not woken would sleep for ever.
 fn hello(args: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_hello-bdev")).args(args).output().expect("the program starts");
+    let Output { status, stdout, stderr } =
+        Command::new("timeout").args(["60", env!("CARGO_BIN_EXE_hello-bdev")]).args(args).output().expect("the program starts");
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 

@@ -48,6 +48,13 @@ impl Loop {
         &self.path
     }
 
+    /// Flushes that it was asked for.
+    pub(crate) fn flushes(&self) -> u64 {
+        let name = self.path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).expect("sysfs");
+        stat.split_whitespace().nth(15).expect("Linux 5.5 tells of flushes").parse().expect("a number")
+    }
+
     /// Makes it so many bytes.
     pub(crate) fn set_len(&self, bytes: u64) {
         self.file.as_file().set_len(bytes).expect("another length");
