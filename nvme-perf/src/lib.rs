@@ -29,6 +29,8 @@ mod worker;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
 pub use pattern::{Mismatch, Pattern};
 pub use target::{Target, TargetError};
 
@@ -37,5 +39,14 @@ pub fn main() -> ExitCode {
     match lcore::parse_args("nvme_perf") {
         Ok(args) => script::run(args),
         Err(code) => code,
+    }
+}
+
+/// The same with another command line, the program's name first, for who runs it in a process of
+/// its own choosing. What is wrong with the line is not printed.
+pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
+    match args::Args::try_parse_from(args) {
+        Ok(args) => script::run(args),
+        Err(said) => ExitCode::from(said.exit_code() as u8),
     }
 }

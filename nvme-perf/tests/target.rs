@@ -1,0 +1,44 @@
+//! Against nvmf-tgt itself, in a process of its own.
+
+mod nvmf_tgt;
+
+use nvmf_tgt::NvmfTgt;
+
+#[test]
+fn s315_every_block_of_nvmf_tgt_is_verified() {
+    let target = NvmfTgt::start("--malloc 8M -m 0,1 --no-cpumask-locks");
+    for args in [
+        "-q 16 -o 4k -w randrw -M 70",
+        "-q 8 -o 128k -w rw -g -G --size 4M",
+        "-q 32 -P 4 -o 512 -w randrw -m 0,1 --no-cpumask-locks --size 1M -G",
+        "-q 4 -o 64k -w randread --parked -g",
+    ] {
+        let it = target.run(&format!("{args} -t 0.5 --verify --json"));
+        assert!(it["operations"].as_u64().unwrap() > 0 && it["verify"]["bytes"].as_u64().unwrap() > 0, "{args}: {it}");
+        assert!(it["verify"]["mismatches"] == 0 && it["errors"] == serde_json::json!([]), "{args}: {it}");
+    }
+    target.stop();
+}
+
+#[test]
+fn s315_nvmf_tgt_says_what_it_is() {
+    let target = NvmfTgt::start("--malloc 8M --null 1G");
+    let it = target.run("identify --json");
+    let blocks = |at: usize| it["namespaces"][at]["blocks"].as_u64().unwrap() * it["namespaces"][at]["block_size"].as_u64().unwrap();
+    assert_eq!((blocks(0), blocks(1)), (8 << 20, 1 << 30));
+    let it = target.run("discover --json");
+    assert!(it["records"].as_array().unwrap().iter().any(|it| it["subnqn"] == nvmf_tgt::NQN), "{it}");
+    target.stop();
+}
+
+#[test]
+fn s311_nvmf_tgt_killed_under_load_is_one_error() {
+    let target = NvmfTgt::start("--malloc 8M");
+    let child = target.command("-q 8 -o 4k -w randrw -t 60 --verify").spawn().unwrap();
+    target.wait_for_a_controller();
+    target.kill();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert_eq!(text.matches(" error: ").count(), 1, "{text}");
+}
