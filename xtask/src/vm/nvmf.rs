@@ -142,10 +142,9 @@ target_stop() { target_down; }
 
 /// Our target, as `/job/nvmf-tgt`, which appends what it says to `/run/target`.
 const OURS: &str = r#"
-UUID=6f1c2b0a-55d3-4c0e-9a1e-7b8f0d2c4e11
 listens() { netstat -ltn | grep -q ':4420 '; }
 target_up() {
-    nvmf-tgt -m 0x3 --bdev uring:name=Served,path=/dev/served,uuid=$UUID --listen 127.0.0.1:4420 --nqn $NQN >> /run/target 2>&1 &
+    nvmf-tgt -m 0x3 --bdev uring:name=Served,path=/dev/served --listen 127.0.0.1:4420 --nqn $NQN >> /run/target 2>&1 &
     echo $! > /run/target.pid
     wait_for "a target that listens" listens
 }
