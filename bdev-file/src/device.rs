@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bdev::{Bdev, BdevError, Bdevs, Device, DeviceChannel, Kind, Kinds, NewBdev, Shape};
 use core_reactor::Cx;
 
-use crate::{Channel, Config, Disk, Engine};
+use crate::{Channel, Config, Disk, Engine, identity};
 
 /// Bytes of a compare-and-write at most.
 const MOST_COMPARED: u32 = 64 << 10;
@@ -53,7 +53,8 @@ pub fn create<M: Module>(bdevs: &Bdevs, config: &Config, module: M) -> Result<Bd
         kinds: if config.is_read_only { Kinds::of(&[Kind::Read, Kind::Compare, Kind::Flush, Kind::Reset]) } else { Kinds::ALL },
         has_write_cache: true,
     };
-    let new = NewBdev { name, aliases: Vec::new(), uuid: config.uuid, blocks, shape };
+    let uuid = config.uuid.or_else(|| identity::of(&name, &config.path));
+    let new = NewBdev { name, aliases: Vec::new(), uuid, blocks, shape };
     let config = config.clone();
     bdevs.add(new, Box::new(FileDevice { disk, config, module }))
 }

@@ -23,6 +23,7 @@ mod config;
 mod device;
 mod disk;
 mod error;
+mod identity;
 #[cfg(feature = "rpc")]
 mod rpc;
 mod sys;

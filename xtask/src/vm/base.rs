@@ -78,6 +78,7 @@ fn tree(kernel: &Kernel) -> Result<Tree> {
     tree.text("/init", 0o755, guest::INIT);
     tree.text("/etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
     tree.text("/etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n");
+    tree.text("/etc/machine-id", 0o644, "6f1c2b0a55d34c0e9a1e7b8f0d2c4e11\n");
     tree.text("/etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost\n");
     busybox(&mut tree)?;
     for tool in TOOLS {

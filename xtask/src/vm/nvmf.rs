@@ -48,11 +48,10 @@ AT="-t tcp -a 127.0.0.1 -s 4420"
 fail() { echo "$*"; exit 1; }
 # wait_for WHAT COMMAND: until the command says yes, for a minute.
 wait_for() {
-    what=$1 tries=0
+    what=$1 until=$(($(cut -d. -f1 /proc/uptime) + 60))
     shift
     until "$@"; do
-        tries=$((tries + 1))
-        [ $tries -lt 600 ] || fail "after a minute there is still not: $what"
+        [ "$(cut -d. -f1 /proc/uptime)" -lt $until ] || fail "after a minute there is still not: $what"
         usleep 100000
     done
 }
@@ -81,8 +80,8 @@ disconnect() {
     wait_for "no disk" have_no_disk
 }
 # Writes that were answered, by the path of the controller: older kernels count none for the disk.
-written() { awk '{ print $5 }' "$(controller)"/nvme*n1/stat; }
-more_than() { [ "$(written)" -gt "$1" ]; }
+written() { awk '{ print $5 }' "$(controller)"/nvme*n1/stat || fail "the disk is gone"; }
+more_than() { now=$(written) && [ "$now" -gt "$1" ]; }
 verified() {
     fio --name=verified --filename=$DISK --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bssplit=4k/60:64k/30:256k/10 \
         --verify=crc32c --verify_fatal=1 --eta=never "$@"
