@@ -60,6 +60,7 @@ pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use histogram::{Bucket, Histogram};
 pub use info::ThreadInfo;
 pub use msg::Msg;
+pub use observe::SocketTrace;
 #[cfg(feature = "observe")]
 pub use observe::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
 pub use platform::{Platform, PlatformError, WaitSource};

@@ -33,7 +33,7 @@ pub(crate) use labels::Label;
 use labels::Labels;
 use stalls::Stalls;
 pub use stalls::{GoingOn, Stall};
-pub use trace::{CoreTrace, TRACE_GROUPS, TraceEvent, TraceGroup, Tracepoint};
+pub use trace::{CoreTrace, SocketTrace, TRACE_GROUPS, TraceEvent, TraceGroup, Tracepoint};
 use trace::{Point, Raw, Ring};
 
 /// How long a core is looked at closely after a stall.

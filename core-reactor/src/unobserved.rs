@@ -1,10 +1,12 @@
 //! What stands in the place of `observe.rs` where the feature is off: nothing, at no cost.
 
+use core::fmt;
 use core::time::Duration;
 
 use crate::handle::ThreadId;
+use crate::net::{GroupStats, NetEvent};
 use crate::set::Set;
-use crate::{CoreId, Instant, Name, Platform, Turn};
+use crate::{CoreId, Cx, Instant, Name, Platform, Turn};
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Label(());
@@ -115,6 +117,37 @@ impl ReactorObserver {
     pub(crate) fn stalls(&self) -> u64 {
         0
     }
+}
+
+/// Traces nothing of a group's sockets.
+pub struct SocketTrace(());
+
+impl fmt::Debug for SocketTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketTrace").finish_non_exhaustive()
+    }
+}
+
+impl SocketTrace {
+    /// For a group on the core and thread of `cx`.
+    pub fn new(_cx: &Cx<'_>) -> Self {
+        Self(())
+    }
+
+    /// For a group without a reactor.
+    pub fn nowhere() -> Self {
+        Self(())
+    }
+
+    /// Whether anything of sockets is traced: never.
+    #[inline(always)]
+    pub fn is_on(&self) -> bool {
+        false
+    }
+
+    /// Traces a poll.
+    #[inline(always)]
+    pub fn polled<'a>(&mut self, _events: impl Iterator<Item = &'a NetEvent>, _stats: &GroupStats, _now: Instant) {}
 }
 
 impl RungAt {

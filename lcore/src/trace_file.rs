@@ -80,7 +80,7 @@ struct Args<'a> {
 
 impl<'a> Event<'a> {
     fn of(event: &'a TraceEvent, pid: u32, tid: u16) -> io::Result<Self> {
-        let is_moment = event.group == "app" && event.duration.is_zero();
+        let is_moment = matches!(event.group, "app" | "sock") && event.duration.is_zero();
         Ok(Self {
             name: if event.name.is_empty() { event.point } else { &event.name },
             cat: event.group,

@@ -19,7 +19,7 @@ use core::task::Waker;
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupStats, GroupView, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
 };
-use core_reactor::{Cx, Platform, Refused, WaitSource};
+use core_reactor::{Cx, Platform, Refused, SocketTrace, WaitSource};
 use pool::{Buf, BufGroup};
 
 use crate::backend::{Backend, Connecting, Happened, Kind, Opened, Ready, Release, Released, Slot};
@@ -61,12 +61,14 @@ pub struct Group<B: Backend> {
     platform: Arc<dyn Platform>,
     stats: GroupStats,
     view: Arc<GroupView>,
+    trace: SocketTrace,
 }
 
 impl<B: Backend> Group<B> {
     /// A group over `backend`, on the core and thread of `cx`. `config` has been checked.
     pub fn new(cx: &mut Cx<'_>, config: GroupConfig, backend: B) -> Self {
-        let group = Self::with(cx.handle().waker(), cx.platform(), config, backend);
+        let mut group = Self::with(cx.handle().waker(), cx.platform(), config, backend);
+        group.trace = SocketTrace::new(cx);
         cx.list_view(&group.view);
         group
     }
@@ -96,6 +98,7 @@ impl<B: Backend> Group<B> {
             platform,
             stats: GroupStats::default(),
             view: Arc::new(GroupView::new(B::NAME)),
+            trace: SocketTrace::nowhere(),
         }
     }
 
@@ -613,6 +616,9 @@ impl<B: Backend> SockGroup for Group<B> {
         if found > 0 {
             self.stats.busy_polls += 1;
             self.stats.events += found as u64;
+        }
+        if self.trace.is_on() {
+            self.trace.polled(out.iter().skip(before), &self.stats, self.platform.now());
         }
         found
     }

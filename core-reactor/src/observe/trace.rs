@@ -5,13 +5,18 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use core::time::Duration;
 
+use crossbeam_utils::CachePadded;
+
 use super::{CoreObserver, Label};
 use crate::handle::ThreadId;
+use crate::net::{GroupStats, NetError, NetEvent};
 use crate::{CoreId, Cx, Instant, Name, ThreadLib};
 
 /// Events of a core that are kept, the newest. They take 1 MiB.
@@ -27,10 +32,11 @@ pub struct TraceGroup {
 }
 
 /// All groups.
-pub const TRACE_GROUPS: [TraceGroup; 3] = [
+pub const TRACE_GROUPS: [TraceGroup; 4] = [
     TraceGroup { name: "reactor", points: &["turn", "sleep", "events"] },
     TraceGroup { name: "thread", points: &["poller", "messages"] },
     TraceGroup { name: "app", points: &["app"] },
+    TraceGroup { name: "sock", points: &["accept", "connect", "receive", "send", "close", "stall"] },
 ];
 
 /// A tracepoint, by its bit in the word of a core: eight for each group.
@@ -44,6 +50,12 @@ impl Point {
     pub(super) const POLLER: Self = Self(8);
     pub(super) const MESSAGES: Self = Self(9);
     pub(super) const APP: Self = Self(16);
+    const ACCEPT: Self = Self(24);
+    const CONNECT: Self = Self(25);
+    const RECEIVE: Self = Self(26);
+    const SEND: Self = Self(27);
+    const CLOSE: Self = Self(28);
+    const STALL: Self = Self(29);
 
     pub(super) const fn bit(self) -> u64 {
         1 << self.0
@@ -75,8 +87,9 @@ pub struct TraceEvent {
     pub name: Name,
     /// The thread; empty for what is the reactor's own.
     pub thread: Name,
-    /// Messages that ran, or events of the reactor; how late a sleep ended, nanoseconds; or what
-    /// the application said.
+    /// Messages that ran, or events of the reactor; how late a sleep ended, nanoseconds; bytes that
+    /// a socket received or a group sent, and else of sockets the token; or what the application
+    /// said.
     pub value: u64,
 }
 
@@ -192,6 +205,65 @@ impl CoreObserver {
         let closely = if mask & (Point::POLLER.bit() | Point::MESSAGES.bit()) != 0 { u64::MAX } else { 0 };
         self.closely_until.store(closely, Ordering::Relaxed);
         self.traced.store(mask, Ordering::Relaxed);
+    }
+}
+
+/// Traces what becomes of a group's sockets: a look at a word of the core for each of its polls,
+/// and nothing for a socket while the group `sock` is off.
+pub struct SocketTrace {
+    core: Arc<CachePadded<CoreObserver>>,
+    thread: ThreadId,
+    /// The poll that was traced last, and what had been sent by then.
+    last: (u64, u64),
+}
+
+impl fmt::Debug for SocketTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketTrace").finish_non_exhaustive()
+    }
+}
+
+impl SocketTrace {
+    /// For a group on the core and thread of `cx`, which it pins.
+    pub fn new(cx: &Cx<'_>) -> Self {
+        Self { core: cx.thread.observer.core.clone(), thread: cx.thread.shared.id, last: (0, 0) }
+    }
+
+    /// For a group without a reactor.
+    pub fn nowhere() -> Self {
+        Self { core: Arc::new(CachePadded::new(CoreObserver::new(CoreId(0)))), thread: ThreadId(0), last: (0, 0) }
+    }
+
+    /// Whether anything of sockets is traced.
+    #[inline(always)]
+    pub fn is_on(&self) -> bool {
+        self.core.traced.load(Ordering::Relaxed) >> Point::ACCEPT.0 != 0
+    }
+
+    /// Traces a poll: its events, and how many bytes the system has taken since the poll before.
+    #[cold]
+    pub fn polled<'a>(&mut self, events: impl Iterator<Item = &'a NetEvent>, stats: &GroupStats, now: Instant) {
+        for event in events {
+            match event {
+                NetEvent::Accepted { token, .. } => self.note(Point::ACCEPT, token.0, now),
+                NetEvent::Connected { token, .. } => self.note(Point::CONNECT, token.0, now),
+                NetEvent::Received { buf, .. } => self.note(Point::RECEIVE, buf.len() as u64, now),
+                NetEvent::Closed { token, why: Some(NetError::Stalled { .. }), .. } => self.note(Point::STALL, token.0, now),
+                NetEvent::Closed { token, .. } => self.note(Point::CLOSE, token.0, now),
+                _ => {}
+            }
+        }
+        // What was sent while nothing was traced is none of this poll's.
+        let (poll, before) = core::mem::replace(&mut self.last, (stats.polls, stats.bytes_out));
+        if poll + 1 == stats.polls && stats.bytes_out > before {
+            self.note(Point::SEND, stats.bytes_out - before, now);
+        }
+    }
+
+    fn note(&self, point: Point, value: u64, now: Instant) {
+        if self.core.traces(point) {
+            self.core.trace(Raw { point, label: Label::OTHERS, thread: self.thread, start: now, end: now, value });
+        }
     }
 }
 
