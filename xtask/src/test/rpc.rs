@@ -1,4 +1,4 @@
-//! The step that has SPDK's own client, as it is, call hello-sock.
+//! The step that has SPDK's own client, as it is, call hello-sock, and set up nvmf-tgt.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,6 +13,7 @@ use crate::program::{self, cargo};
 
 #[path = "../../../rpc/tests/shapes/mod.rs"]
 mod shapes;
+mod target;
 
 /// The client's release, of which every line was looked at.
 const CLIENT: &str = "spdk[cli]==26.9";
@@ -109,6 +110,8 @@ enum Answer {
     Config,
     /// Nothing: the result was true.
     Nothing,
+    /// A name, or whatever stands for itself.
+    Name(&'static str),
     /// An error of that code, and exit code 1.
     Code(i64),
 }
@@ -168,7 +171,8 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     let samples = cmd!(sh, "{python} -c {PARSE} {page}").read().context("the page of metrics is not what Prometheus takes")?;
     ensure!(call(&["spdk_kill_instance", "SIGTERM"])?.status.success(), "spdk_kill_instance");
     ends(server)?;
-    println!("{} calls by {CLIENT}; {samples} samples by {PARSER}", BEFORE.len() + CALLS.len() + 7);
+    let calls = BEFORE.len() + CALLS.len() + 7 + target::check(sh, &client)?;
+    println!("{calls} calls by {CLIENT}; {samples} samples by {PARSER}");
     Ok(())
 }
 
@@ -268,6 +272,9 @@ impl Answer {
         ensure!(output.status.code() == Some(code), "{method}: exit code {code} was expected");
         match self {
             Self::Nothing => ensure!(output.stdout.trim_ascii().is_empty(), "{method}: nothing was to be printed"),
+            Self::Name(name) => {
+                ensure!(output.stdout.trim_ascii() == name.as_bytes(), "{method}: {name} was to be printed");
+            }
             Self::Shape => {
                 let result: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{method}: no JSON"))?;
                 shapes::check(method, &result).map_err(anyhow::Error::msg)?;

@@ -24,7 +24,7 @@ pub(super) const STEPS: [Step; 17] = [
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "user", about: "the tests pass for an ordinary user too, with the default limits and with small ones", run: user::check },
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
-    Step { name: "rpc", about: "SPDK's own client calls hello-sock's methods, and takes the answers", run: rpc::check },
+    Step { name: "rpc", about: "SPDK's own client calls hello-sock's methods, and sets a target up, which a host uses", run: rpc::check },
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it, on two kernels", run: vm },
