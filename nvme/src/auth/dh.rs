@@ -74,7 +74,7 @@ impl Group {
 }
 
 /// One end of a key exchange. Computing takes a time that does not depend on the secret exponent,
-/// and much of it: from a millisecond in the smallest group to tens of them in the largest.
+/// and much of it: about a millisecond in the smallest group, tens of them in the largest.
 pub(super) struct Exchange {
     params: BoxedMontyParams,
     exponent: BoxedUint,

@@ -38,7 +38,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub use dh::Group;
 pub use host::{Host, HostError, Step};
 pub use message::LONGEST;
-pub use secret::{Secret, SecretError};
+pub use secret::{Secret, SecretError, TlsKey};
 pub use target::Target;
 
 /// AUTHREQ of Connect's response (ATR): the host has to authenticate itself.

@@ -1,4 +1,5 @@
-//! Secrets as they are written down: `DHHC-1:01:…:`, as `nvme gen-dhchap-key` prints them.
+//! Secrets as they are written down: `DHHC-1:01:…:`, as `nvme gen-dhchap-key` prints them, and
+//! `NVMeTLSkey-1:01:…:`, as `nvme gen-tls-key` does.
 
 use alloc::format;
 use alloc::string::String;
@@ -28,13 +29,13 @@ pub struct Secret {
 #[non_exhaustive]
 pub enum SecretError {
     /// Not in this form at all.
-    #[error("a secret looks like DHHC-1:00:<base64>: and this does not; `nvme gen-dhchap-key` makes one")]
-    Form,
+    #[error("a secret looks like {0}:00:<base64>: and this does not; make one with `nvme {1}`")]
+    Form(&'static str, &'static str),
     /// An unknown transformation.
-    #[error("hash {0:#04x} of a secret is none of 00, 01, 02, 03")]
+    #[error("a secret of this kind has no hash {0:02}")]
     Hash(u8),
     /// A length that there is not.
-    #[error("a secret of {0} bytes, which is none of 32, 48, 64")]
+    #[error("a secret of {0} bytes, which none of this kind and hash has; it has 32, 48 or 64, and a key of TLS as many as its hash")]
     Length(usize),
     /// Mistyped.
     #[error("the check sum of the secret is wrong; copy it again, whole")]
@@ -58,24 +59,14 @@ impl Secret {
     /// # Errors
     /// What is wrong with it.
     pub fn read(text: &str) -> Result<Self, SecretError> {
-        let rest = text.trim().strip_prefix("DHHC-1:").ok_or(SecretError::Form)?;
-        let (id, rest) = rest.split_once(':').ok_or(SecretError::Form)?;
-        let base64 = rest.strip_suffix(':').ok_or(SecretError::Form)?;
-        let is_id = id.len() == 2 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let id = is_id.then(|| u8::from_str_radix(id, 16).ok()).flatten().ok_or(SecretError::Form)?;
+        let (id, bytes) = read(text, CHAP)?;
         let hash = if id == 0 { None } else { Some(Hash::of(id).ok_or(SecretError::Hash(id))?) };
-        let whole = Zeroizing::new(Base64::decode_vec(base64).map_err(|_| SecretError::Form)?);
-        let (bytes, sum) = whole.split_last_chunk::<4>().ok_or(SecretError::Length(0))?;
-        let secret = Self::new(bytes, hash)?;
-        if CRC.checksum(bytes).to_le_bytes() == *sum { Ok(secret) } else { Err(SecretError::CheckSum) }
+        Self::new(&bytes, hash)
     }
 
     /// As it is written down.
     pub fn text(&self) -> Zeroizing<String> {
-        let mut whole = self.bytes.clone();
-        whole.extend_from_slice(&CRC.checksum(&self.bytes).to_le_bytes());
-        let base64 = Zeroizing::new(Base64::encode_string(&whole));
-        Zeroizing::new(format!("DHHC-1:{:02}:{}:", self.hash.map_or(0, |hash| hash as u8), *base64))
+        write(CHAP, self.hash, &self.bytes)
     }
 
     /// What responses of the one called `nqn` are made with (8.13.5.8).
@@ -87,6 +78,82 @@ impl Secret {
     }
 }
 
+/// A key of TLS as an administrator has it (NVMe/TCP 1.0, 3.6.1): the configured one, from which
+/// those of connections come. Nothing here does TLS yet.
+#[derive(Clone)]
+pub struct TlsKey {
+    bytes: Zeroizing<Vec<u8>>,
+    hash: Option<Hash>,
+}
+
+impl TlsKey {
+    /// Reads one as it is written down.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, SecretError> {
+        let (id, bytes) = read(text, TLS)?;
+        let (hash, fits) = match id {
+            0 => (None, matches!(bytes.len(), 32 | 48)),
+            1 => (Some(Hash::Sha256), bytes.len() == 32),
+            2 => (Some(Hash::Sha384), bytes.len() == 48),
+            _ => return Err(SecretError::Hash(id)),
+        };
+        if fits { Ok(Self { bytes, hash }) } else { Err(SecretError::Length(bytes.len())) }
+    }
+
+    /// As it is written down.
+    pub fn text(&self) -> Zeroizing<String> {
+        write(TLS, self.hash, &self.bytes)
+    }
+
+    /// The hash by which a connection's key is derived; without one the key is that itself.
+    pub fn hash(&self) -> Option<Hash> {
+        self.hash
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What such a text begins with, and what of nvme-cli makes one.
+type Form = (&'static str, &'static str);
+
+const CHAP: Form = ("DHHC-1", "gen-dhchap-key");
+const TLS: Form = ("NVMeTLSkey-1", "gen-tls-key");
+
+/// The hash's number and the bytes of `<form>:<hash>:<base64 of bytes and check sum>:`.
+fn read(text: &str, (form, tool): Form) -> Result<(u8, Zeroizing<Vec<u8>>), SecretError> {
+    let other = SecretError::Form(form, tool);
+    let rest = text.trim().strip_prefix(form).and_then(|rest| rest.strip_prefix(':')).ok_or(other)?;
+    let (id, rest) = rest.split_once(':').ok_or(other)?;
+    let base64 = rest.strip_suffix(':').ok_or(other)?;
+    let is_id = id.len() == 2 && id.bytes().all(|digit| digit.is_ascii_digit());
+    let id = is_id.then(|| id.parse().ok()).flatten().ok_or(other)?;
+    let mut bytes = Zeroizing::new(Base64::decode_vec(base64).map_err(|_| other)?);
+    let len = bytes.len().checked_sub(4).ok_or(SecretError::Length(0))?;
+    if CRC.checksum(&bytes[..len]).to_le_bytes() != bytes[len..] {
+        return Err(SecretError::CheckSum);
+    }
+    bytes.truncate(len);
+    Ok((id, bytes))
+}
+
+fn write((form, _): Form, hash: Option<Hash>, bytes: &[u8]) -> Zeroizing<String> {
+    let mut whole = Zeroizing::new(bytes.to_vec());
+    whole.extend_from_slice(&CRC.checksum(bytes).to_le_bytes());
+    let base64 = Zeroizing::new(Base64::encode_string(&whole));
+    Zeroizing::new(format!("{form}:{:02}:{}:", hash.map_or(0, |hash| hash as u8), *base64))
+}
+
+impl core::fmt::Debug for TlsKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "TlsKey of {} bytes", self.bytes.len())
+    }
+}
+
 impl core::fmt::Debug for Secret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Secret of {} bytes", self.bytes.len())
@@ -95,6 +162,9 @@ impl core::fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+    use alloc::vec;
+
     use super::*;
 
     const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:6f0f6e4d-0000-4000-8000-000000000001";
@@ -153,22 +223,44 @@ mod tests {
 
     #[test]
     fn s341_a_secret_that_is_none_is_told_why() {
-        let good = WRITTEN[1].0;
+        let (good, form) = (WRITTEN[1].0, SecretError::Form("DHHC-1", "gen-dhchap-key"));
+        let short = write(CHAP, None, &[7; 31]);
         for (text, why) in [
-            ("", SecretError::Form),
-            ("NVMeTLSkey-1:01:AAAA:", SecretError::Form),
-            ("DHHC-1:1:AAAA:", SecretError::Form),
-            ("DHHC-1:+1:AAAA:", SecretError::Form),
-            (good.trim_end_matches(':'), SecretError::Form),
-            ("DHHC-1:01:not base64!:", SecretError::Form),
+            ("", form),
+            ("NVMeTLSkey-1:01:AAAA:", form),
+            ("DHHC-10:01:AAAA:", form),
+            ("DHHC-1:1:AAAA:", form),
+            ("DHHC-1:+1:AAAA:", form),
+            (good.trim_end_matches(':'), form),
+            ("DHHC-1:01:not base64!:", form),
             (&good.replace(":01:", ":04:"), SecretError::Hash(4)),
             ("DHHC-1:01:AAAA:", SecretError::Length(0)),
-            ("DHHC-1:01:AAAAAAAA:", SecretError::Length(2)),
+            (&short, SecretError::Length(31)),
             (&good.replace("AQgP", "AQgQ"), SecretError::CheckSum),
+            ("DHHC-1:01:AAAAAAAA:", SecretError::CheckSum),
         ] {
             assert_eq!(Secret::read(text).unwrap_err(), why, "{text:?}");
         }
+        assert_eq!(form.to_string(), "a secret looks like DHHC-1:00:<base64>: and this does not; make one with `nvme gen-dhchap-key`");
         assert!(Secret::read(&format!(" {good}\n")).is_ok(), "as it comes out of a file");
         assert_eq!(format!("{:?}", Secret::read(good).unwrap()), "Secret of 32 bytes");
+    }
+
+    /// The bytes of the secrets, in the other form.
+    #[test]
+    fn s341_keys_of_tls_are_read_and_written_as_nvme_cli_does() {
+        let text = "NVMeTLSkey-1:01:AQgPFh0kKzI5QEdOVVxjanF4f4aNlJuiqbC3vsXM09pl1OOC:";
+        let key = TlsKey::read(text).unwrap();
+        let wanted: Vec<u8> = (0..32).map(|at: u8| at.wrapping_mul(7).wrapping_add(1)).collect();
+        assert_eq!((key.bytes(), key.hash(), &**key.text()), (&wanted[..], Some(Hash::Sha256), text));
+        assert_eq!(format!("{key:?}"), "TlsKey of 32 bytes");
+        for (id, len, fits) in [(0, 32, true), (0, 48, true), (0, 64, false), (1, 48, false), (2, 48, true), (2, 32, false), (1, 0, false)]
+        {
+            let hash = Hash::of(id);
+            let read = TlsKey::read(&write(TLS, hash, &vec![3; len]));
+            assert_eq!(read.err(), (!fits).then_some(SecretError::Length(len)), "{id} {len}");
+        }
+        assert_eq!(TlsKey::read(&write(TLS, Some(Hash::Sha512), &[3; 64])).err(), Some(SecretError::Hash(3)));
+        assert_eq!(TlsKey::read(WRITTEN[1].0).err(), Some(SecretError::Form("NVMeTLSkey-1", "gen-tls-key")));
     }
 }
