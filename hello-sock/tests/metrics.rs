@@ -225,7 +225,7 @@ fn s192_who_is_slow_is_sent_away_when_its_time_is_over() {
         sim.advance(Duration::from_secs(1));
     }
     // What is on its way then is all that there is.
-    while read(&slow).is_ok_and(|text| text.expect("its end is there").len() > 0) {}
+    while read(&slow).is_ok_and(|text| !text.expect("its end is there").is_empty()) {}
     sim.advance(Duration::from_secs(120));
     assert!(read(&quick).is_err(), "it has asked nothing more");
     app.stop(0);
