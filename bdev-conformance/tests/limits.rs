@@ -17,8 +17,8 @@ fn bench(limits: Limits) -> Bench {
     bench
 }
 
-/// Keeps requests of a channel under way for a quarter of a second in which each channel is polled every `turn`;
-/// how many of each have come back.
+/// Keeps requests of a channel under way for a quarter of a second in which each channel is polled
+/// every `turn`; how many of each have come back.
 fn quarter(bench: &mut Bench, turn: Duration, channels: &mut [(Channel, usize)], request: impl Fn(&Bench) -> Request) -> Vec<u64> {
     let (begin, mut done) = (bench.now(), vec![0; channels.len()]);
     while bench.now().since(begin) < QUARTER {
