@@ -49,3 +49,55 @@ fn s261_a_host_writes_and_reads_over_real_sockets() {
     conversation(&[], Shape::default());
     conversation(&["-N", "posix"], Shape { header_digest: true, data_digest: true, alignment: 0 });
 }
+
+#[test]
+fn s281_what_was_acknowledged_with_fua_or_flushed_outlives_a_killed_target() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("disk.img");
+    std::fs::File::create(&path).and_then(|file| file.set_len(8 << 20)).expect("a file");
+    let path = path.to_str().expect("a name");
+    let blocks = |opcode, slba, control| Sqe::blocks(opcode, 1, slba, 1, control);
+    let data = |slba: u64| pattern(slba as u8, 4096);
+    {
+        let mut target = Target::start(&["--file", path]);
+        let (_admin, bringup) = Host::admin(target.at, Shape::default(), NQN);
+        let mut host = Host::io(target.at, Shape::default(), NQN, &bringup, 1, 32);
+        for slba in 0..50 {
+            let control = if slba % 2 == 0 { Blocks::FUA } else { 0 };
+            assert!(host.call(blocks(io::WRITE, slba, control), Payload::Send(4096), &data(slba)).status.is_success());
+        }
+        assert!(host.call(Sqe::new(io::FLUSH, 1), Payload::None, &[]).status.is_success());
+        // In the middle of more.
+        for slba in 100..130 {
+            host.submit(blocks(io::WRITE, slba, 0), Payload::Send(4096), &data(slba));
+        }
+        target.child.kill().expect("it runs");
+        target.child.wait().expect("its end");
+    }
+    let target = Target::start(&["--file", path]);
+    let (_admin, bringup) = Host::admin(target.at, Shape::default(), NQN);
+    let mut host = Host::io(target.at, Shape::default(), NQN, &bringup, 1, 32);
+    for slba in 0..50 {
+        let done = host.call(blocks(io::READ, slba, 0), Payload::Receive(4096), &[]);
+        assert!(done.status.is_success() && done.data == data(slba), "block {slba}");
+    }
+    assert!(target.stop());
+}
+
+#[test]
+fn s282_what_the_command_line_cannot_have_is_one_sentence_and_exit_code_2() {
+    for (args, part) in [
+        (&["--malloc", "64Q"][..], "--malloc 64Q"),
+        (&["--malloc", "1M", "--nqn", "disk"][..], "is no NVMe qualified name"),
+        (&["--file", "/none/disk.img"][..], "--file /none/disk.img"),
+        (&["--malloc", "1M", "--listen", "localhost:4420"][..], "names are not looked up"),
+        (&["--bdev", "floppy:size=1M"][..], "\"floppy\" is none"),
+    ] {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_nvmf-tgt")).args(["--no-rpc", "--no-cpumask-locks"]).args(args).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+}
