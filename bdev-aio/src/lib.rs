@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The threads of a device make the calls (`preadv`, `pwritev2`, `fdatasync`, `fallocate`) and ring
-//! at the core that asked. How requests become calls is `bdev-file`'s. Costs a switch of threads for
-//! each call; `bdev-uring` does without.
+//! at the core that asked. How requests become calls is `bdev-file`'s. Costs a switch of threads
+//! for each call; `bdev-uring` does without.
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]
 

@@ -1,11 +1,11 @@
 //! How many requests a device does in a second, polled on one core:
 //!
 //! ```sh
-//! cargo run --release -p bdev-conformance --example iops -- 'uring:path=disk.img,block_size=4096' 32 5
+//! cargo run --release -p bdev-conformance --example iops -- uring:path=disk.img 32 5
 //! ```
 //!
-//! Random reads of one block, so many at a time, for so many seconds. Prints what came of it, and how
-//! much processor time each took.
+//! Random reads of one block, so many at a time, for so many seconds. Prints what came of it, and
+//! how much processor time each took.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use pool::{Buf, BufGroup};
 fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let [line, depth, seconds] = &args[..] else {
-        eprintln!("usage: iops DEVICE DEPTH SECONDS, such as uring:path=disk.img,block_size=4096 32 5");
+        eprintln!("usage: iops DEVICE DEPTH SECONDS, such as uring:path=disk.img 32 5");
         std::process::exit(2);
     };
     let (Ok(depth), Ok(seconds)) = (depth.parse::<usize>(), seconds.parse::<u64>()) else {

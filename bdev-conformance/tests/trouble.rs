@@ -7,6 +7,7 @@ use std::fs;
 use bdev::{Bdev, BdevError, BdevEvent, Bdevs, Channel, Completion, Frame, Kind, Mode, Request, Token};
 use bdev_conformance::{Bench, Subject};
 use bdev_file::Config;
+use conformance::sandbox;
 
 use crate::places::{Loop, file_in, in_own_mounts, run};
 
@@ -84,6 +85,40 @@ fn s292_a_disk_that_is_in_use_is_left_alone() {
         drop(first);
         make(&bdevs, &Config::new(disk.path())).expect("it is free again");
     }
+}
+
+/// On a thread of its own, since a sandbox is for good.
+fn in_sandbox(call: libc::c_long, errno: i32, f: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            sandbox::refuse(call, errno).expect("a thread may bind itself");
+            f();
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+#[test]
+fn s292_where_there_is_no_ring_threads_are_named_and_work() {
+    for (errno, words) in [(libc::ENOSYS, "Function not implemented"), (libc::EPERM, "Operation not permitted")] {
+        in_sandbox(libc::SYS_io_uring_setup, errno, || {
+            let file = file_in("/tmp", 1 << 20);
+            let why = bdev_uring::uring(&Bdevs::new(1), &Config::new(file.path())).unwrap_err().to_string();
+            assert!(why.contains(words) && why.ends_with("a device of the module aio needs none"), "{why}");
+            let (mut bench, bdev) = bench(bdev_aio::aio, &Config::new(file.path()));
+            let mut channel = channel(&mut bench, &bdev, 4);
+            assert_eq!(bench.run(&mut channel, Request::write(0, 1, bench.filled(1, 1)).fua()).result, Ok(()));
+        });
+    }
+}
+
+#[test]
+fn s292_where_there_are_no_threads_that_is_said() {
+    in_sandbox(libc::SYS_clone3, libc::EAGAIN, || {
+        let file = file_in("/tmp", 1 << 20);
+        let why = bdev_aio::aio(&Bdevs::new(1), &Config::new(file.path())).unwrap_err().to_string();
+        assert!(why.starts_with("aio: no threads for its calls: Resource temporarily unavailable"), "{why}");
+    });
 }
 
 #[test]

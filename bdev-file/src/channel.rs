@@ -162,11 +162,11 @@ impl<E: Engine> Channel<E> {
         self.under_way += 1;
         let of = &self.slots[slot];
         let call = Call { op, at: start + of.done as u64, len: len as u64, pieces: &of.pieces[..count] };
-        // SAFETY: the pieces lie in the slot, and what they name is memory of the request's buffers,
-        // of the slot's own, or zeroes that live for ever. All of it stays until the call has come
-        // back: `has_call` keeps the request in its slot, and the channel's end waits for it, or
-        // leaves all where it is. Bytes of a request's buffers are looked at by nobody meanwhile,
-        // since nobody else has them.
+        // SAFETY: the pieces lie in the slot, and what they name is memory of the request's
+        // buffers, of the slot's own, or zeroes that live for ever. All of it stays until the call
+        // has come back: `has_call` keeps the request in its slot, and the channel's end waits for
+        // it, or leaves all where it is. Bytes of a request's buffers are looked at by nobody
+        // meanwhile, since nobody else has them.
         unsafe { self.engine.start(slot, call) };
     }
 

@@ -12,8 +12,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The device's name; without one the first free of Uring0, Uring1, … (Aio0, …).
     pub name: Option<String>,
-    /// Its uuid. Without one it has that of this computer, its name and the file, which lasts; where
-    /// the computer has no machine-id, another each time.
+    /// Its uuid. Without one it has that of this computer, its name and the file, which lasts;
+    /// where the computer has no machine-id, another each time.
     pub uuid: Option<Uuid>,
     /// Bytes of a block: a multiple of 512, 64 KiB at most. Without it 4,096 for a file, and what a
     /// disk says of itself.

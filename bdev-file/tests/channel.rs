@@ -80,7 +80,8 @@ impl Engine for Puppet {
             world.script.pop_front().unwrap_or(Answer::Some(usize::MAX))
         });
         match answer {
-            // SAFETY: the caller's promise, of which no more is needed than the length of this call.
+            // SAFETY: the caller's promise, of which no more is needed than the length of this
+            // call.
             Answer::Some(most) => self.back.push((slot, unsafe { make(&self.disk, &call, most) })),
             Answer::Says(n) => {
                 // SAFETY: the same.

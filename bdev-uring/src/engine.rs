@@ -66,8 +66,8 @@ impl Uring {
 impl Engine for Uring {
     unsafe fn start(&mut self, slot: usize, call: Call<'_>) {
         let entry = self.entry(&call);
-        // SAFETY: the caller's promise, for as long as the call is under way, which is until the one
-        // completion of its key was taken.
+        // SAFETY: the caller's promise, for as long as the call is under way, which is until the
+        // one completion of its key was taken.
         unsafe { self.ring.io().push(Key::new(self.member, CALL, slot as u64), entry) };
     }
 
@@ -97,8 +97,8 @@ impl Engine for Uring {
         if self.ring.arm() {
             let mut told = libc::pollfd { fd: self.bell.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             let most = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
-            // SAFETY: it reads and writes the one that it is given. That it was interrupted, its one
-            // error here, is a wait that was shorter.
+            // SAFETY: it reads and writes the one that it is given. That it was interrupted, its
+            // one error here, is a wait that was shorter.
             unsafe { libc::poll(&raw mut told, 1, most) };
         }
         self.ring.disarm();

@@ -353,9 +353,9 @@ fn look_at_bytes(request: &Request, wanted: u64, align: u32) -> Result<(), BdevE
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // What is under way goes first, and with it who may have it yet: who waits for its end need not
-        // ask again, and somebody's reset comes back when this channel has left. A box of nothing
-        // allocates nothing.
+        // What is under way goes first, and with it who may have it yet: who waits for its end need
+        // not ask again, and somebody's reset comes back when this channel has left. A box of
+        // nothing allocates nothing.
         self.cancel(&|_| true);
         self.device = Box::new(Gone);
         self.open.shared.leave(self.id);
