@@ -145,7 +145,11 @@ fn fill_block(base: u64, byte: usize, out: &mut [u8]) {
     head.iter_mut().enumerate().for_each(|(index, to)| *to = byte_of(base, byte + index));
     let first = byte + head.len();
     let (words, tail) = rest.as_chunks_mut::<WORD>();
-    words.iter_mut().enumerate().for_each(|(index, to)| *to = word(base, first / WORD + index).to_le_bytes());
+    let mut next = word(base, first / WORD);
+    for to in words.iter_mut() {
+        *to = next.to_le_bytes();
+        next = next.wrapping_add(STEP);
+    }
     let last = first + words.len() * WORD;
     tail.iter_mut().enumerate().for_each(|(index, to)| *to = byte_of(base, last + index));
 }
@@ -156,9 +160,12 @@ fn is_block(base: u64, byte: usize, bytes: &[u8]) -> bool {
     let (words, tail) = rest.as_chunks::<WORD>();
     let last = first + words.len() * WORD;
     let same = |from: usize| move |(index, got): (usize, &u8)| byte_of(base, from + index) == *got;
-    // All words, without a branch for each.
-    let differing =
-        words.iter().enumerate().fold(0, |sum, (index, got)| sum | (u64::from_le_bytes(*got) ^ word(base, first / WORD + index)));
+    // All words without a branch for each, nor a product: so they are compared several at a time.
+    let (mut next, mut differing) = (word(base, first / WORD), 0);
+    for got in words {
+        differing |= u64::from_le_bytes(*got) ^ next;
+        next = next.wrapping_add(STEP);
+    }
     differing == 0 && head.iter().enumerate().all(same(byte)) && tail.iter().enumerate().all(same(last))
 }
 

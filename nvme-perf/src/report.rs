@@ -26,7 +26,7 @@ pub(crate) struct Tally {
     /// It is measured now.
     counts: bool,
     /// Commands that were completed, those before and after what is measured included.
-    commands: u64,
+    pub(crate) commands: u64,
     /// Bytes that were compared and right.
     pub(crate) compared: u64,
     mismatches: u64,
@@ -83,6 +83,7 @@ impl Tally {
 
     #[cold]
     pub(crate) fn error(&mut self, status: Status, write: bool, lba: u64) {
+        self.commands += 1;
         match self.errors.iter_mut().find(|it| it.status == status && it.write == write) {
             Some(it) => it.count += 1,
             None => self.errors.push(Failures { status, write, lba, count: 1 }),

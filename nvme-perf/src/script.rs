@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,10 +14,9 @@ use lcore::{App, AppHandle, AppOptions, Cx, Failure, Instant, Polled, Schedule, 
 use nvme::fabrics::{ConnectData, DISCOVERY_NQN};
 use nvme::identify::{self, cns};
 use nvme::{Shape, Sqe};
-use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
-use crate::admin::{Admin, connect_data};
+use crate::admin::{Admin, PATIENCE, connect_data};
 use crate::args::{Args, Command, Host, Look};
 use crate::error::Trouble;
 use crate::plan::{self, Limits, Plan};
@@ -203,9 +203,9 @@ fn load(cx: &mut Cx<'_>, app: &AppHandle, args: Args) -> Begun<Script> {
         outcome?;
         let cpu = cpu_time();
         inbox.begin(&workers, Job::Run);
-        let mut ran = inbox.run_out(args.time).await;
+        let mut ran = inbox.run_out(&workers, args.time).await;
         (0..workers.shards()).for_each(|shard| workers.send(shard, |worker, cx| worker.stop(cx.clock())));
-        let cpu = cpu_time() - cpu;
+        let cpu = cpu_time().saturating_sub(cpu);
         if ran.is_ok() {
             ran = wind_up(&inbox, &workers, &args, &plan, &app).await;
         }
@@ -266,7 +266,8 @@ async fn prepare(
         note(args, app, format_args!("Associating {target} NSID {nsid} with lcore {}", core.0));
     }
     let pool = app.data_pool(plan::pool(Some(args), cores)?)?.clone();
-    let common = Common { plan: plan.clone(), net: app.net(), pool, reserve: plan::reserve(args), script: script.clone() };
+    let progress = (0..cores).map(|_| AtomicU64::new(0)).collect();
+    let common = Common { plan: plan.clone(), net: app.net(), pool, reserve: plan::reserve(args), progress, script: script.clone() };
     let ready = move |_: &mut Cx<'_>, outcome: Result<&Workers, Trouble>| {
         if let Err(why) = outcome {
             Inbox::tell_failure(&script, why);
@@ -337,13 +338,31 @@ impl Shared {
     /// Waits until all workers have done what they were told.
     async fn all_done(&self, workers: &Workers) -> Result<(), Trouble> {
         let all = workers.shards();
-        self.until(|inbox| (inbox.done >= all).then(|| inbox.done -= all)).await
+        self.watched(workers, |inbox| (inbox.done >= all).then(|| inbox.done -= all)).await
     }
 
     /// Waits until so much time is over, or somebody stops it.
-    async fn run_out(&self, time: Duration) -> Result<(), Trouble> {
+    async fn run_out(&self, workers: &Workers, time: Duration) -> Result<(), Trouble> {
         let end = self.0.borrow().now + time;
-        self.until(|inbox| (inbox.stop || inbox.now >= end).then_some(())).await
+        self.watched(workers, |inbox| (inbox.stop || inbox.now >= end).then_some(())).await
+    }
+
+    /// Waits as [`until`](Self::until) does, as long as some command is completed now and then.
+    async fn watched(&self, workers: &Workers, mut what: impl FnMut(&mut Inbox) -> Option<()>) -> Result<(), Trouble> {
+        let (mut seen, mut moved) = (0, self.0.borrow().now);
+        let mut silent = |now: Instant| {
+            let completed = workers.common().progress.iter().map(|it| it.load(Ordering::Relaxed)).sum::<u64>();
+            if std::mem::replace(&mut seen, completed) != completed {
+                moved = now;
+            }
+            now.since(moved) >= PATIENCE
+        };
+        let at = workers.common().plan.target.at;
+        self.until(|inbox| match what(inbox) {
+            Some(()) => Some(Ok(())),
+            None => silent(inbox.now).then_some(Err(Trouble::Silent { at, patience: PATIENCE })),
+        })
+        .await?
     }
 
     /// What each core has counted.
@@ -372,8 +391,10 @@ impl Shared {
     }
 }
 
-/// Processor time of this process so far, nanoseconds.
+/// Processor time of this process' threads so far, nanoseconds; 0 where the system does not tell.
 fn cpu_time() -> u64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let spent =
+        |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok();
+    threads.filter_map(spent).sum()
 }

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 use lcore::net::{Events, GroupConfig, NetEvent, NetImpl, SockGroup, SockOptions, Token};
@@ -41,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) net: &'static dyn NetImpl,
     pub(crate) pool: DataPool,
     pub(crate) reserve: ReserveConfig,
+    /// Commands that each core has completed.
+    pub(crate) progress: Box<[AtomicU64]>,
     /// Who is told.
     pub(crate) script: ThreadHandle,
 }
@@ -109,7 +112,7 @@ impl Shard for Worker {
     type Error = Trouble;
 
     fn open(cx: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, Trouble> {
-        let Common { plan, net, pool, reserve, script: _ } = peers.common();
+        let Common { plan, net, pool, reserve, .. } = peers.common();
         // What is received has its own: were all buffers waiting to be sent, nothing could be read.
         let mut config = GroupConfig::new(pool.group(ReserveConfig { large: 0, control: 0, ..*reserve })?);
         let bufs = pool.group(ReserveConfig { small: 0, ..*reserve })?;
@@ -143,6 +146,7 @@ impl Shard for Worker {
         let got = self.group.poll(&mut events);
         // The turn's time is from before the poll, and latency is what is measured here.
         let now = if got > 0 { cx.clock() } else { cx.now() };
+        let before = self.state.tally.commands;
         let mut outcome = Ok(());
         for event in events.drain() {
             if outcome.is_ok() {
@@ -150,6 +154,9 @@ impl Shard for Worker {
             }
         }
         self.events = Some(events);
+        if self.state.tally.commands != before {
+            self.peers.common().progress[self.peers.index()].store(self.state.tally.commands, Ordering::Relaxed);
+        }
         let sent = match outcome.and_then(|()| self.pump(now)) {
             Ok(sent) => sent,
             Err(why) => {

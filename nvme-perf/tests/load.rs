@@ -84,6 +84,36 @@ fn s311_a_target_that_goes_away_is_one_clear_error_and_what_there_is_is_told() {
     assert!(stderr.contains(&target.at.to_string()), "{stderr}");
 }
 
+/// A target that says nothing any more, though its connections stay: before anything, and in the
+/// middle of a run.
+#[test]
+fn s311_silence_is_given_up_on() {
+    let (never, stops) = (serve(Role::Io), serve(Role::Io));
+    never.mute.store(true, Ordering::SeqCst);
+    let start = |target: &common::Served| {
+        let mut command = target.command("-q 4 -o 4k -w randread -t 300 --json");
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let children = [start(&never), start(&stops)];
+    while stops.received.load(Ordering::SeqCst) < 100_000 {
+        std::thread::yield_now();
+    }
+    stops.mute.store(true, Ordering::SeqCst);
+    for child in children {
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(1) && text.contains("did not answer for 10 s"), "{text}");
+    }
+}
+
+#[test]
+fn s311_a_controller_is_kept_alive() {
+    let target = serve(Role::Io);
+    target.run("-q 1 -o 4k -w randread -t 4 --json").json(0);
+    let sent = target.keep_alives.load(Ordering::SeqCst);
+    assert!(sent >= 1, "one for each third of 10 s");
+}
+
 #[test]
 fn s311_nobody_there_and_wrong_names_are_told() {
     let target = serve(Role::Io);

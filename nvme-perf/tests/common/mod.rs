@@ -20,11 +20,16 @@ use nvme::target::Role;
 use pair::{SUBNQN, Target, World};
 
 /// A target that serves connections, each on a thread, until the test ends.
+#[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) at: SocketAddr,
     pub(crate) world: Arc<Mutex<World>>,
     /// Bytes that come in on all connections.
     pub(crate) received: Arc<AtomicUsize>,
+    /// Keep Alives that came, each in a piece of its own.
+    pub(crate) keep_alives: Arc<AtomicUsize>,
+    /// Nothing is answered any more.
+    pub(crate) mute: Arc<AtomicBool>,
     /// All connections are cut, and no new one is taken.
     pub(crate) gone: Arc<AtomicBool>,
 }
@@ -33,34 +38,41 @@ pub(crate) fn serve(role: Role) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let world = Arc::new(Mutex::new(World::new(role)));
-    let (received, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let served = Served { at, world: world.clone(), received: received.clone(), gone: gone.clone() };
+    let (count, flag) = (|| Arc::new(AtomicUsize::new(0)), || Arc::new(AtomicBool::new(false)));
+    let served = Served { at, world, received: count(), keep_alives: count(), mute: flag(), gone: flag() };
+    let to_all = served.clone();
     thread::spawn(move || {
         for (seed, stream) in (0..).zip(listener.incoming()) {
-            let (world, received, gone) = (world.clone(), received.clone(), gone.clone());
-            if gone.load(Ordering::SeqCst) {
+            if to_all.gone.load(Ordering::SeqCst) {
                 return;
             }
-            thread::spawn(move || connection(seed, stream.unwrap(), &world, &received, &gone));
+            let served = to_all.clone();
+            thread::spawn(move || connection(seed, stream.unwrap(), &served));
         }
     });
     served
 }
 
 /// One connection, from its first byte to its end.
-fn connection(seed: u64, mut stream: TcpStream, world: &Mutex<World>, received: &AtomicUsize, gone: &AtomicBool) {
+fn connection(seed: u64, mut stream: TcpStream, served: &Served) {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let (mut target, mut rng, mut bytes) = (Target::new(), Rng::with_seed(seed), vec![0; 64 << 10]);
-    while !gone.load(Ordering::SeqCst) {
+    while !served.gone.load(Ordering::SeqCst) {
         let length = match stream.read(&mut bytes) {
             Ok(0) => return,
             Ok(length) => length,
             Err(why) if matches!(why.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => continue,
             Err(_) => return,
         };
-        received.fetch_add(length, Ordering::SeqCst);
-        let mut world = world.lock().unwrap();
+        served.received.fetch_add(length, Ordering::SeqCst);
+        if length == 72 && bytes[8] == nvme::command::admin::KEEP_ALIVE {
+            served.keep_alives.fetch_add(1, Ordering::SeqCst);
+        }
+        if served.mute.load(Ordering::SeqCst) {
+            continue;
+        }
+        let mut world = served.world.lock().unwrap();
         if target.feed(&bytes[..length]).is_err() {
             return;
         }
