@@ -31,6 +31,8 @@ pub(crate) struct Screen {
     pub(crate) fit: usize,
     pub(crate) interval: Duration,
     pub(crate) is_over: bool,
+    /// Its user wants it stopped, as a shell's jobs are.
+    pub(crate) stops: bool,
 }
 
 impl Screen {
@@ -51,6 +53,7 @@ impl Screen {
             fit: 1,
             interval,
             is_over: false,
+            stops: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl Screen {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if ctrl => self.is_over = true,
+            KeyCode::Char('z') if ctrl => self.stops = true,
             _ if self.is_typing => self.type_filter(key.code),
             _ if self.helps => self.helps = false,
             code => self.command(code),
@@ -166,7 +170,7 @@ impl Screen {
     }
 }
 
-pub(crate) const KEYS: [(&str, &str); 12] = [
+pub(crate) const KEYS: [(&str, &str); 13] = [
     ("1 ... 9, Tab, Shift-Tab", "another table"),
     ("left, right, or < >", "sort by another column"),
     ("r", "turn the order round"),
@@ -177,6 +181,7 @@ pub(crate) const KEYS: [(&str, &str); 12] = [
     ("up, down, PgUp, PgDn", "other rows (also k and j)"),
     ("Home, End", "the first and the last row (also g and G)"),
     ("h, ?", "this help; any key ends it"),
+    ("Ctrl-Z", "stop, until the shell has it go on"),
     ("q, Ctrl-C", "end"),
     ("-", "in a table: not known, as after the first look"),
 ];

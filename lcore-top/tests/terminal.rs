@@ -16,7 +16,7 @@ use common::{Application, Does, spdk, until};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 /// lcore-top on a terminal.
 struct Top {
@@ -79,6 +79,16 @@ impl Top {
     fn ends(&mut self) {
         let status = until("its end", || self.child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{}", self.screen.lock().unwrap().screen().contents());
+        self.is_given_back();
+    }
+
+    fn is_stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        until("its stop", || std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" T").then_some(()));
+    }
+
+    /// The screen and the cursor are as they were, and so is how it takes keys.
+    fn is_given_back(&self) {
         until("the screen that was", || (!self.screen.lock().unwrap().screen().alternate_screen()).then_some(()));
         until("the cursor", || (!self.screen.lock().unwrap().screen().hide_cursor()).then_some(()));
         let after = tcgetattr(&self.terminal).unwrap();
@@ -132,6 +142,47 @@ fn s195_however_it_ends_the_terminal_is_as_it_was() {
         end(&mut top);
         top.ends();
     }
+}
+
+#[test]
+fn s195_stopped_it_gives_the_terminal_back_and_comes_again_whole() {
+    let (_dir, path) = place();
+    let _application = application(&path, "thread_one");
+    let stops: [fn(&mut Top); 2] = [|top| top.press(b"\x1a"), |top| top.signal(Signal::TSTP)];
+    for stop in stops {
+        let mut top = Top::start(&path);
+        top.shows("thread_one");
+        stop(&mut top);
+        top.is_stopped();
+        top.is_given_back();
+        top.signal(Signal::CONT);
+        top.shows("thread_one");
+        assert!(top.screen.lock().unwrap().screen().alternate_screen());
+        top.press(b"2");
+        top.shows("nvmf_poll");
+        top.press(b"q");
+        top.ends();
+    }
+}
+
+/// What nobody hears of before: the shell has changed the terminal meanwhile.
+#[test]
+fn s195_a_stop_without_a_word_is_made_good() {
+    let (_dir, path) = place();
+    let _application = application(&path, "thread_one");
+    let mut top = Top::start(&path);
+    top.shows("thread_one");
+    top.signal(Signal::STOP);
+    top.is_stopped();
+    tcsetattr(&top.terminal, OptionalActions::Now, &top.before).unwrap();
+    top.screen.lock().unwrap().process(b"\x1b[?1049l\x1b[2J\x1b[Hof the shell");
+    top.signal(Signal::CONT);
+    top.shows("thread_one");
+    // One key is a command only where lines are not waited for.
+    top.press(b"2");
+    top.shows("nvmf_poll");
+    top.press(b"q");
+    top.ends();
 }
 
 #[test]

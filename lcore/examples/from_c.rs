@@ -12,6 +12,15 @@ pub extern "C" fn lcore_linked() -> *const c_char {
     NAMES.get_or_init(|| CString::new(names()).unwrap_or_default()).as_ptr()
 }
 
+/// How many methods of RPC are linked, and sources of statistics.
+// SAFETY: the only function of this name in the program.
+#[cfg(feature = "rpc")]
+#[unsafe(no_mangle)]
+pub extern "C" fn lcore_registered(methods: &mut usize, sources: &mut usize) {
+    *methods = lcore::rpc::LCORE_RPC_METHODS.len();
+    *sources = lcore::LCORE_STATS.len();
+}
+
 /// Runs an application that ends at once, and answers its exit code: 0 if it found a backend by
 /// itself.
 // SAFETY: the only function of this name in the program.

@@ -6,7 +6,10 @@ use std::process::{Command, Output};
 
 /// A program of what it does with lcore.
 fn source(does: &str) -> String {
-    format!("#include <stdio.h>\nconst char *lcore_linked(void);\nunsigned char lcore_run(void);\nint main(void) {{ {does} }}\n")
+    format!(
+        "#include <stddef.h>\n#include <stdio.h>\nconst char *lcore_linked(void);\nunsigned char lcore_run(void);\n\
+         void lcore_registered(size_t *methods, size_t *sources);\nint main(void) {{ {does} }}\n"
+    )
 }
 
 /// What the standard library needs of the system.
@@ -41,4 +44,14 @@ fn s59_a_c_program_has_the_backends_of_the_features() {
     let ended = run("return lcore_run();");
     let code = if cfg!(any(feature = "posix", feature = "uring")) { 0 } else { 2 };
     assert_eq!(ended.status.code(), Some(code), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// This test's own program links lcore as Rust does.
+#[cfg(feature = "rpc")]
+#[test]
+fn s59_a_c_program_has_the_methods_and_the_statistics() {
+    let said = run("size_t m, s; lcore_registered(&m, &s); printf(\"%zu %zu\", m, s); return 0;");
+    let here = (lcore::rpc::LCORE_RPC_METHODS.len(), lcore::LCORE_STATS.len());
+    assert!(here.0 > 20 && here.1 > 4, "{here:?}");
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("{} {}", here.0, here.1));
 }
