@@ -651,11 +651,14 @@ fn s249_a_host_ends_with_a_controller_that_breaks_the_protocol() {
         bytes[at] = value;
         bytes
     };
+    let mut bare = data(read, 0, 0, 0);
+    bare[3] = 24;
     for (what, bytes, status) in [
         ("PDO in the header", odd(3, 20), (Fes::InvalidHeaderField, 3)),
         ("PDO after some of the data", odd(3, 28), (Fes::InvalidHeaderField, 4)),
         ("PLEN of more than the data", odd(4, 28), (Fes::InvalidHeaderField, 4)),
         ("no data", data(read, 0, 0, pdu::LAST), (Fes::InvalidHeaderField, 4)),
+        ("no data where it would begin", bare, (Fes::InvalidHeaderField, 4)),
         ("ICResp again", IcResp::new(0, 0, 4096).as_bytes().to_vec(), (Fes::SequenceError, 0)),
         ("data of no command", data(3, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
         ("data of a write", data(write, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
