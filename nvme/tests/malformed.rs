@@ -9,7 +9,7 @@ use nvme::command::{Sgl, io};
 use nvme::fabrics::{ConnectData, property};
 use nvme::host::{self, Payload};
 use nvme::pdu::{self, C2hData, CapsuleCmd, CapsuleResp, CommonHeader, H2cData, IcReq, IcResp, Kind, R2t};
-use nvme::target::{Misuse, Role, Settings};
+use nvme::target::{self, Misuse, Role, Settings};
 use nvme::{Code, Cqe, Decoder, Expects, Fes, Header, Item, Shape, Side, Sqe, Status, Wrong, digest};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -318,9 +318,12 @@ fn s246_data_that_was_not_asked_for_ends_the_queue() {
 #[test]
 fn s246_a_connection_begins_with_icreq_and_has_one() {
     let command = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: Sqe::connect(0, 32, 0) }.as_bytes(), &[0; 1024], PLAIN);
+    let later = Sqe { sgl: Sgl::transport(1024), ..Sqe::connect(0, 32, 0) };
+    let bare = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: later }.as_bytes(), &[], PLAIN);
     let hello = IcReq::new(0, 0, 0);
     for (what, bytes, status) in [
         ("a command first", command, (Fes::SequenceError, 0)),
+        ("a command without data first", bare, (Fes::SequenceError, 0)),
         ("PFV", IcReq { pfv: 1.into(), ..hello }.as_bytes().to_vec(), (Fes::UnsupportedParameter, 8)),
         ("HPDA", IcReq { hpda: 32, ..hello }.as_bytes().to_vec(), (Fes::InvalidHeaderField, 10)),
         ("twice", [hello.as_bytes(), hello.as_bytes()].concat(), (Fes::SequenceError, 0)),
@@ -404,6 +407,47 @@ fn s246_more_in_the_capsule_than_is_told_ends_the_queue() {
     let sqe = Sqe { sgl: Sgl::in_capsule(4608), ..Sqe::blocks(io::WRITE, 1, 0, 9, 0) };
     let bytes = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &[1; 4608], PLAIN);
     assert_eq!(pair.target.feed(&bytes).unwrap_err().why.status(), (Fes::LimitExceeded, 0));
+}
+
+/// What was agreed cannot be left out.
+#[test]
+fn s241_pdus_without_the_digests_agreed_end_the_queue() {
+    let header = Shape { data_digest: false, ..DIGESTS };
+    let data = Shape { header_digest: false, ..DIGESTS };
+    for shape in [DIGESTS, header, data] {
+        let mut host = common::Host::new(shape, 4, 0);
+        let dgst = u8::from(shape.header_digest) | u8::from(shape.data_digest) << 1;
+        host.feed(IcResp::new(0, dgst, 4096).as_bytes()).unwrap();
+        let cid = host.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+        let mut it = c2h(512);
+        (it.ch.flags, it.cccid) = (pdu::LAST, cid.into());
+        let fault = host.feed(&pdu(it.as_bytes(), &[1; 512], PLAIN)).unwrap_err();
+        assert_eq!(fault.why.status(), (Fes::InvalidHeaderField, 1), "{shape:?}");
+    }
+    for shape in [DIGESTS, header] {
+        let mut pair = common::Pair::io(4, shape, &mut common::World::new(Role::Io), 1);
+        let command = CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: Sqe::new(io::FLUSH, 1) };
+        let fault = pair.target.feed(&pdu(command.as_bytes(), &[], PLAIN)).unwrap_err();
+        assert_eq!(fault.why.status(), (Fes::InvalidHeaderField, 1), "{shape:?}");
+    }
+}
+
+/// A command whose middle looks like another command, in two pieces.
+#[test]
+fn s240_a_piece_of_a_command_is_no_command() {
+    let mut world = common::World::new(Role::Io);
+    let mut pair = common::Pair::io(4, PLAIN, &mut world, 1);
+    // From the CID on, what the next eight bytes of a capsule would be, and then a read.
+    let middle =
+        Sqe { cid: 4.into(), nsid: 0x0048_0048.into(), cdw2: 0x4002_0000.into(), cdw10: 0x0200_0000.into(), ..Sqe::new(io::READ, 1) };
+    let sqe = Sqe { cdw12: 0x5A00.into(), sgl: Sgl::transport(512), ..middle };
+    let command = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &[], PLAIN);
+    let bytes = [&command[..], &command[..]].concat();
+    assert_eq!(bytes[10..18], command[..8], "it does look like one");
+    let queue = &mut pair.target.queue;
+    assert_eq!(queue.receive(&mut &bytes[..10]), Ok(None));
+    let event = queue.receive(&mut &bytes[10..]).unwrap();
+    assert!(matches!(event, Some(target::Event::Command { sqe: it, .. }) if it == sqe), "{event:?}");
 }
 
 #[test]
@@ -602,7 +646,19 @@ fn s249_a_host_ends_with_a_controller_that_breaks_the_protocol() {
             PLAIN,
         )
     };
+    let odd = |at: usize, value: u8| {
+        let mut bytes = data(read, 0, 512, pdu::LAST);
+        bytes[at] = value;
+        bytes
+    };
+    let mut bare = data(read, 0, 0, 0);
+    bare[3] = 24;
     for (what, bytes, status) in [
+        ("PDO in the header", odd(3, 20), (Fes::InvalidHeaderField, 3)),
+        ("PDO after some of the data", odd(3, 28), (Fes::InvalidHeaderField, 4)),
+        ("PLEN of more than the data", odd(4, 28), (Fes::InvalidHeaderField, 4)),
+        ("no data", data(read, 0, 0, pdu::LAST), (Fes::InvalidHeaderField, 4)),
+        ("no data where it would begin", bare, (Fes::InvalidHeaderField, 4)),
         ("ICResp again", IcResp::new(0, 0, 4096).as_bytes().to_vec(), (Fes::SequenceError, 0)),
         ("data of no command", data(3, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
         ("data of a write", data(write, 0, 512, pdu::LAST), (Fes::InvalidHeaderField, 8)),
