@@ -6,8 +6,8 @@
 //! the data. Data itself is never touched but for its digest: it goes from the receive buffer to
 //! where the caller wants it, and from there to the socket. [`target::Controller`] is what the
 //! queues of one association have in common: properties, Identify, features, log pages, events,
-//! keep alive. [`target::Fused`] and [`target::Reservations`] are for those who serve namespaces. With
-//! the feature `auth`, `auth::Target` and `auth::Host` are the two ends of an authentication.
+//! keep alive. [`target::Fused`] and [`target::Reservations`] are for those who serve namespaces.
+//! With the feature `auth`, `auth::Target` and `auth::Host` are the two ends of an authentication.
 //!
 //! ```text
 //!   socket ──bytes──► Queue::receive ──► Event::Command ──► Controller::admin, or Io::read and a device

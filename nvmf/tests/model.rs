@@ -1,4 +1,5 @@
-//! What a target is asked to be, and cannot: each answer is one clear sentence, and changes nothing.
+//! What a target is asked to be, and cannot: each answer is one clear sentence, and
+//! changes nothing.
 
 mod common;
 

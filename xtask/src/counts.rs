@@ -18,9 +18,9 @@ use crate::{packages, program, repository};
 /// Count instructions of the hot paths, and compare them with those that are kept in
 /// bench/instructions.json.
 ///
-/// Messages, pollers, rings, pools, reads of 4 KiB, and an echo over each backend: by a server without and by one
-/// with the feature `observe`. A path that takes over 10 % more
-/// than is kept is an error.
+/// Messages, pollers, rings, pools, reads of 4 KiB, and an echo over each backend: by
+/// a server without and by one with the feature `observe`. A path that takes over 10 % more than is
+/// kept is an error.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Keep what is counted now.
