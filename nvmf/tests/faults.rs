@@ -378,3 +378,61 @@ fn s280_random_bytes_end_their_own_queues_only() {
     drop((admin, good));
     world.end();
 }
+
+#[test]
+fn s275_a_namespace_removed_under_load_ends_its_commands_and_lets_the_device_go() {
+    let delay = Duration::from_millis(1);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    for n in 0..20 {
+        host.submit(Sqe::blocks(io::WRITE, 1, n * 8, 8, 0), Payload::Send(4096), &[1; 4096]);
+    }
+    host.pump();
+    world.sim.settle();
+    world.target.remove_namespace(NQN, 1).expect("it is there");
+    world.sim.run_for(delay * 3);
+    host.pump();
+    assert_eq!(host.done.len(), 20);
+    assert!(host.done.drain(..).all(|done| done.status.is_success()));
+    assert_eq!(host.read(&mut world, 0, 1).code(), Code::InvalidNamespace);
+    world.sim.run_for(Duration::from_secs(1));
+    assert_eq!(world.bdevs.get("Fault0").expect("it is there").opens(), (0, 0));
+    drop((admin, host));
+    world.end();
+}
+
+#[test]
+fn s266_preempt_and_abort_ends_what_the_other_host_has_under_way() {
+    let delay = Duration::from_secs(3600);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), ..Wishes::default() });
+    let other = "nqn.2014-08.org.nvmexpress:uuid:6f0f6e4d-0000-4000-8000-000000000002";
+    let (one_admin, bringup_one) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let (two_admin, bringup_two) = Host::admin_of(&mut world, Shape::default(), NQN, other, 0);
+    let mut one = Host::io(&mut world, &bringup_one, 1);
+    let mut two = Host::io_of(&mut world, Shape::default(), NQN, other, &bringup_two, 1);
+    let send = |host: &mut Host, world: &mut World, opcode, word: u32, keys: [u64; 2]| {
+        let mut sqe = Sqe::new(opcode, 1);
+        sqe.cdw10 = word.into();
+        host.call(world, sqe, Payload::Send(16), keys.as_bytes()).code()
+    };
+    assert_eq!(send(&mut one, &mut world, io::RESERVATION_REGISTER, 0, [0, 11]), Code::Success);
+    assert_eq!(send(&mut two, &mut world, io::RESERVATION_REGISTER, 0, [0, 22]), Code::Success);
+    assert_eq!(send(&mut two, &mut world, io::RESERVATION_ACQUIRE, 1 << 8, [22, 0]), Code::Success);
+    let under_way = two.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[1; 512]);
+    let spared = one.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+    two.pump();
+    one.pump();
+    world.sim.settle();
+    // Preempt and Abort, of the holder.
+    assert_eq!(send(&mut one, &mut world, io::RESERVATION_ACQUIRE, 2 | 1 << 8, [11, 22]), Code::Success);
+    assert_eq!(two.wait(&mut world, under_way).code(), Code::AbortRequested);
+    one.pump();
+    assert!(one.done.iter().all(|done| done.cid != spared));
+    assert_eq!(two.write(&mut world, 0, &[1; 512]).code(), Code::ReservationConflict);
+    drop((one, two, one_admin, two_admin));
+    world.sim.settle();
+    world.end();
+}

@@ -118,3 +118,58 @@ fn with_headroom(mut buf: Buf) -> Buf {
 pub(crate) fn fits(size: usize) -> usize {
     size.saturating_sub(HEADROOM + TAIL)
 }
+
+#[cfg(test)]
+mod tests {
+
+    use nvme::command::Sqe;
+    use nvme::fabrics::CONNECT;
+    use nvme::target::{Event, Queue, Settings};
+    use pool::{ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+
+    use super::*;
+
+    fn waiter(place: u32) -> Waiter {
+        Waiter { queue: QueueKey { place, generation: 0 }, tag: tag() }
+    }
+
+    /// Some tag: those are given by a queue alone.
+    fn tag() -> Tag {
+        let mut queue = Queue::new(Settings::default(), Default::default());
+        let (mut host, hello) = nvme::host::Queue::new(nvme::host::Settings { shape: Default::default(), commands: 1, in_capsule: 8192 });
+        let hello = hello.parts().concat();
+        let Ok(Some(Event::Reply(head))) = queue.receive(&mut &hello[..]) else { panic!("no answer") };
+        let _ = host.receive(&mut &head.parts().concat()[..]);
+        let command = host.submit(Sqe::fabrics(CONNECT), nvme::host::Payload::None).expect("room");
+        let bytes = command.head.parts().concat();
+        match queue.receive(&mut &bytes[..]) {
+            Ok(Some(Event::Command { tag, .. })) => tag,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn s277_a_line_is_kept_and_who_has_left_it_is_passed_over() {
+        let none = ClassConfig { count: 0, size: 0 };
+        let small = ClassConfig { count: 1, size: 16 << 10 };
+        let pool = DataPool::on_heap(DataPoolConfig { small, large: none, control: none, waiters: 4 }).expect("a pool");
+        let group = pool.group(ReserveConfig { small: 1, large: 0, control: 0 }).expect("a group");
+        let mut bufs = Bufs::new(group, Waker::noop().clone());
+        let only = bufs.get(512).expect("a buffer");
+        assert!(bufs.get(512).is_none());
+        for place in 0..3 {
+            bufs.wait(waiter(place), 512);
+        }
+        drop(only);
+        assert!(bufs.get(512).is_none(), "nobody goes past who waits");
+        let now = Instant::ZERO;
+        // The first has left the line.
+        let (next, buf) = bufs.serve(now, |it| it.queue.place != 0).expect("a buffer");
+        assert_eq!((next.queue.place, buf.len()), (1, 0));
+        assert!(bufs.serve(now, |_| true).is_none());
+        drop(buf);
+        // The last has left it, too: nobody waits, and the buffer is anybody's.
+        assert!(bufs.serve(now, |_| false).is_none() && !bufs.is_short());
+        assert!(bufs.get(512).is_some());
+    }
+}

@@ -117,7 +117,7 @@ impl Queue {
             succeeds: base.transport().c2h_success,
             proto: target::Queue::new(base.settings, base.time()),
             role: Role::New,
-            commands: alloc::vec![None],
+            commands: Vec::new(),
             receiving: 0,
             fused: Fused::default(),
             out: Vec::new(),
@@ -240,9 +240,12 @@ impl Queue {
         };
         let since = base.time();
         let command = Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
-        if let Some(place) = self.commands.get_mut(tag.index()) {
-            *place = Some(command);
+        // The lowest tags are used again first: so it is as long as there were ever commands at a
+        // time, whatever the queue has entries.
+        if self.commands.len() <= tag.index() {
+            self.commands.resize_with(tag.index() + 1, || None);
         }
+        self.commands[tag.index()] = Some(command);
         if length == 0 {
             return self.run(base, cx, tag);
         }
@@ -326,7 +329,6 @@ impl Queue {
     fn connected(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, request: &Request<'_>, association: Arc<Association>) {
         let Ok(head) = self.proto.open(tag, request, accepted(association.cntlid(), 0)) else { return };
         self.put(base, &head);
-        self.commands.resize_with(request.entries.into(), || None);
         let info = QueueInfo {
             qid: request.qid,
             group: base.index,
