@@ -84,12 +84,12 @@ fn s311_a_target_that_goes_away_is_one_clear_error_and_what_there_is_is_told() {
     assert!(stderr.contains(&target.at.to_string()), "{stderr}");
 }
 
-/// A target that says nothing any more, though its connections stay: before anything, and in the
-/// middle of a run.
+/// A target that says nothing, though its connections stay; and one whose I/O queue falls silent
+/// in the middle of a run, while its admin queue answers.
 #[test]
 fn s311_silence_is_given_up_on() {
     let (never, stops) = (serve(Role::Io), serve(Role::Io));
-    never.mute.store(true, Ordering::SeqCst);
+    never.mute_from.store(0, Ordering::SeqCst);
     let start = |target: &common::Served| {
         let mut command = target.command("-q 4 -o 4k -w randread -t 300 --json");
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
@@ -98,7 +98,7 @@ fn s311_silence_is_given_up_on() {
     while stops.received.load(Ordering::SeqCst) < 100_000 {
         std::thread::yield_now();
     }
-    stops.mute.store(true, Ordering::SeqCst);
+    stops.mute_from.store(1, Ordering::SeqCst);
     for child in children {
         let out = child.wait_with_output().unwrap();
         let text = String::from_utf8(out.stderr).unwrap();

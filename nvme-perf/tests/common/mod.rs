@@ -10,7 +10,7 @@ pub(crate) mod pair;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -28,8 +28,8 @@ pub(crate) struct Served {
     pub(crate) received: Arc<AtomicUsize>,
     /// Keep Alives that came, each in a piece of its own.
     pub(crate) keep_alives: Arc<AtomicUsize>,
-    /// Nothing is answered any more.
-    pub(crate) mute: Arc<AtomicBool>,
+    /// From this connection on nothing is answered any more; the admin queue's is number 0.
+    pub(crate) mute_from: Arc<AtomicU64>,
     /// All connections are cut, and no new one is taken.
     pub(crate) gone: Arc<AtomicBool>,
 }
@@ -38,8 +38,14 @@ pub(crate) fn serve(role: Role) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let world = Arc::new(Mutex::new(World::new(role)));
-    let (count, flag) = (|| Arc::new(AtomicUsize::new(0)), || Arc::new(AtomicBool::new(false)));
-    let served = Served { at, world, received: count(), keep_alives: count(), mute: flag(), gone: flag() };
+    let served = Served {
+        at,
+        world,
+        received: Arc::default(),
+        keep_alives: Arc::default(),
+        mute_from: Arc::new(AtomicU64::new(u64::MAX)),
+        gone: Arc::default(),
+    };
     let to_all = served.clone();
     thread::spawn(move || {
         for (seed, stream) in (0..).zip(listener.incoming()) {
@@ -69,7 +75,7 @@ fn connection(seed: u64, mut stream: TcpStream, served: &Served) {
         if length == 72 && bytes[8] == nvme::command::admin::KEEP_ALIVE {
             served.keep_alives.fetch_add(1, Ordering::SeqCst);
         }
-        if served.mute.load(Ordering::SeqCst) {
+        if seed >= served.mute_from.load(Ordering::SeqCst) {
             continue;
         }
         let mut world = served.world.lock().unwrap();
