@@ -84,23 +84,27 @@ written() { awk '{ print $5 }' "$(controller)"/nvme*n1/stat || fail "the disk is
 more_than() { now=$(written) && [ "$now" -gt "$1" ]; }
 verified() {
     fio --name=verified --filename=$DISK --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite --bssplit=4k/60:64k/30:256k/10 \
-        --verify=crc32c --verify_fatal=1 --eta=never "$@"
+        --randrepeat=0 --verify=crc32c --verify_fatal=1 --eta=never "$@"
 }
-# load SECONDS: blocks written, read again and compared, until `loaded`.
+# Until `loaded`: blocks written, and all of them read again and compared, over and over.
 load() {
-    verified --size=16M --verify_backlog=64 --time_based --runtime="$1" > /run/load 2>&1 &
+    rm -f /run/enough
+    (until [ -e /run/enough ]; do verified --size=4M || exit; done) > /run/load 2>&1 &
     echo $! > /run/load.pid
-    began=$(written)
-    wait_for "writes" more_than $((began + 50))
+    under_load
 }
-loaded() { wait "$(cat /run/load.pid)" || { cat /run/load; fail "fio ended with $?"; }; }
+under_load() { wait_for "writes" more_than $(($(written) + 20)); }
+loaded() {
+    touch /run/enough
+    wait "$(cat /run/load.pid)" || { tail -n 60 /run/load; fail "fio failed"; }
+}
 killed_and_restarted() {
+    under_load
     target_down
     wait_for "a controller that is not live" is_down
-    before=$(written)
     target_up
     wait_for "a controller that is live again" is_live
-    wait_for "writes after it" more_than "$before"
+    under_load
 }
 "#;
 
@@ -221,7 +225,7 @@ umount /mnt
 ];
 
 const LOADS: [(&str, &str); 6] = [
-    ("fio verifies 16 MiB, on each of two queues", "verified --size=16M --offset_increment=16M --numjobs=2 --group_reporting"),
+    ("fio verifies 8 MiB, on each of two queues", "verified --size=8M --offset_increment=8M --numjobs=2 --group_reporting"),
     (
         "disconnect, connect with header and data digests",
         r"
@@ -229,15 +233,15 @@ disconnect
 connect -g -G
 ",
     ),
-    ("fio verifies with digests", "verified --size=8M"),
+    ("fio verifies with digests", "verified --size=6M"),
     (
         "the controller is reset three times under load",
         r#"
-load 8
+load
 for round in 1 2 3; do
     nvme reset "/dev/$(basename "$(controller)")"
     wait_for "a controller that is live again" is_live
-    wait_for "writes after it" more_than $(($(written) + 20))
+    under_load
 done
 loaded
 "#,
@@ -245,7 +249,7 @@ loaded
     (
         "the target is killed and restarted under load",
         r"
-load 8
+load
 killed_and_restarted
 loaded
 ",
@@ -307,13 +311,9 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
 
 /// A load of so many minutes, with kills spread over it.
 fn long(minutes: u64) -> String {
-    let between = minutes * 60 / (KILLS + 1);
-    let mut script = format!("load {}\n", minutes * 60);
-    for _ in 0..KILLS {
-        // Writing to a string cannot fail.
-        let _ = writeln!(script, "sleep {between}\nkilled_and_restarted");
-    }
-    script + "loaded\n"
+    let part = format!("sleep {}\n", minutes * 60 / (KILLS + 1));
+    let parts: Vec<_> = (0..=KILLS).map(|_| part.as_str()).collect();
+    format!("load\n{}loaded\n", parts.join("killed_and_restarted\n"))
 }
 
 /// The command: each step in a shell of its own, until one fails, of which all is shown.
@@ -406,7 +406,7 @@ mod tests {
         let added = &long[long.len() - 2];
         assert_eq!(added.limit, 600 + EACH);
         assert!(
-            added.script.ends_with(&format!("load 600\n{}loaded\n", "sleep 150\nkilled_and_restarted\n".repeat(3))),
+            added.script.ends_with(&format!("load\nsleep 150\n{}loaded\n", "killed_and_restarted\nsleep 150\n".repeat(3))),
             "{}",
             added.script
         );
