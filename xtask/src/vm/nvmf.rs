@@ -98,6 +98,9 @@ loaded() {
     touch /run/enough
     wait "$(cat /run/load.pid)" || { tail -n 60 /run/load; fail "fio failed"; }
 }
+nothing_in_the_log() {
+    ! dmesg | grep -E 'BUG|WARNING|Oops|blocked for more|I/O error|digest error|short data-in|unexpected|invalid|protocol'
+}
 killed_and_restarted() {
     under_load
     target_down
@@ -161,7 +164,7 @@ target_stop() {
     kill -INT "$(cat /run/target.pid)"
     wait_for "an end of the target" is_gone
     tail -n 3 /run/target | grep -q 'all buffers are home' || fail "the target did not end with all buffers at home"
-    ! grep -E 'ERROR|panicked' /run/target || fail "the target had something to complain of"
+    ! grep -E ': error: |panicked' /run/target || fail "the target had something to complain of"
 }
 "#;
 
@@ -259,17 +262,30 @@ loaded
         r"
 disconnect
 target_stop
-! dmesg | grep -E 'BUG|WARNING|Oops|blocked for more|I/O error|digest error|short data-in|unexpected|invalid|protocol'
+nothing_in_the_log
 ",
     ),
 ];
+
+/// Our own host, as `/job/nvme-perf`, with the kernel's target.
+const OUR_HOST: &str = r#"
+target_up
+at="trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:4420"
+nvme-perf discover -r "$at" | grep $NQN
+nvme-perf identify -r "$at subnqn:$NQN" | grep $NQN
+for options in '-q 16 -o 4k' '-q 4 -o 64k -P 2' '-q 16 -o 4k -g -G' '-q 4 -o 64k -g -G'; do
+    nvme-perf -r "$at subnqn:$NQN" $options -w randrw -M 50 -t 2 --size 4M --verify
+done
+target_stop
+nothing_in_the_log
+"#;
 
 pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, limit: &Limit) -> Result<()> {
     let mut hardware = hardware.clone();
     hardware.nvme = true;
     let mut ready = Ready::new(&hardware, None)?;
     if target == Target::Ours {
-        ready.load(&Cargo { bin: vec!["nvmf-tgt".into()], ..Cargo::default() }, None)?;
+        ready.load(&Cargo { bin: vec!["nvmf-tgt".into(), "nvme-perf".into()], ..Cargo::default() }, None)?;
     }
     let steps = steps(target, minutes);
     let limit = limit.or(ALL + minutes.unwrap_or(0) * 60);
@@ -297,7 +313,8 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
         Target::Kernel => NVMET,
         Target::Ours => OURS,
     };
-    let step = |name, script: &str, limit| Step { name, script: format!("{WORDS}{words}{script}"), limit };
+    let with = |words, name, script: &str, limit| Step { name, script: format!("{WORDS}{words}{script}"), limit };
+    let step = |name, script: &str, limit| with(words, name, script, limit);
     let mut steps: Vec<_> = FIRST.iter().chain(&LOADS).map(|&(name, script)| step(name, script, EACH)).collect();
     if let Some(minutes) = minutes {
         let last = steps.len() - 1;
@@ -305,6 +322,9 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
             last,
             step("a long load, in which the target is killed and restarted three times", &long(minutes), minutes * 60 + EACH),
         );
+    }
+    if target == Target::Ours {
+        steps.push(with(NVMET, "nvme-perf verifies what the kernel's target serves", OUR_HOST, EACH));
     }
     steps
 }
