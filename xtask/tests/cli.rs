@@ -113,8 +113,8 @@ fn the_steps_of_the_test_are_listed() {
     assert_eq!(
         names,
         [
-            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "features", "vm", "no-std", "loom", "asan", "image",
-            "counts", "bench"
+            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "wire", "features", "vm", "no-std", "loom", "asan",
+            "image", "counts", "bench"
         ]
     );
 }

@@ -5,6 +5,7 @@ mod no_std;
 mod rpc;
 mod steps;
 mod user;
+mod wire;
 mod words;
 
 use std::fmt;

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std, rpc, user, words};
+use super::{asan, no_std, rpc, user, wire, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 17] = [
+pub(super) const STEPS: [Step; 18] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
@@ -26,8 +26,13 @@ pub(super) const STEPS: [Step; 17] = [
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
     Step { name: "rpc", about: "SPDK's own client calls hello-sock's methods, and sets a target up, which a host uses", run: rpc::check },
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
+    Step { name: "wire", about: "Wireshark finds nothing malformed in what nvme-perf and nvmf-tgt say to each other", run: wire::check },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
-    Step { name: "vm", about: "a machine with an RDMA device boots, and the tests declared for it pass in it, on two kernels", run: vm },
+    Step {
+        name: "vm",
+        about: "a machine with an RDMA device boots, the tests declared for it pass in it, and its NVMe host is content with nvmf-tgt, on two kernels",
+        run: vm,
+    },
     Step { name: "no-std", about: "the no_std crates link and run without std and libc", run: no_std::check },
     Step { name: "loom", about: "the model checker tries every interleaving of the lock-free parts", run: loom },
     Step { name: "asan", about: "AddressSanitizer sees no misuse of memory and no leak", run: asan::check },
@@ -137,7 +142,10 @@ fn vm(sh: &Shell) -> Result<()> {
     cmd!(sh, "{xtask} vm test").run()?;
     // Kernels differ in what they do for RDMA: what holds on the distribution's own holds on the
     // newest that it offers as well.
-    Ok(cmd!(sh, "{xtask} vm test --kernel newest").run()?)
+    cmd!(sh, "{xtask} vm test --kernel newest").run()?;
+    // So do NVMe's hosts, of which the newer is the stricter.
+    cmd!(sh, "{xtask} vm test nvmf").run()?;
+    Ok(cmd!(sh, "{xtask} vm test nvmf --kernel newest").run()?)
 }
 
 fn loom(sh: &Shell) -> Result<()> {
