@@ -1,4 +1,5 @@
-//! The terminal: taken at the start, given back as it was while this is stopped and however it ends.
+//! The terminal: taken at the start, and given back as it was while this is stopped and at its end,
+//! however that comes.
 
 use std::io::{self, IsTerminal};
 use std::panic;
