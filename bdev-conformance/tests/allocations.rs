@@ -2,6 +2,7 @@
 
 mod places;
 
+use bdev::Limits;
 use bdev_aio::aio;
 use bdev_conformance::{Subject, steady};
 use bdev_fault::{Faults, fault};
@@ -25,6 +26,12 @@ fn s230_no_request_allocates() {
         fault(bdevs, "f", "m", Faults::none(1))
     };
     steady(&subject(over), &HEAP);
+    let limited = |bdevs: &bdev::Bdevs| {
+        let bdev = malloc(bdevs, Memory::new(4096, 300))?;
+        bdev.set_limits(Limits { ios: 50_000, ..Limits::default() });
+        Ok(bdev)
+    };
+    steady(&subject(limited), &HEAP);
     steady(&subject(|bdevs| uring(bdevs, &Config::new(file_in("/tmp", 300 * 4096).path()))), &HEAP);
     steady(&subject(|bdevs| aio(bdevs, &Config::new(file_in("/tmp", 300 * 4096).path()))), &HEAP);
     // Blocks that no two calls may touch at a time.

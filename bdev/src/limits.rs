@@ -219,10 +219,3 @@ impl Throttle {
         self.is_counted = waits;
     }
 }
-
-impl Drop for Throttle {
-    fn drop(&mut self) {
-        self.queues.iter_mut().for_each(VecDeque::clear);
-        self.count();
-    }
-}

@@ -2,13 +2,15 @@
 
 extern crate std;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use core_reactor::{Cx, Polled, Schedule};
 use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method, Phases};
+use rpc::{Error, LCORE_RPC_METHODS, Method, Phases, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,12 +40,14 @@ impl From<BdevError> for Error {
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
-static GET_BDEVS: Method = Method::new("bdev_get_bdevs", "The block devices, or one of them", |_, call| {
+static GET_BDEVS: Method = Method::new("bdev_get_bdevs", "The block devices, or one of them", |cx, call| {
     let bdevs = call.control().service::<Bdevs>();
-    call.answer(|which: Option<Which>| {
-        let found = which.unwrap_or_default().of(&*bdevs?)?;
-        Ok(found.iter().map(Told::of).collect::<Vec<_>>())
-    });
+    let Some((which, reply)) = call.open::<Option<Which>>() else { return };
+    match bdevs.and_then(|bdevs| which.unwrap_or_default().told_or_awaited(&bdevs)) {
+        Ok(Found::Told(told)) => reply.send(Ok(told)),
+        Ok(Found::Awaited(awaited)) => awaited.wait(cx, reply),
+        Err(why) => reply.send::<()>(Err(why)),
+    }
 })
 .phases(PHASES);
 
@@ -56,13 +60,49 @@ struct Which {
     timeout: Option<u64>,
 }
 
+enum Found {
+    Told(Vec<Told>),
+    Awaited(Awaited),
+}
+
+/// A device that may come.
+struct Awaited {
+    bdevs: Bdevs,
+    name: String,
+    timeout: Duration,
+}
+
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+
 impl Which {
-    fn of(&self, bdevs: &Bdevs) -> Result<Vec<Bdev>, Error> {
-        match (&self.name, self.timeout) {
-            (None, Some(_)) => Err(Error::params("Invalid parameters: timeout: it takes a name too")),
-            (None, None) => Ok(bdevs.list()),
-            (Some(name), _) => Ok(std::vec![bdevs.get(name)?]),
+    fn told_or_awaited(self, bdevs: &Bdevs) -> Result<Found, Error> {
+        let timeout = self.timeout.unwrap_or(0);
+        match self.name {
+            None if self.timeout.is_some() => Err(Error::params("Invalid parameters: timeout: it takes a name too")),
+            None => Ok(Found::Told(bdevs.list().iter().map(Told::of).collect())),
+            Some(name) if timeout > 0 && bdevs.get(&name).is_err() => {
+                Ok(Found::Awaited(Awaited { bdevs: bdevs.clone(), name, timeout: Duration::from_millis(timeout) }))
+            }
+            Some(name) => Ok(Found::Told(std::vec![Told::of(&bdevs.get(&name)?)])),
         }
+    }
+}
+
+impl Awaited {
+    fn wait(self, cx: &mut Cx<'_>, reply: Reply) {
+        let until = cx.now() + self.timeout;
+        let mut reply = Some(reply);
+        cx.poller("bdev_get_bdevs", Schedule::Every(LOOK), move |cx: &mut Cx<'_>| {
+            let found = self.bdevs.get(&self.name);
+            if found.is_err() && cx.now() < until && !cx.is_exiting() {
+                return Polled::Idle;
+            }
+            if let Some(reply) = reply.take() {
+                reply.send(found.map(|bdev| std::vec![Told::of(&bdev)]).map_err(Error::from));
+            }
+            Polled::Done
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Program {
     child: Child,
     stream: BufReader<UnixStream>,
+    path: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -39,7 +41,14 @@ impl Program {
             std::thread::yield_now();
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { child, stream: BufReader::new(stream), _dir: dir }
+        Self { child, stream: BufReader::new(stream), path, _dir: dir }
+    }
+
+    /// Another client of the same program.
+    fn again(&self) -> Client {
+        let stream = UnixStream::connect(&self.path).expect("another client");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client(BufReader::new(stream))
     }
 
     fn ask(&mut self, method: &str, params: Option<Value>) -> Value {
@@ -62,6 +71,20 @@ impl Program {
     fn code(&mut self, method: &str, params: Value) -> i64 {
         let answer = self.ask(method, Some(params));
         answer["error"]["code"].as_i64().unwrap_or_else(|| panic!("{method}: {answer}"))
+    }
+}
+
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn tell(&mut self, method: &str, params: &Value) {
+        writeln!(self.0.get_mut(), "{}", json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})).expect("it is taken");
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("it answers");
+        serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"))
     }
 }
 
@@ -134,6 +157,12 @@ fn s231_devices_are_made_told_and_removed() {
     assert_eq!((keys(&stats).len(), stats["bdevs"].as_array().unwrap().len(), keys(&stats["bdevs"][0]).len()), (3, 3, 22));
 
     assert_eq!(spdk.call("bdev_malloc_delete", Some(json!({"name": "Malloc1"}))), true);
+    // One that is awaited is told when it comes, by whoever asks first for it; or not.
+    let mut other = spdk.again();
+    other.tell("bdev_get_bdevs", &json!({"name": "Late", "timeout": 60_000}));
+    assert_eq!(spdk.code("bdev_get_bdevs", json!({"name": "Late", "timeout": 20})), -19);
+    spdk.call("bdev_null_create", Some(json!({"num_blocks": 8, "block_size": 512, "name": "Late"})));
+    assert_eq!(other.hear()["result"][0]["name"], "Late");
     for (method, params, code) in [
         ("bdev_malloc_create", malloc(Some("Malloc0")), -17),
         ("bdev_malloc_delete", json!({"name": "Malloc1"}), -19),
