@@ -5,7 +5,6 @@ mod common;
 use common::{Done, HOSTNQN, Pair, SUBNQN, World};
 use nvme::auth::{Failure, Group, Hash, Host, HostError, LONGEST, Policy, REQUIRED, Secret, Step, Target};
 use nvme::command::Sqe;
-use nvme::fabrics::AUTHENTICATION_SEND;
 use nvme::{Code, Status, fabrics};
 use zerocopy::IntoBytes;
 
@@ -286,7 +285,7 @@ fn s345_commands_of_another_protocol_are_refused() {
     assert_eq!(target.send(&Sqe::authentication_send(72), &negotiate, &mut theirs), Ok(()));
     assert_eq!(target.receive(&Sqe::authentication_receive(47), &mut [0; 47]), Err(Code::InvalidField));
     assert_eq!(target.receive(&Sqe::authentication_receive(48), &mut [0; 48]), Ok(48));
-    assert_eq!(AUTHENTICATION_SEND, right.fctype());
+    assert_eq!(fabrics::AUTHENTICATION_SEND, right.fctype());
 }
 
 /// Any bytes, in any order.
@@ -316,7 +315,13 @@ fn s345_anything_may_be_sent() {
 fn s340_an_authentication_over_a_queue() {
     let mut world = World::new(nvme::target::Role::Io);
     let one = secret(1, Some(Hash::Sha512));
-    world.auth = Some(Target::new(Policy::default(), HOSTNQN, SUBNQN, &one, Some(&one)));
+    let (mut target, mut theirs) = (Target::new(Policy::default(), HOSTNQN, SUBNQN, &one, Some(&one)), random(8));
+    world.authreq = REQUIRED;
+    world.gate = Some(Box::new(move |sqe, data| match sqe.fctype() {
+        fabrics::AUTHENTICATION_SEND => Some(target.send(sqe, data, &mut theirs)),
+        fabrics::AUTHENTICATION_RECEIVE => Some(target.receive(sqe, data).map(|_| ())),
+        _ => (!target.is_authenticated()).then_some(Err(Code::AuthenticationRequired)),
+    }));
     let mut pair = Pair::new(5, nvme::Shape::default(), 31, 8192);
     pair.settle(&mut world);
     let data = fabrics::ConnectData::new([5; 16], fabrics::ANY_CONTROLLER, SUBNQN, HOSTNQN).unwrap();

@@ -363,6 +363,9 @@ fn s246_a_command_that_cannot_be_is_answered_and_the_queue_goes_on() {
     let read = Sqe { sgl: Sgl::transport(512), ..Sqe::blocks(io::READ, 1, 0, 1, 0) };
     let write = Sqe { sgl: Sgl::in_capsule(512), ..Sqe::blocks(io::WRITE, 1, 0, 1, 0) };
     let kind = |sqe: Sqe, kind| Sqe { sgl: Sgl { kind, ..sqe.sgl }, ..sqe };
+    // Connect and these; SQHD goes on with each command, refused or not, and around at 32.
+    (0..4).for_each(|_| assert!(pair.call(&mut world, Sqe::new(io::FLUSH, 1), Payload::None, &[]).status.is_success()));
+    let mut sqhd = 5;
     let sgl_at = |sqe: Sqe, at: u64| Sqe { sgl: Sgl { address: at.into(), ..sqe.sgl }, ..sqe };
     for (what, sqe, data, code) in [
         ("PSDT 00", Sqe { flags: 0, ..read }, 0, Code::InvalidField),
@@ -387,6 +390,8 @@ fn s246_a_command_that_cannot_be_is_answered_and_the_queue_goes_on() {
         assert_eq!(pair.target.refused, [code], "{what}");
         let told = CapsuleResp::read_from_bytes(&std::mem::take(&mut pair.target.out)).unwrap();
         assert_eq!(told.cqe.status.code(), Some(code), "{what}");
+        assert_eq!(told.cqe.sqhd.get(), (sqhd + 1) % 32, "{what}");
+        sqhd += 2;
         let done = pair.call(&mut world, Sqe::new(io::FLUSH, 1), Payload::None, &[]);
         assert!(done.status.is_success(), "{what}: the queue goes on");
     }
@@ -584,6 +589,11 @@ fn s248_calls_out_of_place_are_refused() {
     assert_eq!(queue.complete(tag, Status::SUCCESS, 0), Err(Misuse::Short));
     assert!(queue.data(tag, 508).is_ok() && queue.data_and_success(tag, 4).is_ok());
     assert_eq!(queue.data(tag, 4), Err(Misuse::Tag));
+    pair.host.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+    let queue = &mut pair.target.queue;
+    let Ok(Some(target::Event::Command { tag, .. })) = queue.receive(&mut &pair.host.out[..]) else { panic!("a read") };
+    assert!(queue.data(tag, 512).is_ok());
+    assert_eq!(queue.data_and_success(tag, 0), Err(Misuse::Range), "the last data carries the success");
 }
 
 /// Who does not connect in time, and who is not heard.

@@ -3,7 +3,6 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-#[allow(unexpected_cfgs, reason = "they are tests of a crate with a feature that this one has not")]
 #[path = "../../../nvme/tests/common/mod.rs"]
 pub(crate) mod pair;
 

@@ -99,28 +99,17 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) role: Role,
     pub(crate) controller: Option<Controller>,
-    /// What the host of the one queue has to show.
-    #[cfg(feature = "auth")]
-    pub(crate) auth: Option<nvme::auth::Target>,
+    /// Answers commands in the place of what comes after; `None` lets one pass.
+    pub(crate) gate: Option<Gate>,
+    /// AUTHREQ.
+    pub(crate) authreq: u16,
 }
+
+pub(crate) type Gate = Box<dyn FnMut(&Sqe, &mut [u8]) -> Option<Result<(), Code>> + Send>;
 
 impl World {
     pub(crate) fn new(role: Role) -> Self {
-        Self {
-            disk: Disk::new(),
-            role,
-            controller: None,
-            #[cfg(feature = "auth")]
-            auth: None,
-        }
-    }
-
-    /// AUTHREQ.
-    fn authreq(&self) -> u16 {
-        #[cfg(feature = "auth")]
-        return if self.auth.is_some() { nvme::auth::REQUIRED } else { 0 };
-        #[cfg(not(feature = "auth"))]
-        0
+        Self { disk: Disk::new(), role, controller: None, gate: None, authreq: 0 }
     }
 
     fn config(&self) -> Config {
@@ -327,24 +316,12 @@ impl Target {
     }
 
     fn admin(&mut self, tag: Tag, sqe: &Sqe, data: &mut [u8], world: &mut World, rng: &mut Rng) {
-        #[cfg(feature = "auth")]
-        if let Some(auth) = &mut world.auth {
-            let answer = match sqe.fctype() {
-                fabrics::AUTHENTICATION_SEND => auth.send(sqe, data, &mut |bytes| rng.fill(bytes)),
-                fabrics::AUTHENTICATION_RECEIVE => auth.receive(sqe, data).map(|_| ()),
-                _ if auth.is_authenticated() => return self.known(tag, sqe, data, world, rng),
-                _ => Err(Code::AuthenticationRequired),
-            };
+        if let Some(answer) = world.gate.as_mut().and_then(|gate| gate(sqe, data)) {
             return match answer {
                 Ok(()) => self.succeed(tag, data, 0, rng),
                 Err(code) => self.complete(tag, code.into(), 0),
             };
         }
-        self.known(tag, sqe, data, world, rng);
-    }
-
-    /// An admin command of a host that may.
-    fn known(&mut self, tag: Tag, sqe: &Sqe, data: &mut [u8], world: &mut World, rng: &mut Rng) {
         let controller = world.controller.as_mut().expect("connected");
         let sent = data.to_vec();
         let verdict =
@@ -411,7 +388,7 @@ fn connect<'a>(world: &mut World, sqe: &Sqe, data: &'a [u8]) -> Result<(Request<
     } else {
         world.controller.as_mut().ok_or(Refusal::from(Parameter::CNTLID))?.connect(&request)?;
     }
-    Ok((request, fabrics::accepted(config.cntlid, world.authreq())))
+    Ok((request, fabrics::accepted(config.cntlid, world.authreq)))
 }
 
 fn perform(disk: &mut Disk, io: Io, data: &mut [u8]) -> Result<(), Code> {
