@@ -314,3 +314,32 @@ fn s269_a_controller_that_is_shut_down_closes_its_queues() {
     }
     world.end();
 }
+
+#[test]
+fn s262_data_in_capsules_waits_for_buffers_with_all_that_is_behind_it() {
+    let delay = std::time::Duration::from_micros(50);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), buffers: (16, 2), ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, SHAPES[1], NQN, HOSTNQN, 0);
+    let mut queues: Vec<_> = (1..=4).map(|qid| Host::io_of(&mut world, SHAPES[1], NQN, HOSTNQN, &bringup, qid)).collect();
+    let slba = |queue: usize, n: u64| queue as u64 * 512 + n * 16;
+    for (at, queue) in queues.iter_mut().enumerate() {
+        for n in 0..31 {
+            let data = pattern(slba(at, n), 16 * BLOCK);
+            queue.submit(Sqe::blocks(io::WRITE, 1, slba(at, n), 16, 0), Payload::Send(8192), &data);
+        }
+    }
+    world.until("all answers", |_| {
+        queues.iter_mut().for_each(Host::pump);
+        queues.iter().all(|queue| queue.done.len() == 31)
+    });
+    assert!(world.figure(|it| it.buffer_waits.load(std::sync::atomic::Ordering::Relaxed)) > 0);
+    for (at, queue) in queues.iter_mut().enumerate() {
+        assert!(queue.done.drain(..).all(|done| done.status.is_success()));
+        for n in 0..31 {
+            assert!(queue.read(&mut world, slba(at, n), 16).data == pattern(slba(at, n), 16 * BLOCK), "queue {at}, {n}");
+        }
+    }
+    drop((admin, queues));
+    world.end();
+}
