@@ -197,11 +197,11 @@ mod tests {
     fn s307_each_wrong_byte_is_named() {
         let mut bytes = vec![0; 1024];
         PATTERN.fill(part(7, 1, 0), &mut bytes);
-        for begin in [0, 3] {
-            for at in begin..1024 {
+        for (begin, end) in [(0, 1024), (3, 1021)] {
+            for at in begin..end {
                 let right = bytes[at];
                 bytes[at] ^= 1 << (at % 8);
-                let wrong = PATTERN.check(part(7, 1, begin as u64), &bytes[begin..]).unwrap_err();
+                let wrong = PATTERN.check(part(7, 1, begin as u64), &bytes[begin..end]).unwrap_err();
                 let (lba, byte) = (7 + at as u64 / 512, at as u64 % 512);
                 assert_eq!(wrong, Mismatch { lba, byte, wanted: right, got: bytes[at], generation: 1, stale: None });
                 bytes[at] = right;
