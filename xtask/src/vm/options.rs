@@ -31,8 +31,8 @@ pub(super) struct Hardware {
     /// or of another suite of the distribution), or `newest` (of all suites).
     #[arg(long, value_name = "WHICH", default_value = "installed")]
     pub(super) kernel: Choice,
-    /// NVMe over TCP: the kernel's host and target (configfs is mounted), null_blk and loop to serve;
-    /// nvme, fio and mkfs.ext4.
+    /// NVMe over TCP: the kernel's host and target (configfs is mounted), null_blk and loop to
+    /// serve; nvme, fio and mkfs.ext4.
     #[arg(long)]
     pub(super) nvme: bool,
     /// Show the kernel's messages, and QEMU's command line.
