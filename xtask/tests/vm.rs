@@ -105,8 +105,7 @@ fn a_fault_in_the_kernel_is_no_verdict() {
     assert_ends(&run(&[], "echo c > /proc/sysrq-trigger; exit 0"), 125, "Kernel panic", "no verdict");
 }
 
-/// A QEMU that ends like one whose kernel died at boot, the first `times`, and then is
-/// the real one.
+/// A QEMU that ends as if its kernel had died at boot, the first `times`, and then is the real one.
 fn dying(folder: &Path, times: u32) -> String {
     let text = format!(
         r#"#!/bin/sh

@@ -274,7 +274,7 @@ at="trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:4420"
 nvme-perf discover -r "$at" | grep $NQN
 nvme-perf identify -r "$at subnqn:$NQN" | grep $NQN
 for options in '-q 16 -o 4k' '-q 4 -o 64k -P 2' '-q 16 -o 4k -g -G' '-q 4 -o 64k -g -G'; do
-    nvme-perf -r "$at subnqn:$NQN" $options -w randrw -M 50 -t 2 --size 4M --verify
+    nvme-perf -r "$at subnqn:$NQN" $options -w randrw -M 50 -t 1 --size 2M --verify
 done
 target_stop
 nothing_in_the_log
