@@ -95,26 +95,38 @@ fn s340_one_way_is_enough_where_the_host_asks_nothing() {
     }
 }
 
-/// Sequence number 0: the challenge is for the keys of a secure channel, of which there is none.
+/// A host that asks has to be content before it is known. With sequence number 0 the challenge is
+/// for the keys of a secure channel, of which there is none: it does not ask.
 #[test]
-fn s340_a_challenge_without_a_sequence_number_wants_no_answer() {
-    let mut ends = Ends::good(Hash::Sha256, Group::Null);
-    let (mut ours, mut theirs) = (random(1), random(2));
-    let mut out = vec![0; LONGEST];
-    let send = |target: &mut Target, data: &[u8], random: &mut dyn FnMut(&mut [u8])| {
-        assert_eq!(target.send(&Sqe::authentication_send(data.len() as u32), data, random), Ok(()));
-    };
-    send(&mut ends.target, ends.host.data(), &mut theirs);
-    ends.host.done(Status::SUCCESS, &[], &mut ours);
-    ends.target.receive(&Sqe::authentication_receive(LONGEST as u32), &mut out).unwrap();
-    ends.host.done(Status::SUCCESS, &out, &mut ours);
-    let mut reply = ends.host.data().to_vec();
-    assert_eq!((reply[1], reply[8]), (2, 1));
-    reply[12..16].fill(0);
-    send(&mut ends.target, &reply, &mut theirs);
-    assert!(ends.target.is_authenticated());
-    ends.target.receive(&Sqe::authentication_receive(LONGEST as u32), &mut out).unwrap();
-    assert_eq!((out[1], out[8]), (3, 0), "Success1 without a response");
+fn s340_a_host_that_asked_is_known_when_it_is_content() {
+    for asks in [true, false] {
+        let mut ends = Ends::good(Hash::Sha256, Group::Null);
+        let (mut ours, mut theirs) = (random(1), random(2));
+        let mut out = vec![0; LONGEST];
+        let receive = Sqe::authentication_receive(LONGEST as u32);
+        let send = |target: &mut Target, data: &[u8], random: &mut dyn FnMut(&mut [u8])| {
+            assert_eq!(target.send(&Sqe::authentication_send(data.len() as u32), data, random), Ok(()));
+        };
+        send(&mut ends.target, ends.host.data(), &mut theirs);
+        ends.host.done(Status::SUCCESS, &[], &mut ours);
+        ends.target.receive(&receive, &mut out).unwrap();
+        ends.host.done(Status::SUCCESS, &out, &mut ours);
+        let mut reply = ends.host.data().to_vec();
+        assert_eq!((reply[1], reply[8]), (2, 1));
+        if !asks {
+            reply[12..16].fill(0);
+        }
+        send(&mut ends.target, &reply, &mut theirs);
+        ends.target.receive(&receive, &mut out).unwrap();
+        assert_eq!((out[1], out[8]), (3, asks.into()), "Success1, with a response if it asks");
+        assert_eq!(ends.target.is_authenticated(), !asks);
+        if asks {
+            ends.host.done(Status::SUCCESS, &[], &mut ours);
+            ends.host.done(Status::SUCCESS, &out, &mut ours);
+            send(&mut ends.target, ends.host.data(), &mut theirs);
+            assert!(ends.target.is_authenticated());
+        }
+    }
 }
 
 #[test]
