@@ -180,6 +180,24 @@ fn s344_nothing_in_common_is_told() {
     }
 }
 
+/// A challenge with less than the host offered.
+#[test]
+fn s344_a_host_takes_only_what_it_offered() {
+    for (at, value, why) in [(8, 2, Failure::Hash), (9, 0, Failure::Group)] {
+        let mut ends = Ends::good(Hash::Sha256, Group::Ffdhe2048);
+        let step = ends.run(|number, _, bytes| {
+            if number == 1 {
+                bytes[at] = value;
+                bytes[6] = if at == 8 { 48 } else { 32 };
+                if at == 9 {
+                    bytes[10..12].fill(0);
+                }
+            }
+        });
+        assert_eq!(step, Step::Failed(HostError::Controller(why)));
+    }
+}
+
 /// Each bit of each message that says something.
 #[test]
 fn s345_a_message_that_was_changed_is_never_taken() {
