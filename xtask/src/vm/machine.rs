@@ -52,8 +52,8 @@ impl Spec {
         // Emulation, because it is to work everywhere; the kernel line saves what emulation makes
         // dear. On a busy computer an emulated timer may be too late for the kernel's check of it,
         // which would be a panic. So would be a false alarm of 6.1's hardened_usercopy: what an
-        // NVMe host sends out of two huge pages side by side, to a process of the same machine, is for
-        // it one copy that leaves a page.
+        // NVMe host sends out of two huge pages side by side, to a process of the same machine,
+        // is for it one copy that leaves a page.
         qemu.args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-nodefaults", "-no-user-config", "-no-reboot"]);
         qemu.args(["-display", "none", "-smp", &self.processors.to_string(), "-m", &self.memory.to_string()]);
         qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.archive);
