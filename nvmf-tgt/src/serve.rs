@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use bdev::{Bdev, BdevError, Bdevs, Mode};
+use bdev::{Bdev, BdevError, Bdevs};
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig};
 use lcore::{AppHandle, Failure, ReactorStats};
-use nvmf::{NamespaceConfig, NvmfError, Server, ServerConfig, SubsystemConfig, Target, Transport};
+use nvmf::{CLAIM, NamespaceConfig, NvmfError, Server, ServerConfig, SubsystemConfig, Target, Transport};
 
 use crate::args::Args;
 
@@ -44,12 +44,12 @@ fn prepare(args: &Args, bdevs: &Bdevs, target: &Target) -> Result<bool, Failure>
     let mut made = Vec::new();
     for (what, line) in args.devices() {
         let bdev = bdev::create(bdevs, &line).map_err(|why| usage(&what, &why))?;
-        made.push((what, bdev.open(Mode::ReadWrite).map_err(|why| usage(&line, &why))?));
+        made.push((what, bdev.open_claimed(CLAIM).map_err(|why| usage(&line, &why))?));
     }
     for path in &args.file {
         let what = format!("--file {path}");
         let bdev = file(bdevs, path).map_err(|why| usage(&what, &why))?;
-        made.push((what.clone(), bdev.open(Mode::ReadWrite).map_err(|why| usage(&what, &why))?));
+        made.push((what.clone(), bdev.open_claimed(CLAIM).map_err(|why| usage(&what, &why))?));
     }
     if made.is_empty() {
         return Ok(false);

@@ -61,7 +61,7 @@ pub use association::{Association, QueueInfo};
 pub use error::NvmfError;
 pub use figures::GroupFigures;
 pub use listener::Listener;
-pub use namespace::{Namespace, NamespaceConfig};
+pub use namespace::{CLAIM, Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;
 pub use server::{Server, ServerConfig, ServerError};
 pub use subsystem::{Subsystem, SubsystemConfig};

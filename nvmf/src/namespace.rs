@@ -10,6 +10,10 @@ use spin::Mutex;
 
 use crate::NvmfError;
 
+/// Who writes to a device that hosts have, as others are told: a device is to be opened by
+/// [`bdev::Bdev::open_claimed`] with this.
+pub const CLAIM: &str = "NVMe-oF Target";
+
 /// What a namespace is to be.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

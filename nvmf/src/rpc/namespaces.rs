@@ -11,10 +11,7 @@ use rpc::{Error, LCORE_RPC_METHODS, Method};
 use serde::Deserialize;
 
 use super::{refuse, target};
-use crate::NamespaceConfig;
-
-/// Who writes to a device that hosts have, as others are told.
-const CLAIM: &str = "NVMe-oF Target";
+use crate::{CLAIM, NamespaceConfig};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
