@@ -24,7 +24,7 @@ mod tracing;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::Cx;
-use rpc::{Address, Bound, Control};
+use rpc::{Address, Bound, Control, Disposal};
 
 use crate::AppHandle;
 use crate::app::Start;
@@ -100,7 +100,9 @@ fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, services: Servi
     let control = Control::new(false)?;
     control.provide(Arc::new(app.clone()));
     control.provide(Arc::new(Seats::look(app.cores())?));
-    control.provide(Arc::new(elsewhere::Elsewhere::start()?));
+    let elsewhere = Arc::new(elsewhere::Elsewhere::start()?);
+    control.provide(elsewhere.clone());
+    control.provide(Arc::new(Disposal::new(move |memory| elsewhere.run(move || drop(memory)))));
     services.into_iter().for_each(|provide| provide(&control));
     let (whose, with) = (app.clone(), control.clone());
     play(cx, app, &control, true, move |cx, played| {

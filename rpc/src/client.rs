@@ -60,6 +60,8 @@ pub(crate) struct Client {
     /// Answers that wait for its end.
     behind: Vec<Text>,
     out: VecDeque<Vec<u8>>,
+    /// What has been sent: its memory is given back when there is time.
+    done: Vec<Vec<u8>>,
     /// How much of the first has been sent, and how much is unsent of all.
     sent: usize,
     unsent: usize,
@@ -117,6 +119,7 @@ impl Client {
             in_array: false,
             behind: Vec::new(),
             out: VecDeque::new(),
+            done: Vec::new(),
             sent: 0,
             unsent: 0,
             has_moved: false,
@@ -133,9 +136,14 @@ impl Client {
         now.since(self.moved_at)
     }
 
+    /// Hands over the memory of what has been sent.
+    pub(crate) fn give_back(&mut self, to: &mut Vec<Vec<u8>>) {
+        to.append(&mut self.done);
+    }
+
     /// What was to be sent to it, when it is gone.
     pub(crate) fn into_unsent(self) -> impl Iterator<Item = Vec<u8>> {
-        self.out.into_iter().chain(self.behind.into_iter().flat_map(Text::into_pieces))
+        self.done.into_iter().chain(self.out).chain(self.behind.into_iter().flat_map(Text::into_pieces))
     }
 
     /// The system says that something has changed.
@@ -247,7 +255,7 @@ impl Client {
                 self.sent += count;
                 self.unsent -= count;
                 if self.sent == piece.len() {
-                    self.out.pop_front();
+                    self.done.extend(self.out.pop_front());
                     self.sent = 0;
                 }
                 self.has_moved = true;

@@ -31,5 +31,5 @@ pub use linkme;
 pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases};
 #[doc(hidden)]
 pub use request::is_request;
-pub use server::{Bound, CLIENTS, Control, ServeError, serve};
+pub use server::{Bound, CLIENTS, Control, Disposal, ServeError, serve};
 pub use subsystem::{LCORE_RPC_SUBSYSTEMS, Subsystem};

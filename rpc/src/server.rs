@@ -30,8 +30,10 @@ const BUDGET: Duration = Duration::from_micros(30);
 const BYTES: usize = 32 << 10;
 /// As how many bytes a step counts beside those that it deals with.
 const STEP: usize = 1 << 10;
-/// Pieces of answers that nobody takes any more, whose memory is given back in one step.
+/// Pieces of answers that nobody needs any more, whose memory is given back in one step.
 const RUBBISH: usize = 4;
+/// So many are given back before anything else is done, so that they never become many.
+const MUCH_RUBBISH: usize = 64;
 /// For how long a client may be still while another waits for its place.
 const STILL: Duration = Duration::from_secs(10);
 /// How often it is looked for those, while another waits.
@@ -127,6 +129,24 @@ impl Control {
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control").field("is_running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+/// Takes the memory of answers that nobody needs any more. What other threads have allocated may take
+/// a millisecond to free, in which a poll of the server would hold its reactor; so whoever has a
+/// thread to spare [provides](Control::provide) this. Without it the server frees a few pieces at a time.
+pub struct Disposal(Box<dyn Fn(Vec<Vec<u8>>) + Send + Sync>);
+
+impl Disposal {
+    /// `take` is called in polls, and is not to free what it is given there.
+    pub fn new(take: impl Fn(Vec<Vec<u8>>) + Send + Sync + 'static) -> Self {
+        Self(Box::new(take))
+    }
+}
+
+impl fmt::Debug for Disposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disposal").finish_non_exhaustive()
     }
 }
 
@@ -325,7 +345,7 @@ impl Server {
     fn work(&mut self, cx: &mut Cx<'_>, until: Instant) -> bool {
         let mut bytes = 0;
         // Answers first, so that no client begins more than may be unsent.
-        while let Some(done) = self.deliver().or_else(|| self.clean()).or_else(|| self.accept(cx)).or_else(|| self.turn(cx)) {
+        while let Some(done) = self.next(cx) {
             bytes += STEP + done;
             if bytes >= BYTES || cx.clock() >= until {
                 return true;
@@ -334,10 +354,21 @@ impl Server {
         false
     }
 
-    /// Gives some of the memory back that nobody needs.
-    fn clean(&mut self) -> Option<usize> {
-        let rest = self.rubbish.len().checked_sub(1)?;
-        self.rubbish.truncate(rest.saturating_sub(RUBBISH - 1));
+    /// Does what comes next; with how many bytes, or nothing where there is nothing to do.
+    fn next(&mut self, cx: &mut Cx<'_>) -> Option<usize> {
+        let first = self.deliver().or_else(|| self.clean(MUCH_RUBBISH));
+        first.or_else(|| self.accept(cx)).or_else(|| self.turn(cx)).or_else(|| self.clean(1))
+    }
+
+    /// Gives memory back that nobody needs, if there are so many pieces of it.
+    fn clean(&mut self, from: usize) -> Option<usize> {
+        if self.rubbish.len() < from {
+            return None;
+        }
+        match self.control.service::<Disposal>() {
+            Ok(disposal) => (disposal.0)(std::mem::take(&mut self.rubbish)),
+            Err(_) => self.rubbish.truncate(self.rubbish.len().saturating_sub(RUBBISH)),
+        }
         Some(0)
     }
 
@@ -424,7 +455,9 @@ impl Server {
     /// One step for one client; with how many bytes, or nothing where it had nothing to do.
     fn step(&mut self, cx: &mut Cx<'_>, at: usize) -> Option<usize> {
         let client = &mut self.clients[at];
-        match client.step() {
+        let step = client.step();
+        client.give_back(&mut self.rubbish);
+        match step {
             Step::Did(bytes) => return Some(bytes),
             Step::Waits => return None,
             Step::Empty => client.put(answer("null", Err(Error::request("Invalid request: an empty batch")))),

@@ -92,7 +92,7 @@ pub fn families(samples: Samples) -> Vec<Family> {
     let mut all = BTreeMap::<&str, (Figure, BTreeMap<Labels, Value>)>::new();
     let Samples { list, wanted } = samples;
     let filter = Samples { list: Vec::new(), wanted };
-    for sample in list {
+    for sample in list.into_iter().flatten() {
         for (figure, value) in sample.figures.iter().copied().flatten().zip(sample.values) {
             if !filter.wants(figure.name) {
                 continue;

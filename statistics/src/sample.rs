@@ -18,10 +18,14 @@ pub struct Sample {
     pub(crate) values: Vec<Value>,
 }
 
+/// Samples in one piece of memory.
+const PIECE: usize = 128;
+
 /// What has been gathered.
 #[derive(Clone, Debug)]
 pub struct Samples {
-    pub(crate) list: Vec<Sample>,
+    /// In pieces, so that adding one never moves thousands.
+    pub(crate) list: Vec<Vec<Sample>>,
     /// What the names of those that are wanted begin with; all are if there is none.
     pub(crate) wanted: Arc<[String]>,
 }
@@ -51,7 +55,16 @@ impl Samples {
     pub fn add<S: Stats>(&mut self, labels: &[(&'static str, &dyn Display)], stats: &S) {
         if self.wants_any::<S>() {
             let labels = labels.iter().map(|(name, value)| (*name, value.to_string())).collect();
-            self.list.push(Sample { figures: S::FIGURES, labels, values: stats.values() });
+            self.piece().push(Sample { figures: S::FIGURES, labels, values: stats.values() });
         }
+    }
+
+    /// The piece that has room.
+    fn piece(&mut self) -> &mut Vec<Sample> {
+        if self.list.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.list.push(Vec::with_capacity(PIECE));
+        }
+        let last = self.list.len() - 1;
+        &mut self.list[last]
     }
 }
