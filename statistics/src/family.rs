@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::sample::Piece;
 use crate::{Figure, Kind, Labels, Samples, Times, Value};
 
 /// A figure with all that was gathered of it.
@@ -92,7 +93,7 @@ pub fn families(samples: Samples) -> Vec<Family> {
     let mut all = BTreeMap::<&str, (Figure, BTreeMap<Labels, Value>)>::new();
     let Samples { list, wanted } = samples;
     let filter = Samples { list: Vec::new(), wanted };
-    for sample in list.into_iter().flatten() {
+    for sample in list.into_iter().flat_map(Piece::into_samples) {
         for (figure, value) in sample.figures.iter().copied().flatten().zip(sample.values) {
             if !filter.wants(figure.name) {
                 continue;

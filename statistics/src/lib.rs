@@ -41,4 +41,4 @@ mod sample;
 pub use declare::private;
 pub use declare::{Figure, Kind, Stats, Times, Value};
 pub use family::{Family, Seconds, Shown, families};
-pub use sample::{Labels, Sample, Samples};
+pub use sample::{Labels, Samples};
