@@ -132,9 +132,10 @@ impl fmt::Debug for Control {
     }
 }
 
-/// Takes the memory of answers that nobody needs any more. What other threads have allocated may take
-/// a millisecond to free, in which a poll of the server would hold its reactor; so whoever has a
-/// thread to spare [provides](Control::provide) this. Without it the server frees a few pieces at a time.
+/// Takes the memory of answers that nobody needs any more. What other threads have allocated may
+/// take a millisecond to free, in which a poll of the server would hold its reactor; so whoever has
+/// a thread to spare [provides](Control::provide) this. Without it the server frees a few pieces at
+/// a time.
 pub struct Disposal(Box<dyn Fn(Vec<Vec<u8>>) + Send + Sync>);
 
 impl Disposal {
