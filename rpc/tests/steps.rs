@@ -9,12 +9,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{methods, until};
 use core_reactor::ThreadConfig;
 use core_reactor::sim::Sim;
-use rpc::{Address, CLIENTS, Control};
+use rpc::{Address, CLIENTS, Control, Disposal};
 
 /// Bytes that a poll deals with at most, and those of its last step beyond.
 const A_POLL: usize = (32 << 10) + (16 << 10);
@@ -31,6 +32,11 @@ struct Simulated {
 
 impl Simulated {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With what `provide` gives besides.
+    fn with(provide: impl FnOnce(&Control) + Send + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (path, state, mut sim) = (dir.path().join("s"), Arc::new(methods::State::default()), Sim::new(1));
         let (at, given) = (Address::Unix(path.clone()), state.clone());
@@ -38,6 +44,7 @@ impl Simulated {
             .spawn(ThreadConfig::new("rpc"), move |cx| {
                 let control = Control::new(true).unwrap();
                 control.provide(given);
+                provide(&control);
                 rpc::serve(cx, &at, control).unwrap();
             })
             .unwrap();
@@ -104,6 +111,33 @@ fn s211_a_poll_sends_little() {
         total.set(total.get() + sent);
         total.get() > CLIENTS * methods::BIG
     });
+}
+
+/// Memory of what was sent, and of what nobody takes any more, goes to whoever has a thread for it.
+#[test]
+fn s211_the_memory_of_answers_goes_to_who_wants_it() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let counted = given.clone();
+    let mut served = Simulated::with(move |control| {
+        control.provide(Arc::new(Disposal::new(move |memory: Vec<Vec<u8>>| {
+            counted.fetch_add(memory.iter().map(Vec::len).sum(), Ordering::Relaxed);
+        })));
+    });
+    let (mut client, mut came) = (served.client(), 0);
+    client.write_all(br#"{"id":1,"method":"test_big"}"#).unwrap();
+    until("all has come", || {
+        served.turn();
+        came += come(&mut client).0.len();
+        came > methods::BIG
+    });
+    served.settle();
+    came += come(&mut client).0.len();
+    assert_eq!(given.load(Ordering::Relaxed), came, "each byte once");
+    client.write_all(br#"{"id":2,"method":"test_big"}"#).unwrap();
+    served.settle();
+    drop(client);
+    served.settle();
+    assert!(given.load(Ordering::Relaxed) >= 2 * came - A_POLL, "nobody takes the second");
 }
 
 #[test]
