@@ -143,7 +143,7 @@ impl Client {
 
     /// What was to be sent to it, when it is gone.
     pub(crate) fn into_unsent(self) -> impl Iterator<Item = Vec<u8>> {
-        self.done.into_iter().chain(self.out).chain(self.behind.into_iter().flat_map(Text::into_pieces))
+        self.out.into_iter().chain(self.behind.into_iter().flat_map(Text::into_pieces))
     }
 
     /// The system says that something has changed.
