@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bdev::Bdevs;
+use keyring::Keyring;
 // Links their modules and methods.
 use lcore::App;
 use nvmf::Target;
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
     };
     let bdevs = Arc::new(Bdevs::new(RandomState::new().hash_one("uuids")));
     let target = Arc::new(Target::new());
+    let keyring = Arc::new(Keyring::new());
     let app = App::new("nvmf_tgt").options(args.app.clone()).network().rpc();
-    let app = app.provide(bdevs.clone()).provide(target.clone()).on_stopped(serve::report);
+    let app = app.provide(bdevs.clone()).provide(target.clone()).provide(keyring).on_stopped(serve::report);
     app.run(move |_, app| serve::start(app, &args, &bdevs, &target))
 }

@@ -257,14 +257,14 @@ fn s337_what_was_set_up_is_saved_and_made_again() {
     assert_eq!(spdk.call("nvmf_subsystem_listener_set_ana_state", way), true);
     let parts = spdk.call("framework_get_subsystems", Value::Null);
     let names: Vec<_> = parts.as_array().unwrap().iter().map(|part| part["subsystem"].as_str().unwrap()).collect();
-    assert_eq!(names, ["scheduler", "sock", "iobuf", "bdev", "nvmf"]);
-    assert_eq!(parts[4]["depends_on"], json!(["bdev", "sock"]));
+    assert_eq!(names, ["scheduler", "sock", "iobuf", "bdev", "keyring", "nvmf"]);
+    assert_eq!(parts[5]["depends_on"], json!(["bdev", "keyring", "sock"]));
     let save = |spdk: &mut Program| -> Vec<Value> {
         let config = |name: &&str| json!({"subsystem": name, "config": spdk.call("framework_get_config", json!({"name": name}))});
         names.iter().map(config).collect()
     };
     let saved = save(&mut spdk);
-    let methods: Vec<_> = saved[4]["config"].as_array().unwrap().iter().map(|call| call["method"].as_str().unwrap()).collect();
+    let methods: Vec<_> = saved[5]["config"].as_array().unwrap().iter().map(|call| call["method"].as_str().unwrap()).collect();
     let wanted = [
         "nvmf_set_config",
         "nvmf_set_max_subsystems",

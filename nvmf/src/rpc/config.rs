@@ -19,7 +19,8 @@ use crate::{Listener, Namespace, Subsystem, Target};
 
 #[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
 #[linkme(crate = rpc::linkme)]
-static NVMF: rpc::Subsystem = rpc::Subsystem::new("nvmf", &["bdev", "sock"], |control| Ok(calls(&*control.service::<Target>()?)));
+static NVMF: rpc::Subsystem =
+    rpc::Subsystem::new("nvmf", &["bdev", "keyring", "sock"], |control| Ok(calls(&*control.service::<Target>()?)));
 
 /// The calls that make it again. Subsystems listen when all of them are whole.
 fn calls(target: &Target) -> Vec<Value> {
