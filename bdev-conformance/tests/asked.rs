@@ -197,3 +197,69 @@ fn s333_figures_count_from_zero_again_as_asked() {
     drop(channel);
     assert_eq!(bench.bdev.stats().read.ops, 1);
 }
+
+/// A delay on errors on memory, and beside them one that has nothing to do with it.
+fn stacked() -> (Bench, Bdev) {
+    let bench = over_malloc(|bdevs| {
+        malloc(bdevs, Config::new(512, 4_000).name("base"))?;
+        malloc(bdevs, Config::new(512, 4_000).name("other"))?;
+        errors(bdevs, "base", None)?;
+        delay(bdevs, "top", "EE_base", None, Latencies { avg_read: Duration::from_secs(3600), ..Latencies::default() }, 1)
+    });
+    let beside = errors(&bench.bdevs, "other", None).expect("a device");
+    (bench, beside)
+}
+
+#[test]
+fn s377_what_stands_on_a_device_that_is_removed_goes_with_it() {
+    let (mut bench, beside) = stacked();
+    let mut channel = bench.channel(0, 8);
+    let request = Request::read(0, 1, bench.empty());
+    channel.submit(bench.now(), request).map_err(|refused| refused.why).expect("it is taken");
+    bench.bdevs.remove("base").expect("it is there");
+    let names: Vec<_> = bench.bdevs.list().iter().map(|bdev| bdev.name().to_string()).collect();
+    assert_eq!(names, ["other", "EE_other"]);
+    assert!(bench.bdev.is_removed() && !beside.is_removed());
+    let mut events = bench.poll(&mut channel);
+    for _ in 0..4 {
+        events.extend(bench.poll(&mut channel));
+    }
+    // It had been read, and nobody waits an hour for it.
+    assert!(matches!(&events[..], [BdevEvent::Done(_), BdevEvent::Removed]), "{events:?}");
+    assert_eq!(bench.bdev.opens(), (0, 1), "as long as somebody has it open");
+    drop(channel);
+    // Their names are free at once, and who stands on a new one stays.
+    malloc(&bench.bdevs, Config::new(512, 4_000).name("base")).expect("the name is free");
+    errors(&bench.bdevs, "base", None).expect("the name is free");
+    assert!(bench.bdevs.get("EE_base").is_ok());
+}
+
+#[test]
+fn s377_a_device_in_the_middle_takes_only_those_above_it() {
+    let (bench, _) = stacked();
+    bench.bdevs.remove("EE_base").expect("it is there");
+    let base = bench.bdevs.get("base").expect("it is below");
+    assert!(bench.bdevs.get("top").is_err() && bench.bdev.is_removed() && !base.is_removed());
+    // It is still held by the device that is gone, as long as somebody knows of that.
+    drop(bench.bdev);
+    assert_eq!(base.claim(), None);
+}
+
+/// Adds a device that stands on one which is removed meanwhile.
+#[test]
+fn s377_nothing_is_added_on_what_is_gone() {
+    struct On(Bdev);
+    impl bdev::Device for On {
+        fn channel(&self, _: &mut core_reactor::Cx<'_>, _: usize) -> Result<Box<dyn bdev::DeviceChannel>, BdevError> {
+            Err(BdevError::Removed)
+        }
+        fn below(&self) -> Option<Bdev> {
+            Some(self.0.clone())
+        }
+    }
+    let (bench, beside) = stacked();
+    let on = On(beside.clone());
+    bench.bdevs.remove("EE_other").expect("it is there");
+    let new = bdev::NewBdev { name: "late".into(), aliases: Vec::new(), uuid: None, blocks: 1, shape: beside.shape().clone() };
+    assert_eq!(bench.bdevs.add(new, Box::new(on)).err(), Some(BdevError::Removed));
+}

@@ -243,8 +243,10 @@ impl<S: Source> DeviceChannel for Channel<S> {
         let late = self.late.extract_if(.., |(_, io, _)| which(io.request())).map(|(_, io, _)| io);
         let held = self.held.extract_if(.., |io| which(io.request()));
         waiting.chain(late).chain(held).for_each(|io| io.finish(Err(BdevError::Aborted)));
-        for (place, below) in self.below.iter().enumerate() {
-            if below.as_ref().is_some_and(|below| which(below.io.request())) {
+        for (place, below) in self.below.iter_mut().enumerate() {
+            if let Some(below) = below.as_mut().filter(|below| which(below.io.request())) {
+                // Nobody wants to wait for it any more.
+                below.after = Duration::ZERO;
                 self.base.abort(Token(place as u64));
             }
         }

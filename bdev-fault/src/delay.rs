@@ -109,13 +109,17 @@ impl Device for Delay {
         Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, source)))
     }
 
+    fn below(&self) -> Option<Bdev> {
+        Some(self.base.bdev())
+    }
+
     fn resize(&self, blocks: u64) -> Result<(), BdevError> {
         self.base.bdev().resize(blocks)
     }
 
     #[cfg(feature = "rpc")]
     fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
-        crate::rpc::made_delay(bdev, self)
+        Some(crate::rpc::made_delay(bdev, self))
     }
 
     #[cfg(feature = "rpc")]

@@ -150,13 +150,17 @@ impl Device for Errors {
         Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, self.asked.clone())))
     }
 
+    fn below(&self) -> Option<Bdev> {
+        Some(self.base.bdev())
+    }
+
     fn resize(&self, blocks: u64) -> Result<(), BdevError> {
         self.base.bdev().resize(blocks)
     }
 
     #[cfg(feature = "rpc")]
     fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
-        crate::rpc::made_errors(bdev, self)
+        Some(crate::rpc::made_errors(bdev, self))
     }
 
     #[cfg(feature = "rpc")]

@@ -94,13 +94,17 @@ impl Device for Fault {
         Ok(Box::new(Channel::new(self.base.channel(cx, depth)?, depth, Drawn { faults: self.faults.clone(), lot })))
     }
 
+    fn below(&self) -> Option<Bdev> {
+        Some(self.base.bdev())
+    }
+
     fn resize(&self, blocks: u64) -> Result<(), BdevError> {
         self.base.bdev().resize(blocks)
     }
 
     #[cfg(feature = "rpc")]
     fn made(&self, bdev: &Bdev) -> Option<(&'static str, serde_json::Value)> {
-        rpc::made_fault(bdev, &self.base.bdev(), &self.faults)
+        Some(rpc::made_fault(bdev, &self.base.bdev(), &self.faults))
     }
 }
 

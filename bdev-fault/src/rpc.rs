@@ -313,27 +313,27 @@ static FAULT_DELETE: Method = Method::new("bdev_fault_delete", "Removes a block 
 })
 .phases(PHASES);
 
-/// What makes a device again; nothing where the one below is gone.
-pub(crate) fn made_fault(bdev: &Bdev, base: &Bdev, faults: &Faults) -> Option<(&'static str, Value)> {
+/// What makes a device again.
+pub(crate) fn made_fault(bdev: &Bdev, base: &Bdev, faults: &Faults) -> (&'static str, Value) {
     let delay = [faults.delay.start(), faults.delay.end()].map(|delay| delay.as_micros() as u64);
     let params = json!({"name": bdev.name(), "uuid": bdev.uuid().to_string(), "base_bdev_name": base.name(), "seed": faults.seed,
         "delay_us": delay, "errors": faults.errors, "torn": faults.torn, "lost": faults.lost});
-    (!base.is_removed()).then_some(("bdev_fault_create", params))
+    ("bdev_fault_create", params)
 }
 
-pub(crate) fn made_errors(bdev: &Bdev, errors: &Errors) -> Option<(&'static str, Value)> {
+pub(crate) fn made_errors(bdev: &Bdev, errors: &Errors) -> (&'static str, Value) {
     let params = json!({"base_name": errors.base().name(), "uuid": bdev.uuid().to_string()});
-    (!errors.base().is_removed()).then_some(("bdev_error_create", params))
+    ("bdev_error_create", params)
 }
 
-pub(crate) fn made_delay(bdev: &Bdev, delay: &Delay) -> Option<(&'static str, Value)> {
+pub(crate) fn made_delay(bdev: &Bdev, delay: &Delay) -> (&'static str, Value) {
     let mut params = told_delay(delay);
     params["name"] = json!(bdev.name());
     params["uuid"] = json!(bdev.uuid().to_string());
     if delay.seed() != SEED {
         params["seed"] = json!(delay.seed());
     }
-    (!delay.base().is_removed()).then_some(("bdev_delay_create", params))
+    ("bdev_delay_create", params)
 }
 
 pub(crate) fn told_delay(delay: &Delay) -> Value {

@@ -5,9 +5,7 @@ use core::any::Any;
 
 use core_reactor::{Cx, Instant};
 
-#[cfg(feature = "rpc")]
-use crate::Bdev;
-use crate::{BdevError, Io, Kinds, Request};
+use crate::{Bdev, BdevError, Io, Kinds, Request};
 
 /// What a device is like. Its size is told apart, because it may change.
 #[derive(Clone, Debug)]
@@ -36,6 +34,11 @@ pub trait Device: Any + Send + Sync {
     /// # Errors
     /// What it needs on a core cannot be had.
     fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError>;
+
+    /// The device that it stands on, which it has open. It is removed with that. Without more, none.
+    fn below(&self) -> Option<Bdev> {
+        None
+    }
 
     /// Makes it so many blocks, so that requests for them are taken from now on.
     ///

@@ -79,12 +79,16 @@ impl Bdevs {
     /// Adds a device.
     ///
     /// # Errors
-    /// A name or the uuid is taken; it has no blocks, or no bytes in them.
+    /// A name or the uuid is taken; it has no blocks, or no bytes in them; the device that it stands
+    /// on has been removed.
     pub fn add(&self, new: NewBdev, device: Box<dyn Device>) -> Result<Bdev, BdevError> {
         let NewBdev { name, aliases, uuid, blocks, shape } = new;
         check(&name, &shape, blocks)?;
         let uuid = uuid.unwrap_or_else(|| Uuid::of_name(&name, self.0.seed));
         let mut list = self.0.list.lock();
+        if device.below().is_some_and(|below| !list.iter().any(|other| other.is(&below))) {
+            return Err(BdevError::Removed);
+        }
         for name in [&name].into_iter().chain(&aliases) {
             if list.iter().any(|other| other.answers_to(name)) {
                 return Err(BdevError::NameTaken(name.as_str().into()));
@@ -129,18 +133,29 @@ impl Bdevs {
         self.0.list.lock().clone()
     }
 
-    /// Removes a device: its name is free at once. Whoever has it open hears of it, and every
-    /// request that is under way comes back. What it holds goes with the last who has it open.
+    /// Removes a device, and those that stand on it: their names are free at once. Whoever has one
+    /// open hears of it, and every request that is under way comes back. What it holds goes with the
+    /// last who has it open.
     ///
     /// # Errors
     /// [`BdevError::NotFound`].
     pub fn remove(&self, name: &str) -> Result<Bdev, BdevError> {
         let mut list = self.0.list.lock();
         let at = list.iter().position(|bdev| bdev.answers_to(name)).ok_or_else(|| BdevError::NotFound(name.into()))?;
-        let bdev = list.remove(at);
+        let mut gone = Vec::from([list.remove(at)]);
+        // One is added behind what it stands on.
+        let stands = |gone: &[Bdev], bdev: &Bdev| bdev.0.device.below().is_some_and(|below| gone.iter().any(|it| it.is(&below)));
+        let mut at = at;
+        while at < list.len() {
+            if stands(&gone, &list[at]) {
+                gone.push(list.remove(at));
+            } else {
+                at += 1;
+            }
+        }
         drop(list);
-        bdev.0.remove();
-        Ok(bdev)
+        gone.iter().for_each(|bdev| bdev.0.remove());
+        Ok(gone.swap_remove(0))
     }
 }
 
@@ -282,6 +297,11 @@ impl Bdev {
     pub fn rescan(&self) -> Result<(), BdevError> {
         let blocks = self.0.device.rescan()?;
         if blocks != self.blocks() { self.resize(blocks) } else { Ok(()) }
+    }
+
+    /// Whether they are the same.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn answers_to(&self, name: &str) -> bool {

@@ -343,3 +343,19 @@ fn s262_data_in_capsules_waits_for_buffers_with_all_that_is_behind_it() {
     drop((admin, queues));
     world.end();
 }
+
+#[test]
+fn s377_a_namespace_goes_with_the_device_below_its_own() {
+    let mut world = World::with(Wishes { device: Some(bdev_fault::Faults::none(1)), ..Wishes::default() });
+    let (mut admin, bringup) = Host::admin(&mut world);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    let _ = admin.call(&mut world, Sqe::set_feature(feature::EVENTS, log::Event::Namespaces.bit()), Payload::None, &[]);
+    let event = admin.submit(Sqe::new(admin::ASYNC_EVENT, 0), Payload::None, &[]);
+    assert!(host.write(&mut world, 0, &[1; 512]).status.is_success());
+    world.bdevs.remove("Malloc0").expect("it is there");
+    assert_eq!(log::Event::of(admin.wait(&mut world, event).result as u32), Some(log::Event::Namespaces));
+    assert!(world.target.subsystem(NQN).expect("it is there").namespaces().is_empty() && world.bdevs.list().is_empty());
+    assert_eq!(host.read(&mut world, 0, 1).code(), Code::InvalidNamespace);
+    drop((admin, host));
+    world.end();
+}

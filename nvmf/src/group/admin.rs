@@ -5,6 +5,7 @@ use nvme::{Code, Status};
 
 use super::base::Base;
 use super::queue::{Queue, Role, State};
+use super::quiet::{Of, Then};
 use crate::view::View;
 
 impl Queue {
@@ -28,13 +29,19 @@ impl Queue {
             }
         };
         match verdict {
+            Verdict::Done { result, effect: Effect::Disabled | Effect::Shutdown, .. } => {
+                base.target.close_io(&association);
+                self.wait_for(base, tag, &Of::Controller(association), Then::Answer(result));
+            }
             Verdict::Done { status, result, effect } => {
                 if status.is_success() && matches!(command.transfer, Transfer::ToHost(_)) {
                     self.respond(base, tag, result);
                 } else {
                     self.complete(base, tag, status, result);
                 }
-                self.effect(base, effect);
+                if effect == Effect::Disconnect {
+                    self.end(base);
+                }
             }
             Verdict::Held => command.state = State::Held,
             Verdict::Abort { qid: 0, cid } => {
@@ -47,18 +54,6 @@ impl Queue {
             Verdict::Abort { qid, cid } => self.abort_elsewhere(base, tag, qid, cid),
         }
         self.tell(base);
-    }
-
-    fn effect(&mut self, base: &mut Base, effect: Effect) {
-        match effect {
-            Effect::None => {}
-            Effect::Disabled | Effect::Shutdown => {
-                if let Some(association) = self.association() {
-                    base.target.close_io(association);
-                }
-            }
-            Effect::Disconnect => self.end(base),
-        }
     }
 
     /// Has the core of another queue look for a command that is to be aborted.

@@ -14,6 +14,7 @@ use pool::Buf;
 use super::Group;
 use super::bufs::Bufs;
 use super::place::{Device, Place};
+use super::quiet::{Left, Watch};
 use crate::association::QueueKey;
 use crate::{GroupFigures, Subsystem, Target, Transport};
 
@@ -30,6 +31,11 @@ pub(crate) struct Base {
     pub(crate) bufs: Bufs,
     /// Subsystems whose queues are here.
     pub(crate) places: Vec<Option<Place>>,
+    /// Writes that devices have of queues that have ended.
+    pub(crate) left: Vec<Left>,
+    /// Who waits for their end, and how often somebody here has asked.
+    pub(crate) watches: Vec<Watch>,
+    pub(crate) questions: u64,
     /// Queues that have something to send.
     pub(crate) dirty: Vec<QueueKey>,
     pub(crate) figures: Arc<GroupFigures>,
@@ -126,8 +132,7 @@ impl Base {
     }
 
     /// Has all groups give up commands of hosts whose reservations were preempted.
-    pub(crate) fn abort_of_hosts(&self, subsystem: &Arc<Subsystem>, nsid: u32, hosts: Vec<[u8; 16]>) {
-        let hosts: Arc<[_]> = hosts.into();
+    pub(crate) fn abort_of_hosts(&self, subsystem: &Arc<Subsystem>, nsid: u32, hosts: &Arc<[[u8; 16]]>) {
         for group in 0..self.peers.shards() {
             let (subsystem, hosts) = (subsystem.clone(), hosts.clone());
             self.peers.send(group, move |group, cx| group.abort_of_hosts(cx, &subsystem, nsid, &hosts));

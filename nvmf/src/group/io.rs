@@ -1,5 +1,7 @@
 //! I/O commands: to the devices, and back.
 
+use alloc::sync::Arc;
+
 use bdev::{BdevError, Frame, Kind, Request};
 use core_reactor::Cx;
 use nvme::command::{ALL_NAMESPACES, Sqe, io};
@@ -9,6 +11,7 @@ use nvme::{Code, Status};
 
 use super::base::Base;
 use super::queue::{Command, Queue, Role, State};
+use super::quiet::{Of, Then};
 use crate::namespace::is_of_reservations;
 
 impl Queue {
@@ -130,8 +133,12 @@ impl Queue {
         let from = Sender { host: association.hostid, cntlid: association.cntlid() };
         let preempted = device.namespace.reserve(from, &sqe, command.buf.as_deref().unwrap_or(&[]))?;
         if preempted.abort {
-            let subsystem = association.subsystem.clone();
-            base.abort_of_hosts(&subsystem, sqe.nsid.get(), preempted.hosts);
+            let (subsystem, nsid) = (association.subsystem.clone(), sqe.nsid.get());
+            let ids: Arc<[_]> = preempted.hosts.into();
+            base.abort_of_hosts(&subsystem, nsid, &ids);
+            // It is done when nothing of theirs is, aborted or not.
+            self.wait_for(base, tag, &Of::Hosts { subsystem, ids, nsid }, Then::Answer(0));
+            return Ok(());
         }
         self.complete(base, tag, Status::SUCCESS, 0);
         Ok(())

@@ -7,6 +7,7 @@ mod io;
 mod place;
 pub(crate) mod queue;
 mod queues;
+mod quiet;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -72,17 +73,17 @@ impl Shard for Group {
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
-        let Some(mut events) = self.events.take() else { return Polled::Idle };
         self.base.now = cx.now();
         if cx.is_exiting() && !self.is_stopping {
             self.stop();
         }
-        let mut is_busy = self.base.sock.poll(&mut events) > 0;
-        for event in events.drain() {
-            self.handle(cx, event);
+        let mut is_busy = self.poll_sockets(cx) > 0;
+        if self.poll_devices(cx) {
+            is_busy = true;
+            if !self.base.watches.is_empty() {
+                self.answer_watches();
+            }
         }
-        self.events = Some(events);
-        is_busy |= self.poll_devices(cx);
         is_busy |= self.serve(cx);
         if !self.base.dirty.is_empty() {
             self.flush();
@@ -104,6 +105,17 @@ impl Shard for Group {
 }
 
 impl Group {
+    /// Takes what sockets have; how much that was.
+    fn poll_sockets(&mut self, cx: &mut Cx<'_>) -> usize {
+        let Some(mut events) = self.events.take() else { return 0 };
+        let count = self.base.sock.poll(&mut events);
+        for event in events.drain() {
+            self.handle(cx, event);
+        }
+        self.events = Some(events);
+        count
+    }
+
     fn handle(&mut self, cx: &mut Cx<'_>, event: NetEvent) {
         match event {
             NetEvent::Received { token, buf, .. } => {
@@ -159,8 +171,9 @@ impl Group {
             BdevEvent::Done(Completion { request, result }) => {
                 let (key, tag) = QueueKey::of(request.token);
                 // One whose queue has ended takes its buffers home.
-                if let Some(queue) = self.queues.get(key) {
-                    queue.done(&mut self.base, tag, request, result);
+                match self.queues.get(key) {
+                    Some(queue) if !queue.is_over() => queue.done(&mut self.base, tag, request, result),
+                    _ => self.came_back(key, (place, leaving, at), &request),
                 }
             }
             BdevEvent::Resized { .. } | BdevEvent::Removed => {
@@ -174,6 +187,13 @@ impl Group {
                 }
             }
             _ => {}
+        }
+    }
+
+    #[cold]
+    fn came_back(&mut self, key: QueueKey, (place, leaving, at): (usize, bool, usize), request: &bdev::Request) {
+        if let Some(nsid) = self.base.device_at(place, leaving, at).map(|device| device.namespace.nsid()) {
+            self.base.came_back(key, nsid, request.kind.changes());
         }
     }
 
@@ -222,6 +242,9 @@ impl Group {
         }
         if self.base.bufs.is_short() {
             self.look_for_stalled(cx);
+        }
+        if !self.base.watches.is_empty() {
+            self.answer_watches();
         }
         self.base.figures.pending_io.store(self.base.under_way() as u64, Ordering::Relaxed);
         for place in 0..self.base.places.len() {

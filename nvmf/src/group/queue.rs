@@ -16,6 +16,7 @@ use pool::Buf;
 
 use super::base::{Base, Way};
 use super::bufs::Waiter;
+use super::quiet::{Of, Then, Waiting};
 use crate::Association;
 use crate::association::{QueueInfo, QueueKey};
 use crate::atomic::{bump, drop_by};
@@ -45,6 +46,8 @@ pub(crate) struct Queue {
     /// Commands whose data is coming.
     receiving: u32,
     fused: Fused,
+    /// Commands that wait for the end of older writes.
+    pub(super) waiting: Vec<Waiting>,
     /// Heads to be sent: all of a poll go out together.
     out: Vec<u8>,
     is_dirty: bool,
@@ -89,7 +92,7 @@ pub(crate) struct Command {
     pub(super) left: u32,
     /// Of those that have come.
     pub(super) outcome: Code,
-    since: Duration,
+    pub(super) since: Duration,
 }
 
 /// Where a command stands.
@@ -120,6 +123,7 @@ impl Queue {
             commands: Vec::new(),
             receiving: 0,
             fused: Fused::default(),
+            waiting: Vec::new(),
             out: Vec::new(),
             is_dirty: false,
             backlog: Vec::new(),
@@ -140,6 +144,11 @@ impl Queue {
 
     pub(crate) fn is_admin(&self) -> bool {
         matches!(self.role, Role::Admin(_))
+    }
+
+    /// Whether it has ended, and only its connection is left.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.role, Role::Over)
     }
 
     /// Whether all that comes waits for a buffer.
@@ -303,16 +312,22 @@ impl Queue {
                 self.io(base, cx, place, tag);
             }
             Role::Io { .. } | Role::Admin(_) => self.admin(base, tag),
-            Role::New => self.connect(base, cx, tag),
+            Role::New => self.connect(base, cx, tag, false),
             Role::Over => {}
         }
     }
 
-    fn connect(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+    /// Does Connect, when no older write of the same host is with a device.
+    pub(super) fn connect(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, is_quiet: bool) {
         let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
         let data = command.buf.as_deref().unwrap_or(&[]);
         let (transport, most, port) = (base.transport(), base.settings.max_transfer, self.way.port);
-        let outcome = Request::read(&command.sqe, data, transport.max_queue_depth).and_then(|request| {
+        let request = Request::read(&command.sqe, data, transport.max_queue_depth);
+        if !is_quiet && let Some(of) = request.as_ref().ok().and_then(|request| older_writes(base, request)) {
+            self.commands[tag.index()] = Some(command);
+            return self.wait_for(base, tag, &of, Then::Connect);
+        }
+        let outcome = request.and_then(|request| {
             let association = connect(&base.target, &transport, most, port, &request, base.time())?;
             Ok((request, association))
         });
@@ -457,7 +472,9 @@ impl Queue {
         self.backlog = Vec::new();
         self.is_stalled = false;
         self.receiving = 0;
+        self.waiting.clear();
         self.give_up_devices(base);
+        self.leave_writes(base);
         self.commands.clear();
         let key = self.key;
         match core::mem::replace(&mut self.role, Role::Over) {
@@ -487,6 +504,9 @@ impl Queue {
                 let _ = base.sock.close(self.sock);
             }
             return;
+        }
+        if !self.waiting.is_empty() {
+            self.look_for_unquiet(base);
         }
         let limit = if base.bufs.is_short() { DATA_LIMIT_SHORT } else { DATA_LIMIT };
         let is_late = |command: &Command| command.state == State::Receives && now >= command.since.saturating_add(limit);
@@ -520,11 +540,18 @@ impl Queue {
     }
 
     /// What to call it in the log.
-    fn name(&self) -> alloc::string::String {
+    pub(super) fn name(&self) -> alloc::string::String {
         let peer = self.way.peer.map_or_else(|| "a host".into(), |peer| alloc::format!("{peer}"));
         match self.association() {
             Some(association) => alloc::format!("{peer} ({})", association.hostnqn()),
             None => peer,
         }
     }
+}
+
+/// The writes that are to be over before a Connect is answered, if it can be one at all.
+fn older_writes(base: &Base, request: &Request<'_>) -> Option<Of> {
+    let subsystem = base.target.subsystem(request.subnqn).ok()?;
+    let is_it = !subsystem.is_discovery() && subsystem.lets_in(request.hostnqn);
+    is_it.then(|| Of::Host { subsystem, nqn: request.hostnqn.into(), alive: request.qid == 0 })
 }

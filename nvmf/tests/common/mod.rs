@@ -343,6 +343,16 @@ impl Host {
         self.call(world, Sqe::blocks(nvme::command::io::READ, 1, slba, blocks, 0), Payload::Receive(length), &[])
     }
 
+    /// Ends with FIN.
+    pub(crate) fn close(self) {
+        self.sock.close();
+    }
+
+    /// Ends with RST.
+    pub(crate) fn reset(self) {
+        self.sock.reset();
+    }
+
     /// Until the target has closed it.
     pub(crate) fn closed(&mut self, world: &mut World) {
         world.until("the end of a connection", |_| {

@@ -1,0 +1,246 @@
+//! Writes that outlive their queues, and who waits until devices have given them back.
+//!
+//! A device that is slow may write long after the queue has ended from which the write came. What
+//! the same host writes on its next connection is newer, so that connection is answered only when
+//! no older write can come any more; likewise whoever fences a host off, and a host that disables
+//! its controller. Each group is asked, and answers when it has nothing left.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use core_reactor::Cx;
+use nvme::command::io;
+use nvme::target::Tag;
+use nvme::{Code, Status};
+
+use super::base::Base;
+use super::queue::{Command, Queue, Role, State};
+use super::{EVENTS, Group};
+use crate::association::QueueKey;
+use crate::{Association, Subsystem};
+
+/// How long is waited. Less than hosts wait for an answer, and than they may take to connect.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Polls of sockets in one go, until all that has come has been seen: more than any but a group that
+/// is never at rest needs.
+const LOOKS: usize = 8;
+
+/// Whose writes.
+#[derive(Clone, Debug)]
+pub(crate) enum Of {
+    /// Those of a host, by its NQN: by this it is let in. Of queues that live, too, unless only a
+    /// queue more is connected.
+    Host { subsystem: Arc<Subsystem>, nqn: String, alive: bool },
+    /// Those of these hosts, by their HOSTIDs, to a namespace.
+    Hosts { subsystem: Arc<Subsystem>, ids: Arc<[[u8; 16]]>, nsid: u32 },
+    /// Those of a controller whose queues were ended.
+    Controller(Arc<Association>),
+}
+
+impl Of {
+    fn includes(&self, association: &Arc<Association>, of: u32) -> bool {
+        match self {
+            Self::Host { subsystem, nqn, .. } => Arc::ptr_eq(&association.subsystem, subsystem) && association.hostnqn() == nqn,
+            Self::Hosts { subsystem, ids, nsid } => {
+                Arc::ptr_eq(&association.subsystem, subsystem) && ids.contains(&association.hostid) && *nsid == of
+            }
+            Self::Controller(it) => Arc::ptr_eq(association, it),
+        }
+    }
+
+    /// Whether queues that live count.
+    fn is_of_the_living(&self) -> bool {
+        matches!(self, Self::Host { alive: true, .. } | Self::Hosts { .. })
+    }
+}
+
+/// Who is to be told that there is nothing left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    group: usize,
+    queue: QueueKey,
+    /// Which question of that group.
+    id: u64,
+}
+
+/// A question that this group has not answered.
+pub(crate) struct Watch {
+    of: Of,
+    asker: Asker,
+    /// Writes that came later do not count.
+    since: Duration,
+}
+
+/// What devices have of a queue that has ended.
+pub(crate) struct Left {
+    queue: QueueKey,
+    association: Arc<Association>,
+    nsid: u32,
+    requests: u32,
+}
+
+/// A command that waits for all groups.
+pub(crate) struct Waiting {
+    id: u64,
+    tag: Tag,
+    /// Groups that have not answered.
+    groups: usize,
+    by: Duration,
+    then: Then,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It is a Connect.
+    Connect,
+    /// It is answered with success, and this.
+    Answer(u64),
+}
+
+/// Whether a command changes blocks.
+fn changes(opcode: u8) -> bool {
+    matches!(opcode, io::WRITE | io::WRITE_ZEROES | io::DATASET_MANAGEMENT)
+}
+
+impl Command {
+    fn is_a_write_under_way(&self) -> bool {
+        self.state == State::InDevice && changes(self.sqe.opcode)
+    }
+}
+
+impl Queue {
+    /// Has a command wait until no group has such writes.
+    pub(super) fn wait_for(&mut self, base: &mut Base, tag: Tag, of: &Of, then: Then) {
+        if let Some(Some(command)) = self.commands.get_mut(tag.index()) {
+            command.state = State::Held;
+        }
+        let id = base.questions;
+        base.questions += 1;
+        let asker = Asker { group: base.index, queue: self.key, id };
+        let groups: Vec<_> = (0..base.peers.shards()).filter(|group| !base.peers.is_gone(*group)).collect();
+        let by = base.time().saturating_add(LIMIT);
+        self.waiting.push(Waiting { id, tag, groups: groups.len(), by, then });
+        for group in groups {
+            let of = alloc::boxed::Box::new(of.clone());
+            base.peers.send(group, move |group, cx| group.watch(cx, *of, asker));
+        }
+    }
+
+    /// A group has nothing left.
+    fn is_quiet(&mut self, base: &mut Base, cx: &mut Cx<'_>, id: u64) {
+        let Some(at) = self.waiting.iter().position(|it| it.id == id) else { return };
+        self.waiting[at].groups -= 1;
+        if self.waiting[at].groups > 0 {
+            return;
+        }
+        let Waiting { tag, then, .. } = self.waiting.swap_remove(at);
+        match then {
+            Then::Connect => self.connect(base, cx, tag, true),
+            Then::Answer(result) => self.complete(base, tag, Status::SUCCESS, result),
+        }
+    }
+
+    /// Looks who has waited for too long.
+    pub(super) fn look_for_unquiet(&mut self, base: &mut Base) {
+        let now = base.time();
+        while let Some(at) = self.waiting.iter().position(|it| now >= it.by) {
+            let Waiting { tag, then, groups, .. } = self.waiting.swap_remove(at);
+            let (what, code) = match then {
+                Then::Connect => ("it cannot connect yet", Code::ControllerBusy),
+                Then::Answer(_) => ("its command has failed", Code::InternalError),
+            };
+            logging::warn!(
+                "{}: {}; older writes are still with slow disks of {} poll groups after {} s",
+                self.name().as_str(),
+                what,
+                groups as u32,
+                LIMIT.as_secs()
+            );
+            self.complete(base, tag, code.into(), 0);
+        }
+    }
+
+    /// What devices still have of it is remembered beyond its end.
+    pub(super) fn leave_writes(&self, base: &mut Base) {
+        let Role::Io { association, .. } = &self.role else { return };
+        for command in self.commands.iter().flatten().filter(|command| command.is_a_write_under_way()) {
+            base.left.push(Left {
+                queue: self.key,
+                association: association.clone(),
+                nsid: command.sqe.nsid.get(),
+                requests: command.left,
+            });
+        }
+    }
+
+    /// Whether devices have writes of it that are as old as a question.
+    fn has_writes(&self, watch: &Watch) -> bool {
+        let Role::Io { association, .. } = &self.role else { return false };
+        let is_one = |command: &Command| {
+            command.is_a_write_under_way() && command.since <= watch.since && watch.of.includes(association, command.sqe.nsid.get())
+        };
+        self.commands.iter().flatten().any(is_one)
+    }
+}
+
+impl Base {
+    /// A request of a queue that has ended has come back.
+    #[cold]
+    pub(super) fn came_back(&mut self, queue: QueueKey, nsid: u32, changes: bool) {
+        let is_it = |left: &Left| changes && left.queue == queue && left.nsid == nsid;
+        if let Some(at) = self.left.iter().position(is_it) {
+            self.left[at].requests -= 1;
+            if self.left[at].requests == 0 {
+                self.left.swap_remove(at);
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Is asked to say when devices have no such writes any more.
+    fn watch(&mut self, cx: &mut Cx<'_>, of: Of, asker: Asker) {
+        self.base.now = cx.now();
+        // The end of a connection that has come, and what came before it, counts.
+        for _ in 0..LOOKS {
+            if self.poll_sockets(cx) < EVENTS {
+                break;
+            }
+        }
+        self.base.watches.push(Watch { of, asker, since: self.base.time() });
+        self.poll_devices(cx);
+        self.answer_watches();
+        self.flush();
+    }
+
+    /// Answers the questions of which nothing is left.
+    pub(super) fn answer_watches(&mut self) {
+        let Self { base, queues, .. } = self;
+        let now = base.time();
+        let mut watches = core::mem::take(&mut base.watches);
+        watches.retain(|watch| {
+            let is_left = base.left.iter().any(|left| watch.of.includes(&left.association, left.nsid))
+                || watch.of.is_of_the_living() && queues.iter().any(|queue| queue.has_writes(watch));
+            if !is_left {
+                let Asker { group, queue, id } = watch.asker;
+                base.peers.send(group, move |group, cx| group.is_quiet(cx, queue, id));
+            }
+            // Who asked has given up by then.
+            is_left && now < watch.since.saturating_add(2 * LIMIT)
+        });
+        base.watches = watches;
+    }
+
+    /// A group has nothing left of what a command of this one waits for.
+    fn is_quiet(&mut self, cx: &mut Cx<'_>, queue: QueueKey, id: u64) {
+        self.base.now = cx.now();
+        if let Some(queue) = self.queues.get(queue) {
+            queue.is_quiet(&mut self.base, cx, id);
+            self.flush();
+        }
+    }
+}
