@@ -18,6 +18,8 @@ stats! {
         pub current_io_queues: AtomicU64 => gauge("lcore_nvmf_io_queues"),
         /// Connections that no host has said anything on yet.
         pub current_connecting: AtomicU64 => gauge("lcore_nvmf_connecting"),
+        /// Connections that there was no room for.
+        pub turned_away: AtomicU64 => counter("lcore_nvmf_turned_away_total"),
         /// Commands that were answered.
         pub commands: AtomicU64 => counter("lcore_nvmf_commands_total"),
         /// Requests that devices have.

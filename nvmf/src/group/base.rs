@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use core_reactor::net::{Frame, SockGroup, SockId};
 use core_reactor::{Cx, Instant, Peers};
+use nvme::Code;
 use nvme::target::Settings;
 use pool::Buf;
 
@@ -95,7 +96,7 @@ impl Base {
     /// Looks at the namespaces of a subsystem, if they have changed.
     pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>, at: usize) {
         let Some(Some(place)) = self.places.get_mut(at) else { return };
-        if !place.is_old() {
+        if !place.wants_look() {
             return;
         }
         let failed = place.refresh(cx);
@@ -112,11 +113,11 @@ impl Base {
 
     /// A namespace, as it is now.
     #[inline]
-    pub(crate) fn device(&mut self, cx: &mut Cx<'_>, place: usize, nsid: u32) -> Option<&mut Device> {
-        if self.places.get(place)?.as_ref()?.is_old() {
+    pub(crate) fn device(&mut self, cx: &mut Cx<'_>, place: usize, nsid: u32) -> Result<&mut Device, Code> {
+        if self.places.get(place).and_then(Option::as_ref).is_some_and(Place::is_old) {
             self.refresh(cx, place);
         }
-        self.places[place].as_mut()?.device(nsid)
+        self.places.get_mut(place).and_then(Option::as_mut).ok_or(Code::InvalidNamespace)?.device(nsid)
     }
 
     /// A device by where it is: among those that are left, if it is `leaving`.

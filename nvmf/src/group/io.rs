@@ -43,7 +43,7 @@ impl Queue {
         if sqe.opcode == io::FLUSH && nsid == ALL_NAMESPACES {
             return self.flush_all(base, cx, place, tag);
         }
-        let device = base.device(cx, place, nsid).ok_or(Code::InvalidNamespace)?;
+        let device = base.device(cx, place, nsid)?;
         check_ana(association.listener.state(device.shown.group))?;
         if !device.namespace.allows(&association.hostid, &sqe) {
             return Err(Code::ReservationConflict);
@@ -76,7 +76,7 @@ impl Queue {
             return Ok(());
         };
         command.state = State::InDevice;
-        let mut first = None;
+        let mut first = place.is_short().then_some(Code::NamespaceNotReady);
         for device in &mut place.devices {
             match device.submit(now, Request::flush().token(token)) {
                 Ok(()) => command.left += 1,
@@ -103,7 +103,7 @@ impl Queue {
     fn deallocate(&mut self, base: &mut Base, cx: &mut Cx<'_>, place: usize, tag: Tag, count: u16) -> Result<(), Code> {
         let (token, now) = (self.token(tag), base.now);
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return Ok(()) };
-        let device = base.device(cx, place, command.sqe.nsid.get()).ok_or(Code::InvalidNamespace)?;
+        let device = base.device(cx, place, command.sqe.nsid.get())?;
         let buf = command.buf.take();
         let all = ranges(buf.as_deref().unwrap_or(&[]), count, &device.shown)?;
         command.state = State::InDevice;
@@ -122,7 +122,7 @@ impl Queue {
     fn reservation(&mut self, base: &mut Base, cx: &mut Cx<'_>, place: usize, tag: Tag) -> Result<(), Code> {
         let (Role::Io { association, .. }, Some(Some(command))) = (&self.role, self.commands.get_mut(tag.index())) else { return Ok(()) };
         let sqe = command.sqe;
-        let device = base.device(cx, place, sqe.nsid.get()).ok_or(Code::InvalidNamespace)?;
+        let device = base.device(cx, place, sqe.nsid.get())?;
         if sqe.opcode == io::RESERVATION_REPORT {
             let (Transfer::ToHost(length), Some(buf)) = (command.transfer, &mut command.buf) else { return Err(Code::SglLengthInvalid) };
             device.namespace.report(&sqe, &mut buf.spare_mut()[..length as usize])?;
@@ -178,7 +178,7 @@ impl Queue {
         let both = |code| [code, Code::FailedFused];
         let now = base.now;
         let (Role::Io { association, .. }, Some(Some(command))) = (&self.role, self.commands.get_mut(tag.index())) else { return Ok(()) };
-        let device = base.device(cx, place, write.nsid.get()).ok_or(both(Code::InvalidNamespace))?;
+        let device = base.device(cx, place, write.nsid.get()).map_err(both)?;
         check_ana(association.listener.state(device.shown.group)).map_err(both)?;
         if !device.namespace.allows(&association.hostid, &write) {
             return Err(both(Code::ReservationConflict));

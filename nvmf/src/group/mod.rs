@@ -25,6 +25,7 @@ use self::base::{Base, Way};
 use self::queue::{Queue, Role};
 use self::queues::Queues;
 use crate::association::QueueKey;
+use crate::atomic::bump;
 use crate::server::{Common, ServerError};
 use crate::{Association, Subsystem};
 
@@ -56,6 +57,8 @@ pub(crate) struct Group {
     map: GroupMap,
     /// The end has been asked for.
     is_stopping: bool,
+    /// There was no room for a connection, which was said.
+    is_full: bool,
 }
 
 impl Shard for Group {
@@ -69,7 +72,8 @@ impl Shard for Group {
         cx.local_poller("nvmf_timers", Schedule::Every(TIME), timers);
         let map = GroupMap::new(peers.cores());
         let (events, completions) = (Some(Events::new(EVENTS)), Some(Completions::new(COMPLETIONS)));
-        Ok(Self { base, queues: Queues::new(sockets), events, completions, ports: Vec::new(), next_port: 0, map, is_stopping: false })
+        let queues = Queues::new(sockets);
+        Ok(Self { base, queues, events, completions, ports: Vec::new(), next_port: 0, map, is_stopping: false, is_full: false })
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
@@ -142,6 +146,7 @@ impl Group {
         if let Some(mut queue) = self.queues.take(key) {
             queue.forget(&mut self.base);
             self.base.peers.take_load(self.base.index);
+            self.is_full = false;
         }
     }
 
@@ -293,7 +298,14 @@ impl Group {
     fn adopt(&mut self, socket: Box<dyn Socket>, port: SocketAddr) {
         let way = Way { port, local: socket.local_addr().unwrap_or(port), peer: socket.peer_addr() };
         let base = &mut self.base;
-        let attached = if self.is_stopping { None } else { self.queues.vacant() }.and_then(|key| {
+        let vacant = self.queues.vacant();
+        if vacant.is_none() {
+            bump(&base.figures.turned_away, 1);
+            if !core::mem::replace(&mut self.is_full, true) {
+                logging::warn!("connections are turned away: this core has as many as it has room for");
+            }
+        }
+        let attached = if self.is_stopping { None } else { vacant }.and_then(|key| {
             let sock = base.sock.attach(socket, key.token()).inspect_err(|refused| {
                 logging::warn!("a connection was turned away: {}", alloc::format!("{}", refused.why).as_str());
             });
@@ -389,5 +401,6 @@ impl Drop for Group {
         for queue in self.queues.iter() {
             queue.forget(&mut self.base);
         }
+        self.base.figures.pending_io.store(0, Ordering::Relaxed);
     }
 }

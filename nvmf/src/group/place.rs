@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bdev::{BdevError, Channel, Request};
 use core_reactor::{Cx, Instant, Refused};
-use nvme::target;
+use nvme::{Code, target};
 
 use crate::{Namespace, Subsystem};
 
@@ -24,6 +24,8 @@ pub(crate) struct Place {
     pub(crate) devices: Vec<Device>,
     /// Where in `devices` a namespace is, by NSID less one.
     by_nsid: Vec<u32>,
+    /// Namespaces whose devices cannot be used on this core now: it may be out of descriptors.
+    unusable: Vec<u32>,
     /// Devices of namespaces that are gone, until all has come back.
     pub(crate) leaving: Vec<Device>,
 }
@@ -41,14 +43,28 @@ impl Place {
     pub(crate) fn new(subsystem: Arc<Subsystem>) -> Self {
         // One behind, so that the first look is one.
         let epoch = subsystem.epoch().wrapping_sub(1);
-        Self { subsystem, users: 0, epoch, devices: Vec::new(), by_nsid: Vec::new(), leaving: Vec::new() }
+        Self { subsystem, users: 0, epoch, devices: Vec::new(), by_nsid: Vec::new(), unusable: Vec::new(), leaving: Vec::new() }
     }
 
     /// The namespace with this NSID.
+    ///
+    /// # Errors
+    /// What a host is told that asks for one that is not there, or cannot be used now.
     #[inline]
-    pub(crate) fn device(&mut self, nsid: u32) -> Option<&mut Device> {
-        let at = *self.by_nsid.get(nsid.checked_sub(1)? as usize)?;
-        self.devices.get_mut(at as usize)
+    pub(crate) fn device(&mut self, nsid: u32) -> Result<&mut Device, Code> {
+        let at = self.by_nsid.get(nsid.wrapping_sub(1) as usize);
+        let device = at.and_then(|at| self.devices.get_mut(*at as usize));
+        device.ok_or_else(|| if self.unusable.contains(&nsid) { Code::NamespaceNotReady } else { Code::InvalidNamespace })
+    }
+
+    /// Whether a look is worth while: something has changed, or was not to be had the last time.
+    pub(crate) fn wants_look(&self) -> bool {
+        self.is_old() || self.is_short()
+    }
+
+    /// Whether a namespace cannot be used now.
+    pub(crate) fn is_short(&self) -> bool {
+        !self.unusable.is_empty()
     }
 
     #[inline]
@@ -56,12 +72,13 @@ impl Place {
         self.epoch != self.subsystem.epoch()
     }
 
-    /// Looks which namespaces there are now. Those whose devices cannot be used come back.
+    /// Looks which namespaces there are now. Those come back whose devices cannot be used, and could
+    /// be until now.
     #[cold]
     pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>) -> Vec<(Arc<Namespace>, BdevError)> {
         self.epoch = self.subsystem.epoch();
         let now = self.subsystem.namespaces();
-        let mut failed = Vec::new();
+        let (before, mut failed) = (core::mem::take(&mut self.unusable), Vec::new());
         let (stay, go): (Vec<_>, Vec<_>) = core::mem::take(&mut self.devices)
             .into_iter()
             .partition(|it| now.iter().any(|namespace| Arc::ptr_eq(namespace, &it.namespace)));
@@ -75,7 +92,12 @@ impl Place {
                         let shown = namespace.shown();
                         self.devices.push(Device { namespace, shown, channel, waiting: VecDeque::new() });
                     }
-                    Err(why) => failed.push((namespace, why)),
+                    Err(why) => {
+                        self.unusable.push(namespace.nsid());
+                        if !before.contains(&namespace.nsid()) {
+                            failed.push((namespace, why));
+                        }
+                    }
                 },
             }
         }

@@ -9,7 +9,7 @@ use core_reactor::Cx;
 use core_reactor::net::SockId;
 use nvme::command::{FABRICS, Sqe};
 use nvme::digest::digest;
-use nvme::fabrics::accepted;
+use nvme::fabrics::{ConnectData, accepted};
 use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
 use nvme::{Code, Fault, Head, Status};
 use pool::Buf;
@@ -64,8 +64,9 @@ pub(crate) struct Queue {
 
 /// What a connection is.
 pub(crate) enum Role {
-    /// It has not said yet.
-    New,
+    /// It has not said yet; and what has come of the data of its Connect. Strangers have no buffer
+    /// of those that others need.
+    New(Vec<u8>),
     /// The admin queue of a controller.
     Admin(Arc<Association>),
     /// An I/O queue.
@@ -119,7 +120,7 @@ impl Queue {
             way,
             succeeds: base.transport().c2h_success,
             proto: target::Queue::new(base.settings, base.time()),
-            role: Role::New,
+            role: Role::New(Vec::new()),
             commands: Vec::new(),
             receiving: 0,
             fused: Fused::default(),
@@ -138,7 +139,7 @@ impl Queue {
     pub(crate) fn association(&self) -> Option<&Arc<Association>> {
         match &self.role {
             Role::Admin(association) | Role::Io { association, .. } => Some(association),
-            Role::New | Role::Over => None,
+            Role::New(_) | Role::Over => None,
         }
     }
 
@@ -201,6 +202,10 @@ impl Queue {
             Event::Data { tag, bytes, .. } => {
                 if let Some(Some(Command { buf: Some(buf), .. })) = self.commands.get_mut(tag.index()) {
                     buf.append(bytes);
+                } else if let Role::New(said) = &mut self.role {
+                    // More than that is never read.
+                    let room = size_of::<ConnectData>() - said.len();
+                    said.extend_from_slice(&bytes[..room.min(bytes.len())]);
                 }
             }
             // All is asked for at once.
@@ -258,6 +263,9 @@ impl Queue {
         if length == 0 {
             return self.run(base, cx, tag);
         }
+        if matches!(self.role, Role::New(_)) {
+            return self.hear_stranger(base, cx, tag);
+        }
         match base.bufs.get(length) {
             Some(buf) => self.granted(base, cx, tag, buf),
             None => {
@@ -268,6 +276,15 @@ impl Queue {
         }
     }
 
+    /// A command with data of a host that is not connected: one at a time.
+    fn hear_stranger(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+        if self.commands.iter().flatten().count() > 1 {
+            return self.complete(base, tag, Code::CommandSequenceError.into(), 0);
+        }
+        self.role = Role::New(Vec::new());
+        self.go_on(base, cx, tag);
+    }
+
     /// There is a buffer for a command.
     #[inline]
     pub(crate) fn granted(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, buf: Buf) {
@@ -275,6 +292,13 @@ impl Queue {
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         command.buf = Some(buf);
         command.since = now;
+        self.go_on(base, cx, tag);
+    }
+
+    /// There is a place for the data of a command.
+    #[inline]
+    fn go_on(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+        let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         let length = command.length;
         match command.transfer {
             Transfer::ToHost(_) | Transfer::None => self.run(base, cx, tag),
@@ -312,7 +336,7 @@ impl Queue {
                 self.io(base, cx, place, tag);
             }
             Role::Io { .. } | Role::Admin(_) => self.admin(base, tag),
-            Role::New => self.connect(base, cx, tag, false),
+            Role::New(_) => self.connect(base, cx, tag, false),
             Role::Over => {}
         }
     }
@@ -320,11 +344,12 @@ impl Queue {
     /// Does Connect, when no older write of the same host is with a device.
     pub(super) fn connect(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, is_quiet: bool) {
         let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
-        let data = command.buf.as_deref().unwrap_or(&[]);
+        let Role::New(data) = core::mem::replace(&mut self.role, Role::New(Vec::new())) else { return };
         let (transport, most, port) = (base.transport(), base.settings.max_transfer, self.way.port);
-        let request = Request::read(&command.sqe, data, transport.max_queue_depth);
+        let request = Request::read(&command.sqe, &data, transport.max_queue_depth);
         if !is_quiet && let Some(of) = request.as_ref().ok().and_then(|request| older_writes(base, request)) {
             self.commands[tag.index()] = Some(command);
+            self.role = Role::New(data);
             return self.wait_for(base, tag, &of, Then::Connect);
         }
         let outcome = request.and_then(|request| {
@@ -478,7 +503,7 @@ impl Queue {
         self.commands.clear();
         let key = self.key;
         match core::mem::replace(&mut self.role, Role::Over) {
-            Role::New => drop_by(&base.figures.current_connecting, 1),
+            Role::New(_) => drop_by(&base.figures.current_connecting, 1),
             Role::Admin(association) => {
                 drop_by(&base.figures.current_admin_queues, 1);
                 association.left(base.index, key);

@@ -54,12 +54,23 @@ pub(crate) struct Wishes {
     pub(crate) ana: bool,
     pub(crate) any_host: bool,
     pub(crate) transport: Transport,
+    /// That a core has room for.
+    pub(crate) connections: usize,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
         let net = net_impl_mem::Faults::default();
-        Self { cores: 2, net, device: None, buffers: (256, 32), ana: false, any_host: true, transport: Transport::default() }
+        Self {
+            cores: 2,
+            net,
+            device: None,
+            buffers: (256, 32),
+            ana: false,
+            any_host: true,
+            transport: Transport::default(),
+            connections: 1024,
+        }
     }
 }
 
@@ -82,7 +93,8 @@ impl World {
             waiters: 16,
         };
         let pool = DataPool::on_heap(config).expect("a pool");
-        let config = ServerConfig::new(net, target.clone(), pool.clone(), wishes.cores.into());
+        let mut config = ServerConfig::new(net, target.clone(), pool.clone(), wishes.cores.into());
+        config.connections = wishes.connections;
         let cores: CpuSet = sim.lib().reactors();
         let server = Server::start(sim.lib(), &cores, config, |_, outcome| assert!(outcome.is_ok(), "{outcome:?}")).expect("it starts");
         sim.settle();
@@ -104,24 +116,38 @@ impl World {
         Self { sim, net, target, server, bdevs, pool, at }
     }
 
-    /// Buffers that are out, beside those that are with receives.
-    pub(crate) fn buffers_out(&self) -> usize {
-        [Class::Small, Class::Large, Class::Control].into_iter().map(|class| self.pool.stats(class).in_use).sum()
+    /// What is in use now.
+    pub(crate) fn counts(&self) -> Counts {
+        let of = |class| self.pool.stats(class).in_use;
+        let figure = |of: fn(&nvmf::GroupFigures) -> &std::sync::atomic::AtomicU64| {
+            self.figure(|it| of(it).load(std::sync::atomic::Ordering::Relaxed))
+        };
+        Counts {
+            buffers: [of(Class::Small), of(Class::Large), of(Class::Control)],
+            connecting: figure(|it| &it.current_connecting),
+            admin: figure(|it| &it.current_admin_queues),
+            io: figure(|it| &it.current_io_queues),
+            requests: figure(|it| &it.pending_io),
+            queues: self
+                .target
+                .subsystem(NQN)
+                .map_or_else(|_| Vec::new(), |it| it.controllers().iter().map(|it| it.queues().len()).collect()),
+        }
     }
 
     /// Ends the target: everything is counted home.
     pub(crate) fn end(mut self) {
         self.sim.lib().stop();
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             if self.sim.lib().threads().is_empty() {
                 break;
             }
             let _ = self.sim.turn();
-            self.sim.platform.advance(Duration::from_micros(10));
+            // What waits for the end of its time is not made to wait in small steps.
+            self.sim.platform.advance(Duration::from_micros(if turn < 2000 { 10 } else { 1000 }));
         }
         assert!(self.sim.lib().threads().is_empty(), "it ends");
-        assert_eq!(self.buffers_out(), 0, "all buffers are home");
-        assert_eq!(self.target.subsystem(NQN).map(|it| it.controllers().len()).unwrap_or(0), 0, "nobody is left");
+        assert_eq!(self.counts(), Counts::default(), "everything is home");
     }
 
     /// Turns until something holds.
@@ -139,6 +165,28 @@ impl World {
     pub(crate) fn figure(&self, of: impl Fn(&nvmf::GroupFigures) -> u64) -> u64 {
         self.server.figures().iter().map(|it| of(it)).sum()
     }
+}
+
+/// What a target has in use.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Small, large, and for answers.
+    pub(crate) buffers: [usize; 3],
+    /// Connections that are no queue yet, admin queues, I/O queues.
+    pub(crate) connecting: u64,
+    pub(crate) admin: u64,
+    pub(crate) io: u64,
+    /// Requests that devices have.
+    pub(crate) requests: u64,
+    /// Queues of each controller of the subsystem.
+    pub(crate) queues: Vec<usize>,
+}
+
+/// Where a host goes away: after so many bytes that it has sent, or heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    Sent(usize),
+    Heard(usize),
 }
 
 /// What became of a command.
@@ -175,6 +223,11 @@ pub(crate) struct Host {
     pub(crate) asked: Vec<u16>,
     /// Damages the next data that is sent.
     pub(crate) damage: bool,
+    /// Goes away there, by a reset or in order.
+    pub(crate) cut: Option<Cut>,
+    pub(crate) cut_resets: bool,
+    /// Bytes that it has sent and heard.
+    pub(crate) moved: (usize, usize),
 }
 
 impl Host {
@@ -207,6 +260,9 @@ impl Host {
             is_mute: false,
             asked: Vec::new(),
             damage: false,
+            cut: None,
+            cut_resets: false,
+            moved: (0, 0),
         }
     }
 
@@ -270,9 +326,17 @@ impl Host {
 
     /// Moves what can be moved.
     pub(crate) fn pump(&mut self) {
-        while !self.out.is_empty() {
-            match self.sock.write(self.out.make_contiguous()) {
-                Poll::Ready(Ok(n)) => drop(self.out.drain(..n)),
+        while !self.out.is_empty() && !self.is_closed {
+            let most = match self.cut {
+                Some(Cut::Sent(most)) => most - self.moved.0,
+                _ => usize::MAX,
+            };
+            let some = most.min(self.out.len());
+            match if some == 0 { return self.vanish() } else { self.sock.write(&self.out.make_contiguous()[..some]) } {
+                Poll::Ready(Ok(n)) => {
+                    self.moved.0 += n;
+                    drop(self.out.drain(..n));
+                }
                 Poll::Ready(Err(_)) => {
                     self.is_closed = true;
                     self.out.clear();
@@ -282,11 +346,29 @@ impl Host {
         }
         let mut buf = [0; 65536];
         while !self.is_deaf && !self.is_closed {
-            match self.sock.read(&mut buf) {
+            let most = match self.cut {
+                Some(Cut::Heard(most)) => most - self.moved.1,
+                _ => usize::MAX,
+            };
+            let some = most.min(buf.len());
+            match if some == 0 { return self.vanish() } else { self.sock.read(&mut buf[..some]) } {
                 Poll::Ready(Ok(0) | Err(_)) => self.is_closed = true,
-                Poll::Ready(Ok(n)) => self.feed(&buf[..n]),
+                Poll::Ready(Ok(n)) => {
+                    self.moved.1 += n;
+                    self.feed(&buf[..n]);
+                }
                 Poll::Pending => break,
             }
+        }
+    }
+
+    /// Goes away.
+    fn vanish(&mut self) {
+        self.is_closed = true;
+        if self.cut_resets {
+            self.sock.reset();
+        } else {
+            self.sock.close();
         }
     }
 
