@@ -2,10 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nvme::command::Sqe;
 use nvme::digest::digest;
@@ -26,9 +26,22 @@ pub(crate) struct Target {
 impl Target {
     /// Starts it with these arguments, at a free port.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nvmf-tgt"));
+        Self::start_with(args, Stdio::null(), None)
+    }
+
+    /// With its log somewhere, and with a limit of descriptors.
+    pub(crate) fn start_with(args: &[&str], log: Stdio, descriptors: Option<usize>) -> Self {
+        let program = env!("CARGO_BIN_EXE_nvmf-tgt");
+        let mut command = match descriptors {
+            None => Command::new(program),
+            Some(most) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", r#"ulimit -n "$0"; exec "$@""#, &most.to_string(), program]);
+                command
+            }
+        };
         command.args(["--listen", "127.0.0.1:0", "--no-rpc", "--no-cpumask-locks"]).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("nvmf-tgt starts");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("nvmf-tgt starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("its output")).read_line(&mut line).expect("a line");
         // nvme connect -t tcp -a 127.0.0.1 -s 34567 -n nqn…
@@ -36,6 +49,23 @@ impl Target {
         assert_eq!(words[..4], ["nvme", "connect", "-t", "tcp"], "{line:?}");
         let at = SocketAddr::new(words[5].parse().expect("an address"), words[7].parse().expect("a port"));
         Self { child, at }
+    }
+
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it lives").count()
+    }
+
+    /// Its resident memory, in KiB.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Until it has no more descriptors than that.
+    pub(crate) fn has_again(&self, descriptors: usize) {
+        until("descriptors that are given back", || self.descriptors() == descriptors);
     }
 
     /// Asks it to end; whether it says that all went well.
@@ -50,6 +80,15 @@ impl Drop for Target {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until something holds that nobody tells.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "after a minute there are still not: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -69,6 +108,8 @@ pub(crate) struct Host {
     sends: Vec<Vec<u8>>,
     receives: Vec<Vec<u8>>,
     done: Vec<Done>,
+    /// The target has ended the connection.
+    pub(crate) is_gone: bool,
 }
 
 impl Host {
@@ -79,8 +120,9 @@ impl Host {
         let (queue, hello) = Queue::new(Settings { shape, commands, in_capsule: 8192 });
         stream.write_all(&hello.parts().concat()).expect("ICReq");
         let many = || vec![Vec::new(); commands.into()];
-        let mut host = Self { stream, queue, sends: many(), receives: many(), done: Vec::new() };
+        let mut host = Self { stream, queue, sends: many(), receives: many(), done: Vec::new(), is_gone: false };
         while !host.queue.is_ready() {
+            assert!(!host.is_gone, "the target has closed the connection");
             host.receive();
         }
         host
@@ -119,7 +161,7 @@ impl Host {
         self.sends[usize::from(command.cid)] = data.to_vec();
         self.receives[usize::from(command.cid)] =
             if let Payload::Receive(length) = payload { vec![0xEE; length as usize] } else { Vec::new() };
-        self.stream.write_all(&bytes).expect("a command goes out");
+        self.put(&bytes);
         command.cid
     }
 
@@ -137,18 +179,36 @@ impl Host {
     }
 
     pub(crate) fn wait(&mut self, cid: u16) -> Done {
+        self.try_wait(cid).expect("the target keeps the connection")
+    }
+
+    /// None if the target ends the connection first.
+    pub(crate) fn try_wait(&mut self, cid: u16) -> Option<Done> {
         loop {
             if let Some(at) = self.done.iter().position(|done| done.cid == cid) {
-                return self.done.swap_remove(at);
+                return Some(self.done.swap_remove(at));
+            }
+            if self.is_gone {
+                return None;
             }
             self.receive();
         }
     }
 
+    fn put(&mut self, bytes: &[u8]) {
+        self.is_gone |= self.stream.write_all(bytes).is_err();
+    }
+
     fn receive(&mut self) {
         let mut buf = [0; 65536];
-        let n = self.stream.read(&mut buf).expect("an answer in time");
-        assert!(n > 0, "the target has closed the connection");
+        let n = match self.stream.read(&mut buf) {
+            Err(why) if why.kind() == ErrorKind::ConnectionReset => 0,
+            other => other.expect("an answer in time"),
+        };
+        if n == 0 {
+            self.is_gone = true;
+            return;
+        }
         let mut bytes = &buf[..n];
         let mut wanted = Vec::new();
         while let Some(event) = self.queue.receive(&mut bytes).expect("a right answer") {
@@ -170,7 +230,7 @@ impl Host {
                 let data = self.sends[usize::from(cid)][begin..begin + piece.length as usize].to_vec();
                 let mut bytes = piece.head.parts().concat();
                 bytes.extend(self.with_digest(&data));
-                self.stream.write_all(&bytes).expect("data goes out");
+                self.put(&bytes);
             }
         }
     }
