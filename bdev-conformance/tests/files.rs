@@ -6,7 +6,7 @@ use bdev::{Bdev, BdevError, Bdevs};
 use bdev_conformance::{Subject, suite};
 use bdev_file::Config;
 
-use crate::places::{Loop, file_in};
+use crate::places::{Loop, file_in, named_disk};
 
 type Make = fn(&Bdevs, &Config) -> Result<Bdev, BdevError>;
 
@@ -19,12 +19,22 @@ fn file(bdevs: &Bdevs, make: Make, dir: &str, block_size: u32, change: fn(Config
     bdev
 }
 
-/// A device of a disk, which is made of a file; where there can be none, of the file itself.
+/// A device of a disk: one that is named, or one made of a file; where there can be none, of the
+/// file itself.
 fn disk(bdevs: &Bdevs, make: Make, sector: u32, block_size: u32) -> Result<Bdev, BdevError> {
-    let Some(disk) = Loop::new(8_000 * u64::from(block_size), sector) else {
-        return file(bdevs, make, TMP, block_size, |config| config);
+    let bytes = 8_000 * u64::from(block_size);
+    let made;
+    let path = match named_disk(bytes, sector) {
+        Some(path) => path,
+        None => match Loop::new(bytes, sector) {
+            Some(disk) => {
+                made = disk;
+                made.path().into()
+            }
+            None => return file(bdevs, make, TMP, block_size, |config| config),
+        },
     };
-    let bdev = make(bdevs, &Config::new(disk.path()).name("d").block_size(block_size))?;
+    let bdev = make(bdevs, &Config::new(&path).name("d").block_size(block_size))?;
     // So that there is more of it than the device is said to have.
     bdev.resize(4_000)?;
     Ok(bdev)
@@ -46,6 +56,7 @@ macro_rules! files {
             suite!(tmpfs_4096, Subject { make: |bdevs| file(bdevs, $make, SHM, 4096, |config| config), ..FILE });
             suite!(tmpfs_1536, Subject { make: |bdevs| file(bdevs, $make, SHM, 1536, Config::buffered), ..FILE });
             suite!(disk_512, Subject { make: |bdevs| disk(bdevs, $make, 512, 512), ..FILE });
+            suite!(disk_4096, Subject { make: |bdevs| disk(bdevs, $make, 4096, 4096), ..FILE });
             // Smaller blocks than the disk takes: through the cache.
             suite!(disk_4096_512, Subject { make: |bdevs| disk(bdevs, $make, 4096, 512), ..FILE });
         }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test program needs all")]
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -19,6 +20,15 @@ pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let Output { status, stdout, stderr } = Command::new(program).args(args).output().unwrap_or_else(|why| panic!("{program}: {why}"));
     assert!(status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text").trim().to_owned()
+}
+
+/// A disk of this machine with such sectors, which may be written over and is all zeroes now: where
+/// `LCORE_DISK_512` or `LCORE_DISK_4096` names one. Tests then run one at a time.
+pub(crate) fn named_disk(bytes: u64, sector: u32) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(format!("LCORE_DISK_{sector}"))?);
+    let mut disk = File::options().write(true).open(&path).expect("the disk that is named");
+    std::io::copy(&mut std::io::repeat(0).take(bytes), &mut disk).and_then(|_| disk.sync_all()).expect("room for zeroes");
+    Some(path)
 }
 
 /// A disk that is made of a file, and goes with the last who has it open.

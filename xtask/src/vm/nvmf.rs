@@ -4,6 +4,7 @@
 //! because each goes on where the last one left off.
 
 use std::fmt::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,7 @@ use super::guest::{Job, quoted};
 use super::machine::{End, Event};
 use super::options::{Cargo, Hardware, Limit};
 use super::run::{self, Ready};
+use crate::program::{self, Built};
 
 /// How the machine names a step's result: its number, its exit code, when it began and ended.
 const RESULT: &str = "VM_STEP=";
@@ -282,12 +284,30 @@ target_stop
 nothing_in_the_log
 "#;
 
+/// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of a
+/// file system and disks made of them are what `cargo test` has.
+const DISKS: &str = r#"
+for sector in 512 4096; do
+    disk=/sys/kernel/config/nullb/disk$sector
+    mkdir $disk
+    echo $sector > $disk/blocksize
+    echo 1 > $disk/memory_backed
+    echo 1 > $disk/discard
+    echo 64 > $disk/size
+    echo 1 > $disk/power
+    [ "$(cat /sys/block/disk$sector/queue/logical_block_size)" = $sector ] || fail "no disk with sectors of $sector"
+done
+export LCORE_DISK_512=/dev/disk512 LCORE_DISK_4096=/dev/disk4096
+bdev-suite disk_ --test-threads=1
+"#;
+
 pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, limit: &Limit) -> Result<()> {
     let mut hardware = hardware.clone();
     hardware.nvme = true;
     let mut ready = Ready::new(&hardware, None)?;
     if target == Target::Ours {
         ready.load(&Cargo { bin: vec!["nvmf-tgt".into(), "nvme-perf".into()], ..Cargo::default() }, None)?;
+        ready.program(&bdev_suite()?, "/job/bdev-suite")?;
     }
     let steps = steps(target, minutes);
     let limit = limit.or(ALL + minutes.unwrap_or(0) * 60);
@@ -310,6 +330,12 @@ pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, li
     }
 }
 
+fn bdev_suite() -> Result<Built> {
+    let mut command = Command::new(program::cargo());
+    command.args(["test", "--no-run", "-p", "bdev-conformance", "--test", "files"]);
+    program::artifacts(command)?.into_iter().find(|built| built.test).context("cargo built no suite of bdev")
+}
+
 fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     let words = match target {
         Target::Kernel => NVMET,
@@ -327,6 +353,7 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     }
     if target == Target::Ours {
         steps.push(with(NVMET, "nvme-perf verifies what the kernel's target serves", OUR_HOST, EACH));
+        steps.push(step("bdev-uring and bdev-aio over disks with sectors of 512 and 4,096 bytes", DISKS, EACH));
     }
     steps
 }
@@ -403,7 +430,6 @@ fn judge(steps: &[Step], results: &[Outcome]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     fn outcome(number: usize, code: u8) -> Outcome {
         Outcome { number, code, time: Duration::from_millis(500) }
