@@ -414,6 +414,40 @@ fn s246_more_in_the_capsule_than_is_told_ends_the_queue() {
     assert_eq!(pair.target.feed(&bytes).unwrap_err().why.status(), (Fes::LimitExceeded, 0));
 }
 
+/// The same command comes in one event, or in several, and all of its data in any case: nothing is
+/// told twice, and an answer is there at once.
+#[test]
+fn s347_data_that_came_with_its_command_is_told_with_it() {
+    const DATA: [u8; 512] = [0x5A; 512];
+    for shape in [PLAIN, DIGESTS, Shape { header_digest: false, ..DIGESTS }] {
+        let sqe = Sqe { sgl: Sgl::in_capsule(512), ..Sqe::blocks(io::WRITE, 1, 0, 1, 0) };
+        let bytes = pdu(CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe }.as_bytes(), &DATA, shape);
+        for cut in 0..bytes.len() {
+            let mut pair = common::Pair::io(6, shape, &mut common::World::new(Role::Io), 1);
+            let queue = &mut pair.target.queue;
+            let (mut at_once, mut came, mut ready) = (None, Vec::new(), None);
+            for mut piece in [&bytes[..cut], &bytes[cut..]] {
+                while let Some(event) = queue.receive(&mut piece).unwrap() {
+                    match event {
+                        target::Event::Command { tag, sqe: it, whole, .. } => {
+                            assert!(it == sqe && (whole.is_empty() || whole == DATA));
+                            at_once = Some((tag, !whole.is_empty()));
+                        }
+                        target::Event::Data { bytes, .. } => came.extend_from_slice(bytes),
+                        target::Event::Ready { tag, intact: true } => ready = Some(tag),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            let (tag, at_once) = at_once.expect("a command");
+            let (data, end): (&[u8], _) = if at_once { (&[], None) } else { (&DATA, Some(tag)) };
+            assert_eq!((&came[..], ready), (data, end), "{shape:?}, cut at {cut}");
+            assert_eq!(at_once, shape == PLAIN && cut == 0, "{shape:?}, cut at {cut}");
+            assert!(queue.complete(tag, Status::SUCCESS, 0).unwrap().is_some(), "nothing is waited for");
+        }
+    }
+}
+
 /// What was agreed cannot be left out.
 #[test]
 fn s241_pdus_without_the_digests_agreed_end_the_queue() {
@@ -429,10 +463,11 @@ fn s241_pdus_without_the_digests_agreed_end_the_queue() {
         let fault = host.feed(&pdu(it.as_bytes(), &[1; 512], PLAIN)).unwrap_err();
         assert_eq!(fault.why.status(), (Fes::InvalidHeaderField, 1), "{shape:?}");
     }
-    for shape in [DIGESTS, header] {
+    for (shape, data) in [(DIGESTS, 0), (header, 0), (DIGESTS, 512), (data, 512)] {
         let mut pair = common::Pair::io(4, shape, &mut common::World::new(Role::Io), 1);
-        let command = CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: Sqe::new(io::FLUSH, 1) };
-        let fault = pair.target.feed(&pdu(command.as_bytes(), &[], PLAIN)).unwrap_err();
+        let sqe = Sqe { sgl: Sgl::in_capsule(data), ..Sqe::blocks(io::WRITE, 1, 0, 1, 0) };
+        let command = CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe };
+        let fault = pair.target.feed(&pdu(command.as_bytes(), &vec![1; data as usize], PLAIN)).unwrap_err();
         assert_eq!(fault.why.status(), (Fes::InvalidHeaderField, 1), "{shape:?}");
     }
 }

@@ -81,6 +81,9 @@ pub enum Event<'a> {
         sqe: Sqe,
         /// Its data.
         data: Transfer,
+        /// All bytes of it, if they have come together with the command: then neither
+        /// [`Data`](Self::Data) nor [`Ready`](Self::Ready) follows. Otherwise empty.
+        whole: &'a [u8],
     },
     /// Data of a command.
     Data {
@@ -223,13 +226,14 @@ impl Queue {
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         // Whatever is odd about it goes the long way, which finds it out again.
         if self.phase == Phase::Open
-            && let Some(sqe) = self.decoder.plain_command(bytes)
+            && let Some((sqe, whole)) = self.decoder.plain_command(bytes)
+            && whole.len() <= self.in_capsule as usize
             && let Some(&index) = self.free.last()
-            && let Ok(transfer) = self.judge(sqe, 0)
+            && let Ok(transfer) = self.judge(sqe, whole.len() as u32)
         {
-            Decoder::skip_command(bytes);
-            self.take(index, sqe.cid.get(), transfer);
-            return Ok(Some(Event::Command { tag: Tag(index), sqe: *sqe, data: transfer }));
+            Decoder::skip_command(bytes, whole.len());
+            self.take(index, sqe.cid.get(), transfer, whole.len() as u32);
+            return Ok(Some(Event::Command { tag: Tag(index), sqe: *sqe, data: transfer, whole }));
         }
         self.receive_any(bytes)
     }
@@ -316,18 +320,18 @@ impl Queue {
             Ok(transfer) => transfer,
             Err(why) => return Ok(Some(self.refused(why))),
         };
-        self.take(index, cid, transfer);
-        Ok(Some(Event::Command { tag: Tag(index), sqe: self.decoder.command(), data: transfer }))
+        self.take(index, cid, transfer, 0);
+        Ok(Some(Event::Command { tag: Tag(index), sqe: self.decoder.command(), data: transfer, whole: &[] }))
     }
 
-    /// A command gets the slot that is free.
+    /// A command gets the slot that is free. So much of its data has come with it.
     #[inline(always)]
-    fn take(&mut self, index: u16, cid: u16, transfer: Transfer) {
+    fn take(&mut self, index: u16, cid: u16, transfer: Transfer, done: u32) {
         self.free.pop();
         let asked = if let Transfer::InCapsule(length) = transfer { length } else { 0 };
-        self.slots[usize::from(index)] = Slot { used: true, cid, transfer, asked, ..FREE };
+        self.slots[usize::from(index)] = Slot { used: true, cid, transfer, done, asked, ..FREE };
         self.cids.insert(cid, index);
-        self.receiving = if asked > 0 { Receiving::Slot(index) } else { Receiving::Nothing };
+        self.receiving = if done < asked { Receiving::Slot(index) } else { Receiving::Nothing };
         self.advance();
     }
 

@@ -192,7 +192,7 @@ impl Target {
                 }
                 self.out.extend(head.parts().concat());
             }
-            target::Event::Command { tag, sqe, data } => {
+            target::Event::Command { tag, sqe, data, whole } => {
                 let (fuse, left) = self.fused.next(tag, &sqe);
                 if let Some(left) = left {
                     self.complete(left, Code::MissingFused.into(), 0);
@@ -204,12 +204,17 @@ impl Target {
                 if self.ops.len() <= tag.index() {
                     self.ops.resize_with(tag.index() + 1, || None);
                 }
-                let before =
-                    self.ops[tag.index()].replace(Op { sqe, data: vec![0; length as usize], transfer: data, asked: 0, fuse, ready: false });
+                let mut bytes = vec![0; length as usize];
+                bytes[..whole.len()].copy_from_slice(whole);
+                let before = self.ops[tag.index()].replace(Op { sqe, data: bytes, transfer: data, asked: 0, fuse, ready: false });
                 assert!(before.is_none(), "a tag is one command's");
                 match data {
                     Transfer::None | Transfer::ToHost(_) => self.todo.push(Todo::Do(tag)),
                     Transfer::OnRequest(_) => self.todo.push(Todo::Ask(tag)),
+                    Transfer::InCapsule(_) if !whole.is_empty() => {
+                        assert_eq!(whole.len(), length as usize, "all or nothing");
+                        self.todo.push(Todo::Do(tag));
+                    }
                     Transfer::InCapsule(_) => {}
                 }
             }

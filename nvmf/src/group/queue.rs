@@ -51,9 +51,10 @@ pub(crate) struct Queue {
     /// Heads to be sent: all of a poll go out together.
     out: Vec<u8>,
     is_dirty: bool,
-    /// Bytes that wait behind a command for whose data there is no buffer.
+    /// Bytes that wait behind a command for whose data there is no buffer; the first so many of
+    /// them are that data, if it came with the command. `None` if none waits.
     backlog: Vec<u8>,
-    is_stalled: bool,
+    stalled: Option<usize>,
     /// Bytes that were handed to the socket; those of them that the host had taken when that was
     /// last looked at, and since when it has taken no more.
     sent: u64,
@@ -128,7 +129,7 @@ impl Queue {
             out: Vec::new(),
             is_dirty: false,
             backlog: Vec::new(),
-            is_stalled: false,
+            stalled: None,
             sent: 0,
             taken: (0, Duration::ZERO),
             ending: None,
@@ -154,7 +155,7 @@ impl Queue {
 
     /// Whether all that comes waits for a buffer.
     pub(super) fn is_stalled(&self) -> bool {
-        self.is_stalled
+        self.stalled.is_some()
     }
 
     /// What a command is called at its devices.
@@ -172,7 +173,7 @@ impl Queue {
         if let Some(association) = self.association() {
             association.hear(base.time());
         }
-        if self.is_stalled {
+        if self.is_stalled() {
             self.backlog.extend_from_slice(buf);
             return;
         }
@@ -186,9 +187,9 @@ impl Queue {
                 Ok(Some(event)) => self.event(base, cx, event),
                 Err(fault) => return self.fault(base, fault),
             }
-            if self.is_stalled {
+            if self.is_stalled() {
                 // The host is held back; what it has sent already waits here.
-                self.backlog = bytes.to_vec();
+                self.backlog.extend_from_slice(bytes);
                 let _ = base.sock.pause(self.sock);
                 return;
             }
@@ -198,7 +199,7 @@ impl Queue {
     fn event(&mut self, base: &mut Base, cx: &mut Cx<'_>, event: Event<'_>) {
         match event {
             Event::Reply(head) => self.put(base, &head),
-            Event::Command { tag, sqe, data } => self.command(base, cx, tag, sqe, data),
+            Event::Command { tag, sqe, data, whole } => self.command(base, cx, (tag, sqe, data), whole),
             Event::Data { tag, bytes, .. } => {
                 if let Some(Some(Command { buf: Some(buf), .. })) = self.commands.get_mut(tag.index()) {
                     buf.append(bytes);
@@ -238,7 +239,8 @@ impl Queue {
         }
     }
 
-    fn command(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, sqe: Sqe, transfer: Transfer) {
+    /// A command came, and all of its data or none.
+    fn command(&mut self, base: &mut Base, cx: &mut Cx<'_>, (tag, sqe, transfer): (Tag, Sqe, Transfer), whole: &[u8]) {
         let fuse = if matches!(self.role, Role::Io { .. }) && sqe.opcode != FABRICS {
             let (fuse, left) = self.fused.next(tag, &sqe);
             if let Some(left) = left {
@@ -264,55 +266,58 @@ impl Queue {
             return self.run(base, cx, tag);
         }
         if matches!(self.role, Role::New(_)) {
-            return self.hear_stranger(base, cx, tag);
+            return self.hear_stranger(base, cx, tag, whole);
         }
         match base.bufs.get(length) {
-            Some(buf) => self.granted(base, cx, tag, buf),
+            Some(mut buf) => {
+                buf.append(whole);
+                self.granted(base, cx, tag, buf);
+            }
             None => {
                 bump(&base.figures.buffer_waits, 1);
                 base.bufs.wait(Waiter { queue: self.key, tag }, length);
-                self.is_stalled = matches!(transfer, Transfer::InCapsule(_));
+                if matches!(transfer, Transfer::InCapsule(_)) {
+                    self.stalled = Some(whole.len());
+                    self.backlog.extend_from_slice(whole);
+                }
             }
         }
     }
 
     /// A command with data of a host that is not connected: one at a time.
-    fn hear_stranger(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+    fn hear_stranger(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, whole: &[u8]) {
         if self.commands.iter().flatten().count() > 1 {
             return self.complete(base, tag, Code::CommandSequenceError.into(), 0);
         }
-        self.role = Role::New(Vec::new());
-        self.go_on(base, cx, tag);
+        self.role = Role::New(whole[..whole.len().min(size_of::<ConnectData>())].to_vec());
+        self.begin(base, cx, tag, !whole.is_empty());
     }
 
-    /// There is a buffer for a command.
+    /// There is a buffer for a command, with its data if that has come already.
     #[inline]
     pub(crate) fn granted(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, buf: Buf) {
         let now = base.time();
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        if self.stalled.is_some() && matches!(command.transfer, Transfer::InCapsule(_)) {
+            return self.go_on(base, cx, tag, buf);
+        }
+        let has_come = buf.len() == command.length as usize;
         command.buf = Some(buf);
         command.since = now;
-        self.go_on(base, cx, tag);
+        self.begin(base, cx, tag, has_come);
     }
 
-    /// There is a place for the data of a command.
+    /// There is a place for the data of a command, or the data itself.
     #[inline]
-    fn go_on(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag) {
+    fn begin(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, has_come: bool) {
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         let length = command.length;
         match command.transfer {
             Transfer::ToHost(_) | Transfer::None => self.run(base, cx, tag),
+            Transfer::InCapsule(_) if has_come => self.run(base, cx, tag),
             Transfer::InCapsule(_) => {
                 command.state = State::Receives;
                 self.receiving += 1;
-                if self.is_stalled {
-                    self.is_stalled = false;
-                    let backlog = core::mem::take(&mut self.backlog);
-                    self.feed(base, cx, &backlog);
-                    if !self.is_stalled {
-                        let _ = base.sock.resume(self.sock);
-                    }
-                }
             }
             Transfer::OnRequest(_) => {
                 command.state = State::Receives;
@@ -321,6 +326,20 @@ impl Queue {
                     self.put(base, &head);
                 }
             }
+        }
+    }
+
+    /// There is a buffer for the command behind which all waited.
+    #[cold]
+    fn go_on(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, mut buf: Buf) {
+        let whole = self.stalled.take().unwrap_or(0);
+        let backlog = core::mem::take(&mut self.backlog);
+        let (data, rest) = backlog.split_at(whole);
+        buf.append(data);
+        self.granted(base, cx, tag, buf);
+        self.feed(base, cx, rest);
+        if !self.is_stalled() {
+            let _ = base.sock.resume(self.sock);
         }
     }
 
@@ -495,7 +514,7 @@ impl Queue {
     /// Gives up all commands, and leaves the controller. Buffers go home as devices give them back.
     pub(crate) fn forget(&mut self, base: &mut Base) {
         self.backlog = Vec::new();
-        self.is_stalled = false;
+        self.stalled = None;
         self.receiving = 0;
         self.waiting.clear();
         self.give_up_devices(base);

@@ -125,7 +125,7 @@ fn target_reads(bench: &Bench) -> Result<Case> {
                 let mut left = black_box(&bytes[..]);
                 loop {
                     match target.receive(&mut left) {
-                        Ok(Some(target::Event::Command { tag, ref sqe, data: Transfer::ToHost(length) })) => {
+                        Ok(Some(target::Event::Command { tag, ref sqe, data: Transfer::ToHost(length), .. })) => {
                             black_box(Io::read(sqe, &namespace, length).expect("within the namespace"));
                             waiting.push((tag, length));
                         }
