@@ -51,7 +51,7 @@ fn main() {
                 let BdevEvent::Done(back) = event else { panic!("{event:?}") };
                 back.result.expect("it reads");
                 done += 1;
-                let mut buf = back.request.data.into_parts().pop().expect("its buffer");
+                let mut buf = back.request.data.into_iter().next().expect("its buffer");
                 buf.clear();
                 read(&mut channel, buf);
             }

@@ -3,11 +3,18 @@
 mod text;
 
 use core::fmt;
-use core::ops::{BitAnd, BitOr, Sub};
+use core::iter::FusedIterator;
+use core::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Sub, SubAssign};
 
 /// A core, by the number that the platform gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u16);
+
+impl From<u16> for CoreId {
+    fn from(number: u16) -> Self {
+        Self(number)
+    }
+}
 
 impl fmt::Display for CoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +38,19 @@ const WORDS: usize = 16;
 ///
 /// What two of them read differently is refused: `10` (a mask for SPDK, core 10 for `taskset -c`),
 /// `0x1,0x2`, `0b11`. Blanks and an end of line around it are nothing.
+///
+/// ```
+/// use core_reactor::{CoreId, CpuSet};
+///
+/// let mut cores: CpuSet = "[0-3]".parse()?;
+/// cores -= CpuSet::of(CoreId(0));
+/// cores |= CpuSet::from([CoreId(8), CoreId(9)]);
+/// assert_eq!(cores.to_string(), "[1-3,8-9]");
+/// for core in cores {
+///     assert!(core != CoreId(0));
+/// }
+/// # Ok::<(), core_reactor::CpuSetError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct CpuSet([u64; WORDS]);
 
@@ -76,8 +96,8 @@ impl CpuSet {
     }
 
     /// The cores, lowest first.
-    pub fn iter(&self) -> impl Iterator<Item = CoreId> + '_ {
-        (0..Self::LIMIT as u16).map(CoreId).filter(|c| self.contains(*c))
+    pub fn iter(&self) -> Cores {
+        Cores { left: *self, word: 0 }
     }
 
     /// The cores that are in both sets.
@@ -126,13 +146,102 @@ impl Sub for CpuSet {
     }
 }
 
+/// As [`CpuSet::and`].
+impl BitAndAssign for CpuSet {
+    fn bitand_assign(&mut self, other: Self) {
+        *self = *self & other;
+    }
+}
+
+/// As [`CpuSet::or`].
+impl BitOrAssign for CpuSet {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+/// As [`CpuSet::minus`].
+impl SubAssign for CpuSet {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
+
 impl FromIterator<CoreId> for CpuSet {
     fn from_iter<I: IntoIterator<Item = CoreId>>(cores: I) -> Self {
         let mut set = Self::EMPTY;
-        for core in cores {
-            set.insert(core);
-        }
+        set.extend(cores);
         set
+    }
+}
+
+impl Extend<CoreId> for CpuSet {
+    fn extend<I: IntoIterator<Item = CoreId>>(&mut self, cores: I) {
+        for core in cores {
+            self.insert(core);
+        }
+    }
+}
+
+impl From<CoreId> for CpuSet {
+    fn from(core: CoreId) -> Self {
+        Self::of(core)
+    }
+}
+
+impl<const N: usize> From<[CoreId; N]> for CpuSet {
+    fn from(cores: [CoreId; N]) -> Self {
+        cores.into_iter().collect()
+    }
+}
+
+/// The cores of a [`CpuSet`], lowest first.
+#[derive(Clone, Debug)]
+pub struct Cores {
+    left: CpuSet,
+    /// Those before are empty.
+    word: usize,
+}
+
+impl Iterator for Cores {
+    type Item = CoreId;
+
+    fn next(&mut self) -> Option<CoreId> {
+        while let Some(word) = self.left.0.get_mut(self.word) {
+            if *word != 0 {
+                let bit = word.trailing_zeros() as usize;
+                *word &= *word - 1;
+                return Some(CoreId((self.word * 64 + bit) as u16));
+            }
+            self.word += 1;
+        }
+        None
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.left.count();
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Cores {}
+impl FusedIterator for Cores {}
+
+impl IntoIterator for CpuSet {
+    type Item = CoreId;
+    type IntoIter = Cores;
+
+    fn into_iter(self) -> Cores {
+        self.iter()
+    }
+}
+
+impl IntoIterator for &CpuSet {
+    type Item = CoreId;
+    type IntoIter = Cores;
+
+    fn into_iter(self) -> Cores {
+        self.iter()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::pollers::Pollers;
 use crate::set::Set;
 use crate::{
     Bell, CoreId, CpuSet, Instant, Name, Platform, PlatformError, PollerId, PollerStats, Schedule, StalePoller, ThreadHandle, ThreadStats,
-    WaitSource, name,
+    WaitSource,
 };
 
 /// The thread that the caller runs on. Lent to messages and pollers for one run.
@@ -217,7 +217,7 @@ impl Cx<'_> {
     }
 
     fn add(&mut self, name: &str, schedule: Schedule, local: bool, poller: Box<dyn Poller>) -> PollerId {
-        let name = crate::name(name);
+        let name = crate::Name::from(name);
         let label = self.thread.set.observer.label(&name);
         self.thread.pollers.add((name, label), schedule, local, poller, self.thread.now)
     }
@@ -240,7 +240,7 @@ impl Cx<'_> {
     /// so before it ends: to say good-bye, to stop what would hold the exit up. The last registered
     /// comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
     pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
-        let name = name("on_exit");
+        let name = Name::from("on_exit");
         let label = self.thread.set.observer.label(&name);
         self.thread.pollers.add_at_exit((name, label), Box::new(once(f)))
     }
@@ -333,7 +333,7 @@ impl Cx<'_> {
     /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and
     /// channels take one; `what` names it in the log if the thread has to be stopped by force.
     pub fn hold(&mut self, what: &str) -> Hold {
-        let entry = Rc::new(name(what));
+        let entry = Rc::new(Name::from(what));
         let holds = &self.thread.holds;
         if holds.len() == holds.capacity() {
             self.thread.drop_stale_holds();

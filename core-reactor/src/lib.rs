@@ -24,6 +24,7 @@ mod histogram;
 mod info;
 mod keys;
 mod msg;
+mod name;
 pub mod net;
 #[cfg_attr(not(feature = "observe"), path = "unobserved.rs")]
 mod observe;
@@ -36,6 +37,7 @@ mod refused;
 mod registry;
 mod ring;
 mod set;
+mod setters;
 mod sharded;
 pub mod sim;
 #[cfg_attr(not(loom), allow(unreachable_pub, reason = "public for the model checker's tests only"))]
@@ -52,14 +54,17 @@ mod view;
 logging::part!("reactor");
 
 pub use bells::Bell;
-pub use cpus::{CoreId, CpuSet, CpuSetError};
+pub use cpus::{CoreId, Cores, CpuSet, CpuSetError};
 pub use cx::{Cx, Hold, MoveError, Polled, Poller, Watch};
 pub use deadlines::Deadlines;
 pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use histogram::{Bucket, Histogram};
 pub use info::ThreadInfo;
+#[doc(hidden)]
+pub use linkme;
 pub use msg::Msg;
+pub use name::Name;
 pub use observe::SocketTrace;
 #[cfg(feature = "observe")]
 pub use observe::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};
@@ -82,20 +87,6 @@ pub use view::View;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};
-
-/// The name of a thread or poller, short enough to need no heap.
-pub type Name = heapless::String<32>;
-
-/// A name out of any text, cut to what fits.
-pub fn name(text: &str) -> Name {
-    let mut name = Name::new();
-    for c in text.chars() {
-        if name.push(c).is_err() {
-            break;
-        }
-    }
-    name
-}
 
 /// The README's example is run with the documentation's.
 #[cfg(doctest)]

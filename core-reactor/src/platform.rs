@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use crate::net::Text;
 use crate::{CoreId, CpuSet, Instant};
 
 /// Something that the platform can wait for beside its own wake-ups: a file descriptor on Linux, an
@@ -104,7 +105,7 @@ pub enum PlatformError {
         /// The core asked for.
         core: CoreId,
         /// Who has it.
-        by: heapless::String<96>,
+        by: Text,
     },
     /// An entry ended by a panic.
     #[error("the reactor on core {core} panicked")]
@@ -120,6 +121,6 @@ pub enum PlatformError {
         /// The system's number for it.
         code: i32,
         /// The system's words for it.
-        text: heapless::String<96>,
+        text: Text,
     },
 }

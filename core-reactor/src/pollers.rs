@@ -563,7 +563,7 @@ mod tests {
     fn the_gaps_of_removed_pollers_are_closed_at_the_end_of_the_turn() {
         let mut pollers: Pollers<dyn Poller> = Pollers::default();
         let add = |pollers: &mut Pollers<dyn Poller>| {
-            pollers.add((crate::name("p"), Label::default()), Schedule::Always, false, Box::new(idle), Instant::ZERO)
+            pollers.add((crate::Name::from("p"), Label::default()), Schedule::Always, false, Box::new(idle), Instant::ZERO)
         };
         let ids: Vec<_> = (0..5).map(|_| add(&mut pollers)).collect();
         for gone in [ids[1], ids[3]] {

@@ -163,7 +163,7 @@ impl Reactor {
 
     /// The names of the threads on it.
     pub fn thread_names(&self) -> Vec<crate::Name> {
-        self.threads.iter().map(|t| crate::name(t.handle().name())).collect()
+        self.threads.iter().map(|t| crate::Name::from(t.handle().name())).collect()
     }
 
     /// Its figures and its threads', for the balancer.

@@ -4,11 +4,13 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::setters::setters;
 use crate::sync::Mutex;
 use crate::{CoreId, CpuSet, Idle, Platform, PlatformError, Reactor, ReactorStats, ThreadLib, ThreadLibOptions};
 
 /// What a set of reactors is to be.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ReactorOptions {
     /// The cores that get a reactor; the lowest is the one that [`Reactors::run`] turns itself.
     pub cores: CpuSet,
@@ -19,6 +21,11 @@ pub struct ReactorOptions {
 }
 
 impl ReactorOptions {
+    setters! {
+        idle: Idle,
+        threads: ThreadLibOptions,
+    }
+
     /// The defaults, on these cores.
     pub fn new(cores: CpuSet) -> Self {
         Self { cores, idle: Idle::default(), threads: ThreadLibOptions::default() }

@@ -7,16 +7,59 @@ use statistics::Samples;
 
 use crate::{Cx, Reactor};
 
-/// Whoever has statistics in this program. One adds itself beside what it counts:
-///
-/// ```ignore
-/// #[distributed_slice(core_reactor::LCORE_STATS)]
-/// static OF_CACHES: Source = Source::Process(|samples| samples.add(&[], &CACHES));
-/// ```
-///
-/// and is shown by all that show statistics: RPC, metrics, `lcore-top`.
+/// Whoever has statistics in this program.
 #[distributed_slice]
 pub static LCORE_STATS: [Source];
+
+/// Registers a [`Source`] of statistics at link time, beside what it counts. All that show
+/// statistics show it: RPC, metrics, `lcore-top`.
+///
+/// ```
+/// use core::sync::atomic::{AtomicU64, Ordering};
+/// use core_reactor::{Source, register_stats, statistics::stats};
+///
+/// static HITS: AtomicU64 = AtomicU64::new(0);
+///
+/// stats! {
+///     /// What caches have done.
+///     pub struct CacheStats {
+///         /// Found.
+///         pub hits: u64 => counter("cache_hits_total"),
+///     }
+/// }
+///
+/// register_stats!(Source::Process(|samples| samples.add(&[], &CacheStats { hits: HITS.load(Ordering::Relaxed) })));
+/// ```
+#[macro_export]
+macro_rules! register_stats {
+    ($source:expr) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::LCORE_STATS)]
+            #[linkme(crate = $crate::linkme)]
+            static SOURCE: $crate::Source = $source;
+        };
+    };
+}
+
+/// Puts a reference to something into a link-time slice, so that whoever registers needs no crate
+/// for it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register {
+    ([$slice:path] [$kind:ty] $(#[$attribute:meta])* $visible:vis static $name:ident = $what:expr) => {
+        $(#[$attribute])*
+        #[$crate::linkme::distributed_slice($slice)]
+        #[linkme(crate = $crate::linkme)]
+        $visible static $name: $kind = &$what;
+    };
+    ([$slice:path] [$kind:ty] $what:expr) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($slice)]
+            #[linkme(crate = $crate::linkme)]
+            static REGISTERED: $kind = &$what;
+        };
+    };
+}
 
 /// Where statistics are read. Each is called as often as somebody looks, and must not hold up whom
 /// it is called by.

@@ -10,11 +10,20 @@ use crate::doorbell::Doorbells;
 use crate::handle::{Shared, ThreadId};
 use crate::observe::SetObserver;
 use crate::ring::{Receiver, Ring};
+use crate::setters::setters;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Msg, Name, Platform, PlatformError, ThreadHandle};
 
 /// The bounds of a set.
+///
+/// ```
+/// use core_reactor::ThreadLibOptions;
+///
+/// let options = ThreadLibOptions::default().mailbox(4096).batch(32);
+/// assert_eq!(options.check(), Ok(()));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ThreadLibOptions {
     /// Messages of one thread that are run in one turn, at least one. Default 8
     /// (`SPDK_MSG_BATCH_SIZE`).
@@ -48,6 +57,14 @@ impl Default for ThreadLibOptions {
 const MAILBOX: usize = 1 << 16;
 
 impl ThreadLibOptions {
+    setters! {
+        batch: usize,
+        mailbox: usize,
+        exit_limit: Duration,
+        drain_limit: Duration,
+        stall_limit: Duration,
+    }
+
     /// Whether threads with these bounds can work.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
+use crate::setters::setters;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Cx, Instant, Msg, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
 
@@ -60,6 +61,7 @@ pub trait Shard: Sized + 'static {
 
 /// What a service is to be like on each of its cores.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ShardConfig {
     /// The threads' name, which the number of the shard follows.
     pub name: &'static str,
@@ -70,6 +72,10 @@ pub struct ShardConfig {
 }
 
 impl ShardConfig {
+    setters! {
+        schedule: Schedule,
+    }
+
     /// Shards that are polled while their cores are awake: what gives them work wakes the cores.
     pub fn new(name: &'static str, cores: &CpuSet) -> Self {
         Self { name, cores: *cores, schedule: Schedule::WhenAwake }

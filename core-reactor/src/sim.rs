@@ -38,7 +38,7 @@ impl SimPlatform {
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
         let mut state = self.state.lock();
-        state.now = state.now + by;
+        state.now += by;
     }
 
     /// Lets the clock move by this much each time it is read, so that work takes time.

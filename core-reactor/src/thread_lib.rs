@@ -28,7 +28,7 @@ pub struct ThreadConfig {
 impl ThreadConfig {
     /// A thread of this name (cut to 32 bytes) that may run anywhere.
     pub fn new(name: &str) -> Self {
-        Self { name: crate::name(name), cpus: CpuSet::ALL }
+        Self { name: crate::Name::from(name), cpus: CpuSet::ALL }
     }
 
     /// Limits it to these cores.

@@ -1,11 +1,22 @@
 //! Moments on the platform's clock.
 
 use core::fmt;
-use core::ops::{Add, Sub};
+use core::ops::{Add, AddAssign, Sub, SubAssign};
 use core::time::Duration;
 
 /// A moment on a platform's monotonic clock: nanoseconds since a start of the platform's choosing
-/// (enough for 584 years).
+/// (enough for 584 years). Sums and differences end at the clock's start and end.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::Instant;
+///
+/// let now = Instant::from_nanos(5_000);
+/// let mut deadline = now + Duration::from_micros(10);
+/// deadline -= Duration::from_micros(5);
+/// assert_eq!((deadline - now, now - deadline), (Duration::from_micros(5), Duration::ZERO));
+/// assert_eq!(now - Duration::from_secs(1), Instant::ZERO);
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -47,6 +58,27 @@ impl Add<Duration> for Instant {
     /// The moment `later` after this one; [`Instant::MAX`] if the clock ends before.
     fn add(self, later: Duration) -> Self {
         self.plus_nanos(nanos(later))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, later: Duration) {
+        *self = *self + later;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    /// The moment `earlier` before this one; [`Instant::ZERO`] if the clock starts after.
+    fn sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(earlier)))
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, earlier: Duration) {
+        *self = *self - earlier;
     }
 }
 

@@ -72,12 +72,12 @@ fn machine() -> Arc<Machine> {
 
 /// Small bounds: the model checker keeps an account of each slot.
 fn threads() -> ThreadLibOptions {
-    ThreadLibOptions { batch: 2, mailbox: 2, ..ThreadLibOptions::default() }
+    ThreadLibOptions::default().batch(2).mailbox(2)
 }
 
 /// A set that sleeps as soon as nothing happens.
 fn set() -> Reactors {
-    let options = ReactorOptions { idle: Idle::ParkAfter(Duration::ZERO), threads: threads(), ..ReactorOptions::new(CpuSet::of(CORE)) };
+    let options = ReactorOptions::new(CpuSet::of(CORE)).idle(Idle::ParkAfter(Duration::ZERO)).threads(threads());
     Reactors::new(machine(), &options).expect("the machine has this core")
 }
 

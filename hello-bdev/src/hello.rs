@@ -67,7 +67,7 @@ impl Hello {
             return Err("the device has changed while it was used".into());
         };
         result.map_err(|why| format!("bdev io {} error: {why}", request.kind))?;
-        let Some(mut buf) = request.data.into_parts().pop() else { return Err("the buffer did not come back".into()) };
+        let Some(mut buf) = request.data.into_iter().next() else { return Err("the buffer did not come back".into()) };
         if request.kind == Kind::Write {
             log::info!("bdev io write completed successfully");
             // What is read then comes from the device.

@@ -41,7 +41,7 @@ pub(crate) fn run(app: App, args: Args, at: SocketAddr) -> ExitCode {
     app.run(move |cx, app| {
         let asked = args.sockets.or(app.config::<Keys>().sockets);
         let sockets = room::sockets(asked.map(|Sockets(sockets)| sockets), app.cores().count())?;
-        let options = SockOptions { reuse_port: args.reuseport, ..SockOptions::default() };
+        let options = SockOptions::default().reuse_port(args.reuseport);
         let pool = app.data_pool(POOL)?.clone();
         let reserve = reserve(&pool, app.cores().count());
         let config = ServerConfig { net: app.net(), at, options, sockets, pool, reserve };

@@ -71,7 +71,7 @@ fn run(seed: u64) -> (Outcome, String) {
     let mut sim = Sim::new(2);
     let pool = pool(&mut lot);
     // So little that echoes have to wait for room.
-    let options = SockOptions { send_buf: Some(1 + lot.below(3000) as usize), ..SockOptions::default() };
+    let options = SockOptions::default().send_buf(1 + lot.below(3000) as usize);
     let server = start(&mut sim, &net, &pool, options);
     let at = server.local_addr().expect("it listens");
     let mut clients: Vec<_> = (0..CLIENTS).map(|n| Client::new(&net, at, seed + n, &mut lot)).collect();

@@ -29,9 +29,24 @@ mod trace_file;
 #[cfg(feature = "rpc")]
 mod tuned;
 
+/// With the feature `bytes`, buffers become `bytes::Bytes` and are its `Buf` and `BufMut`.
+#[cfg(feature = "bytes")]
+#[doc(no_inline)]
+pub use ::bytes;
+/// What commands are described with: [`AppOptions`] is flattened into one. A derive finds it where
+/// the name `clap` is in scope: `use lcore::clap;`.
+#[doc(no_inline)]
+pub use ::clap;
+/// The lines of the log: `log::info!`.
+#[doc(no_inline)]
+pub use ::log;
 pub use ::logging::part as log_part;
 #[cfg(feature = "rpc")]
 pub use ::rpc;
+/// What [`App::config`] reads keys with. A derive is told where it is:
+/// `#[serde(crate = "lcore::serde")]`.
+#[doc(no_inline)]
+pub use ::serde;
 /// The registry of statistics: [`stats!`](statistics::stats) writes figures down, and a [`Source`]
 /// in [`LCORE_STATS`] shows them.
 pub use ::statistics;
@@ -40,11 +55,11 @@ pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
-    Bell, Bucket, CoreId, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram, Hold, Idle, Instant,
-    LCORE_STATS, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo, PollerStats,
-    PushError, Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, Source, SpawnError,
-    StalePoller, Thread, ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn, WaitSource,
-    Watch, net, sim, transport,
+    Bell, Bucket, CoreId, Cores, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram, Hold, Idle,
+    Instant, LCORE_STATS, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo,
+    PollerStats, PushError, Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, Source,
+    SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn,
+    View, WaitSource, Watch, net, plugin, register_stats, sim, transport,
 };
 #[cfg(feature = "observe")]
 pub use core_reactor::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::net::{GroupInfo, GroupStats};
 use core_reactor::transport::{QueueGroupInfo, QueueGroupStats};
-use core_reactor::{Cx, LCORE_STATS, Reactor, Source};
-use linkme::distributed_slice;
+use core_reactor::{Cx, LCORE_STATS, Reactor, Source, register_stats};
 use pool::Class;
 use statistics::{Samples, Stats};
 
@@ -17,17 +16,15 @@ use crate::AppHandle;
 /// Pollers that a thread tells of: more take too long.
 const POLLERS: usize = 256;
 
-#[distributed_slice(LCORE_STATS)]
-static THREADS: Source = Source::Thread(|cx, samples| {
+register_stats!(Source::Thread(|cx, samples| {
     let (core, thread) = (cx.core().0, cx.handle());
     let labels: [(_, &dyn Display); 2] = [("core", &core), ("thread", &thread.name())];
     samples.add(&labels, &cx.own_stats());
     #[cfg(feature = "observe")]
     samples.add(&labels, &cx.histograms());
-});
+}));
 
-#[distributed_slice(LCORE_STATS)]
-static POLLERS_OF_THREADS: Source = Source::Thread(|cx, samples| {
+register_stats!(Source::Thread(|cx, samples| {
     if !samples.wants_any::<crate::PollerStats>() {
         return;
     }
@@ -35,23 +32,21 @@ static POLLERS_OF_THREADS: Source = Source::Thread(|cx, samples| {
     for poller in cx.poller_stats().take(POLLERS) {
         samples.add(&[("core", &core), ("poller", &poller.name), ("thread", &thread.name())], &poller);
     }
-});
+}));
 
-#[distributed_slice(LCORE_STATS)]
-static POLL_GROUPS: Source = Source::Thread(|cx, samples| {
+register_stats!(Source::Thread(|cx, samples| {
     for (index, group) in cx.views::<GroupInfo>().iter().enumerate() {
         let seen = group.seen();
         add_group(cx, samples, (index, group.backend()), &seen.stats, &seen.bufs);
     }
-});
+}));
 
-#[distributed_slice(LCORE_STATS)]
-static QUEUE_GROUPS: Source = Source::Thread(|cx, samples| {
+register_stats!(Source::Thread(|cx, samples| {
     for (index, group) in cx.views::<QueueGroupInfo>().iter().enumerate() {
         let seen = group.seen();
         add_group(cx, samples, (index, group.backend()), &seen.stats, &seen.bufs);
     }
-});
+}));
 
 /// Adds a group's own figures, and those of its buffers.
 fn add_group<S: Stats>(
@@ -70,15 +65,13 @@ fn add_group<S: Stats>(
     }
 }
 
-#[distributed_slice(LCORE_STATS)]
-static MEMPOOLS: Source = Source::Process(|samples| {
+register_stats!(Source::Process(|samples| {
     for (of, stats) in pool::mempools() {
         samples.add(&[("of", &of)], &stats);
     }
-});
+}));
 
-#[distributed_slice(LCORE_STATS)]
-static REACTORS: Source = Source::Core(|reactor, samples| samples.add(&[("core", &reactor.core().0)], &reactor.stats()));
+register_stats!(Source::Core(|reactor, samples| samples.add(&[("core", &reactor.core().0)], &reactor.stats())));
 
 #[cfg(feature = "observe")]
 mod wakes {
@@ -93,10 +86,9 @@ mod wakes {
         }
     }
 
-    #[distributed_slice(LCORE_STATS)]
-    static WAKES: Source = Source::Core(|reactor, samples| {
+    register_stats!(Source::Core(|reactor, samples| {
         samples.add(&[("core", &reactor.core().0)], &ReactorHistograms { wakes: reactor.wakes().clone() });
-    });
+    }));
 }
 
 /// Of the application's own pool, which no static knows.
@@ -169,8 +161,7 @@ mod tests {
 
     static OWN: Own = Own { answers: AtomicU64::new(0) };
 
-    #[distributed_slice(LCORE_STATS)]
-    static OF_OWN: Source = Source::Process(|samples| samples.add(&[("part", &"a \"quoted\" one")], &OWN));
+    register_stats!(Source::Process(|samples| samples.add(&[("part", &"a \"quoted\" one")], &OWN)));
 
     fn gathered(sim: &mut Sim, app: &AppHandle, wanted: &[&str]) -> Vec<Family> {
         let told = Arc::new(Mutex::new(None));

@@ -35,13 +35,12 @@ impl Tuned {
 
 /// What is asked for, and the defaults where it is left open. A switch that is off is open too.
 fn over(asked: &SockOptions, defaults: &SockOptions) -> SockOptions {
-    SockOptions {
-        recv_buf: asked.recv_buf.or(defaults.recv_buf),
-        send_buf: asked.send_buf.or(defaults.send_buf),
-        quick_ack: asked.quick_ack || defaults.quick_ack,
-        zero_copy: asked.zero_copy.or(defaults.zero_copy),
-        ..asked.clone()
-    }
+    asked
+        .clone()
+        .recv_buf(asked.recv_buf.or(defaults.recv_buf))
+        .send_buf(asked.send_buf.or(defaults.send_buf))
+        .quick_ack(asked.quick_ack || defaults.quick_ack)
+        .zero_copy(asked.zero_copy.or(defaults.zero_copy))
 }
 
 impl NetImpl for Tuned {

@@ -349,7 +349,7 @@ fn tuned(backend: &str, params: &str) -> (u8, Option<Sockets>) {
     let ended = App::new("test").network().options(options).try_run(move |_, app| {
         let (net, here) = (app.net(), "127.0.0.1:0".parse()?);
         assert_eq!(net.name(), app.selected().backend.name());
-        let own = SockOptions { recv_buf: Some(10_000), send_buf: Some(11_000), quick_ack: true, ..SockOptions::default() };
+        let own = SockOptions::default().recv_buf(10_000).send_buf(11_000).quick_ack(true);
         let [plain, own] = [SockOptions::default(), own].map(|asked| (net.listen(here, &asked), net.connect(&[here], &asked)));
         tell.send([plain.0?.options()?, plain.1?.options()?, own.0?.options()?, own.1?.options()?])?;
         app.stop(0);

@@ -5,20 +5,18 @@ mod refusing;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use core_reactor::net::{LCORE_NET_IMPLS, NetImpl};
+use lcore::net;
 use lcore::{App, AppOptions};
-use linkme::distributed_slice;
 use refusing::Refusing;
 use rustix::process::{Signal, getpid, kill_process};
 
-/// A backend whose probe is where the signal comes: what is made before the first reactor is made
-/// by then, or about to be.
-#[distributed_slice(LCORE_NET_IMPLS)]
-static SIGNALLED: &dyn NetImpl = &Refusing {
+// A backend whose probe is where the signal comes: what is made before the first reactor is made
+// by then, or about to be.
+net::register!(Refusing {
     name: "signalled",
     priority: u8::MAX,
     probed: || kill_process(getpid(), Signal::TERM).expect("this process may signal itself"),
-};
+});
 
 #[test]
 fn s51_a_signal_on_the_way_of_the_start_is_an_orderly_stop() {

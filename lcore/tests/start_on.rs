@@ -66,7 +66,7 @@ fn s118_the_end_of_the_first_thread_ends_it_and_what_comes_last_is_called() {
 fn s118_the_bounds_of_threads_are_what_is_set() {
     let mut options = AppOptions::default();
     options.no_cpumask_locks = true;
-    let bounds = ThreadLibOptions { mailbox: 16, exit_limit: Duration::from_millis(20), ..ThreadLibOptions::default() };
+    let bounds = ThreadLibOptions::default().mailbox(16).exit_limit(Duration::from_millis(20));
     let app = App::new("test").options(options).threads(bounds);
     let code = app.try_run(|cx, app| {
         assert_eq!(
@@ -82,7 +82,7 @@ fn s118_the_bounds_of_threads_are_what_is_set() {
         Ok(())
     });
     assert_eq!(code.expect("it runs"), 4);
-    let bad = ThreadLibOptions { mailbox: 0, ..ThreadLibOptions::default() };
+    let bad = ThreadLibOptions::default().mailbox(0);
     let why = App::new("test").threads(bad).try_run(|_, _| Ok(())).expect_err("no mailbox is so small");
     assert!(why.to_string().contains("ThreadLibOptions::mailbox is 0"), "{why}");
 }

@@ -5,6 +5,7 @@
 //! crate where they are used.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 #[cfg(all(feature = "log", feature = "defmt"))]
 compile_error!("the features `log` and `defmt` exclude each other: build with one of them (never with --all-features)");

@@ -145,7 +145,7 @@ mod tests {
     use crate::Slab;
 
     fn limits(send_limit: usize, send_frames: usize, hold_reads_at: usize) -> Limits {
-        Limits::new(&GroupConfig { send_limit, send_frames, hold_reads_at, ..GroupConfig::new(BufGroup::new(1, 1)) })
+        Limits::new(&GroupConfig::new(BufGroup::new(1, 1)).send_limit(send_limit).send_frames(send_frames).hold_reads_at(hold_reads_at))
     }
 
     /// Whether sends are refused, and whether reads are held, of a socket that holds so much.

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 extern crate alloc;
 
@@ -27,7 +28,7 @@ pub(crate) const NAME: &str = "mem";
 /// A simulated network as a backend. It is that network besides ([`SimNet`]): its faults, its
 /// clock, and the sockets that a test uses by hand ([`SimNet::dial`], [`SimNet::bind`]). Clones are
 /// the same network.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MemNet(SimNet);
 
 impl MemNet {

@@ -13,6 +13,7 @@
 //! itself remembers who is readable. A read that returns less than was asked for has emptied the
 //! socket (epoll(7)), except after an end, an error or urgent data was announced.
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod sockets;
 mod sys;
@@ -22,8 +23,7 @@ logging::part!("posix");
 use std::net::SocketAddr;
 
 use core_reactor::Cx;
-use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
-use linkme::distributed_slice;
+use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use net_group::Group;
 use net_sockets::{Tcp, error};
 
@@ -31,11 +31,12 @@ use crate::sockets::EpollSockets;
 
 pub(crate) const NAME: &str = "posix";
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only
-/// what something refers to.
-#[doc(hidden)]
-#[distributed_slice(LCORE_NET_IMPLS)]
-pub static POSIX: &dyn NetImpl = &Posix;
+net::register!(
+    /// What is registered. Public for programs that have to name it: of an archive a linker takes
+    /// only what something refers to.
+    #[doc(hidden)]
+    pub static POSIX = Posix
+);
 
 /// The backend. Linked programs find it by its name, "posix".
 #[derive(Clone, Copy, Debug, Default)]

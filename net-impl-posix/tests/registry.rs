@@ -4,14 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use core_reactor::Cx;
-use core_reactor::net::{
-    GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SelectError, SockGroup, SockOptions, Socket, Why, linked, select,
-};
-use linkme::distributed_slice;
+use core_reactor::net::{self, GroupConfig, NetError, NetImpl, SelectError, SockGroup, SockOptions, Socket, Why, linked, select};
 use net_impl_posix as _;
 
-#[distributed_slice(LCORE_NET_IMPLS)]
-static BROKEN: &dyn NetImpl = &Broken;
+net::register!(Broken);
 
 /// A backend of a higher rank whose probe fails.
 struct Broken;

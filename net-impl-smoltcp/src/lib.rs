@@ -29,6 +29,7 @@
 //!   acknowledgements put right.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 extern crate alloc;
 
@@ -47,11 +48,11 @@ logging::part!("smoltcp");
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::fmt;
 use core::net::SocketAddr;
 
-use core_reactor::net::{GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
-use core_reactor::{Cx, LCORE_STATS, Source};
-use linkme::distributed_slice;
+use core_reactor::net::{self, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::{Cx, Source, register_stats};
 use net_group::Group;
 use spin::Mutex;
 
@@ -66,25 +67,31 @@ pub(crate) const NAME: &str = "smoltcp";
 /// The host that is registered at link time, without a device until [`Smoltcp::start`].
 pub static SMOLTCP: Smoltcp = Smoltcp::new();
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only
-/// what something refers to.
-#[doc(hidden)]
-#[distributed_slice(LCORE_NET_IMPLS)]
-pub static REGISTERED: &dyn NetImpl = &SMOLTCP;
+net::register!(
+    /// What is registered. Public for programs that have to name it: of an archive a linker takes
+    /// only what something refers to.
+    #[doc(hidden)]
+    pub static REGISTERED = SMOLTCP
+);
 
-/// What the registered host tells whoever shows statistics.
-#[distributed_slice(LCORE_STATS)]
-static OF_HOST: Source = Source::Process(|samples| {
+// What the registered host tells whoever shows statistics.
+register_stats!(Source::Process(|samples| {
     if samples.wants_any::<StackStats>()
         && let Some(stats) = SMOLTCP.stats()
     {
         samples.add(&[], &stats);
     }
-});
+}));
 
 /// The backend: one host on one device. Linked programs find [`SMOLTCP`] by its name, "smoltcp".
 pub struct Smoltcp {
     stack: Mutex<Option<Arc<Shared>>>,
+}
+
+impl fmt::Debug for Smoltcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smoltcp").finish_non_exhaustive()
+    }
 }
 
 impl Smoltcp {

@@ -29,13 +29,12 @@ pub(crate) fn granted(asked: &SockOptions, stack: &StackConfig) -> Result<SockOp
         let why = format!("smoltcp probes at one interval: idle ({idle} ms) and interval ({interval} ms) must be the same");
         return refuse("keepalive", why);
     }
-    Ok(SockOptions {
-        recv_buf: Some(stack.recv_buf),
-        send_buf: Some(asked.send_buf.unwrap_or(stack.send_buf)),
-        low_water: Some(asked.low_water.unwrap_or(1).max(1)),
-        priority: Some(0),
-        ..asked.clone()
-    })
+    Ok(asked
+        .clone()
+        .recv_buf(stack.recv_buf)
+        .send_buf(asked.send_buf.unwrap_or(stack.send_buf))
+        .low_water(asked.low_water.unwrap_or(1).max(1))
+        .priority(0))
 }
 
 /// Sets on a socket what stays the same for as long as one has it.

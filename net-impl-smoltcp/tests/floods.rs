@@ -53,7 +53,7 @@ impl World {
         flood.set_room(1 << 14);
         let client = Host::new(&platform, near, &StackConfig { seed, ..both(1) });
         let mut server = Host::new(&platform, far, &StackConfig { seed: seed + 100, ..both(2) });
-        let listener = server.net.listen((to, PORT).into(), &SockOptions { backlog: Some(backlog), ..SockOptions::default() });
+        let listener = server.net.listen((to, PORT).into(), &SockOptions::default().backlog(backlog));
         server.attach(listener.expect("it can listen"), Token(u64::MAX));
         Self { platform, client, server, to, flood, lot: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, rate, due: 0 }
     }

@@ -202,7 +202,7 @@ fn s16_200_quick_connections_in_a_row_are_all_answered() {
 #[test]
 fn s16_more_connects_than_the_backlog_are_answered_in_the_end() {
     let (platform, mut one, mut two) = two(Weather::CALM);
-    two.listen_with(7, &SockOptions { backlog: Some(4), ..SockOptions::default() });
+    two.listen_with(7, &SockOptions::default().backlog(4));
     let mut open = (0..16).map(|n| one.connect((address(2), 7).into(), Token(n))).count();
     let mut accepted = 0;
     until(&platform, [&mut one, &mut two], Duration::from_secs(300), "every connection", |one, two| {
@@ -223,7 +223,7 @@ fn half_open_connections_yield() {
     let platform = SimPlatform::new(1);
     let [near, far] = wire(Weather::CALM);
     let mut host = Host::new(&platform, near, &config(1));
-    host.listen_with(7, &SockOptions { backlog: Some(4), ..SockOptions::default() });
+    host.listen_with(7, &SockOptions::default().backlog(4));
     let free = host.net.stats().expect("it has a device").free;
     for round in 0..50u16 {
         for n in 0..20 {
@@ -368,7 +368,7 @@ fn s15_nobody_listens_and_nobody_is_there() {
     let refused = one.connect(nobody, Token(1));
     let none: std::net::SocketAddr = "203.0.113.1:1".parse().expect("an address");
     let unreachable = one.connect(none, Token(2));
-    let options = SockOptions { user_timeout: Some(Duration::from_secs(3)), ..SockOptions::default() };
+    let options = SockOptions::default().user_timeout(Duration::from_secs(3));
     let silent = one.net.connect(&[(address(77), 1).into()], &options).expect("a socket is free");
     let silent = one.attach(silent, Token(3));
     let mut ends = [None, None, None];
@@ -389,7 +389,7 @@ fn s23_the_user_timeout_counts_from_what_is_unanswered() {
     for quiet in [0, 100] {
         let (platform, mut one, mut two) = two(Weather::CALM);
         two.listen(7);
-        let options = SockOptions { user_timeout: Some(Duration::from_secs(5)), ..SockOptions::default() };
+        let options = SockOptions::default().user_timeout(Duration::from_secs(5));
         let socket = one.net.connect(&[(address(2), 7).into()], &options).expect("a socket is free");
         let id = one.attach(socket, Token(1));
         until(&platform, [&mut one, &mut two], Duration::from_secs(5), "a connection", |one, _| !one.seen.is_empty());
@@ -493,13 +493,13 @@ fn s23_options_that_cannot_be_honoured_are_errors() {
     let (_platform, one, _two) = two(Weather::CALM);
     let usual = SockOptions::default;
     let cases = [
-        ("priority", SockOptions { priority: Some(1), ..usual() }),
-        ("zero_copy", SockOptions { zero_copy: Some(1), ..usual() }),
-        ("busy_poll", SockOptions { busy_poll: Some(Duration::from_micros(1)), ..usual() }),
-        ("reuse_port", SockOptions { reuse_port: true, ..usual() }),
-        ("recv_buf", SockOptions { recv_buf: Some(1 << 20), ..usual() }),
-        ("low_water", SockOptions { low_water: Some(10_000), ..usual() }),
-        ("backlog", SockOptions { backlog: Some(65), ..usual() }),
+        ("priority", usual().priority(1)),
+        ("zero_copy", usual().zero_copy(1)),
+        ("busy_poll", usual().busy_poll(Duration::from_micros(1))),
+        ("reuse_port", usual().reuse_port(true)),
+        ("recv_buf", usual().recv_buf(1 << 20)),
+        ("low_water", usual().low_water(10_000)),
+        ("backlog", usual().backlog(65)),
     ];
     for (name, options) in cases {
         let why = one.net.listen((address(1), 0).into(), &options).err();

@@ -146,7 +146,7 @@ fn s83_while_it_is_paused_or_under_its_low_water_mark() {
     for what in ALL {
         for low_water in [1, 1000] {
             let (platform, mut one, mut two) = two(Weather::CALM);
-            two.listen_with(7, &SockOptions { low_water: Some(low_water), ..SockOptions::default() });
+            two.listen_with(7, &SockOptions::default().low_water(low_water));
             let near = nearly(&platform, &mut one, &mut two);
             two.poll();
             let far = accepted(&mut two).expect("a connection");
@@ -219,7 +219,7 @@ fn s83_a_socket_has_no_time_limit_of_its_last_connection() {
     let [near, far] = wire(Weather { delay: SmolDuration::from_millis(250), ..Weather::CALM });
     let mut one = Host::new(&platform, near, &config(1));
     let mut two = Host::new(&platform, far, &StackConfig { sockets: 1, ..config(2) });
-    let options = SockOptions { user_timeout: Some(Duration::from_millis(300)), ..SockOptions::default() };
+    let options = SockOptions::default().user_timeout(Duration::from_millis(300));
     let socket = two.net.connect(&[(address(77), 7).into()], &options).expect("the only socket");
     let gone = two.attach(socket, Token(1));
     until(&platform, [&mut one, &mut two], Duration::from_secs(3), "its end", |_, two| ended(two, gone).is_some());

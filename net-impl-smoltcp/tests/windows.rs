@@ -161,7 +161,7 @@ fn s72_acknowledgements_count_while_the_window_is_closed() {
     let [near, far] = wire(Weather { narrow: Some((833, 200)), ..Weather::CALM });
     let mut reader = Host::new(&platform, near, &StackConfig { recv_buf: 256 << 10, send_buf: 16 << 10, ..config(1) });
     let mut writer = Host::new(&platform, far, &StackConfig { send_buf: 256 << 10, ..config(2) });
-    reader.listen_with(7, &SockOptions { quick_ack: true, ..SockOptions::default() });
+    reader.listen_with(7, &SockOptions::default().quick_ack(true));
     let far = writer.connect((address(1), 7).into(), Token(2));
     let (mut near, mut asked, mut answered, mut heard) = (None, 0, 0, 0);
     let end = platform.now() + Duration::from_secs(2);

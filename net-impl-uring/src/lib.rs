@@ -25,6 +25,7 @@
 //! Its eventfd does, and costs nothing while it is switched off: it is armed before a core sleeps
 //! ([`core_reactor::Bell`], decision 0030).
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod buffers;
 mod depth;
@@ -45,19 +46,19 @@ logging::part!("uring");
 use std::net::SocketAddr;
 
 use core_reactor::Cx;
-use core_reactor::net::{DEFAULT_PRIORITY, GroupConfig, LCORE_NET_IMPLS, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
 use core_uring::Sizes;
-use linkme::distributed_slice;
 use net_group::Group;
 
 use crate::ringed::Ringed;
 use crate::socket::{NAME, UringSocket};
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only
-/// what something refers to.
-#[doc(hidden)]
-#[distributed_slice(LCORE_NET_IMPLS)]
-pub static URING: &dyn NetImpl = &Uring::new();
+net::register!(
+    /// What is registered. Public for programs that have to name it: of an archive a linker takes
+    /// only what something refers to.
+    #[doc(hidden)]
+    pub static URING = Uring::new()
+);
 
 /// The backend. Linked programs find it by its name, "uring".
 #[derive(Clone, Copy, Debug)]

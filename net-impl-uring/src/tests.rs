@@ -254,7 +254,7 @@ fn s17_buffers_are_recalled_from_any_number_of_receives() {
     let _company = beside_others();
     need_descriptors(2 * COUNT as u64 + 100);
     let bufs = BufGroup::new(2, 1024);
-    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(bufs.clone()) };
+    let config = GroupConfig::new(bufs.clone()).sockets(COUNT);
     let (_thread, mut group) = group_of(config, &TINY);
     let mut peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64))).collect();
     while peers.iter().any(|(id, _)| !is_receiving(&mut group, *id)) {
@@ -356,7 +356,7 @@ fn heard(group: &mut Group, got: &mut [Vec<u8>], polls: usize) -> usize {
 /// loopback; and its peer.
 fn lending() -> (Thread, Group, SockId, TcpStream) {
     let (thread, mut group) = group(BufGroup::new(64, 16 << 10));
-    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let options = SockOptions::default().zero_copy(1000);
     let (id, peer) = pair(&mut group, &options, Token(1));
     (thread, group, id, peer)
 }
@@ -583,9 +583,9 @@ fn s18_s61_without_memory_to_lock_sends_are_copied() {
 fn sends_that_lock_memory() -> bool {
     const PEERS: usize = 12;
     const FRAMES: usize = 40;
-    let config = GroupConfig { send_limit: usize::MAX, ..GroupConfig::new(BufGroup::new(PEERS * FRAMES + 16, 128 << 10)) };
+    let config = GroupConfig::new(BufGroup::new(PEERS * FRAMES + 16, 128 << 10)).send_limit(usize::MAX);
     let (thread, mut group) = group_of(config, &Uring::new());
-    let options = SockOptions { zero_copy: Some(1000), ..SockOptions::default() };
+    let options = SockOptions::default().zero_copy(1000);
     let mut peers: Vec<_> = (0..PEERS).map(|n| pair(&mut group, &options, Token(n as u64))).collect();
     for (id, _) in &peers {
         lend(&mut group, *id);
@@ -628,7 +628,7 @@ fn stuck(group: &mut Group, token: Token) -> (SockId, TcpStream) {
     far.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
     far.listen(1).expect("allowed");
     let at = far.local_addr().ok().and_then(|at| at.as_socket()).expect("its address");
-    let options = SockOptions { send_buf: Some(4608), ..SockOptions::default() };
+    let options = SockOptions::default().send_buf(4608);
     let id = group.attach(Uring::new().connect(&[at], &options).expect("a socket"), token).map_err(|refused| refused.why).expect("room");
     let (peer, _) = far.accept().expect("a connection");
     let peer = TcpStream::from(peer);
@@ -684,7 +684,7 @@ fn s73_without_room_for_an_answer_nothing_is_read_while_buffers_are_low() {
 fn s74_a_core_sleeps_until_the_next_look_for_who_has_stalled() {
     let _company = beside_others();
     for (limit, patience) in [(Duration::from_secs(7200), ASLEEP), (Duration::from_millis(100), AWAKE)] {
-        let config = GroupConfig { stall_limit: Some(limit), ..GroupConfig::new(BufGroup::new(64, 16 << 10)) };
+        let config = GroupConfig::new(BufGroup::new(64, 16 << 10)).stall_limit(limit);
         let (mut thread, mut group) = group_of(config, &Uring::new());
         let (id, _peer) = stuck(&mut group, Token(1));
         let mut taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
@@ -776,7 +776,7 @@ fn s63_a_large_group_ends_in_good_order() {
     let _company = beside_others();
     const COUNT: usize = 800;
     need_descriptors(2 * COUNT as u64 + 100);
-    let config = GroupConfig { sockets: COUNT, ..GroupConfig::new(BufGroup::new(64, 1024)) };
+    let config = GroupConfig::new(BufGroup::new(64, 1024)).sockets(COUNT);
     let (_thread, mut group) = group_of(config, &TINY);
     let peers: Vec<_> = (0..COUNT).map(|n| pair(&mut group, &SockOptions::default(), Token(n as u64)).1).collect();
     drop(group);

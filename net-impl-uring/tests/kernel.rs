@@ -101,7 +101,7 @@ fn s21_closing_with_requests_in_flight_loses_nothing() {
     for round in 0..20 {
         let setup = Setup { bufs: 600, buf_size: 4096, send_limit: 1 << 30, send_frames: 600, ..Setup::default() };
         let mut driver = Driver::with(&env(), setup);
-        let options = SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() };
+        let options = SockOptions::default().send_buf(16 << 10);
         let (id, mut far) = driver.pair_with(Token(1), &options);
         let mut queued = 0;
         while let Some(mut buf) = driver.group().buffer() {
@@ -156,7 +156,7 @@ fn s19_a_group_that_goes_with_requests_in_flight_leaks_nothing() {
     for round in 0..10 {
         let setup = Setup { bufs: 64, buf_size: 4096, send_limit: 1 << 30, send_frames: 600, ..Setup::default() };
         let mut driver = Driver::with(&env(), setup);
-        let options = SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() };
+        let options = SockOptions::default().send_buf(16 << 10);
         let (_, at) = driver.listen();
         let silent = driver.connect(&["192.0.2.1:9".parse().expect("an address"), at], Token(9));
         let mut far: Vec<_> = (0..10).map(|n| driver.accept_from(at, Token(n))).collect();

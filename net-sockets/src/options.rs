@@ -105,20 +105,19 @@ pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, N
     };
     let backlog =
         if listens { Some(sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?) } else { kept.backlog };
-    Ok(SockOptions {
-        recv_buf: Some(of_socket(libc::SO_RCVBUF)?),
-        send_buf: Some(of_socket(libc::SO_SNDBUF)?),
-        low_water: Some(of_socket(libc::SO_RCVLOWAT)?),
-        priority: Some(of_socket(libc::SO_PRIORITY)? as u32),
-        no_delay: of_tcp(libc::TCP_NODELAY)? != 0,
-        quick_ack: kept.quick_ack,
-        user_timeout: Some(of_tcp(libc::TCP_USER_TIMEOUT)? as u64).filter(|ms| *ms != 0).map(Duration::from_millis),
-        keepalive,
-        zero_copy: kept.zero_copy,
-        backlog,
-        busy_poll: Some(of_socket(libc::SO_BUSY_POLL)? as u64).filter(|us| *us != 0).map(Duration::from_micros),
-        reuse_port: of_socket(libc::SO_REUSEPORT)? != 0,
-    })
+    Ok(SockOptions::default()
+        .recv_buf(of_socket(libc::SO_RCVBUF)?)
+        .send_buf(of_socket(libc::SO_SNDBUF)?)
+        .low_water(of_socket(libc::SO_RCVLOWAT)?)
+        .priority(of_socket(libc::SO_PRIORITY)? as u32)
+        .no_delay(of_tcp(libc::TCP_NODELAY)? != 0)
+        .quick_ack(kept.quick_ack)
+        .user_timeout(Some(of_tcp(libc::TCP_USER_TIMEOUT)? as u64).filter(|ms| *ms != 0).map(Duration::from_millis))
+        .keepalive(keepalive)
+        .zero_copy(kept.zero_copy)
+        .backlog(backlog)
+        .busy_poll(Some(of_socket(libc::SO_BUSY_POLL)? as u64).filter(|us| *us != 0).map(Duration::from_micros))
+        .reuse_port(of_socket(libc::SO_REUSEPORT)? != 0))
 }
 
 /// Where the packets of a socket arrive, as far as the system tells.

@@ -215,7 +215,7 @@ impl Groups for Running {
     fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError> {
         // A host without keep alive that has vanished is found by the system.
         let keepalive = Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 };
-        let options = SockOptions { keepalive: Some(keepalive), ..SockOptions::default() };
+        let options = SockOptions::default().keepalive(keepalive);
         let socket = self.net.listen(at, &options)?;
         let at = socket.local_addr()?;
         self.groups.send(0, move |group, _| group.listen(socket, at));

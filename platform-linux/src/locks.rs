@@ -16,7 +16,7 @@ use std::path::Path;
 
 use core_reactor::{CoreId, CpuSet, PlatformError};
 
-use crate::error::{file_error, short};
+use crate::error::file_error;
 
 /// Where the files are. Of the places that every user's processes share, the one that every
 /// distribution lets all of them write to (`/run/lock` is root's alone on many).
@@ -141,10 +141,10 @@ fn taken(core: CoreId, path: &Path, file: &mut File) -> PlatformError {
     let pid = words.next().and_then(|word| word.parse::<u32>().ok());
     let is_here = words.next() == namespace().as_deref();
     let by = match pid {
-        Some(pid) if is_here && pid == std::process::id() => short(format_args!("this process ({})", path.display())),
-        Some(pid) if is_here => short(format_args!("process {pid} ({})", path.display())),
-        Some(pid) => short(format_args!("process {pid} of another container ({})", path.display())),
-        None => short(format_args!("another process ({})", path.display())),
+        Some(pid) if is_here && pid == std::process::id() => format!("this process ({})", path.display()).into(),
+        Some(pid) if is_here => format!("process {pid} ({})", path.display()).into(),
+        Some(pid) => format!("process {pid} of another container ({})", path.display()).into(),
+        None => format!("another process ({})", path.display()).into(),
     };
     PlatformError::CoreTaken { core, by }
 }

@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use core_reactor::PlatformError;
 use pool::Memory;
 
-use crate::error::{os_error, short};
+use crate::error::os_error;
 use crate::limits::available_memory;
 
 /// The size of a hugepage, bytes.
@@ -164,7 +164,7 @@ unsafe fn unmap(base: NonNull<u8>, len: usize) {
 }
 
 fn too_much(len: usize, available: u64) -> PlatformError {
-    let text = short(format_args!("{} MiB are asked for and {} MiB available", len >> 20, available >> 20));
+    let text = format!("{} MiB are asked for and {} MiB available", len >> 20, available >> 20).into();
     PlatformError::Os { doing: ORDINARY, code: libc::ENOMEM, text }
 }
 

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 use core_reactor::{CoreId, PlatformError};
 
-use crate::error::{os_error, short};
+use crate::error::os_error;
 use crate::park::Parker;
 use crate::thread::{AdoptedThread, spawn};
 
@@ -53,7 +53,7 @@ impl CoreSlot {
             Occupant::Started(_) | Occupant::Joining(_) => "an entry of this platform that has not been joined",
             Occupant::Adopted(..) => "a thread that adopted it and has not released it",
         };
-        Err(PlatformError::CoreTaken { core, by: short(format_args!("{by}")) })
+        Err(PlatformError::CoreTaken { core, by: by.into() })
     }
 
     /// As [`Platform::join`](core_reactor::Platform::join). If several wait, the first to come is

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use core_reactor::{CoreId, CpuSet, PlatformError};
 
-use crate::error::{last_os_error, named_error, os_error, short};
+use crate::error::{last_os_error, named_error, os_error};
 
 /// Longest name of a thread that the kernel keeps, with its final zero.
 const NAME_BYTES: usize = 16;
@@ -173,7 +173,7 @@ impl AdoptedThread {
 
 fn pin(core: CoreId) -> Result<(), PlatformError> {
     Mask::of(core).apply().map_err(|why| match why {
-        PlatformError::Os { doing, code, text } => PlatformError::Os { doing, code, text: short(format_args!("core {core}: {text}")) },
+        PlatformError::Os { doing, code, text } => PlatformError::Os { doing, code, text: format!("core {core}: {text}").into() },
         why => why,
     })
 }

@@ -8,6 +8,8 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use core::{fmt, slice};
+#[cfg(feature = "std")]
+use std::io;
 
 use crate::Class;
 use crate::local::GroupLocal;
@@ -16,6 +18,21 @@ use crate::slab::{Meta, RawHome};
 
 /// A buffer out of a pool: a part of it is filled, and what follows that part is spare. Dropped, it
 /// goes home.
+///
+/// As a slice it is its filled part. It is written to behind that, by [`append`](Self::append) or
+/// `write!`.
+///
+/// ```
+/// use core::fmt::Write;
+///
+/// let bufs = pool::BufGroup::new(1, 16);
+/// let mut buf = bufs.get().ok_or("all are out")?;
+/// write!(buf, "GET {}", 42)?;
+/// assert_eq!((&buf[..], buf.spare_capacity()), (&b"GET 42"[..], 10));
+/// assert!(write!(buf, "more than there is room for").is_err());
+/// assert_eq!(buf.len(), 6, "none of it");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// It stays on its core; [`into_send`](Self::into_send) makes it one that travels.
 ///
@@ -214,6 +231,76 @@ impl DerefMut for Buf {
         // SAFETY: start and end lie within the buffer, which is this holder's alone and
         // initialised; it is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(meta.data.as_ptr().add(start), end - start) }
+    }
+}
+
+/// The filled part.
+impl AsRef<[u8]> for Buf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// The filled part.
+impl AsMut<[u8]> for Buf {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+/// Writes behind the filled part. A piece that does not fit is an error, and none of it is written;
+/// a `write!` may be several pieces.
+impl fmt::Write for Buf {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() > self.spare_capacity() {
+            return Err(fmt::Error);
+        }
+        self.append(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Writes behind the filled part, as [`Buf::append`]: of a full buffer `write` answers 0, which
+/// `write_all` makes [`io::ErrorKind::WriteZero`] of.
+///
+/// ```
+/// use std::io::{ErrorKind, Write};
+///
+/// let mut buf = pool::BufGroup::new(1, 4).get().ok_or("all are out")?;
+/// buf.write_all(b"abc")?;
+/// assert_eq!(buf.write_all(b"de").unwrap_err().kind(), ErrorKind::WriteZero);
+/// assert_eq!(&buf[..], b"abcd");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "std")]
+impl io::Write for Buf {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.append(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The filled part.
+impl AsRef<[u8]> for SendBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// The filled part.
+impl AsMut<[u8]> for SendBuf {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+/// As [`Buf::into_send`].
+impl From<Buf> for SendBuf {
+    fn from(buf: Buf) -> Self {
+        buf.into_send()
     }
 }
 

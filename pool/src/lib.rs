@@ -3,9 +3,13 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod account;
 mod buf;
+#[cfg(feature = "bytes")]
+mod bytes;
 mod cache;
 mod config;
 mod data;

@@ -210,7 +210,7 @@ impl Peer {
         if self.plan.test == Test::SendLat {
             return Ok(());
         }
-        for mut buf in frame.into_parts() {
+        for mut buf in frame {
             if self.plan.test.is_read() {
                 buf.clear();
             }

@@ -161,7 +161,7 @@ impl Plan {
     /// A queue that can.
     pub(crate) fn options(&self) -> QueueOptions {
         let send_depth = self.on_the_way() as u32 + 8;
-        QueueOptions { send_depth, reads: if self.test.is_read() { self.on_the_way() as u32 } else { 1 }, gather: 1, ..Default::default() }
+        QueueOptions::default().send_depth(send_depth).reads(if self.test.is_read() { self.on_the_way() as u32 } else { 1 }).gather(1)
     }
 }
 

@@ -122,7 +122,7 @@ impl Server {
         wait: Wait,
         at: SocketAddr,
     ) -> Result<(Self, SocketAddr), Failed> {
-        let options = QueueOptions { send_depth: 1032, reads: READS, gather: 1, ..Default::default() };
+        let options = QueueOptions::default().send_depth(1032).reads(READS).gather(1);
         let listener: Box<dyn Listener> = transport.listen(at, &options)?;
         let at = listener.local_addr();
         let mut config = QueueGroupConfig::new(BufGroup::new(4, 64));

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 extern crate alloc;
 
@@ -16,6 +17,7 @@ mod watcher;
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::fmt;
 use core::net::SocketAddr;
 
 use core_reactor::Platform;
@@ -30,6 +32,12 @@ pub use crate::watcher::Watcher;
 /// A network of one host, in memory. Clones are the same network.
 #[derive(Clone)]
 pub struct SimNet(Arc<Shared>);
+
+impl fmt::Debug for SimNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNet").finish_non_exhaustive()
+    }
+}
 
 impl SimNet {
     /// A network with these faults, drawn from this seed.

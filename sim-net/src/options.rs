@@ -17,12 +17,11 @@ pub(crate) fn complete(asked: &SockOptions) -> Result<SockOptions, NetError> {
     if let Some(count) = asked.backlog.filter(|count| *count == 0 || *count > u16::MAX.into()) {
         return Err(NetError::Option { option: "backlog", why: format!("{count} is not between 1 and {}", u16::MAX).into() });
     }
-    Ok(SockOptions {
-        recv_buf: Some(recv_buf),
-        send_buf: Some(asked.send_buf.unwrap_or(BUF)),
-        low_water: Some(asked.low_water.unwrap_or(1).max(1)),
-        priority: Some(asked.priority.unwrap_or(0)),
-        backlog: Some(asked.backlog.unwrap_or(1024)),
-        ..asked.clone()
-    })
+    Ok(asked
+        .clone()
+        .recv_buf(recv_buf)
+        .send_buf(asked.send_buf.unwrap_or(BUF))
+        .low_water(asked.low_water.unwrap_or(1).max(1))
+        .priority(asked.priority.unwrap_or(0))
+        .backlog(asked.backlog.unwrap_or(1024)))
 }

@@ -1,6 +1,7 @@
 //! [`SimSocket`]: a socket of the network.
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::net::SocketAddr;
 use core::task::Poll;
 
@@ -14,6 +15,12 @@ use crate::network::{End, Network, Shared};
 pub struct SimSocket {
     net: Arc<Shared>,
     id: u64,
+}
+
+impl fmt::Debug for SimSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimSocket").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl SimSocket {

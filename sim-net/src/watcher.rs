@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::fmt;
 use core::task::Waker;
 
 use core_reactor::net::NetError;
@@ -16,6 +17,12 @@ use crate::{SimNet, SimSocket};
 pub struct Watcher {
     net: Arc<Shared>,
     id: u64,
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl SimNet {

@@ -90,9 +90,9 @@ fn s128_who_writes_to_nobody_is_reset_and_unread_bytes_make_a_close_a_reset() {
 #[test]
 fn s129_a_listener_without_room_is_tried_again_until_the_time_is_up() {
     let (net, clock) = network(Faults::default());
-    let one = SockOptions { backlog: Some(1), ..SockOptions::default() };
+    let one = SockOptions::default().backlog(1);
     let listener = net.bind(at(7), &one).expect("it is free");
-    let patient = |time| net.dial(at(7), &SockOptions { user_timeout: Some(time), ..SockOptions::default() }).expect("a free port");
+    let patient = |time| net.dial(at(7), &SockOptions::default().user_timeout(time)).expect("a free port");
     let (first, second, third) = (patient(MS), patient(1000 * MS), patient(300 * MS));
     assert_eq!((first.connected(), second.connected()), (Poll::Ready(Ok(())), Poll::Pending));
     clock.advance(300 * MS);
@@ -110,7 +110,7 @@ fn s129_a_listener_without_room_is_tried_again_until_the_time_is_up() {
 #[test]
 fn s130_a_side_holds_its_window_and_the_writers_buffer_and_no_more() {
     let (net, _clock) = network(Faults { window: 1000, ..Faults::default() });
-    let options = SockOptions { send_buf: Some(5000), ..SockOptions::default() };
+    let options = SockOptions::default().send_buf(5000);
     let (near, far) = pair(&net, &options);
     assert_eq!(near.write(&[1; 9000]), Poll::Ready(Ok(6000)));
     assert_eq!(near.write(&[1; 9000]), Poll::Pending);

@@ -43,6 +43,7 @@
 //! Section numbers are those of MS-SMBD. All fields are little endian.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod connection;
 mod credits;

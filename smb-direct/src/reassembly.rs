@@ -1,5 +1,7 @@
 //! Receiving: pieces that have to add up, and a buffer to put them together in.
 
+use core::fmt;
+
 use crate::Ended;
 use crate::message::{Data, Received};
 
@@ -39,6 +41,12 @@ pub struct Reassembly<M> {
     memory: M,
     filled: usize,
     whole: bool,
+}
+
+impl<M> fmt::Debug for Reassembly<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reassembly").field("filled", &self.filled).field("whole", &self.whole).finish_non_exhaustive()
+    }
 }
 
 /// A message that does not fit into the memory for it.

@@ -211,7 +211,7 @@ impl Run {
         let input = matches!(config.task, Task::Input(_));
         let mut run = Self { group, bufs, settings, links: Vec::with_capacity(count), open: count, negotiating: count, input, back };
         // Many connections at once take their time to be made.
-        let options = QueueOptions { send_depth: sizes.depth, connect_timeout: Duration::from_secs(30), ..QueueOptions::default() };
+        let options = QueueOptions::default().send_depth(sizes.depth).connect_timeout(Duration::from_secs(30));
         run.connect(cx, config, &options)?;
         Ok(run)
     }

@@ -139,7 +139,7 @@ impl Server {
     where
         F: Fn(&mut Cx<'_>, Result<SocketAddr, ServerError>) + Send + Sync + 'static,
     {
-        let shards = ShardConfig { schedule: schedule(config.wait), ..ShardConfig::new("poll_group", cores) };
+        let shards = ShardConfig::new("poll_group", cores).schedule(schedule(config.wait));
         let (at, common) = (config.at, Common { config, local: OnceLock::new() });
         let ready = move |cx: &mut Cx<'_>, outcome: Result<&Sharded<Group>, _>| {
             ready(cx, outcome.map(|server| server.common().local.get().copied().unwrap_or(at)));

@@ -106,7 +106,7 @@ impl MemoryWork {
         job.under_way -= 1;
         job.moved += frame.bytes() as u32;
         if op == Op::Read {
-            self.kept.extend(frame.into_parts());
+            self.kept.extend(frame);
         }
     }
 }

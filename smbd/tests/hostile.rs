@@ -318,7 +318,7 @@ fn s87_an_end_has_its_own_reason_also_if_something_was_to_be_sent_after_it() {
 #[test]
 fn s88_a_client_that_answers_no_reads_is_told_so() {
     let mut machine = Machine::new(Weather::CALM, true);
-    let raw = Raw::connect(&machine, Service::Memory, 8, QueueOptions { reads: 0, ..QueueOptions::default() });
+    let raw = Raw::connect(&machine, Service::Memory, 8, QueueOptions::default().reads(0));
     send(&raw, request(0x0100, 8192));
     machine.turn(50);
     // A write of a page at 4096: the server would have to read it.

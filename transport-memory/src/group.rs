@@ -66,7 +66,7 @@ enum Member {
 
 impl Group {
     pub(crate) fn new(cx: &mut Cx<'_>, config: QueueGroupConfig, weather: Weather, lot: Lot) -> Result<Self, TransportError> {
-        let QueueGroupConfig { queues, operations, receives, exposures, wait, bufs } = config;
+        let QueueGroupConfig { queues, operations, receives, exposures, wait, bufs, .. } = config;
         let waker = match wait {
             Wait::Polled => Waker::polled(),
             Wait::Events => Waker::events().map_err(|error| TransportError::Os {

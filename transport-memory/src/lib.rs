@@ -9,6 +9,7 @@
 //! traits leave open does happen; within a queue nothing changes its order.
 //!
 //! Addresses are those of the loopback networks; there is no way to any other.
+#![deny(missing_debug_implementations)]
 
 mod exposed;
 mod fabric;
@@ -19,6 +20,7 @@ mod queue;
 mod serve;
 mod wire;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -68,6 +70,12 @@ pub struct MemoryTransport {
     weather: Weather,
     /// Made when it is first needed, so that a transport can be a static.
     fabric: OnceLock<Arc<Fabric>>,
+}
+
+impl fmt::Debug for MemoryTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTransport").field("weather", &self.weather).finish_non_exhaustive()
+    }
 }
 
 impl MemoryTransport {

@@ -176,17 +176,10 @@ impl Request {
 }
 
 /// The frame with these bytes behind what its buffers hold.
-fn filled(frame: Frame, mut bytes: &[u8]) -> Frame {
-    let tag = frame.tag();
-    let mut full = Frame::new();
-    for mut buf in frame.into_parts() {
+fn filled(mut frame: Frame, mut bytes: &[u8]) -> Frame {
+    for buf in &mut frame {
         let taken = buf.append(bytes);
         bytes = &bytes[taken..];
-        // As many as there were in a frame of the same kind.
-        let _ = full.push(buf);
     }
-    match tag {
-        Some(tag) => full.tagged(tag),
-        None => full,
-    }
+    frame
 }

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use conformance::transport::{A, B, Env, World};
-use core_reactor::transport::{self, Access, LCORE_TRANSPORTS, Transport, TransportError};
-use linkme::distributed_slice;
+use core_reactor::transport::{self, Access, TransportError};
 use platform_linux::{ClockChoice, LinuxPlatform};
 use transport_memory::{MemoryTransport, Weather};
 
@@ -27,9 +26,8 @@ fn env(weather: Weather) -> Env {
     }
 }
 
-/// What is linked here, as a backend links itself.
-#[distributed_slice(LCORE_TRANSPORTS)]
-static MEMORY: &dyn Transport = &NETWORK;
+// What is linked here, as a backend links itself.
+transport::register!(NETWORK);
 
 static NETWORK: MemoryTransport = MemoryTransport::new(Weather::CALM);
 

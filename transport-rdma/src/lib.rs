@@ -27,6 +27,7 @@
 //!
 //! Without the feature `rdma` this crate is empty (docs/decisions/0040).
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 #![cfg(feature = "rdma")]
 
 mod error;
@@ -44,12 +45,12 @@ mod wait;
 
 logging::part!("rdma");
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use core_reactor::Cx;
-use core_reactor::transport::{LCORE_TRANSPORTS, Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError};
-use linkme::distributed_slice;
+use core_reactor::transport::{self, Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError};
 
 use crate::group::Group;
 use crate::queue::{RdmaListener, RdmaQueue};
@@ -57,17 +58,24 @@ use crate::registry::Registry;
 
 pub(crate) const NAME: &str = "rdma";
 
-/// What is registered. Public for programs that have to name it: of an archive a linker takes only
-/// what something refers to.
-#[doc(hidden)]
-#[distributed_slice(LCORE_TRANSPORTS)]
-pub static LINKED: &dyn Transport = &RDMA;
+transport::register!(
+    /// What is registered. Public for programs that have to name it: of an archive a linker takes
+    /// only what something refers to.
+    #[doc(hidden)]
+    pub static LINKED = RDMA
+);
 
 static RDMA: Rdma = Rdma::new();
 
 /// The transport. Linked programs find it by its name, "rdma".
 pub struct Rdma {
     registry: std::sync::OnceLock<Arc<Registry>>,
+}
+
+impl fmt::Debug for Rdma {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rdma").finish_non_exhaustive()
+    }
 }
 
 impl Rdma {

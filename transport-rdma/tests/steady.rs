@@ -137,7 +137,7 @@ fn s32_nothing_is_allocated_per_operation() {
 fn s30_the_end_of_a_connects_time_wakes_a_core() {
     let listener = RDMA.listen((host(), 0).into(), &QueueOptions::default()).expect("a free port");
     let mut end = End::new(Wait::Events);
-    let options = QueueOptions { connect_timeout: Duration::from_millis(300), ..QueueOptions::default() };
+    let options = QueueOptions::default().connect_timeout(Duration::from_millis(300));
     let queue = RDMA.connect(listener.local_addr(), &options).expect("a queue");
     end.group.attach(queue, Token(1), &[]).map_err(|refused| refused.why).expect("room");
     let mut closed = None;

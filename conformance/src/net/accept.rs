@@ -124,7 +124,7 @@ pub fn s16_out_of_descriptors_pauses_and_goes_on(env: &Env) {
 
 /// Two listeners share an address if both want to.
 pub fn s16_listeners_may_share_an_address(env: &Env) {
-    let options = SockOptions { reuse_port: true, ..SockOptions::default() };
+    let options = SockOptions::default().reuse_port(true);
     let mut driver = Driver::new(env);
     let (_, at) = driver.listen_with(&options);
     let second = env.backend.listen(at, &options).expect("shared");

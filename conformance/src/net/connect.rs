@@ -169,7 +169,7 @@ pub fn s15_an_unanswered_connect_times_out_and_blocks_nobody(env: &Env) {
     let (silent, _silent) = env.peers.silent(env.peer);
     let mut driver = Driver::new(env);
     let (quick, mut far) = driver.pair(Token(2));
-    let options = SockOptions { user_timeout: Some(Duration::from_millis(500)), ..SockOptions::default() };
+    let options = SockOptions::default().user_timeout(Duration::from_millis(500));
     let socket = env.backend.connect(&[silent], &options).expect("a socket");
     let id = driver.attach(socket, Token(1));
     for round in 0..20 {

@@ -82,14 +82,12 @@ impl Driver {
     /// A group of this size over buffers of the test's, of which `setup.bufs` must be there in the
     /// end.
     pub fn over(env: &Env, setup: Setup, bufs: BufGroup) -> Self {
-        let config = GroupConfig {
-            sockets: setup.sockets,
-            send_limit: setup.send_limit,
-            send_frames: setup.send_frames,
-            hold_reads_at: setup.hold_reads_at,
-            stall_limit: setup.stall_limit,
-            ..GroupConfig::new(bufs.clone())
-        };
+        let config = GroupConfig::new(bufs.clone())
+            .sockets(setup.sockets)
+            .send_limit(setup.send_limit)
+            .send_frames(setup.send_frames)
+            .hold_reads_at(setup.hold_reads_at)
+            .stall_limit(setup.stall_limit);
         let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(CORE), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("driver"), CORE).expect("the platform has this core");
         let group = thread.with(|cx| env.backend.group(cx, config)).expect("a group");
@@ -169,7 +167,7 @@ impl Driver {
     /// As [`pair`](Self::pair), and the system takes little of what is sent to a peer that does not
     /// read.
     pub fn narrow_pair(&mut self, token: Token) -> (SockId, Peer) {
-        self.pair_with(token, &SockOptions { send_buf: Some(16 << 10), ..SockOptions::default() })
+        self.pair_with(token, &SockOptions::default().send_buf(16 << 10))
     }
 
     /// Polls once and hands out what it found, before anything that is still unasked for.

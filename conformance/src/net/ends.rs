@@ -275,7 +275,7 @@ pub fn s19_s60_an_end_before_the_accept_is_told(env: &Env) {
     for low_water in [None, Some(1000)] {
         for end in ENDS {
             for size in SIZES {
-                end_behind_bytes(env, When::BeforeAccept, end, size, &SockOptions { low_water, ..SockOptions::default() });
+                end_behind_bytes(env, When::BeforeAccept, end, size, &SockOptions::default().low_water(low_water));
             }
         }
     }
@@ -284,7 +284,7 @@ pub fn s19_s60_an_end_before_the_accept_is_told(env: &Env) {
 /// The same for sockets that are not read below a low-water mark, which what comes last need not
 /// reach.
 pub fn s19_s60_an_end_below_the_low_water_mark_is_told(env: &Env) {
-    let options = SockOptions { low_water: Some(1000), ..SockOptions::default() };
+    let options = SockOptions::default().low_water(1000);
     for when in WHENS {
         for end in ENDS {
             for size in SIZES {

@@ -79,7 +79,7 @@ pub fn s64_who_asks_little_does_not_wait_for_all_who_send_much(env: &Env) {
     const MANY: u64 = 30;
     let mut driver = Driver::with(env, Setup { bufs: 4, buf_size: 8192, ..Setup::default() });
     // They do not wait before as much has arrived as tells what they are.
-    let (_, much) = driver.listen_with(&SockOptions { low_water: Some(5000), ..SockOptions::default() });
+    let (_, much) = driver.listen_with(&SockOptions::default().low_water(5000));
     let (_, little) = driver.listen();
     let mut peers: Vec<_> = (0..MANY + 3).map(|n| driver.accept_from(if n < MANY { much } else { little }, Token(n)).1).collect();
     let mut taken = driver.take_buffers();

@@ -43,7 +43,7 @@ pub fn s23_defaults(env: &Env) {
 pub fn s23_options_are_set_and_read_back(env: &Env) {
     let every = Duration::from_secs(77);
     let keepalive = Some(Keepalive { idle: every, interval: every, probes: 4 });
-    set_and_read_back(env, SockOptions { priority: Some(0), keepalive, reuse_port: false, ..all() });
+    set_and_read_back(env, all().priority(0).keepalive(keepalive).reuse_port(false));
 }
 
 /// Every option.
@@ -52,20 +52,19 @@ pub fn s23_the_options_of_kernels_are_set_and_read_back(env: &Env) {
 }
 
 fn all() -> SockOptions {
-    SockOptions {
-        recv_buf: Some(50_000),
-        send_buf: Some(60_000),
-        low_water: Some(10),
-        priority: Some(5),
-        no_delay: false,
-        quick_ack: true,
-        user_timeout: Some(Duration::from_millis(12_345)),
-        keepalive: Some(Keepalive { idle: Duration::from_secs(77), interval: Duration::from_secs(11), probes: 4 }),
-        zero_copy: None,
-        backlog: Some(100),
-        busy_poll: None,
-        reuse_port: true,
-    }
+    SockOptions::default()
+        .recv_buf(50_000)
+        .send_buf(60_000)
+        .low_water(10)
+        .priority(5)
+        .no_delay(false)
+        .quick_ack(true)
+        .user_timeout(Duration::from_millis(12_345))
+        .keepalive(Keepalive { idle: Duration::from_secs(77), interval: Duration::from_secs(11), probes: 4 })
+        .zero_copy(None)
+        .backlog(100)
+        .busy_poll(None)
+        .reuse_port(true)
 }
 
 fn set_and_read_back(env: &Env, options: SockOptions) {
@@ -91,7 +90,7 @@ fn set_and_read_back(env: &Env, options: SockOptions) {
 /// Less than the low-water mark waits; the end of the stream does not.
 pub fn s23_below_the_low_water_mark_bytes_wait(env: &Env) {
     let mut driver = Driver::new(env);
-    let (id, mut far) = driver.pair_with(Token(1), &SockOptions { low_water: Some(100), ..SockOptions::default() });
+    let (id, mut far) = driver.pair_with(Token(1), &SockOptions::default().low_water(100));
     far.write_all(&[1; 60]).expect("sent");
     driver.turns(50);
     assert_eq!(driver.seen().count(), 0);
@@ -107,12 +106,12 @@ pub fn s23_below_the_low_water_mark_bytes_wait(env: &Env) {
 pub fn s23_an_option_that_cannot_be_honoured_is_an_error(env: &Env) {
     let usual = SockOptions::default;
     let cases = [
-        ("recv_buf", SockOptions { recv_buf: Some(1 << 30), ..usual() }),
-        ("send_buf", SockOptions { send_buf: Some(1 << 30), ..usual() }),
-        ("low_water", SockOptions { low_water: Some(1 << 30), ..usual() }),
-        ("recv_buf", SockOptions { recv_buf: Some(1 << 40), ..usual() }),
-        ("user_timeout", SockOptions { user_timeout: Some(Duration::from_nanos(1)), ..usual() }),
-        ("backlog", SockOptions { backlog: Some(1 << 30), ..usual() }),
+        ("recv_buf", usual().recv_buf(1 << 30)),
+        ("send_buf", usual().send_buf(1 << 30)),
+        ("low_water", usual().low_water(1 << 30)),
+        ("recv_buf", usual().recv_buf(1 << 40)),
+        ("user_timeout", usual().user_timeout(Duration::from_nanos(1))),
+        ("backlog", usual().backlog(1 << 30)),
     ];
     for (name, options) in cases {
         let why = env.backend.listen((env.host, 0).into(), &options).err();
@@ -127,7 +126,7 @@ pub fn s23_an_option_that_cannot_be_honoured_is_an_error(env: &Env) {
 /// Busy polling is granted or refused by the system; either is told.
 pub fn s23_busy_poll_is_granted_or_refused(env: &Env) {
     let asked = Some(Duration::from_micros(50));
-    match env.backend.listen((env.host, 0).into(), &SockOptions { busy_poll: asked, ..SockOptions::default() }) {
+    match env.backend.listen((env.host, 0).into(), &SockOptions::default().busy_poll(asked)) {
         Ok(socket) => assert_eq!(socket.options().expect("told").busy_poll, asked),
         Err(why) => assert!(matches!(why, NetError::Option { option: "busy_poll", .. }), "{why}"),
     }
@@ -135,7 +134,7 @@ pub fn s23_busy_poll_is_granted_or_refused(env: &Env) {
 
 /// Sending without a copy is honoured or refused, and never on loopback.
 pub fn s23_zero_copy_is_honoured_or_refused_and_off_on_loopback(env: &Env) {
-    let options = SockOptions { zero_copy: Some(16 << 10), ..SockOptions::default() };
+    let options = SockOptions::default().zero_copy(16 << 10);
     match env.backend.listen((env.host, 0).into(), &options) {
         Err(why) => assert!(matches!(why, NetError::Option { option: "zero_copy", .. }), "{why}"),
         Ok(_) => {
@@ -148,6 +147,6 @@ pub fn s23_zero_copy_is_honoured_or_refused_and_off_on_loopback(env: &Env) {
 
 fn assert_options(now: &SockOptions, asked: &SockOptions) {
     assert!(now.recv_buf >= asked.recv_buf && now.send_buf >= asked.send_buf, "{now:?}");
-    let plain = |o: &SockOptions| SockOptions { recv_buf: None, send_buf: None, busy_poll: None, ..o.clone() };
+    let plain = |o: &SockOptions| o.clone().recv_buf(None).send_buf(None).busy_poll(None);
     assert_eq!(plain(now), plain(asked));
 }

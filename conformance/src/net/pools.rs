@@ -61,11 +61,11 @@ pub fn s42_sizes_that_cannot_work_are_refused_with_the_numbers(env: &Env) {
     let _all = taken.group(ReserveConfig { small: 4, large: 0, control: 0 }).expect("nobody else has any");
     let share = |pool: &DataPool| pool.group(ReserveConfig { small: 0, large: 0, control: 0 }).expect("nothing is asked for");
     let refused = [
-        (GroupConfig { sockets: 0, ..good() }, "GroupConfig::sockets", "0 is not between 1 and 16777215"),
-        (GroupConfig { sockets: 1 << 24, ..good() }, "GroupConfig::sockets", "16777216 is not between"),
-        (GroupConfig { sockets: usize::MAX, ..good() }, "GroupConfig::sockets", "is not between"),
-        (GroupConfig { send_limit: 0, ..good() }, "GroupConfig::send_limit", "at 0"),
-        (GroupConfig { send_frames: 0, ..good() }, "GroupConfig::send_frames", "at 0"),
+        (good().sockets(0), "GroupConfig::sockets", "0 is not between 1 and 16777215"),
+        (good().sockets(1 << 24), "GroupConfig::sockets", "16777216 is not between"),
+        (good().sockets(usize::MAX), "GroupConfig::sockets", "is not between"),
+        (good().send_limit(0), "GroupConfig::send_limit", "at 0"),
+        (good().send_frames(0), "GroupConfig::send_frames", "at 0"),
         (GroupConfig::new(share(&of_large)), "GroupConfig::bufs", "its pool has 0"),
         (GroupConfig::new(share(&taken)), "GroupConfig::bufs", "its pool has 4, 4 of them reserved"),
     ];

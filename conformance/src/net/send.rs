@@ -69,7 +69,7 @@ pub fn s18_short_writes_are_the_groups_affair(env: &Env) {
     const FRAMES: usize = 100;
     let setup = Setup { bufs: 8, buf_size: FRAME, ..Setup::default() };
     let mut driver = Driver::with(env, setup);
-    let (id, mut far) = driver.pair_with(Token(1), &SockOptions { send_buf: Some(4096), ..SockOptions::default() });
+    let (id, mut far) = driver.pair_with(Token(1), &SockOptions::default().send_buf(4096));
     // It comes back, so that its end is not told before the last reports.
     let reader = std::thread::spawn(move || (peer::read(&mut far, FRAME * FRAMES), far));
     let (mut queued, mut done) = (0, 0);

@@ -189,7 +189,7 @@ pub fn s74_while_buffers_are_plenty_nobody_is_reset(env: &Env) {
 
 /// The systems on both sides take little, so that few bytes fill the way there and back.
 fn narrow() -> SockOptions {
-    SockOptions { send_buf: Some(16 << 10), recv_buf: Some(16 << 10), ..SockOptions::default() }
+    SockOptions::default().send_buf(16 << 10).recv_buf(16 << 10)
 }
 
 /// Peers (token 1) that send as much as is taken of them, and read nothing.

@@ -231,7 +231,7 @@ fn setup(lot: &mut Lot) -> Setup {
 
 fn options(lot: &mut Lot) -> SockOptions {
     let small = |lot: &mut Lot| (lot.below(2) == 0).then(|| 4096 + lot.below(30_000));
-    SockOptions { recv_buf: small(lot), send_buf: small(lot), no_delay: lot.below(2) == 0, ..SockOptions::default() }
+    SockOptions::default().recv_buf(small(lot)).send_buf(small(lot)).no_delay(lot.below(2) == 0)
 }
 
 fn event_token(event: &NetEvent) -> Token {

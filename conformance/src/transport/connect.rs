@@ -102,7 +102,7 @@ pub fn s31_without_a_listener_a_connect_is_refused(env: &Env) {
 /// An address that nobody has.
 pub fn s31_an_unreachable_connect_arrives_as_closed(env: &Env) {
     let mut world = World::new(env);
-    let options = QueueOptions { connect_timeout: Duration::from_secs(2), ..QueueOptions::default() };
+    let options = QueueOptions::default().connect_timeout(Duration::from_secs(2));
     let near = world.at(A).dial(env.nowhere, &options, Token(1));
     let why = world.closed(A, near);
     assert!(matches!(why, Some(TransportError::Unreachable(to)) if to == env.nowhere) || why == Some(TransportError::TimedOut), "{why:?}");
@@ -112,7 +112,7 @@ pub fn s31_an_unreachable_connect_arrives_as_closed(env: &Env) {
 pub fn s31_an_unanswered_connect_times_out(env: &Env) {
     let mut world = World::new(env);
     let (_, at) = world.listen(B, &QueueOptions::default());
-    let options = QueueOptions { connect_timeout: Duration::from_millis(100), ..QueueOptions::default() };
+    let options = QueueOptions::default().connect_timeout(Duration::from_millis(100));
     let near = world.at(A).dial(at, &options, Token(1));
     let queue = world.requested(B);
     assert_eq!(world.closed(A, near), Some(TransportError::TimedOut));

@@ -66,14 +66,12 @@ impl Driver {
     /// A group of this size, if the transport can give one.
     pub fn try_new(env: &Env, setup: Setup) -> Result<Self, TransportError> {
         let bufs = BufGroup::new(setup.bufs, setup.buf_size);
-        let config = QueueGroupConfig {
-            queues: setup.queues,
-            operations: setup.operations,
-            receives: setup.receives,
-            exposures: setup.exposures,
-            wait: setup.wait,
-            bufs: bufs.clone(),
-        };
+        let config = QueueGroupConfig::new(bufs.clone())
+            .queues(setup.queues)
+            .operations(setup.operations)
+            .receives(setup.receives)
+            .exposures(setup.exposures)
+            .wait(setup.wait);
         let core = env.core();
         let lib = ThreadLib::new(env.platform.clone(), CpuSet::of(core), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("driver"), core).expect("the platform has this core");

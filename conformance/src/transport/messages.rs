@@ -228,7 +228,7 @@ pub fn s31_a_telling_write_waits_for_a_receiver_that_is_not_ready(env: &Env) {
 /// With an end to its patience a connection fails, and says of which message.
 pub fn s31_a_receiver_that_is_never_ready_ends_the_connection(env: &Env) {
     let mut world = World::with(env, &[Setup::default(), Setup { bufs: 2, receives: 2, ..Setup::default() }]);
-    let options = QueueOptions { rnr_retry: Some(2), ..QueueOptions::default() };
+    let options = QueueOptions::default().rnr_retry(2);
     let (near, far) = world.connect_with(A, B, &options, Token(1));
     for n in 0..5 {
         world.at(A).send(near, b"too many", n);

@@ -12,7 +12,7 @@ use super::world::{A, B, World};
 /// No more than was asked for, and no less than what makes a queue.
 pub fn s32_a_queue_tells_its_limits(env: &Env) {
     let mut world = World::new(env);
-    let options = QueueOptions { send_depth: 5, reads: 2, gather: 2, ..QueueOptions::default() };
+    let options = QueueOptions::default().send_depth(5).reads(2).gather(2);
     let (near, far) = world.connect_with(A, B, &options, Token(1));
     for (who, id) in [(A, near), (B, far)] {
         let limits = world.at(who).group().limits(id).expect("it is established");
@@ -26,8 +26,8 @@ pub fn s32_a_queue_tells_its_limits(env: &Env) {
 /// A read needs both ends: what the one starts, the other has to answer.
 pub fn s32_the_smaller_number_of_reads_counts(env: &Env) {
     let mut world = World::new(env);
-    let (_, at) = world.listen(B, &QueueOptions { reads: 2, ..QueueOptions::default() });
-    let (near, far) = world.connect_at(A, B, at, &QueueOptions { reads: 8, ..QueueOptions::default() }, Token(1));
+    let (_, at) = world.listen(B, &QueueOptions::default().reads(2));
+    let (near, far) = world.connect_at(A, B, at, &QueueOptions::default().reads(8), Token(1));
     assert!(world.at(A).group().limits(near).expect("it is established").reads <= 2);
     assert!(world.at(B).group().limits(far).expect("it is established").reads <= 2);
 }
@@ -35,7 +35,7 @@ pub fn s32_the_smaller_number_of_reads_counts(env: &Env) {
 /// The frame comes back, and a `Done` that was delivered makes room for another.
 pub fn s32_past_the_send_depth_a_post_is_refused(env: &Env) {
     let mut world = World::new(env);
-    let (near, far) = world.connect_with(A, B, &QueueOptions { send_depth: 8, ..QueueOptions::default() }, Token(1));
+    let (near, far) = world.connect_with(A, B, &QueueOptions::default().send_depth(8), Token(1));
     let memory = RemoteMemory { addr: 0, key: 0, len: 0 };
     for n in 0..8 {
         world.at(A).send(near, b"fits", n);
@@ -64,7 +64,7 @@ pub fn s32_past_the_send_depth_a_post_is_refused(env: &Env) {
 /// Reads have a smaller depth of their own; other operations go on.
 pub fn s32_past_the_number_of_reads_a_read_is_refused(env: &Env) {
     let mut world = World::new(env);
-    let (near, far) = world.connect_with(A, B, &QueueOptions { reads: 2, ..QueueOptions::default() }, Token(1));
+    let (near, far) = world.connect_with(A, B, &QueueOptions::default().reads(2), Token(1));
     let (memory, _) = world.at(B).expose(far, b"read me", Access::Read);
     let reads = u64::from(world.at(A).group().limits(near).expect("it is established").reads);
     for n in 0..reads {
@@ -84,7 +84,7 @@ pub fn s32_past_the_number_of_reads_a_read_is_refused(env: &Env) {
 /// What can never work is another error than what can work later.
 pub fn s32_what_is_too_large_for_ever_is_refused_as_that(env: &Env) {
     let mut world = World::new(env);
-    let (near, far) = world.connect_with(A, B, &QueueOptions { gather: 2, ..QueueOptions::default() }, Token(1));
+    let (near, far) = world.connect_with(A, B, &QueueOptions::default().gather(2), Token(1));
     let too_much = |why: TransportError, asked: u64, limit: u64| {
         assert!(matches!(why, TransportError::Limit { asked: a, limit: l, .. } if (a, l) == (asked, limit)), "{why}");
     };
@@ -113,7 +113,7 @@ pub fn s32_what_is_too_large_for_ever_is_refused_as_that(env: &Env) {
 /// comes in when another has left.
 pub fn s32_a_group_takes_no_more_depth_than_it_has_operations(env: &Env) {
     let mut world = World::with(env, &[Setup { operations: 100, ..Setup::default() }, Setup::default()]);
-    let options = QueueOptions { send_depth: 50, ..QueueOptions::default() };
+    let options = QueueOptions::default().send_depth(50);
     let (_, at) = world.listen(B, &options);
     let (first, far) = world.connect_at(A, B, at, &options, Token(1));
     world.connect_at(A, B, at, &options, Token(2));
@@ -163,10 +163,10 @@ pub fn s32_exposures_have_a_limit(env: &Env) {
 /// queue that fails later.
 pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
     let beyond = [
-        QueueOptions { send_depth: u32::MAX, ..QueueOptions::default() },
-        QueueOptions { reads: u32::MAX, ..QueueOptions::default() },
-        QueueOptions { gather: u32::MAX, ..QueueOptions::default() },
-        QueueOptions { inline: u32::MAX, ..QueueOptions::default() },
+        QueueOptions::default().send_depth(u32::MAX),
+        QueueOptions::default().reads(u32::MAX),
+        QueueOptions::default().gather(u32::MAX),
+        QueueOptions::default().inline(u32::MAX),
     ];
     let mut world = World::with(env, &[Setup::default(), Setup::default()]);
     let (_, at) = world.listen(B, &QueueOptions::default());
@@ -183,11 +183,11 @@ pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
         assert!(matches!(why, Some(TransportError::Limit { .. })), "{options:?}: {why:?}");
     }
     let odd = [
-        QueueOptions { send_depth: 0, ..QueueOptions::default() },
-        QueueOptions { gather: 0, ..QueueOptions::default() },
-        QueueOptions { rnr_retry: Some(7), ..QueueOptions::default() },
-        QueueOptions { connect_timeout: Duration::ZERO, ..QueueOptions::default() },
-        QueueOptions { backlog: 0, ..QueueOptions::default() },
+        QueueOptions::default().send_depth(0),
+        QueueOptions::default().gather(0),
+        QueueOptions::default().rnr_retry(7),
+        QueueOptions::default().connect_timeout(Duration::ZERO),
+        QueueOptions::default().backlog(0),
     ];
     for options in odd {
         let why = env.transport.connect(at, &options).err();
@@ -196,7 +196,7 @@ pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
         assert!(matches!(why, Some(TransportError::Option { .. })), "{options:?}: {why:?}");
     }
     // More than a frame can have is not cut down in silence.
-    let options = QueueOptions { gather: Frame::PARTS as u32 + 1, ..QueueOptions::default() };
+    let options = QueueOptions::default().gather(Frame::PARTS as u32 + 1);
     let why = env.transport.connect(at, &options).err();
     assert!(matches!(why, Some(TransportError::Limit { asked: 5, limit: 4, .. })), "{why:?}");
 }
@@ -205,7 +205,7 @@ pub fn s32_options_beyond_the_device_are_an_error(env: &Env) {
 pub fn s88_what_there_is_no_room_for_ever_is_refused_as_that(env: &Env) {
     let mut world = World::with(env, &[Setup { exposures: 0, ..Setup::default() }, Setup::default()]);
     let (_, at) = world.listen(B, &QueueOptions::default());
-    let (near, far) = world.connect_at(A, B, at, &QueueOptions { reads: 0, ..QueueOptions::default() }, Token(1));
+    let (near, far) = world.connect_at(A, B, at, &QueueOptions::default().reads(0), Token(1));
     for (who, id) in [(A, near), (B, far)] {
         assert_eq!(world.at(who).group().limits(id).expect("it is established").reads, 0);
         let into = world.at(who).fill(&[]).into();

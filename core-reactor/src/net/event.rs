@@ -2,17 +2,39 @@
 //! them.
 
 use alloc::boxed::Box;
-use core::fmt;
+use core::{fmt, slice};
 
 use pool::Buf;
 
-use super::{NetError, SockId, Socket, Token};
+use super::{NetError, NetImpl, SockGroup, SockId, Socket, Token};
 use crate::EventList;
 
 /// Buffers that go out together, in order: header, payload, digest.
+///
+/// ```
+/// use core_reactor::net::Frame;
+///
+/// let bufs = pool::BufGroup::new(2, 16);
+/// let (mut head, mut body) = (bufs.get().ok_or("all are out")?, bufs.get().ok_or("all are out")?);
+/// head.append(b"4:");
+/// body.append(b"body");
+/// let frame = Frame::from([head, body]).tagged(7);
+/// assert_eq!((frame.bytes(), frame.parts().len()), (6, 2));
+/// for mut buf in frame {
+///     buf.clear();
+/// }
+/// # Ok::<(), &str>(())
+/// ```
+///
+/// More than [`PARTS`](Self::PARTS) make no frame:
+///
+/// ```compile_fail,E0277
+/// # fn parts() -> [pool::Buf; 5] { unimplemented!() }
+/// core_reactor::net::Frame::from(parts());
+/// ```
 #[derive(Debug, Default)]
 pub struct Frame {
-    parts: heapless::Vec<Buf, 4>,
+    parts: heapless::Vec<Buf, { Frame::PARTS }>,
     tag: Option<u32>,
 }
 
@@ -92,13 +114,65 @@ impl Frame {
         }
         Err(self)
     }
+}
 
-    /// The buffers themselves.
+/// The buffers of a frame, first one first.
+#[derive(Debug)]
+pub struct FrameBufs(<heapless::Vec<Buf, { Frame::PARTS }> as IntoIterator>::IntoIter);
+
+impl Iterator for FrameBufs {
+    type Item = Buf;
+
     #[inline]
-    pub fn into_parts(self) -> heapless::Vec<Buf, 4> {
-        self.parts
+    fn next(&mut self) -> Option<Buf> {
+        self.0.next()
     }
 }
+
+impl IntoIterator for Frame {
+    type Item = Buf;
+    type IntoIter = FrameBufs;
+
+    #[inline]
+    fn into_iter(self) -> FrameBufs {
+        FrameBufs(self.parts.into_iter())
+    }
+}
+
+impl<'a> IntoIterator for &'a Frame {
+    type Item = &'a Buf;
+    type IntoIter = slice::Iter<'a, Buf>;
+
+    #[inline]
+    fn into_iter(self) -> slice::Iter<'a, Buf> {
+        self.parts.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Frame {
+    type Item = &'a mut Buf;
+    type IntoIter = slice::IterMut<'a, Buf>;
+
+    #[inline]
+    fn into_iter(self) -> slice::IterMut<'a, Buf> {
+        self.parts.iter_mut()
+    }
+}
+
+/// A frame of as many buffers as fit, so that there is nothing to go wrong.
+macro_rules! from_arrays {
+    ($($count:literal)*) => {$(
+        impl From<[Buf; $count]> for Frame {
+            #[inline]
+            fn from(bufs: [Buf; $count]) -> Self {
+                const { assert!($count <= Self::PARTS) };
+                Self { parts: bufs.into_iter().collect(), tag: None }
+            }
+        }
+    )*};
+}
+
+from_arrays!(1 2 3 4);
 
 impl From<Buf> for Frame {
     #[inline]
@@ -206,6 +280,18 @@ impl NetEvent {
             | Self::PeerClosed { id, token }
             | Self::Closed { id, token, .. } => (*id, *token),
         }
+    }
+}
+
+impl fmt::Debug for dyn NetImpl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NetImpl").field(&self.name()).finish()
+    }
+}
+
+impl fmt::Debug for dyn SockGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SockGroup").field(&self.stats()).finish()
     }
 }
 

@@ -44,7 +44,7 @@ mod view;
 pub use crate::keys::{SockId, group_tag};
 pub use address::parse_address;
 pub use error::{NetError, Text};
-pub use event::{Events, Frame, NetEvent};
+pub use event::{Events, Frame, FrameBufs, NetEvent};
 pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
@@ -61,19 +61,54 @@ use linkme::distributed_slice;
 use pool::{Buf, BufGroup, Class};
 use statistics::stats;
 
+use crate::setters::setters;
 use crate::{Cx, Refused, WaitSource};
 
-/// The network backends linked into this program. A backend adds itself with
-///
-/// ```ignore
-/// #[distributed_slice(core_reactor::net::LCORE_NET_IMPLS)]
-/// static POSIX: &dyn NetImpl = &Posix;
-/// ```
-///
-/// and is linked only if something names its crate (`use net_impl_posix as _;`). The counterpart of
-/// `SPDK_NET_IMPL_REGISTER`.
+/// Where [`register!`] puts the backends.
+#[doc(hidden)]
 #[distributed_slice]
 pub static LCORE_NET_IMPLS: [&'static dyn NetImpl];
+
+/// Registers a network backend at link time: [`linked`] has it then. The counterpart of
+/// `SPDK_NET_IMPL_REGISTER`.
+///
+/// ```
+/// use core_reactor::Cx;
+/// use core_reactor::net::{self, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+/// # use core::net::SocketAddr;
+///
+/// struct MyBackend;
+///
+/// net::register!(MyBackend);
+///
+/// impl NetImpl for MyBackend {
+///     fn name(&self) -> &'static str {
+///         "mine"
+///     }
+/// #   fn priority(&self) -> u8 { net::DEFAULT_PRIORITY }
+/// #   fn probe(&self) -> Result<(), NetError> { Ok(()) }
+/// #   fn listen(&self, _: SocketAddr, _: &SockOptions) -> Result<Box<dyn Socket>, NetError> { Err(NetError::NoAddress) }
+/// #   fn connect(&self, _: &[SocketAddr], _: &SockOptions) -> Result<Box<dyn Socket>, NetError> { Err(NetError::NoAddress) }
+/// #   fn group(&self, _: &mut Cx<'_>, _: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> { Err(NetError::NoAddress) }
+///     // …
+/// }
+///
+/// assert_eq!(net::linked().iter().map(|backend| backend.name()).collect::<Vec<_>>(), ["mine"]);
+/// ```
+///
+/// A crate is linked only if something names it (`use net_impl_posix as _;`). In a static library
+/// the registration itself must be named, for which it can have a name:
+/// `net::register!(pub static POSIX = Posix)`.
+#[doc(inline)]
+pub use crate::__register_net as register;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_net {
+    ($($registration:tt)*) => {
+        $crate::__register!([$crate::net::LCORE_NET_IMPLS] [&'static dyn $crate::net::NetImpl] $($registration)*);
+    };
+}
 
 /// The priority of a backend that has no opinion (SPDK's `DEFAULT_SOCK_PRIORITY`).
 pub const DEFAULT_PRIORITY: u8 = 0;
@@ -252,7 +287,15 @@ pub trait SockGroup {
 const PLACE: usize = 64;
 
 /// The size of a group. What it needs for that is allocated when it is made.
+///
+/// ```
+/// use core_reactor::net::GroupConfig;
+///
+/// let config = GroupConfig::new(pool::BufGroup::new(256, 4096)).sockets(64).stall_limit(None);
+/// assert_eq!((config.sockets, config.send_frames), (64, 64));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GroupConfig {
     /// Sockets it can hold: 1 to [`MOST_SOCKETS`](Self::MOST_SOCKETS). Default 1024.
     pub sockets: usize,
@@ -277,6 +320,14 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
+    setters! {
+        sockets: usize,
+        send_limit: usize,
+        send_frames: usize,
+        hold_reads_at: usize,
+        stall_limit: Option<Duration>,
+    }
+
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
         Self {
@@ -332,6 +383,12 @@ impl GroupConfig {
 /// The application's own name for a socket; comes back in each of its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
+
+impl From<u64> for Token {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 stats! {
     /// What a group has done since it was made.

@@ -4,10 +4,20 @@ use alloc::format;
 use core::time::Duration;
 
 use super::NetError;
+use crate::setters::setters;
 
 /// What a socket is asked to be. `None` leaves the system's default. An option that a backend
 /// cannot honour is an error when the socket is made.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::net::SockOptions;
+///
+/// let options = SockOptions::default().recv_buf(64 << 10).user_timeout(Duration::from_secs(5)).reuse_port(true);
+/// assert_eq!((options.recv_buf, options.send_buf), (Some(64 << 10), None));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SockOptions {
     /// Receive buffer in the system, bytes (`SO_RCVBUF`).
     pub recv_buf: Option<usize>,
@@ -57,6 +67,21 @@ impl Default for SockOptions {
 }
 
 impl SockOptions {
+    setters! {
+        recv_buf: Option<usize>,
+        send_buf: Option<usize>,
+        low_water: Option<usize>,
+        priority: Option<u32>,
+        no_delay: bool,
+        quick_ack: bool,
+        user_timeout: Option<Duration>,
+        keepalive: Option<Keepalive>,
+        zero_copy: Option<usize>,
+        backlog: Option<u32>,
+        busy_poll: Option<Duration>,
+        reuse_port: bool,
+    }
+
     /// What a stack that is no kernel's checks of them: buffers of up to so many bytes, a low-water
     /// mark of up to `low_water`, a time limit that is not rounded to none. Refuses what only
     /// kernels have.

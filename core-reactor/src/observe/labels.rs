@@ -39,7 +39,7 @@ pub(super) struct Labels {
 
 impl Labels {
     pub(super) fn new() -> Self {
-        Self { names: OWN.map(crate::name).into(), by_name: BTreeMap::new() }
+        Self { names: OWN.map(crate::Name::from).into(), by_name: BTreeMap::new() }
     }
 
     /// The label of a name, a new one if there is room.
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn s182_names_beyond_the_bound_share_a_label() {
         let mut labels = Labels::new();
-        let numbered = |n: usize| crate::name(&format!("poller {n}"));
+        let numbered = |n: usize| crate::Name::from(&*format!("poller {n}"));
         let first: Vec<_> = (0..LABELS).map(|n| labels.of(&numbered(n))).collect();
         assert_eq!(labels.names.len(), LABELS);
         assert_eq!(first[LABELS - OWN.len() - 1..LABELS - OWN.len() + 1], [Label(LABELS as u16 - 1), Label::OTHERS]);

@@ -326,7 +326,7 @@ impl ThreadLib {
     /// A tracepoint of the application's group `app`. The same name is the same tracepoint; there
     /// are 4,000 different names, of pollers and these, and those beyond are called `(others)`.
     pub fn tracepoint(&self, name: &str) -> Tracepoint {
-        Tracepoint(self.set.observer.label(&crate::name(name)))
+        Tracepoint(self.set.observer.label(&crate::Name::from(name)))
     }
 }
 

@@ -5,7 +5,7 @@ use core::fmt;
 
 use pool::Buf;
 
-use super::{ExposedKey, Frame, Queue, QueueId, Token, TransportError};
+use super::{ExposedKey, Frame, Listener, Queue, QueueGroup, QueueId, Token, Transport, TransportError};
 use crate::EventList;
 
 /// Events of one poll, up to a bound, in a list that is used again and again.
@@ -129,6 +129,24 @@ impl QueueEvent {
             | Self::Withdrawn { id, token, .. }
             | Self::Closed { id, token, .. } => (*id, *token),
         }
+    }
+}
+
+impl fmt::Debug for dyn Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transport").field(&self.name()).finish()
+    }
+}
+
+impl fmt::Debug for dyn QueueGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("QueueGroup").field(&self.stats()).finish()
+    }
+}
+
+impl fmt::Debug for dyn Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.local_addr()).finish()
     }
 }
 

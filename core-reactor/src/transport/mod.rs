@@ -105,17 +105,25 @@ use pool::Buf;
 
 use crate::{Cx, Refused, WaitSource};
 
-/// The transports linked into this program. A transport adds itself with
-///
-/// ```ignore
-/// #[distributed_slice(core_reactor::transport::LCORE_TRANSPORTS)]
-/// static RDMA: &dyn Transport = &Rdma;
-/// ```
-///
-/// and is linked only if something names its crate (`use transport_rdma as _;`). The counterpart of
-/// `SPDK_NVMF_TRANSPORT_REGISTER`.
+/// Where [`register!`] puts the transports.
+#[doc(hidden)]
 #[distributed_slice]
 pub static LCORE_TRANSPORTS: [&'static dyn Transport];
+
+/// Registers a transport at link time, as [`net::register!`](crate::net::register) does a network
+/// backend: `transport::register!(MyTransport)`, or with a name
+/// `transport::register!(pub static RDMA = Rdma::new())`. The counterpart of
+/// `SPDK_NVMF_TRANSPORT_REGISTER`.
+#[doc(inline)]
+pub use crate::__register_transport as register;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_transport {
+    ($($registration:tt)*) => {
+        $crate::__register!([$crate::transport::LCORE_TRANSPORTS] [&'static dyn $crate::transport::Transport] $($registration)*);
+    };
+}
 
 /// The most bytes of private data that go with a request to connect, on every transport (RDMA's
 /// connection manager: 92 less its own 36).

@@ -6,10 +6,19 @@ use pool::{BufGroup, Class};
 use statistics::stats;
 
 use super::{Frame, Text, TransportError};
+use crate::setters::setters;
 
 /// What a queue is asked to be. What is beyond the device, or cannot be honoured, is an error and
 /// not cut down in silence (statement 32).
+///
+/// ```
+/// use core_reactor::transport::QueueOptions;
+///
+/// let options = QueueOptions::default().send_depth(128).rnr_retry(6);
+/// assert_eq!((options.send_depth, options.rnr_retry, options.gather), (128, Some(6), 4));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueOptions {
     /// Sends, reads and writes that may be posted at a time. Default 64.
     pub send_depth: u32,
@@ -33,6 +42,16 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
+    setters! {
+        send_depth: u32,
+        reads: u32,
+        gather: u32,
+        inline: u32,
+        rnr_retry: Option<u8>,
+        connect_timeout: Duration,
+        backlog: u32,
+    }
+
     /// What no queue of any transport can be. Every transport asks this before it looks at its
     /// device.
     ///
@@ -85,7 +104,15 @@ pub struct QueueLimits {
 }
 
 /// The size of a group. Everything is allocated when it is made.
+///
+/// ```
+/// use core_reactor::transport::{QueueGroupConfig, Wait};
+///
+/// let config = QueueGroupConfig::new(pool::BufGroup::new(256, 4096)).queues(16).wait(Wait::Events);
+/// assert_eq!((config.queues, config.receives), (16, 256));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QueueGroupConfig {
     /// Queues and listeners it can hold. Default 256.
     pub queues: u32,
@@ -104,6 +131,14 @@ pub struct QueueGroupConfig {
 }
 
 impl QueueGroupConfig {
+    setters! {
+        queues: u32,
+        operations: u32,
+        receives: u32,
+        exposures: u32,
+        wait: Wait,
+    }
+
     /// The defaults, over these buffers.
     pub fn new(bufs: BufGroup) -> Self {
         Self { queues: 256, operations: 16384, receives: 256, exposures: 1024, wait: Wait::Polled, bufs }

@@ -42,9 +42,9 @@ fn s01_a_turn_runs_critical_then_messages_then_active_then_timed_pollers() {
 fn s01_a_batch_is_eight_messages_unless_told_otherwise() {
     for (options, expected) in [
         (ThreadLibOptions::default(), vec![8, 8, 4, 0]),
-        (ThreadLibOptions { batch: 3, ..Default::default() }, vec![3, 3, 3, 3, 3, 3, 2, 0]),
-        (ThreadLibOptions { batch: 0, ..Default::default() }, vec![1; 20]),
-        (ThreadLibOptions { batch: usize::MAX, ..Default::default() }, vec![20, 0]),
+        (ThreadLibOptions::default().batch(3), vec![3, 3, 3, 3, 3, 3, 2, 0]),
+        (ThreadLibOptions::default().batch(0), vec![1; 20]),
+        (ThreadLibOptions::default().batch(usize::MAX), vec![20, 0]),
     ] {
         let (mut hand, seen) = (Hand::with(&options), Record::new());
         for n in 0..20 {

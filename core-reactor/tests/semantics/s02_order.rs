@@ -64,7 +64,7 @@ fn s02_foreign_threads_that_hammer_one_mailbox_are_each_received_in_order_and_co
     const SENDERS: usize = 4;
     const COUNT: usize = 5_000;
     // A small mailbox, so that it is full again and again and its positions go round.
-    let mut hand = Hand::with(&ThreadLibOptions { mailbox: 16, batch: 5, ..Default::default() });
+    let mut hand = Hand::with(&ThreadLibOptions::default().mailbox(16).batch(5));
     static NEXT: [AtomicUsize; SENDERS] = [const { AtomicUsize::new(0) }; SENDERS];
     let deadline = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {
@@ -87,7 +87,7 @@ fn s02_foreign_threads_that_hammer_one_mailbox_are_each_received_in_order_and_co
 fn s02_bulks_from_foreign_threads_are_received_in_order_and_completely() {
     const SENDERS: usize = 3;
     const COUNT: usize = 5_000;
-    let mut hand = Hand::with(&ThreadLibOptions { mailbox: 8, ..Default::default() });
+    let mut hand = Hand::with(&ThreadLibOptions::default().mailbox(8));
     static NEXT: [AtomicUsize; SENDERS] = [const { AtomicUsize::new(0) }; SENDERS];
     let deadline = Instant::now() + Duration::from_secs(60);
     std::thread::scope(|scope| {

@@ -10,7 +10,7 @@ use core_reactor::{CoreId, CriticalError, Cx, Msg, PushError, Refused, Ring, Spa
 use crate::record::{Hand, NoteDrop, Record};
 
 fn small() -> Hand {
-    Hand::with(&ThreadLibOptions { mailbox: 4, ..Default::default() })
+    Hand::with(&ThreadLibOptions::default().mailbox(4))
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn s03_an_exited_thread_gives_messages_back() {
 
 #[test]
 fn s03_a_thread_stopped_by_force_or_dropped_gives_messages_back() {
-    let force = Hand::with(&ThreadLibOptions { exit_limit: std::time::Duration::ZERO, ..Default::default() });
+    let force = Hand::with(&ThreadLibOptions::default().exit_limit(std::time::Duration::ZERO));
     for (mut hand, forced) in [(force, true), (small(), false)] {
         let to = hand.thread.handle();
         if forced {
@@ -102,7 +102,7 @@ fn s03_a_refused_message_is_dropped_once_and_only_when_its_owner_drops_it() {
 
 #[test]
 fn s03_a_panic_in_a_full_mailbox_does_not_keep_it_full() {
-    let mut hand = Hand::with(&ThreadLibOptions { mailbox: 2, ..Default::default() });
+    let mut hand = Hand::with(&ThreadLibOptions::default().mailbox(2));
     hand.send(|_| {});
     hand.send(|_| panic!("on purpose"));
     catch_unwind(AssertUnwindSafe(|| hand.turn())).expect_err("the message panics");
@@ -115,7 +115,7 @@ fn s03_a_panic_in_a_full_mailbox_does_not_keep_it_full() {
 
 #[test]
 fn s03_depth_and_high_water_of_a_mailbox_can_be_read() {
-    let mut hand = Hand::with(&ThreadLibOptions { mailbox: 32, ..Default::default() });
+    let mut hand = Hand::with(&ThreadLibOptions::default().mailbox(32));
     let to = hand.thread.handle();
     let read = |hand: &Hand| {
         let (to, stats) = (hand.thread.handle(), hand.thread.stats());

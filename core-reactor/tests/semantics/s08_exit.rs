@@ -250,7 +250,7 @@ fn s08_force_names_what_was_left_and_drops_each_thing_once() {
     listen();
     let drops = Record::new();
     let platform = core_reactor::sim::SimPlatform::new(1);
-    let options = ThreadLibOptions { exit_limit: ms(30), ..Default::default() };
+    let options = ThreadLibOptions::default().exit_limit(ms(30));
     let lib = core_reactor::ThreadLib::new(platform.clone(), core_reactor::Platform::cores(&*platform), &options);
     let mut thread = lib.create(ThreadConfig::new("forced one"), core_reactor::CoreId(0)).expect("the machine has this core");
     let hold = thread.with(|cx| {

@@ -346,7 +346,7 @@ fn s09_a_visit_does_not_keep_a_thread_that_exits_from_ending() {
 fn s09_a_visit_passes_over_any_number_of_threads_that_have_ended() {
     const COUNT: usize = 20_000;
     let platform = core_reactor::sim::SimPlatform::new(1);
-    let options = core_reactor::ThreadLibOptions { mailbox: 2, ..Default::default() };
+    let options = core_reactor::ThreadLibOptions::default().mailbox(2);
     let lib = core_reactor::ThreadLib::new(platform.clone(), core_reactor::Platform::cores(&*platform), &options);
     let create = |name| lib.create(ThreadConfig::new(name), core_reactor::CoreId(0)).expect("the machine has this core");
     let mut first = create("first");

@@ -71,7 +71,7 @@ fn s10_the_placement_is_an_event_that_the_reactor_handles_in_its_turn() {
     assert_eq!(sim.reactors[1].stats().threads, 0);
     let turn = sim.reactors[1].turn();
     assert_eq!((turn.events, turn.messages), (1, 1));
-    assert_eq!(sim.reactors[1].thread_names(), [core_reactor::name("t")]);
+    assert_eq!(sim.reactors[1].thread_names(), ["t"]);
     assert_eq!(sim.lib().threads()[0].id(), thread.id());
 }
 

@@ -79,7 +79,7 @@ fn run(
     let sim = SimPlatform::new(1);
     sim.tick(Duration::from_micros(1));
     let platform = Arc::new(Scripted { sim: sim.clone(), on_park: Mutex::new(Box::new(|_, _| {})) });
-    let set = Reactors::new(platform.clone(), &ReactorOptions { idle, ..ReactorOptions::new(sim.cores()) }).expect("it has this core");
+    let set = Reactors::new(platform.clone(), &ReactorOptions::new(sim.cores()).idle(idle)).expect("it has this core");
     let thread = set.lib().spawn(ThreadConfig::new("t"), start).expect("there is a reactor");
     *platform.on_park.lock().expect("poisoned by no test") = script(sim.clone(), set.lib().clone(), thread);
     set.run().expect("one core needs no start");
@@ -305,7 +305,7 @@ fn s13_a_reactor_that_is_awake_is_not_woken() {
 
 /// A set on real threads that sleeps whenever it can.
 fn sleepy(machine: &Arc<Machine>) -> Reactors {
-    let options = ReactorOptions { idle: Idle::ParkAfter(Duration::ZERO), ..ReactorOptions::new(machine.cores()) };
+    let options = ReactorOptions::new(machine.cores()).idle(Idle::ParkAfter(Duration::ZERO));
     Reactors::new(machine.clone(), &options).expect("the machine has these cores")
 }
 

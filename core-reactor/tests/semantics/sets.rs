@@ -121,7 +121,7 @@ fn a_stop_at_any_moment_ends_a_set_without_threads() {
     within_a_minute(|| {
         for round in 0..500u32 {
             let machine = Machine::new(1);
-            let options = ReactorOptions { idle: Idle::ParkAfter(Duration::from_nanos(300)), ..ReactorOptions::new(machine.cores()) };
+            let options = ReactorOptions::new(machine.cores()).idle(Idle::ParkAfter(Duration::from_nanos(300)));
             let set = Reactors::new(machine, &options).expect("the machine has this core");
             let lib = set.lib().clone();
             let stopper = std::thread::spawn(move || {
@@ -296,7 +296,7 @@ fn a_platform_that_panics_while_cores_are_started_leaves_none_running() {
 fn a_core_that_panics_in_its_sleep_is_not_taken_for_asleep() {
     let sim = SimPlatform::new(1);
     let platform = Panicking::over(sim.clone());
-    let options = ReactorOptions { idle: Idle::ParkAfter(Duration::ZERO), ..ReactorOptions::new(sim.cores()) };
+    let options = ReactorOptions::new(sim.cores()).idle(Idle::ParkAfter(Duration::ZERO));
     let set = Reactors::new(platform.clone(), &options).expect("it has this core");
     let thread = set.lib().spawn(on(0), |_| {}).expect("there is a reactor");
     platform.arm("park", 0);

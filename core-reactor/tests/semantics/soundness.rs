@@ -152,7 +152,7 @@ fn a_panic_in_a_visit_does_not_keep_the_others_from_being_visited() {
 #[test]
 fn a_thread_dropped_with_messages_and_pollers_drops_each_once() {
     for turns in 0..4 {
-        let (mut hand, seen) = (Hand::with(&ThreadLibOptions { mailbox: 16, ..Default::default() }), Record::new());
+        let (mut hand, seen) = (Hand::with(&ThreadLibOptions::default().mailbox(16)), Record::new());
         for n in 0..16 {
             let note = NoteDrop(seen.clone(), n);
             hand.send(move |_| drop(note));

@@ -86,7 +86,7 @@ fn serve(lib: &ThreadLib, net: &'static dyn NetImpl) -> Result<Server, Failure> 
     let reserve = ReserveConfig { small: IMAGE.reserve, large: 0, control: 0 };
     // Whatever address it gets, also later.
     let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IMAGE.port);
-    let options = SockOptions { backlog: Some(IMAGE.backlog), ..SockOptions::default() };
+    let options = SockOptions::default().backlog(IMAGE.backlog);
     let config = ServerConfig { net, at, options, sockets: IMAGE.connections, pool, reserve };
     let ready = move |_: &mut Cx<'_>, outcome: Result<SocketAddr, _>| match outcome {
         Ok(at) => println!("Listening connection on {at} with sock_impl({})", net.name()),

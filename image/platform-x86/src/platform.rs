@@ -78,8 +78,7 @@ impl Platform for X86 {
         if routed {
             return Ok(());
         }
-        let text = "no I/O APIC has such a line".try_into().unwrap_or_default();
-        Err(PlatformError::Os { doing: "watch an interrupt", code: source.0, text })
+        Err(PlatformError::Os { doing: "watch an interrupt", code: source.0, text: "no I/O APIC has such a line".into() })
     }
 
     fn unwatch(&self, _core: CoreId, source: WaitSource) {

@@ -71,13 +71,11 @@ pub(super) struct ImplOptions {
 
 impl ImplOptions {
     fn sock_options(&self, lends: bool) -> SockOptions {
-        SockOptions {
-            recv_buf: self.recv_buf,
-            send_buf: self.send_buf,
-            quick_ack: self.quick_ack,
-            zero_copy: lends.then_some(self.lends_from),
-            ..SockOptions::default()
-        }
+        SockOptions::default()
+            .recv_buf(self.recv_buf)
+            .send_buf(self.send_buf)
+            .quick_ack(self.quick_ack)
+            .zero_copy(lends.then_some(self.lends_from))
     }
 
     /// The backend with these.
@@ -183,7 +181,7 @@ impl SetOptions {
             without("enable_placement_id", "an application asks each socket for its placement where it wants it");
         }
         let lends = |option: &str, asked: Option<bool>, is: bool| match asked {
-            Some(true) => check(backend, &SockOptions { zero_copy: Some(0), ..SockOptions::default() }).map_or_else(
+            Some(true) => check(backend, &SockOptions::default().zero_copy(0)).map_or_else(
                 |why| {
                     without(option, &why.to_string());
                     false
@@ -193,7 +191,7 @@ impl SetOptions {
             asked => asked.unwrap_or(is),
         };
         if self.enable_quickack == Some(true)
-            && let Err(why) = check(backend, &SockOptions { quick_ack: true, ..SockOptions::default() })
+            && let Err(why) = check(backend, &SockOptions::default().quick_ack(true))
         {
             return refuse(&format!("enable_quickack: {why}"));
         }
@@ -215,8 +213,8 @@ impl SetOptions {
 fn size(backend: &'static dyn NetImpl, name: &str, bytes: usize) -> Result<Option<usize>, Error> {
     let (is_recv, limit) = (name == "recv_buf_size", if name == "recv_buf_size" { "rmem_max" } else { "wmem_max" });
     let with = |bytes| match is_recv {
-        true => SockOptions { recv_buf: Some(bytes), ..SockOptions::default() },
-        false => SockOptions { send_buf: Some(bytes), ..SockOptions::default() },
+        true => SockOptions::default().recv_buf(bytes),
+        false => SockOptions::default().send_buf(bytes),
     };
     if bytes == 0 {
         return Ok(None);

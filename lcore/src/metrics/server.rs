@@ -75,7 +75,7 @@ impl Server {
     pub(super) fn start(cx: &mut Cx<'_>, app: AppHandle, listener: Box<dyn Socket>) -> Result<(), NetError> {
         let buffers = CLIENTS * (ON_THEIR_WAY + 2);
         // Some places more, for those that are leaving.
-        let config = GroupConfig { sockets: 2 * CLIENTS + 1, ..GroupConfig::new(BufGroup::new(buffers, BUFFER)) };
+        let config = GroupConfig::new(BufGroup::new(buffers, BUFFER)).sockets(2 * CLIENTS + 1);
         let mut group = app.net().group(cx, config)?;
         group.attach(listener, Token(0)).map_err(|refused| refused.why)?;
         let page = Arc::new(NewPage { page: Mutex::default(), is_there: AtomicBool::new(false), thread: cx.handle() });

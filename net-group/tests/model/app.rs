@@ -128,7 +128,7 @@ impl App {
         let backend = Scripted::new(&world, &bufs, SLOTS);
         let (woken, clock) = (Arc::new(Woken::default()), lock(&world).clock.clone());
         let config =
-            GroupConfig { sockets: SLOTS, send_limit, send_frames: 4, hold_reads_at: 8, stall_limit, ..GroupConfig::new(bufs.clone()) };
+            GroupConfig::new(bufs.clone()).sockets(SLOTS).send_limit(send_limit).send_frames(4).hold_reads_at(8).stall_limit(stall_limit);
         let group = Group::with(woken.clone().into(), clock, config, backend);
         Self {
             world,

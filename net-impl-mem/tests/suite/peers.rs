@@ -35,7 +35,7 @@ impl Peers for ByHand {
 
     /// A listener that has no room for another.
     fn silent(&self, at: IpAddr) -> (SocketAddr, Box<dyn Any>) {
-        let listener = self.0.bind((at, 0).into(), &SockOptions { backlog: Some(1), ..SockOptions::default() }).expect("a free port");
+        let listener = self.0.bind((at, 0).into(), &SockOptions::default().backlog(1)).expect("a free port");
         let at = listener.local_addr().expect("its address");
         let first = self.0.dial(at, &SockOptions::default()).expect("a socket");
         wait(PATIENCE, || first.connected()).expect("there is room for one");

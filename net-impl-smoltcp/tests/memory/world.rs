@@ -93,7 +93,7 @@ fn drive(backend: &Smoltcp, far: &Smoltcp, platform: Arc<dyn Platform>, jobs: Jo
     let lib = ThreadLib::new(platform, CpuSet::of(CORE), &ThreadLibOptions::default());
     let mut thread = lib.create(ThreadConfig::new("stacks"), CORE).expect("the platform has this core");
     let mut near = thread.with(|cx| backend.group(cx, GroupConfig::new(BufGroup::new(1, 64)))).expect("a group");
-    let config = GroupConfig { sockets: 1200, hold_reads_at: usize::MAX, ..GroupConfig::new(BufGroup::new(4096, 4096)) };
+    let config = GroupConfig::new(BufGroup::new(4096, 4096)).sockets(1200).hold_reads_at(usize::MAX);
     let mut far = Far::new(thread.with(|cx| far.group(cx, config)).expect("a group"), jobs);
     let mut events = Events::new(1);
     while !stop.load(Ordering::Relaxed) {

@@ -102,7 +102,7 @@ fn config(args: &Args, app: &AppHandle, at: SocketAddr) -> Result<ServerConfig, 
         transport: app.transport().backend,
         at,
         // So many clients may ask at the same moment.
-        options: QueueOptions { backlog: 1024, ..QueueOptions::default() },
+        options: QueueOptions::default().backlog(1024),
         wait: args.wait,
         settings: Settings::server(),
         connections: args.connections,

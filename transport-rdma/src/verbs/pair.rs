@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use core_reactor::transport::{Frame, Op, RemoteMemory};
-use pool::Buf;
 use rdma_sys as ffi;
 use rdma_sys::{ibv_qp_attr_mask as mask, ibv_qp_type, ibv_send_flags as flags, ibv_wr_opcode as opcode};
 
@@ -258,7 +257,7 @@ impl QueuePair {
         self.ended -= 1;
         self.handed = self.handed.saturating_sub(1);
         if work.op == Op::Read && status == Status::Done {
-            work.frame = filled(work.frame, work.remote.map_or(0, |remote| remote.len as usize));
+            fill(&mut work.frame, work.remote.map_or(0, |remote| remote.len as usize));
         }
         Some(Finished { work, status })
     }
@@ -332,14 +331,11 @@ unsafe fn gather(work: &mut Work, key: u32, parts: *mut ffi::ibv_sge) -> i32 {
         None => work.frame.parts().iter().for_each(|buf| add(buf.as_ptr().expose_provenance(), buf.len())),
         Some(from) => {
             let mut rest = from.len as usize;
-            let tag = work.frame.tag();
-            let mut bufs = std::mem::take(&mut work.frame).into_parts();
-            for buf in &mut bufs {
+            for buf in &mut work.frame {
                 let len = rest.min(buf.spare_capacity());
                 add(buf.spare_mut().as_mut_ptr().expose_provenance(), len);
                 rest -= len;
             }
-            work.frame = frame_of(bufs, tag);
         }
     }
     count as i32
@@ -369,28 +365,14 @@ fn describe(work: &Work, inline: u32) -> ffi::ibv_send_wr {
     request
 }
 
-/// A frame with so many more bytes counted as filled, the first buffer first.
-fn filled(frame: Frame, bytes: usize) -> Frame {
-    let (tag, mut rest) = (frame.tag(), bytes);
-    let mut bufs = frame.into_parts();
-    for buf in &mut bufs {
+/// Counts so many more bytes of a frame as filled, the first buffer first.
+fn fill(frame: &mut Frame, bytes: usize) {
+    let mut rest = bytes;
+    for buf in frame {
         let n = rest.min(buf.spare_capacity());
         buf.grow(n);
         rest -= n;
     }
-    frame_of(bufs, tag)
-}
-
-fn frame_of(bufs: impl IntoIterator<Item = Buf>, tag: Option<u32>) -> Frame {
-    let mut frame = Frame::new();
-    if let Some(tag) = tag {
-        frame = frame.tagged(tag);
-    }
-    for buf in bufs {
-        let refused = frame.push(buf);
-        debug_assert!(refused.is_ok(), "they were in a frame");
-    }
-    frame
 }
 
 fn init_attr(completions: *mut ffi::ibv_cq, receives: *mut ffi::ibv_srq, config: PairConfig) -> ffi::ibv_qp_init_attr {

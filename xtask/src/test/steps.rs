@@ -110,6 +110,9 @@ fn features(sh: &Shell) -> Result<()> {
     }
     cmd!(sh, "{cargo} clippy -p nvme --features auth --all-targets -- -D warnings").run()?;
     cmd!(sh, "{cargo} test --quiet -p nvme --features auth --lib --test auth").run()?;
+    cmd!(sh, "{cargo} clippy -p lcore --features bytes --test face -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test --quiet -p lcore --features bytes --test face").run()?;
+    cmd!(sh, "{cargo} test --quiet -p pool --features bytes,std").run()?;
     for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }

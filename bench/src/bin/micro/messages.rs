@@ -230,6 +230,6 @@ fn bare(bench: &Bench) -> Result<Case> {
 }
 
 fn reactors(platform: &Arc<LinuxPlatform>, cores: &[CoreId]) -> Result<Reactors> {
-    let options = ReactorOptions { idle: Idle::Poll, ..ReactorOptions::new(cores.iter().copied().collect()) };
+    let options = ReactorOptions::new(cores.iter().copied().collect()).idle(Idle::Poll);
     Ok(Reactors::new(platform.clone(), &options)?)
 }

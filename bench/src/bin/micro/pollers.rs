@@ -98,7 +98,7 @@ fn timed(bench: &Bench, who: &'static str, step: u64, period: fn(u64) -> u64) ->
         time(&platform, || {
             let turns = operations.div_ceil(TIMED);
             for _ in 0..turns {
-                now = now + Duration::from_nanos(step);
+                now += Duration::from_nanos(step);
                 assert_eq!(u64::from(thread.turn(now).timers), TIMED);
             }
             turns * TIMED
@@ -118,14 +118,14 @@ fn one_due(bench: &Bench) -> Result<Case> {
             let _ = cx.poller("timed", Schedule::Every(APART * TIMED as u32), idle(n));
         };
         thread.handle().send(register).map_err(|refused| refused.why)?;
-        now = now + APART;
+        now += APART;
         thread.turn(now);
     }
     let platform = bench.platform.clone();
     let run = move |operations: u64| {
         time(&platform, || {
             for _ in 0..operations {
-                now = now + APART;
+                now += APART;
                 assert_eq!(thread.turn(now).timers, 1);
             }
             operations
