@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
+use super::cores::Cores;
 use super::table::Table;
 use super::{Device, Measured, Target, config, free_port};
 use crate::{program, run};
@@ -14,9 +15,10 @@ use crate::{program, run};
 /// and memory devices.
 ///
 /// Builds nvmf-tgt and nvme-perf in release. In each round each target in turn is started anew on
-/// the first core and loaded by nvme-perf, which polls, from the last. The table has medians, the
+/// the first core and loaded by nvme-perf, which polls, from the second. The table has medians, the
 /// processor time of a target for each command, its rate by the core's time that it used, and for
-/// each other target the ratio of ours to it, as the median of the rounds' ratios.
+/// each other target the ratio of ours to it, as the median of the rounds' ratios. Last, ours on two
+/// cores against one, with the initiators on other cores where there are some.
 #[derive(clap::Args)]
 #[command(after_help = "A COMMAND runs in a shell; it must listen on 127.0.0.1 at {port} and serve a namespace as subsystem\n\
     nqn.2016-06.io.spdk:cnode1, on core {core} alone. {config} is a file in SPDK's form that says all this: transport, device,\n\
@@ -120,17 +122,17 @@ struct Bench<'a> {
 pub(crate) fn main(args: &Args) -> Result<()> {
     say(args, "building nvmf-tgt and nvme-perf in release");
     let folder = tempfile::tempdir().context("a folder for configurations")?;
-    let cores = run::cores(&std::fs::read_to_string("/proc/self/status").context("could not read the cores of this process")?)?;
+    let cores = run::all_cores(&std::fs::read_to_string("/proc/self/status").context("could not read the cores of this process")?)?;
     let bench = Bench {
         peers: &args.peer,
         nvmf_tgt: program::build("nvmf-tgt")?,
         nvme_perf: program::build("nvme-perf")?,
-        cores: (cores[0], *cores.last().context("a process has a core")?),
+        cores: (cores[0], *cores.get(1).unwrap_or(&cores[0])),
         seconds: args.seconds.unwrap_or(if args.quick { 0.5 } else { 2.0 }),
         folder: folder.path(),
     };
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
-    let mut all = Vec::new();
+    let (mut all, mut on_two) = (Vec::new(), Cores::new(cores));
     for round in 1..=rounds {
         for &device in &args.device {
             for target in 0..=args.peer.len() {
@@ -139,13 +141,19 @@ pub(crate) fn main(args: &Args) -> Result<()> {
                 all.push(bench.round(device, target).with_context(|| format!("{name}, {}", device.name()))?);
             }
         }
+        if on_two.can() {
+            say(args, &format!("round {round} of {rounds}: {OURS}, on one core and on two"));
+            on_two.round(&bench.nvmf_tgt, &bench.nvme_perf, bench.seconds).context("one core and two")?;
+        }
     }
     let names = (0..=args.peer.len()).map(|target| bench.name(target).to_owned()).collect();
     let table = Table::new(names, &args.device, &all);
     if args.json {
-        println!("{}", table.json())
+        let mut table = table.json();
+        table["cores"] = on_two.json();
+        println!("{table}")
     } else {
-        print!("{table}")
+        print!("{table}{on_two}")
     }
     Ok(())
 }
@@ -166,16 +174,16 @@ impl Bench<'_> {
         let (core, last) = self.cores;
         let port = free_port()?;
         let process = match target.checked_sub(1) {
-            None => Target::ours(&self.nvmf_tgt, device, core, port)?,
+            None => Target::ours(&self.nvmf_tgt, device, &[core], port)?,
             Some(peer) => Target::start(self.command(&self.peers[peer], device, port)?, port)?,
         };
         let resident = process.resident()?;
-        process.load(&self.nvme_perf, last, "-q 1 -o 4k -w randread --busy", 0.01)?;
+        process.load(&self.nvme_perf, &[last], "-q 1 -o 4k -w randread --busy", 0.01)?;
         let first = process.began.elapsed().as_secs_f64();
         let idle = process.idle(std::time::Duration::from_secs_f64(self.seconds))?;
         let load = |point: &Point| {
             let Point { size, workload, depth } = point;
-            process.load(&self.nvme_perf, last, &format!("-q {depth} -o {size} -w {workload} --busy"), self.seconds)
+            process.load(&self.nvme_perf, &[last], &format!("-q {depth} -o {size} -w {workload} --busy"), self.seconds)
         };
         let points = POINTS.iter().map(load).collect::<Result<_>>()?;
         process.stop()?;

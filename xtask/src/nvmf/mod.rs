@@ -1,6 +1,7 @@
 //! NVMe/TCP targets as processes: how one is started, what it costs, and nvme-perf against it.
 
 pub(crate) mod bench;
+mod cores;
 pub(crate) mod show;
 mod table;
 
@@ -118,29 +119,20 @@ impl Target {
         Ok(target)
     }
 
-    /// Our own target: `nvmf-tgt` on a core.
-    fn ours(program: &Path, device: Device, core: u16, port: u16) -> Result<Self> {
+    /// Our own target: `nvmf-tgt` on these cores.
+    fn ours(program: &Path, device: Device, cores: &[u16], port: u16) -> Result<Self> {
         let mut command = Command::new(program);
         command.args([format!("--{}", device.name()), format!("{}M", device.mib())]);
-        command.args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--nqn",
-            NQN,
-            "-m",
-            &format!("[{core}]"),
-            "--no-cpumask-locks",
-            "--no-rpc",
-        ]);
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--nqn", NQN, "-m", &list(cores), "--no-cpumask-locks", "--no-rpc"]);
         Self::start(command, port)
     }
 
     /// nvme-perf against it, with these arguments.
-    fn load(&self, nvme_perf: &Path, core: u16, args: &str, seconds: f64) -> Result<Measured> {
+    fn load(&self, nvme_perf: &Path, cores: &[u16], args: &str, seconds: f64) -> Result<Measured> {
         let mut command = Command::new(nvme_perf);
         command.arg("-r").arg(format!("trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:{} subnqn:{NQN}", self.port));
         command.args(args.split_whitespace()).args(["-t", &seconds.to_string(), "--json"]);
-        command.args(["-m", &format!("[{core}]"), "--no-cpumask-locks"]);
+        command.args(["-m", &list(cores), "--no-cpumask-locks"]);
         let (before, began) = (cpu_time(self.child.id())?, Instant::now());
         let mut child = Child::start("nvme-perf", command)?;
         let status = run::ended(&mut child, Instant::now() + PATIENCE + Duration::from_secs_f64(seconds * 2.0))?;
@@ -184,6 +176,11 @@ fn cpu_time(process: u32) -> Result<Duration> {
         sum += spent.with_context(|| format!("schedstat of a thread is {text:?}"))?;
     }
     Ok(Duration::from_nanos(sum))
+}
+
+/// Cores as a command line takes them.
+fn list(cores: &[u16]) -> String {
+    format!("[{}]", cores.iter().map(u16::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// A port that nobody has now.

@@ -21,10 +21,10 @@ pub(crate) fn show() -> Result<()> {
     let cores = run::cores(&std::fs::read_to_string("/proc/self/status").context("could not read the cores of this process")?)?;
     let (own, last) = (cores[0], *cores.last().context("a process has a core")?);
     let device = Device::Malloc;
-    let target = Target::ours(&nvmf_tgt, device, own, free_port()?)?;
+    let target = Target::ours(&nvmf_tgt, device, &[own], free_port()?)?;
     let ready = target.began.elapsed();
     println!("nvmf-tgt serves {} MiB of memory on port {}; nvme-perf {LOAD} runs for {SECONDS} s against it", device.mib(), target.port);
-    let it = target.load(&nvme_perf, last, LOAD, SECONDS)?;
+    let it = target.load(&nvme_perf, &[last], LOAD, SECONDS)?;
     let (idle, resident) = (target.idle(IDLE)?, target.resident()?);
     target.stop()?;
     let verify = it.run.verify.as_ref().context("nvme-perf did not say what it verified")?;

@@ -142,7 +142,7 @@ impl fmt::Display for Table {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -153,11 +153,11 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Latency, Row, Run};
     use super::*;
 
-    fn measured(iops: f64, each: f64) -> Measured {
+    pub(in super::super) fn measured(iops: f64, each: f64) -> Measured {
         let total = Row { iops, mib_per_s: 1.0, avg_us: 2.0 };
         let latency_us = Latency { p50: 1.0, p99: 3.0, p999: 4.0 };
         let run =

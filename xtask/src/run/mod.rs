@@ -120,6 +120,13 @@ pub(crate) fn ended(child: &mut Child, deadline: Instant) -> Result<ExitStatus> 
 
 /// The first two cores that this process may use, or the only one.
 pub(crate) fn cores(status: &str) -> Result<Vec<u16>> {
+    let mut cores = all_cores(status)?;
+    cores.truncate(2);
+    Ok(cores)
+}
+
+/// All cores that this process may use.
+pub(crate) fn all_cores(status: &str) -> Result<Vec<u16>> {
     let list =
         status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).context("/proc/self/status has no line Cpus_allowed_list")?;
     let mut cores = Vec::new();
@@ -128,6 +135,5 @@ pub(crate) fn cores(status: &str) -> Result<Vec<u16>> {
         let number = |text: &str| text.parse::<u16>().with_context(|| format!("Cpus_allowed_list is {list:?}"));
         cores.extend(number(first)?..=number(last)?);
     }
-    cores.truncate(2);
     Ok(cores)
 }

@@ -19,9 +19,9 @@ use crate::program::{self, Built};
 /// How the machine names a step's result: its number, its exit code, when it began and ended.
 const RESULT: &str = "VM_STEP=";
 /// A step is killed after this many seconds.
-const EACH: u64 = 120;
+const EACH: u64 = 180;
 /// All of them, seconds, without what `--minutes` adds.
-const ALL: u64 = 600;
+const ALL: u64 = 900;
 /// How often the target is killed in a long run.
 const KILLS: u64 = 3;
 
@@ -48,12 +48,13 @@ const WORDS: &str = r#"
 NQN=nqn.2014-08.org.nvmexpress:lcore-disk
 AT="-t tcp -a 127.0.0.1 -s 4420"
 fail() { echo "$*"; exit 1; }
-# wait_for WHAT COMMAND: until the command says yes, for a minute.
+# wait_for WHAT COMMAND: until the command says yes, for two minutes: emulated processors stand still
+# for seconds where others want the computer.
 wait_for() {
-    what=$1 until=$(($(cut -d. -f1 /proc/uptime) + 60))
+    what=$1 until=$(($(cut -d. -f1 /proc/uptime) + 120))
     shift
     until "$@"; do
-        [ "$(cut -d. -f1 /proc/uptime)" -lt $until ] || fail "after a minute there is still not: $what"
+        [ "$(cut -d. -f1 /proc/uptime)" -lt $until ] || fail "after two minutes there is still not: $what"
         usleep 100000
     done
 }
@@ -71,7 +72,7 @@ DISK=/dev/nvme0n1
 have_disk() { [ -b $DISK ]; }
 have_no_disk() { [ ! -e $DISK ]; }
 connect() {
-    # Emulated processors stand still for seconds where others want the computer.
+    # A host gives up a target that answers no keep-alive for so long.
     nvme connect $AT -n $NQN -i 2 --reconnect-delay=2 --keep-alive-tmo=30 "$@"
     wait_for "a disk" have_disk
     is_live || fail "the controller is $(attribute state)"
