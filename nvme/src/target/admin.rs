@@ -34,6 +34,8 @@ pub struct Namespace {
     /// RESCAP, as [`Reservations::capabilities`](super::Reservations::capabilities) says; 0
     /// without reservations.
     pub reservations: u8,
+    /// Whether those outlive a loss of power.
+    pub persists: bool,
 }
 
 /// What a controller asks of the subsystem that it belongs to.
@@ -264,7 +266,7 @@ pub(super) fn firmware(log: &mut Window<'_>) {
     log.put(page.as_bytes());
 }
 
-pub(super) fn effects(role: Role, log: &mut Window<'_>) {
+pub(super) fn effects(config: &Config, log: &mut Window<'_>) {
     let mut page = Effects::new_zeroed();
     for opcode in [
         admin::GET_LOG_PAGE,
@@ -277,7 +279,12 @@ pub(super) fn effects(role: Role, log: &mut Window<'_>) {
     ] {
         page.admin[usize::from(opcode)] = Effects::SUPPORTED.into();
     }
-    if role == Role::Io {
+    if config.role == Role::Io {
+        if config.reservations {
+            for opcode in [io::RESERVATION_REGISTER, io::RESERVATION_REPORT, io::RESERVATION_ACQUIRE, io::RESERVATION_RELEASE] {
+                page.io[usize::from(opcode)] = Effects::SUPPORTED.into();
+            }
+        }
         for opcode in [io::FLUSH, io::READ, io::COMPARE] {
             page.io[usize::from(opcode)] = Effects::SUPPORTED.into();
         }

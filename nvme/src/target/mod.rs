@@ -15,4 +15,4 @@ pub use controller::{Config, Controller, Effect, Role, Verdict};
 pub use fused::{Fuse, Fused, compare_and_write};
 pub use io::{Io, ranges};
 pub use queue::{Event, Misuse, Queue, Settings, Tag, Transfer};
-pub use reservations::{Preempted, Reservations, Sender};
+pub use reservations::{Kept, Reservations, Sender, ToOthers};

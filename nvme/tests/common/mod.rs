@@ -47,6 +47,7 @@ impl Disk {
             boundary: 0,
             group: 1,
             reservations: 0,
+            persists: false,
         };
         Self { namespace, bytes: vec![0; (BLOCKS as usize) << SHIFT], generation: 1, entries: Vec::new(), ana: true, flushes: 0 }
     }
