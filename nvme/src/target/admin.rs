@@ -88,6 +88,12 @@ pub trait Subsystem {
 /// Firmware revision.
 const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 
+/// VID, SSVID, IEEE and RAB are those of SPDK's target, which tools and hosts' lists of quirks know
+/// as a controller that is software.
+const VENDOR: u16 = 0x8086;
+const OUI: [u8; 3] = [0xE4, 0xD2, 0x5C];
+const BURST: u8 = 6;
+
 /// NVMe 2.0, as in VS.
 pub(super) const VERSION: u32 = 0x0002_0000;
 
@@ -143,6 +149,7 @@ fn check(nsid: u32, subsystem: &dyn Subsystem) -> Result<(), Code> {
 fn controller(config: &Config, subsystem: &dyn Subsystem) -> identify::Controller {
     let io = config.role == Role::Io;
     let mut it = identify::Controller::empty();
+    (it.vid, it.ssvid, it.ieee, it.rab) = (VENDOR.into(), VENDOR.into(), OUI, BURST);
     it.serial = identify::text(subsystem.serial());
     it.model = identify::text(subsystem.model());
     it.firmware = identify::text(FIRMWARE);

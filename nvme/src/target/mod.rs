@@ -10,7 +10,7 @@ mod queue;
 mod reservations;
 
 pub use admin::{Namespace, Subsystem};
-pub use connect::{Refusal, Request};
+pub use connect::{MOST_ADMIN_ENTRIES, Refusal, Request};
 pub use controller::{Config, Controller, Effect, Role, Verdict};
 pub use fused::{Fuse, Fused, compare_and_write};
 pub use io::{Io, ranges};
