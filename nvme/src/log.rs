@@ -222,6 +222,44 @@ pub struct DiscoveryEntry {
     pub tsas: [u8; 256],
 }
 
+/// Reservation notification (5.16.1.24): the oldest that was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ReservationPage {
+    /// Notices so far, this one included; 0 where there is none.
+    pub count: U64,
+    /// A [`Notice`], or 0.
+    pub kind: u8,
+    /// Notices behind this one, 255 at the most.
+    pub behind: u8,
+    /// Reserved.
+    pub reserved1: [u8; 2],
+    /// Of which namespace.
+    pub nsid: U32,
+    /// Reserved.
+    pub reserved2: [u8; 48],
+}
+
+/// What a reservation notification tells a host (5.16.1.24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Notice {
+    /// Another host has ended its registration.
+    RegistrationPreempted = 1,
+    /// What others held is held no longer.
+    ReservationReleased = 2,
+    /// Another host has cleared all of it.
+    ReservationPreempted = 3,
+}
+
+impl Notice {
+    /// Its bit in feature 82h, which keeps it away (5.27.1.25).
+    pub fn bit(self) -> u32 {
+        1 << self as u8
+    }
+}
+
+const_assert_eq!(size_of::<ReservationPage>(), 64);
 const_assert_eq!(size_of::<GetLogPage>(), 24);
 const_assert_eq!(size_of::<Smart>(), 512);
 const_assert_eq!(offset_of!(Smart, counters), 32);
@@ -243,21 +281,25 @@ pub enum Event {
     Ana,
     /// The discovery log changed: see [`lid::DISCOVERY`].
     Discovery,
+    /// Something was done to a reservation: see [`lid::RESERVATIONS`].
+    Reservations,
 }
 
 impl Event {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Namespaces, Self::Ana, Self::Discovery];
+    pub const ALL: [Self; 4] = [Self::Namespaces, Self::Ana, Self::Discovery, Self::Reservations];
 
     /// DW0 of the completion: type, information and log page.
     pub fn dw0(self) -> u32 {
         const NOTICE: u32 = 0x2;
-        let (info, lid) = match self {
-            Self::Namespaces => (0x00, lid::CHANGED_NAMESPACES),
-            Self::Ana => (0x03, lid::ANA),
-            Self::Discovery => (0xF0, lid::DISCOVERY),
+        const OF_COMMAND_SET: u32 = 0x6;
+        let (kind, info, lid) = match self {
+            Self::Namespaces => (NOTICE, 0x00, lid::CHANGED_NAMESPACES),
+            Self::Ana => (NOTICE, 0x03, lid::ANA),
+            Self::Discovery => (NOTICE, 0xF0, lid::DISCOVERY),
+            Self::Reservations => (OF_COMMAND_SET, 0x00, lid::RESERVATIONS),
         };
-        u32::from(lid) << 16 | info << 8 | NOTICE
+        u32::from(lid) << 16 | info << 8 | kind
     }
 
     /// The event that DW0 tells of.
@@ -265,12 +307,13 @@ impl Event {
         Self::ALL.into_iter().find(|event| event.dw0() == dw0)
     }
 
-    /// Its bit in OAES and in feature 0Bh.
+    /// Its bit in OAES and in feature 0Bh; none if it always comes.
     pub fn bit(self) -> u32 {
         match self {
             Self::Namespaces => 1 << 8,
             Self::Ana => 1 << 11,
             Self::Discovery => 1 << 31,
+            Self::Reservations => 0,
         }
     }
 

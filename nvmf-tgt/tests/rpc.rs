@@ -11,8 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{HOSTNQN, Host, NQN};
-use nvme::command::{Sqe, io};
+use nvme::command::{Sqe, admin, io};
 use nvme::host::Payload;
+use nvme::log::{self, feature};
 use nvme::{Code, Shape};
 use serde_json::{Value, json};
 
@@ -399,7 +400,7 @@ fn s339_what_cannot_be_is_refused_with_spdks_codes_and_a_sentence() {
         ("nvmf_subsystem_add_ns", namespace(json!({"anagrpid": 5})), -32602, "anagrpid"),
         ("nvmf_subsystem_add_ns", namespace(json!({"nguid": "12"})), -32602, "nguid"),
         ("nvmf_subsystem_add_ns", namespace(json!({"uuid": "12"})), -32602, "uuid"),
-        ("nvmf_subsystem_add_ns", namespace(json!({"ptpl_file": "/tmp/x"})), -32602, "ptpl_file"),
+        ("nvmf_subsystem_add_ns", namespace(json!({"ptpl_file": "/none/x"})), -32602, "ptpl_file: \"/none/x\": there is no folder"),
         ("nvmf_subsystem_add_ns", namespace(json!({"no_auto_visible": true})), -32602, "no_auto_visible"),
         ("nvmf_subsystem_remove_ns", json!({"nqn": NQN, "nsid": 2}), -32602, "no namespace 2"),
         ("nvmf_subsystem_add_listener", listen(NQN, &port), -32602, "already"),
@@ -444,4 +445,142 @@ fn s339_what_cannot_be_is_refused_with_spdks_codes_and_a_sentence() {
     assert_eq!(spdk.call("nvmf_create_subsystem", subsystem(NQN)), true);
     spdk.fails("nvmf_create_subsystem", subsystem(none), -32603, "1 subsystems");
     spdk.end();
+}
+
+/// A reservation command with these keys, to namespace 1.
+fn reservation(queue: &mut Host, opcode: u8, word: u32, keys: [u64; 2]) -> Code {
+    let mut sqe = Sqe::new(opcode, 1);
+    sqe.cdw10 = word.into();
+    let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+    queue.call(sqe, Payload::Send(16), &bytes).status.code().expect("a known status")
+}
+
+#[test]
+fn s378_a_reservation_outlives_a_target_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ptpl.json");
+    let set_up = |spdk: &mut Program| {
+        let malloc = json!({"num_blocks": 2048, "block_size": 512, "name": "Malloc0", "uuid": "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11"});
+        spdk.call("bdev_malloc_create", malloc);
+        spdk.call("nvmf_create_transport", transport());
+        spdk.call("nvmf_create_subsystem", json!({"nqn": NQN, "allow_any_host": true}));
+        let namespace = json!({"bdev_name": "Malloc0", "ptpl_file": file});
+        spdk.call("nvmf_subsystem_add_ns", json!({"nqn": NQN, "namespace": namespace}));
+        spdk.listens(NQN)
+    };
+    let mut spdk = Program::start(dir.path(), &[]);
+    let at = set_up(&mut spdk);
+    let (_admin, bringup) = Host::admin(at, Shape::default(), NQN);
+    let mut queue = Host::io(at, Shape::default(), NQN, &bringup, 1, 32);
+    assert_eq!(reservation(&mut queue, io::RESERVATION_REGISTER, 0b11 << 30, [0, 11]), Code::Success);
+    assert_eq!(reservation(&mut queue, io::RESERVATION_ACQUIRE, 2 << 8, [11, 0]), Code::Success);
+    let text: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let host = "05050505-0505-0505-0505-050505050505";
+    let wanted = json!({"ptpl": true, "rtype": 2, "crkey": 11, "bdev_uuid": "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11",
+        "holder_uuid": host, "registrants": [{"rkey": 11, "host_uuid": host}]});
+    assert_eq!(text, wanted);
+    // It is there when its configuration is played again.
+    let saved = spdk.call("framework_get_config", json!({"name": "nvmf"}));
+    let adds: Vec<_> = saved.as_array().unwrap().iter().filter(|call| call["method"] == "nvmf_subsystem_add_ns").collect();
+    assert_eq!(adds[0]["params"]["namespace"]["ptpl_file"], json!(file));
+    // Nobody else keeps anything there.
+    spdk.call("bdev_malloc_create", json!({"num_blocks": 2048, "block_size": 512, "name": "Malloc1"}));
+    let other = json!({"nqn": NQN, "namespace": {"bdev_name": "Malloc1", "ptpl_file": file}});
+    spdk.fails("nvmf_subsystem_add_ns", other, -32602, "another namespace");
+    // SIGKILL.
+    drop(spdk);
+
+    let mut spdk = Program::start(dir.path(), &[]);
+    let at = set_up(&mut spdk);
+    let (_admin, bringup) = Host::admin(at, Shape::default(), NQN);
+    let mut queue = Host::io(at, Shape::default(), NQN, &bringup, 1, 32);
+    let mut report = Sqe::new(io::RESERVATION_REPORT, 1);
+    (report.cdw10, report.cdw11) = (31.into(), 1.into());
+    let data = queue.call(report, Payload::Receive(128), &[]).data;
+    assert_eq!((data[4], data[5], data[9], data[66]), (2, 1, 1, 1), "exclusive access, one registrant, PTPLS, who holds it");
+    assert_eq!(reservation(&mut queue, io::RESERVATION_REGISTER, 1, [11, 0]), Code::Success);
+    spdk.end();
+    // Of another device it is not.
+    let mut spdk = Program::start(dir.path(), &[]);
+    spdk.call("bdev_malloc_create", json!({"num_blocks": 2048, "block_size": 512, "name": "Malloc0"}));
+    spdk.call("nvmf_create_subsystem", json!({"nqn": NQN, "allow_any_host": true}));
+    std::fs::write(&file, serde_json::to_vec(&wanted).unwrap()).unwrap();
+    let add = json!({"nqn": NQN, "namespace": {"bdev_name": "Malloc0", "ptpl_file": file}});
+    spdk.fails("nvmf_subsystem_add_ns", add, -32602, "it is of the device 0d6dc05e");
+    assert_eq!(spdk.call("bdev_get_bdevs", json!({"name": "Malloc0"}))[0]["claimed"], false);
+    spdk.end();
+}
+
+/// One of two targets on the same file, whose controllers have numbers of their own.
+fn one_of_two(dir: &Path, disk: &Path, cntlids: [u16; 2]) -> (Program, SocketAddr) {
+    let mut spdk = Program::start(dir, &[]);
+    let aio = json!({"name": "Disk0", "filename": disk, "block_size": 512, "uuid": "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11"});
+    spdk.call("bdev_aio_create", aio);
+    spdk.call("nvmf_create_transport", transport());
+    let subsystem = json!({"nqn": NQN, "serial_number": "TWO", "allow_any_host": true, "ana_reporting": true,
+        "min_cntlid": cntlids[0], "max_cntlid": cntlids[1]});
+    spdk.call("nvmf_create_subsystem", subsystem);
+    spdk.call("nvmf_subsystem_add_ns", json!({"nqn": NQN, "namespace": {"bdev_name": "Disk0", "anagrpid": 1}}));
+    let at = spdk.listens(NQN);
+    (spdk, at)
+}
+
+fn set_way(spdk: &mut Program, at: SocketAddr, state: &str) {
+    let address = address(&at.port().to_string());
+    let way = json!({"nqn": NQN, "listen_address": address, "ana_state": state, "anagrpid": 1});
+    assert_eq!(spdk.call("nvmf_subsystem_listener_set_ana_state", way), true);
+}
+
+/// A host's way to one of them: its queues, and an event request.
+fn way(at: SocketAddr) -> (Host, Host, u16) {
+    let (mut admin, bringup) = Host::admin(at, Shape::default(), NQN);
+    let queue = Host::io(at, Shape::default(), NQN, &bringup, 1, 32);
+    let wanted = admin.call(Sqe::set_feature(feature::EVENTS, log::Event::Ana.bit()), Payload::None, &[]);
+    assert!(wanted.status.is_success(), "{wanted:?}");
+    let event = admin.submit(Sqe::new(admin::ASYNC_EVENT, 0), Payload::None, &[]);
+    (admin, queue, event)
+}
+
+/// Waits for the event that says that states have changed, and tells what that of group 1 is.
+fn changed(admin: &mut Host, event: u16) -> u8 {
+    assert_eq!(log::Event::of(admin.wait(event).result as u32), Some(log::Event::Ana));
+    let page = log::GetLogPage::new(log::lid::ANA, 0, 0, 128);
+    let data = admin.call(Sqe::get_log_page(0xFFFF_FFFF, &page), Payload::Receive(128), &[]).data;
+    assert_eq!(data[16], 1, "the group");
+    data[32]
+}
+
+#[test]
+fn s381_two_targets_on_one_disk_are_two_ways_to_it() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disk = dirs[0].path().join("disk.img");
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let (mut one, at_one) = one_of_two(dirs[0].path(), &disk, [1, 1000]);
+    let (mut two, at_two) = one_of_two(dirs[1].path(), &disk, [1001, 2000]);
+    set_way(&mut two, at_two, "inaccessible");
+    let (mut admin_one, mut queue_one, event_one) = way(at_one);
+    let (mut admin_two, mut queue_two, event_two) = way(at_two);
+    let write = |queue: &mut Host, byte| {
+        let mut sqe = Sqe::blocks(io::WRITE, 1, 8, 8, 0);
+        sqe.cdw12 = (sqe.cdw12.get() | 1 << 30).into();
+        queue.call(sqe, Payload::Send(4096), &[byte; 4096]).status
+    };
+    let read = |queue: &mut Host| queue.call(Sqe::blocks(io::READ, 1, 8, 8, 0), Payload::Receive(4096), &[]);
+    assert!(write(&mut queue_one, 1).is_success());
+    let done = read(&mut queue_two);
+    assert_eq!((done.status.code(), done.status.is_final()), (Some(Code::AnaInaccessible), false), "it is to be tried elsewhere");
+    // Another way is the good one from now on.
+    set_way(&mut one, at_one, "inaccessible");
+    set_way(&mut two, at_two, "optimized");
+    assert_eq!(changed(&mut admin_one, event_one), nvme::log::AnaState::Inaccessible as u8);
+    assert_eq!(changed(&mut admin_two, event_two), nvme::log::AnaState::Optimized as u8);
+    assert_eq!(write(&mut queue_one, 9).code(), Some(Code::AnaInaccessible));
+    assert_eq!(read(&mut queue_two).data, [1; 4096], "what was written on the other");
+    assert!(write(&mut queue_two, 2).is_success());
+    // One is killed; the other is set back, and has lost nothing.
+    drop(two);
+    set_way(&mut one, at_one, "optimized");
+    assert_eq!(read(&mut queue_one).data, [2; 4096]);
+    drop((admin_one, queue_one));
+    one.end();
 }

@@ -1,10 +1,14 @@
 //! A namespace: a block device under a number.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use bdev::{Kind, Mode, Opened, Uuid};
 use nvme::command::Sqe;
-use nvme::target::{self, Reservations};
+use nvme::target::{self, Kept, Reservations, ToOthers};
 use nvme::{Code, command::io};
 use spin::Mutex;
 
@@ -13,6 +17,17 @@ use crate::NvmfError;
 /// Who writes to a device that hosts have, as others are told: a device is to be opened by
 /// [`bdev::Bdev::open_claimed`] with this.
 pub const CLAIM: &str = "NVMe-oF Target";
+
+/// Where the reservations of a namespace are kept beyond the end of the target: a file.
+pub trait Keeper: fmt::Debug + Send + Sync {
+    /// What to call it: the name of that file.
+    fn name(&self) -> &str;
+
+    /// Keeps this, or that there is nothing, in place of what was kept before, and calls `done` once
+    /// it will outlive a loss of power, or with why it will not. Never blocks. What is asked for
+    /// later is kept later.
+    fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>);
+}
 
 /// What a namespace is to be.
 #[derive(Clone, Debug)]
@@ -30,12 +45,16 @@ pub struct NamespaceConfig {
     pub eui64: Option<[u8; 8]>,
     /// ANA group; the NSID where there is none.
     pub anagrpid: Option<u32>,
+    /// Where its reservations are kept, if a host wants that.
+    pub keeper: Option<Arc<dyn Keeper>>,
+    /// What was kept there.
+    pub kept: Option<Kept>,
 }
 
 impl NamespaceConfig {
     /// Of this device, and all else as it comes.
     pub fn new(device: Opened) -> Self {
-        Self { device, nsid: None, uuid: None, nguid: None, eui64: None, anagrpid: None }
+        Self { device, nsid: None, uuid: None, nguid: None, eui64: None, anagrpid: None, keeper: None, kept: None }
     }
 }
 
@@ -57,8 +76,12 @@ impl Namespace {
             let why = alloc::format!("{} has blocks of {block} bytes; hosts take powers of two from 512 on", config.device.bdev().name());
             return Err(NvmfError::invalid("bdev_name", why));
         }
-        let reservations = Mutex::new(Reservations::new(false));
-        Ok(Self { nsid, config, shift: block.trailing_zeros() as u8, is_reserved: AtomicBool::new(false), reservations })
+        let reservations = match &config.kept {
+            Some(kept) => Reservations::restored(kept).map_err(|why| NvmfError::invalid("ptpl_file", why))?,
+            None => Reservations::new(config.keeper.is_some()),
+        };
+        let (is_reserved, reservations) = (AtomicBool::new(config.kept.is_some()), Mutex::new(reservations));
+        Ok(Self { nsid, config, shift: block.trailing_zeros() as u8, is_reserved, reservations })
     }
 
     /// NSID.
@@ -99,6 +122,7 @@ impl Namespace {
     /// As controllers show it, as large as it is now.
     pub(crate) fn shown(&self) -> target::Namespace {
         let bdev = self.config.device.bdev();
+        let reservations = self.reservations.lock();
         target::Namespace {
             blocks: bdev.blocks(),
             shift: self.shift,
@@ -110,7 +134,8 @@ impl Namespace {
             zeroes: false,
             boundary: u16::try_from(bdev.shape().optimal_boundary).unwrap_or(0),
             group: self.anagrpid(),
-            reservations: self.reservations.lock().capabilities(),
+            reservations: reservations.capabilities(),
+            persists: reservations.persists(),
         }
     }
 
@@ -127,12 +152,46 @@ impl Namespace {
         !self.is_reserved.load(Ordering::Acquire) || self.reservations.lock().allows(host, sqe)
     }
 
-    /// Does Reservation Register, Acquire or Release.
-    pub(crate) fn reserve(&self, from: target::Sender, sqe: &Sqe, data: &[u8]) -> Result<target::Preempted, Code> {
-        let mut reservations = self.reservations.lock();
+    /// Does Reservation Register, Acquire or Release. Whether `kept` will hear if the outcome is
+    /// kept.
+    pub(crate) fn reserve(
+        &self,
+        from: target::Sender,
+        sqe: &Sqe,
+        data: &[u8],
+        kept: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<(ToOthers, bool), Code> {
         // Before it takes effect, so that nobody overlooks it.
         self.is_reserved.store(true, Ordering::Release);
-        reservations.change(from, sqe, data)
+        self.change(|reservations| reservations.change(from, sqe, data), kept)
+    }
+
+    /// Has its reservations outlive a loss of power, or not. Whether `kept` will hear if they do.
+    pub(crate) fn persist(&self, persists: bool, kept: impl FnOnce(bool) + Send + 'static) -> Result<bool, Code> {
+        self.change(|reservations| reservations.persist(persists), kept).map(|((), keeps)| keeps)
+    }
+
+    fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Reservations) -> Result<R, Code>,
+        kept: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<(R, bool), Code> {
+        let mut reservations = self.reservations.lock();
+        let did = reservations.persists();
+        let outcome = change(&mut reservations)?;
+        let Some(keeper) = self.config.keeper.as_ref().filter(|_| did || reservations.persists()) else { return Ok((outcome, false)) };
+        let name = String::from(keeper.name());
+        // Under the lock, so that what is kept last is what happened last.
+        keeper.keep(
+            reservations.kept().as_ref(),
+            Box::new(move |done| {
+                if let Err(why) = &done {
+                    logging::error!("reservations are not kept in {}: {}", name.as_str(), why.as_str());
+                }
+                kept(done.is_ok());
+            }),
+        );
+        Ok((outcome, true))
     }
 
     /// Does Reservation Report.

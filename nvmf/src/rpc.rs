@@ -8,6 +8,7 @@ extern crate std;
 mod config;
 mod listeners;
 mod namespaces;
+mod ptpl;
 mod subsystems;
 mod told;
 mod transports;

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use core_reactor::net::NetError;
 use nvme::fabrics::DISCOVERY_NQN;
-use nvme::log::{AnaState, Event};
+use nvme::log::{AnaState, Event, Notice};
 use spin::{Mutex, Once};
 
 use crate::atomic::AtomicU64;
@@ -243,6 +243,14 @@ impl Target {
         self.refresh(subsystem);
         for association in subsystem.controllers() {
             association.controller.lock().namespace_changed(nsid);
+            self.tell(&association);
+        }
+    }
+
+    /// Tells a host, by each of its controllers, what was done to a reservation.
+    pub(crate) fn notice(&self, subsystem: &Subsystem, hostid: &[u8; 16], nsid: u32, notice: Notice) {
+        for association in subsystem.controllers().into_iter().filter(|it| it.hostid == *hostid) {
+            association.controller.lock().notice(nsid, notice);
             self.tell(&association);
         }
     }

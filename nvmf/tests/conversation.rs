@@ -366,3 +366,20 @@ fn s377_a_namespace_goes_with_the_device_below_its_own() {
     drop((admin, host));
     world.end();
 }
+
+#[test]
+fn s382_a_controller_says_who_made_it_and_takes_a_long_admin_queue() {
+    let mut world = World::new();
+    let mut long = Host::new(&mut world, Shape::default(), 31);
+    let data = nvme::fabrics::ConnectData::new(common::id_of(HOSTNQN), nvme::fabrics::ANY_CONTROLLER, NQN, HOSTNQN).expect("names");
+    let done = long.call(&mut world, Sqe::connect(0, 1024, 0), Payload::Send(1024), data.as_bytes());
+    assert!(done.status.is_success(), "{done:?}");
+    let (mut admin, _) = Host::admin(&mut world);
+    let identify = Sqe::identify(nvme::identify::cns::CONTROLLER, 0);
+    let data = admin.call(&mut world, identify, Payload::Receive(4096), &[]).data;
+    let it = nvme::identify::Controller::read_from_bytes(&data[..]).expect("a structure");
+    assert_eq!((it.vid.get(), it.ssvid.get(), it.ieee, it.rab), (0x8086, 0x8086, [0xE4, 0xD2, 0x5C], 6));
+    assert_eq!((&it.serial, &it.model[..21]), (b"00000000000000000000", &b"lcore bdev Controller"[..]));
+    drop((long, admin));
+    world.end();
+}

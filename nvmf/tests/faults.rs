@@ -71,6 +71,7 @@ fn s271_connects_that_cannot_be_are_answered_with_what_is_wrong() {
         (NQN, HOSTNQN, own, 128, 32, Code::ConnectInvalid, invalid(Parameter::QID)),
         (NQN, HOSTNQN, own, 2, 1, Code::ConnectInvalid, invalid(Parameter::SQSIZE)),
         (NQN, HOSTNQN, own, 2, 129, Code::ConnectInvalid, invalid(Parameter::SQSIZE)),
+        (NQN, HOSTNQN, 0xFFFF, 0, 1025, Code::ConnectInvalid, invalid(Parameter::SQSIZE)),
         (NQN, HOSTNQN, own, 1, 32, Code::CommandSequenceError, 0),
     ] {
         let mut host = Host::new(&mut world, Shape::default(), 31);

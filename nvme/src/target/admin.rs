@@ -34,6 +34,8 @@ pub struct Namespace {
     /// RESCAP, as [`Reservations::capabilities`](super::Reservations::capabilities) says; 0
     /// without reservations.
     pub reservations: u8,
+    /// Whether those outlive a loss of power.
+    pub persists: bool,
 }
 
 /// What a controller asks of the subsystem that it belongs to.
@@ -85,6 +87,12 @@ pub trait Subsystem {
 
 /// Firmware revision.
 const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
+
+/// VID, SSVID, IEEE and RAB are those of SPDK's target, which tools and hosts' lists of quirks know
+/// as a controller that is software.
+const VENDOR: u16 = 0x8086;
+const OUI: [u8; 3] = [0xE4, 0xD2, 0x5C];
+const BURST: u8 = 6;
 
 /// NVMe 2.0, as in VS.
 pub(super) const VERSION: u32 = 0x0002_0000;
@@ -141,6 +149,7 @@ fn check(nsid: u32, subsystem: &dyn Subsystem) -> Result<(), Code> {
 fn controller(config: &Config, subsystem: &dyn Subsystem) -> identify::Controller {
     let io = config.role == Role::Io;
     let mut it = identify::Controller::empty();
+    (it.vid, it.ssvid, it.ieee, it.rab) = (VENDOR.into(), VENDOR.into(), OUI, BURST);
     it.serial = identify::text(subsystem.serial());
     it.model = identify::text(subsystem.model());
     it.firmware = identify::text(FIRMWARE);
@@ -264,7 +273,7 @@ pub(super) fn firmware(log: &mut Window<'_>) {
     log.put(page.as_bytes());
 }
 
-pub(super) fn effects(role: Role, log: &mut Window<'_>) {
+pub(super) fn effects(config: &Config, log: &mut Window<'_>) {
     let mut page = Effects::new_zeroed();
     for opcode in [
         admin::GET_LOG_PAGE,
@@ -277,7 +286,12 @@ pub(super) fn effects(role: Role, log: &mut Window<'_>) {
     ] {
         page.admin[usize::from(opcode)] = Effects::SUPPORTED.into();
     }
-    if role == Role::Io {
+    if config.role == Role::Io {
+        if config.reservations {
+            for opcode in [io::RESERVATION_REGISTER, io::RESERVATION_REPORT, io::RESERVATION_ACQUIRE, io::RESERVATION_RELEASE] {
+                page.io[usize::from(opcode)] = Effects::SUPPORTED.into();
+            }
+        }
         for opcode in [io::FLUSH, io::READ, io::COMPARE] {
             page.io[usize::from(opcode)] = Effects::SUPPORTED.into();
         }

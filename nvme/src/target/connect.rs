@@ -54,14 +54,16 @@ impl From<Parameter> for Refusal {
 /// The fewest entries of a queue (NVMe Base 2.0, 3.3.3): SQSIZE is not 0.
 const LEAST_ENTRIES: u16 = 2;
 
+/// The most entries of an admin queue. Hosts ask for 32; each costs memory while it is connected.
+pub const MOST_ADMIN_ENTRIES: u16 = 1024;
+
 impl<'a> Request<'a> {
     /// Reads a Connect; an I/O queue has at most `entries`, an admin queue as many as the host
-    /// likes up to 4096, since hosts do not bound it by MQES.
+    /// likes up to 1024, since hosts do not bound it by MQES.
     ///
     /// # Errors
     /// The response that it is to get.
     pub fn read(sqe: &Sqe, data: &'a [u8], entries: u16) -> Result<Self, Refusal> {
-        const MOST_ADMIN_ENTRIES: u16 = 4096;
         let words: Connect = sqe.words();
         if words.recfmt.get() != 0 {
             return Err(Code::IncompatibleFormat.into());

@@ -1,14 +1,17 @@
 //! A controller: what an association has in common, whatever its queues.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::admin::{self, Subsystem};
 use super::{Refusal, Request, Tag};
 use crate::command::{ALL_NAMESPACES, FABRICS, Sqe, admin as opcode};
 use crate::fabrics::{self, Disconnect, Parameter, Property, cap, cc, csts, property};
-use crate::log::{ANA_GROUPS_ONLY, Event, GetLogPage, Window, feature, lid};
+use crate::log::{ANA_GROUPS_ONLY, Event, GetLogPage, Notice, ReservationPage, Window, feature, lid};
 use crate::status::{Code, Status};
 
 /// Asynchronous event requests that a controller keeps.
@@ -19,6 +22,23 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The most changed namespaces that are remembered one by one (NVMe Base 2.0, 5.16.1.5).
 const CHANGED: usize = 1024;
+
+/// Reservation notices that are kept for a host.
+const NOTICES: usize = 255;
+
+/// Where an event is among those pending.
+fn mark(event: Event) -> u32 {
+    1 << event as u32
+}
+
+/// What a feature can do, as Get Features tells it: whether it is a namespace's, and can be changed.
+fn capabilities(id: u8) -> u64 {
+    match id {
+        feature::QUEUES | feature::EVENTS | feature::KEEP_ALIVE => 1 << 2,
+        feature::RESERVATION_MASK | feature::RESERVATION_PERSISTENCE => 1 << 2 | 1 << 1,
+        _ => 0,
+    }
+}
 
 /// What a controller is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +106,14 @@ pub enum Verdict {
         /// CID.
         cid: u16,
     },
+    /// Have the reservations of a namespace outlive a loss of power, or not, and complete when that
+    /// itself does.
+    Persist {
+        /// NSID.
+        nsid: u32,
+        /// Whether they do.
+        persists: bool,
+    },
 }
 
 /// A controller, from the Connect of its admin queue on.
@@ -107,6 +135,11 @@ pub struct Controller {
     pending: u32,
     muted: u32,
     changed: Vec<u32>,
+    /// What a host was not told yet of reservations, and how much there was.
+    notices: VecDeque<(u32, Notice)>,
+    noticed: u64,
+    /// What it does not want to be told, by namespace.
+    masks: Vec<(u32, u32)>,
 }
 
 impl Controller {
@@ -126,6 +159,9 @@ impl Controller {
             pending: 0,
             muted: 0,
             changed: Vec::new(),
+            notices: VecDeque::new(),
+            noticed: 0,
+            masks: Vec::new(),
         }
     }
 
@@ -207,7 +243,13 @@ impl Controller {
             _ if !self.is_ready() => Err(Code::CommandSequenceError),
             opcode::IDENTIFY => self.identify(sqe, out, subsystem),
             opcode::GET_LOG_PAGE => self.log_page(sqe, out, subsystem),
-            opcode::SET_FEATURES => self.set_feature(sqe, data),
+            opcode::SET_FEATURES if sqe.cdw10.get() & 0xFF == u32::from(feature::RESERVATION_PERSISTENCE) => {
+                match self.persistence(sqe, subsystem) {
+                    Ok(verdict) => return verdict,
+                    Err(code) => Err(code),
+                }
+            }
+            opcode::SET_FEATURES => self.set_feature(sqe, data, subsystem),
             opcode::GET_FEATURES => self.get_feature(sqe, out, subsystem),
             opcode::KEEP_ALIVE => Ok((0, Effect::None)),
             opcode::ASYNC_EVENT => match self.requests.iter_mut().find(|place| place.is_none()) {
@@ -295,6 +337,8 @@ impl Controller {
         self.pending = 0;
         self.muted = 0;
         self.changed.clear();
+        self.notices.clear();
+        self.masks.clear();
         if self.config.role == Role::Io {
             self.wanted = 0;
         }
@@ -323,10 +367,11 @@ impl Controller {
             lid::ERRORS => log.put(&[0; 64]),
             lid::SMART if io => admin::smart(&mut log),
             lid::FIRMWARE if io => admin::firmware(&mut log),
-            lid::EFFECTS => admin::effects(self.config.role, &mut log),
+            lid::EFFECTS => admin::effects(&self.config, &mut log),
             lid::CHANGED_NAMESPACES if io => self.changed_namespaces(&mut log),
             lid::ANA if io && subsystem.has_ana() => admin::ana(subsystem, words.flags & ANA_GROUPS_ONLY != 0, &mut log),
             lid::DISCOVERY if !io => admin::discovery(subsystem, &mut log),
+            lid::RESERVATIONS if io && self.config.reservations => self.reservation_notice(&mut log),
             _ => return Err(Code::InvalidLogPage),
         }
         if offset > 0 && offset >= log.length() {
@@ -334,9 +379,14 @@ impl Controller {
         }
         if words.flags & GetLogPage::RETAIN == 0 {
             for event in Event::ALL.into_iter().filter(|event| event.lid() == words.lid) {
-                self.muted &= !event.bit();
-                if event == Event::Namespaces {
-                    self.changed.clear();
+                self.muted &= !mark(event);
+                match event {
+                    Event::Namespaces => self.changed.clear(),
+                    // The next one is told by an event of its own.
+                    Event::Reservations if offset == 0 && self.notices.pop_front().is_some() && !self.notices.is_empty() => {
+                        self.pending |= mark(event);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -351,6 +401,7 @@ impl Controller {
                 lid::SMART | lid::FIRMWARE | lid::CHANGED_NAMESPACES => io,
                 lid::ANA => io && subsystem.has_ana(),
                 lid::DISCOVERY => !io,
+                lid::RESERVATIONS => io && self.config.reservations,
                 _ => false,
             };
             log.put(&u32::from(there).to_le_bytes());
@@ -369,8 +420,46 @@ impl Controller {
         log.put(&page);
     }
 
+    //= NVMe Base 2.0, 5.16.1.24
+    fn reservation_notice(&self, log: &mut Window<'_>) {
+        let mut page = ReservationPage::new_zeroed();
+        if let Some((nsid, notice)) = self.notices.front() {
+            let behind = self.notices.len() as u64 - 1;
+            page.count = (self.noticed - behind).into();
+            (page.kind, page.behind, page.nsid) = (*notice as u8, behind.min(255) as u8, (*nsid).into());
+        }
+        log.put(page.as_bytes());
+    }
+
+    /// Feature 82h: a host keeps notices of a namespace, or of all, away.
+    //= NVMe Base 2.0, 5.27.1.25
+    fn mask(&mut self, nsid: u32, mask: u32, subsystem: &dyn Subsystem) -> Result<(), Code> {
+        let mut set = |nsid: u32| match self.masks.iter_mut().find(|(of, _)| *of == nsid) {
+            Some((_, old)) => *old = mask,
+            None => self.masks.push((nsid, mask)),
+        };
+        if nsid == ALL_NAMESPACES {
+            core::iter::successors(subsystem.after(0), |nsid| subsystem.after(*nsid)).for_each(set);
+            return Ok(());
+        }
+        subsystem.namespace(nsid).ok_or(Code::InvalidNamespace)?;
+        set(nsid);
+        Ok(())
+    }
+
+    fn masked(&self, nsid: u32) -> u32 {
+        self.masks.iter().find(|(of, _)| *of == nsid).map_or(0, |(_, mask)| *mask)
+    }
+
+    /// Feature 83h, which is the namespace's.
+    fn persistence(&self, sqe: &Sqe, subsystem: &dyn Subsystem) -> Result<Verdict, Code> {
+        let nsid = sqe.nsid.get();
+        subsystem.namespace(nsid).filter(|_| self.config.reservations).ok_or(Code::InvalidNamespace)?;
+        Ok(Verdict::Persist { nsid, persists: sqe.cdw11.get() & 1 != 0 })
+    }
+
     //= NVMe Base 2.0, 5.27
-    fn set_feature(&mut self, sqe: &Sqe, _data: &[u8]) -> Result<(u64, Effect), Code> {
+    fn set_feature(&mut self, sqe: &Sqe, _data: &[u8], subsystem: &dyn Subsystem) -> Result<(u64, Effect), Code> {
         const SAVE: u32 = 1 << 31;
         if sqe.cdw10.get() & SAVE != 0 {
             return Err(Code::FeatureNotSaveable);
@@ -393,6 +482,10 @@ impl Controller {
             }
             feature::KEEP_ALIVE => {
                 self.kato = Duration::from_millis(value.into());
+                Ok((0, Effect::None))
+            }
+            feature::RESERVATION_MASK if self.config.reservations => {
+                self.mask(sqe.nsid.get(), value, subsystem)?;
                 Ok((0, Effect::None))
             }
             // Fabrics hosts say who they are in Connect.
@@ -430,6 +523,14 @@ impl Controller {
                 out.get_mut(..16).ok_or(Code::SglLengthInvalid)?.copy_from_slice(&self.hostid);
                 0
             }
+            feature::RESERVATION_MASK if self.config.reservations => {
+                let nsid = sqe.nsid.get();
+                subsystem.namespace(nsid).ok_or(Code::InvalidNamespace)?;
+                self.masked(nsid).into()
+            }
+            feature::RESERVATION_PERSISTENCE if self.config.reservations => {
+                subsystem.namespace(sqe.nsid.get()).ok_or(Code::InvalidNamespace)?.persists.into()
+            }
             feature::ARBITRATION | feature::POWER | feature::TEMPERATURE | feature::ERROR_RECOVERY | feature::ATOMICITY => 0,
             _ => return Err(Code::InvalidField),
         };
@@ -438,7 +539,7 @@ impl Controller {
             // What there is to begin with, and nothing is saved.
             0b001 | 0b010 => Ok((if matches!(id, feature::QUEUES | feature::WRITE_CACHE) { value } else { 0 }, Effect::None)),
             // Changeable, or not.
-            0b011 => Ok((if matches!(id, feature::QUEUES | feature::EVENTS | feature::KEEP_ALIVE) { 1 << 2 } else { 0 }, Effect::None)),
+            0b011 => Ok((capabilities(id), Effect::None)),
             _ => Err(Code::InvalidField),
         }
     }
@@ -446,9 +547,23 @@ impl Controller {
     /// Something has changed; the host is told by the next [`next_event`](Self::next_event) if it
     /// wants to know.
     pub fn raise(&mut self, event: Event) {
-        if self.wanted & event.bit() != 0 {
-            self.pending |= event.bit();
+        if event.bit() == 0 || self.wanted & event.bit() != 0 {
+            self.pending |= mark(event);
         }
+    }
+
+    /// A reservation notice for its host, unless that does not want it.
+    pub fn notice(&mut self, nsid: u32, notice: Notice) {
+        if self.masked(nsid) & notice.bit() != 0 {
+            return;
+        }
+        self.noticed += 1;
+        // A host that never looks has the oldest forgotten, which the count shows.
+        if self.notices.len() == NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back((nsid, notice));
+        self.raise(Event::Reservations);
     }
 
     /// A namespace came, went, or changed.
@@ -463,10 +578,10 @@ impl Controller {
     /// An event request to complete, and its DW0. An event is told once until its log page was
     /// read.
     pub fn next_event(&mut self) -> Option<(Tag, u64)> {
-        let event = Event::ALL.into_iter().find(|event| self.pending & !self.muted & event.bit() != 0)?;
+        let event = Event::ALL.into_iter().find(|event| self.pending & !self.muted & mark(*event) != 0)?;
         let tag = self.requests.iter_mut().find_map(Option::take)?;
-        self.pending &= !event.bit();
-        self.muted |= event.bit();
+        self.pending &= !mark(event);
+        self.muted |= mark(event);
         Some((tag, event.dw0().into()))
     }
 

@@ -47,6 +47,7 @@ impl Disk {
             boundary: 0,
             group: 1,
             reservations: 0,
+            persists: false,
         };
         Self { namespace, bytes: vec![0; (BLOCKS as usize) << SHIFT], generation: 1, entries: Vec::new(), ana: true, flushes: 0 }
     }
@@ -337,6 +338,8 @@ impl Target {
                 if status.is_success() { self.succeed(tag, data, result, rng) } else { self.complete(tag, status, result) }
             }
             Verdict::Held => {}
+            // This disk has no reservations.
+            Verdict::Persist { .. } => self.complete(tag, Code::InvalidField.into(), 0),
             Verdict::Abort { qid, cid } => {
                 let held = self.queue.find(cid).filter(|held| qid == 0 && controller.take_request(*held));
                 if let Some(held) = held {

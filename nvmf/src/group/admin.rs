@@ -6,6 +6,7 @@ use nvme::{Code, Status};
 use super::base::Base;
 use super::queue::{Queue, Role, State};
 use super::quiet::{Of, Then};
+use crate::Association;
 use crate::view::View;
 
 impl Queue {
@@ -43,6 +44,7 @@ impl Queue {
                     self.end(base);
                 }
             }
+            Verdict::Persist { nsid, persists } => self.persist(base, tag, &association, nsid, persists),
             Verdict::Held => command.state = State::Held,
             Verdict::Abort { qid: 0, cid } => {
                 let held = self.proto.find(cid).filter(|held| association.controller.lock().take_request(*held));
@@ -54,6 +56,17 @@ impl Queue {
             Verdict::Abort { qid, cid } => self.abort_elsewhere(base, tag, qid, cid),
         }
         self.tell(base);
+    }
+
+    /// Has reservations outlive a loss of power, or not: done when that is kept.
+    fn persist(&mut self, base: &mut Base, tag: Tag, association: &Association, nsid: u32, persists: bool) {
+        let id = base.question();
+        let namespace = association.subsystem.namespaces().into_iter().find(|it| it.nsid() == nsid).ok_or(Code::InvalidNamespace);
+        match namespace.and_then(|it| it.persist(persists, base.on_kept(self.key, id))) {
+            Ok(true) => self.wait(base, tag, id, 1, Then::Answer(0)),
+            Ok(false) => self.complete(base, tag, Status::SUCCESS, 0),
+            Err(code) => self.complete(base, tag, code.into(), 0),
+        }
     }
 
     /// Has the core of another queue look for a command that is to be aborted.

@@ -131,16 +131,26 @@ impl Queue {
             return Ok(());
         }
         let from = Sender { host: association.hostid, cntlid: association.cntlid() };
-        let preempted = device.namespace.reserve(from, &sqe, command.buf.as_deref().unwrap_or(&[]))?;
-        if preempted.abort {
-            let (subsystem, nsid) = (association.subsystem.clone(), sqe.nsid.get());
-            let ids: Arc<[_]> = preempted.hosts.into();
+        let (nsid, association) = (sqe.nsid.get(), association.clone());
+        let namespace = device.namespace.clone();
+        let id = base.question();
+        let data = command.buf.as_deref().unwrap_or(&[]);
+        let (others, keeps) = namespace.reserve(from, &sqe, data, base.on_kept(self.key, id))?;
+        let mut parts = usize::from(keeps);
+        let subsystem = association.subsystem.clone();
+        if others.abort {
+            let ids: Arc<[_]> = others.hosts.into();
             base.abort_of_hosts(&subsystem, nsid, &ids);
             // It is done when nothing of theirs is, aborted or not.
-            self.wait_for(base, tag, &Of::Hosts { subsystem, ids, nsid }, Then::Answer(0));
-            return Ok(());
+            parts += self.ask(base, id, &Of::Hosts { subsystem: subsystem.clone(), ids, nsid });
         }
-        self.complete(base, tag, Status::SUCCESS, 0);
+        for (host, notice) in others.notices {
+            base.target.notice(&subsystem, &host, nsid, notice);
+        }
+        match parts {
+            0 => self.complete(base, tag, Status::SUCCESS, 0),
+            _ => self.wait(base, tag, id, parts, Then::Answer(0)),
+        }
         Ok(())
     }
 

@@ -5,9 +5,9 @@
 //! no older write can come any more; likewise whoever fences a host off, and a host that disables
 //! its controller. Each group is asked, and answers when it has nothing left.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use core_reactor::Cx;
@@ -82,12 +82,12 @@ pub(crate) struct Left {
     requests: u32,
 }
 
-/// A command that waits for all groups.
+/// A command that waits for answers: of groups, or that what it did is kept.
 pub(crate) struct Waiting {
     id: u64,
     tag: Tag,
-    /// Groups that have not answered.
-    groups: usize,
+    /// Answers that have not come.
+    parts: usize,
     by: Duration,
     then: Then,
 }
@@ -115,30 +115,42 @@ impl Command {
 impl Queue {
     /// Has a command wait until no group has such writes.
     pub(super) fn wait_for(&mut self, base: &mut Base, tag: Tag, of: &Of, then: Then) {
+        let id = base.question();
+        let parts = self.ask(base, id, of);
+        self.wait(base, tag, id, parts, then);
+    }
+
+    /// Has a command wait for so many answers to a question.
+    pub(super) fn wait(&mut self, base: &Base, tag: Tag, id: u64, parts: usize, then: Then) {
         if let Some(Some(command)) = self.commands.get_mut(tag.index()) {
             command.state = State::Held;
         }
-        let id = base.questions;
-        base.questions += 1;
-        let asker = Asker { group: base.index, queue: self.key, id };
-        let groups: Vec<_> = (0..base.peers.shards()).filter(|group| !base.peers.is_gone(*group)).collect();
-        let by = base.time().saturating_add(LIMIT);
-        self.waiting.push(Waiting { id, tag, groups: groups.len(), by, then });
-        for group in groups {
-            let of = alloc::boxed::Box::new(of.clone());
-            base.peers.send(group, move |group, cx| group.watch(cx, *of, asker));
-        }
+        self.waiting.push(Waiting { id, tag, parts, by: base.time().saturating_add(LIMIT), then });
     }
 
-    /// A group has nothing left.
-    fn is_quiet(&mut self, base: &mut Base, cx: &mut Cx<'_>, id: u64) {
+    /// Asks all groups for the end of such writes; how many those are.
+    pub(super) fn ask(&self, base: &Base, id: u64, of: &Of) -> usize {
+        let asker = Asker { group: base.index, queue: self.key, id };
+        let mut asked = 0;
+        for group in (0..base.peers.shards()).filter(|group| !base.peers.is_gone(*group)) {
+            let of = Box::new(of.clone());
+            base.peers.send(group, move |group, cx| group.watch(cx, *of, asker));
+            asked += 1;
+        }
+        asked
+    }
+
+    /// One of the answers that a command waits for.
+    fn answered(&mut self, base: &mut Base, cx: &mut Cx<'_>, id: u64, outcome: Code) {
         let Some(at) = self.waiting.iter().position(|it| it.id == id) else { return };
-        self.waiting[at].groups -= 1;
-        if self.waiting[at].groups > 0 {
+        self.waiting[at].parts -= 1;
+        let is_bad = outcome != Code::Success;
+        if self.waiting[at].parts > 0 && !is_bad {
             return;
         }
         let Waiting { tag, then, .. } = self.waiting.swap_remove(at);
         match then {
+            _ if is_bad => self.complete(base, tag, outcome.into(), 0),
             Then::Connect => self.connect(base, cx, tag, true),
             Then::Answer(result) => self.complete(base, tag, Status::SUCCESS, result),
         }
@@ -148,18 +160,13 @@ impl Queue {
     pub(super) fn look_for_unquiet(&mut self, base: &mut Base) {
         let now = base.time();
         while let Some(at) = self.waiting.iter().position(|it| now >= it.by) {
-            let Waiting { tag, then, groups, .. } = self.waiting.swap_remove(at);
+            let Waiting { tag, then, .. } = self.waiting.swap_remove(at);
             let (what, code) = match then {
                 Then::Connect => ("it cannot connect yet", Code::ControllerBusy),
                 Then::Answer(_) => ("its command has failed", Code::InternalError),
             };
-            logging::warn!(
-                "{}: {}; older writes are still with slow disks of {} poll groups after {} s",
-                self.name().as_str(),
-                what,
-                groups as u32,
-                LIMIT.as_secs()
-            );
+            let name = self.name();
+            logging::warn!("{}: {}; a disk has not done after {} s what is to be over before", name.as_str(), what, LIMIT.as_secs());
             self.complete(base, tag, code.into(), 0);
         }
     }
@@ -188,6 +195,21 @@ impl Queue {
 }
 
 impl Base {
+    /// A number for a question.
+    pub(super) fn question(&mut self) -> u64 {
+        self.questions += 1;
+        self.questions
+    }
+
+    /// Tells a command, from whatever thread, whether what it did is kept.
+    pub(super) fn on_kept(&self, queue: QueueKey, id: u64) -> impl FnOnce(bool) + Send + 'static {
+        let (peers, group) = (self.peers.clone(), self.index);
+        move |is_kept| {
+            let outcome = if is_kept { Code::Success } else { Code::InternalError };
+            peers.send(group, move |group, cx| group.answered(cx, queue, id, outcome));
+        }
+    }
+
     /// A request of a queue that has ended has come back.
     #[cold]
     pub(super) fn came_back(&mut self, queue: QueueKey, nsid: u32, changes: bool) {
@@ -227,7 +249,7 @@ impl Group {
                 || watch.of.is_of_the_living() && queues.iter().any(|queue| queue.has_writes(watch));
             if !is_left {
                 let Asker { group, queue, id } = watch.asker;
-                base.peers.send(group, move |group, cx| group.is_quiet(cx, queue, id));
+                base.peers.send(group, move |group, cx| group.answered(cx, queue, id, Code::Success));
             }
             // Who asked has given up by then.
             is_left && now < watch.since.saturating_add(2 * LIMIT)
@@ -235,11 +257,11 @@ impl Group {
         base.watches = watches;
     }
 
-    /// A group has nothing left of what a command of this one waits for.
-    fn is_quiet(&mut self, cx: &mut Cx<'_>, queue: QueueKey, id: u64) {
+    /// An answer that a command of this group waits for.
+    fn answered(&mut self, cx: &mut Cx<'_>, queue: QueueKey, id: u64, outcome: Code) {
         self.base.now = cx.now();
         if let Some(queue) = self.queues.get(queue) {
-            queue.is_quiet(&mut self.base, cx, id);
+            queue.answered(&mut self.base, cx, id, outcome);
             self.flush();
         }
     }

@@ -65,6 +65,9 @@ fn added(namespace: &Namespace) -> Value {
         "uuid": namespace.uuid().to_string(),
         "anagrpid": namespace.anagrpid(),
     });
+    if let Some(keeper) = &namespace.config().keeper {
+        params["ptpl_file"] = json!(keeper.name());
+    }
     if namespace.eui64() != [0; 8] {
         params["eui64"] = json!(digits(&namespace.eui64()));
     }

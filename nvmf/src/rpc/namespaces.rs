@@ -4,23 +4,27 @@ extern crate std;
 
 use std::format;
 use std::string::String;
+use std::sync::Arc;
 
 use bdev::{Bdevs, Uuid};
 use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Control, Error, LCORE_RPC_METHODS, Method};
 use serde::Deserialize;
 
-use super::{refuse, target};
-use crate::{CLAIM, NamespaceConfig};
+use super::{ptpl, refuse, target};
+use crate::{CLAIM, Namespace, NamespaceConfig};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
 static ADD: Method = Method::new("nvmf_subsystem_add_ns", "Gives a subsystem a block device as a namespace", |_, call| {
-    let (control, bdevs) = (call.control().clone(), call.control().service::<Bdevs>());
-    call.answer(|add: Add| {
-        let config = add.namespace.read(&*bdevs?)?;
-        Ok(target(&control, add.tgt_name.as_deref())?.add_namespace(&add.nqn, config)?)
-    });
+    let control = call.control().clone();
+    let Some((add, reply)) = call.open::<Add>() else { return };
+    if add.namespace.ptpl_file.is_some() {
+        // A file is read, which may take as long as it likes.
+        ptpl::elsewhere(move || reply.send(add.make(&control)));
+    } else {
+        reply.send(add.make(&control));
+    }
 });
 
 #[derive(Deserialize)]
@@ -29,6 +33,22 @@ struct Add {
     nqn: String,
     namespace: New,
     tgt_name: Option<String>,
+}
+
+impl Add {
+    fn make(self, control: &Control) -> Result<u32, Error> {
+        let target = target(control, self.tgt_name.as_deref())?;
+        let mut config = self.namespace.read(&*control.service::<Bdevs>()?)?;
+        if let Some(path) = self.namespace.ptpl_file {
+            let is_its = |namespace: &Arc<Namespace>| namespace.config().keeper.as_ref().is_some_and(|it| it.name() == path);
+            let taken = target.subsystems().iter().any(|subsystem| subsystem.namespaces().iter().any(is_its));
+            refuse("namespace.ptpl_file", taken, "another namespace keeps its reservations there")?;
+            let file = ptpl::File::new(path, config.device.bdev().uuid());
+            config.kept = file.read().map_err(|why| Error::params(format!("Invalid parameters: namespace.ptpl_file: {why}")))?;
+            config.keeper = Some(Arc::new(file));
+        }
+        Ok(target.add_namespace(&self.nqn, config)?)
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,7 +70,6 @@ struct New {
 
 impl New {
     fn read(&self, bdevs: &Bdevs) -> Result<NamespaceConfig, Error> {
-        refuse("namespace.ptpl_file", self.ptpl_file.is_some(), "reservations do not outlast the target here")?;
         refuse("namespace.no_auto_visible", self.no_auto_visible, "each host that may connect sees every namespace here")?;
         let wrong = |why| Error::params(format!("Invalid parameters: namespace.bdev_name: {why}"));
         let device = bdevs.get(&self.bdev_name).and_then(|bdev| bdev.open_claimed(CLAIM)).map_err(wrong)?;
@@ -63,6 +82,8 @@ impl New {
             nguid: self.nguid.as_deref().map(|text| bytes("nguid", text)).transpose()?.filter(|nguid| *nguid != [0; 16]),
             eui64: self.eui64.as_deref().map(|text| bytes("eui64", text)).transpose()?.filter(|eui64| *eui64 != [0; 8]),
             anagrpid: given(self.anagrpid),
+            keeper: None,
+            kept: None,
         })
     }
 }

@@ -152,7 +152,7 @@ impl ToldTransport {
             max_io_qpairs_per_ctrlr: transport.max_io_qpairs_per_ctrlr,
             in_capsule_data_size: transport.in_capsule_data_size,
             max_io_size: transport.max_io_size,
-            max_aq_depth: 4096,
+            max_aq_depth: nvme::target::MOST_ADMIN_ENTRIES.into(),
             // What SPDK says where nothing was.
             iobuf_small_cache_size: u32::MAX,
             iobuf_large_cache_size: u32::MAX,

@@ -1,0 +1,259 @@
+//! Files that reservations are kept in (`ptpl_file`), as SPDK writes and reads them.
+
+extern crate std;
+
+use std::boxed::Box;
+use std::format;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::string::{String, ToString};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::vec::Vec;
+
+use bdev::Uuid;
+use nvme::reservation::Kind;
+use nvme::target::Kept;
+use serde::{Deserialize, Serialize};
+
+use crate::Keeper;
+
+/// What a file has at most: 128 registrants are a tenth of it.
+const MOST: u64 = 128 << 10;
+
+/// A file for the reservations of one namespace.
+#[derive(Debug)]
+pub(super) struct File {
+    path: String,
+    device: Uuid,
+}
+
+/// What is in it. SPDK refuses what has a key more.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    ptpl: bool,
+    #[serde(default)]
+    rtype: u8,
+    #[serde(default)]
+    crkey: u64,
+    bdev_uuid: String,
+    #[serde(default)]
+    holder_uuid: String,
+    registrants: Vec<Registrant>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registrant {
+    rkey: u64,
+    host_uuid: String,
+}
+
+impl File {
+    pub(super) fn new(path: String, device: Uuid) -> Self {
+        Self { path, device }
+    }
+
+    /// What was kept; nothing if there is no such file yet.
+    pub(super) fn read(&self) -> Result<Option<Kept>, String> {
+        let path = &self.path;
+        let mut text = String::new();
+        match fs::File::open(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                let dir = folder(path);
+                return if dir.is_dir() { Ok(None) } else { Err(format!("{path:?}: there is no folder {dir:?} for it")) };
+            }
+            Err(why) => return Err(format!("{path:?} cannot be read: {why}")),
+            Ok(file) => file.take(MOST + 1).read_to_string(&mut text).map_err(|why| format!("{path:?} cannot be read: {why}"))?,
+        };
+        let wrong = |why: &str| format!("{path:?} is no file of reservations: {why}; move it away to begin without any");
+        if text.len() as u64 > MOST {
+            return Err(wrong("it is too long"));
+        }
+        // So SPDK leaves it where nothing is kept.
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let written: Written = serde_json::from_str(&text).map_err(|why| wrong(&why.to_string()))?;
+        if !written.ptpl || written.registrants.is_empty() {
+            return Ok(None);
+        }
+        if written.bdev_uuid.parse() != Ok(self.device) {
+            return Err(wrong(&format!("it is of the device {}, and this one is {}", written.bdev_uuid, self.device)));
+        }
+        written.kept().map(Some).map_err(|why| wrong(&why))
+    }
+
+    /// What the file is to say.
+    fn text(&self, kept: Option<&Kept>) -> String {
+        let nothing = Kept::default();
+        let Kept { hosts, held } = kept.unwrap_or(&nothing);
+        let by_all = matches!(held, Some((Kind::WriteExclusiveAll | Kind::ExclusiveAccessAll, _)));
+        let key = |holder: &[u8; 16]| hosts.iter().find(|(id, _)| id == holder).map_or(0, |(_, key)| *key);
+        let written = Written {
+            ptpl: kept.is_some(),
+            rtype: held.map_or(0, |(kind, _)| kind as u8),
+            crkey: held.map_or(0, |(_, by)| key(&by)),
+            bdev_uuid: self.device.to_string(),
+            holder_uuid: held.filter(|_| !by_all).map_or(String::new(), |(_, by)| text_of(&by)),
+            registrants: hosts.iter().map(|(id, key)| Registrant { rkey: *key, host_uuid: text_of(id) }).collect(),
+        };
+        serde_json::to_string_pretty(&written).unwrap_or_default()
+    }
+}
+
+impl Written {
+    fn kept(&self) -> Result<Kept, String> {
+        let mut hosts = Vec::new();
+        for it in &self.registrants {
+            hosts.push((id_of("host_uuid", &it.host_uuid)?, it.rkey));
+        }
+        let held = match (self.rtype, Kind::of(self.rtype)) {
+            (0, _) => None,
+            (rtype, None) => return Err(format!("rtype {rtype} is none")),
+            (_, Some(kind @ (Kind::WriteExclusiveAll | Kind::ExclusiveAccessAll))) => Some((kind, hosts[0].0)),
+            (_, Some(kind)) => Some((kind, id_of("holder_uuid", &self.holder_uuid)?)),
+        };
+        if self.crkey != 0 && !hosts.iter().any(|(_, key)| *key == self.crkey) {
+            return Err(format!("crkey {} is no registrant's", self.crkey));
+        }
+        Ok(Kept { hosts, held })
+    }
+}
+
+fn text_of(hostid: &[u8; 16]) -> String {
+    Uuid(u128::from_be_bytes(*hostid)).to_string()
+}
+
+fn id_of(key: &str, text: &str) -> Result<[u8; 16], String> {
+    text.parse().map(|Uuid(bits)| bits.to_be_bytes()).map_err(|_| format!("{key} {text:?} is no uuid"))
+}
+
+impl Keeper for File {
+    fn name(&self) -> &str {
+        &self.path
+    }
+
+    fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>) {
+        let (path, text) = (self.path.clone(), self.text(what));
+        elsewhere(move || done(replace(&path, &text).map_err(|why| why.to_string())));
+    }
+}
+
+/// Puts a text in a file's place, as a whole and to stay.
+fn replace(path: &str, text: &str) -> io::Result<()> {
+    let new = format!("{path}.new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The name, too.
+    fs::File::open(folder(path))?.sync_all()
+}
+
+/// Where a file lies.
+fn folder(path: &str) -> &Path {
+    let parent = Path::new(path).parent().unwrap_or(Path::new("/"));
+    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs this on a thread that may wait for disks, one after the other: no core waits.
+pub(super) fn elsewhere(job: impl FnOnce() + Send + 'static) {
+    static TO: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    let Ok(mut to) = TO.lock() else { return };
+    let to = to.get_or_insert_with(|| {
+        let (to, jobs) = mpsc::channel::<Job>();
+        // Where there is no thread, the jobs are dropped with their end of the channel, and whoever
+        // waits for one hears that it has come to nothing.
+        let _ = thread::Builder::new().name("nvmf-ptpl".into()).spawn(move || jobs.into_iter().for_each(|job| job()));
+        to
+    });
+    let _ = to.send(Box::new(job));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11";
+    const HOST: &str = "11111111-2222-4333-8444-555555555555";
+
+    fn file(text: Option<&str>) -> (std::sync::Arc<tempfile::TempDir>, File) {
+        let dir = std::sync::Arc::new(tempfile::tempdir().expect("a folder"));
+        let path = dir.path().join("ptpl.json");
+        if let Some(text) = text {
+            fs::write(&path, text).expect("a file");
+        }
+        let file = File::new(path.to_str().expect("a name").into(), DEVICE.parse().expect("a uuid"));
+        (dir, file)
+    }
+
+    #[test]
+    fn s379_what_spdk_has_written_is_read() {
+        // As SPDK 26.09 writes it.
+        let text = format!(
+            r#"{{"ptpl":true,"rtype":1,"crkey":11,"bdev_uuid":"{DEVICE}","holder_uuid":"{HOST}","registrants":[{{"rkey":11,"host_uuid":"{HOST}"}}]}}"#
+        );
+        let (_dir, it) = file(Some(&text));
+        let id = id_of("host_uuid", HOST).expect("a uuid");
+        let kept = it.read().expect("it is one").expect("something");
+        assert_eq!(kept, Kept { hosts: std::vec![(id, 11)], held: Some((Kind::WriteExclusive, id)) });
+        // And ours says the same, in the same order.
+        let own: String = it.text(Some(&kept)).split_whitespace().collect();
+        assert_eq!(own, text);
+        let all = Kept { held: Some((Kind::ExclusiveAccessAll, id)), ..kept };
+        let text: String = it.text(Some(&all)).split_whitespace().collect();
+        assert!(text.contains(r#""holder_uuid":"""#) && text.contains(r#""crkey":11"#), "{text}");
+        for nothing in [None, Some(""), Some("\n"), Some(&*it.text(None))] {
+            assert_eq!(file(nothing).1.read(), Ok(None), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn s379_a_file_that_is_none_is_told_in_a_sentence() {
+        let good = format!(
+            r#"{{"ptpl":true,"rtype":1,"crkey":11,"bdev_uuid":"{DEVICE}","holder_uuid":"{HOST}","registrants":[{{"rkey":11,"host_uuid":"{HOST}"}}]}}"#
+        );
+        for (from, to, says) in [
+            ("true", "tru", "expected"),
+            (DEVICE, HOST, "it is of the device"),
+            ("\"rtype\":1", "\"rtype\":9", "rtype 9"),
+            ("\"rtype\":1", "\"rtype\":1,\"more\":1", "more"),
+            ("\"crkey\":11", "\"crkey\":12", "crkey 12"),
+            ("\"holder_uuid\":\"1", "\"holder_uuid\":\"x", "holder_uuid"),
+            ("\"host_uuid\":\"1", "\"host_uuid\":\"x", "host_uuid"),
+            ("\"registrants\"", "\"registrant\"", "registrant"),
+        ] {
+            let why = file(Some(&good.replacen(from, to, 1))).1.read().expect_err(to);
+            assert!(why.contains(says) && why.contains("ptpl.json"), "{why}");
+        }
+        let long = " ".repeat(MOST as usize + 1);
+        assert!(file(Some(&long)).1.read().expect_err("too long").contains("too long"));
+        let (_dir, it) = file(None);
+        let lost = File::new(it.path.replace("ptpl.json", "none/ptpl.json"), it.device);
+        assert!(lost.read().expect_err("no folder").contains("no folder"));
+        assert!(replace(&lost.path, "").is_err());
+    }
+
+    #[test]
+    fn s379_a_file_is_replaced_as_a_whole() {
+        let (dir, it) = file(Some("what was"));
+        let (done, outcome) = mpsc::channel();
+        for n in 0..20 {
+            let done = done.clone();
+            let kept = Kept { hosts: (0..=n).map(|id| ([id; 16], u64::from(id) + 1)).collect(), held: None };
+            it.keep(Some(&kept), Box::new(move |kept| done.send((n, kept)).expect("somebody waits")));
+        }
+        for n in 0..20 {
+            assert_eq!(outcome.recv().expect("an answer"), (n, Ok(())), "in the order in which they were asked for");
+        }
+        assert_eq!(it.read().expect("it is one").expect("something").hosts.len(), 20);
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "nothing is left beside it");
+    }
+}
