@@ -63,7 +63,7 @@ pub use figures::GroupFigures;
 pub use listener::Listener;
 pub use namespace::{CLAIM, Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;
-pub use server::{Server, ServerConfig, ServerError};
+pub use server::{STAGGER, Server, ServerConfig, ServerError};
 pub use subsystem::{Subsystem, SubsystemConfig};
 pub use target::Target;
 pub use transport::Transport;
