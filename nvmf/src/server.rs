@@ -46,7 +46,7 @@ impl ServerConfig {
         let part = |class, most: usize| (pool.stats(class).count / 4 / groups.max(1)).min(most);
         let reserve = ReserveConfig { small: part(Class::Small, 128), large: part(Class::Large, 8), control: part(Class::Control, 16) };
         let size = 4 * pool.buf_size(Class::Small) - STAGGER;
-        let receive = ClassConfig { count: part(Class::Small, 128), size };
+        let receive = ClassConfig { count: part(Class::Small, 64), size };
         Self { net, target, pool, reserve, receive, connections: 1024, connect_timeout: Duration::from_secs(10) }
     }
 }
