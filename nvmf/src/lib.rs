@@ -64,7 +64,7 @@ pub use listener::Listener;
 pub use namespace::{CLAIM, Keeper, Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;
 pub use nvme::target::Kept;
-pub use server::{Server, ServerConfig, ServerError};
+pub use server::{STAGGER, Server, ServerConfig, ServerError};
 pub use subsystem::{Subsystem, SubsystemConfig};
 pub use target::Target;
 pub use transport::Transport;

@@ -8,7 +8,8 @@ use nvme::fabrics::{DISCOVERY_NQN, cc, property};
 use nvme::host::Payload;
 use nvme::log::{self, DiscoveryHeader, GetLogPage, feature, lid};
 use nvme::{Code, Shape};
-use nvmf::{AnaState, NamespaceConfig};
+use nvmf::{AnaState, NamespaceConfig, ServerConfig};
+use pool::ReserveConfig;
 use zerocopy::{FromBytes, IntoBytes};
 
 const SHAPES: [Shape; 4] = [
@@ -382,4 +383,24 @@ fn s382_a_controller_says_who_made_it_and_takes_a_long_admin_queue() {
     assert_eq!((&it.serial, &it.model[..21]), (b"00000000000000000000", &b"lcore bdev Controller"[..]));
     drop((long, admin));
     world.end();
+}
+
+/// Data that is asked for comes while commands hold all buffers that they can.
+#[test]
+fn s348_what_is_received_has_buffers_of_its_own() {
+    for buffers in [(24, 2), (1024, 64)] {
+        let mut world = World::with(Wishes { buffers, ..Wishes::default() });
+        let ServerConfig { receive, reserve, .. } = ServerConfig::new(world.net, world.target.clone(), world.pool.clone(), 2);
+        assert!(receive.count > 0 && !receive.size.is_multiple_of(4096), "{receive:?}");
+        let others = world.pool.group(ReserveConfig { small: 0, large: 0, control: 0 }).expect("a share");
+        let held: Vec<_> = std::iter::from_fn(|| others.get()).collect();
+        assert_eq!(held.len(), buffers.0 - 2 * reserve.small, "sockets hold none of them");
+        let (admin, bringup) = Host::admin(&mut world);
+        let mut host = Host::io(&mut world, &bringup, 1);
+        let data = pattern(7, 64 * BLOCK);
+        assert!(host.write(&mut world, 0, &data).status.is_success());
+        assert!(host.read(&mut world, 0, 64).data == data);
+        drop((admin, host, held, others));
+        world.end();
+    }
 }
