@@ -436,7 +436,10 @@ impl Server {
     /// many bytes, or nothing where none has.
     fn turn(&mut self, cx: &mut Cx<'_>) -> Option<usize> {
         for _ in 0..=self.clients.len() {
-            if self.turn < self.clients.len() && self.left > 0 && let Some(bytes) = self.step(cx, self.turn) {
+            if self.turn < self.clients.len()
+                && self.left > 0
+                && let Some(bytes) = self.step(cx, self.turn)
+            {
                 self.left = self.left.saturating_sub(STEP + bytes);
                 return Some(bytes);
             }

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{methods, until};
-use core_reactor::{Platform, ThreadConfig};
 use core_reactor::sim::Sim;
+use core_reactor::{Platform, ThreadConfig};
 use rpc::{Address, CLIENTS, Control, Disposal};
 
 /// Bytes that a poll deals with at most, and those of its last step beyond.

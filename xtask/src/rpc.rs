@@ -95,7 +95,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 fn beside(program: &Path, backend: &str, args: &Args) -> Result<()> {
     let server = Server::start(program, backend)?;
     let (mut p50s, mut p99s) = (Vec::new(), Vec::new());
-    println!("  | p50 us, without and with | ratio | p99 us, without and with | ratio | polls: % of the core, p50 p99 us | messages | a call: p50 max us | acts | they |");
+    println!(
+        "  | p50 us, without and with | ratio | p99 us, without and with | ratio | polls: % of the core, p50 p99 us | messages | a call: p50 max us | acts | they |"
+    );
     println!("  |--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for _ in 0..args.pairs {
         let without = load(program, server.port, args)?;
