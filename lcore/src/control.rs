@@ -20,6 +20,7 @@ mod subsystems;
 mod threads;
 #[cfg(feature = "observe")]
 mod tracing;
+mod visits;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,6 +101,7 @@ fn try_begin(cx: &mut Cx<'_>, app: &AppHandle, by_default: bool, services: Servi
     let control = Control::new(false)?;
     control.provide(Arc::new(app.clone()));
     control.provide(Arc::new(Seats::look(app.cores())?));
+    control.provide(Arc::new(visits::Visits::default()));
     let elsewhere = Arc::new(elsewhere::Elsewhere::start()?);
     control.provide(elsewhere.clone());
     control.provide(Arc::new(Disposal::new(move |memory| elsewhere.run(move || drop(memory)))));

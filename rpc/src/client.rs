@@ -141,9 +141,10 @@ impl Client {
         to.append(&mut self.done);
     }
 
-    /// What was to be sent to it, when it is gone.
-    pub(crate) fn into_unsent(self) -> impl Iterator<Item = Vec<u8>> {
-        self.out.into_iter().chain(self.behind.into_iter().flat_map(Text::into_pieces))
+    /// The memory that it leaves behind: what it sent, and what was to be sent to it.
+    pub(crate) fn into_memory(self) -> impl Iterator<Item = Vec<u8>> {
+        let behind = self.behind.into_iter().flat_map(Text::into_pieces);
+        self.out.into_iter().chain(behind).chain([self.input])
     }
 
     /// The system says that something has changed.

@@ -24,16 +24,29 @@ use crate::{Address, Call, DuplicateName, Error, Method, Methods, Params, Phases
 pub const CLIENTS: usize = 64;
 /// How long one poll goes on: a step more than this at most. The clock is read after each step,
 /// of which a poll has few, and each may be a system call.
-const BUDGET: Duration = Duration::from_micros(30);
+const BUDGET: Duration = Duration::from_micros(10);
 /// How many bytes it deals with in that time, again a step more at most: so a poll ends on a
 /// machine, too, where they take no time.
-const BYTES: usize = 32 << 10;
+const BYTES: usize = 8 << 10;
 /// As how many bytes a step counts beside those that it deals with.
 const STEP: usize = 1 << 10;
+/// As how many the beginning of a call does: what follows of it, on this thread and on others, is
+/// in no poll.
+const BEGIN: usize = 3 << 10;
+/// So many bytes are dealt with for one client before it is another's turn: a call that is not long
+/// goes from its first byte to its method in one turn.
+const TURN: usize = 8 << 10;
+/// Of the time of its core the server takes one part in so many, as long as it has more to do. A
+/// byte counts as a nanosecond where it took less.
+const SHARE: u64 = 16;
+/// So much of its share it may take in advance: those who ask now and then are answered at once.
+const AHEAD_NS: u64 = 100_000;
 /// Pieces of answers that nobody needs any more, whose memory is given back in one step.
 const RUBBISH: usize = 4;
 /// So many are given back before anything else is done, so that they never become many.
 const MUCH_RUBBISH: usize = 64;
+/// What a poll takes longer the kernel had the core for something else.
+const LONG_NS: u64 = 200_000;
 /// For how long a client may be still while another waits for its place.
 const STILL: Duration = Duration::from_secs(10);
 /// How often it is looked for those, while another waits.
@@ -217,17 +230,20 @@ struct Server {
     _watch: Watch,
     epoll: OwnedFd,
     news: Vec<epoll::Event>,
-    woken: Rc<Woken>,
+    sleep: Rc<Sleep>,
     listener: Listener,
     /// Someone may wait to be accepted.
     is_called: bool,
     clients: Vec<Client>,
     last_key: u64,
-    /// Whose turn is next.
+    /// Whose turn it is, and how many bytes are left of it.
     turn: usize,
+    left: usize,
     /// The last poll was out of time.
     unfinished: bool,
     look_at: Instant,
+    /// All that it has done is within its share from then on.
+    owes_until: Instant,
     room: Rc<Room>,
     control: Arc<Control>,
     outbox: Arc<Outbox>,
@@ -247,17 +263,26 @@ struct Room {
     look_at: Cell<Instant>,
 }
 
-/// Whether the core may have slept since the system was asked for news.
+/// What a core that sleeps has to know of the server.
 #[derive(Default)]
-struct Woken(Cell<bool>);
+struct Sleep {
+    /// The core may have slept since the system was asked for news.
+    has_been: Cell<bool>,
+    /// The server has taken its share, and goes on then.
+    rests_until: Cell<Option<Instant>>,
+}
 
-impl Bell for Woken {
+impl Bell for Sleep {
     fn arm(&self) -> bool {
         true
     }
 
     fn disarm(&self) {
-        self.0.set(true);
+        self.has_been.set(true);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.rests_until.get()
     }
 }
 
@@ -266,20 +291,22 @@ impl Server {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &listener.socket, epoll::EventData::new_u64(LISTENER), flags)?;
-        let woken = Rc::new(Woken::default());
-        let watch = cx.watch_bell(WaitSource(epoll.as_raw_fd()), woken.clone())?;
+        let sleep = Rc::new(Sleep::default());
+        let watch = cx.watch_bell(WaitSource(epoll.as_raw_fd()), sleep.clone())?;
         Ok(Self {
             _watch: watch,
             epoll,
             news: Vec::with_capacity(CLIENTS + 1),
-            woken,
+            sleep,
             listener,
             is_called: false,
             clients: Vec::with_capacity(CLIENTS),
             last_key: LISTENER,
             turn: 0,
+            left: TURN,
             unfinished: false,
             look_at: cx.now(),
+            owes_until: cx.now(),
             room: Rc::new(Room { is_full: Cell::new(false), is_timed: Cell::new(false), look_at: Cell::new(cx.now()) }),
             control,
             outbox: Arc::new(Outbox::new(cx.handle())),
@@ -289,21 +316,51 @@ impl Server {
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
-        let mut is_busy = self.unfinished || self.outbox.has_some();
-        if self.woken.0.take() || cx.now() >= self.look_at {
-            self.look_at = cx.now() + LOOK;
-            is_busy |= self.look();
-            is_busy |= self.make_room(cx);
+        if self.rests(cx) {
+            return Polled::Idle;
         }
-        if is_busy {
-            let until = cx.clock() + BUDGET;
-            self.unfinished = self.work(cx, until);
+        let looks = self.sleep.has_been.take() || cx.now() >= self.look_at;
+        let mut is_busy = self.unfinished || self.outbox.has_some();
+        if looks || is_busy {
+            let began = cx.clock();
+            if looks {
+                self.look_at = cx.now() + LOOK;
+                is_busy |= self.look();
+                is_busy |= self.make_room(cx);
+            }
+            if is_busy {
+                let bytes = self.work(cx, began + BUDGET);
+                self.pay(began, cx.clock(), bytes);
+            }
         }
         if cx.is_exiting() {
             self.say_the_last();
             return Polled::Done;
         }
         if is_busy { Polled::Busy } else { Polled::Idle }
+    }
+
+    /// Whether it has taken more than its share, and others' time is not over. At the end nobody
+    /// rests.
+    fn rests(&mut self, cx: &Cx<'_>) -> bool {
+        if self.sleep.rests_until.get().is_none_or(|until| cx.now() >= until) || cx.is_exiting() {
+            self.sleep.rests_until.set(None);
+            return false;
+        }
+        // News that are not taken would keep the core from sleeping.
+        if self.sleep.has_been.take() {
+            self.unfinished |= self.look();
+        }
+        true
+    }
+
+    /// A poll has taken so long, and dealt with so many bytes: where that is more than its share,
+    /// it rests until it is not.
+    fn pay(&mut self, began: Instant, now: Instant, bytes: usize) {
+        let cost = now.nanos_since(began).min(LONG_NS).max(bytes as u64);
+        self.owes_until = self.owes_until.max(began).plus_nanos(cost * SHARE);
+        let rest = self.owes_until.nanos_since(now).saturating_sub(AHEAD_NS * SHARE);
+        self.sleep.rests_until.set((rest > 0).then(|| now.plus_nanos(rest)));
     }
 
     /// Takes the next answer to the client that waits for it; of how many bytes, or nothing where
@@ -342,17 +399,19 @@ impl Server {
         !self.news.is_empty()
     }
 
-    /// Does what there is to do, in turns, until `until`. Whether there may be more.
-    fn work(&mut self, cx: &mut Cx<'_>, until: Instant) -> bool {
+    /// Does what there is to do, in turns, until `until`; with how many bytes.
+    fn work(&mut self, cx: &mut Cx<'_>, until: Instant) -> usize {
         let mut bytes = 0;
+        self.unfinished = false;
         // Answers first, so that no client begins more than may be unsent.
         while let Some(done) = self.next(cx) {
             bytes += STEP + done;
-            if bytes >= BYTES || cx.clock() >= until {
-                return true;
+            self.unfinished = bytes >= BYTES || cx.clock() >= until;
+            if self.unfinished {
+                break;
             }
         }
-        false
+        bytes
     }
 
     /// Does what comes next; with how many bytes, or nothing where there is nothing to do.
@@ -373,13 +432,20 @@ impl Server {
         Some(0)
     }
 
-    /// A step for the next client that has something to do; with how many bytes, or nothing where
-    /// none has.
+    /// A step for the client whose turn it is, or for the next that has something to do; with how
+    /// many bytes, or nothing where none has.
     fn turn(&mut self, cx: &mut Cx<'_>) -> Option<usize> {
-        (0..self.clients.len()).find_map(|_| {
-            self.turn = (self.turn + 1) % self.clients.len();
-            self.step(cx, self.turn)
-        })
+        for _ in 0..=self.clients.len() {
+            if self.turn < self.clients.len()
+                && self.left > 0
+                && let Some(bytes) = self.step(cx, self.turn)
+            {
+                self.left = self.left.saturating_sub(STEP + bytes);
+                return Some(bytes);
+            }
+            (self.turn, self.left) = ((self.turn + 1) % self.clients.len().max(1), TURN);
+        }
+        None
     }
 
     /// Lets one client in, if one waits and there is room.
@@ -441,7 +507,7 @@ impl Server {
 
     fn leave(&mut self, at: usize) {
         let gone = self.clients.swap_remove(at);
-        self.rubbish.extend(gone.into_unsent());
+        self.rubbish.extend(gone.into_memory());
     }
 
     fn enter(&mut self, socket: socket2::Socket, now: Instant) -> std::io::Result<()> {
@@ -466,7 +532,7 @@ impl Server {
                 let to = To { client: client.key, in_batch };
                 let text = client.text(text);
                 begin(cx, &self.control, &self.outbox, to, text);
-                return Some(text.len());
+                return Some(BEGIN + text.len());
             }
             Step::Gone(why) => {
                 if let Some(why) = why {

@@ -13,14 +13,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{methods, until};
-use core_reactor::ThreadConfig;
 use core_reactor::sim::Sim;
+use core_reactor::{Platform, ThreadConfig};
 use rpc::{Address, CLIENTS, Control, Disposal};
 
 /// Bytes that a poll deals with at most, and those of its last step beyond.
-const A_POLL: usize = (32 << 10) + (16 << 10);
-/// Calls and answers that it does.
-const CALLS: usize = 32;
+const A_POLL: usize = (8 << 10) + (8 << 10);
+/// Calls that it begins, and answers that it takes over.
+const CALLS: usize = 2;
+const ANSWERS: usize = 8;
+/// Of the time of its core the server takes one part in so many, and so much of that in advance. A
+/// byte counts as a nanosecond.
+const SHARE: usize = 16;
+const AHEAD: usize = 100_000;
 
 /// A server on a simulated core, at a real socket.
 struct Simulated {
@@ -64,9 +69,14 @@ impl Simulated {
         self.sim.turn();
     }
 
-    /// Turns until it has nothing to do.
+    /// Lets time pass until it has nothing to do, rests among it, which are shorter than a
+    /// millisecond.
     fn settle(&mut self) {
-        self.sim.advance(Duration::from_millis(1));
+        let millisecond = Duration::from_millis(1);
+        self.sim.advance(millisecond);
+        while self.sim.reactors[0].next_deadline().is_some_and(|at| at < self.sim.platform.now() + millisecond) {
+            self.sim.run_for(millisecond);
+        }
     }
 }
 
@@ -177,7 +187,107 @@ fn s211_a_poll_takes_few_answers() {
         turns += 1;
         clients.iter_mut().any(|client| !come(client).0.is_empty())
     });
-    assert!(turns >= count / CALLS, "{count} answers in {turns} polls");
+    assert!(turns >= count / ANSWERS, "{count} answers in {turns} polls");
+}
+
+/// Time ends a poll before bytes do, where a step takes long.
+#[test]
+fn s211_a_poll_goes_by_the_clock() {
+    let mut served = Simulated::new();
+    let mut client = served.client();
+    client.write_all(&br#"{"id":1,"method":"test_later"}"#.repeat(32)).unwrap();
+    served.settle();
+    methods::take_held(&served.state).into_iter().for_each(|reply| reply.send(Ok(1)));
+    // A reading of the clock, and so a step.
+    served.sim.platform.tick(Duration::from_micros(4));
+    let mut turns = 0;
+    until("all is sent", || {
+        served.turn();
+        turns += 1;
+        !come(&mut client).0.is_empty()
+    });
+    assert!(turns > 32 / 3, "32 answers in {turns} polls of 10 us and a step");
+}
+
+/// Clients that push all the time, and turns of 5 us.
+#[test]
+fn s235_who_pushes_gets_a_share() {
+    let mut served = Simulated::new();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| served.client()).collect();
+    served.settle();
+    // Nothing is left in advance.
+    for client in &mut clients {
+        client.write_all(&br#"{"id":1,"method":"test_big"}"#.repeat(3)).unwrap();
+    }
+    let (time, mut sent) = (Duration::from_millis(60), 0);
+    let end = served.sim.platform.now() + time;
+    while served.sim.platform.now() < end {
+        served.sim.platform.advance(Duration::from_micros(5));
+        served.sim.turn();
+        sent += clients.iter_mut().map(|client| come(client).0.len()).sum::<usize>();
+    }
+    let share = time.as_nanos() as usize / SHARE;
+    assert!(sent <= share + AHEAD + A_POLL, "{sent} bytes, {share} is its share");
+    // Beside what is sent, calls are read and begun.
+    assert!(sent >= share / 2, "{sent} bytes, {share} is its share");
+}
+
+/// What makes others wait for their turn is bounded, however much those before them send.
+#[test]
+fn s236_who_asks_little_is_answered_beside_those_who_push() {
+    let mut served = Simulated::new();
+    let mut good = served.client();
+    let mut hostile: Vec<_> = (0..CLIENTS - 1).map(|_| served.client()).collect();
+    served.settle();
+    let nested = format!("[{}{}]", "[".repeat(60), "]".repeat(60)).repeat(2_000);
+    let mut push = move || {
+        for (at, client) in hostile.iter_mut().enumerate() {
+            // Half of them never read.
+            let _ = (client.write(nested.as_bytes()), (at % 2 == 0).then(|| come(client)));
+        }
+    };
+    for _ in 0..20 {
+        push();
+        served.turn();
+    }
+    for _ in 0..3 {
+        good.write_all(br#"{"id":1,"method":"test_echo","params":{"say":"x"}}"#).unwrap();
+        let mut polls = 0;
+        while come(&mut good).0.is_empty() {
+            assert!(polls < 4 * CLIENTS, "no answer after {polls} polls");
+            push();
+            served.turn();
+            polls += 1;
+        }
+    }
+}
+
+/// A core that has nothing else to do may sleep meanwhile, and is woken when the rest is over, not
+/// by what comes before.
+#[test]
+fn s237_a_core_sleeps_while_the_server_rests() {
+    let mut served = Simulated::new();
+    let (mut client, mut other) = (served.client(), served.client());
+    client.write_all(&br#"{"id":1,"method":"test_big"}"#.repeat(8)).unwrap();
+    let (mut came, mut rests) = (0, 0);
+    until("all has come", || {
+        let is_idle = served.sim.turn().is_idle();
+        match served.sim.reactors[0].next_deadline() {
+            _ if !is_idle => {}
+            Some(due) => {
+                rests += 1;
+                let rest = due.since(served.sim.platform.now());
+                assert!(rest > Duration::ZERO && rest < Duration::from_millis(1), "{rest:?}");
+                other.write_all(b" ").unwrap();
+                assert!(served.sim.turn().is_idle(), "it goes on before its time");
+                served.sim.platform.advance(rest);
+            }
+            None => served.sim.platform.advance(Duration::from_micros(200)),
+        }
+        came += come(&mut client).0.len();
+        came > 8 * methods::BIG
+    });
+    assert!(rests > 8 * methods::BIG / A_POLL - AHEAD / A_POLL, "{rests} rests");
 }
 
 /// What a client leaves behind that has asked for much and goes.

@@ -3,13 +3,13 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -37,7 +37,10 @@ const LONG: [&str; 4] = ["rpc_get_methods", "lcore_get_histograms", "thread_get_
 /// serves, as its histogram has them, and "messages" those of its messages, while eight clients ask
 /// for long answers. Then pairs of runs of the load generator: without, and with clients that are
 /// half-open, send byte by byte, send random bytes, send 256 KiB of nested arrays, or ask and never
-/// read; 64 are served at once, and more wait until those go.
+/// read; 64 are served at once, and more wait until those go. Each pair tells, too, which share of
+/// the core went into the server's polls and into messages meanwhile, how long its polls took, and
+/// how long a client waited for its answer that had its place before the others came; "they" is the
+/// hostile clients' own time, which on a machine of two cores is the server's or the load's.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Backends of the server.
@@ -58,12 +61,20 @@ pub(crate) struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// A hello-sock that is built already, for comparing it with another.
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     memory::allow_descriptors(args.clients as u64 + 128)?;
-    println!("building hello-sock in release");
-    let program = program::build("hello-sock")?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => {
+            println!("building hello-sock in release");
+            program::build("hello-sock")?
+        }
+    };
     for backend in &args.backend {
         println!("{backend}:");
         let server = Server::start(&program, backend)?;
@@ -84,22 +95,29 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 fn beside(program: &Path, backend: &str, args: &Args) -> Result<()> {
     let server = Server::start(program, backend)?;
     let (mut p50s, mut p99s) = (Vec::new(), Vec::new());
-    println!("  | p50 us, without and with | ratio | p99 us, without and with | ratio | acts |");
-    println!("  |--:|--:|--:|--:|--:|");
+    println!(
+        "  | p50 us, without and with | ratio | p99 us, without and with | ratio | polls: % of the core, p50 p99 us | messages | a call: p50 max us | acts | they |"
+    );
+    println!("  |--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for _ in 0..args.pairs {
         let without = load(program, server.port, args)?;
+        let mut asks = Asks::begin(&server.path())?;
         let hostile = Hostile { path: &server.path(), clients: args.clients, acts: args.acts, ..Hostile::default() };
-        let with = thread::scope(|scope| {
-            scope.spawn(|| hostile.act());
+        let (with, they) = thread::scope(|scope| {
+            let acts = scope.spawn(|| hostile.act());
+            let asking = scope.spawn(|| asks.ask(&hostile.is_over));
             let with = load(program, server.port, args);
             hostile.is_over.store(true, Ordering::Relaxed);
-            with
+            let they = acts.join().map_err(|_| anyhow!("the clients panicked"))?;
+            asking.join().map_err(|_| anyhow!("the client panicked"))??;
+            Ok::<_, anyhow::Error>((with?, they))
         })?;
         let ratio = |at: usize| with[at] / without[at];
         p50s.push(ratio(0));
         p99s.push(ratio(1));
-        let acts = hostile.done.load(Ordering::Relaxed);
-        println!("  | {:.1} {:.1} | {:.2} | {:.1} {:.1} | {:.2} | {acts} |", without[0], with[0], ratio(0), without[1], with[1], ratio(1));
+        let (acts, told) = (hostile.done.load(Ordering::Relaxed), asks.end()?);
+        let [p50, p99] = [0, 1].map(|at| format!("{:.1} {:.1} | {:.2}", without[at], with[at], ratio(at)));
+        println!("  | {p50} | {p99} | {told} | {acts} | {they:.1} % |");
     }
     println!("  median of the ratios: p50 {:.2}, p99 {:.2}; every byte was verified", quantile(&mut p50s, 0.5), quantile(&mut p99s, 0.5));
     // Whoever has something to ask is served as before.
@@ -141,7 +159,8 @@ fn round_trips(path: &Path, time: Duration) -> Result<Vec<f64>> {
 
 fn quantile(of: &mut [f64], q: f64) -> f64 {
     of.sort_unstable_by(f64::total_cmp);
-    of.get((of.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN)
+    let at = (of.len() as f64 * q) as usize;
+    of.get(at).or(of.last()).copied().unwrap_or(f64::NAN)
 }
 
 struct Server {
@@ -214,6 +233,47 @@ impl Server {
     }
 }
 
+/// A client that asks now and then while others do their worst.
+struct Asks {
+    client: Client,
+    before: Value,
+    began: Instant,
+    times: Vec<f64>,
+}
+
+impl Asks {
+    fn begin(path: &Path) -> Result<Self> {
+        let mut client = Client::connect(path)?;
+        let before = client.call("lcore_get_histograms")?;
+        Ok(Self { client, before, began: Instant::now(), times: Vec::new() })
+    }
+
+    fn ask(&mut self, is_over: &AtomicBool) -> Result<()> {
+        while !is_over.load(Ordering::Relaxed) {
+            let asked = Instant::now();
+            self.client.call("thread_get_stats")?;
+            self.times.push(asked.elapsed().as_secs_f64() * 1e6);
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    /// Columns of a row: polls, messages, calls.
+    fn end(mut self) -> Result<String> {
+        let (after, time) = (self.client.call("lcore_get_histograms")?, self.began.elapsed());
+        let percent = |of: &dyn Fn(&Value) -> u64| of(&after).saturating_sub(of(&self.before)) as f64 / time.as_nanos() as f64 * 100.0;
+        let sum = |threads: &Value, what: &str, name: Option<&str>| -> u64 {
+            let all = threads["threads"].as_array().into_iter().flatten();
+            all.filter(|it| name.is_none_or(|name| it["name"] == name)).filter_map(|it| it[what]["sum"].as_u64()).sum()
+        };
+        let polls = percent(&|told| sum(told, "pollers", Some("app_thread")));
+        let messages = percent(&|told| sum(told, "messages", None));
+        let [p50, p99] = quantiles(&between(&runs(&self.before, "pollers"), &runs(&after, "pollers")), [0.5, 0.99]);
+        let (call, longest) = (quantile(&mut self.times, 0.5), quantile(&mut self.times, 1.0));
+        Ok(format!("{polls:.1} %, {p50:.1} {p99:.1} | {messages:.1} % | {call:.0} {longest:.0}"))
+    }
+}
+
 /// The buckets of the thread that serves, by their ends.
 fn runs(histograms: &Value, what: &str) -> Vec<(u64, u64)> {
     let buckets = histograms["threads"].as_array().and_then(|all| all.iter().find(|it| it["name"] == "app_thread"));
@@ -222,23 +282,32 @@ fn runs(histograms: &Value, what: &str) -> Vec<(u64, u64)> {
 }
 
 /// What came in between, but for polls that found nothing.
-fn summary(before: &[(u64, u64)], after: &[(u64, u64)]) -> String {
+fn between(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let was = |end| before.iter().find(|(at, _)| *at == end).map_or(0, |(_, count)| *count);
-    let between: Vec<_> = after.iter().map(|(end, count)| (*end, count - was(*end))).filter(|(end, _)| *end > IDLE_POLL_NS).collect();
-    let all: u64 = between.iter().map(|(_, count)| count).sum();
-    let at = |q: f64| {
+    after.iter().map(|(end, count)| (*end, count - was(*end))).filter(|(end, count)| *end > IDLE_POLL_NS && *count > 0).collect()
+}
+
+/// Of runs by buckets, in microseconds.
+fn quantiles<const N: usize>(runs: &[(u64, u64)], wanted: [f64; N]) -> [f64; N] {
+    let all: u64 = runs.iter().map(|(_, count)| count).sum();
+    wanted.map(|q| {
         let mut left = (all as f64 * q) as u64;
-        let found = between.iter().find(|(_, count)| {
+        let found = runs.iter().find(|(_, count)| {
             left.checked_sub(*count).is_none_or(|rest| {
                 left = rest;
                 false
             })
         });
-        found.map_or(0.0, |(end, _)| *end as f64 / 1e3)
-    };
-    let over: u64 = between.iter().filter(|(end, _)| *end > 100_000).map(|(_, count)| count).sum();
-    let max = between.iter().rev().find(|(_, count)| *count > 0).map_or(0.0, |(end, _)| *end as f64 / 1e3);
-    format!("{all}, p50 {:.1} us, p99 {:.1} us, max {max:.1} us, {over} of more than 100 us", at(0.5), at(0.99))
+        found.or(runs.last()).map_or(0.0, |(end, _)| *end as f64 / 1e3)
+    })
+}
+
+fn summary(before: &[(u64, u64)], after: &[(u64, u64)]) -> String {
+    let runs = between(before, after);
+    let all: u64 = runs.iter().map(|(_, count)| count).sum();
+    let over: u64 = runs.iter().filter(|(end, _)| *end > 100_000).map(|(_, count)| count).sum();
+    let [p50, p99, max] = quantiles(&runs, [0.5, 0.99, 1.0]);
+    format!("{all}, p50 {p50:.1} us, p99 {p99:.1} us, max {max:.1} us, {over} of more than 100 us")
 }
 
 struct Client(BufReader<UnixStream>);
@@ -283,8 +352,9 @@ impl Default for Hostile<'_> {
 }
 
 impl Hostile<'_> {
-    /// Acts until it is over, on each client in turn.
-    fn act(&self) {
+    /// Acts until it is over, on each client in turn; which share of a core that took, in percent.
+    fn act(&self) -> f64 {
+        let began = Instant::now();
         let mut clients: Vec<Option<Socket>> = (0..self.clients).map(|_| None).collect();
         let nested = ["[".repeat(60), "]".repeat(60)].concat().repeat(2_184);
         let per_tick = (self.acts * TICK.as_millis() as usize).div_ceil(1_000).max(1);
@@ -303,6 +373,8 @@ impl Hostile<'_> {
             }
             thread::sleep(TICK);
         }
+        let own = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        (own.tv_sec as f64 + own.tv_nsec as f64 / 1e9) / began.elapsed().as_secs_f64() * 100.0
     }
 
     /// Nothing where as many wait as may.

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use core_reactor::Cx;
 use core_reactor::net::{GroupInfo, GroupStats, SocketInfo};
 use linkme::distributed_slice;
-use rpc::{Call, LCORE_RPC_METHODS, Method, NoParams, Text};
+use rpc::{Call, Control, LCORE_RPC_METHODS, Method, NoParams, Text};
 use serde::{Deserialize, Serialize};
 use statistics::{Figure, Stats, Value};
 
 use super::threads::{self, Gathered};
+use super::visits::Visits;
 
 /// Sockets that a group tells of unless told otherwise: the most that it ever does.
 const SOCKETS: usize = 64;
@@ -47,8 +48,9 @@ fn figures(stats: &GroupStats) -> BTreeMap<&'static str, u64> {
 }
 
 fn get_groups(cx: &mut Cx<'_>, call: Call) {
+    let control = call.control().clone();
     let Some((NoParams, reply)) = call.open() else { return };
-    gather(cx, 0, |group, _| group, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
+    gather(cx, &control, 0, |group, _| group, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
 }
 
 /// Whose sockets are wanted.
@@ -103,14 +105,16 @@ impl Sockets {
 }
 
 fn get_sockets(cx: &mut Cx<'_>, call: Call) {
+    let control = call.control().clone();
     let Some((which, reply)) = call.open::<Option<Which>>() else { return };
     let limit = which.unwrap_or_default().limit.unwrap_or(SOCKETS).min(SOCKETS);
-    gather(cx, limit, Sockets::of, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
+    gather(cx, &control, limit, Sockets::of, move |all| reply.send_text(all.0.map(|groups| object("poll_groups", groups.finish()))));
 }
 
 /// Asks every group, and then has every thread tell of its own.
 fn gather<R: Serialize>(
     cx: &mut Cx<'_>,
+    control: &Control,
     sockets: usize,
     tell: impl Fn(Group, &GroupInfo) -> R + Send + 'static,
     done: impl FnOnce(Gathered) + Send + 'static,
@@ -133,7 +137,13 @@ fn gather<R: Serialize>(
             }
         }
     };
-    cx.for_each_thread(ask, move |cx| threads::gather(cx, add, move |_, all| done(all)));
+    Visits::enter(control, cx, move |cx, going| {
+        let finish = move |cx: &mut Cx<'_>, all| {
+            done(all);
+            going.end(cx);
+        };
+        cx.for_each_thread(ask, move |cx| threads::gather(cx, add, finish));
+    });
 }
 
 fn object(key: &str, list: Text) -> Text {

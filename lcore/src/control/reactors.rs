@@ -10,6 +10,7 @@ use linkme::distributed_slice;
 use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Reply, Text};
 use serde::Serialize;
 
+use super::visits::{Going, Visits};
 use super::{TICK_RATE, mask, threads};
 use crate::spawn_off_reactor;
 
@@ -140,7 +141,7 @@ struct OneReactor {
 
 /// Asks the threads, then the reactors, then the system, and answers.
 fn get_reactors(cx: &mut Cx<'_>, call: Call) {
-    let seats = call.control().service::<Seats>();
+    let (control, seats) = (call.control().clone(), call.control().service::<Seats>());
     let Some((NoParams, reply)) = call.open() else { return };
     let seats = match seats {
         Ok(seats) => seats,
@@ -155,10 +156,12 @@ fn get_reactors(cx: &mut Cx<'_>, call: Call) {
             on.1 = Some(why);
         }
     };
-    threads::gather(cx, tell, move |cx, on: OnCores| ask_cores(cx, reply, seats, on));
+    Visits::enter(&control, cx, move |cx, going| {
+        threads::gather(cx, tell, move |cx, on: OnCores| ask_cores(cx, reply, seats, on, going));
+    });
 }
 
-fn ask_cores(cx: &mut Cx<'_>, reply: Reply, seats: Arc<Seats>, on: OnCores) {
+fn ask_cores(cx: &mut Cx<'_>, reply: Reply, seats: Arc<Seats>, on: OnCores, going: Going) {
     let told = Arc::new(Mutex::new(Vec::<(ReactorStats, i32)>::new()));
     let all = told.clone();
     cx.for_each_core(
@@ -166,10 +169,11 @@ fn ask_cores(cx: &mut Cx<'_>, reply: Reply, seats: Arc<Seats>, on: OnCores) {
             let tid = rustix::thread::gettid().as_raw_nonzero().get();
             told.lock().unwrap_or_else(PoisonError::into_inner).push((reactor.stats(), tid));
         },
-        move |_| {
+        move |cx| {
             let stats = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
             let asked = seats.clone();
             asked.stat.ask(move |now| reply.send_text(text(&seats, &stats, on, now)));
+            going.end(cx);
         },
     );
 }

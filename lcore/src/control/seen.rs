@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::{Cx, GoingOn, Histogram, Instant, Stall, ThreadHistograms};
 use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Text};
+use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Reply, Text};
 use serde::Serialize;
 
 use super::TICK_RATE;
 use super::threads::{self, Gathered};
+use super::visits::{Going, Visits};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 static GET_HISTOGRAMS: Method = Method::new(
@@ -73,22 +74,28 @@ struct OneReactor {
 }
 
 fn get_histograms(cx: &mut Cx<'_>, call: Call) {
+    let control = call.control().clone();
     let Some((NoParams, reply)) = call.open() else { return };
     let tell = |cx: &Cx<'_>, all: &mut Gathered| all.push(&OneThread::of(cx));
-    threads::gather(cx, tell, move |cx, threads: Gathered| {
-        let told = Arc::new(Mutex::new(Gathered::default()));
-        let all = told.clone();
-        cx.for_each_core(
-            move |reactor| {
-                let one = OneReactor { lcore: reactor.core().0, wakes: Told::of(reactor.wakes()) };
-                told.lock().unwrap_or_else(PoisonError::into_inner).push(&one);
-            },
-            move |_| {
-                let reactors = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
-                reply.send_text(object(threads, reactors));
-            },
-        );
+    Visits::enter(&control, cx, move |cx, going| {
+        threads::gather(cx, tell, move |cx, threads| ask_cores(cx, reply, threads, going));
     });
+}
+
+fn ask_cores(cx: &mut Cx<'_>, reply: Reply, threads: Gathered, going: Going) {
+    let told = Arc::new(Mutex::new(Gathered::default()));
+    let all = told.clone();
+    cx.for_each_core(
+        move |reactor| {
+            let one = OneReactor { lcore: reactor.core().0, wakes: Told::of(reactor.wakes()) };
+            told.lock().unwrap_or_else(PoisonError::into_inner).push(&one);
+        },
+        move |cx| {
+            let reactors = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
+            reply.send_text(object(threads, reactors));
+            going.end(cx);
+        },
+    );
 }
 
 fn object(threads: Gathered, reactors: Gathered) -> Result<Text, Error> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use statistics::{Family, Samples, Seconds, Shown, Value, families};
 
 use super::elsewhere::Elsewhere;
+use super::visits::Visits;
 use crate::{AppHandle, registered};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
@@ -20,6 +21,7 @@ struct Wanted {
 }
 
 fn get_stats(cx: &mut Cx<'_>, call: Call) {
+    let control = call.control().clone();
     let services = call.control().service::<AppHandle>().and_then(|app| Ok((app, call.control().service::<Elsewhere>()?)));
     let Some((wanted, reply)) = call.open::<Option<Wanted>>() else { return };
     let (app, elsewhere) = match services {
@@ -27,10 +29,13 @@ fn get_stats(cx: &mut Cx<'_>, call: Call) {
         Err(why) => return reply.send::<()>(Err(why)),
     };
     let samples = Samples::of(wanted.unwrap_or_default().names);
-    registered::gather(cx, app, samples, move |cx, samples| {
-        let now = cx.clock().as_nanos();
-        // There may be thousands.
-        elsewhere.run(move || reply.send_text(text(now, &families(samples))));
+    Visits::enter(&control, cx, move |cx, going| {
+        registered::gather(cx, app, samples, move |cx, samples| {
+            let now = cx.clock().as_nanos();
+            // There may be thousands.
+            elsewhere.run(move || reply.send_text(text(now, &families(samples))));
+            going.end(cx);
+        });
     });
 }
 

@@ -8,12 +8,15 @@ use linkme::distributed_slice;
 use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Text};
 use serde::Serialize;
 
+use super::elsewhere::Elsewhere;
+use super::visits::Visits;
 use super::{TICK_RATE, mask};
 
 /// Pollers that a thread tells of: more take too long.
 const POLLERS: usize = 256;
 
-/// Has every thread add what it tells of itself to `told`, and calls `done` with that.
+/// Has every thread add what it tells of itself to `told`, and calls `done` with that. Who calls
+/// this is let in by [`Visits`].
 ///
 /// The reactors are visited first: they share out their idle time, of which threads tell.
 pub(super) fn gather<T: Default + Send + 'static>(
@@ -33,8 +36,15 @@ pub(super) fn gather<T: Default + Send + 'static>(
 
 /// Answers with an object of the tick rate and what each thread tells of itself.
 fn answer_threads<R: Serialize>(cx: &mut Cx<'_>, call: Call, tell: impl Fn(&Cx<'_>) -> R + Send + 'static) {
+    let control = call.control().clone();
     let Some((NoParams, reply)) = call.open() else { return };
-    gather(cx, move |cx, all: &mut Gathered| all.push(&tell(cx)), move |_, all: Gathered| reply.send_text(all.0.map(object)));
+    let tell = move |cx: &Cx<'_>, all: &mut Gathered| all.push(&tell(cx));
+    Visits::enter(&control, cx, move |cx, going| {
+        gather(cx, tell, move |cx, all: Gathered| {
+            reply.send_text(all.0.map(object));
+            going.end(cx);
+        });
+    });
 }
 
 /// A list, until one cannot tell.
@@ -101,8 +111,31 @@ impl Stats {
 #[distributed_slice(LCORE_RPC_METHODS)]
 static GET_POLLERS: Method =
     Method::new("thread_get_pollers", "What each poller has done: runs, and runs that found something to do", |cx, call| {
-        answer_threads(cx, call, |cx| Pollers::of(&cx.info(), cx.pollers()));
+        get_pollers(cx, call);
     });
+
+/// Threads only list their pollers: as text, which takes many times as long, they are written
+/// elsewhere.
+fn get_pollers(cx: &mut Cx<'_>, call: Call) {
+    type Listed = Vec<(ThreadInfo, Vec<PollerInfo>)>;
+    let (control, elsewhere) = (call.control().clone(), call.control().service::<Elsewhere>());
+    let Some((NoParams, reply)) = call.open() else { return };
+    let elsewhere = match elsewhere {
+        Ok(elsewhere) => elsewhere,
+        Err(why) => return reply.send::<()>(Err(why)),
+    };
+    let list = |cx: &Cx<'_>, all: &mut Listed| all.push((cx.info(), cx.pollers().take(POLLERS).collect()));
+    Visits::enter(&control, cx, move |cx, going| {
+        gather(cx, list, move |cx, all: Listed| {
+            elsewhere.run(move || {
+                let mut told = Gathered::default();
+                all.into_iter().for_each(|(thread, pollers)| told.push(&Pollers::of(&thread, pollers.into_iter())));
+                reply.send_text(told.0.map(object));
+            });
+            going.end(cx);
+        });
+    });
+}
 
 /// The pollers of a thread, by kinds, each of which is there.
 #[derive(Default, Serialize)]
@@ -139,7 +172,7 @@ impl Pollers {
         let left_out = (counts.active + counts.timed + counts.paused).saturating_sub(POLLERS);
         let mut told =
             Self { name: thread.name.as_str().to_owned(), id: thread.id.number(), pollers_left_out: left_out, ..Self::default() };
-        for poller in pollers.take(POLLERS) {
+        for poller in pollers {
             let kind = match (poller.is_paused, poller.period.is_zero()) {
                 (true, _) => &mut told.paused_pollers,
                 (false, true) => &mut told.active_pollers,
