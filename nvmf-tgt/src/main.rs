@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auth;
 mod serve;
 
 use std::hash::{BuildHasher, RandomState};

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bdev::{Bdev, BdevError, Bdevs};
 use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig};
@@ -9,6 +10,7 @@ use lcore::{AppHandle, Failure, ReactorStats};
 use nvmf::{CLAIM, NamespaceConfig, NvmfError, Server, ServerConfig, SubsystemConfig, Target, Transport};
 
 use crate::args::Args;
+use crate::auth::Computer;
 
 /// Small buffers take what a socket has received, or the data of a command of up to 8 KiB, large
 /// ones that of any. They take memory once they are used.
@@ -20,6 +22,7 @@ const POOL: DataPoolConfig = DataPoolConfig {
 };
 
 pub(crate) fn start(app: &AppHandle, args: &Args, bdevs: &Bdevs, target: &Target) -> Result<(), Box<dyn Error + Send + Sync>> {
+    target.set_helper(Arc::new(Computer::start()?));
     let serves = prepare(args, bdevs, target)?;
     let pool = app.data_pool(POOL)?.clone();
     let mut config = ServerConfig::new(app.net(), target.clone(), pool, app.cores().count());
