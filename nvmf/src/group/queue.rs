@@ -258,6 +258,10 @@ impl Queue {
     }
 
     fn command(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, sqe: Sqe, transfer: Transfer) {
+        let length = match transfer {
+            Transfer::None => 0,
+            Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
+        };
         let fuse = if matches!(self.role, Role::Io { .. }) && sqe.opcode != FABRICS {
             let (fuse, left) = self.fused.next(tag, &sqe);
             if let Some(left) = left {
@@ -265,18 +269,12 @@ impl Queue {
             }
             fuse
         } else {
+            // Before it has any memory.
+            if let Err(why) = self.let_through(&sqe, length) {
+                return self.complete(base, tag, why.into(), 0);
+            }
             Fuse::Single
         };
-        let length = match transfer {
-            Transfer::None => 0,
-            Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
-        };
-        // Before it has any memory.
-        if fuse == Fuse::Single
-            && let Err(why) = self.let_through(&sqe, length)
-        {
-            return self.complete(base, tag, why.into(), 0);
-        }
         let since = base.time();
         let command = Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
         // The lowest tags are used again first: so it is as long as there were ever commands at a
