@@ -13,9 +13,10 @@ use lcore::pool::BufGroup;
 use lcore::{Cx, Instant};
 use nvme::fabrics::{self, ConnectData, cc, property};
 use nvme::host::{Bringup, Event, Payload, Settings, Step};
-use nvme::{Shape, Sqe, Status};
+use nvme::{Shape, Sqe, Status, auth};
 use zerocopy::IntoBytes;
 
+use crate::auth::{Proof, random};
 use crate::error::Trouble;
 use crate::link::Link;
 
@@ -107,19 +108,45 @@ impl Admin {
     }
 
     /// Connects and takes the controller to ready, with `queues` I/O queues; none for discovery.
-    pub(crate) async fn bring_up(&self, data: ConnectData, queues: u16) -> Result<Bringup, Trouble> {
+    pub(crate) async fn bring_up(&self, data: ConnectData, queues: u16, proof: &Proof) -> Result<Bringup, Trouble> {
         let inner = &self.0;
         poll_fn(|_| if inner.borrow().ready { Poll::Ready(()) } else { Poll::Pending }).await;
         let at = inner.borrow().link.at;
         let kato = if queues == 0 { 0 } else { KEEP_ALIVE };
         let mut bringup = Bringup::new(data, ENTRIES, kato, queues);
-        while let Step::Submit(sqe, payload) = bringup.step() {
+        let mut was_asked = false;
+        loop {
+            let (sqe, payload) = match bringup.step() {
+                Step::Submit(sqe, payload) => (sqe, payload),
+                Step::Ready => break,
+                Step::Authenticate => {
+                    self.prove(proof.begin(at, 0)?).await?;
+                    was_asked = true;
+                    bringup.authenticated();
+                    continue;
+                }
+            };
             let send = if matches!(payload, Payload::Send(_)) { bringup.data().as_bytes().to_vec() } else { Vec::new() };
             let answer = self.command(sqe, payload, &send).await?;
             bringup.done(answer.status, answer.result, &answer.data).map_err(|why| Trouble::BringUp { at, why })?;
         }
+        proof.was_enough(at, was_asked)?;
         inner.borrow_mut().keeps_alive = kato > 0;
         Ok(bringup)
+    }
+
+    /// Shows who this host is, and is shown who the controller is where that is wanted.
+    async fn prove(&self, mut end: auth::Host) -> Result<(), Trouble> {
+        let at = self.0.borrow().link.at;
+        loop {
+            let answer = match end.step() {
+                auth::Step::Authenticated => return Ok(()),
+                auth::Step::Failed(why) => return Err(Trouble::Unproven { at, why }),
+                auth::Step::Send(sqe) => self.command(sqe, Payload::Send(end.data().len() as u32), end.data()).await?,
+                auth::Step::Receive(sqe, length) => self.command(sqe, Payload::Receive(length), &[]).await?,
+            };
+            end.done(answer.status, &answer.data, &mut random);
+        }
     }
 
     /// One command that reads `length` bytes.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use keyring::Key;
 use lcore::AppOptions;
+use nvme::auth::Secret;
 
 use crate::target::Target;
 
@@ -85,6 +87,13 @@ pub(crate) struct Host {
     /// The host's NQN. Default: one made of its identifier.
     #[arg(long, value_name = "NQN")]
     pub(crate) hostnqn: Option<String>,
+    /// The secret by which this host shows who it is: DHHC-1:…, as nvme gen-dhchap-key prints it,
+    /// or the file that holds it, which nobody else can read.
+    #[arg(long = "dhchap-key", visible_alias = "dhchap-secret", value_name = "KEY|FILE", value_parser = parse_secret)]
+    pub(crate) key: Option<Secret>,
+    /// The secret by which the controller has to show who it is.
+    #[arg(long = "dhchap-ctrlr-key", visible_alias = "dhchap-ctrl-secret", value_name = "KEY|FILE", value_parser = parse_secret, requires = "key")]
+    pub(crate) controller_key: Option<Secret>,
     /// Header digests.
     #[arg(short = 'g', long = "hdgst", visible_alias = "hdr-digest", short_alias = 'H')]
     pub(crate) header_digest: bool,
@@ -172,6 +181,17 @@ impl Args {
         }
         app
     }
+}
+
+/// A secret, or the file that it is in.
+fn parse_secret(text: &str) -> Result<Secret, String> {
+    if text.starts_with("DHHC-1:") {
+        return Secret::read(text).map_err(|why| why.to_string());
+    }
+    let path = std::fs::canonicalize(text).map_err(|why| format!("neither a secret, DHHC-1:…, nor a file: {why}"))?;
+    let path = path.to_str().ok_or("its whole path is no text")?;
+    let key = Key::read(text, path).map_err(|why| why.to_string())?;
+    Secret::read(key.text()).map_err(|why| format!("{path}: {why}"))
 }
 
 /// The most that a command moves.

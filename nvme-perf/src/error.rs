@@ -6,6 +6,7 @@ use std::time::Duration;
 use lcore::net::NetError;
 use lcore::pool::PoolError;
 use lcore::{DataPoolError, SpawnError};
+use nvme::auth::HostError;
 use nvme::host::{Failed, Refused};
 use nvme::{Fault, Status};
 use thiserror::Error;
@@ -27,6 +28,12 @@ pub(crate) enum Trouble {
     BringUp { at: SocketAddr, why: Failed },
     #[error("{at}: {what} failed: {status}")]
     Command { at: SocketAddr, what: &'static str, status: Status },
+    #[error("{at}: {why}")]
+    Unproven { at: SocketAddr, why: HostError },
+    #[error("{at} wants to know who this host is: give --dhchap-key, and --hostnqn as the target knows it")]
+    NoKey { at: SocketAddr },
+    #[error("{at} does not show who it is, and --dhchap-ctrlr-key wants it to: it lets this host in without a key")]
+    NotAsked { at: SocketAddr },
     #[error("a command was not submitted: {0}")]
     Refused(#[from] Refused),
     #[error("the group: {0}")]

@@ -15,6 +15,7 @@
 
 mod admin;
 mod args;
+mod auth;
 mod discover;
 mod error;
 mod identify;

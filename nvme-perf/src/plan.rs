@@ -6,6 +6,7 @@ use nvme::{Shape, identify};
 
 use crate::admin;
 use crate::args::{Args, Host};
+use crate::auth::Proof;
 use crate::error::Trouble;
 use crate::pattern::Pattern;
 use crate::space::{ENTRY, Space};
@@ -26,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     pub(crate) hostnqn: String,
     pub(crate) hostid: [u8; 16],
+    pub(crate) proof: Proof,
     pub(crate) cntlid: u16,
     pub(crate) shape: Shape,
     pub(crate) in_capsule: u32,
@@ -111,6 +113,7 @@ impl Plan {
         }
         Ok(Self {
             target: target.clone(),
+            proof: Proof::new(&args.host, &hostnqn, &target.subnqn),
             hostnqn,
             hostid,
             cntlid: limits.cntlid,

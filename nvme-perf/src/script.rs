@@ -18,6 +18,7 @@ use zerocopy::FromBytes;
 
 use crate::admin::{Admin, PATIENCE, connect_data};
 use crate::args::{Args, Command, Host, Look};
+use crate::auth::Proof;
 use crate::error::Trouble;
 use crate::plan::{self, Limits, Plan};
 use crate::report::{Report, Tally};
@@ -146,21 +147,21 @@ fn connect(cx: &mut Cx<'_>, app: &AppHandle, target: &Target, shape: Shape, args
 }
 
 /// An admin queue, and what it is to connect with.
-fn look(cx: &mut Cx<'_>, app: &AppHandle, look: &Look) -> Begun<(Admin, Shared, ConnectData)> {
+fn look(cx: &mut Cx<'_>, app: &AppHandle, look: &Look) -> Begun<(Admin, Shared, ConnectData, Proof)> {
     let (hostnqn, hostid) = names(&look.host, &look.target);
     let data = connect_data(&look.target.subnqn, &hostnqn, hostid, 0)?;
-    let inbox = Inbox::open(cx);
-    Ok((connect(cx, app, &look.target, plan::shape(&look.host), None)?, inbox, data))
+    let (inbox, proof) = (Inbox::open(cx), Proof::new(&look.host, &hostnqn, &look.target.subnqn));
+    Ok((connect(cx, app, &look.target, plan::shape(&look.host), None)?, inbox, data, proof))
 }
 
 fn identify(cx: &mut Cx<'_>, app: &AppHandle, args: Look) -> Begun<Script> {
-    let (admin, inbox, data) = look(cx, app, &args)?;
+    let (admin, inbox, data, proof) = look(cx, app, &args)?;
     let app = app.clone();
     Ok(Box::pin(async move {
         inbox
             .unless_stopped(async {
                 let queues = u16::from(!args.target.is_discovery());
-                admin.bring_up(data, queues).await?;
+                admin.bring_up(data, queues, &proof).await?;
                 let text = show::print(&admin, &args).await?;
                 app.println(text);
                 admin.shut_down().await
@@ -172,12 +173,12 @@ fn identify(cx: &mut Cx<'_>, app: &AppHandle, args: Look) -> Begun<Script> {
 fn discover(cx: &mut Cx<'_>, app: &AppHandle, mut args: Look) -> Begun<Script> {
     // Whatever subsystem was named, this is asked of the one that knows them all.
     args.target.subnqn = DISCOVERY_NQN.into();
-    let (admin, inbox, data) = look(cx, app, &args)?;
+    let (admin, inbox, data, proof) = look(cx, app, &args)?;
     let app = app.clone();
     Ok(Box::pin(async move {
         inbox
             .unless_stopped(async {
-                admin.bring_up(data, 0).await?;
+                admin.bring_up(data, 0, &proof).await?;
                 let text = discover::print(&admin, &args).await?;
                 app.println(text);
                 admin.shut_down().await
@@ -243,7 +244,8 @@ async fn prepare(
     note(args, app, "Initializing NVMe Controllers");
     let cores = app.cores().iter().count();
     let queues = u16::try_from(cores * usize::from(args.queues)).unwrap_or(u16::MAX);
-    let bringup = admin.bring_up(connect_data(&target.subnqn, &hostnqn, hostid, 0)?, queues).await?;
+    let proof = Proof::new(&args.host, &hostnqn, &target.subnqn);
+    let bringup = admin.bring_up(connect_data(&target.subnqn, &hostnqn, hostid, 0)?, queues, &proof).await?;
     note(args, app, format_args!("Attached to NVMe over Fabrics controller at {}: {}", target.at, target.subnqn));
     let limits = Limits {
         cntlid: bringup.cntlid(),

@@ -17,11 +17,13 @@ use lcore::net::{Events, GroupConfig, NetEvent, NetImpl, SockGroup, SockOptions,
 use lcore::pool::{BufGroup, DataPool, ReserveConfig};
 use lcore::{Cx, Instant, Peers, Polled, Shard, ThreadHandle};
 use nvme::command::io;
+use nvme::fabrics::asks_who;
 use nvme::host::{Event, Payload, Settings};
-use nvme::{Sqe, Status};
+use nvme::{Sqe, Status, auth};
 use zerocopy::IntoBytes;
 
 use crate::admin::connect_data;
+use crate::auth::Proving;
 use crate::error::Trouble;
 use crate::link::{DATA, HEADERS, Link};
 use crate::pattern::Part;
@@ -88,6 +90,8 @@ struct IoQueue {
     link: Link,
     /// What it was connected with, until it is.
     connecting: bool,
+    /// Showing who this host is, where it is asked.
+    proving: Option<Box<Proving>>,
     depth: usize,
     in_flight: usize,
     flights: Box<[Flight]>,
@@ -227,13 +231,14 @@ impl Worker {
         loop {
             match queue.link.queue.receive(&mut bytes) {
                 Ok(None) => return Ok(()),
+                Ok(Some(Event::Data { offset, bytes, .. })) if queue.proving.is_some() => queue.told(offset, bytes),
                 Ok(Some(Event::Data { cid, offset, bytes })) => state.compare(&queue.flights[usize::from(cid)], offset, bytes),
                 Ok(Some(Event::Completed { cid, status, .. })) if !queue.connecting => state.completed(queue, cid, status, now),
                 Ok(Some(Event::Wanted { cid })) => queue.wanted.push_back(cid),
                 Ok(Some(Event::Ready)) => queue.connect(state, index as u64, &self.peers, &mut **group, bufs)?,
-                Ok(Some(Event::Completed { status, .. })) => {
-                    if !status.is_success() {
-                        return Err(Trouble::Command { at: queue.link.at, what: "Connect of an I/O queue", status });
+                Ok(Some(Event::Completed { status, result, .. })) => {
+                    if !queue.is_proven(&state.plan, index as u64, (status, result), &mut **group, bufs)? {
+                        continue;
                     }
                     queue.connecting = false;
                     queue.link.queue.set_in_capsule(state.plan.in_capsule);
@@ -286,7 +291,15 @@ impl Worker {
 impl IoQueue {
     fn new(link: Link, depth: u16, entries: u16) -> Self {
         let flights = vec![LANDED; entries.into()].into();
-        Self { link, connecting: true, depth: depth.into(), in_flight: 0, flights, wanted: VecDeque::with_capacity(entries.into()) }
+        Self {
+            link,
+            connecting: true,
+            proving: None,
+            depth: depth.into(),
+            in_flight: 0,
+            flights,
+            wanted: VecDeque::with_capacity(entries.into()),
+        }
     }
 
     /// Connects the I/O queue, once its connection is initialized.
@@ -305,6 +318,50 @@ impl IoQueue {
         let command = self.link.queue.submit(Sqe::connect(qid as u16, plan.entries, 0), Payload::Send(size_of_val(&data) as u32))?;
         self.link.head(group, bufs, &command.head)?;
         self.link.slice(group, bufs, data.as_bytes())
+    }
+
+    /// Connect, or a step of showing who this host is, is done: goes on with that. Whether it is
+    /// through with it.
+    fn is_proven(
+        &mut self,
+        plan: &Plan,
+        index: u64,
+        (status, result): (Status, u64),
+        group: &mut dyn SockGroup,
+        bufs: &BufGroup,
+    ) -> Result<bool, Trouble> {
+        let at = self.link.at;
+        let proving = match &mut self.proving {
+            Some(proving) => {
+                proving.done(status);
+                proving
+            }
+            None if !status.is_success() => return Err(Trouble::Command { at, what: "Connect of an I/O queue", status }),
+            None if !asks_who(result) => return plan.proof.was_enough(at, false).map(|()| true),
+            None => self.proving.insert(Box::new(Proving::new(plan.proof.begin(at, index as u16 + 1)?))),
+        };
+        let (sqe, payload) = match proving.step() {
+            auth::Step::Send(sqe) => (sqe, Payload::Send(proving.data().len() as u32)),
+            auth::Step::Receive(sqe, length) => (sqe, Payload::Receive(length)),
+            auth::Step::Failed(why) => return Err(Trouble::Unproven { at, why }),
+            auth::Step::Authenticated => {
+                self.proving = None;
+                return Ok(true);
+            }
+        };
+        let command = self.link.queue.submit(sqe, payload)?;
+        self.link.head(group, bufs, &command.head)?;
+        if command.with_data {
+            self.link.slice(group, bufs, proving.data())?;
+        }
+        Ok(false)
+    }
+
+    /// A part of what the controller says of that.
+    fn told(&mut self, offset: u32, bytes: &[u8]) {
+        if let Some(proving) = &mut self.proving {
+            proving.told(offset, bytes);
+        }
     }
 
     /// Sends data that the target has asked for, as far as there are buffers.

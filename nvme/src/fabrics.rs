@@ -105,6 +105,14 @@ pub fn accepted(cntlid: u16, authreq: u16) -> u64 {
     u64::from(authreq) << 16 | u64::from(cntlid)
 }
 
+/// Whether the DW0 of an accepted Connect wants the host to show who it is (AUTHREQ.ATR).
+pub fn asks_who(result: u64) -> bool {
+    result >> 16 & u64::from(AUTHREQ_ATR) != 0
+}
+
+/// ATR of AUTHREQ.
+pub(crate) const AUTHREQ_ATR: u16 = 1 << 1;
+
 /// DW0 of Connect Invalid Parameters (6.3): where the first one is, in the command or in its data.
 pub fn invalid(at: Parameter) -> u64 {
     let (iattr, ipo) = match at {

@@ -1,6 +1,7 @@
 //! The command line of nvmf-tgt.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use lcore::{AppOptions, net};
@@ -33,6 +34,16 @@ pub(crate) struct Args {
     /// The name of the subsystem that serves these devices.
     #[arg(long, value_name = "NQN", default_value = "nqn.2016-06.io.spdk:cnode1")]
     pub(crate) nqn: String,
+    /// Let only this host connect. Default: any.
+    #[arg(long = "host", value_name = "NQN")]
+    pub(crate) host: Option<String>,
+    /// The file with the secret (DHHC-1:…, as nvme gen-dhchap-key prints it) by which that host has
+    /// to show who it is.
+    #[arg(long = "dhchap-key", value_name = "FILE", requires = "host")]
+    pub(crate) key: Option<PathBuf>,
+    /// The file with the secret by which the target shows who it is to a host that asks.
+    #[arg(long = "dhchap-ctrlr-key", value_name = "FILE", requires = "key")]
+    pub(crate) controller_key: Option<PathBuf>,
     /// Connections that each core has room for.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) connections: u32,

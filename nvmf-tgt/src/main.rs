@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auth;
 mod serve;
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +27,6 @@ fn main() -> ExitCode {
     let target = Arc::new(Target::new());
     let keyring = Arc::new(Keyring::new());
     let app = App::new("nvmf_tgt").options(args.app.clone()).network().rpc();
-    let app = app.provide(bdevs.clone()).provide(target.clone()).provide(keyring).on_stopped(serve::report);
-    app.run(move |_, app| serve::start(app, &args, &bdevs, &target))
+    let app = app.provide(bdevs.clone()).provide(target.clone()).provide(keyring.clone()).on_stopped(serve::report);
+    app.run(move |_, app| serve::start(app, &args, &bdevs, &target, &keyring))
 }

@@ -11,11 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{HOSTNQN, Host, NQN};
+use nvme::auth::{self, Secret};
 use nvme::command::{Sqe, admin, io};
+use nvme::fabrics::{ConnectData, asks_who, property};
 use nvme::host::Payload;
 use nvme::log::{self, feature};
 use nvme::{Code, Shape};
 use serde_json::{Value, json};
+use zerocopy::IntoBytes;
 
 /// Nothing that is waited for takes this long, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -290,6 +293,97 @@ fn s337_what_was_set_up_is_saved_and_made_again() {
     spdk.end();
 }
 
+/// A host's queue that is asked who it is, up to what it says then.
+fn proves(host: &mut Host, end: &mut auth::Host) -> auth::Step {
+    loop {
+        let done = match end.step() {
+            auth::Step::Send(sqe) => host.call(sqe, Payload::Send(end.data().len() as u32), end.data()),
+            auth::Step::Receive(sqe, length) => host.call(sqe, Payload::Receive(length), &[]),
+            ended => return ended,
+        };
+        end.done(done.status, &done.data, &mut |bytes| bytes.fill(5));
+    }
+}
+
+#[test]
+fn s364_hosts_show_keys_that_are_named_saved_and_never_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, first: u8| {
+        let (path, secret) = (dir.path().join(name), Secret::new(&[first; 32], Some(auth::Hash::Sha256)).unwrap());
+        std::fs::write(&path, secret.text().as_bytes()).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        (json!({"name": name, "path": path.to_str().unwrap()}), secret)
+    };
+    let ((host, secret), (controller, controllers), (other, others)) = (file("host", 1), file("controller", 2), file("other", 3));
+    let mut spdk = Program::start(dir.path(), &[]);
+    let at = set_up(&mut spdk);
+    let set = |host: Value, controller: Value| json!({"nqn": NQN, "host": HOSTNQN, "dhchap_key": host, "dhchap_ctrlr_key": controller});
+    spdk.fails("nvmf_subsystem_set_keys", set(json!("host"), Value::Null), -32602, "Key 'host' does not exist");
+    for key in [&host, &controller, &other] {
+        assert_eq!(spdk.call("keyring_file_add_key", key.clone()), true);
+    }
+    spdk.fails("keyring_file_add_key", host.clone(), -17, "already exists");
+    spdk.fails("keyring_file_remove_key", json!({"name": "none"}), -126, "does not exist");
+    let open = dir.path().join("open");
+    std::fs::write(&open, "DHHC-1:00::").unwrap();
+    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    spdk.fails("keyring_file_add_key", json!({"name": "open", "path": open.to_str().unwrap()}), -1, "chmod 600");
+    spdk.fails("nvmf_subsystem_set_keys", set(Value::Null, json!("controller")), -32602, "needs a key of its own");
+    assert_eq!(spdk.call("nvmf_subsystem_set_keys", set(json!("host"), json!("controller"))), true);
+    let listed = spdk.call("keyring_get_keys", Value::Null);
+    let of = |at: usize| (&listed[at]["name"], &listed[at]["refcnt"], &listed[at]["removed"], &listed[at]["path"]);
+    assert_eq!(of(0), (&json!("host"), &json!(2), &json!(false), &host["path"]), "{listed}");
+    assert_eq!(of(2).1, &json!(1));
+    let hosts = json!([{"nqn": HOSTNQN, "dhchap_key": "host", "dhchap_ctrlr_key": "controller"}]);
+    assert_eq!(spdk.call("nvmf_get_subsystems", json!({"nqn": NQN}))[0]["hosts"], hosts);
+
+    let save = |spdk: &mut Program| -> Vec<Value> {
+        let config = |name: &str| json!({"subsystem": name, "config": spdk.call("framework_get_config", json!({"name": name}))});
+        ["bdev", "keyring", "nvmf"].map(config).into()
+    };
+    let mut saved = save(&mut spdk);
+    let text = json!(saved).to_string();
+    assert!(!text.contains("DHHC-1") && text.contains("\"dhchap_ctrlr_key\":\"controller\""), "{text}");
+    assert_eq!(saved[1]["config"].as_array().unwrap().len(), 3);
+    spdk.end();
+
+    // Made again: with a key exchange, in which the program computes on a thread of its own.
+    saved[2]["config"][0]["params"]["dhchap_dhgroups"] = json!(["ffdhe2048"]);
+    let file = dir.path().join("saved.json");
+    std::fs::write(&file, json!({"subsystems": saved}).to_string()).unwrap();
+    let mut spdk = Program::start(dir.path(), &["-c", file.to_str().unwrap()]);
+    assert_eq!(spdk.call("framework_wait_init", Value::Null), true);
+    assert_eq!(save(&mut spdk), saved);
+    let prove = |host: &Secret, controller: &Secret| {
+        let mut queue = Host::new(at, Shape::default(), 31);
+        let data = ConnectData::new([5; 16], 0xFFFF, NQN, HOSTNQN).unwrap();
+        let done = queue.call(Sqe::connect(0, 32, 0), Payload::Send(1024), data.as_bytes());
+        assert!(done.status.is_success() && asks_who(done.result), "{done:?}");
+        let early = queue.call(Sqe::property_get(property::VS, false), Payload::None, &[]);
+        assert_eq!(early.status.code(), Some(Code::AuthenticationRequired));
+        let mut end = auth::Host::new(auth::Policy::default(), HOSTNQN, NQN, host, Some(controller), 1);
+        let step = proves(&mut queue, &mut end);
+        if step == auth::Step::Authenticated {
+            assert!(queue.call(Sqe::property_get(property::VS, false), Payload::None, &[]).status.is_success());
+        }
+        step
+    };
+    assert_eq!(prove(&secret, &controllers), auth::Step::Authenticated);
+    assert_eq!(prove(&others, &controllers), auth::Step::Failed(auth::HostError::Refused(1)));
+    assert_eq!(prove(&secret, &others), auth::Step::Failed(auth::HostError::Controller(auth::Failure::Failed)));
+    // A key that is removed is kept by who has it, until that gets another.
+    assert_eq!(spdk.call("keyring_file_remove_key", json!({"name": "host"})), true);
+    let removed = |spdk: &mut Program| {
+        let listed = spdk.call("keyring_get_keys", Value::Null);
+        listed.as_array().unwrap().iter().filter(|key| key["removed"] == true && key.get("path").is_none()).count()
+    };
+    assert_eq!(removed(&mut spdk), 1);
+    assert_eq!(prove(&secret, &controllers), auth::Step::Authenticated);
+    assert_eq!(spdk.call("nvmf_subsystem_set_keys", set(json!("other"), json!("controller"))), true);
+    assert_eq!(prove(&others, &controllers), auth::Step::Authenticated);
+    spdk.end();
+}
+
 /// What SPDK 26.09's own save_config writes of a target with a malloc disk, in its order, with the
 /// addresses of this test.
 fn spdks(port: &str) -> Value {
@@ -412,6 +506,7 @@ fn s339_what_cannot_be_is_refused_with_spdks_codes_and_a_sentence() {
         ("nvmf_subsystem_add_host", json!({"nqn": NQN, "host": HOSTNQN}), -32603, "already"),
         ("nvmf_subsystem_add_host", json!({"nqn": NQN, "host": "me"}), -32602, "\"me\""),
         ("nvmf_subsystem_add_host", json!({"nqn": NQN, "host": none, "psk": "key0"}), -32602, "psk"),
+        ("nvmf_subsystem_add_host", json!({"nqn": NQN, "host": none, "dhchap_key": "key0"}), -32602, "Key 'key0' does not exist"),
         ("nvmf_subsystem_remove_host", json!({"nqn": NQN, "host": none}), -32603, none),
         ("nvmf_subsystem_allow_any_host", json!({"nqn": none, "allow_any_host": true}), -32602, none),
         ("nvmf_subsystem_get_listeners", of(none), -32602, none),

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use bdev::BdevError;
 use core_reactor::net::NetError;
+use nvme::auth::SecretError;
 
 /// Why the target was not changed as it was asked to be. Nothing has changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,6 +101,20 @@ pub enum NvmfError {
         /// HOSTNQN.
         host: Box<str>,
     },
+    /// A key is no secret.
+    #[error("key '{name}': {why}")]
+    Key {
+        /// The key.
+        name: Box<str>,
+        /// What is wrong with it.
+        why: SecretError,
+    },
+    /// A controller's key alone.
+    #[error("a host that has a controller's key needs a key of its own (dhchap_key): who asks first shows who it is first")]
+    ControllerKeyAlone,
+    /// Nobody has said how.
+    #[error("this program has no means to authenticate hosts")]
+    NoAuthentication,
     /// The discovery subsystem has none of these.
     #[error("{nqn} is the discovery subsystem, which has no {what}")]
     Discovery {

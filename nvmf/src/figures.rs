@@ -32,5 +32,11 @@ stats! {
         pub expired: AtomicU64 => counter("lcore_nvmf_keep_alive_expired_total"),
         /// Queues that were ended because their hosts took too long.
         pub late: AtomicU64 => counter("lcore_nvmf_late_queues_total"),
+        /// Queues whose hosts have shown who they are.
+        pub authenticated: AtomicU64 => counter("lcore_nvmf_authentications_total"),
+        /// Queues whose hosts have not.
+        pub unauthenticated: AtomicU64 => counter("lcore_nvmf_authentication_failures_total"),
+        /// Messages of authentication that were turned away, because too much was to be computed.
+        pub auth_turned_away: AtomicU64 => counter("lcore_nvmf_authentications_turned_away_total"),
     }
 }

@@ -15,6 +15,7 @@
 //! | add, remove namespaces | [`Target::add_namespace`], `remove_namespace`; [`Subsystem::namespaces`] |
 //! | listen | [`Target::add_listener`], `remove_listener`; [`Subsystem::listeners`] |
 //! | let hosts in | [`Target::add_host`], `remove_host`, `allow_any_host`; [`Subsystem::hosts`] |
+//! | have them show who they are | [`Target::add_host_with`], `set_keys`, `set_policy`; [`Helper`] |
 //! | say which way is good | [`Target::set_ana_state`]; [`Listener::ana`] |
 //! | see who is connected | [`Subsystem::controllers`], [`Association::queues`] |
 //! | see what was done | [`Target::figures`] |
@@ -44,6 +45,7 @@ mod connect;
 mod error;
 mod figures;
 mod group;
+mod hosts;
 mod listener;
 mod namespace;
 #[cfg(feature = "rpc")]
@@ -60,6 +62,7 @@ mod view;
 pub use association::{Association, QueueInfo};
 pub use error::NvmfError;
 pub use figures::GroupFigures;
+pub use hosts::{AllowedHost, Helper, HostKeys};
 pub use listener::Listener;
 pub use namespace::{CLAIM, Keeper, Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;

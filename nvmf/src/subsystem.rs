@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use nvme::fabrics::{DISCOVERY_NQN, LARGEST_CNTLID, LONGEST_NQN};
 use spin::Mutex;
 
-use crate::{Association, Listener, Namespace, NvmfError};
+use crate::hosts::Keys;
+use crate::{AllowedHost, Association, Listener, Namespace, NvmfError};
 
 /// What a subsystem is to be.
 #[derive(Clone, Debug)]
@@ -109,7 +110,7 @@ pub struct Subsystem {
 pub(crate) struct State {
     pub(crate) is_removed: bool,
     pub(crate) allow_any_host: bool,
-    pub(crate) hosts: Vec<String>,
+    pub(crate) hosts: Vec<AllowedHost>,
     /// By NSID.
     pub(crate) namespaces: Vec<Arc<Namespace>>,
     pub(crate) listeners: Vec<Arc<Listener>>,
@@ -120,7 +121,7 @@ pub(crate) struct State {
 
 impl State {
     fn lets_in(&self, hostnqn: &str) -> bool {
-        self.allow_any_host || self.hosts.iter().any(|host| host == hostnqn)
+        self.allow_any_host || self.hosts.iter().any(|host| host.nqn() == hostnqn)
     }
 }
 
@@ -154,7 +155,7 @@ impl Subsystem {
     }
 
     /// The hosts that may connect by name.
-    pub fn hosts(&self) -> Vec<String> {
+    pub fn hosts(&self) -> Vec<AllowedHost> {
         self.state.lock().hosts.clone()
     }
 
@@ -176,6 +177,11 @@ impl Subsystem {
     /// Whether a host may connect.
     pub(crate) fn lets_in(&self, hostnqn: &str) -> bool {
         self.state.lock().lets_in(hostnqn)
+    }
+
+    /// The keys of a host that has to show who it is, whether or not any host may connect.
+    pub(crate) fn keys(&self, hostnqn: &str) -> Option<Arc<Keys>> {
+        self.state.lock().hosts.iter().find(|host| host.nqn() == hostnqn)?.keys.clone()
     }
 
     /// The listener at an address.

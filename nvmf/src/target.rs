@@ -10,13 +10,18 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use core_reactor::net::NetError;
+use nvme::auth::{self, Policy};
 use nvme::fabrics::DISCOVERY_NQN;
 use nvme::log::{AnaState, Event, Notice};
 use spin::{Mutex, Once};
 
 use crate::atomic::AtomicU64;
+use crate::hosts::{Helpers, Keys};
 use crate::subsystem::check_nqn;
-use crate::{Association, GroupFigures, Listener, Namespace, NamespaceConfig, NvmfError, Subsystem, SubsystemConfig, Transport};
+use crate::{
+    AllowedHost, Association, GroupFigures, Helper, HostKeys, Listener, Namespace, NamespaceConfig, NvmfError, Subsystem, SubsystemConfig,
+    Transport,
+};
 
 /// The target, for any thread: clones are the same one.
 ///
@@ -42,6 +47,9 @@ struct Inner {
     /// Where the poll groups listen, for whatever subsystems.
     ports: Mutex<Vec<SocketAddr>>,
     groups: Once<Box<dyn Groups>>,
+    /// How hosts show who they are, and with whose help.
+    policy: Mutex<Policy>,
+    helpers: Once<Helpers>,
 }
 
 /// What the target asks of its poll groups, from any thread.
@@ -80,6 +88,8 @@ impl Target {
             generation: AtomicU64::new(1),
             ports: Mutex::default(),
             groups: Once::new(),
+            policy: Mutex::default(),
+            helpers: Once::new(),
         }))
     }
 
@@ -332,17 +342,76 @@ impl Target {
     /// # Errors
     /// There is no such subsystem; the name is none, or is let in already.
     pub fn add_host(&self, nqn: &str, hostnqn: &str) -> Result<(), NvmfError> {
+        self.add_host_with(nqn, hostnqn, &HostKeys::default())
+    }
+
+    /// Lets a host in that shows that it has a key, if one is given; with the controller's key the
+    /// same is shown to a host that asks.
+    ///
+    /// # Errors
+    /// Those of [`add_host`](Self::add_host); a key is no secret; nobody
+    /// [helps](Self::set_helper).
+    pub fn add_host_with(&self, nqn: &str, hostnqn: &str, keys: &HostKeys) -> Result<(), NvmfError> {
         check_nqn("host", hostnqn)?;
+        let keys = self.read(keys)?;
         {
             let subsystem = self.subsystem(nqn)?;
             let mut state = subsystem.state.lock();
-            if state.hosts.iter().any(|host| host == hostnqn) {
+            if state.hosts.iter().any(|host| host.nqn() == hostnqn) {
                 return Err(NvmfError::HostExists { nqn: nqn.into(), host: hostnqn.into() });
             }
-            state.hosts.push(hostnqn.to_string());
+            state.hosts.push(AllowedHost::new(hostnqn, keys));
         }
         self.discovery_changed();
         Ok(())
+    }
+
+    /// Gives a host other keys, or none. Connections that there are go on, and show the new ones
+    /// when they show some again.
+    ///
+    /// # Errors
+    /// There is no such subsystem; the host was not let in by its name; a key is no secret.
+    pub fn set_keys(&self, nqn: &str, hostnqn: &str, keys: &HostKeys) -> Result<(), NvmfError> {
+        let keys = self.read(keys)?;
+        let subsystem = self.subsystem(nqn)?;
+        let mut state = subsystem.state.lock();
+        let host = state.hosts.iter_mut().find(|host| host.nqn() == hostnqn);
+        host.ok_or_else(|| NvmfError::NoHost { nqn: nqn.into(), host: hostnqn.into() })?.keys = keys;
+        Ok(())
+    }
+
+    fn read(&self, keys: &HostKeys) -> Result<Option<Arc<Keys>>, NvmfError> {
+        let keys = keys.read()?;
+        if keys.is_some() && self.0.helpers.get().is_none() {
+            return Err(NvmfError::NoAuthentication);
+        }
+        Ok(keys)
+    }
+
+    /// Has `helper` help to authenticate hosts. The first one stays.
+    pub fn set_helper(&self, helper: Arc<dyn Helper>) {
+        self.0.helpers.call_once(|| Helpers::new(helper));
+    }
+
+    pub(crate) fn helpers(&self) -> Option<&Helpers> {
+        self.0.helpers.get()
+    }
+
+    /// By which hashes and groups hosts show who they are: of those that a host offers, the first.
+    /// All of them to begin with, the cheapest first.
+    pub fn policy(&self) -> Policy {
+        self.0.policy.lock().clone()
+    }
+
+    /// Sets that, for queues that connect from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.0.policy.lock() = policy;
+    }
+
+    /// What a queue of this host is to go through before it is served, if anything.
+    pub(crate) fn authentication(&self, subsystem: &Subsystem, hostnqn: &str) -> Option<Box<auth::Target>> {
+        let keys = subsystem.keys(hostnqn)?;
+        Some(Box::new(auth::Target::new(self.policy(), hostnqn, subsystem.nqn(), &keys.host.1, keys.controller.as_ref().map(|it| &it.1))))
     }
 
     /// Lets a host in no longer: it is disconnected, unless any host may connect.
@@ -353,7 +422,7 @@ impl Target {
         let subsystem = self.subsystem(nqn)?;
         {
             let mut state = subsystem.state.lock();
-            let at = state.hosts.iter().position(|host| host == hostnqn);
+            let at = state.hosts.iter().position(|host| host.nqn() == hostnqn);
             let at = at.ok_or_else(|| NvmfError::NoHost { nqn: nqn.into(), host: hostnqn.into() })?;
             state.hosts.remove(at);
         }

@@ -39,6 +39,18 @@ impl Group {
         Self::ALL.into_iter().find(|group| *group as u8 == id)
     }
 
+    /// What configurations call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Ffdhe2048 => "ffdhe2048",
+            Self::Ffdhe3072 => "ffdhe3072",
+            Self::Ffdhe4096 => "ffdhe4096",
+            Self::Ffdhe6144 => "ffdhe6144",
+            Self::Ffdhe8192 => "ffdhe8192",
+        }
+    }
+
     /// Bytes of a number of the group.
     pub fn length(self) -> usize {
         self.prime().0

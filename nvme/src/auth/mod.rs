@@ -42,7 +42,7 @@ pub use secret::{Secret, SecretError, TlsKey};
 pub use target::Target;
 
 /// AUTHREQ of Connect's response (ATR): the host has to authenticate itself.
-pub const REQUIRED: u16 = 1 << 1;
+pub const REQUIRED: u16 = crate::fabrics::AUTHREQ_ATR;
 
 /// A function that fills what it is given with bytes that nobody can guess.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
@@ -71,7 +71,7 @@ pub struct Policy {
 impl Default for Policy {
     /// All of them, the cheapest first. Whoever wants a key exchange leaves [`Group::Null`] out.
     fn default() -> Self {
-        Self { hashes: [Hash::Sha256, Hash::Sha384, Hash::Sha512].into(), groups: Group::ALL.into() }
+        Self { hashes: Hash::ALL.into(), groups: Group::ALL.into() }
     }
 }
 
@@ -154,7 +154,19 @@ impl Failure {
 impl Hash {
     /// The one of this identifier.
     pub fn of(id: u8) -> Option<Self> {
-        [Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|hash| *hash as u8 == id)
+        Self::ALL.into_iter().find(|hash| *hash as u8 == id)
+    }
+
+    /// All of them, the cheapest first.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// What configurations call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
     }
 
     /// Bytes of a value.

@@ -84,6 +84,21 @@ impl Target {
         Ok(())
     }
 
+    /// Whether [`send`](Self::send) of this data takes a power in a group of the key exchange, and
+    /// so up to a tenth of a second: it is to be called where that holds nobody up.
+    pub fn takes_long(&self, data: &[u8]) -> bool {
+        match (&self.step, Head::of(data).map(|head| head.kind())) {
+            (Step::Idle, Ok(NEGOTIATE)) => message::choose(data, &self.policy).is_ok_and(|(_, group)| group != Group::Null),
+            (Step::Reply(transaction), Ok(REPLY)) => transaction.exchange.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether an authentication has begun and not ended.
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.step, Step::Idle | Step::Over)
+    }
+
     fn message(&mut self, data: &[u8], random: Random<'_>) -> Result<(), Failure> {
         let head = Head::of(data)?;
         let (kind, tid): (Kind, u16) = (head.kind(), head.tid.get());

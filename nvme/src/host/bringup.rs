@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 
 use super::Payload;
 use crate::command::{Sqe, admin};
-use crate::fabrics::{ANY_CONTROLLER, ConnectData, cap, cc, csts, property};
+use crate::fabrics::{ANY_CONTROLLER, ConnectData, asks_who, cap, cc, csts, property};
 use crate::identify::{self, LENGTH, cns};
 use crate::log::feature;
 use crate::status::Status;
@@ -14,7 +14,7 @@ use crate::status::Status;
 /// [`step`](Self::step) says is submitted, and its completion handed to [`done`](Self::done).
 ///
 /// ```text
-///  Connect ─► CAP ─► CC.EN ─► CSTS until RDY ─► Identify ─► queues (I/O controllers) ─► Ready
+///  Connect ─► (Authenticate) ─► CAP ─► CC.EN ─► CSTS until RDY ─► Identify ─► queues (I/O controllers) ─► Ready
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bringup {
@@ -32,6 +32,7 @@ pub struct Bringup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Connect,
+    Authenticate,
     Capabilities,
     Enable,
     Status,
@@ -45,6 +46,9 @@ enum At {
 pub enum Step {
     /// Submit this; [`Bringup::data`] is what it sends.
     Submit(Sqe, Payload),
+    /// Show who this host is, on this queue, and say [`Bringup::authenticated`]. Until then the
+    /// controller does nothing else, and so it will be with each I/O queue.
+    Authenticate,
     /// The controller is ready.
     Ready,
 }
@@ -93,6 +97,7 @@ impl Bringup {
         let sqe = match self.at {
             At::Connect => return Step::Submit(Sqe::connect(0, self.entries, self.kato), Payload::Send(size_of::<ConnectData>() as u32)),
             At::Identify => return Step::Submit(Sqe::identify(cns::CONTROLLER, 0), Payload::Receive(LENGTH as u32)),
+            At::Authenticate => return Step::Authenticate,
             At::Ready => return Step::Ready,
             At::Capabilities => Sqe::property_get(property::CAP, true),
             At::Enable => Sqe::property_set(property::CC, cc::EN | sizes),
@@ -121,7 +126,7 @@ impl Bringup {
         self.at = match self.at {
             At::Connect => {
                 self.cntlid = result as u16;
-                At::Capabilities
+                if asks_who(result) { At::Authenticate } else { At::Capabilities }
             }
             At::Capabilities => {
                 self.mqes = cap::mqes(result);
@@ -137,7 +142,7 @@ impl Bringup {
                 self.queues = self.queues.min(granted.saturating_add(1));
                 At::Ready
             }
-            At::Ready => At::Ready,
+            ended @ (At::Authenticate | At::Ready) => ended,
         };
         Ok(())
     }
@@ -168,6 +173,14 @@ impl Bringup {
             At::Status => "Property Get of CSTS",
             At::Identify => "Identify",
             At::Queues | At::Ready => "Set Features",
+            At::Authenticate => "authentication",
+        }
+    }
+
+    /// The host has shown who it is.
+    pub fn authenticated(&mut self) {
+        if self.at == At::Authenticate {
+            self.at = At::Capabilities;
         }
     }
 

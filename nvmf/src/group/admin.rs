@@ -3,6 +3,7 @@
 use nvme::target::{Effect, Tag, Transfer, Verdict};
 use nvme::{Code, Status};
 
+use super::auth::is_authentication;
 use super::base::Base;
 use super::queue::{Queue, Role, State};
 use super::quiet::{Of, Then};
@@ -13,6 +14,9 @@ impl Queue {
     pub(super) fn admin(&mut self, base: &mut Base, tag: Tag) {
         let Some(association) = self.association().cloned() else { return };
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        if self.auth.is_some() && is_authentication(&command.sqe) {
+            return self.authenticate(base, tag);
+        }
         let verdict = if matches!(self.role, Role::Io { .. }) {
             association.controller.lock().io_fabrics(&command.sqe)
         } else {

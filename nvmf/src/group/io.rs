@@ -240,7 +240,7 @@ impl Queue {
     /// Asks devices to give a command back. What waits for room comes back at once.
     pub(super) fn give_up_device(&mut self, base: &mut Base, tag: Tag) {
         let token = self.token(tag);
-        let (Role::Io { place, .. }, Some(Some(command))) = (&self.role, self.commands.get_mut(tag.index())) else { return };
+        let (Role::Io { place, .. }, Some(Some(command))) = (self.role.proven(), self.commands.get_mut(tag.index())) else { return };
         let Some(Some(place)) = base.places.get_mut(*place) else { return };
         let nsid = command.sqe.nsid.get();
         let is_its = |id: u32| nsid == ALL_NAMESPACES || id == nsid;

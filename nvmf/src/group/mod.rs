@@ -1,6 +1,7 @@
 //! A poll group: the connections of one core, and what they use.
 
 mod admin;
+mod auth;
 pub(crate) mod base;
 pub(crate) mod bufs;
 mod io;
@@ -21,6 +22,7 @@ use core_reactor::net::{Events, GroupInfo, GroupMap, NetEvent, SockId, Socket, T
 use core_reactor::{Cx, Gone, Peers, Polled, Schedule, Shard, Sharded};
 use nvme::target::Tag;
 
+use self::auth::Computed;
 use self::base::{Base, Way};
 use self::queue::{Queue, Role};
 use self::queues::Queues;
@@ -379,6 +381,15 @@ impl Group {
     pub(crate) fn aborted(&mut self, key: QueueKey, tag: Tag, is_aborted: Result<bool, Gone>) {
         if let Some(queue) = self.queues.get(key) {
             queue.aborted(&mut self.base, tag, is_aborted == Ok(true));
+            self.flush();
+        }
+    }
+
+    /// What was computed for a queue that is here has come.
+    pub(crate) fn computed(&mut self, cx: &mut Cx<'_>, key: QueueKey, tag: Tag, computed: Box<Computed>) {
+        self.base.now = cx.now();
+        if let Some(queue) = self.queues.get(key) {
+            queue.computed(&mut self.base, tag, *computed);
             self.flush();
         }
     }

@@ -1,5 +1,6 @@
 //! A connection, which is one queue of a host.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -7,6 +8,7 @@ use core::time::Duration;
 use bdev::Token;
 use core_reactor::Cx;
 use core_reactor::net::SockId;
+use nvme::auth::REQUIRED;
 use nvme::command::{FABRICS, Sqe};
 use nvme::digest::digest;
 use nvme::fabrics::{ConnectData, accepted};
@@ -14,6 +16,7 @@ use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
 use nvme::{Code, Fault, Head, Status};
 use pool::Buf;
 
+use super::auth::Auth;
 use super::base::{Base, Way};
 use super::bufs::Waiter;
 use super::quiet::{Of, Then, Waiting};
@@ -41,6 +44,8 @@ pub(crate) struct Queue {
     succeeds: bool,
     pub(super) proto: target::Queue,
     pub(super) role: Role,
+    /// How its host shows who it is, if it has to.
+    pub(super) auth: Option<Auth>,
     /// By tag.
     pub(super) commands: Vec<Option<Command>>,
     /// Commands whose data is coming.
@@ -77,6 +82,8 @@ pub(crate) enum Role {
         /// Where its devices are.
         place: usize,
     },
+    /// One of a host that has not shown yet who it is: nothing is done for it until it has.
+    Unproven(Box<Role>),
     /// None any more.
     Over,
 }
@@ -112,6 +119,20 @@ pub(crate) enum State {
     Held,
 }
 
+impl Role {
+    /// What it is, or will be once its host has shown who it is.
+    pub(super) fn proven(&self) -> &Self {
+        if let Self::Unproven(role) = self { role } else { self }
+    }
+
+    fn association(&self) -> Option<&Arc<Association>> {
+        match self.proven() {
+            Self::Admin(association) | Self::Io { association, .. } => Some(association),
+            _ => None,
+        }
+    }
+}
+
 impl Queue {
     pub(crate) fn new(key: QueueKey, sock: SockId, way: Way, base: &mut Base) -> Self {
         bump(&base.figures.current_connecting, 1);
@@ -122,6 +143,7 @@ impl Queue {
             succeeds: base.transport().c2h_success,
             proto: target::Queue::new(base.settings, base.time()),
             role: Role::New(Vec::new()),
+            auth: None,
             commands: Vec::new(),
             receiving: 0,
             fused: Fused::default(),
@@ -138,14 +160,11 @@ impl Queue {
 
     /// The controller that it belongs to.
     pub(crate) fn association(&self) -> Option<&Arc<Association>> {
-        match &self.role {
-            Role::Admin(association) | Role::Io { association, .. } => Some(association),
-            Role::New(_) | Role::Over => None,
-        }
+        self.role.association()
     }
 
     pub(crate) fn is_admin(&self) -> bool {
-        matches!(self.role, Role::Admin(_))
+        matches!(self.role.proven(), Role::Admin(_))
     }
 
     /// Whether it has ended, and only its connection is left.
@@ -241,6 +260,10 @@ impl Queue {
 
     /// A command came, and all of its data or none.
     fn command(&mut self, base: &mut Base, cx: &mut Cx<'_>, (tag, sqe, transfer): (Tag, Sqe, Transfer), whole: &[u8]) {
+        let length = match transfer {
+            Transfer::None => 0,
+            Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
+        };
         let fuse = if matches!(self.role, Role::Io { .. }) && sqe.opcode != FABRICS {
             let (fuse, left) = self.fused.next(tag, &sqe);
             if let Some(left) = left {
@@ -248,11 +271,11 @@ impl Queue {
             }
             fuse
         } else {
+            // Before it has any memory.
+            if let Err(why) = self.let_through(&sqe, length) {
+                return self.complete(base, tag, why.into(), 0);
+            }
             Fuse::Single
-        };
-        let length = match transfer {
-            Transfer::None => 0,
-            Transfer::InCapsule(length) | Transfer::OnRequest(length) | Transfer::ToHost(length) => length,
         };
         let since = base.time();
         let command = Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
@@ -354,7 +377,7 @@ impl Queue {
                 let place = *place;
                 self.io(base, cx, place, tag);
             }
-            Role::Io { .. } | Role::Admin(_) => self.admin(base, tag),
+            Role::Io { .. } | Role::Admin(_) | Role::Unproven(_) => self.admin(base, tag),
             Role::New(_) => self.connect(base, cx, tag, false),
             Role::Over => {}
         }
@@ -386,7 +409,9 @@ impl Queue {
     }
 
     fn connected(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, request: &Request<'_>, association: Arc<Association>) {
-        let Ok(head) = self.proto.open(tag, request, accepted(association.cntlid(), 0)) else { return };
+        let auth = base.target.authentication(&association.subsystem, request.hostnqn);
+        let wanted = if auth.is_some() { REQUIRED } else { 0 };
+        let Ok(head) = self.proto.open(tag, request, accepted(association.cntlid(), wanted)) else { return };
         self.put(base, &head);
         let info = QueueInfo {
             qid: request.qid,
@@ -412,6 +437,9 @@ impl Queue {
             let place = base.enter(cx, &subsystem);
             self.role = Role::Io { association, qid: request.qid, place };
             logging::debug!("queue {} of controller {} of {} is connected", qid, cntlid, subsystem.nqn());
+        }
+        if let Some(auth) = auth {
+            self.has_to_prove(base, auth);
         }
         // It may have ended while this was on its way.
         if self.association().is_some_and(|it| it.is_over()) {
@@ -521,7 +549,12 @@ impl Queue {
         self.leave_writes(base);
         self.commands.clear();
         let key = self.key;
-        match core::mem::replace(&mut self.role, Role::Over) {
+        self.auth = None;
+        let role = match core::mem::replace(&mut self.role, Role::Over) {
+            Role::Unproven(role) => *role,
+            role => role,
+        };
+        match role {
             Role::New(_) => drop_by(&base.figures.current_connecting, 1),
             Role::Admin(association) => {
                 drop_by(&base.figures.current_admin_queues, 1);
@@ -536,7 +569,7 @@ impl Queue {
                 association.controller.lock().disconnected(qid);
                 base.leave(place);
             }
-            Role::Over => {}
+            Role::Unproven(_) | Role::Over => {}
         }
     }
 
@@ -560,6 +593,7 @@ impl Queue {
             bump(&base.figures.late, 1);
             return self.end(base);
         }
+        self.look_who_is_unproven(base);
         if let Role::Admin(association) = &self.role
             && association.is_gone(now)
         {

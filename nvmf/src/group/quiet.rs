@@ -173,7 +173,7 @@ impl Queue {
 
     /// What devices still have of it is remembered beyond its end.
     pub(super) fn leave_writes(&self, base: &mut Base) {
-        let Role::Io { association, .. } = &self.role else { return };
+        let Role::Io { association, .. } = self.role.proven() else { return };
         for command in self.commands.iter().flatten().filter(|command| command.is_a_write_under_way()) {
             base.left.push(Left {
                 queue: self.key,
@@ -186,7 +186,7 @@ impl Queue {
 
     /// Whether devices have writes of it that are as old as a question.
     fn has_writes(&self, watch: &Watch) -> bool {
-        let Role::Io { association, .. } = &self.role else { return false };
+        let Role::Io { association, .. } = self.role.proven() else { return false };
         let is_one = |command: &Command| {
             command.is_a_write_under_way() && command.since <= watch.since && watch.of.includes(association, command.sqe.nsid.get())
         };

@@ -3,9 +3,11 @@
 extern crate std;
 
 use std::collections::BTreeMap;
+use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use nvme::auth::Policy;
 use nvme::log::AnaState;
 use rpc::linkme::distributed_slice;
 use rpc::{Error, LCORE_RPC_METHODS, LCORE_RPC_SUBSYSTEMS, Method, Phases};
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 use super::namespaces::digits;
 use super::transports::ToldTransport;
 use super::{ToldAddress, listeners, refuse, target};
-use crate::{Listener, Namespace, Subsystem, Target};
+use crate::{AllowedHost, Listener, Namespace, Subsystem, Target};
 
 #[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
 #[linkme(crate = rpc::linkme)]
@@ -26,7 +28,7 @@ static NVMF: rpc::Subsystem =
 fn calls(target: &Target) -> Vec<Value> {
     let call = rpc::Subsystem::call;
     let mut calls = std::vec![
-        call("nvmf_set_config", json!({"discovery_filter": MATCH_ANY})),
+        call("nvmf_set_config", set_config(&target.policy())),
         call("nvmf_set_max_subsystems", json!({"max_subsystems": target.max_subsystems()})),
     ];
     calls.extend(target.transport().map(|transport| call("nvmf_create_transport", json!(ToldTransport::of(transport)))));
@@ -34,13 +36,30 @@ fn calls(target: &Target) -> Vec<Value> {
     for subsystem in &subsystems {
         let nqn = subsystem.nqn();
         calls.extend((!subsystem.is_discovery()).then(|| call("nvmf_create_subsystem", created(subsystem))));
-        calls.extend(subsystem.hosts().iter().map(|host| call("nvmf_subsystem_add_host", json!({"nqn": nqn, "host": host}))));
+        calls.extend(subsystem.hosts().iter().map(|host| call("nvmf_subsystem_add_host", let_in(nqn, host))));
         let namespaces = subsystem.namespaces();
         let add = |it: &Namespace| call("nvmf_subsystem_add_ns", json!({"nqn": nqn, "namespace": added(it)}));
         calls.extend(namespaces.iter().map(|namespace| add(namespace)));
     }
     calls.extend(subsystems.iter().flat_map(|subsystem| listening(subsystem)));
     calls
+}
+
+fn set_config(policy: &Policy) -> Value {
+    let digests: Vec<_> = policy.hashes.iter().map(|hash| hash.name()).collect();
+    let groups: Vec<_> = policy.groups.iter().map(|group| group.name()).collect();
+    json!({"discovery_filter": MATCH_ANY, "dhchap_digests": digests, "dhchap_dhgroups": groups})
+}
+
+/// Keys by their names: what they are, the keyring's files say.
+fn let_in(nqn: &str, host: &AllowedHost) -> Value {
+    let mut params = json!({"nqn": nqn, "host": host.nqn()});
+    for (name, key) in [("dhchap_key", host.dhchap_key()), ("dhchap_ctrlr_key", host.dhchap_ctrlr_key())] {
+        if let Some(key) = key {
+            params[name] = json!(key.name());
+        }
+    }
+    params
 }
 
 fn created(subsystem: &Subsystem) -> Value {
@@ -108,26 +127,56 @@ struct SetConfig {
     discovery_filters: Option<Vec<String>>,
     dup_host_policy: Option<String>,
     /// With which of these hosts may show who they are.
-    #[serde(rename = "dhchap_digests")]
-    _dhchap_digests: Option<Vec<String>>,
-    #[serde(rename = "dhchap_dhgroups")]
-    _dhchap_dhgroups: Option<Vec<String>>,
+    dhchap_digests: Option<Vec<String>>,
+    dhchap_dhgroups: Option<Vec<String>>,
+}
+
+impl SetConfig {
+    /// Of those that are allowed the cheapest first: who wants more leaves the others out.
+    fn policy(&self) -> Result<Policy, Error> {
+        let all = Policy::default();
+        let hashes = allowed("dhchap_digests", self.dhchap_digests.as_deref(), all.hashes, |hash| hash.name())?;
+        let groups = allowed("dhchap_dhgroups", self.dhchap_dhgroups.as_deref(), all.groups, |group| group.name())?;
+        Ok(Policy { hashes, groups })
+    }
+}
+
+/// Those of `all` that are named, or all where nothing is said.
+fn allowed<T: Copy>(key: &str, names: Option<&[String]>, all: Vec<T>, name: fn(T) -> &'static str) -> Result<Vec<T>, Error> {
+    let Some(names) = names else { return Ok(all) };
+    let wrong = |why: String| Error::params(format!("Invalid parameters: {key}: {why}"));
+    let known = || all.iter().map(|it| name(*it)).collect::<Vec<_>>().join(", ");
+    if let Some(other) = names.iter().find(|said| !all.iter().any(|it| name(*it) == said.as_str())) {
+        return Err(wrong(format!("there is no {other:?}; there are {}", known())));
+    }
+    if names.is_empty() {
+        return Err(wrong(format!("none is allowed, and one is needed of {}", known())));
+    }
+    Ok(all.iter().copied().filter(|it| names.iter().any(|said| said == name(*it))).collect())
 }
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
 static SET_CONFIG: Method = Method::new("nvmf_set_config", "Takes what SPDK's configurations say of its target", |_, call| {
+    let control = call.control().clone();
     call.answer(|set: SetConfig| {
         let passes = set.admin_cmd_passthru.values().any(|passes| *passes);
         refuse("admin_cmd_passthru", passes, "no device here takes commands as hosts say them")?;
         refuse("poll_groups_mask", set.poll_groups_mask.is_some(), "there is a poll group on each core of the program (-m)")?;
-        let filters = set.discovery_filter.into_iter().chain(set.discovery_filters.into_iter().flatten());
+        let filters = set.discovery_filter.iter().chain(set.discovery_filters.iter().flatten());
         refuse(
             "discovery_filter",
             filters.into_iter().any(|it| it != MATCH_ANY),
             "hosts discover all that they may connect to: match_any",
         )?;
-        refuse("dup_host_policy", set.dup_host_policy.is_some_and(|it| it != "allow"), "a host may have several controllers: allow")?;
+        refuse(
+            "dup_host_policy",
+            set.dup_host_policy.as_ref().is_some_and(|it| it != "allow"),
+            "a host may have several controllers: allow",
+        )?;
+        if set.dhchap_digests.is_some() || set.dhchap_dhgroups.is_some() {
+            target(&control, None)?.set_policy(set.policy()?);
+        }
         Ok(true)
     });
 })

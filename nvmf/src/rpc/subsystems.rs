@@ -2,14 +2,16 @@
 
 extern crate std;
 
+use std::format;
 use std::string::String;
 
+use keyring::Keyring;
 use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Control, Error, LCORE_RPC_METHODS, Method};
 use serde::Deserialize;
 
 use super::{OfSubsystem, refuse, target};
-use crate::SubsystemConfig;
+use crate::{HostKeys, SubsystemConfig};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 #[linkme(crate = rpc::linkme)]
@@ -103,9 +105,41 @@ static ADD_HOST: Method = Method::new("nvmf_subsystem_add_host", "Lets a host co
     let control = call.control().clone();
     call.answer(|add: AddHost| {
         refuse("psk", add.psk.is_some(), "there is no TLS here, and a host that is to be let in by a key is let in by none")?;
-        let has_key = add.dhchap_key.is_some() || add.dhchap_ctrlr_key.is_some();
-        refuse("dhchap_key, dhchap_ctrlr_key", has_key, "hosts cannot be asked for a key here, and are let in by none that needs one")?;
-        target(&control, add.tgt_name.as_deref())?.add_host(&add.nqn, &add.host)?;
+        let keys = keys(&control, add.dhchap_key.as_deref(), add.dhchap_ctrlr_key.as_deref())?;
+        target(&control, add.tgt_name.as_deref())?.add_host_with(&add.nqn, &add.host, &keys)?;
+        Ok(true)
+    });
+});
+
+/// The keys of these names.
+fn keys(control: &Control, host: Option<&str>, controller: Option<&str>) -> Result<HostKeys, Error> {
+    let find = |name: Option<&str>| match name {
+        None => Ok(None),
+        Some(name) => match control.service::<Keyring>()?.get(name) {
+            Ok(key) => Ok(Some(key)),
+            Err(why) => Err(Error::params(format!("Invalid parameters: {why}"))),
+        },
+    };
+    Ok(HostKeys { dhchap_key: find(host)?, dhchap_ctrlr_key: find(controller)? })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetKeys {
+    nqn: String,
+    host: String,
+    tgt_name: Option<String>,
+    dhchap_key: Option<String>,
+    dhchap_ctrlr_key: Option<String>,
+}
+
+#[distributed_slice(LCORE_RPC_METHODS)]
+#[linkme(crate = rpc::linkme)]
+static SET_KEYS: Method = Method::new("nvmf_subsystem_set_keys", "Gives a host other keys, or none", |_, call| {
+    let control = call.control().clone();
+    call.answer(|set: SetKeys| {
+        let keys = keys(&control, set.dhchap_key.as_deref(), set.dhchap_ctrlr_key.as_deref())?;
+        target(&control, set.tgt_name.as_deref())?.set_keys(&set.nqn, &set.host, &keys)?;
         Ok(true)
     });
 });

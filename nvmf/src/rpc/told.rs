@@ -8,13 +8,14 @@ use std::vec::Vec;
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use keyring::Key;
 use rpc::linkme::distributed_slice;
 use rpc::{Error, LCORE_RPC_METHODS, Method};
 use serde::{Deserialize, Serialize};
 
 use super::namespaces::digits;
 use super::{OfSubsystem, ToldAddress, target};
-use crate::{Association, GroupFigures, Namespace, QueueInfo, Subsystem};
+use crate::{AllowedHost, Association, GroupFigures, Namespace, QueueInfo, Subsystem};
 
 /// Ticks of a second: times are nanoseconds.
 const TICK_RATE: u64 = 1_000_000_000;
@@ -55,6 +56,18 @@ struct ToldSubsystem {
 #[derive(Serialize)]
 struct ToldHost {
     nqn: String,
+    /// The keys' names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dhchap_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dhchap_ctrlr_key: Option<String>,
+}
+
+impl ToldHost {
+    fn of(host: &AllowedHost) -> Self {
+        let name = |key: Option<&Key>| key.map(|key| key.name().to_string());
+        Self { nqn: host.nqn().into(), dhchap_key: name(host.dhchap_key()), dhchap_ctrlr_key: name(host.dhchap_ctrlr_key()) }
+    }
 }
 
 /// What the discovery subsystem has not.
@@ -94,7 +107,7 @@ impl ToldSubsystem {
             subtype: if is_discovery { "Discovery" } else { "NVMe" },
             listen_addresses: subsystem.listeners().iter().map(|listener| listener.address().into()).collect(),
             allow_any_host: subsystem.allows_any_host(),
-            hosts: subsystem.hosts().into_iter().map(|nqn| ToldHost { nqn }).collect(),
+            hosts: subsystem.hosts().into_iter().map(|host| ToldHost::of(&host)).collect(),
             nvme: (!is_discovery).then(|| ToldNvme::of(subsystem)),
         }
     }

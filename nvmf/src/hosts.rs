@@ -1,0 +1,122 @@
+//! The hosts that may connect, and the keys by which they show who they are.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use keyring::Key;
+use nvme::auth::Secret;
+
+use crate::NvmfError;
+
+/// The keys of a host. Without any, it is believed that it is who it says.
+#[derive(Clone, Debug, Default)]
+pub struct HostKeys {
+    /// The host shows that it has this.
+    pub dhchap_key: Option<Arc<Key>>,
+    /// The controller shows to a host that asks that it has this.
+    pub dhchap_ctrlr_key: Option<Arc<Key>>,
+}
+
+impl HostKeys {
+    pub(crate) fn read(&self) -> Result<Option<Arc<Keys>>, NvmfError> {
+        let read = |key: &Arc<Key>| match Secret::read(key.text()) {
+            Ok(secret) => Ok((key.clone(), secret)),
+            Err(why) => Err(NvmfError::Key { name: key.name().into(), why }),
+        };
+        let controller = self.dhchap_ctrlr_key.as_ref().map(read).transpose()?;
+        match self.dhchap_key.as_ref().map(read).transpose()? {
+            Some(host) => Ok(Some(Arc::new(Keys { host, controller }))),
+            None if controller.is_some() => Err(NvmfError::ControllerKeyAlone),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The keys of a host, and the secrets that they are.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) host: (Arc<Key>, Secret),
+    pub(crate) controller: Option<(Arc<Key>, Secret)>,
+}
+
+/// A host that may connect by its name.
+#[derive(Clone, Debug)]
+pub struct AllowedHost {
+    nqn: String,
+    pub(crate) keys: Option<Arc<Keys>>,
+}
+
+impl AllowedHost {
+    pub(crate) fn new(nqn: &str, keys: Option<Arc<Keys>>) -> Self {
+        Self { nqn: nqn.into(), keys }
+    }
+
+    /// HOSTNQN.
+    pub fn nqn(&self) -> &str {
+        &self.nqn
+    }
+
+    /// By which it shows who it is.
+    pub fn dhchap_key(&self) -> Option<&Key> {
+        self.keys.as_ref().map(|keys| &*keys.host.0)
+    }
+
+    /// By which the controller does.
+    pub fn dhchap_ctrlr_key(&self) -> Option<&Key> {
+        self.keys.as_ref()?.controller.as_ref().map(|(key, _)| &**key)
+    }
+}
+
+/// What authentication needs of the system.
+pub trait Helper: Send + Sync {
+    /// Fills `bytes` with what nobody can guess.
+    fn random(&self, bytes: &mut [u8]);
+
+    /// Has this done where it holds no reactor: it may take a tenth of a second.
+    fn compute(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// Powers of key exchanges that may wait to be computed, for hosts that nobody knows yet. In the
+/// largest group these take about 5 seconds of a core.
+const MOST_WORK: usize = 64;
+
+/// The helper, and how much it has to do.
+pub(crate) struct Helpers {
+    helper: Arc<dyn Helper>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Room for something that is computed, until this is dropped.
+pub(crate) struct Room(Arc<AtomicUsize>);
+
+impl Helpers {
+    pub(crate) fn new(helper: Arc<dyn Helper>) -> Self {
+        Self { helper, waiting: Arc::default() }
+    }
+
+    pub(crate) fn helper(&self) -> &Arc<dyn Helper> {
+        &self.helper
+    }
+
+    /// Room for one thing more, if there is.
+    pub(crate) fn room(&self) -> Option<Room> {
+        let one_more = |waiting| (waiting < MOST_WORK).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Room(self.waiting.clone()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Helpers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Helpers").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
