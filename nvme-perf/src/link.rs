@@ -23,7 +23,7 @@ pub(crate) struct Link {
     tail: Option<Buf>,
 }
 
-/// Buffers to send from: small ones for headers, large ones for data.
+/// Buffers to send from: small ones for headers, large ones for data and the header before it.
 pub(crate) const HEADERS: Class = Class::Control;
 pub(crate) const DATA: Class = Class::Large;
 
@@ -61,11 +61,13 @@ impl Link {
         Ok(())
     }
 
-    /// Data of a command, and its digest, in buffers that `fill` fills.
+    /// A header, data in buffers that `fill` fills, and its digest. The header is in the first of
+    /// those buffers, so that a small write is one piece to be sent.
     pub(crate) fn data(
         &mut self,
         group: &mut dyn SockGroup,
         bufs: &BufGroup,
+        head: &Head,
         length: u32,
         mut fill: impl FnMut(u32, &mut [u8]),
     ) -> Result<(), Trouble> {
@@ -73,12 +75,18 @@ impl Link {
         let (mut sum, mut done) = (Digest::new(), 0);
         while done < length {
             let mut buf = bufs.get_class(DATA).ok_or(Trouble::NoBuffer)?;
-            let some = ((length - done) as usize).min(buf.spare_capacity());
-            fill(done, &mut buf.spare_mut()[..some]);
-            buf.grow(some);
-            if data_digest {
-                sum.add(&buf);
+            if done == 0 {
+                for part in head.parts() {
+                    buf.append(part);
+                }
             }
+            let some = ((length - done) as usize).min(buf.spare_capacity());
+            let out = &mut buf.spare_mut()[..some];
+            fill(done, out);
+            if data_digest {
+                sum.add(out);
+            }
+            buf.grow(some);
             if let Some(tail) = self.tail.take() {
                 self.push(group, tail)?;
             }

@@ -17,8 +17,9 @@ use crate::target::Target;
 const RECEIVE: ClassConfig = ClassConfig { count: 64, size: (32 << 10) - 64 };
 /// Bytes of a buffer with headers.
 const HEADERS: usize = 4096;
-/// The largest buffer with data.
+/// The most data of a buffer, and room for the header and the padding before it.
 const LARGEST: u64 = 128 << 10;
+const HEAD: usize = 128;
 /// Bytes of the tables of what each unit holds.
 const MOST_TABLE: u64 = 256 << 20;
 
@@ -178,7 +179,7 @@ pub(crate) fn pool(args: Option<&Args>, cores: usize) -> Result<DataPoolConfig, 
     let size = args.map_or(HEADERS as u64, |args| args.size).min(LARGEST) as usize;
     let config = DataPoolConfig {
         small: ClassConfig { count: cores * each.small + own.small, size: RECEIVE.size },
-        large: ClassConfig { count: cores * each.large, size },
+        large: ClassConfig { count: cores * each.large, size: size + HEAD },
         control: ClassConfig { count: cores * each.control + own.control, size: HEADERS },
         waiters: 0,
     };

@@ -375,8 +375,7 @@ impl IoQueue {
                 continue;
             };
             let flight = self.flights[usize::from(cid)];
-            self.link.head(group, bufs, &piece.head)?;
-            self.link.data(group, bufs, piece.length, |at, out| state.fill(&flight, piece.offset + at, out))?;
+            self.link.data(group, bufs, &piece.head, piece.length, |at, out| state.fill(&flight, piece.offset + at, out))?;
         }
         Ok(())
     }
@@ -393,9 +392,10 @@ impl IoQueue {
             self.flights[usize::from(command.cid)] = flight;
             self.in_flight += 1;
             state.in_flight += 1;
-            self.link.head(group, bufs, &command.head)?;
             if command.with_data {
-                self.link.data(group, bufs, plan.size, |at, out| state.fill(&flight, at, out))?;
+                self.link.data(group, bufs, &command.head, plan.size, |at, out| state.fill(&flight, at, out))?;
+            } else {
+                self.link.head(group, bufs, &command.head)?;
             }
         }
         Ok(())
