@@ -281,10 +281,10 @@ impl Decoder {
         }
     }
 
-    /// The command that lies at the front of `bytes`, if it comes next and is plain: without digests,
-    /// with all of its data behind it, and nothing is wrong with its header. That is what most reads
-    /// and small writes are, and a few comparisons find it out. [`skip_command`](Self::skip_command)
-    /// takes it.
+    /// The command that lies at the front of `bytes`, if it comes next and is plain: without
+    /// digests, with all of its data behind it, and nothing is wrong with its header. That is what
+    /// most reads and small writes are, and a few comparisons find it out.
+    /// [`skip_command`](Self::skip_command) takes it.
     #[inline]
     pub(crate) fn plain_command<'a>(&self, bytes: &'a [u8]) -> Option<(&'a Sqe, &'a [u8])> {
         const LEN: u8 = size_of::<CapsuleCmd>() as u8;

@@ -14,8 +14,8 @@ use nvmf::{CLAIM, HostKeys, NamespaceConfig, NvmfError, Server, ServerConfig, Su
 use crate::args::Args;
 use crate::auth::Computer;
 
-/// Small buffers take the data of a command of up to 8 KiB, large ones that of any. They take memory
-/// once they are used.
+/// Small buffers take the data of a command of up to 8 KiB, large ones that of any. They take
+/// memory once they are used.
 const POOL: DataPoolConfig = DataPoolConfig {
     small: ClassConfig { count: 1024, size: 16 << 10 },
     large: ClassConfig { count: 64, size: 136 << 10 },

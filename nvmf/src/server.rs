@@ -25,14 +25,14 @@ pub struct ServerConfig {
     pub net: &'static dyn NetImpl,
     /// What it serves.
     pub target: Target,
-    /// The buffers that all groups share. A small one holds the data of a small command, a large one
-    /// that of any.
+    /// The buffers that all groups share. A small one holds the data of a small command, a large
+    /// one that of any.
     pub pool: DataPool,
     /// What each group has for its commands, so that it can go on whatever the others do.
     pub reserve: ReserveConfig,
-    /// Buffers that each group has of its own for what its sockets receive. The larger they are, the
-    /// more small writes are taken and answered at a time. Their size is to be no multiple of 4096:
-    /// see [`STAGGER`].
+    /// Buffers that each group has of its own for what its sockets receive. The larger they are,
+    /// the more small writes are taken and answered at a time. Their size is to be no multiple of
+    /// 4096: see [`STAGGER`].
     pub receive: ClassConfig,
     /// Connections that one group can hold.
     pub connections: usize,
@@ -59,11 +59,12 @@ impl fmt::Debug for ServerConfig {
 
 /// What a buffer that is received into is short of a multiple of 4096 bytes.
 ///
-/// Some processors (AMD's, since Zen 3) copy 30 times more slowly where the target lies 1 to 15 bytes
-/// behind the source, modulo 4096. The system copies out of a stream that lies in pages one after the
-/// other into buffers that begin at a page. Were they all filled to the end of a page, that distance
-/// would be the same for all, and a queue that once got into the slow distance would not get out of it:
-/// being slow it finds its buffers filled. So each full buffer shifts it (decision 0155).
+/// Some processors (AMD's, since Zen 3) copy 30 times more slowly where the target lies 1 to 15
+/// bytes behind the source, modulo 4096. The system copies out of a stream that lies in pages one
+/// after the other into buffers that begin at a page. Were they all filled to the end of a page,
+/// that distance would be the same for all, and a queue that once got into the slow distance would
+/// not get out of it: being slow it finds its buffers filled. So each full buffer shifts it
+/// (decision 0155).
 pub const STAGGER: usize = 64;
 
 /// Why a group could not be made.
