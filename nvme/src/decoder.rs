@@ -281,28 +281,32 @@ impl Decoder {
         }
     }
 
-    /// The command that lies at the front of `bytes`, if it comes next and is plain: without
-    /// digests, with all of its data behind it, and nothing is wrong with its header. That is what
-    /// most reads and small writes are, and a few comparisons find it out.
-    /// [`skip_command`](Self::skip_command) takes it.
+    /// The command that lies at the front of `bytes`, if it comes next and is plain: it has neither
+    /// data nor digests, and nothing is wrong with its header. That is what most reads are, and one
+    /// comparison finds it out. [`skip_command`](Self::skip_command) takes it.
     #[inline]
-    pub(crate) fn plain_command<'a>(&self, bytes: &'a [u8]) -> Option<(&'a Sqe, &'a [u8])> {
+    pub(crate) fn plain_command<'a>(&self, bytes: &'a [u8]) -> Option<&'a Sqe> {
         const LEN: u8 = size_of::<CapsuleCmd>() as u8;
-        const BARE: [u8; size_of::<CommonHeader>()] = [Kind::CapsuleCmd as u8, 0, LEN, 0, LEN, 0, 0, 0];
-        const WITH_DATA: [u8; 4] = [Kind::CapsuleCmd as u8, 0, LEN, LEN];
+        const PLAIN: [u8; size_of::<CommonHeader>()] = [Kind::CapsuleCmd as u8, 0, LEN, 0, LEN, 0, 0, 0];
         if self.state != State::Header || self.filled > 0 || self.shape.header_digest || self.from != Side::Host {
             return None;
         }
-        let (capsule, rest) = CapsuleCmd::ref_from_prefix(bytes).ok()?;
-        let ch = capsule.ch.as_bytes();
-        if ch == BARE {
-            return Some((&capsule.sqe, &[]));
-        }
-        let data = capsule.ch.plen.get().checked_sub(LEN.into()).filter(|data| (1..=self.limit).contains(data))?;
-        if !ch.starts_with(&WITH_DATA) || self.shape != Shape::default() {
+        let (capsule, _) = CapsuleCmd::ref_from_prefix(bytes).ok()?;
+        (capsule.ch.as_bytes() == PLAIN).then_some(&capsule.sqe)
+    }
+
+    /// The same with data, all of which lies behind it: what most small writes are.
+    #[inline]
+    pub(crate) fn plain_write<'a>(&self, bytes: &'a [u8]) -> Option<(&'a Sqe, &'a [u8])> {
+        const LEN: u8 = size_of::<CapsuleCmd>() as u8;
+        const PLAIN: [u8; 4] = [Kind::CapsuleCmd as u8, 0, LEN, LEN];
+        if self.state != State::Header || self.filled > 0 || self.shape != Shape::default() || self.from != Side::Host {
             return None;
         }
-        Some((&capsule.sqe, rest.get(..data as usize)?))
+        let (capsule, rest) = CapsuleCmd::ref_from_prefix(bytes).ok()?;
+        let data = capsule.ch.plen.get().checked_sub(LEN.into()).filter(|data| (1..=self.limit).contains(data))?;
+        let data = rest.get(..data as usize)?;
+        capsule.ch.as_bytes().starts_with(&PLAIN).then_some((&capsule.sqe, data))
     }
 
     /// The same of data to the host: its header, if DATAL and PLEN agree.

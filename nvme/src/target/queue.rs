@@ -226,7 +226,21 @@ impl Queue {
     pub fn receive<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         // Whatever is odd about it goes the long way, which finds it out again.
         if self.phase == Phase::Open
-            && let Some((sqe, whole)) = self.decoder.plain_command(bytes)
+            && let Some(sqe) = self.decoder.plain_command(bytes)
+            && let Some(&index) = self.free.last()
+            && let Ok(transfer) = self.judge(sqe, 0)
+        {
+            Decoder::skip_command(bytes, 0);
+            self.take(index, sqe.cid.get(), transfer, 0);
+            return Ok(Some(Event::Command { tag: Tag(index), sqe: *sqe, data: transfer, whole: &[] }));
+        }
+        self.receive_any(bytes)
+    }
+
+    /// The same of a write with all of its data.
+    fn receive_any<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
+        if self.phase == Phase::Open
+            && let Some((sqe, whole)) = self.decoder.plain_write(bytes)
             && whole.len() <= self.in_capsule as usize
             && let Some(&index) = self.free.last()
             && let Ok(transfer) = self.judge(sqe, whole.len() as u32)
@@ -235,10 +249,6 @@ impl Queue {
             self.take(index, sqe.cid.get(), transfer, whole.len() as u32);
             return Ok(Some(Event::Command { tag: Tag(index), sqe: *sqe, data: transfer, whole }));
         }
-        self.receive_any(bytes)
-    }
-
-    fn receive_any<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Fault> {
         // What each of these answers is what this answers, so that events are made where they go.
         loop {
             let event = match self.decoder.next(bytes) {

@@ -115,6 +115,7 @@ fn target_reads(bench: &Bench) -> Result<Case> {
         boundary: 0,
         group: 0,
         reservations: 0,
+        persists: false,
     };
     let platform = bench.platform.clone();
     let run = move |operations: u64| {
