@@ -168,6 +168,19 @@ fn page(admin: &mut Host, world: &mut World, flags: u8) -> (u64, u8, u8, u32) {
     (page.count.get(), page.kind, page.behind, page.nsid.get())
 }
 
+/// One that succeeds.
+fn done(host: &mut Host, world: &mut World, opcode: u8, word: u32, keys: [u64; 2]) {
+    let cid = send(host, world, opcode, word, keys);
+    assert!(host.wait(world, cid).status.is_success());
+}
+
+/// Both register, and one ends the other's registration.
+fn preempt(world: &mut World, one: &mut Host, two: &mut Host) {
+    done(one, world, io::RESERVATION_REGISTER, 1 << 3, [0, 11]);
+    done(two, world, io::RESERVATION_REGISTER, 0, [0, 22]);
+    done(one, world, io::RESERVATION_ACQUIRE, 1 | 1 << 8, [11, 22]);
+}
+
 #[test]
 fn s380_a_host_is_told_what_others_have_done_to_its_registration() {
     let (mut world, shelf) = (World::new(), Arc::new(Shelf::default()));
@@ -176,21 +189,12 @@ fn s380_a_host_is_told_what_others_have_done_to_its_registration() {
     let mut one = Host::io(&mut world, &bringup, 1);
     let (mut two_admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, OTHER, 0);
     let mut two = Host::io_of(&mut world, Shape::default(), NQN, OTHER, &bringup, 1);
-    let mut done = |host: &mut Host, world: &mut World, opcode, word, keys| {
-        let cid = send(host, world, opcode, word, keys);
-        assert!(host.wait(world, cid).status.is_success());
-    };
     assert_eq!(page(&mut two_admin, &mut world, 0), (0, 0, 0, 0));
     let event = |admin: &mut Host| admin.submit(Sqe::new(admin::ASYNC_EVENT, 0), Payload::None, &[]);
     let heard = |admin: &mut Host, world: &mut World, cid| log::Event::of(admin.wait(world, cid).result as u32);
     let first = event(&mut two_admin);
-    let again = |world: &mut World, done: &mut dyn FnMut(&mut Host, &mut World, u8, u32, [u64; 2]), one: &mut Host, two: &mut Host| {
-        done(one, world, io::RESERVATION_REGISTER, 1 << 3, [0, 11]);
-        done(two, world, io::RESERVATION_REGISTER, 0, [0, 22]);
-        done(one, world, io::RESERVATION_ACQUIRE, 1 | 1 << 8, [11, 22]);
-    };
-    again(&mut world, &mut done, &mut one, &mut two);
-    again(&mut world, &mut done, &mut one, &mut two);
+    preempt(&mut world, &mut one, &mut two);
+    preempt(&mut world, &mut one, &mut two);
     assert_eq!(heard(&mut two_admin, &mut world, first), Some(log::Event::Reservations));
     let preempted = Notice::RegistrationPreempted as u8;
     // Looking at it and keeping the event changes nothing.
@@ -206,7 +210,7 @@ fn s380_a_host_is_told_what_others_have_done_to_its_registration() {
     assert!(two_admin.call(&mut world, mask, Payload::None, &[]).status.is_success());
     let get = of(admin::GET_FEATURES, 2, feature::RESERVATION_MASK.into());
     assert_eq!(two_admin.call(&mut world, get, Payload::None, &[]).result, 1 << 1);
-    again(&mut world, &mut done, &mut one, &mut two);
+    preempt(&mut world, &mut one, &mut two);
     assert_eq!(page(&mut two_admin, &mut world, 0), (0, 0, 0, 0));
     // All is cleared: that is another notice.
     done(&mut two, &mut world, io::RESERVATION_REGISTER, 0, [0, 22]);
