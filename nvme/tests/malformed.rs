@@ -327,12 +327,28 @@ fn s246_a_connection_begins_with_icreq_and_has_one() {
         ("PFV", IcReq { pfv: 1.into(), ..hello }.as_bytes().to_vec(), (Fes::UnsupportedParameter, 8)),
         ("HPDA", IcReq { hpda: 32, ..hello }.as_bytes().to_vec(), (Fes::InvalidHeaderField, 10)),
         ("twice", [hello.as_bytes(), hello.as_bytes()].concat(), (Fes::SequenceError, 0)),
+        ("data first", pdu(h2c(0, 512).as_bytes(), &[0; 512], PLAIN), (Fes::SequenceError, 0)),
     ] {
         let mut target = common::Target::new();
         assert_eq!(target.feed(&bytes).expect_err(what).why.status(), status, "{what}");
         let told = target.queue.term_req().expect(what);
         assert_eq!(told[24..], bytes[..told.len() - 24], "{what}");
     }
+}
+
+/// Reserved bits are not looked at, and not sent back; whatever MAXR2T is, one R2T at a time is right.
+#[test]
+fn s325_what_is_reserved_in_icreq_changes_nothing() {
+    let right = IcReq::new(0, 3, 0);
+    let mut odd = IcReq { dgst: 0xFF, maxr2t: u32::MAX.into(), ..right };
+    odd.ch.flags = 0xFF;
+    odd.as_mut_bytes()[16..].fill(0xFF);
+    let answer = |hello: &IcReq| {
+        let mut target = common::Target::new();
+        target.feed(hello.as_bytes()).expect("nothing is wrong");
+        target.out
+    };
+    assert_eq!(answer(&odd), answer(&right));
 }
 
 /// The host says that we broke the protocol: that is told, and nothing comes any more.

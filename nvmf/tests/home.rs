@@ -252,6 +252,26 @@ fn s318_a_thousand_half_open_hosts_hold_up_nobody_and_are_closed() {
 }
 
 #[test]
+fn s318_a_stranger_says_one_thing_at_a_time_and_more_than_that_is_not_kept() {
+    let mut world = World::new();
+    let (sqe, payload, data) = connect(0xFFFF, 0);
+    let mut host = Host::new(&mut world, Shape::default(), 31);
+    host.queue.set_in_capsule(0);
+    host.is_mute = true;
+    host.submit(sqe, payload, &data);
+    host.submit(sqe, payload, &data);
+    host.closed(&mut world);
+    assert_eq!((host.asked.len(), host.terminated), (1, Some((nvme::Fes::SequenceError as u16, 0))));
+    // Nobody reads what is behind the data of a Connect.
+    let mut long = data;
+    long.resize(8192, 0xFF);
+    let mut other = Host::new(&mut world, Shape::default(), 31);
+    assert!(other.call(&mut world, sqe, Payload::Send(8192), &long).status.is_success());
+    drop((host, other));
+    world.end();
+}
+
+#[test]
 fn s318_who_finds_no_room_is_turned_away_until_there_is_some() {
     let mut world = World::with(Wishes { cores: 1, connections: 4, ..Wishes::default() });
     let (keeps, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);

@@ -307,11 +307,8 @@ impl Queue {
         }
     }
 
-    /// A command with data of a host that is not connected: one at a time.
+    /// A command with data of a host that is not connected, whose queue has one entry until then.
     fn hear_stranger(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, whole: &[u8]) {
-        if self.commands.iter().flatten().count() > 1 {
-            return self.complete(base, tag, Code::CommandSequenceError.into(), 0);
-        }
         self.role = Role::New(whole[..whole.len().min(size_of::<ConnectData>())].to_vec());
         self.begin(base, cx, tag, !whole.is_empty());
     }

@@ -299,7 +299,7 @@ for sector in 512 4096; do
     [ "$(cat /sys/block/disk$sector/queue/logical_block_size)" = $sector ] || fail "no disk with sectors of $sector"
 done
 export LCORE_DISK_512=/dev/disk512 LCORE_DISK_4096=/dev/disk4096
-bdev-suite disk_ --test-threads=1
+bdev-suite disk_512:: disk_4096:: --test-threads=1
 "#;
 
 pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, limit: &Limit) -> Result<()> {
