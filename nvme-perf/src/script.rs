@@ -108,10 +108,10 @@ fn begin(cx: &mut Cx<'_>, app: &AppHandle, mut script: Script) -> Begun<()> {
         let admin = cx.channel::<Admin>().cloned();
         let got = admin.as_ref().map_or(0, |admin| admin.poll(now));
         Inbox::here(cx, |inbox| inbox.now = now);
-        let trouble = admin.and_then(|admin| admin.trouble());
-        let outcome = match trouble {
-            Some(why) => Poll::Ready(Err(why)),
-            None => script.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+        // An answer that came before the end of the connection says why it has ended.
+        let outcome = match script.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => admin.and_then(|admin| admin.trouble()).map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+            ready => ready,
         };
         match outcome {
             Poll::Pending => return if got > 0 { Polled::Busy } else { Polled::Idle },

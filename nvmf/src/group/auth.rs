@@ -111,7 +111,7 @@ impl Queue {
             let outcome = end.send(&sqe, &data, &mut |bytes| random.random(bytes));
             drop(room);
             let computed = Box::new(Computed { end, outcome });
-            peers.send(group, move |group, cx| group.computed(cx, key, tag, computed));
+            peers.send(group, move |group, cx| group.computed(cx, key, tag, *computed));
         }));
     }
 

@@ -386,10 +386,10 @@ impl Group {
     }
 
     /// What was computed for a queue that is here has come.
-    pub(crate) fn computed(&mut self, cx: &mut Cx<'_>, key: QueueKey, tag: Tag, computed: Box<Computed>) {
+    pub(crate) fn computed(&mut self, cx: &mut Cx<'_>, key: QueueKey, tag: Tag, computed: Computed) {
         self.base.now = cx.now();
         if let Some(queue) = self.queues.get(key) {
-            queue.computed(&mut self.base, tag, *computed);
+            queue.computed(&mut self.base, tag, computed);
             self.flush();
         }
     }

@@ -285,6 +285,45 @@ target_stop
 nothing_in_the_log
 "#;
 
+/// The kernel's host shows who it is, and wants to see who the target is; without and with a key
+/// exchange. Older kernels cannot.
+const KEYS: &str = r#"
+grep -q dhchap_secret /dev/nvme-fabrics || { echo "this kernel's host cannot show who it is"; exit 0; }
+umask 077
+for key in host controller other; do nvme gen-dhchap-key > /run/$key.key; done
+one_way="--dhchap-secret $(cat /run/host.key)"
+both_ways="$one_way --dhchap-ctrl-secret $(cat /run/controller.key)"
+refused() {
+    ! nvme connect $AT -n $NQN "$@" || fail "connected with $*"
+    wait_for "no controller" there_are_none
+}
+same() { dd if=$DISK bs=65536 count=1 iflag=direct 2>/dev/null | cmp - /run/random; }
+head -c 65536 /dev/urandom > /run/random
+for group in null ffdhe2048; do
+    echo '{"subsystems": [{"subsystem": "nvmf", "config": [{"method": "nvmf_set_config",
+        "params": {"dhchap_dhgroups": ["'$group'"]}}]}]}' > /run/group.json
+    nvmf-tgt -m 0x3 -c /run/group.json --malloc 16M --listen 127.0.0.1:4420 --nqn $NQN --host "$(cat /etc/nvme/hostnqn)" \
+        --dhchap-key /run/host.key --dhchap-ctrlr-key /run/controller.key >> /run/target 2>&1 &
+    echo $! > /run/target.pid
+    wait_for "a target that listens" listens
+    connect $one_way
+    dd if=/run/random of=$DISK bs=65536 oflag=direct
+    same
+    disconnect
+    connect $both_ways
+    same
+    nvme reset "/dev/$(basename "$(controller)")"
+    wait_for "a controller that is live again" is_live
+    same
+    disconnect
+    refused
+    refused --dhchap-secret "$(cat /run/other.key)"
+    refused $one_way --dhchap-ctrl-secret "$(cat /run/other.key)"
+    grep -q 'has not shown that it is who it says' /run/target
+    target_stop
+done
+"#;
+
 /// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of a
 /// file system and disks made of them are what `cargo test` has.
 const DISKS: &str = r#"
@@ -354,6 +393,7 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     }
     if target == Target::Ours {
         steps.push(with(NVMET, "nvme-perf verifies what the kernel's target serves", OUR_HOST, EACH));
+        steps.push(step("hosts show who they are, without and with a key exchange", KEYS, EACH));
         steps.push(step("bdev-uring and bdev-aio over disks with sectors of 512 and 4,096 bytes", DISKS, EACH));
     }
     steps
