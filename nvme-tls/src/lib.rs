@@ -28,7 +28,7 @@ use s2n_tls::connection::{Builder as _, Connection};
 use s2n_tls::enums::{Blinding, Mode, PskHmac};
 use s2n_tls::error::Error;
 use s2n_tls::psk::Psk;
-use s2n_tls::security::DEFAULT_TLS13;
+use s2n_tls::security::{DEFAULT_TLS13, Policy};
 
 use crate::wire::Wired;
 
@@ -67,7 +67,7 @@ impl Acceptor {
     /// # Errors
     /// The library cannot be had.
     pub fn new(find: impl Fn(&str) -> Option<TlsPsk> + Send + Sync + 'static) -> Result<Self, TlsError> {
-        let mut builder = builder()?;
+        let mut builder = builder(&DEFAULT_TLS13)?;
         builder.set_client_hello_callback(Finder(find)).map_err(other)?;
         Ok(Self(builder.build().map_err(other)?))
     }
@@ -117,9 +117,9 @@ impl<F: Fn(&str) -> Option<TlsPsk> + Send + Sync + 'static> ClientHelloCallback 
     }
 }
 
-fn builder() -> Result<Builder, TlsError> {
+fn builder(policy: &Policy) -> Result<Builder, TlsError> {
     let mut builder = Builder::new();
-    builder.set_security_policy(&DEFAULT_TLS13).map_err(other)?;
+    builder.set_security_policy(policy).map_err(other)?;
     // There are no certificates.
     builder.with_system_certs(false).map_err(other)?;
     Ok(builder)
@@ -143,7 +143,12 @@ impl Session {
     /// # Errors
     /// A key cannot be used; the library cannot be had.
     pub fn client(keys: &[TlsPsk]) -> Result<Self, TlsError> {
-        let mut connection = builder()?.build().and_then(|config| config.build_connection(Mode::Client)).map_err(other)?;
+        // Targets choose a cipher before they look at the keys: only such as go with them.
+        let policy = match keys {
+            [TlsPsk { hash: Hash::Sha384, .. }, ..] => Policy::from_version(SHA384_ONLY).map_err(other)?,
+            _ => DEFAULT_TLS13,
+        };
+        let mut connection = builder(&policy)?.build().and_then(|config| config.build_connection(Mode::Client)).map_err(other)?;
         for key in keys {
             psk(key).and_then(|psk| connection.append_psk(&psk)).map_err(other)?;
         }
@@ -192,7 +197,17 @@ impl Session {
         match self.wired.connection().poll_negotiate().map_ok(drop) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(why)) => return Err(self.refused(why)),
+            Poll::Ready(Err(why)) => {
+                let why = self.refused(why);
+                // The library keeps quiet. Nothing is encrypted yet where a key is refused.
+                let alert = match &why {
+                    TlsError::Unknown(_) => UNKNOWN_IDENTITY,
+                    TlsError::Key(_) => DECRYPT_ERROR,
+                    _ => return Err(why),
+                };
+                self.output().extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, alert]);
+                return Err(why);
+            }
         }
         let connection = self.wired.peek();
         let mut identity = vec![0; connection.negotiated_psk_identity_length().map_err(other)?];
@@ -277,8 +292,17 @@ impl Session {
     }
 }
 
+/// The library's policy that has TLS_AES_256_GCM_SHA384 and no other.
+const SHA384_ONLY: &str = "20250414";
+
 /// The first byte of a ClientHello's record.
 const HANDSHAKE: u8 = 0x16;
+
+/// An alert's record, its level, and those that are sent here.
+const ALERT: u8 = 0x15;
+const FATAL: u8 = 2;
+const DECRYPT_ERROR: u8 = 51;
+const UNKNOWN_IDENTITY: u8 = 115;
 
 /// What the library calls it when a binder, which proves that a host has the key, is wrong.
 const WRONG_KEY: &str = "S2N_ERR_BAD_PSK_BINDER";
@@ -291,12 +315,12 @@ fn alert_name(alert: u8) -> &'static str {
         40 => "handshake failure: it may not know the key",
         47 => "illegal parameter: the keys may differ",
         50 => "decode error",
-        51 => "decrypt error: the keys differ",
+        DECRYPT_ERROR => "decrypt error: the keys differ",
         70 => "protocol version",
         80 => "internal error",
         86 => "inappropriate fallback",
         109 => "missing extension",
-        115 => "unknown identity: it does not know the key",
+        UNKNOWN_IDENTITY => "unknown identity: it does not know the key",
         116 => "certificate required: it does not know the key",
         _ => "see RFC 8446, 6",
     }

@@ -13,7 +13,7 @@ use nvme::command::{FABRICS, Sqe};
 use nvme::digest::digest;
 use nvme::fabrics::{ConnectData, accepted};
 use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
-use nvme::{Code, Fault, Head, Status};
+use nvme::{Code, Fault, Head, Status, Wrong};
 use pool::Buf;
 
 use super::auth::Auth;
@@ -547,7 +547,9 @@ impl Queue {
     }
 
     fn fault(&mut self, base: &mut Base, fault: Fault) {
-        logging::warn!("{}: {}", self.name().as_str(), alloc::format!("{fault}").as_str());
+        // The first byte of a handshake.
+        let hint = if fault.why == Wrong::Kind(0x16) { "; it may speak TLS, which this port does not take" } else { "" };
+        logging::warn!("{}: {}{}", self.name().as_str(), alloc::format!("{fault}").as_str(), hint);
         bump(&base.figures.faults, 1);
         if let Some(last) = self.proto.term_req() {
             self.out.extend_from_slice(&last);
