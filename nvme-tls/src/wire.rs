@@ -87,7 +87,8 @@ unsafe extern "C" fn give(context: *mut c_void, to: *mut u8, len: u32) -> c_int 
     unsafe { ptr::copy_nonoverlapping(left.as_ptr(), to, some) };
     wire.taken += some;
     if wire.taken == wire.input.len() {
-        wire.input.clear();
+        // Most connections wait most of the time: they keep no memory for it.
+        wire.input = Vec::new();
         wire.taken = 0;
     }
     some as c_int

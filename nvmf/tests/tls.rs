@@ -173,12 +173,18 @@ fn s372_a_port_takes_tls_or_not_and_hosts_are_told() {
     // A key goes with its host.
     let key_of = |world: &World| world.target.subsystem(second).expect("it is there").key_name(HOSTNQN);
     world.target.add_host_with_key(second, HOSTNQN, ("key0", key(0)), &HostKeys::default()).expect("it is new");
-    assert!(matches!(world.target.add_host_with_key(second, HOSTNQN, ("key1", key(1)), &HostKeys::default()), Err(NvmfError::HostExists { .. })));
+    assert!(matches!(
+        world.target.add_host_with_key(second, HOSTNQN, ("key1", key(1)), &HostKeys::default()),
+        Err(NvmfError::HostExists { .. })
+    ));
     assert_eq!(key_of(&world).as_deref(), Some("key0"));
     world.target.remove_host(second, HOSTNQN).expect("it is there");
     assert_eq!(key_of(&world), None);
     let long = format!("nqn.2016-06.io.{}", "x".repeat(205));
-    assert!(matches!(world.target.add_host_with_key(second, &long, ("key0", key(0)), &HostKeys::default()), Err(NvmfError::Invalid { what: "psk", .. })));
+    assert!(matches!(
+        world.target.add_host_with_key(second, &long, ("key0", key(0)), &HostKeys::default()),
+        Err(NvmfError::Invalid { what: "psk", .. })
+    ));
     drop(host);
     world.end();
 }

@@ -28,6 +28,8 @@ mod with {
         acceptor: Option<Acceptor>,
         /// Of one record that is read.
         plain: Vec<u8>,
+        /// Of what a queue writes: most have none of their own.
+        out: Vec<u8>,
     }
 
     impl Secure {
@@ -88,6 +90,9 @@ mod with {
         /// queue is of no use.
         pub(crate) fn encrypt(&mut self, base: &mut Base, buf: &mut Buf) -> bool {
             let Some(secure) = &mut self.secure else { return false };
+            if secure.0.output().is_empty() {
+                core::mem::swap(secure.0.output(), &mut base.secured.out);
+            }
             // What was queued before goes first.
             let queued = secure.0.write(&self.out);
             self.out.clear();
@@ -95,7 +100,9 @@ mod with {
             let out = secure.0.output();
             buf.clear();
             let taken = buf.append(out);
-            out.drain(..taken);
+            let rest = out[taken..].to_vec();
+            out.clear();
+            base.secured.out = core::mem::replace(out, rest);
             if !out.is_empty() {
                 self.soil(base);
             }

@@ -20,7 +20,13 @@ pub(super) fn listen(target: &Target, nqn: &str, at: SocketAddr, is_secure: bool
 }
 
 /// Lets a host in: with a key, by TLS alone.
-pub(super) fn add_host(control: &Control, target: &Target, (nqn, host): (&str, &str), keys: &HostKeys, psk: Option<&str>) -> Result<(), Error> {
+pub(super) fn add_host(
+    control: &Control,
+    target: &Target,
+    (nqn, host): (&str, &str),
+    keys: &HostKeys,
+    psk: Option<&str>,
+) -> Result<(), Error> {
     #[cfg(feature = "tls")]
     if let Some(name) = psk {
         use std::string::ToString;
