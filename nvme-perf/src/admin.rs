@@ -19,6 +19,7 @@ use zerocopy::IntoBytes;
 use crate::auth::{Proof, random};
 use crate::error::Trouble;
 use crate::link::Link;
+use crate::secure::{Keys, RECORD, Secure};
 
 /// Entries of the admin queue, as Linux has them.
 const ENTRIES: u16 = 32;
@@ -70,13 +71,20 @@ pub(crate) struct Answer {
 }
 
 impl Admin {
-    pub(crate) fn connect(cx: &mut Cx<'_>, net: &dyn NetImpl, at: SocketAddr, shape: Shape, bufs: BufGroup) -> Result<Self, Trouble> {
+    pub(crate) fn connect(
+        cx: &mut Cx<'_>,
+        net: &dyn NetImpl,
+        at: SocketAddr,
+        (shape, keys): (Shape, Option<&Keys>),
+        bufs: BufGroup,
+    ) -> Result<Self, Trouble> {
+        let secure = keys.map(|keys| Secure::new(at, keys, &bufs)).transpose()?;
         let mut config = GroupConfig::new(bufs.clone());
         (config.sockets, config.hold_reads_at, config.stall_limit) = (1, usize::MAX, None);
         let mut group = net.group(cx, config)?;
         let id = group.attach(net.connect(&[at], &SockOptions::default())?, Token(0)).map_err(|refused| refused.why)?;
         let commands = ENTRIES - 1;
-        let link = Link::new(at, id, Settings { shape, commands, in_capsule: IN_CAPSULE });
+        let link = Link::new(at, id, Settings { shape, commands, in_capsule: IN_CAPSULE }, secure);
         let mut calls = Vec::new();
         calls.resize_with(commands.into(), Call::default);
         let now = cx.now();
@@ -225,10 +233,22 @@ impl Inner {
                 self.link.connected(&mut *self.group, &self.bufs)?;
                 self.link.flush(&mut *self.group).map(drop)
             }
+            NetEvent::Received { buf, .. } if self.link.is_secured() => self.decrypt(&buf),
             NetEvent::Received { buf, .. } => self.received(&buf),
             NetEvent::PeerClosed { .. } | NetEvent::Closed { why: None, .. } => Err(Trouble::Closed { at, during: String::new() }),
             NetEvent::Closed { why: Some(why), .. } => Err(Trouble::Net { at, why }),
             _ => Ok(()),
+        }
+    }
+
+    fn decrypt(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        self.link.take(&mut *self.group, bytes)?;
+        let mut record = vec![0; RECORD];
+        loop {
+            match self.link.read(&mut record)? {
+                0 => return Ok(()),
+                some => self.received(&record[..some])?,
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line: the letters of spdk_nvme_perf and nvme-cli, and lcore's own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -97,6 +98,9 @@ pub(crate) struct Host {
     /// Header digests.
     #[arg(short = 'g', long = "hdgst", visible_alias = "hdr-digest", short_alias = 'H')]
     pub(crate) header_digest: bool,
+    /// Secure all connections by TLS 1.3 with the key in this file, as `nvme gen-tls-key` writes it.
+    #[arg(long = "tls-key", visible_alias = "psk-path", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Data digests.
     #[arg(short = 'G', long = "ddgst", visible_alias = "data-digest", short_alias = 'I')]
     pub(crate) data_digest: bool,

@@ -16,6 +16,8 @@ use thiserror::Error;
 pub(crate) enum Trouble {
     #[error("{at}: {why}")]
     Net { at: SocketAddr, why: NetError },
+    #[error("{at}: {why}")]
+    Tls { at: SocketAddr, why: String },
     #[error("{at} closed the connection{during}")]
     Closed { at: SocketAddr, during: String },
     #[error("{at}: {why}")]

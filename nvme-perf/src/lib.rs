@@ -24,6 +24,7 @@ mod pattern;
 mod plan;
 mod report;
 mod script;
+mod secure;
 mod space;
 mod target;
 mod worker;

@@ -9,6 +9,7 @@ use nvme::host::{Queue, Settings};
 use nvme::{Head, Shape};
 
 use crate::error::Trouble;
+use crate::secure::Secure;
 
 /// A queue whose socket is in a group.
 pub(crate) struct Link {
@@ -21,6 +22,7 @@ pub(crate) struct Link {
     /// there is room in it: headers of many commands share one.
     frame: Frame,
     tail: Option<Buf>,
+    secure: Option<Box<Secure>>,
 }
 
 /// Buffers to send from: small ones for headers, large ones for data and the header before it.
@@ -28,17 +30,41 @@ pub(crate) const HEADERS: Class = Class::Control;
 pub(crate) const DATA: Class = Class::Large;
 
 impl Link {
-    pub(crate) fn new(at: SocketAddr, id: SockId, settings: Settings) -> Self {
+    pub(crate) fn new(at: SocketAddr, id: SockId, settings: Settings, secure: Option<Box<Secure>>) -> Self {
         let (queue, hello) = Queue::new(settings);
-        Self { queue, at, id, hello: Some(hello), frame: Frame::new(), tail: None }
+        Self { queue, at, id, hello: Some(hello), frame: Frame::new(), tail: None, secure }
     }
 
     /// The socket is connected.
     pub(crate) fn connected(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup) -> Result<(), Trouble> {
-        match self.hello.take() {
+        // Where it is to be secured that comes first.
+        match self.hello.take_if(|_| self.secure.is_none()) {
             Some(hello) => self.head(group, bufs, &hello),
-            None => Ok(()),
+            None => self.send_rest(group),
         }
+    }
+
+    pub(crate) fn is_secured(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// Takes what the target has sent on a connection that is secured; [`read`](Self::read) has
+    /// what it carries.
+    pub(crate) fn take(&mut self, group: &mut dyn SockGroup, bytes: &[u8]) -> Result<(), Trouble> {
+        let Some(secure) = &mut self.secure else { return Ok(()) };
+        let taken = secure.take(bytes);
+        let bufs = secure.bufs.clone();
+        // An alert, too, where it has failed.
+        self.send_rest(group)?;
+        match self.hello.take_if(|_| matches!(taken, Ok(true))) {
+            Some(hello) => self.head(group, &bufs, &hello).and_then(|()| self.flush(group)).map(drop),
+            None => taken.map(drop),
+        }
+    }
+
+    /// What was sent, decrypted; 0 is that there is no more.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> Result<usize, Trouble> {
+        self.secure.as_mut().map_or(Ok(0), |secure| secure.read(into))
     }
 
     pub(crate) fn head(&mut self, group: &mut dyn SockGroup, bufs: &BufGroup, head: &Head) -> Result<(), Trouble> {
@@ -112,7 +138,22 @@ impl Link {
     }
 
     fn send(&mut self, group: &mut dyn SockGroup) -> Result<(), Trouble> {
-        let frame = std::mem::take(&mut self.frame);
+        let mut frame = std::mem::take(&mut self.frame);
+        let Some(secure) = &mut self.secure else { return self.hand_over(group, frame) };
+        secure.encrypt(&mut frame)?;
+        self.hand_over(group, frame)?;
+        self.send_rest(group)
+    }
+
+    /// What TLS has to say beside, and what did not fit.
+    fn send_rest(&mut self, group: &mut dyn SockGroup) -> Result<(), Trouble> {
+        while let Some(frame) = self.secure.as_mut().map_or(Ok(None), |secure| secure.rest())? {
+            self.hand_over(group, frame)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, group: &mut dyn SockGroup, frame: Frame) -> Result<(), Trouble> {
         match group.send(self.id, frame).map_err(|refused| refused.why) {
             // The connection has ended: `Closed` says why.
             Ok(()) | Err(NetError::Stale | NetError::NotConnected) => Ok(()),

@@ -9,6 +9,7 @@ use crate::args::{Args, Host};
 use crate::auth::Proof;
 use crate::error::Trouble;
 use crate::pattern::Pattern;
+use crate::secure::Keys;
 use crate::space::{ENTRY, Space};
 use crate::target::Target;
 
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) proof: Proof,
     pub(crate) cntlid: u16,
     pub(crate) shape: Shape,
+    /// With which connections are secured, if they are.
+    pub(crate) keys: Option<Keys>,
     pub(crate) in_capsule: u32,
     pub(crate) nsid: u32,
     /// Blocks of a unit.
@@ -69,7 +72,7 @@ impl Plan {
     pub(crate) fn new(
         args: &Args,
         target: &Target,
-        (hostnqn, hostid): (String, [u8; 16]),
+        ((hostnqn, hostid), keys): ((String, [u8; 16]), Option<Keys>),
         cores: usize,
         limits: &Limits,
         (nsid, namespace): (u32, &identify::Namespace),
@@ -119,6 +122,7 @@ impl Plan {
             hostid,
             cntlid: limits.cntlid,
             shape: shape(&args.host),
+            keys,
             in_capsule: limits.in_capsule,
             nsid,
             blocks: (args.size / block) as u32,
@@ -159,13 +163,22 @@ pub(crate) fn shape(host: &Host) -> Shape {
     Shape { header_digest: host.header_digest, data_digest: host.data_digest, alignment: 0 }
 }
 
+/// The keys with which connections are secured, if they are to be.
+pub(crate) fn keys(host: &Host, hostnqn: &str, subnqn: &str) -> Result<Option<Keys>, Trouble> {
+    host.tls_key.as_ref().map(|path| Keys::read(path, hostnqn, subnqn)).transpose()
+}
+
 /// What a core reserves of the pool.
 pub(crate) fn reserve(args: &Args) -> ReserveConfig {
     let writes = args.verify || !matches!(args.reads(), Ok(100));
     let depth = args.depth as usize;
     let large = if writes { depth * args.size.div_ceil(LARGEST) as usize } else { 0 };
     // In the worst case the header of each write has a buffer of its own.
-    ReserveConfig { small: RECEIVE.count, large, control: (if writes { 2 * depth } else { depth / 16 }) + 16 }
+    ReserveConfig {
+        small: RECEIVE.count,
+        large,
+        control: (if writes { 2 * depth } else { depth / 16 }) + if args.host.tls_key.is_some() { depth + 16 } else { 16 },
+    }
 }
 
 /// What the admin queue reserves.

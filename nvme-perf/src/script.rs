@@ -22,6 +22,7 @@ use crate::auth::Proof;
 use crate::error::Trouble;
 use crate::plan::{self, Limits, Plan};
 use crate::report::{Report, Tally};
+use crate::secure::Keys;
 use crate::target::Target;
 use crate::worker::{Common, Job, Worker};
 use crate::{discover, identify as show};
@@ -138,10 +139,10 @@ fn names(host: &Host, target: &Target) -> (String, [u8; 16]) {
     (nqn.unwrap_or_else(|| format!("nqn.2014-08.org.nvmexpress:uuid:{}", show::uuid(&id))), id)
 }
 
-fn connect(cx: &mut Cx<'_>, app: &AppHandle, target: &Target, shape: Shape, args: Option<&Args>) -> Begun<Admin> {
+fn connect(cx: &mut Cx<'_>, app: &AppHandle, target: &Target, how: (Shape, Option<&Keys>), args: Option<&Args>) -> Begun<Admin> {
     let config = plan::pool(args, app.cores().iter().count()).map_err(|why| Failure::Usage(why.to_string()))?;
     let bufs = app.data_pool(config)?.group(plan::admin_reserve())?;
-    let admin = Admin::connect(cx, app.net(), target.at, shape, bufs)?;
+    let admin = Admin::connect(cx, app.net(), target.at, how, bufs)?;
     cx.open_channel(admin.clone());
     Ok(admin)
 }
@@ -150,8 +151,9 @@ fn connect(cx: &mut Cx<'_>, app: &AppHandle, target: &Target, shape: Shape, args
 fn look(cx: &mut Cx<'_>, app: &AppHandle, look: &Look) -> Begun<(Admin, Shared, ConnectData, Proof)> {
     let (hostnqn, hostid) = names(&look.host, &look.target);
     let data = connect_data(&look.target.subnqn, &hostnqn, hostid, 0)?;
+    let keys = plan::keys(&look.host, &hostnqn, &look.target.subnqn)?;
     let (inbox, proof) = (Inbox::open(cx), Proof::new(&look.host, &hostnqn, &look.target.subnqn));
-    Ok((connect(cx, app, &look.target, plan::shape(&look.host), None)?, inbox, data, proof))
+    Ok((connect(cx, app, &look.target, (plan::shape(&look.host), keys.as_ref()), None)?, inbox, data, proof))
 }
 
 fn identify(cx: &mut Cx<'_>, app: &AppHandle, args: Look) -> Begun<Script> {
@@ -195,11 +197,12 @@ fn load(cx: &mut Cx<'_>, app: &AppHandle, args: Args) -> Begun<Script> {
     }
     args.reads().map_err(usage)?;
     let inbox = Inbox::open(cx);
-    let admin = connect(cx, app, &target, plan::shape(&args.host), Some(&args))?;
+    let names = names(&args.host, &target);
+    let keys = plan::keys(&args.host, &names.0, &target.subnqn)?;
+    let admin = connect(cx, app, &target, (plan::shape(&args.host), keys.as_ref()), Some(&args))?;
     let (app, script) = (app.clone(), cx.handle());
     Ok(Box::pin(async move {
-        let names = names(&args.host, &target);
-        let (plan, workers) = inbox.unless_stopped(prepare(&admin, &inbox, &app, script, &args, &target, names)).await?;
+        let (plan, workers) = inbox.unless_stopped(prepare(&admin, &inbox, &app, script, &args, &target, (names, keys))).await?;
         let outcome = inbox.unless_stopped(fill(&inbox, &workers, &args)).await;
         outcome?;
         let cpu = cpu_time();
@@ -239,7 +242,7 @@ async fn prepare(
     script: ThreadHandle,
     args: &Args,
     target: &Target,
-    (hostnqn, hostid): (String, [u8; 16]),
+    ((hostnqn, hostid), keys): ((String, [u8; 16]), Option<Keys>),
 ) -> Result<(Arc<Plan>, Workers), Trouble> {
     note(args, app, "Initializing NVMe Controllers");
     let cores = app.cores().iter().count();
@@ -255,7 +258,7 @@ async fn prepare(
         max_transfer: bringup.max_transfer(),
     };
     let (nsid, namespace) = namespace(admin, target.nsid).await?;
-    let plan = Arc::new(Plan::new(args, target, (hostnqn, hostid), cores, &limits, (nsid, &namespace))?);
+    let plan = Arc::new(Plan::new(args, target, ((hostnqn, hostid), keys), cores, &limits, (nsid, &namespace))?);
     if plan.depth < plan.asked {
         let size = limits.entries;
         note(

@@ -30,13 +30,14 @@ use crate::pattern::Part;
 use crate::plan::Plan;
 use crate::report::Tally;
 use crate::script::Inbox;
+use crate::secure::{RECORD, Secure};
 use crate::space::Space;
 
 /// Events of one poll.
 const EVENTS: usize = 128;
 /// Buffers for headers that must be there before a command or a piece of data goes out: of its
-/// header, of the digest, and one that is begun.
-const SPARE: usize = 3;
+/// header, of the digest, one that is begun, and one for what TLS adds.
+const SPARE: usize = 4;
 
 /// What all workers see.
 pub(crate) struct Common {
@@ -72,6 +73,8 @@ pub(crate) struct Worker {
     queues: Vec<IoQueue>,
     state: State,
     connected: usize,
+    /// Where a record of TLS is decrypted.
+    record: Vec<u8>,
     /// It has told that it failed.
     failed: bool,
 }
@@ -131,7 +134,8 @@ impl Shard for Worker {
             let id = group.attach(socket, Token(queue.into())).map_err(|refused| refused.why)?;
             // Connect is the first command, and its data is in its capsule everywhere.
             let settings = Settings { shape: plan.shape, commands: plan.entries - 1, in_capsule: 8192 };
-            queues.push(IoQueue::new(Link::new(at, id, settings), plan.depth_of(queue), plan.entries));
+            let secure = plan.keys.as_ref().map(|keys| Secure::new(at, keys, &bufs)).transpose()?;
+            queues.push(IoQueue::new(Link::new(at, id, settings, secure), plan.depth_of(queue), plan.entries));
         }
         let index = peers.index() as u64;
         let state = State {
@@ -142,7 +146,7 @@ impl Shard for Worker {
             in_flight: 0,
             tally: Tally::new(),
         };
-        Ok(Self { peers, group, events: Some(Events::new(EVENTS)), bufs, queues, state, connected: 0, failed: false })
+        Ok(Self { peers, group, events: Some(Events::new(EVENTS)), bufs, queues, state, connected: 0, record: Vec::new(), failed: false })
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
@@ -214,6 +218,7 @@ impl Worker {
         let index = event.token().0 as usize;
         let at = self.state.plan.target.at;
         match event {
+            NetEvent::Received { buf, .. } if self.queues[index].link.is_secured() => self.decrypt(index, &buf, now),
             NetEvent::Received { buf, .. } => self.received(index, &buf, now),
             NetEvent::Connected { .. } => self.queues[index].link.connected(&mut *self.group, &self.bufs),
             NetEvent::PeerClosed { .. } | NetEvent::Closed { why: None, .. } => {
@@ -223,6 +228,21 @@ impl Worker {
             NetEvent::Closed { why: Some(why), .. } => Err(Trouble::Net { at, why }),
             _ => Ok(()),
         }
+    }
+
+    fn decrypt(&mut self, index: usize, bytes: &[u8], now: Instant) -> Result<(), Trouble> {
+        self.queues[index].link.take(&mut *self.group, bytes)?;
+        let mut record = std::mem::take(&mut self.record);
+        record.resize(RECORD, 0);
+        loop {
+            let some = self.queues[index].link.read(&mut record)?;
+            if some == 0 {
+                break;
+            }
+            self.received(index, &record[..some], now)?;
+        }
+        self.record = record;
+        Ok(())
     }
 
     fn received(&mut self, index: usize, mut bytes: &[u8], now: Instant) -> Result<(), Trouble> {

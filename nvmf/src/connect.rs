@@ -10,7 +10,8 @@ use nvme::target::{Config, Controller, Refusal, Request, Role};
 
 use crate::{Association, Listener, Subsystem, Target, Transport};
 
-/// The controller whose queue a Connect asks for: a new one for an admin queue.
+/// The controller whose queue a Connect asks for: a new one for an admin queue. Where the connection
+/// is secured, `names` are of whom its key is, the host and the subsystem.
 ///
 /// # Errors
 /// The answer that it gets.
@@ -19,6 +20,7 @@ pub(crate) fn connect(
     transport: &Transport,
     max_transfer: u32,
     port: SocketAddr,
+    names: Option<(&str, &str)>,
     request: &Request<'_>,
     now: Duration,
 ) -> Result<Arc<Association>, Refusal> {
@@ -26,11 +28,18 @@ pub(crate) fn connect(
     let listener = match subsystem.listener(port) {
         Some(listener) => listener,
         // Whoever finds a port finds out what is there, as with SPDK.
-        None if subsystem.is_discovery() => Arc::new(Listener::new(port)),
+        None if subsystem.is_discovery() => Arc::new(Listener::new(port, names.is_some())),
         None => return Err(Parameter::SUBNQN.into()),
     };
     if !subsystem.lets_in(request.hostnqn) {
         return Err(Code::InvalidHost.into());
+    }
+    match names {
+        // A key is of one host and one subsystem (NVMe/TCP 1.0, 3.6.1.2).
+        Some(names) if names != (request.hostnqn, request.subnqn) => return Err(Code::InvalidHost.into()),
+        // Whoever just says its name must not come in beside the one that has the key.
+        None if subsystem.has_key(request.hostnqn) => return Err(Code::InvalidHost.into()),
+        _ => {}
     }
     if request.qid != 0 {
         let found = subsystem.controller(request.cntlid).filter(|it| !it.is_over());

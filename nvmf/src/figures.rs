@@ -28,6 +28,8 @@ stats! {
         pub buffer_waits: AtomicU64 => counter("lcore_nvmf_buffer_waits_total"),
         /// Queues that were ended because their hosts broke the protocol.
         pub faults: AtomicU64 => counter("lcore_nvmf_protocol_errors_total"),
+        /// Connections that TLS has refused: wrong or unknown keys, and what is no TLS.
+        pub tls_refused: AtomicU64 => counter("lcore_nvmf_tls_refused_total"),
         /// Controllers whose hosts were silent for too long.
         pub expired: AtomicU64 => counter("lcore_nvmf_keep_alive_expired_total"),
         /// Queues that were ended because their hosts took too long.

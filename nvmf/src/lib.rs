@@ -14,6 +14,7 @@
 //! | add, remove, find, list subsystems | [`Target::add_subsystem`], `remove_subsystem`, `subsystem`, `subsystems` |
 //! | add, remove namespaces | [`Target::add_namespace`], `remove_namespace`; [`Subsystem::namespaces`] |
 //! | listen | [`Target::add_listener`], `remove_listener`; [`Subsystem::listeners`] |
+//! | listen by TLS, and let in who has a key | `add_secure_listener`, `add_host_with_key`, with the feature `tls` |
 //! | let hosts in | [`Target::add_host`], `remove_host`, `allow_any_host`; [`Subsystem::hosts`] |
 //! | have them show who they are | [`Target::add_host_with`], `set_keys`, `set_policy`; [`Helper`] |
 //! | say which way is good | [`Target::set_ana_state`]; [`Listener::ana`] |
@@ -46,6 +47,8 @@ mod error;
 mod figures;
 mod group;
 mod hosts;
+#[cfg(feature = "tls")]
+mod keys;
 mod listener;
 mod namespace;
 #[cfg(feature = "rpc")]

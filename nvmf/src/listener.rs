@@ -11,6 +11,7 @@ use spin::Mutex;
 #[derive(Debug)]
 pub struct Listener {
     at: SocketAddr,
+    is_secure: bool,
     /// Whether a group is not simply the best way: one load for each command where all are.
     is_odd: AtomicBool,
     ana: Mutex<Ana>,
@@ -26,13 +27,18 @@ struct Ana {
 }
 
 impl Listener {
-    pub(crate) fn new(at: SocketAddr) -> Self {
-        Self { at, is_odd: AtomicBool::new(false), ana: Mutex::default() }
+    pub(crate) fn new(at: SocketAddr, is_secure: bool) -> Self {
+        Self { at, is_secure, is_odd: AtomicBool::new(false), ana: Mutex::default() }
     }
 
     /// The address.
     pub fn address(&self) -> SocketAddr {
         self.at
+    }
+
+    /// Whether connections have to be secured by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The state of an ANA group here, and how often it has changed.
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn s267_a_group_has_its_state_and_all_have_one() {
-        let it = Listener::new(([127, 0, 0, 1], 4420).into());
+        let it = Listener::new(([127, 0, 0, 1], 4420).into(), false);
         assert_eq!((it.ana(1), it.state(1)), ((AnaState::Optimized, 0), AnaState::Optimized));
         it.set(Some(2), AnaState::Inaccessible);
         assert_eq!((it.ana(2), it.ana(1), it.state(2)), ((AnaState::Inaccessible, 1), (AnaState::Optimized, 0), AnaState::Inaccessible));

@@ -9,6 +9,7 @@ mod config;
 mod listeners;
 mod namespaces;
 mod ptpl;
+mod secure;
 mod subsystems;
 mod told;
 mod transports;

@@ -15,6 +15,7 @@ use pool::{Class, ClassConfig, DataPool, DataPoolConfig, PoolError, ReserveConfi
 use crate::group::Group;
 use crate::group::base::Base;
 use crate::group::bufs::{Bufs, fits};
+use crate::group::secure::Secured;
 use crate::target::{Groups, WeakTarget};
 use crate::{Association, GroupFigures, Subsystem, Target};
 
@@ -207,6 +208,7 @@ impl Common {
             watches: Vec::new(),
             questions: 0,
             dirty: Vec::new(),
+            secured: Secured::default(),
             figures: self.figures[peers.index()].clone(),
             now: cx.now(),
         };
@@ -227,13 +229,18 @@ impl Running {
 }
 
 impl Groups for Running {
-    fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError> {
+    fn listen(&self, at: SocketAddr, is_secure: bool) -> Result<SocketAddr, NetError> {
         // A host without keep alive that has vanished is found by the system.
         let keepalive = Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 };
         let options = SockOptions::default().keepalive(keepalive);
         let socket = self.net.listen(at, &options)?;
         let at = socket.local_addr()?;
-        self.groups.send(0, move |group, _| group.listen(socket, at));
+        // A message has no room for one more word.
+        if is_secure {
+            self.groups.send(0, move |group, _| group.listen(socket, at, true));
+        } else {
+            self.groups.send(0, move |group, _| group.listen(socket, at, false));
+        }
         Ok(at)
     }
 

@@ -111,6 +111,9 @@ pub(crate) struct State {
     pub(crate) is_removed: bool,
     pub(crate) allow_any_host: bool,
     pub(crate) hosts: Vec<AllowedHost>,
+    /// Keys of hosts that come by TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) tls_keys: crate::keys::TlsKeys,
     /// By NSID.
     pub(crate) namespaces: Vec<Arc<Namespace>>,
     pub(crate) listeners: Vec<Arc<Listener>>,
@@ -182,6 +185,17 @@ impl Subsystem {
     /// The keys of a host that has to show who it is, whether or not any host may connect.
     pub(crate) fn keys(&self, hostnqn: &str) -> Option<Arc<Keys>> {
         self.state.lock().hosts.iter().find(|host| host.nqn() == hostnqn)?.keys.clone()
+    }
+
+    /// Whether a host has a key, and so has to come by TLS.
+    pub(crate) fn has_key(&self, hostnqn: &str) -> bool {
+        #[cfg(feature = "tls")]
+        return self.key_name(hostnqn).is_some();
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = hostnqn;
+            false
+        }
     }
 
     /// The listener at an address.

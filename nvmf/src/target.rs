@@ -45,17 +45,24 @@ struct Inner {
     /// GENCTR of discovery.
     generation: AtomicU64,
     /// Where the poll groups listen, for whatever subsystems.
-    ports: Mutex<Vec<SocketAddr>>,
+    ports: Mutex<Vec<Port>>,
     groups: Once<Box<dyn Groups>>,
     /// How hosts show who they are, and with whose help.
     policy: Mutex<Policy>,
     helpers: Once<Helpers>,
 }
 
+/// Where poll groups listen.
+#[derive(Clone, Copy)]
+struct Port {
+    at: SocketAddr,
+    is_secure: bool,
+}
+
 /// What the target asks of its poll groups, from any thread.
 pub(crate) trait Groups: Send + Sync {
-    /// Listens; where, if the port was 0.
-    fn listen(&self, at: SocketAddr) -> Result<SocketAddr, NetError>;
+    /// Listens; where, if the port was 0. Connections are secured by TLS if `is_secure`.
+    fn listen(&self, at: SocketAddr, is_secure: bool) -> Result<SocketAddr, NetError>;
     /// Listens there no longer.
     fn unlisten(&self, at: SocketAddr);
     /// Closes the queues of a controller; the admin queue, too, if `all`.
@@ -271,6 +278,10 @@ impl Target {
     /// There is no such subsystem, or no transport; it listens there already; the address cannot be
     /// had.
     pub fn add_listener(&self, nqn: &str, at: SocketAddr) -> Result<SocketAddr, NvmfError> {
+        self.listen(nqn, at, false)
+    }
+
+    pub(crate) fn listen(&self, nqn: &str, at: SocketAddr, is_secure: bool) -> Result<SocketAddr, NvmfError> {
         let subsystem = self.subsystem(nqn)?;
         if self.transport().is_none() {
             return Err(NvmfError::NoTransport);
@@ -279,21 +290,26 @@ impl Target {
         if subsystem.listener(at).is_some() {
             return Err(NvmfError::ListenerExists { nqn: nqn.into(), at });
         }
+        let port = ports.iter().find(|port| port.at == at);
+        if port.is_some_and(|port| port.is_secure != is_secure) {
+            let how = if is_secure { "without" } else { "with" };
+            return Err(NvmfError::invalid("secure_channel", format!("another subsystem listens at {at} {how} TLS; all do or none")));
+        }
         let at = match self.0.groups.get() {
-            _ if ports.contains(&at) => at,
-            Some(groups) => groups.listen(at).map_err(|why| NvmfError::Listen { at, why })?,
+            _ if port.is_some() => at,
+            Some(groups) => groups.listen(at, is_secure).map_err(|why| NvmfError::Listen { at, why })?,
             None if at.port() == 0 => {
                 return Err(NvmfError::invalid("trsvcid", "0, a free port, can be had once the target runs"));
             }
             None => at,
         };
-        if !ports.contains(&at) {
-            ports.push(at);
+        if !ports.iter().any(|port| port.at == at) {
+            ports.push(Port { at, is_secure });
         }
         let removed = {
             let mut state = subsystem.state.lock();
             if !state.is_removed {
-                state.listeners.push(Arc::new(Listener::new(at)));
+                state.listeners.push(Arc::new(Listener::new(at, is_secure)));
             }
             state.is_removed
         };
@@ -331,7 +347,7 @@ impl Target {
         if self.subsystems().iter().any(|it| it.listener(at).is_some()) {
             return;
         }
-        ports.retain(|port| *port != at);
+        ports.retain(|port| port.at != at);
         if let Some(groups) = self.0.groups.get() {
             groups.unlisten(at);
         }
@@ -425,6 +441,8 @@ impl Target {
             let at = state.hosts.iter().position(|host| host.nqn() == hostnqn);
             let at = at.ok_or_else(|| NvmfError::NoHost { nqn: nqn.into(), host: hostnqn.into() })?;
             state.hosts.remove(at);
+            #[cfg(feature = "tls")]
+            state.tls_keys.remove(hostnqn);
         }
         if !subsystem.lets_in(hostnqn) {
             self.close_all(subsystem.controllers().into_iter().filter(|it| it.hostnqn() == hostnqn));
@@ -494,8 +512,8 @@ impl Target {
     /// The poll groups run: they listen where subsystems do.
     pub(crate) fn started(&self, groups: Box<dyn Groups>) -> Result<(), NetError> {
         let ports = self.0.ports.lock();
-        for at in ports.iter() {
-            groups.listen(*at)?;
+        for port in ports.iter() {
+            groups.listen(port.at, port.is_secure)?;
         }
         self.0.groups.call_once(|| groups);
         Ok(())

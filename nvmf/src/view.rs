@@ -110,8 +110,11 @@ fn entry(subsystem: &Arc<Subsystem>, listener: &Listener, local: SocketAddr) -> 
     const TCP: u8 = 3;
     const NVM: u8 = 2;
     const THIS_DISCOVERY: u8 = 3;
-    /// No secure channel is required; hosts may do without flow control.
-    const TREQ: u8 = 2 | 1 << 2;
+    /// Whether a secure channel is required; hosts may do without flow control.
+    const REQUIRED: u8 = 1 | 1 << 2;
+    const NOT_REQUIRED: u8 = 2 | 1 << 2;
+    /// SECTYPE of the transport's part (NVMe/TCP 1.0, 3.6.1.1).
+    const TLS13: u8 = 2;
     let at = listener.address();
     // All addresses are none that a host could connect to: the one it has come to is.
     let ip = if at.ip().is_unspecified() && at.is_ipv4() == local.is_ipv4() { local.ip() } else { at.ip() };
@@ -122,7 +125,7 @@ fn entry(subsystem: &Arc<Subsystem>, listener: &Listener, local: SocketAddr) -> 
             IpAddr::V6(_) => 2,
         },
         subtype: if subsystem.is_discovery() { THIS_DISCOVERY } else { NVM },
-        treq: TREQ,
+        treq: if listener.is_secure() { REQUIRED } else { NOT_REQUIRED },
         portid: at.port().into(),
         cntlid: nvme::fabrics::ANY_CONTROLLER.into(),
         asqsz: 128.into(),
@@ -132,5 +135,8 @@ fn entry(subsystem: &Arc<Subsystem>, listener: &Listener, local: SocketAddr) -> 
     };
     let nqn = subsystem.nqn().as_bytes();
     entry.subnqn[..nqn.len()].copy_from_slice(nqn);
+    if listener.is_secure() {
+        entry.tsas[0] = TLS13;
+    }
     entry
 }

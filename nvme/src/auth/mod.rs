@@ -23,6 +23,7 @@ mod host;
 mod message;
 mod secret;
 mod target;
+mod tls;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,6 +41,7 @@ pub use host::{Host, HostError, Step};
 pub use message::LONGEST;
 pub use secret::{Secret, SecretError, TlsKey};
 pub use target::Target;
+pub use tls::{TlsIdentity, TlsPsk};
 
 /// AUTHREQ of Connect's response (ATR): the host has to authenticate itself.
 pub const REQUIRED: u16 = crate::fabrics::AUTHREQ_ATR;

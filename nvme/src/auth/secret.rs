@@ -79,7 +79,7 @@ impl Secret {
 }
 
 /// A key of TLS as an administrator has it (NVMe/TCP 1.0, 3.6.1): the configured one, from which
-/// those of connections come. Nothing here does TLS yet.
+/// those of connections come.
 #[derive(Clone)]
 pub struct TlsKey {
     bytes: Zeroizing<Vec<u8>>,

@@ -16,6 +16,7 @@ use super::Group;
 use super::bufs::Bufs;
 use super::place::{Device, Place};
 use super::quiet::{Left, Watch};
+use super::secure::Secured;
 use crate::association::QueueKey;
 use crate::{GroupFigures, Subsystem, Target, Transport};
 
@@ -39,6 +40,8 @@ pub(crate) struct Base {
     pub(crate) questions: u64,
     /// Queues that have something to send.
     pub(crate) dirty: Vec<QueueKey>,
+    /// What queues need that are secured by TLS.
+    pub(crate) secured: Secured,
     pub(crate) figures: Arc<GroupFigures>,
     /// The time of this poll.
     pub(crate) now: Instant,
@@ -152,6 +155,8 @@ impl Base {
 pub(crate) struct Way {
     /// The listener's address.
     pub(crate) port: SocketAddr,
+    /// Whether it has to be secured by TLS.
+    pub(crate) is_secure: bool,
     /// The connection's own.
     pub(crate) local: SocketAddr,
     /// The host's.

@@ -9,6 +9,7 @@ mod place;
 pub(crate) mod queue;
 mod queues;
 mod quiet;
+pub(crate) mod secure;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -46,6 +47,14 @@ const LOOKED_AT: usize = 64;
 /// Tokens of listeners have this bit; the port's number follows.
 const LISTENER: u64 = 1 << 63;
 
+/// A listener of a group.
+struct Port {
+    token: u64,
+    at: SocketAddr,
+    is_secure: bool,
+    id: SockId,
+}
+
 /// The connections of one core.
 pub(crate) struct Group {
     pub(crate) base: Base,
@@ -54,7 +63,7 @@ pub(crate) struct Group {
     events: Option<Events>,
     completions: Option<Completions>,
     /// Listeners of this group.
-    ports: Vec<(u64, SocketAddr, SockId)>,
+    ports: Vec<Port>,
     next_port: u64,
     map: GroupMap,
     /// The end has been asked for.
@@ -280,8 +289,8 @@ impl Group {
     /// Nothing new is taken; what is under way comes to its end.
     fn stop(&mut self) {
         self.is_stopping = true;
-        for (_, _, id) in self.ports.drain(..) {
-            let _ = self.base.sock.close(id);
+        for port in self.ports.drain(..) {
+            let _ = self.base.sock.close(port.id);
         }
         for queue in self.queues.iter() {
             let _ = self.base.sock.pause(queue.sock);
@@ -289,16 +298,23 @@ impl Group {
     }
 
     fn accepted(&mut self, token: Token, socket: Box<dyn Socket>) {
-        let Some(port) = self.ports.iter().find(|(id, ..)| *id == token.0).map(|(_, at, _)| *at) else { return };
+        let Some((port, is_secure)) = self.ports.iter().find(|port| port.token == token.0).map(|port| (port.at, port.is_secure)) else {
+            return;
+        };
         let (peers, own) = (&self.base.peers, self.base.index);
         let optimal = self.map.optimal_group(&*socket, |group| peers.load(group));
         let to = if peers.is_gone(optimal) { own } else { optimal };
         peers.add_load(to);
-        peers.send(to, move |group, _| group.adopt(socket, port));
+        // A message has no room for one more word.
+        if is_secure {
+            peers.send(to, move |group, _| group.adopt(socket, port, true));
+        } else {
+            peers.send(to, move |group, _| group.adopt(socket, port, false));
+        }
     }
 
-    fn adopt(&mut self, socket: Box<dyn Socket>, port: SocketAddr) {
-        let way = Way { port, local: socket.local_addr().unwrap_or(port), peer: socket.peer_addr() };
+    fn adopt(&mut self, socket: Box<dyn Socket>, port: SocketAddr, is_secure: bool) {
+        let way = Way { port, is_secure, local: socket.local_addr().unwrap_or(port), peer: socket.peer_addr() };
         let base = &mut self.base;
         let vacant = self.queues.vacant();
         if vacant.is_none() {
@@ -319,22 +335,22 @@ impl Group {
         }
     }
 
-    pub(crate) fn listen(&mut self, socket: Box<dyn Socket>, at: SocketAddr) {
+    pub(crate) fn listen(&mut self, socket: Box<dyn Socket>, at: SocketAddr, is_secure: bool) {
         let token = LISTENER | self.next_port;
         self.next_port += 1;
         match self.base.sock.attach(socket, Token(token)) {
-            Ok(id) => self.ports.push((token, at, id)),
+            Ok(id) => self.ports.push(Port { token, at, is_secure, id }),
             Err(refused) => logging::error!("no connection is taken: {}", alloc::format!("{}", refused.why).as_str()),
         }
     }
 
     pub(crate) fn unlisten(&mut self, at: SocketAddr) {
         let sock = &mut self.base.sock;
-        self.ports.retain(|(_, port, id)| {
-            if *port == at {
-                let _ = sock.close(*id);
+        self.ports.retain(|port| {
+            if port.at == at {
+                let _ = sock.close(port.id);
             }
-            *port != at
+            port.at != at
         });
     }
 

@@ -13,13 +13,14 @@ use nvme::command::{FABRICS, Sqe};
 use nvme::digest::digest;
 use nvme::fabrics::{ConnectData, accepted};
 use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
-use nvme::{Code, Fault, Head, Status};
+use nvme::{Code, Fault, Head, Status, Wrong};
 use pool::Buf;
 
 use super::auth::Auth;
 use super::base::{Base, Way};
 use super::bufs::Waiter;
 use super::quiet::{Of, Then, Waiting};
+use super::secure::Secure;
 use crate::Association;
 use crate::association::{QueueInfo, QueueKey};
 use crate::atomic::{bump, drop_by};
@@ -54,7 +55,7 @@ pub(crate) struct Queue {
     /// Commands that wait for the end of older writes.
     pub(super) waiting: Vec<Waiting>,
     /// Heads to be sent: all of a poll go out together.
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     is_dirty: bool,
     /// Bytes that wait behind a command for whose data there is no buffer; the first so many of
     /// them are that data, if it came with the command. `None` if none waits.
@@ -65,7 +66,9 @@ pub(crate) struct Queue {
     sent: u64,
     taken: (u64, Duration),
     /// It has ended, and is closed at this moment at the latest.
-    ending: Option<Duration>,
+    pub(super) ending: Option<Duration>,
+    /// What secures it.
+    pub(super) secure: Option<Box<Secure>>,
 }
 
 /// What a connection is.
@@ -155,6 +158,7 @@ impl Queue {
             sent: 0,
             taken: (0, Duration::ZERO),
             ending: None,
+            secure: None,
         }
     }
 
@@ -192,11 +196,17 @@ impl Queue {
         if let Some(association) = self.association() {
             association.hear(base.time());
         }
+        if self.way.is_secure { self.decrypt(base, cx, buf) } else { self.plain(base, cx, buf) }
+    }
+
+    /// Bytes as the host meant them.
+    #[inline]
+    pub(super) fn plain(&mut self, base: &mut Base, cx: &mut Cx<'_>, bytes: &[u8]) {
         if self.is_stalled() {
-            self.backlog.extend_from_slice(buf);
+            self.backlog.extend_from_slice(bytes);
             return;
         }
-        self.feed(base, cx, buf);
+        self.feed(base, cx, bytes);
     }
 
     fn feed(&mut self, base: &mut Base, cx: &mut Cx<'_>, mut bytes: &[u8]) {
@@ -385,6 +395,7 @@ impl Queue {
         let Some(command) = self.commands.get_mut(tag.index()).and_then(Option::take) else { return };
         let Role::New(data) = core::mem::replace(&mut self.role, Role::New(Vec::new())) else { return };
         let (transport, most, port) = (base.transport(), base.settings.max_transfer, self.way.port);
+        let names = self.secure.as_ref().map(|secure| secure.names());
         let request = Request::read(&command.sqe, &data, transport.max_queue_depth);
         if !is_quiet && let Some(of) = request.as_ref().ok().and_then(|request| older_writes(base, request)) {
             self.commands[tag.index()] = Some(command);
@@ -392,7 +403,7 @@ impl Queue {
             return self.wait_for(base, tag, &of, Then::Connect);
         }
         let outcome = request.and_then(|request| {
-            let association = connect(&base.target, &transport, most, port, &request, base.time())?;
+            let association = connect(&base.target, &transport, most, port, names, &request, base.time())?;
             Ok((request, association))
         });
         match outcome {
@@ -458,8 +469,7 @@ impl Queue {
         if let Some(sum) = sum {
             buf.append(&sum);
         }
-        self.sent += buf.len() as u64;
-        if !base.send(self.sock, buf) {
+        if !self.send(base, buf) {
             return self.end(base);
         }
         if succeeds {
@@ -489,6 +499,22 @@ impl Queue {
         for part in head.parts() {
             self.out.extend_from_slice(part);
         }
+        self.soil(base);
+    }
+
+    /// Sends a buffer. Whether it was taken.
+    #[inline]
+    fn send(&mut self, base: &mut Base, mut buf: Buf) -> bool {
+        if self.way.is_secure && !self.encrypt(base, &mut buf) {
+            return false;
+        }
+        self.sent += buf.len() as u64;
+        base.send(self.sock, buf)
+    }
+
+    /// Has what is queued sent at the end of this poll.
+    #[inline]
+    pub(super) fn soil(&mut self, base: &mut Base) {
         if !self.is_dirty {
             self.is_dirty = true;
             base.dirty.push(self.key);
@@ -497,13 +523,17 @@ impl Queue {
 
     /// Sends what is queued. Whether all of it went.
     pub(crate) fn flush(&mut self, base: &mut Base) -> bool {
-        while !self.out.is_empty() {
+        loop {
+            let out = self.outgoing();
+            if out.is_empty() {
+                break;
+            }
             let Some(mut buf) = base.bufs.get_control() else { return false };
-            let taken = buf.append(&self.out);
-            self.out.drain(..taken);
+            let taken = buf.append(out);
+            out.drain(..taken);
             self.sent += taken as u64;
             if !base.send(self.sock, buf) {
-                self.out.clear();
+                self.outgoing().clear();
                 self.is_dirty = false;
                 self.end(base);
                 return true;
@@ -514,7 +544,9 @@ impl Queue {
     }
 
     fn fault(&mut self, base: &mut Base, fault: Fault) {
-        logging::warn!("{}: {}", self.name().as_str(), alloc::format!("{fault}").as_str());
+        // The first byte of a handshake.
+        let hint = if fault.why == Wrong::Kind(0x16) { "; it may speak TLS, which this port does not take" } else { "" };
+        logging::warn!("{}: {}{}", self.name().as_str(), alloc::format!("{fault}").as_str(), hint);
         bump(&base.figures.faults, 1);
         if let Some(last) = self.proto.term_req() {
             self.out.extend_from_slice(&last);
@@ -530,6 +562,7 @@ impl Queue {
         self.ending = Some(base.time().saturating_add(LINGER));
         self.proto.end();
         self.forget(base);
+        self.say_goodbye();
         let _ = self.flush(base);
         let _ = base.sock.shutdown(self.sock);
         // So that its end is seen.
@@ -585,7 +618,11 @@ impl Queue {
         let limit = if base.bufs.is_short() { DATA_LIMIT_SHORT } else { DATA_LIMIT };
         let is_late = |command: &Command| command.state == State::Receives && now >= command.since.saturating_add(limit);
         if self.proto.is_late(now) || (self.receiving > 0 && self.commands.iter().flatten().any(is_late)) {
-            let what = if self.proto.is_open() { "data that it was asked for" } else { "Connect" };
+            let what = match &self.secure {
+                _ if self.proto.is_open() => "data that it was asked for",
+                Some(secure) if !secure.is_open() => "TLS handshake",
+                _ => "Connect",
+            };
             logging::warn!("{} is closed: its {} did not come in time", self.name().as_str(), what);
             bump(&base.figures.late, 1);
             return self.end(base);

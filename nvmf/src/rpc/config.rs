@@ -36,7 +36,7 @@ fn calls(target: &Target) -> Vec<Value> {
     for subsystem in &subsystems {
         let nqn = subsystem.nqn();
         calls.extend((!subsystem.is_discovery()).then(|| call("nvmf_create_subsystem", created(subsystem))));
-        calls.extend(subsystem.hosts().iter().map(|host| call("nvmf_subsystem_add_host", let_in(nqn, host))));
+        calls.extend(subsystem.hosts().iter().map(|host| call("nvmf_subsystem_add_host", let_in(subsystem, host))));
         let namespaces = subsystem.namespaces();
         let add = |it: &Namespace| call("nvmf_subsystem_add_ns", json!({"nqn": nqn, "namespace": added(it)}));
         calls.extend(namespaces.iter().map(|namespace| add(namespace)));
@@ -52,8 +52,12 @@ fn set_config(policy: &Policy) -> Value {
 }
 
 /// Keys by their names: what they are, the keyring's files say.
-fn let_in(nqn: &str, host: &AllowedHost) -> Value {
-    let mut params = json!({"nqn": nqn, "host": host.nqn()});
+fn let_in(subsystem: &Subsystem, host: &AllowedHost) -> Value {
+    let mut params = json!({"nqn": subsystem.nqn(), "host": host.nqn()});
+    #[cfg(feature = "tls")]
+    if let Some(name) = subsystem.key_name(host.nqn()) {
+        params["psk"] = json!(*name);
+    }
     for (name, key) in [("dhchap_key", host.dhchap_key()), ("dhchap_ctrlr_key", host.dhchap_ctrlr_key())] {
         if let Some(key) = key {
             params[name] = json!(key.name());
@@ -98,7 +102,11 @@ fn listening(subsystem: &Subsystem) -> Vec<Value> {
     let mut calls = Vec::new();
     for listener in subsystem.listeners() {
         let address = json!(ToldAddress::from(listener.address()));
-        calls.push(rpc::Subsystem::call("nvmf_subsystem_add_listener", json!({"nqn": nqn, "listen_address": address})));
+        let mut params = json!({"nqn": nqn, "listen_address": address});
+        if listener.is_secure() {
+            params["secure_channel"] = json!(true);
+        }
+        calls.push(rpc::Subsystem::call("nvmf_subsystem_add_listener", params));
         for (group, state) in odd_states(subsystem, &listener) {
             let params = json!({"nqn": nqn, "listen_address": address, "ana_state": listeners::name(state), "anagrpid": group});
             calls.push(rpc::Subsystem::call("nvmf_subsystem_listener_set_ana_state", params));

@@ -10,7 +10,7 @@ use rpc::linkme::distributed_slice;
 use rpc::{LCORE_RPC_METHODS, Method};
 use serde::{Deserialize, Serialize};
 
-use super::{Address, OfSubsystem, ToldAddress, refuse, target};
+use super::{Address, OfSubsystem, ToldAddress, secure, target};
 use crate::{Listener, Subsystem};
 
 #[derive(Deserialize)]
@@ -32,9 +32,8 @@ struct Add {
 static ADD: Method = Method::new("nvmf_subsystem_add_listener", "Has a subsystem listen at an address", |_, call| {
     let control = call.control().clone();
     call.answer(|add: Add| {
-        refuse("secure_channel", add.secure_channel, "there is no TLS here")?;
         let target = target(&control, add.tgt_name.as_deref())?;
-        let at = target.add_listener(&add.nqn, add.listen_address.read()?)?;
+        let at = secure::listen(&target, &add.nqn, add.listen_address.read()?, add.secure_channel)??;
         if let Some(state) = add.ana_state.filter(|state| *state != State::Optimized)
             && let Err(why) = target.set_ana_state(&add.nqn, at, None, state.into())
         {

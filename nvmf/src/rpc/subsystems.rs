@@ -10,7 +10,7 @@ use rpc::linkme::distributed_slice;
 use rpc::{Control, Error, LCORE_RPC_METHODS, Method};
 use serde::Deserialize;
 
-use super::{OfSubsystem, refuse, target};
+use super::{OfSubsystem, refuse, secure, target};
 use crate::{HostKeys, SubsystemConfig};
 
 #[distributed_slice(LCORE_RPC_METHODS)]
@@ -104,9 +104,9 @@ struct AddHost {
 static ADD_HOST: Method = Method::new("nvmf_subsystem_add_host", "Lets a host connect to a subsystem", |_, call| {
     let control = call.control().clone();
     call.answer(|add: AddHost| {
-        refuse("psk", add.psk.is_some(), "there is no TLS here, and a host that is to be let in by a key is let in by none")?;
         let keys = keys(&control, add.dhchap_key.as_deref(), add.dhchap_ctrlr_key.as_deref())?;
-        target(&control, add.tgt_name.as_deref())?.add_host_with(&add.nqn, &add.host, &keys)?;
+        let target = target(&control, add.tgt_name.as_deref())?;
+        secure::add_host(&control, &target, (&add.nqn, &add.host), &keys, add.psk.as_deref())?;
         Ok(true)
     });
 });

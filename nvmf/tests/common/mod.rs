@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::task::Poll;
@@ -41,6 +44,9 @@ pub(crate) struct World {
     pub(crate) bdevs: Bdevs,
     pub(crate) pool: DataPool,
     pub(crate) at: SocketAddr,
+    /// The key that hosts offer from now on.
+    #[cfg(feature = "tls")]
+    pub(crate) offered: Option<nvme::auth::TlsPsk>,
 }
 
 /// What a world is to be.
@@ -113,7 +119,17 @@ impl World {
         assert_eq!(target.add_namespace(NQN, NamespaceConfig::new(device)).expect("a namespace"), 1);
         let at = target.add_listener(NQN, "127.0.0.1:0".parse().expect("an address")).expect("a listener");
         sim.settle();
-        Self { sim, net, target, server, bdevs, pool, at }
+        Self {
+            sim,
+            net,
+            target,
+            server,
+            bdevs,
+            pool,
+            at,
+            #[cfg(feature = "tls")]
+            offered: None,
+        }
     }
 
     /// What is in use now.
@@ -228,6 +244,8 @@ pub(crate) struct Host {
     pub(crate) cut_resets: bool,
     /// Bytes that it has sent and heard.
     pub(crate) moved: (usize, usize),
+    #[cfg(feature = "tls")]
+    pub(crate) session: Option<nvme_tls::Session>,
 }
 
 impl Host {
@@ -263,6 +281,8 @@ impl Host {
             cut: None,
             cut_resets: false,
             moved: (0, 0),
+            #[cfg(feature = "tls")]
+            session: world.offered.as_ref().map(|key| nvme_tls::Session::client(std::slice::from_ref(key)).expect("a session")),
         }
     }
 
@@ -326,6 +346,10 @@ impl Host {
 
     /// Moves what can be moved.
     pub(crate) fn pump(&mut self) {
+        #[cfg(feature = "tls")]
+        if self.pump_secured() {
+            return;
+        }
         while !self.out.is_empty() && !self.is_closed {
             let most = match self.cut {
                 Some(Cut::Sent(most)) => most - self.moved.0,
