@@ -35,7 +35,8 @@ pub trait Device: Any + Send + Sync {
     /// What it needs on a core cannot be had.
     fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError>;
 
-    /// The device that it stands on, which it has open. It is removed with that. Without more, none.
+    /// The device that it stands on, which it has open. It is removed with that. Without more,
+    /// none.
     fn below(&self) -> Option<Bdev> {
         None
     }

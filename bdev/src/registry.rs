@@ -79,8 +79,8 @@ impl Bdevs {
     /// Adds a device.
     ///
     /// # Errors
-    /// A name or the uuid is taken; it has no blocks, or no bytes in them; the device that it stands
-    /// on has been removed.
+    /// A name or the uuid is taken; it has no blocks, or no bytes in them; the device that it
+    /// stands on has been removed.
     pub fn add(&self, new: NewBdev, device: Box<dyn Device>) -> Result<Bdev, BdevError> {
         let NewBdev { name, aliases, uuid, blocks, shape } = new;
         check(&name, &shape, blocks)?;
@@ -134,8 +134,8 @@ impl Bdevs {
     }
 
     /// Removes a device, and those that stand on it: their names are free at once. Whoever has one
-    /// open hears of it, and every request that is under way comes back. What it holds goes with the
-    /// last who has it open.
+    /// open hears of it, and every request that is under way comes back. What it holds goes with
+    /// the last who has it open.
     ///
     /// # Errors
     /// [`BdevError::NotFound`].

@@ -98,7 +98,8 @@ pub(crate) struct Host {
     /// Header digests.
     #[arg(short = 'g', long = "hdgst", visible_alias = "hdr-digest", short_alias = 'H')]
     pub(crate) header_digest: bool,
-    /// Secure all connections by TLS 1.3 with the key in this file, as `nvme gen-tls-key` writes it.
+    /// Secure all connections by TLS 1.3 with the key in this file, as `nvme gen-tls-key` writes
+    /// it.
     #[arg(long = "tls-key", visible_alias = "psk-path", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Data digests.

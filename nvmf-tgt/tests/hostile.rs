@@ -156,7 +156,8 @@ fn s320_a_disk_that_there_are_no_descriptors_for_is_not_ready_and_then_it_is() {
     File::create(&disk).and_then(|file| file.set_len(8 << 20)).expect("a file");
     let target = Target::start(&["--file", disk.to_str().expect("a name"), "-N", "posix"]);
     let (_admin, bringup) = Host::admin(target.at, Shape::default(), NQN);
-    // It is in, and has not said that it is a queue: until then the core needs no ring for the disk.
+    // It is in, and has not said that it is a queue: until then the core needs no ring for the
+    // disk.
     let mut host = Host::new(target.at, Shape::default(), 31);
     let pid = Pid::from_raw(i32::try_from(target.child.id()).expect("a number"));
     let limit = getrlimit(Resource::Nofile);

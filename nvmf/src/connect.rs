@@ -10,8 +10,8 @@ use nvme::target::{Config, Controller, Refusal, Request, Role};
 
 use crate::{Association, Listener, Subsystem, Target, Transport};
 
-/// The controller whose queue a Connect asks for: a new one for an admin queue. Where the connection
-/// is secured, `names` are of whom its key is, the host and the subsystem.
+/// The controller whose queue a Connect asks for: a new one for an admin queue. Where the
+/// connection is secured, `names` are of whom its key is, the host and the subsystem.
 ///
 /// # Errors
 /// The answer that it gets.

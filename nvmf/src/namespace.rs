@@ -23,9 +23,9 @@ pub trait Keeper: fmt::Debug + Send + Sync {
     /// What to call it: the name of that file.
     fn name(&self) -> &str;
 
-    /// Keeps this, or that there is nothing, in place of what was kept before, and calls `done` once
-    /// it will outlive a loss of power, or with why it will not. Never blocks. What is asked for
-    /// later is kept later.
+    /// Keeps this, or that there is nothing, in place of what was kept before, and calls `done`
+    /// once it will outlive a loss of power, or with why it will not. Never blocks. What is asked
+    /// for later is kept later.
     fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>);
 }
 

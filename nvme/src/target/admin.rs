@@ -88,10 +88,8 @@ pub trait Subsystem {
 /// Firmware revision.
 const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 
-/// VID, SSVID, IEEE and RAB are those of SPDK's target, which tools and hosts' lists of quirks know
-/// as a controller that is software.
-const VENDOR: u16 = 0x8086;
-const OUI: [u8; 3] = [0xE4, 0xD2, 0x5C];
+/// RAB, as SPDK's target has it. VID, SSVID and IEEE stay zero, as those of the kernel's target: they
+/// are of makers of devices, and we are none.
 const BURST: u8 = 6;
 
 /// NVMe 2.0, as in VS.
@@ -149,7 +147,7 @@ fn check(nsid: u32, subsystem: &dyn Subsystem) -> Result<(), Code> {
 fn controller(config: &Config, subsystem: &dyn Subsystem) -> identify::Controller {
     let io = config.role == Role::Io;
     let mut it = identify::Controller::empty();
-    (it.vid, it.ssvid, it.ieee, it.rab) = (VENDOR.into(), VENDOR.into(), OUI, BURST);
+    it.rab = BURST;
     it.serial = identify::text(subsystem.serial());
     it.model = identify::text(subsystem.model());
     it.firmware = identify::text(FIRMWARE);

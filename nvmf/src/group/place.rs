@@ -72,8 +72,8 @@ impl Place {
         self.epoch != self.subsystem.epoch()
     }
 
-    /// Looks which namespaces there are now. Those come back whose devices cannot be used, and could
-    /// be until now.
+    /// Looks which namespaces there are now. Those come back whose devices cannot be used, and
+    /// could be until now.
     #[cold]
     pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>) -> Vec<(Arc<Namespace>, BdevError)> {
         self.epoch = self.subsystem.epoch();

@@ -24,8 +24,8 @@ use crate::{Association, Subsystem};
 /// How long is waited. Less than hosts wait for an answer, and than they may take to connect.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Polls of sockets in one go, until all that has come has been seen: more than any but a group that
-/// is never at rest needs.
+/// Polls of sockets in one go, until all that has come has been seen: more than any but a group
+/// that is never at rest needs.
 const LOOKS: usize = 8;
 
 /// Whose writes.

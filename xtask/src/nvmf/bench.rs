@@ -17,8 +17,8 @@ use crate::{program, run};
 /// Builds nvmf-tgt and nvme-perf in release. In each round each target in turn is started anew on
 /// the first core and loaded by nvme-perf, which polls, from the second. The table has medians, the
 /// processor time of a target for each command, its rate by the core's time that it used, and for
-/// each other target the ratio of ours to it, as the median of the rounds' ratios. Last, ours on two
-/// cores against one, with the initiators on other cores where there are some.
+/// each other target the ratio of ours to it, as the median of the rounds' ratios. Last, ours on
+/// two cores against one, with the initiators on other cores where there are some.
 #[derive(clap::Args)]
 #[command(after_help = "A COMMAND runs in a shell; it must listen on 127.0.0.1 at {port} and serve a namespace as subsystem\n\
     nqn.2016-06.io.spdk:cnode1, on core {core} alone. {config} is a file in SPDK's form that says all this: transport, device,\n\

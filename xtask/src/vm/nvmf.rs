@@ -324,8 +324,8 @@ for group in null ffdhe2048; do
 done
 "#;
 
-/// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of a
-/// file system and disks made of them are what `cargo test` has.
+/// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of
+/// a file system and disks made of them are what `cargo test` has.
 const DISKS: &str = r#"
 for sector in 512 4096; do
     disk=/sys/kernel/config/nullb/disk$sector
