@@ -10,8 +10,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Reactors that never sleep, and share their cores with the thread, have ten times as much of
-/// them.
+/// Reactors that never sleep, and share their cores with the thread, have ten times as much.
 const NICE: i32 = 10;
 
 /// A thread that computes for hosts that show who they are, however many these are.

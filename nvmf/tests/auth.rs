@@ -207,7 +207,11 @@ fn s357_nothing_is_done_for_a_host_that_has_not() {
     assert_eq!(call(&mut world, &later, &mut host, long, Payload::Receive(131_072), &[]).code(), Code::InvalidField);
     let early = Sqe::authentication_receive(4096);
     assert_eq!(call(&mut world, &later, &mut host, early, Payload::Receive(4096), &[]).code(), Code::CommandSequenceError);
-    // It may still show who it is.
+    let other = Sqe { cdw10: 0.into(), ..Sqe::authentication_send(8) };
+    assert_eq!(call(&mut world, &later, &mut host, other, Payload::Send(8), &[0; 8]).code(), Code::InvalidField);
+    // By none of these it has shown anything; it may still do so.
+    let done = host.call(&mut world, Sqe::property_get(property::CAP, true), Payload::None, &[]);
+    assert_eq!(done.code(), Code::AuthenticationRequired);
     assert_eq!(prove(&mut world, &later, &mut host, &mut knows(1, None), |_, data| data), Step::Authenticated);
     let done = host.call(&mut world, Sqe::property_get(property::CAP, true), Payload::None, &[]);
     assert!(done.status.is_success());
