@@ -89,8 +89,7 @@ mod tests {
                 for _ in 0..CALLS / 2 {
                     let count = count.clone();
                     control.call(cx, method, None, move |answer| {
-                        answer.unwrap();
-                        *count.lock().unwrap() += 1;
+                        *count.lock().unwrap() += usize::from(answer.is_ok());
                     });
                 }
             }
