@@ -336,7 +336,8 @@ fn s246_a_connection_begins_with_icreq_and_has_one() {
     }
 }
 
-/// Reserved bits are not looked at, and not sent back; whatever MAXR2T is, one R2T at a time is right.
+/// Reserved bits are not looked at, and not sent back; whatever MAXR2T is, one R2T at a time is
+/// right.
 #[test]
 fn s325_what_is_reserved_in_icreq_changes_nothing() {
     let right = IcReq::new(0, 3, 0);
