@@ -509,7 +509,7 @@ mod tests {
         assert!(judge(&steps, &all).is_ok());
         let why = |results: &[Outcome]| judge(&steps, results).expect_err("failed").to_string();
         assert_eq!(why(&[outcome(0, 0), outcome(1, 7)]), "failed: 0.5 s  the target is up  FAILED (exit code 7)");
-        assert_eq!(why(&[outcome(0, 137)]), "failed: 0.5 s  a disk to serve  FAILED (killed, after 120 s or by itself)");
+        assert_eq!(why(&[outcome(0, 137)]), "failed: 0.5 s  a disk to serve  FAILED (killed, after 180 s or by itself)");
         assert_eq!(why(&[outcome(0, 0), outcome(2, 0)]), format!("of {} steps these were heard of: [0, 2]", steps.len()));
         assert!(row(&steps, &outcome(99, 0)).is_err());
     }
