@@ -15,6 +15,7 @@ use pool::{Class, ClassConfig, DataPool, DataPoolConfig, PoolError, ReserveConfi
 use crate::group::Group;
 use crate::group::base::Base;
 use crate::group::bufs::{Bufs, fits};
+#[cfg(feature = "tls")]
 use crate::group::secure::Secured;
 use crate::target::{Groups, WeakTarget};
 use crate::{Association, GroupFigures, Subsystem, Target};
@@ -208,6 +209,7 @@ impl Common {
             watches: Vec::new(),
             questions: 0,
             dirty: Vec::new(),
+            #[cfg(feature = "tls")]
             secured: Secured::default(),
             figures: self.figures[peers.index()].clone(),
             now: cx.now(),

@@ -16,6 +16,7 @@ use super::Group;
 use super::bufs::Bufs;
 use super::place::{Device, Place};
 use super::quiet::{Left, Watch};
+#[cfg(feature = "tls")]
 use super::secure::Secured;
 use crate::association::QueueKey;
 use crate::{GroupFigures, Subsystem, Target, Transport};
@@ -41,6 +42,7 @@ pub(crate) struct Base {
     /// Queues that have something to send.
     pub(crate) dirty: Vec<QueueKey>,
     /// What queues need that are secured by TLS.
+    #[cfg(feature = "tls")]
     pub(crate) secured: Secured,
     pub(crate) figures: Arc<GroupFigures>,
     /// The time of this poll.

@@ -3,7 +3,7 @@
 #[cfg(feature = "tls")]
 pub(crate) use with::{Secure, Secured};
 #[cfg(not(feature = "tls"))]
-pub(crate) use without::{Secure, Secured};
+pub(crate) use without::Secure;
 
 #[cfg(feature = "tls")]
 mod with {
@@ -143,10 +143,6 @@ mod without {
 
     /// There is none.
     pub(crate) enum Secure {}
-
-    /// Nothing.
-    #[derive(Default)]
-    pub(crate) struct Secured;
 
     impl Secure {
         pub(crate) fn is_open(&self) -> bool {
