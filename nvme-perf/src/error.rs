@@ -16,6 +16,7 @@ use thiserror::Error;
 pub(crate) enum Trouble {
     #[error("{at}: {why}")]
     Net { at: SocketAddr, why: NetError },
+    #[cfg(feature = "tls")]
     #[error("{at}: {why}")]
     Tls { at: SocketAddr, why: String },
     #[error("{at} closed the connection{during}")]
