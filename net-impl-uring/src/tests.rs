@@ -436,7 +436,7 @@ fn s61_a_group_without_memory_to_lock_says_so() {
         let lib = ThreadLib::new(self_driven(), CpuSet::of(CORE), &ThreadLibOptions::default());
         let mut thread = lib.create(ThreadConfig::new("test"), CORE).expect("the platform has this core");
         let made = thread.with(|cx| Uring::new().group(cx, GroupConfig::new(BufGroup::new(2, 64))));
-        let why = made.err().expect("16 KiB are too few");
+        let why = made.expect_err("16 KiB are too few");
         assert_eq!(why, NetError::LockedMemory { doing: "io_uring_setup", needs: 24, limit: 16 });
         assert!(why.to_string().contains("ulimit -l"), "{why}");
         // Its ring is smaller. But what is locked is counted by user: by others of the same, it may

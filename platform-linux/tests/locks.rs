@@ -19,7 +19,7 @@ fn cores(text: &str) -> CpuSet {
 
 fn taken_by(result: Result<CpuLocks, PlatformError>) -> (CoreId, String) {
     match result.unwrap_err() {
-        PlatformError::CoreTaken { core, by } => (core, by.as_str().to_owned()),
+        PlatformError::CoreTaken { core, by } => (core, by.into()),
         other => panic!("{other}"),
     }
 }
