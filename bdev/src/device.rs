@@ -36,7 +36,7 @@ pub trait Device: Any + Send + Sync {
     fn channel(&self, cx: &mut Cx<'_>, depth: usize) -> Result<Box<dyn DeviceChannel>, BdevError>;
 
     /// The device that it stands on, which it has open. It is removed with that. Without more,
-    /// none.
+    /// none. The list of devices is locked while this is asked.
     fn below(&self) -> Option<Bdev> {
         None
     }

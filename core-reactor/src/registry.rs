@@ -36,7 +36,7 @@ macro_rules! register_stats {
         const _: () = {
             #[$crate::linkme::distributed_slice($crate::LCORE_STATS)]
             #[linkme(crate = $crate::linkme)]
-            static SOURCE: $crate::Source = $source;
+            static __LCORE_SOURCE: $crate::Source = $source;
         };
     };
 }
@@ -56,7 +56,7 @@ macro_rules! __register {
         const _: () = {
             #[$crate::linkme::distributed_slice($slice)]
             #[linkme(crate = $crate::linkme)]
-            static REGISTERED: $kind = &$what;
+            static __LCORE_REGISTERED: $kind = &$what;
         };
     };
 }

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use common::{PATIENCE, Program, Server, hello_sock, until};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 /// The backend that is chosen here.
@@ -197,6 +198,29 @@ fn s173_a_socket_is_its_owners_and_goes_with_the_program() {
     assert!(version["version"].as_str().is_some_and(|text| text.starts_with("SPDK v") && text.contains("lcore v")));
     server.stop();
     assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 0);
+}
+
+/// Whoever comes then waits, and those who are in are served.
+#[test]
+fn s239_without_descriptors_clients_that_are_in_are_served() {
+    let place = Place::new();
+    let mut server = place.serve("");
+    let mut first = Client::new(&place.path());
+    first.call("spdk_get_version", None);
+    let pid = server.program.pid();
+    let (before, limit) = (fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64, getrlimit(Resource::Nofile));
+    let may_have = |most| prlimit(Pid::from_raw(pid as i32), Resource::Nofile, Rlimit { current: most, ..limit }).unwrap();
+    may_have(Some(before));
+    let mut second = Client::new(&place.path());
+    second.send("spdk_get_version", None);
+    until("it is said", || server.program.stderr().iter().any(|line| line.contains("nobody more can be let in")).then_some(()));
+    for _ in 0..50 {
+        first.call("spdk_get_version", None);
+    }
+    may_have(limit.current);
+    // Nobody else calls, so nothing but its own timer wakes the server.
+    assert!(second.answer()["result"].is_object());
+    server.stop();
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) const WRITE: usize = 8 << 10;
 /// Bytes that wait for the client before its next call begins.
 const UNSENT: usize = 64 << 10;
 /// Calls of one client that have begun and not been answered.
-const IN_FLIGHT: usize = 32;
+pub(crate) const IN_FLIGHT: usize = 32;
 
 /// A client.
 pub(crate) struct Client {

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use crate::address::{AddressError, Listener};
 use crate::answer::answer;
 use crate::call::{Outbox, To};
-use crate::client::{CALL, Client, Step, WRITE};
+use crate::client::{CALL, Client, IN_FLIGHT, Step, WRITE};
 use crate::request::Request;
 use crate::{Address, Call, DuplicateName, Error, Method, Methods, Params, Phases, Reply, Text};
 
@@ -53,6 +53,9 @@ const STILL: Duration = Duration::from_secs(10);
 const ROOM: Duration = Duration::from_secs(1);
 /// How often a core that does not sleep asks the system for news. One that sleeps is woken by them.
 const LOOK: Duration = Duration::from_micros(200);
+/// Calls that wait for the end of the start-up phase: more than those of all who are connected, but
+/// not without end, as whoever goes leaves theirs behind.
+const WAITING: usize = 2 * CLIENTS * IN_FLIGHT;
 /// Steps that each client has at the end, to take what was answered.
 const LAST_STEPS: usize = 64;
 /// The listener's number among the system's news.
@@ -110,8 +113,11 @@ impl Control {
         if self.is_running() {
             drop(waiting);
             reply.send(Ok(true));
-        } else {
+        } else if waiting.len() < WAITING {
             waiting.push(reply);
+        } else {
+            drop(waiting);
+            reply.send::<()>(Err(Error::internal("too many wait for that already")));
         }
     }
 
@@ -234,6 +240,10 @@ struct Server {
     listener: Listener,
     /// Someone may wait to be accepted.
     is_called: bool,
+    /// Whoever does cannot be accepted before the next look: there is no descriptor.
+    is_short: bool,
+    /// That was said.
+    has_said_short: bool,
     clients: Vec<Client>,
     last_key: u64,
     /// Whose turn it is, and how many bytes are left of it.
@@ -255,7 +265,7 @@ struct Server {
 
 /// Whether there is room for those who wait.
 struct Room {
-    /// There is none, and another waits, as far as is known.
+    /// There is none, or no descriptor, and another waits, as far as is known.
     is_full: Cell<bool>,
     /// A timer wakes the core, so that it is looked for some.
     is_timed: Cell<bool>,
@@ -300,6 +310,8 @@ impl Server {
             sleep,
             listener,
             is_called: false,
+            is_short: false,
+            has_said_short: false,
             clients: Vec::with_capacity(CLIENTS),
             last_key: LISTENER,
             turn: 0,
@@ -327,6 +339,7 @@ impl Server {
                 self.look_at = cx.now() + LOOK;
                 is_busy |= self.look();
                 is_busy |= self.make_room(cx);
+                is_busy |= std::mem::take(&mut self.is_short);
             }
             if is_busy {
                 let bytes = self.work(cx, began + BUDGET);
@@ -449,14 +462,31 @@ impl Server {
     }
 
     /// Lets one client in, if one waits and there is room.
-    fn accept(&mut self, cx: &Cx<'_>) -> Option<usize> {
-        if !self.is_called || self.clients.len() == CLIENTS {
+    fn accept(&mut self, cx: &mut Cx<'_>) -> Option<usize> {
+        if !self.is_called || self.is_short || self.clients.len() == CLIENTS {
             return None;
         }
+        use std::io::ErrorKind as K;
         let accepted = self.listener.socket.accept();
-        // What is refused for another reason (no descriptor, a client that went) is asked for again
-        // with the next news, as the system does not tell of it twice.
-        self.is_called = !accepted.as_ref().is_err_and(|why| why.kind() == std::io::ErrorKind::WouldBlock);
+        match accepted.as_ref().map_err(std::io::Error::kind) {
+            Err(K::WouldBlock) => self.is_called = false,
+            // One that went; another may wait.
+            Ok(_) | Err(K::Interrupted | K::ConnectionAborted) => {}
+            // The system does not tell of it twice, so it is asked for again, but not at once: who
+            // is in is served meanwhile.
+            Err(_) => {
+                self.is_short = true;
+                self.room.is_full.set(true);
+                self.look_later(cx);
+                if let Err(why) = &accepted
+                    && !std::mem::replace(&mut self.has_said_short, true)
+                {
+                    log::warn!("RPC: nobody more can be let in for now: accept: {why}");
+                }
+                return None;
+            }
+        }
+        self.has_said_short = false;
         // One that cannot be served, for want of memory or descriptors, sees its connection closed.
         if let Ok((socket, _)) = accepted
             && let Err(why) = self.enter(socket, cx.now())
@@ -476,19 +506,15 @@ impl Server {
         }
         // Whoever was let in last may have been the last that waited.
         self.is_called = self.is_called && (self.clients.len() < CLIENTS || self.someone_waits());
-        let is_full = self.is_called && self.clients.len() == CLIENTS;
+        let is_full = self.is_called && (self.is_short || self.clients.len() == CLIENTS);
         self.room.is_full.set(is_full);
         if !is_full {
             return false;
         }
         self.room.look_at.set(now + ROOM);
-        if !self.room.is_timed.replace(true) {
-            // The core may sleep, as nobody says anything. Awake, the server looks.
-            let room = self.room.clone();
-            cx.local_poller("rpc_make_room", Schedule::Every(ROOM), move |_: &mut Cx<'_>| {
-                room.is_timed.set(room.is_full.get());
-                if room.is_full.get() { Polled::Idle } else { Polled::Done }
-            });
+        self.look_later(cx);
+        if self.clients.len() < CLIENTS {
+            return false;
         }
         let still = self.clients.iter_mut().map(|client| client.still_for(now, was_full)).enumerate();
         let Some((at, _)) = still.max_by_key(|(_, still)| *still).filter(|(_, still)| *still >= STILL) else { return false };
@@ -497,6 +523,17 @@ impl Server {
         // More may wait.
         self.room.look_at.set(now);
         true
+    }
+
+    /// The core may sleep, as nobody says anything. Awake, the server looks.
+    fn look_later(&self, cx: &mut Cx<'_>) {
+        if !self.room.is_timed.replace(true) {
+            let room = self.room.clone();
+            cx.local_poller("rpc_make_room", Schedule::Every(ROOM), move |_: &mut Cx<'_>| {
+                room.is_timed.set(room.is_full.get());
+                if room.is_full.get() { Polled::Idle } else { Polled::Done }
+            });
+        }
     }
 
     fn someone_waits(&self) -> bool {
@@ -532,7 +569,8 @@ impl Server {
                 let to = To { client: client.key, in_batch };
                 let text = client.text(text);
                 begin(cx, &self.control, &self.outbox, to, text);
-                return Some(BEGIN + text.len());
+                // What is longer is refused without a look.
+                return Some(BEGIN + text.len().min(CALL));
             }
             Step::Gone(why) => {
                 if let Some(why) = why {

@@ -32,9 +32,12 @@ fn get_stats(cx: &mut Cx<'_>, call: Call) {
     Visits::enter(&control, cx, move |cx, going| {
         registered::gather(cx, app, samples, move |cx, samples| {
             let now = cx.clock().as_nanos();
-            // There may be thousands.
-            elsewhere.run(move || reply.send_text(text(now, &families(samples))));
-            going.end(cx);
+            let me = cx.handle();
+            // There may be thousands, and they are not to heap up there.
+            elsewhere.run(move || {
+                reply.send_text(text(now, &families(samples)));
+                let _ = me.send(move |cx: &mut Cx<'_>| going.end(cx));
+            });
         });
     });
 }

@@ -127,12 +127,14 @@ fn get_pollers(cx: &mut Cx<'_>, call: Call) {
     let list = |cx: &Cx<'_>, all: &mut Listed| all.push((cx.info(), cx.pollers().take(POLLERS).collect()));
     Visits::enter(&control, cx, move |cx, going| {
         gather(cx, list, move |cx, all: Listed| {
+            let me = cx.handle();
             elsewhere.run(move || {
                 let mut told = Gathered::default();
                 all.into_iter().for_each(|(thread, pollers)| told.push(&Pollers::of(&thread, pollers.into_iter())));
                 reply.send_text(told.0.map(object));
+                // Only now, so that lists do not heap up here.
+                let _ = me.send(move |cx: &mut Cx<'_>| going.end(cx));
             });
-            going.end(cx);
         });
     });
 }

@@ -10,6 +10,9 @@ use rpc::Control;
 
 /// More wait.
 const AT_ONCE: usize = 2;
+/// How many wait at most: twice what all clients that are connected may ask for at a time. Those who
+/// go leave their calls behind.
+const WAITING: usize = 4096;
 
 /// Visits that go on, and those that wait.
 #[derive(Default)]
@@ -31,21 +34,32 @@ impl Visits {
     pub(super) fn enter(control: &Control, cx: &mut Cx<'_>, begin: impl FnOnce(&mut Cx<'_>, Going) + Send + 'static) {
         // Where the application has not given any, this one is alone.
         let visits = control.service::<Self>().unwrap_or_default();
-        visits.state().waiting.push_back(Box::new(begin));
+        {
+            let mut state = visits.state();
+            if state.waiting.len() == WAITING {
+                // Its reply, which goes unsent, says so by itself.
+                return;
+            }
+            state.waiting.push_back(Box::new(begin));
+        }
         visits.next(cx);
     }
 
+    /// Begins as many as there is room for: those that were dropped began nobody.
     fn next(self: &Arc<Self>, cx: &mut Cx<'_>) {
-        let begin = {
-            let mut state = self.state();
-            if state.going_on == AT_ONCE {
-                return;
-            }
-            let Some(begin) = state.waiting.pop_front() else { return };
-            state.going_on += 1;
-            begin
-        };
-        begin(cx, Going(self.clone()));
+        while let Some(begin) = self.take() {
+            begin(cx, Going(self.clone()));
+        }
+    }
+
+    fn take(&self) -> Option<Begin> {
+        let mut state = self.state();
+        if state.going_on == AT_ONCE {
+            return None;
+        }
+        let begin = state.waiting.pop_front()?;
+        state.going_on += 1;
+        Some(begin)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
