@@ -94,6 +94,9 @@ impl fmt::Debug for Session {
     }
 }
 
+/// How much is told of an identity, in characters: more than two names take.
+const LONGEST_TOLD: usize = 512;
+
 /// What a ClientHello came to.
 struct Asked {
     identity: String,
@@ -111,7 +114,8 @@ impl<F: Fn(&str) -> Option<TlsPsk> + Send + Sync + 'static> ClientHelloCallback 
             connection.append_psk(&psk(key)?)?;
         }
         let identity = found.as_ref().map(|key| key.identity.as_str()).or(offered.first().copied());
-        let identity = identity.unwrap_or("a host without one").into();
+        // It is a stranger's, and goes into logs.
+        let identity = identity.unwrap_or("a host without one").chars().take(LONGEST_TOLD).flat_map(char::escape_debug).collect();
         connection.set_application_context(Asked { identity, found: found.is_some() });
         Ok(None)
     }
@@ -182,6 +186,9 @@ impl Session {
     /// # Errors
     /// The handshake has failed.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        if self.has_ended {
+            return Ok(());
+        }
         if !self.has_begun {
             match bytes.first() {
                 None => return Ok(()),

@@ -93,11 +93,11 @@ impl ConnectData {
 }
 
 /// The name in a field of 256 bytes: UTF-8, not empty, at most [`LONGEST_NQN`] bytes, ended by a
-/// zero (4.5).
+/// zero (4.5). Names get into logs, so control characters are refused.
 pub fn nqn(field: &[u8; 256]) -> Option<&str> {
     let end = field.iter().position(|byte| *byte == 0)?;
     let name = field.get(..end).filter(|name| !name.is_empty() && name.len() <= LONGEST_NQN)?;
-    core::str::from_utf8(name).ok()
+    core::str::from_utf8(name).ok().filter(|name| !name.contains(char::is_control))
 }
 
 /// DW0 of an accepted Connect (6.3): the controller, and what authentication it wants (AUTHREQ).

@@ -26,6 +26,8 @@ pub(crate) fn connect(
 ) -> Result<Arc<Association>, Refusal> {
     let subsystem = target.subsystem(request.subnqn).map_err(|_| Refusal::from(Parameter::SUBNQN))?;
     let listener = match subsystem.listener(port) {
+        // It may have been plain when the connection was made.
+        Some(listener) if listener.is_secure() != names.is_some() => return Err(Code::InvalidHost.into()),
         Some(listener) => listener,
         // Whoever finds a port finds out what is there, as with SPDK.
         None if subsystem.is_discovery() => Arc::new(Listener::new(port, names.is_some())),

@@ -339,6 +339,35 @@ fn s360_no_more_is_computed_for_strangers_at_once_than_there_is_room_for() {
 }
 
 #[test]
+fn s360_a_known_host_that_is_not_heard_has_lost_nothing() {
+    let (mut world, later) = world(&one_way());
+    let (mut known, bringup) = admin(&mut world, &later, knows(1, None));
+    world.target.set_policy(Policy { groups: vec![Group::Ffdhe2048], ..Policy::default() });
+    let mut hosts: Vec<_> = (0..64).map(|_| asked(&mut world)).collect();
+    let Step::Send(sqe) = knows(1, None).step() else { panic!("it begins with a message") };
+    let data = knows(1, None).data().to_vec();
+    for (number, host) in hosts.iter_mut().enumerate() {
+        host.submit(sqe, Payload::Send(data.len() as u32), &data);
+        world.until("work", |_| {
+            host.pump();
+            later.waiting() > number
+        });
+    }
+    let done = known.call(&mut world, sqe, Payload::Send(data.len() as u32), &data);
+    assert!(done.code() == Code::Interrupted && !done.status.is_final(), "{done:?}");
+    let odd = Sqe { cdw10: 0.into(), ..Sqe::authentication_send(8) };
+    assert_eq!(known.call(&mut world, odd, Payload::Send(8), &[0; 8]).code(), Code::InvalidField);
+    world.sim.platform.advance(Duration::from_secs(11));
+    assert!(known.call(&mut world, Sqe::new(admin::KEEP_ALIVE, 0), Payload::None, &[]).status.is_success());
+    later.compute_all();
+    let mut queue = io_queue(&mut world, &bringup, 1);
+    assert_eq!(prove(&mut world, &later, &mut queue, &mut knows(1, None), |_, data| data), Step::Authenticated);
+    assert_eq!(prove(&mut world, &later, &mut known, &mut knows(1, None), |_, data| data), Step::Authenticated);
+    drop((known, queue, hosts));
+    world.end();
+}
+
+#[test]
 fn s361_a_host_may_show_again_who_it_is_and_is_cut_if_it_cannot() {
     let (mut world, later) = world(&one_way());
     let (mut control, bringup) = admin(&mut world, &later, knows(1, None));

@@ -352,6 +352,50 @@ fn data_waits_for_buffers(shape: Shape) {
     world.end();
 }
 
+/// One that waits for a small buffer is aborted; its tag is that of one which waits for a large one
+/// when the small one is there.
+#[test]
+fn s262_a_buffer_goes_to_whom_it_was_asked_for() {
+    let delay = std::time::Duration::from_micros(200);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), buffers: (16, 2), cores: 1, ..Wishes::default() });
+    let (mut admin, bringup) = Host::admin(&mut world);
+    let [mut host, mut busy, mut more] = [1, 2, 3].map(|qid| Host::io(&mut world, &bringup, qid));
+    let read = |blocks| Sqe::blocks(io::READ, 1, 0, blocks, 0);
+    for _ in 0..31 {
+        busy.submit(read(1), Payload::Receive(512), &[]);
+        more.submit(read(256), Payload::Receive(131_072), &[]);
+    }
+    let waits = |world: &World| world.figure(|it| it.buffer_waits.load(std::sync::atomic::Ordering::Relaxed));
+    world.until("all buffers to be away", |world| {
+        busy.pump();
+        more.pump();
+        waits(world) >= 15 + 29
+    });
+    let first = host.submit(read(1), Payload::Receive(512), &[]);
+    let before = waits(&world);
+    world.until("it to wait", |world| {
+        host.pump();
+        waits(world) > before
+    });
+    let mut abort = Sqe::new(admin::ABORT, 0);
+    abort.cdw10 = (u32::from(first) << 16 | 1).into();
+    assert!(admin.call(&mut world, abort, Payload::None, &[]).status.is_success());
+    assert_eq!(host.wait(&mut world, first).code(), Code::AbortRequested);
+    let mut report = Sqe::new(io::RESERVATION_REPORT, 1);
+    (report.cdw10, report.cdw11) = (32_767.into(), 1.into());
+    host.submit(report, Payload::Receive(131_072), &[]);
+    world.until("all answers", |_| {
+        [&mut host, &mut busy, &mut more].into_iter().for_each(Host::pump);
+        (host.done.len(), busy.done.len(), more.done.len()) == (1, 31, 31)
+    });
+    let done = host.done.pop_front().expect("it is there");
+    assert!(done.status.is_success() && done.data.len() == 131_072, "{:?}", done.status);
+    assert!(busy.done.drain(..).chain(more.done.drain(..)).all(|done| done.status.is_success()));
+    drop((admin, host, busy, more));
+    world.end();
+}
+
 #[test]
 fn s377_a_namespace_goes_with_the_device_below_its_own() {
     let mut world = World::with(Wishes { device: Some(bdev_fault::Faults::none(1)), ..Wishes::default() });

@@ -10,8 +10,8 @@ use rpc::Control;
 
 /// More wait.
 const AT_ONCE: usize = 2;
-/// How many wait at most: twice what all clients that are connected may ask for at a time. Those who
-/// go leave their calls behind.
+/// How many wait at most: twice what all clients that are connected may ask for at a time. Those
+/// who go leave their calls behind.
 const WAITING: usize = 4096;
 
 /// Visits that go on, and those that wait.

@@ -37,10 +37,30 @@ pub(crate) struct Auth {
     has_failed: bool,
 }
 
+impl Auth {
+    /// A host that was not heard has lost nothing.
+    fn stand_as(&mut self, before: Option<Before>) {
+        if let Some(Before { end, by }) = before {
+            self.by = by;
+            if end.is_some() {
+                self.end = end;
+            }
+        }
+    }
+}
+
 /// What comes back from the helper: the state, and what becomes of the command.
 pub(crate) struct Computed {
     end: Box<Target>,
     outcome: Result<(), Code>,
+    before: Option<Before>,
+}
+
+/// How a host stood that had shown who it is, before it began to do so again.
+struct Before {
+    /// Where it goes on with the keys of then: the same end.
+    end: Option<Box<Target>>,
+    by: Duration,
 }
 
 /// Whether a command is one of authentication.
@@ -72,7 +92,7 @@ impl Queue {
         match sqe {
             _ if !is_authentication(sqe) => Err(Code::AuthenticationRequired),
             _ if length > MOST_DATA => Err(Code::InvalidField),
-            _ if self.commands.iter().any(Option::is_some) => Err(Code::CommandSequenceError),
+            _ if self.commands.iter().flatten().any(|it| is_authentication(&it.sqe)) => Err(Code::CommandSequenceError),
             _ => Ok(()),
         }
     }
@@ -89,16 +109,17 @@ impl Queue {
     }
 
     fn take_message(&mut self, base: &mut Base, tag: Tag) {
-        self.begin_again(base);
+        let before = self.begin_again(base);
         let (Some(Some(command)), Some(auth)) = (self.commands.get_mut(tag.index()), &mut self.auth) else { return };
         let (Some(mut end), Some(helpers)) = (auth.end.take(), base.target.helpers()) else { return };
         let (sqe, data) = (command.sqe, command.buf.as_deref().unwrap_or(&[]));
         if !end.takes_long(data) {
             let outcome = end.send(&sqe, data, &mut |bytes| helpers.helper().random(bytes));
-            return self.computed(base, tag, Computed { end, outcome });
+            return self.computed(base, tag, Computed { end, outcome, before });
         }
         let Some(room) = helpers.room() else {
             auth.end = Some(end);
+            auth.stand_as(before);
             bump(&base.figures.auth_turned_away, 1);
             logging::warn!("{} is turned away: too many hosts show who they are at once", self.name().as_str());
             return self.complete(base, tag, Status::retry(Code::Interrupted), 0);
@@ -110,25 +131,26 @@ impl Queue {
         helper.compute(Box::new(move || {
             let outcome = end.send(&sqe, &data, &mut |bytes| random.random(bytes));
             drop(room);
-            let computed = Box::new(Computed { end, outcome });
+            let computed = Box::new(Computed { end, outcome, before });
             peers.send(group, move |group, cx| group.computed(cx, key, tag, *computed));
         }));
     }
 
-    /// A host that is known and shows again who it is does it with the keys that it has now.
-    fn begin_again(&mut self, base: &Base) {
+    /// A host that is known and shows again who it is does it with the keys that it has now; how it
+    /// stood before, where it begins now.
+    fn begin_again(&mut self, base: &Base) -> Option<Before> {
         if matches!(self.role, Role::Unproven(_)) {
-            return;
+            return None;
         }
         let fresh = self.association().and_then(|it| base.target.authentication(&it.subsystem, it.hostnqn()));
-        if let Some(auth) = &mut self.auth
-            && auth.end.as_ref().is_some_and(|end| !end.is_under_way())
-        {
-            auth.by = time_limit(base);
-            if let Some(fresh) = fresh {
-                auth.end = Some(fresh);
-            }
+        let auth = self.auth.as_mut()?;
+        if auth.end.as_ref().is_none_or(|end| end.is_under_way()) {
+            return None;
         }
+        let by = core::mem::replace(&mut auth.by, time_limit(base));
+        // Without keys, which were taken from it meanwhile, it goes on with those of then.
+        let end = fresh.and_then(|fresh| auth.end.replace(fresh));
+        Some(Before { end, by })
     }
 
     fn give_message(&mut self, base: &mut Base, tag: Tag) {
@@ -151,10 +173,14 @@ impl Queue {
     }
 
     /// What a message came to.
-    pub(crate) fn computed(&mut self, base: &mut Base, tag: Tag, Computed { end, outcome }: Computed) {
+    pub(crate) fn computed(&mut self, base: &mut Base, tag: Tag, Computed { end, outcome, before: stood }: Computed) {
         let Some(auth) = &mut self.auth else { return };
         let before = end.failure();
         auth.end = Some(end);
+        if outcome.is_err() {
+            // Nothing has begun.
+            auth.stand_as(stood);
+        }
         let status = outcome.map_or_else(Status::from, |()| Status::SUCCESS);
         self.complete(base, tag, status, 0);
         if let Some(why) = before {

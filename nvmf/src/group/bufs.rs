@@ -24,6 +24,8 @@ const TAIL: usize = 4;
 pub(crate) struct Waiter {
     pub(crate) queue: QueueKey,
     pub(crate) tag: Tag,
+    /// How many bytes of data it has. A tag may be another command's by now.
+    pub(crate) length: u32,
 }
 
 /// The buffers of a poll group's commands.
@@ -64,9 +66,9 @@ impl Bufs {
         self.group.get_class(Class::Control).or_else(|| self.group.get())
     }
 
-    /// A command waits for a buffer for `length` bytes.
-    pub(crate) fn wait(&mut self, waiter: Waiter, length: u32) {
-        let line = self.line_of(length);
+    /// A command waits for a buffer.
+    pub(crate) fn wait(&mut self, waiter: Waiter) {
+        let line = self.line_of(waiter.length);
         self.lines[line].waiting.push_back(waiter);
     }
 
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn waiter(place: u32) -> Waiter {
-        Waiter { queue: QueueKey { place, generation: 0 }, tag: tag() }
+        Waiter { queue: QueueKey { place, generation: 0 }, tag: tag(), length: 512 }
     }
 
     /// Some tag: those are given by a queue alone.
@@ -158,7 +160,7 @@ mod tests {
         let only = bufs.get(512).expect("a buffer");
         assert!(bufs.get(512).is_none());
         for place in 0..3 {
-            bufs.wait(waiter(place), 512);
+            bufs.wait(waiter(place));
         }
         drop(only);
         assert!(bufs.get(512).is_none(), "nobody goes past who waits");

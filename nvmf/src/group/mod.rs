@@ -232,7 +232,9 @@ impl Group {
         let mut served = false;
         let now = self.base.now;
         let queues = &mut self.queues;
-        while let Some((waiter, buf)) = self.base.bufs.serve(now, |it| queues.peek(it.queue).is_some_and(|queue| queue.waits(it.tag))) {
+        while let Some((waiter, buf)) =
+            self.base.bufs.serve(now, |it| queues.peek(it.queue).is_some_and(|queue| queue.waits(it.tag, it.length)))
+        {
             served = true;
             if let Some(queue) = queues.get(waiter.queue) {
                 queue.granted(&mut self.base, cx, waiter.tag, buf);

@@ -16,7 +16,7 @@ use nvme::target::{self, Event, Fuse, Fused, Request, Tag, Transfer};
 use nvme::{Code, Fault, Head, Status, Wrong};
 use pool::Buf;
 
-use super::auth::Auth;
+use super::auth::{Auth, is_authentication};
 use super::base::{Base, Way};
 use super::bufs::Waiter;
 use super::quiet::{Of, Then, Waiting};
@@ -186,9 +186,10 @@ impl Queue {
         Token(self.key.token().0 | (tag.index() as u64) << QueueKey::PLACE_BITS)
     }
 
-    /// Whether this command waits for a buffer.
-    pub(crate) fn waits(&self, tag: Tag) -> bool {
-        matches!(self.commands.get(tag.index()), Some(Some(Command { state: State::Waits, .. })))
+    /// Whether a command of this tag waits for a buffer for so many bytes: the one that began to
+    /// wait may have ended, and another of its tag wait for a buffer of the other size.
+    pub(crate) fn waits(&self, tag: Tag, bytes: u32) -> bool {
+        matches!(self.commands.get(tag.index()), Some(Some(Command { state: State::Waits, length, .. })) if *length == bytes)
     }
 
     /// Bytes came.
@@ -308,7 +309,7 @@ impl Queue {
             }
             None => {
                 bump(&base.figures.buffer_waits, 1);
-                base.bufs.wait(Waiter { queue: self.key, tag }, length);
+                base.bufs.wait(Waiter { queue: self.key, tag, length });
                 if matches!(transfer, Transfer::InCapsule(_)) {
                     self.stalled = Some(whole.len());
                     self.backlog.extend_from_slice(whole);
@@ -384,6 +385,8 @@ impl Queue {
                 let place = *place;
                 self.io(base, cx, place, tag);
             }
+            // It was let through before its host lost what it had proved.
+            Role::Unproven(_) if !is_authentication(&command.sqe) => self.complete(base, tag, Code::AuthenticationRequired.into(), 0),
             Role::Io { .. } | Role::Admin(_) | Role::Unproven(_) => self.admin(base, tag),
             Role::New(_) => self.connect(base, cx, tag, false),
             Role::Over => {}

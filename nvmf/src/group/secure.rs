@@ -82,6 +82,10 @@ mod with {
                 };
             }
             base.secured.plain = plain;
+            if outcome.is_ok() && self.secure.as_ref().is_some_and(|secure| secure.0.has_ended()) {
+                // Nothing that comes now is read any more.
+                self.end(base);
+            }
             outcome
         }
 
