@@ -288,7 +288,8 @@ nothing_in_the_log
 /// The kernel's host shows who it is, and wants to see who the target is; without and with a key
 /// exchange. Older kernels cannot.
 const KEYS: &str = r#"
-grep -q dhchap_secret /dev/nvme-fabrics || { echo "this kernel's host cannot show who it is"; exit 0; }
+# The option is there in any case.
+grep -q ' nvme_auth_negotiate' /proc/kallsyms || { echo "this kernel's host cannot show who it is"; exit 0; }
 umask 077
 for key in host controller other; do nvme gen-dhchap-key > /run/$key.key; done
 one_way="--dhchap-secret $(cat /run/host.key)"
