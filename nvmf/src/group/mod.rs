@@ -38,6 +38,14 @@ const EVENTS: usize = 128;
 /// Completions that it takes from a device at a time.
 const COMPLETIONS: usize = 256;
 
+/// So many answers go out at once where no more than [`FEW`] commands are done: the host works on
+/// them while the rest is made ready. Else it would wait for all of them, and then the target for
+/// all of its next commands, each with a core asleep meanwhile.
+const PART: usize = 16;
+
+/// With more than that there is always something for both to do, and fewer calls are better.
+const FEW: usize = 64;
+
 /// How often it is looked what takes too long.
 const TIME: Duration = Duration::from_millis(250);
 
@@ -170,8 +178,12 @@ impl Group {
                 let mut at = 0;
                 while let Some(device) = self.base.device_at(place, leaving, at) {
                     at += 1;
-                    is_busy |= device.channel.poll(now, &mut completions) > 0;
-                    for event in completions.drain() {
+                    let count = device.channel.poll(now, &mut completions);
+                    is_busy |= count > 0;
+                    for (done, event) in completions.drain().enumerate() {
+                        if count <= FEW && done > 0 && done % PART == 0 {
+                            self.flush();
+                        }
                         self.device_event(cx, (place, leaving, at - 1), event);
                     }
                     self.resubmit(place, leaving, at - 1);
