@@ -38,7 +38,7 @@ const BEGIN: usize = 3 << 10;
 const TURN: usize = 8 << 10;
 /// Of the time of its core the server takes one part in so many, as long as it has more to do. A
 /// byte counts as a nanosecond where it took less.
-const SHARE: u64 = 16;
+const SHARE: u64 = 4;
 /// So much of its share it may take in advance: those who ask now and then are answered at once.
 const AHEAD_NS: u64 = 100_000;
 /// Pieces of answers that nobody needs any more, whose memory is given back in one step.

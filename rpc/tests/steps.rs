@@ -24,7 +24,7 @@ const CALLS: usize = 2;
 const ANSWERS: usize = 8;
 /// Of the time of its core the server takes one part in so many, and so much of that in advance. A
 /// byte counts as a nanosecond.
-const SHARE: usize = 16;
+const SHARE: usize = 4;
 const AHEAD: usize = 100_000;
 
 /// A server on a simulated core, at a real socket.
