@@ -54,10 +54,8 @@ mod keys;
 mod listener;
 mod namespace;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 mod server;
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod shown;
 mod subsystem;
 mod target;

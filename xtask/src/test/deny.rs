@@ -1,7 +1,8 @@
 //! The step that has cargo-deny look at what everything depends on: licences, crates that are there
 //! twice, where they come from. What may be stands in `deny.toml`.
 //!
-//! Advisories are left out: their list is on the network, and what passes today would fail tomorrow.
+//! Advisories are left out: their list is on the network, and what passes today would fail
+//! tomorrow.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
