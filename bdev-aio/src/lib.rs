@@ -1,14 +1,7 @@
 //! Files and disks as block devices, over a few threads that wait ([`aio`]): for kernels and
 //! containers without io_uring.
 //!
-//! ```no_run
-//! use bdev::Bdevs;
-//! use bdev_aio::Config;
-//!
-//! let bdevs = Bdevs::new(1);
-//! bdev_aio::aio(&bdevs, &Config::new("disk.img").name("Aio0"))?;
-//! # Ok::<(), bdev::BdevError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! The threads of a device make the calls (`preadv`, `pwritev2`, `fdatasync`, `fallocate`) and ring
 //! at the core that asked. How requests become calls is `bdev-file`'s. Costs a switch of threads
@@ -18,24 +11,20 @@
 
 mod engine;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 mod threads;
 
 use std::sync::Arc;
 
-use bdev::{Bdev, BdevError, BdevModule, Bdevs, LCORE_BDEV_MODULES, Params};
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, Params};
 pub use bdev_file::Config;
 use bdev_file::{Disk, Module};
 use core_reactor::Cx;
-use linkme::distributed_slice;
 
 use crate::engine::Aio;
 use crate::threads::Threads;
 
-#[distributed_slice(LCORE_BDEV_MODULES)]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
-static AIO: &dyn BdevModule = &AioModule;
+bdev::register!(AioModule);
 
 struct AioModule;
 

@@ -1,12 +1,6 @@
 //! The suite that every block device must pass, written once.
 //!
-//! A test program names a device and hands it to [`suite`], which makes each of its tests:
-//!
-//! ```text
-//! bdev_conformance::suite!(malloc, Subject { make, keeps: true, resizes: false, fails: false });
-//! ```
-//!
-//! Cores are threads that the test turns by hand, and time moves when it says so.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod bench;

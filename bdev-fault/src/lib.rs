@@ -2,16 +2,7 @@
 //! time, that fail, writes that are torn or lost; as SPDK has them, [`errors`] that are asked for
 //! one by one, and a [`delay`] of what was done.
 //!
-//! ```
-//! use bdev::Bdevs;
-//! use bdev_fault::{Faults, fault};
-//! use bdev_malloc::{Config, malloc};
-//!
-//! let bdevs = Bdevs::new(1);
-//! malloc(&bdevs, Config::new(512, 2048).name("Malloc0"))?;
-//! fault(&bdevs, "Fault0", "Malloc0", Faults { errors: 10_000, ..Faults::none(7) })?;
-//! # Ok::<(), bdev::BdevError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! The device below is claimed: nobody else writes to it. The same seed, the same requests and
 //! times, and the same faults.
@@ -25,7 +16,6 @@ mod channel;
 mod delay;
 mod error;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 
 use alloc::boxed::Box;
@@ -33,11 +23,8 @@ use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
-use bdev::{
-    Bdev, BdevError, BdevModule, Bdevs, Device, DeviceChannel, Kind, LCORE_BDEV_MODULES, NewBdev, Opened, Params, Request, Shape, Uuid,
-};
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, Device, DeviceChannel, Kind, NewBdev, Opened, Params, Request, Shape, Uuid};
 use core_reactor::Cx;
-use linkme::distributed_slice;
 
 use crate::channel::{Channel, Fate, Plan, Source};
 pub use crate::delay::{Delay, Latencies, Latency, delay};
@@ -169,9 +156,7 @@ impl Lot {
     }
 }
 
-#[distributed_slice(LCORE_BDEV_MODULES)]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
-static FAULT: &dyn BdevModule = &Module;
+bdev::register!(Module);
 
 struct Module;
 

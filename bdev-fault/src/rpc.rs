@@ -8,8 +8,7 @@ use std::string::{String, ToString};
 
 use bdev::rpc::{Named, PHASES, delete};
 use bdev::{Bdev, BdevError, Bdevs, Kind, Uuid};
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,17 +17,17 @@ use crate::{Delay, Errors, Faults, Injected, InjectedError, Latencies, Latency, 
 /// What is drawn by lot where a call says no seed, as SPDK's clients say none.
 const SEED: u64 = 1;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ERROR_CREATE: Method = Method::new("bdev_error_create", "Makes a block device whose errors can be asked for", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: CreateError| {
-        let (uuid, base) = (uuid(create.uuid.as_deref())?, create.base_name);
-        made_or_later(&*bdevs?, &base.clone(), move |bdevs| errors(bdevs, &base, uuid))?;
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_error_create", "Makes a block device whose errors can be asked for", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: CreateError| {
+            let (uuid, base) = (uuid(create.uuid.as_deref())?, create.base_name);
+            made_or_later(&*bdevs?, &base.clone(), move |bdevs| errors(bdevs, &base, uuid))?;
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,42 +58,42 @@ where
     Ok(())
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ERROR_DELETE: Method = Method::new("bdev_error_delete", "Removes a block device whose errors can be asked for", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, "Error Injection Disk"));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_error_delete", "Removes a block device whose errors can be asked for", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, "Error Injection Disk"));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static INJECT: Method = Method::new("bdev_error_inject_error", "Asks a block device for errors", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|inject: Inject| {
-        let bdev = bdevs?.get(&inject.name)?;
-        let errors = bdev.device::<Errors>().ok_or_else(|| is_none(&bdev, -19, "Error Injection Disk"))?;
-        if matches!(inject.io_type, IoType::Clear) {
-            errors.clear();
-        } else {
-            errors.inject(inject.io_type.kind(), inject.read()?)?;
-        }
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_error_inject_error", "Asks a block device for errors", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|inject: Inject| {
+            let bdev = bdevs?.get(&inject.name)?;
+            let errors = bdev.device::<Errors>().ok_or_else(|| is_none(&bdev, -19, "Error Injection Disk"))?;
+            if matches!(inject.io_type, IoType::Clear) {
+                errors.clear();
+            } else {
+                errors.inject(inject.io_type.kind(), inject.read()?)?;
+            }
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static RESUME: Method = Method::new("bdev_error_resume_pending", "Lets requests go on that an asked error holds", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| {
-        let bdev = bdevs?.get(&named.name)?;
-        bdev.device::<Errors>().ok_or_else(|| is_none(&bdev, -19, "Error Injection Disk"))?.resume(&bdev);
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_error_resume_pending", "Lets requests go on that an asked error holds", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| {
+            let bdev = bdevs?.get(&named.name)?;
+            bdev.device::<Errors>().ok_or_else(|| is_none(&bdev, -19, "Error Injection Disk"))?.resume(&bdev);
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 fn is_none(bdev: &Bdev, code: i32, product: &str) -> Error {
     Error::new(code, format!("{:?} is no {product}: it is a {}", bdev.name(), bdev.shape().product))
@@ -182,21 +181,21 @@ impl Inject {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static DELAY_CREATE: Method = Method::new("bdev_delay_create", "Makes a block device that takes its time", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: CreateDelay| {
-        let (bdevs, uuid, latencies) = (bdevs?, uuid(create.uuid.as_deref())?, create.latencies());
-        if bdevs.get(&create.name).is_ok() {
-            return Err(BdevError::NameTaken(create.name.into()).into());
-        }
-        let (name, base, seed) = (create.name.clone(), create.base_bdev_name, create.seed);
-        made_or_later(&bdevs, &base.clone(), move |bdevs| delay(bdevs, &name, &base, uuid, latencies, seed.unwrap_or(SEED)))?;
-        Ok(create.name)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_delay_create", "Makes a block device that takes its time", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: CreateDelay| {
+            let (bdevs, uuid, latencies) = (bdevs?, uuid(create.uuid.as_deref())?, create.latencies());
+            if bdevs.get(&create.name).is_ok() {
+                return Err(BdevError::NameTaken(create.name.into()).into());
+            }
+            let (name, base, seed) = (create.name.clone(), create.base_bdev_name, create.seed);
+            made_or_later(&bdevs, &base.clone(), move |bdevs| delay(bdevs, &name, &base, uuid, latencies, seed.unwrap_or(SEED)))?;
+            Ok(create.name)
+        });
+    })
+    .phases(PHASES)
+);
 
 /// Latencies are microseconds.
 #[derive(Deserialize)]
@@ -224,26 +223,27 @@ impl CreateDelay {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static DELAY_DELETE: Method = Method::new("bdev_delay_delete", "Removes a block device that takes its time", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, "delay"));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_delay_delete", "Removes a block device that takes its time", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, "delay"));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static UPDATE_LATENCY: Method = Method::new("bdev_delay_update_latency", "Changes how long a block device takes", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|update: UpdateLatency| {
-        let bdev = bdevs?.get(&update.delay_bdev_name).map_err(|why| Error::params(format!("The requested bdev does not exist: {why}")))?;
-        let device = bdev.device::<Delay>().ok_or_else(|| is_none(&bdev, Error::REQUEST, "delay bdev"))?;
-        device.set(update.latency_type.into(), Duration::from_micros(update.latency_us));
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_delay_update_latency", "Changes how long a block device takes", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|update: UpdateLatency| {
+            let bdev =
+                bdevs?.get(&update.delay_bdev_name).map_err(|why| Error::params(format!("The requested bdev does not exist: {why}")))?;
+            let device = bdev.device::<Delay>().ok_or_else(|| is_none(&bdev, Error::REQUEST, "delay bdev"))?;
+            device.set(update.latency_type.into(), Duration::from_micros(update.latency_us));
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,19 +273,19 @@ impl From<LatencyType> for Latency {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static FAULT_CREATE: Method = Method::new("bdev_fault_create", "Makes a block device with faults out of a seed", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: CreateFault| {
-        let CreateFault { name, base_bdev_name, uuid: given, seed, delay_us, errors, torn, lost } = create;
-        let delay = Duration::from_micros(delay_us[0])..=Duration::from_micros(delay_us[1]);
-        let (bdevs, faults) = (bdevs?, Faults { seed, delay, errors, torn, lost });
-        let (name, uuid) = (bdevs.name_or(name.as_deref(), "Fault"), uuid(given.as_deref())?);
-        Ok(crate::make(&bdevs, &name, &base_bdev_name, uuid, faults)?.name().to_string())
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_fault_create", "Makes a block device with faults out of a seed", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: CreateFault| {
+            let CreateFault { name, base_bdev_name, uuid: given, seed, delay_us, errors, torn, lost } = create;
+            let delay = Duration::from_micros(delay_us[0])..=Duration::from_micros(delay_us[1]);
+            let (bdevs, faults) = (bdevs?, Faults { seed, delay, errors, torn, lost });
+            let (name, uuid) = (bdevs.name_or(name.as_deref(), "Fault"), uuid(given.as_deref())?);
+            Ok(crate::make(&bdevs, &name, &base_bdev_name, uuid, faults)?.name().to_string())
+        });
+    })
+    .phases(PHASES)
+);
 
 /// Odds are of a million.
 #[derive(Deserialize)]
@@ -305,13 +305,13 @@ struct CreateFault {
     lost: u32,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static FAULT_DELETE: Method = Method::new("bdev_fault_delete", "Removes a block device with faults", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, "Fault disk"));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_fault_delete", "Removes a block device with faults", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, "Fault disk"));
+    })
+    .phases(PHASES)
+);
 
 /// What makes a device again.
 pub(crate) fn made_fault(bdev: &Bdev, base: &Bdev, faults: &Faults) -> (&'static str, Value) {

@@ -1,5 +1,7 @@
 //! Files and disks of the system as block devices, for whatever makes the system calls.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A [`Disk`] is a file that is open, and what it can do. [`Channel`] makes each request into
 //! [`Call`]s, one at a time, and goes on with what was done in part; an [`Engine`] makes the calls:
 //! the ring of `bdev-uring`, the threads of `bdev-aio`.

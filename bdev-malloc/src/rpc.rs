@@ -6,58 +6,57 @@ use std::string::{String, ToString};
 
 use bdev::rpc::{Named, PHASES, delete};
 use bdev::{Bdev, BdevError, Bdevs};
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Config;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static MALLOC_CREATE: Method = Method::new("bdev_malloc_create", "Makes a block device of memory", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: Create| create.make(&*bdevs?, crate::malloc));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_malloc_create", "Makes a block device of memory", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: Create| create.make(&*bdevs?, crate::malloc));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static MALLOC_DELETE: Method = Method::new("bdev_malloc_delete", "Removes a block device of memory", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, "Malloc disk"));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_malloc_delete", "Removes a block device of memory", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, "Malloc disk"));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static NULL_CREATE: Method = Method::new("bdev_null_create", "Makes a block device that forgets", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: Create| create.make(&*bdevs?, crate::null));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_null_create", "Makes a block device that forgets", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: Create| create.make(&*bdevs?, crate::null));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static NULL_DELETE: Method = Method::new("bdev_null_delete", "Removes a block device that forgets", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, "Null disk"));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_null_delete", "Removes a block device that forgets", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, "Null disk"));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static NULL_RESIZE: Method = Method::new("bdev_null_resize", "Gives a block device that forgets another size", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|resize: Resize| {
-        let bdev = bdevs?.get(&resize.name)?;
-        let bytes = resize.new_size.checked_mul(1 << 20);
-        let blocks = bytes.map(|bytes| bytes / u64::from(bdev.shape().block_size));
-        bdev.resize(blocks.ok_or_else(|| Error::params("Invalid parameters: new_size: more than any device has"))?)?;
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_null_resize", "Gives a block device that forgets another size", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|resize: Resize| {
+            let bdev = bdevs?.get(&resize.name)?;
+            let bytes = resize.new_size.checked_mul(1 << 20);
+            let blocks = bytes.map(|bytes| bytes / u64::from(bdev.shape().block_size));
+            bdev.resize(blocks.ok_or_else(|| Error::params("Invalid parameters: new_size: more than any device has"))?)?;
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 /// A device that is to be made.
 #[derive(Deserialize)]

@@ -1,13 +1,6 @@
 //! Files and disks as block devices, over the io_uring of each core ([`uring`]).
 //!
-//! ```no_run
-//! use bdev::Bdevs;
-//! use bdev_uring::Config;
-//!
-//! let bdevs = Bdevs::new(1);
-//! bdev_uring::uring(&bdevs, &Config::new("disk.img").name("Uring0"))?;
-//! # Ok::<(), bdev::BdevError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! A channel is a member of the ring that its core has already, beside the groups of sockets: one
 //! entry into the kernel serves both, and one eventfd wakes the core for both. How requests become
@@ -18,23 +11,19 @@
 
 mod engine;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 
 use std::sync::Arc;
 
-use bdev::{Bdev, BdevError, BdevModule, Bdevs, LCORE_BDEV_MODULES, Params};
+use bdev::{Bdev, BdevError, BdevModule, Bdevs, Params};
 pub use bdev_file::Config;
 use bdev_file::{Disk, Module};
 use core_reactor::Cx;
 use core_uring::{Ring, RingError, Sizes};
-use linkme::distributed_slice;
 
 use crate::engine::Uring;
 
-#[distributed_slice(LCORE_BDEV_MODULES)]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
-static URING: &dyn BdevModule = &UringModule;
+bdev::register!(UringModule);
 
 struct UringModule;
 

@@ -3,31 +3,30 @@
 use bdev::Bdevs;
 use bdev::rpc::{Named, PHASES, delete};
 use bdev_file::{Create, rescan};
-use rpc::linkme::distributed_slice;
-use rpc::{LCORE_RPC_METHODS, Method};
+use rpc::Method;
 
 use crate::PRODUCT;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static CREATE: Method = Method::new("bdev_uring_create", "Makes a block device of a file, over io_uring", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|create: Create| create.make(&*bdevs?, crate::uring));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_uring_create", "Makes a block device of a file, over io_uring", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|create: Create| create.make(&*bdevs?, crate::uring));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static DELETE: Method = Method::new("bdev_uring_delete", "Removes a block device over io_uring", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| delete(&*bdevs?, &named, PRODUCT));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_uring_delete", "Removes a block device over io_uring", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| delete(&*bdevs?, &named, PRODUCT));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static RESCAN: Method = Method::new("bdev_uring_rescan", "Takes on the size that the file of a block device has now", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|named: Named| rescan(&*bdevs?, &named, PRODUCT));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_uring_rescan", "Takes on the size that the file of a block device has now", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|named: Named| rescan(&*bdevs?, &named, PRODUCT));
+    })
+    .phases(PHASES)
+);

@@ -1,5 +1,7 @@
 //! Block devices: named, opened, and read and written through channels of one core.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A module (`bdev-malloc`) makes a [`Device`] and adds it to the [`Bdevs`] of an application under
 //! a name. Whoever wants it looks it up ([`Bdev`]), opens it ([`Opened`]) and makes a [`Channel`]
 //! on each core that uses it. A [`Request`] owns its buffers and is handed to a channel; it comes
@@ -14,14 +16,6 @@
 //!
 //! Every request that was taken comes back exactly once, whatever happens: an abort, a reset, the
 //! device's removal, a backend that drops it. A channel stays on its core, and so do its requests.
-//!
-//! ```
-//! # use bdev::{Bdevs, Uuid};
-//! let bdevs = Bdevs::new(1);
-//! assert!(bdevs.get("Malloc0").is_err());
-//! let uuid: Uuid = "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11".parse()?;
-//! # Ok::<(), bdev::BdevError>(())
-//! ```
 #![no_std]
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]
@@ -37,19 +31,20 @@ mod module;
 mod registry;
 mod request;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 pub mod rpc;
 mod shared;
 mod stats;
 mod uuid;
 
 pub use channel::Channel;
+#[doc(hidden)]
+pub use core_reactor;
 pub use core_reactor::net::{Frame, Token};
 pub use device::{Device, DeviceChannel, Shape};
 pub use error::BdevError;
 pub use io::Io;
 pub use limits::Limits;
-pub use module::{BdevModule, LCORE_BDEV_MODULES, Params, create, module};
+pub use module::{BdevModule, LCORE_BDEV_MODULES, Params, create, module, register};
 pub use registry::{Bdev, Bdevs, Mode, NewBdev, Opened};
 pub use request::{BdevEvent, Completion, Completions, Kind, Kinds, Request};
 pub use stats::{Figures, IoStats, ResetStats};

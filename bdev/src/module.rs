@@ -8,17 +8,47 @@ use linkme::distributed_slice;
 
 use crate::{Bdev, BdevError, Bdevs};
 
-/// The modules linked into this program. One adds itself with
-///
-/// ```ignore
-/// #[distributed_slice(bdev::LCORE_BDEV_MODULES)]
-/// static MALLOC: &dyn BdevModule = &Malloc;
-/// ```
-///
-/// and is linked only if something names its crate (`use bdev_malloc as _;`). The counterpart of
-/// `SPDK_BDEV_MODULE_REGISTER`.
+/// The modules linked into this program: where [`register!`] puts them.
 #[distributed_slice]
 pub static LCORE_BDEV_MODULES: [&'static dyn BdevModule];
+
+/// Registers a module at link time, so that [`create`] knows it by its name. The counterpart of
+/// `SPDK_BDEV_MODULE_REGISTER`.
+///
+/// ```
+/// use bdev::{Bdev, BdevError, BdevModule, Bdevs, Params};
+///
+/// struct Mine;
+///
+/// bdev::register!(Mine);
+///
+/// impl BdevModule for Mine {
+///     fn name(&self) -> &'static str {
+///         "mine"
+///     }
+///
+///     fn create(&self, bdevs: &Bdevs, params: &Params<'_>) -> Result<Bdev, BdevError> {
+/// #       let _ = (bdevs, params);
+///         // …
+/// #       Err(BdevError::invalid("mine", "it makes none"))
+///     }
+/// }
+///
+/// assert!(bdev::module("mine").is_some());
+/// ```
+///
+/// A crate is linked only if something names it (`use bdev_malloc as _;`). With a name, as in
+/// `bdev::register!(pub static MINE = Mine)`, a static library can hold it.
+#[doc(inline)]
+pub use crate::__register_bdev_module as register;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_bdev_module {
+    ($($registration:tt)*) => {
+        $crate::core_reactor::__register!([$crate::LCORE_BDEV_MODULES] [&'static dyn $crate::BdevModule] $($registration)*);
+    };
+}
 
 /// What makes devices of a kind: the link-time plug-in.
 pub trait BdevModule: Sync {

@@ -9,8 +9,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use core_reactor::{Cx, Polled, Schedule};
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method, Phases, Reply};
+use rpc::{Error, Method, Phases, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,18 +37,18 @@ impl From<BdevError> for Error {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_BDEVS: Method = Method::new("bdev_get_bdevs", "The block devices, or one of them", |cx, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    let Some((which, reply)) = call.open::<Option<Which>>() else { return };
-    match bdevs.and_then(|bdevs| which.unwrap_or_default().told_or_awaited(&bdevs)) {
-        Ok(Found::Told(told)) => reply.send(Ok(told)),
-        Ok(Found::Awaited(awaited)) => awaited.wait(cx, reply),
-        Err(why) => reply.send::<()>(Err(why)),
-    }
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_get_bdevs", "The block devices, or one of them", |cx, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        let Some((which, reply)) = call.open::<Option<Which>>() else { return };
+        match bdevs.and_then(|bdevs| which.unwrap_or_default().told_or_awaited(&bdevs)) {
+            Ok(Found::Told(told)) => reply.send(Ok(told)),
+            Ok(Found::Awaited(awaited)) => awaited.wait(cx, reply),
+            Err(why) => reply.send::<()>(Err(why)),
+        }
+    })
+    .phases(PHASES)
+);
 
 /// One of the devices, or all.
 #[derive(Default, Deserialize)]

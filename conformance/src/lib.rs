@@ -1,5 +1,7 @@
 //! The suites that every backend must pass, written once.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! [`net_suite!`] makes one `#[test]` for each property of a network backend, for IPv4 and for
 //! IPv6. A test is a function of an [`net::Env`] and is called after the statement that it proves
 //! (`s19_…`: statement 19). Peers are plain sockets of the standard library, so a fault cannot hide

@@ -1,6 +1,8 @@
 //! Reactors, lightweight threads, pollers and messages; the traits that platforms and backends
 //! implement.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A `Reactors` set holds one `Reactor` for each core. A reactor turns: it takes messages, runs
 //! pollers and timers of the [`Thread`]s placed on it, and parks when nothing has happened for a
 //! while. Code runs with a [`Cx`], which is how it reaches its own thread; a `ThreadHandle` is how
@@ -87,8 +89,3 @@ pub use view::View;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use {sleep::Sleep, sync::SLEEP_IS_MODELLED};
-
-/// The README's example is run with the documentation's.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

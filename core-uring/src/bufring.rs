@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -50,6 +51,13 @@ pub struct BufRing {
     held: ManuallyDrop<Box<[Option<Buf>]>>,
     /// Numbers that no buffer has.
     free: Vec<u16>,
+}
+
+impl fmt::Debug for BufRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (entries, free) = (self.held.len(), self.free.len());
+        f.debug_struct("BufRing").field("entries", &entries).field("held", &(entries - free)).finish_non_exhaustive()
+    }
 }
 
 impl BufRing {

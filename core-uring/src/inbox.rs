@@ -1,5 +1,7 @@
 //! Completions of one member that were taken off the ring and are handled one by one.
 
+use std::fmt;
+
 use crate::io::{Completion, Io};
 use crate::key::Member;
 
@@ -13,6 +15,12 @@ pub struct Inbox {
     entries: Box<[Completion; BATCH]>,
     at: usize,
     len: usize,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("member", &self.member).field("left", &self.len.saturating_sub(self.at)).finish_non_exhaustive()
+    }
 }
 
 impl Inbox {

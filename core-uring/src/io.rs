@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::AsRawFd;
+use std::{fmt, io};
 
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue, types};
@@ -75,6 +75,12 @@ impl Completion {
     }
 }
 
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").field("key", &self.key).field("result", &self.result()).field("flags", &self.flags()).finish()
+    }
+}
+
 impl From<cqueue::Entry> for Completion {
     #[inline]
     fn from(entry: cqueue::Entry) -> Self {
@@ -93,6 +99,14 @@ pub struct Io {
     failed: bool,
     /// By their numbers.
     members: Vec<Option<Waiting>>,
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = self.members.iter().flatten().count();
+        let mut shown = f.debug_struct("Io");
+        shown.field("members", &members).field("queued", &self.queued).field("backlog", &self.backlog.len()).finish_non_exhaustive()
+    }
 }
 
 /// What waits for a member.

@@ -1,5 +1,7 @@
 //! The io_uring of a core, which its groups share.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! All that a flow of control does with io_uring goes through one [`Ring`], of which each group of
 //! sockets (or of disks) is a [`Member`]. A ring belongs to the flow of control that made it
 //! (`SINGLE_ISSUER`), and what completions have left to do runs only when that enters the kernel
@@ -24,6 +26,7 @@
 //! By file, each of which knows those behind it only: `inbox`, `bufring`, `ring` ─► `io` ─►
 //! `error`, `key`, `sys`.
 #![deny(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 mod bufring;
 mod error;

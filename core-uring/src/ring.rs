@@ -1,6 +1,7 @@
 //! The ring of a flow of control, and how it wakes a core.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{Ordering, fence};
@@ -45,6 +46,12 @@ thread_local! {
     /// binds a ring to what the system calls a thread, and because a group goes without a context
     /// that it could leave its ring in.
     static HERE: RefCell<Weak<Ring>> = const { RefCell::new(Weak::new()) };
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("sizes", &self.sizes).field("armed", &self.armed.get()).finish_non_exhaustive()
+    }
 }
 
 impl Ring {

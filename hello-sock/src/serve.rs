@@ -15,12 +15,11 @@ use crate::{report_head, room};
 
 /// The pool where the command line does not say otherwise: buffers that take in 16 KiB at once, and
 /// no large ones, which an echo has no use for.
-const POOL: DataPoolConfig = DataPoolConfig {
-    small: ClassConfig { count: 2048, size: 16 << 10 },
-    large: ClassConfig { count: 0, size: 128 << 10 },
-    control: ClassConfig { count: 0, size: 4 << 10 },
-    waiters: 256,
-};
+const POOL: DataPoolConfig = DataPoolConfig::DEFAULT
+    .small(ClassConfig { count: 2048, size: 16 << 10 })
+    .large(ClassConfig { count: 0, size: 128 << 10 })
+    .control(ClassConfig { count: 0, size: 4 << 10 })
+    .waiters(256);
 /// What each group has for itself: the reads of a burst, and as many echoes on their way; with many
 /// groups a part of half the pool.
 fn reserve(pool: &DataPool, groups: usize) -> ReserveConfig {

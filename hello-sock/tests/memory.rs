@@ -109,7 +109,7 @@ fn weather(lot: &mut Lot) -> Faults {
 fn pool(lot: &mut Lot) -> DataPool {
     let none = ClassConfig { count: 0, size: 1 << 16 };
     let small = ClassConfig { count: 4 + lot.below(60) as usize, size: 64 << lot.below(6) };
-    DataPool::on_heap(DataPoolConfig { small, large: none, control: none, waiters: 16 }).expect("memory")
+    DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(16)).expect("memory")
 }
 
 fn start(sim: &mut Sim, net: &MemNet, pool: &DataPool, options: SockOptions) -> Server {

@@ -18,7 +18,7 @@ const TURNS: usize = 10_000;
 fn serve(app: &AppHandle, running: &OnceLock<Server>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let none = ClassConfig { count: 0, size: 1 << 16 };
     let small = ClassConfig { count: 256, size: 4 << 10 };
-    let pool = app.data_pool(DataPoolConfig { small, large: none, control: none, waiters: 16 })?.clone();
+    let pool = app.data_pool(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(16))?.clone();
     let (at, options, reserve) = ("127.0.0.1:0".parse()?, SockOptions::default(), ReserveConfig { small: 32, large: 0, control: 0 });
     let config = ServerConfig { net: app.net(), at, options, sockets: 64, pool, reserve };
     let ready = |_: &mut Cx<'_>, at: Result<_, _>| assert!(at.is_ok(), "{at:?}");

@@ -1,19 +1,11 @@
 //! Keys by their names, out of files that nobody else can read: what a target and a host know of
 //! each other, whatever it is used for.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! Who needs a key asks the [`Keyring`] for it by its name and keeps it: a key that is removed
 //! stays with those who have it. What is saved of a configuration is names and paths, never what a
 //! key is.
-//!
-//! ```
-//! use keyring::{Key, Keyring};
-//!
-//! let keyring = Keyring::new();
-//! keyring.add(Key::new("host1", "DHHC-1:00:…:"))?;
-//! let key = keyring.get("host1")?;
-//! assert_eq!((key.name(), key.text()), ("host1", "DHHC-1:00:…:"));
-//! # Ok::<(), keyring::KeyError>(())
-//! ```
 #![no_std]
 #![deny(unsafe_code)]
 #![deny(missing_debug_implementations)]
@@ -23,7 +15,6 @@ extern crate alloc;
 #[cfg(feature = "std")]
 mod file;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 
 use alloc::borrow::ToOwned;

@@ -8,8 +8,7 @@ extern crate std;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, LCORE_RPC_SUBSYSTEMS, Method, NoParams, Subsystem};
+use rpc::{Error, Method, NoParams, Subsystem};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,14 +39,14 @@ fn errno(code: Errno) -> i32 {
     -code.raw_os_error()
 }
 
-#[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
-#[linkme(crate = rpc::linkme)]
-static KEYRING: Subsystem = Subsystem::new("keyring", &[], |control| {
-    let there = control.service::<Keyring>()?.list().into_iter().filter(|it| !it.is_removed);
-    let added = |it: Listed| Some(Subsystem::call("keyring_file_add_key", json!({"name": it.key.name(), "path": it.key.path()?})));
-    Ok(there.filter_map(added).collect())
-})
-.of_others(&["keyring_linux_set_options"]);
+rpc::register_subsystem!(
+    Subsystem::new("keyring", &[], |control| {
+        let there = control.service::<Keyring>()?.list().into_iter().filter(|it| !it.is_removed);
+        let added = |it: Listed| Some(Subsystem::call("keyring_file_add_key", json!({"name": it.key.name(), "path": it.key.path()?})));
+        Ok(there.filter_map(added).collect())
+    })
+    .of_others(&["keyring_linux_set_options"])
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,15 +55,13 @@ struct Add {
     path: String,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ADD: Method = Method::new("keyring_file_add_key", "Adds a key that is in a file, which nobody else can read", |_, call| {
+rpc::register!(Method::new("keyring_file_add_key", "Adds a key that is in a file, which nobody else can read", |_, call| {
     let keyring = call.control().service::<Keyring>();
     call.answer(|add: Add| {
         keyring?.add_file(&add.name, &add.path)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,22 +69,18 @@ struct Remove {
     name: String,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static REMOVE: Method = Method::new("keyring_file_remove_key", "Removes a key; those who have it keep it", |_, call| {
+rpc::register!(Method::new("keyring_file_remove_key", "Removes a key; those who have it keep it", |_, call| {
     let keyring = call.control().service::<Keyring>();
     call.answer(|remove: Remove| {
         keyring?.remove(&remove.name)?;
         Ok(true)
     });
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET: Method = Method::new("keyring_get_keys", "The keys by their names, and not what they are", |_, call| {
+rpc::register!(Method::new("keyring_get_keys", "The keys by their names, and not what they are", |_, call| {
     let keyring = call.control().service::<Keyring>();
     call.answer(|_: NoParams| Ok(keyring?.list().iter().map(ToldKey::of).collect::<Vec<_>>()));
-});
+}));
 
 #[derive(Serialize)]
 struct ToldKey {

@@ -1,6 +1,8 @@
 //! What an application over lcore does, on the terminal: its threads, pollers, cores, poll groups,
 //! pools, sockets and statistics, with rates.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! It knows the application by its RPC socket alone, so it watches SPDK's as well, as far as the
 //! methods of the two are the same. A `Client` calls methods. `watch` does so in a thread of its
 //! own, whose answers `Seen` keeps; a view makes a `Table` of them, which `screen` or `once` shows.

@@ -1,6 +1,5 @@
 //! An application's control plane: where it is served, and the methods that concern every
 //! application. Those of its parts register beside them.
-#![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 mod app;
 mod buffers;

@@ -58,11 +58,11 @@ impl PoolOptions {
             count: count.unwrap_or(class.count),
             size: size.unwrap_or(class.size),
         };
-        DataPoolConfig {
-            small: class(self.small_pool_count, self.small_bufsize, defaults.small),
-            large: class(self.large_pool_count, self.large_bufsize, defaults.large),
-            ..defaults
-        }
+        defaults.small(class(self.small_pool_count, self.small_bufsize, defaults.small)).large(class(
+            self.large_pool_count,
+            self.large_bufsize,
+            defaults.large,
+        ))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The face of lcore for applications.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! An [`App`] takes SPDK's options from the command line or a file, starts a reactor on each core
 //! of `-m` (without it one, which is pinned to none), runs a start function on the first thread and
 //! stops in order. Everything below it (`core_reactor`, `pool`) is reachable from here, so that an

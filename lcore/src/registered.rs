@@ -1,6 +1,5 @@
 //! The statistics of every application: what it registers, and how all that is registered is
 //! gathered.
-#![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};

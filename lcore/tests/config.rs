@@ -1,6 +1,5 @@
 //! A configuration in SPDK's form: which of its calls are made, when, and what is wrong with it.
 #![cfg(feature = "rpc")]
-#![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,8 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lcore::net::SockOptions;
-use lcore::rpc::linkme::distributed_slice;
-use lcore::rpc::{Call, Control, Error, LCORE_RPC_METHODS, Method, Phases};
+use lcore::rpc::{Call, Control, Error, Method, Phases};
 use lcore::sim::Sim;
 use lcore::{App, AppHandle, AppOptions, Cx, Failure, Polled, Schedule};
 use serde::Deserialize;
@@ -39,37 +37,27 @@ fn take_note(call: Call) {
     });
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = lcore::rpc::linkme)]
-static EARLY: Method = Method::new("test_early", "", |_, call| take_note(call)).phases(Phases::Startup);
+lcore::rpc::register!(Method::new("test_early", "", |_, call| take_note(call)).phases(Phases::Startup));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = lcore::rpc::linkme)]
-static LATE: Method = Method::new("test_late", "", |_, call| take_note(call));
+lcore::rpc::register!(static LATE = Method::new("test_late", "", |_, call| take_note(call)));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = lcore::rpc::linkme)]
-static ANY: Method = Method::new("test_any", "", |_, call| take_note(call)).phases(Phases::Any);
+lcore::rpc::register!(Method::new("test_any", "", |_, call| take_note(call)).phases(Phases::Any));
 
-/// Answers from another thread, when the calls behind it would long have been made.
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = lcore::rpc::linkme)]
-static SLOW: Method = Method::new("test_slow", "", |_: &mut Cx<'_>, call| {
+// Answers from another thread, when the calls behind it would long have been made.
+lcore::rpc::register!(Method::new("test_slow", "", |_: &mut Cx<'_>, call| {
     let Some((Note { text }, reply)) = call.open() else { return };
     std::thread::spawn(move || {
         note(&text);
         reply.send(Ok(true));
     });
-});
+}));
 
 /// Where the application serves, for a call that looks for that.
 static SERVED_AT: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Is a client while the file is played, and looks for an answer for as long as a server would need
-/// many times over.
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = lcore::rpc::linkme)]
-static CLIENT: Method = Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
+// Is a client while the file is played, and looks for an answer for as long as a server would need
+// many times over.
+lcore::rpc::register!(Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
     let Some((Note { text }, reply)) = call.open() else { return };
     let at = SERVED_AT.lock().unwrap().clone().expect("it serves");
     let mut client = UnixStream::connect(at).expect("it listens");
@@ -90,7 +78,7 @@ static CLIENT: Method = Method::new("test_client", "", |cx: &mut Cx<'_>, call| {
         }
         Polled::Done
     });
-});
+}));
 
 /// The client that waits yet.
 static WAITING: Mutex<Option<UnixStream>> = Mutex::new(None);

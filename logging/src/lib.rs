@@ -1,6 +1,8 @@
 //! One macro for each log level: `log` where there is an operating system, `defmt` in images,
 //! nothing otherwise. The one place that picks.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! With the feature `defmt`, whoever uses a macro depends on `defmt` too: its macros name that
 //! crate where they are used.
 #![no_std]

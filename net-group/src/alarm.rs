@@ -6,7 +6,7 @@ use core_reactor::Instant;
 
 /// The time that [`Backend::wake_later`](crate::Backend::wake_later) asked for, for a backend whose
 /// bell can tell the core of it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Alarm(Cell<Option<Instant>>);
 
 impl Alarm {

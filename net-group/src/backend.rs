@@ -266,6 +266,7 @@ pub enum Release {
 }
 
 /// What became of a socket that was given up.
+#[derive(Debug)]
 pub enum Released<S> {
     /// Here it is, and nothing of it is with the system. Dropped, it is closed.
     Now(Box<S>),
@@ -277,6 +278,7 @@ pub enum Released<S> {
 }
 
 /// What came of a try to receive.
+#[derive(Debug)]
 pub enum Recv {
     /// At least one byte, and whether there may be more: if not, the next [`Ready::READ`] tells of
     /// more.
@@ -293,6 +295,7 @@ pub enum Recv {
 }
 
 /// What came of a try to accept.
+#[derive(Debug)]
 pub enum Accept<S> {
     /// A connection.
     Taken(Box<S>),
@@ -307,6 +310,7 @@ pub enum Accept<S> {
 }
 
 /// How far a connect is.
+#[derive(Debug)]
 pub enum Connecting {
     /// On its way, with this number from now on. `Ready` tells when there is news.
     UnderWay(i32),
@@ -333,6 +337,7 @@ pub enum Sending {
 }
 
 /// Bytes to be sent.
+#[derive(Debug)]
 pub enum Outgoing<'a> {
     /// In one piece: all that is queued.
     One(&'a [u8]),
@@ -341,7 +346,7 @@ pub enum Outgoing<'a> {
 }
 
 /// The pieces of a queue that are to be sent, from the first byte that the system has not.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     frames: &'a Frames,
     queue: &'a Queue,
@@ -383,6 +388,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Something that has happened.
+#[derive(Debug)]
 pub enum Happened<S> {
     /// A slot may be read from, accepted from, connected or written to.
     Ready(SockId, Ready),
@@ -441,6 +447,7 @@ impl Ready {
 }
 
 /// Where the buffers come from that are received into.
+#[derive(Debug)]
 pub struct Bufs<'a> {
     /// None while others wait for a buffer, who come first.
     group: Option<&'a BufGroup>,

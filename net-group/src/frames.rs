@@ -13,6 +13,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use core_reactor::net::{Frame, NetError, NetEvent, SockId, Token};
 use pool::Buf;
@@ -23,7 +24,7 @@ use crate::slab::{REFUSED, STALLED, Slab, SlotState};
 const NONE: u32 = u32::MAX;
 
 /// Frames of one socket, first in, first out.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Queue {
     /// The only frame, where it is one buffer without a tag: all that an echo queues, and then no
     /// node is touched. It is not empty.
@@ -53,7 +54,7 @@ impl Queue {
 }
 
 /// Nodes, first in, first out.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct List {
     head: u32,
     tail: u32,
@@ -70,6 +71,12 @@ pub struct Frames {
     nodes: Vec<Node>,
     free: u32,
     reports: List,
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").field("nodes", &self.nodes.len()).finish_non_exhaustive()
+    }
 }
 
 struct Node {

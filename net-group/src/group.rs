@@ -12,9 +12,9 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::mem;
 use core::net::SocketAddr;
 use core::task::Waker;
+use core::{fmt, mem};
 
 use core_reactor::net::{
     Events, Frame, GroupConfig, GroupStats, GroupView, NetError, NetEvent, SockGroup, SockId, SockOptions, Socket, Token, group_tag,
@@ -62,6 +62,12 @@ pub struct Group<B: Backend> {
     stats: GroupStats,
     view: Arc<GroupView>,
     trace: SocketTrace,
+}
+
+impl<B: Backend> fmt::Debug for Group<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("slots", &self.slots).field("bufs", &self.bufs).field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl<B: Backend> Group<B> {

@@ -1,6 +1,8 @@
 //! The engine of all socket groups: [`Group`] is a [`SockGroup`](core_reactor::net::SockGroup) over
 //! any [`Backend`].
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! The engine keeps the slots of the sockets with the keys to them ([`Slab`]), what is to be sent
 //! on them ([`Frames`]) and how much that may be ([`Limits`]), how much is read of each in a poll
 //! ([`Turns`]), and what becomes of them when buffers run out ([`Supply`]). It knows the life of a
@@ -10,6 +12,7 @@
 //! Not an interface for applications: the backends and this crate change together.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
 
 extern crate alloc;
 

@@ -11,6 +11,7 @@ use crate::slab::{REFUSED, SlotState};
 pub const SPARING: usize = 4096;
 
 /// The limits of a group's sockets.
+#[derive(Debug)]
 pub struct Limits {
     send: usize,
     send_frames: u32,
@@ -28,7 +29,7 @@ pub struct Limits {
 }
 
 /// When reading is held up.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Hold {
     bytes: usize,
     frames: u32,

@@ -6,12 +6,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use core_reactor::net::{GroupConfig, SockId, Token};
 
 use crate::frames::Queue;
 
 /// What each echo needs of a socket.
+#[derive(Debug)]
 #[repr(align(64))]
 pub struct SlotState {
     /// The key of the socket here; of an empty place one that [`Slab::find`] never looks for.
@@ -107,6 +109,12 @@ pub struct Slab<S> {
 
 /// A key that names nothing.
 const NOTHING: u64 = u64::MAX;
+
+impl<S> fmt::Debug for Slab<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slab").field("sockets", &self.sockets()).field("places", &self.state.len()).finish_non_exhaustive()
+    }
+}
 
 impl<S> Slab<S> {
     /// Empty places; `tag` is the group's part of their keys.

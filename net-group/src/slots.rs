@@ -1,11 +1,18 @@
 //! A table of what a backend knows of each slot.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 /// Something of each slot that has it. It grows with the group's slots, and allocates nothing while
 /// they stay as many.
 pub struct PerSlot<T> {
     slots: Vec<Option<T>>,
+}
+
+impl<T> fmt::Debug for PerSlot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerSlot").field("slots", &self.slots.len()).finish_non_exhaustive()
+    }
 }
 
 impl<T> PerSlot<T> {

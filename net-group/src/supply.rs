@@ -21,6 +21,7 @@ use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::fmt;
 
 use core_reactor::net::{GroupConfig, GroupStats, NetError, SockId};
 use pool::{BufGroup, Class};
@@ -46,6 +47,14 @@ pub struct Supply {
     next_look: u64,
     /// For each place, when it was first seen stalled.
     since: Vec<u64>,
+}
+
+impl fmt::Debug for Supply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bufs, low, short, free, of, .. } = self;
+        let mut shown = f.debug_struct("Supply");
+        shown.field("bufs", bufs).field("low", low).field("short", short).field("free", free).field("of", of).finish_non_exhaustive()
+    }
 }
 
 impl Supply {

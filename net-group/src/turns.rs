@@ -6,6 +6,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// The count of every place of a group.
 pub struct Turns {
@@ -18,6 +19,12 @@ pub struct Turns {
 
 /// Numbers of a poll: more than a place may have buffers.
 const POLL: u64 = 1 << u8::BITS;
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns").field("places", &self.places.len()).finish_non_exhaustive()
+    }
+}
 
 impl Turns {
     /// Of so many places.

@@ -1,5 +1,7 @@
 //! Sockets over epoll: the network backend "posix".
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! [`Posix`] makes sockets and groups. A group is the engine of `net_group` over one epoll set
 //! (`sockets`), which knows how to receive, send, accept and connect; what a socket may do when,
 //! and who is served, is the engine's.

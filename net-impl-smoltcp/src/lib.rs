@@ -1,6 +1,8 @@
 //! Sockets over smoltcp and any Ethernet device: the network backend "smoltcp", for images that
 //! have no operating system's.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! [`Smoltcp`] is one host: a device, its addresses, and a fixed number of TCP sockets with their
 //! buffers. The one that is registered at link time is [`SMOLTCP`]; whoever starts the program
 //! gives it a device ([`Smoltcp::start`]) before a backend is selected, and until then its probe

@@ -1,5 +1,7 @@
 //! Sockets over io_uring: the network backend "uring".
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! [`Uring`] makes sockets and groups. A group is the engine of `net_group` over `ringed::Ringed`,
 //! which turns what the engine asks into requests, and completions into what it is told. By file,
 //! each of which knows those behind it only:

@@ -29,6 +29,7 @@ pub trait NetDevice: Device {
 }
 
 /// A device that can only be polled.
+#[derive(Debug)]
 pub struct PollOnly<D>(pub D);
 
 impl<D: Device> Device for PollOnly<D> {

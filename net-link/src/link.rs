@@ -1,6 +1,7 @@
 //! [`Link`]: the interface.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::net::IpAddr;
 
 use core_reactor::{Instant, WaitSource};
@@ -31,6 +32,13 @@ pub struct Link {
     neighbours: Neighbours,
     #[cfg(feature = "dhcp")]
     lease: Option<Lease>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.iface.ip_addrs();
+        f.debug_struct("Link").field("hardware", &EthernetAddress(self.hardware)).field("addresses", &addresses).finish_non_exhaustive()
+    }
 }
 
 impl Link {

@@ -9,6 +9,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
@@ -32,6 +33,13 @@ pub struct Proofs {
     asked_until: Instant,
     /// Who has shown it, as a number made of both ends, and until when it holds.
     proven: Box<[(u64, Instant)]>,
+}
+
+/// Not the key, nor whom it was told: nobody outside may know.
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proofs").field("asked_until", &self.asked_until).finish_non_exhaustive()
+    }
 }
 
 impl Proofs {

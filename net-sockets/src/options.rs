@@ -15,7 +15,7 @@ const BACKLOG: u32 = 1024;
 const SO_INCOMING_NAPI_ID: i32 = 56;
 
 /// What the system does not keep for us, or not for the connections of a listener.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kept {
     backlog: Option<u32>,
     priority: Option<u32>,

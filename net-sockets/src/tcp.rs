@@ -1,5 +1,6 @@
 //! A socket, in a group or in none.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -35,6 +36,7 @@ pub struct Tcp<B> {
 }
 
 /// What a socket is.
+#[derive(Debug)]
 pub enum Kind {
     /// It takes connections.
     Listener,
@@ -45,6 +47,7 @@ pub enum Kind {
 }
 
 /// A connect: the addresses to try, and how far it is.
+#[derive(Debug)]
 pub struct Connect {
     options: SockOptions,
     addresses: Vec<SocketAddr>,
@@ -52,6 +55,15 @@ pub struct Connect {
     at: usize,
     /// The system has been told to connect that socket.
     pub under_way: bool,
+}
+
+impl<B> fmt::Debug for Tcp<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { socket, kind, peer, fin_sent, failed, .. } = self;
+        let mut shown = f.debug_struct("Tcp");
+        shown.field("socket", socket).field("kind", kind).field("peer", peer).field("fin_sent", fin_sent).field("failed", failed);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl<B: Backend> Tcp<B> {

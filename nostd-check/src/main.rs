@@ -62,7 +62,7 @@ fn target() -> bool {
     let (mut sim, net) = (Sim::new(2), alloc::boxed::Box::leak(alloc::boxed::Box::new(MemNet::new(1, Faults::default()))));
     let target = nvmf::Target::new();
     let class = |count, size| pool::ClassConfig { count, size };
-    let config = pool::DataPoolConfig { small: class(16, 16 << 10), large: class(4, 136 << 10), control: class(8, 4096), waiters: 4 };
+    let config = pool::DataPoolConfig::DEFAULT.small(class(16, 16 << 10)).large(class(4, 136 << 10)).control(class(8, 4096)).waiters(4);
     let Ok(buffers) = pool::DataPool::on_heap(config) else { return false };
     let (config, cores) = (nvmf::ServerConfig::new(net, target.clone(), buffers, 2), sim.lib().reactors());
     let server = nvmf::Server::start(sim.lib(), &cores, config, |_, _| {});

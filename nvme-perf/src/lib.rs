@@ -1,6 +1,8 @@
 //! An NVMe/TCP initiator that loads a target and verifies every block, in the manner of
 //! spdk_nvme_perf and fio, over lcore's reactors and socket groups.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! One `admin` queue on the first core brings the controller up and keeps it alive; on each core
 //! of `-m` a `worker` has its I/O queues and its part of the namespace. What is done in which
 //! order stands in `script`, from top to bottom.

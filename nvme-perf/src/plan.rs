@@ -190,12 +190,11 @@ pub(crate) fn admin_reserve() -> ReserveConfig {
 pub(crate) fn pool(args: Option<&Args>, cores: usize) -> Result<DataPoolConfig, Trouble> {
     let (each, own) = (args.map(reserve).unwrap_or(ReserveConfig { small: 0, large: 0, control: 0 }), admin_reserve());
     let size = args.map_or(HEADERS as u64, |args| args.size).min(LARGEST) as usize;
-    let config = DataPoolConfig {
-        small: ClassConfig { count: cores * each.small + own.small, size: RECEIVE.size },
-        large: ClassConfig { count: cores * each.large, size: size + HEAD },
-        control: ClassConfig { count: cores * each.control + own.control, size: HEADERS },
-        waiters: 0,
-    };
+    let config = DataPoolConfig::DEFAULT
+        .small(ClassConfig { count: cores * each.small + own.small, size: RECEIVE.size })
+        .large(ClassConfig { count: cores * each.large, size: size + HEAD })
+        .control(ClassConfig { count: cores * each.control + own.control, size: HEADERS })
+        .waiters(0);
     match available_memory() {
         Some(there) if config.footprint() as u64 > there => Err(Trouble::Unfit(format!(
             "-q and -o take {} MiB of buffers, and {} MiB of memory are available",

@@ -1,6 +1,8 @@
 //! TLS 1.3 with pre-shared keys, as NVMe over TCP has it (NVMe/TCP 1.0, 3.6.1): bytes of a socket
 //! go in and come out, and so does what they carry. No socket, no thread, nothing that waits.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! ```text
 //!   socket ──take──►┌─────────┐──read──► PDUs
 //!                   │ Session │

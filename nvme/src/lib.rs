@@ -1,5 +1,7 @@
 //! NVMe over TCP for both ends, sans-io: bytes and moments go in, what to do comes out.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A connection is one queue. [`target::Queue`] is its controller's end, [`host::Queue`] its
 //! host's. Each takes bytes in whatever pieces they come and says what has happened; what it is
 //! told to do (answer, ask for data, send data) gives back a [`Head`], the bytes to send before
@@ -52,8 +54,3 @@ pub use decoder::{Decoder, Expects, Header, Item, Side};
 pub use fault::{Fault, Fes, Wrong};
 pub use head::{Head, LastPdu, Shape};
 pub use status::{Code, Status};
-
-/// The README's example is run with the documentation's.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

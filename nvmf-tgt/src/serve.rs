@@ -16,12 +16,11 @@ use crate::auth::Computer;
 
 /// Small buffers take the data of a command of up to 8 KiB, large ones that of any. They take
 /// memory once they are used.
-const POOL: DataPoolConfig = DataPoolConfig {
-    small: ClassConfig { count: 1024, size: 16 << 10 },
-    large: ClassConfig { count: 64, size: 136 << 10 },
-    control: ClassConfig { count: 256, size: 4 << 10 },
-    waiters: 256,
-};
+const POOL: DataPoolConfig = DataPoolConfig::DEFAULT
+    .small(ClassConfig { count: 1024, size: 16 << 10 })
+    .large(ClassConfig { count: 64, size: 136 << 10 })
+    .control(ClassConfig { count: 256, size: 4 << 10 })
+    .waiters(256);
 
 pub(crate) fn start(
     app: &AppHandle,

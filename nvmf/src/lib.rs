@@ -1,6 +1,8 @@
 //! An NVMe over TCP target: subsystems and namespaces over block devices, and a poll group on each
 //! core that serves them.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! # The model
 //!
 //! A [`Target`] is what there is, for any thread to look at and to change: [`Subsystem`]s with
@@ -52,10 +54,8 @@ mod keys;
 mod listener;
 mod namespace;
 #[cfg(feature = "rpc")]
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod rpc;
 mod server;
-#[allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 mod shown;
 mod subsystem;
 mod target;
@@ -76,8 +76,3 @@ pub use target::Target;
 pub use transport::Transport;
 
 logging::part!("nvmf");
-
-/// The README's example is run with the documentation's.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

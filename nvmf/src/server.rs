@@ -185,7 +185,7 @@ impl Common {
         // What sockets receive has buffers of its own, so that data that was asked for can come
         // however many commands hold some.
         let none = ClassConfig { count: 0, size: 0 };
-        let received = DataPool::on_heap(DataPoolConfig { small: *receive, large: none, control: none, waiters: 1 })?;
+        let received = DataPool::on_heap(DataPoolConfig::DEFAULT.small(*receive).large(none).control(none).waiters(1))?;
         let received = received.group(ReserveConfig { small: receive.count, large: 0, control: 0 })?;
         let mut config = GroupConfig::new(received);
         config.sockets = connections + PORTS;

@@ -2,15 +2,13 @@
 
 use core::fmt::Display;
 
-use core_reactor::{LCORE_STATS, Sharded, Source};
-use linkme::distributed_slice;
+use core_reactor::{Sharded, Source, register_stats};
 
 use crate::group::Group;
 
-#[distributed_slice(LCORE_STATS)]
-static GROUPS: Source = Source::Thread(|cx, samples| {
+register_stats!(Source::Thread(|cx, samples| {
     let Some(figures) = Sharded::<Group>::here(cx, |group, _| group.base.figures.clone()) else { return };
     let (core, thread) = (cx.core().0, cx.handle());
     let labels: [(_, &dyn Display); 2] = [("core", &core), ("thread", &thread.name())];
     samples.add(&labels, &*figures);
-});
+}));

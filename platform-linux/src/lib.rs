@@ -1,5 +1,7 @@
 //! Linux as a [`Platform`]: cores, clock, parking, memory and signals.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! [`LinuxPlatform`] is what a set of reactors runs on. It is made by the application, handed over,
 //! and asked for nothing global: two of them can live in one process. Beside it stand what an
 //! application wants at start: [`HugeMemory`] for its pools, [`CpuLocks`] against a second process

@@ -53,6 +53,7 @@ impl ClassConfig {
 /// The buffers of a [`DataPool`](crate::DataPool). What it takes is fixed: it does not grow with
 /// connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DataPoolConfig {
     /// 2048 buffers of 8 KiB unless told otherwise.
     pub small: ClassConfig,
@@ -66,16 +67,54 @@ pub struct DataPoolConfig {
 
 impl Default for DataPoolConfig {
     fn default() -> Self {
-        Self {
-            small: ClassConfig { count: 2048, size: 8 << 10 },
-            large: ClassConfig { count: 128, size: 128 << 10 },
-            control: ClassConfig { count: 128, size: 4 << 10 },
-            waiters: 256,
-        }
+        Self::DEFAULT
     }
 }
 
 impl DataPoolConfig {
+    /// What nobody has told otherwise, for constants.
+    pub const DEFAULT: Self = Self {
+        small: ClassConfig { count: 2048, size: 8 << 10 },
+        large: ClassConfig { count: 128, size: 128 << 10 },
+        control: ClassConfig { count: 128, size: 4 << 10 },
+        waiters: 256,
+    };
+
+    /// The same with these [`small`](field@Self::small) buffers.
+    ///
+    /// ```
+    /// use pool::{ClassConfig, DataPoolConfig};
+    ///
+    /// const CONFIG: DataPoolConfig = DataPoolConfig::DEFAULT.small(ClassConfig { count: 64, size: 4096 }).waiters(4);
+    /// assert_eq!((CONFIG.small.count, CONFIG.waiters, CONFIG.large.count), (64, 4, 128));
+    /// ```
+    #[must_use]
+    pub const fn small(mut self, small: ClassConfig) -> Self {
+        self.small = small;
+        self
+    }
+
+    /// The same with these [`large`](field@Self::large) buffers.
+    #[must_use]
+    pub const fn large(mut self, large: ClassConfig) -> Self {
+        self.large = large;
+        self
+    }
+
+    /// The same with these [`control`](field@Self::control) buffers.
+    #[must_use]
+    pub const fn control(mut self, control: ClassConfig) -> Self {
+        self.control = control;
+        self
+    }
+
+    /// The same with so many [`waiters`](field@Self::waiters).
+    #[must_use]
+    pub const fn waiters(mut self, waiters: usize) -> Self {
+        self.waiters = waiters;
+        self
+    }
+
     /// The buffers of `class`.
     pub fn class(&self, class: Class) -> ClassConfig {
         match class {

@@ -1,4 +1,6 @@
 //! Buffers and objects that come home on drop.
+//!
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(loom), deny(missing_debug_implementations))]
 #![no_std]
 

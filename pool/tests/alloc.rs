@@ -34,7 +34,7 @@ static COUNTING: Counting = Counting;
 #[test]
 fn s25_s26_s28_nothing_is_allocated_after_the_start() {
     let class = |count| ClassConfig { count, size: 64 };
-    let config = DataPoolConfig { small: class(8), large: class(4), control: class(2), waiters: 4 };
+    let config = DataPoolConfig::DEFAULT.small(class(8)).large(class(4)).control(class(2)).waiters(4);
     let pool = DataPool::on_heap(config).unwrap();
     let group = pool.group(ReserveConfig { small: 2, large: 1, control: 1 }).unwrap();
     let other = pool.group(ReserveConfig { small: 2, large: 1, control: 1 }).unwrap();

@@ -8,12 +8,11 @@ use pool::{Buf, BufGroup, Class, ClassConfig, DATA_ALIGN, DataPool, DataPoolConf
 /// Pages for buffers are dear in a test: small ones hold 64 bytes, large ones 8 KiB, control ones
 /// 16 bytes.
 fn config(small: usize, large: usize, control: usize) -> DataPoolConfig {
-    DataPoolConfig {
-        small: ClassConfig { count: small, size: 64 },
-        large: ClassConfig { count: large, size: 8192 },
-        control: ClassConfig { count: control, size: 16 },
-        waiters: 8,
-    }
+    DataPoolConfig::DEFAULT
+        .small(ClassConfig { count: small, size: 64 })
+        .large(ClassConfig { count: large, size: 8192 })
+        .control(ClassConfig { count: control, size: 16 })
+        .waiters(8)
 }
 
 fn data_pool(small: usize, large: usize, control: usize) -> DataPool {
@@ -136,7 +135,9 @@ fn s26_memory_that_does_not_fit_is_refused() {
 #[test]
 fn s26_sizes_that_cannot_work_are_refused_with_the_numbers() {
     let none = ClassConfig { count: 0, size: 0 };
-    let of = |small, control, waiters| DataPool::on_heap(DataPoolConfig { small, large: none, control, waiters }).map(drop);
+    let of = |small, control, waiters| {
+        DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(control).waiters(waiters)).map(drop)
+    };
     let class = |count, size| ClassConfig { count, size };
     let useless = |class, count, size| Err(PoolError::NoBuffers { class, count, size });
     assert_eq!(of(none, none, 8), useless(Class::Small, 0, 0));

@@ -1,5 +1,5 @@
-//! Model checks of what cores share: `RUSTFLAGS="--cfg loom" cargo test -p pool --release --test
-//! loom`.
+//! Model checks of what cores share:
+//! `RUSTFLAGS="--cfg loom" cargo test -p lcore-pool --release --test loom`.
 //!
 //! Each model names the bug that was seeded to see it fail. Threads are few and operations fewer:
 //! loom tries every interleaving. Almost: to decide where to switch it looks at the last access to

@@ -45,7 +45,7 @@ fn panics<R>(f: impl FnOnce() -> R) {
 
 fn data_pool(small: usize, large: usize) -> DataPool {
     let of = |count| ClassConfig { count, size: 64 };
-    DataPool::on_heap(DataPoolConfig { small: of(small), large: of(large), control: of(0), waiters: 8 }).unwrap()
+    DataPool::on_heap(DataPoolConfig::DEFAULT.small(of(small)).large(of(large)).control(of(0)).waiters(8)).unwrap()
 }
 
 fn group(pool: &DataPool, small: usize) -> BufGroup {

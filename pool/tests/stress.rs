@@ -120,7 +120,7 @@ fn check(buf: &[u8]) {
 
 fn data_pool() -> DataPool {
     let (small, large) = (ClassConfig { count: 22, size: 64 }, ClassConfig { count: 12, size: 256 });
-    let config = DataPoolConfig { small, large, control: ClassConfig { count: 0, size: 0 }, waiters: CORES };
+    let config = DataPoolConfig::DEFAULT.small(small).large(large).control(ClassConfig { count: 0, size: 0 }).waiters(CORES);
     DataPool::on_heap(config).unwrap()
 }
 

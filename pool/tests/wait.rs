@@ -31,7 +31,8 @@ impl Wake for Unpark {
 
 fn data_pool(large: usize, waiters: usize) -> DataPool {
     let none = ClassConfig { count: 0, size: 0 };
-    DataPool::on_heap(DataPoolConfig { small: none, large: ClassConfig { count: large, size: 64 }, control: none, waiters }).unwrap()
+    DataPool::on_heap(DataPoolConfig::DEFAULT.small(none).large(ClassConfig { count: large, size: 64 }).control(none).waiters(waiters))
+        .unwrap()
 }
 
 fn group(pool: &DataPool, reserve: usize) -> BufGroup {

@@ -1,5 +1,7 @@
 //! The control plane: JSON-RPC 2.0 as SPDK speaks it, served by a reactor beside its other work.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A [`Method`] registers itself at link time, beside what it controls, and is called with a
 //! [`Call`]: it takes the parameters out of it and answers, at once or later through a [`Reply`].
 //! [`serve`] listens at an [`Address`] and runs on the thread that calls it, in steps of a few
@@ -28,8 +30,8 @@ pub use client::{CALL, VALUE};
 pub use error::Error;
 #[doc(hidden)]
 pub use linkme;
-pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases};
+pub use method::{DuplicateName, LCORE_RPC_METHODS, Method, Methods, Phases, register};
 #[doc(hidden)]
 pub use request::is_request;
 pub use server::{Bound, CLIENTS, Control, Disposal, ServeError, serve};
-pub use subsystem::{LCORE_RPC_SUBSYSTEMS, Subsystem};
+pub use subsystem::{LCORE_RPC_SUBSYSTEMS, Subsystem, register_subsystem};

@@ -7,11 +7,14 @@ use linkme::distributed_slice;
 
 use crate::Call;
 
-/// The methods that are linked. One adds itself beside what it controls:
+/// The methods that are linked: where [`register!`] puts them.
+#[distributed_slice]
+pub static LCORE_RPC_METHODS: [Method];
+
+/// Registers a [`Method`] at link time, beside what it controls:
 ///
 /// ```
-/// use rpc::linkme::distributed_slice;
-/// use rpc::{LCORE_RPC_METHODS, Method};
+/// use rpc::Method;
 ///
 /// #[derive(serde::Deserialize)]
 /// #[serde(deny_unknown_fields)]
@@ -19,14 +22,36 @@ use crate::Call;
 ///     of: Vec<u32>,
 /// }
 ///
-/// #[distributed_slice(LCORE_RPC_METHODS)]
-/// #[linkme(crate = rpc::linkme)]
-/// static SUM: Method = Method::new("example_sum", "Adds numbers up", |_, call| {
+/// rpc::register!(Method::new("example_sum", "Adds numbers up", |_, call| {
 ///     call.answer(|sum: Sum| Ok(sum.of.iter().sum::<u32>()));
-/// });
+/// }));
+///
+/// assert_eq!(rpc::Methods::linked()?.get("example_sum").map(|method| method.help), Some("Adds numbers up"));
+/// # Ok::<(), rpc::DuplicateName>(())
 /// ```
-#[distributed_slice]
-pub static LCORE_RPC_METHODS: [Method];
+///
+/// One that the program itself calls has a name: `rpc::register!(static SUM = Method::new(…))`. A
+/// crate is linked only if something names it (`use my_methods as _;`).
+#[doc(inline)]
+pub use crate::__register_method as register;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_method {
+    ($(#[$attribute:meta])* $visible:vis static $name:ident = $method:expr) => {
+        $(#[$attribute])*
+        #[$crate::linkme::distributed_slice($crate::LCORE_RPC_METHODS)]
+        #[linkme(crate = $crate::linkme)]
+        $visible static $name: $crate::Method = $method;
+    };
+    ($method:expr) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::LCORE_RPC_METHODS)]
+            #[linkme(crate = $crate::linkme)]
+            static __LCORE_METHOD: $crate::Method = $method;
+        };
+    };
+}
 
 /// Something that a client can call (`SPDK_RPC_REGISTER`).
 pub struct Method {

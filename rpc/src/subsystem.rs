@@ -7,19 +7,34 @@ use serde_json::Value;
 
 use crate::{Control, Error};
 
-/// The parts that are linked beside those which every application has. One adds itself beside its
-/// methods:
-///
-/// ```
-/// use rpc::linkme::distributed_slice;
-/// use rpc::{LCORE_RPC_SUBSYSTEMS, Subsystem};
-///
-/// #[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
-/// #[linkme(crate = rpc::linkme)]
-/// static EXAMPLE: Subsystem = Subsystem::new("example", &["bdev"], |_| Ok(Vec::new()));
-/// ```
+/// The parts that are linked beside those which every application has: where
+/// [`register_subsystem!`] puts them.
 #[distributed_slice]
 pub static LCORE_RPC_SUBSYSTEMS: [Subsystem];
+
+/// Registers a [`Subsystem`] at link time, beside its methods:
+///
+/// ```
+/// use rpc::Subsystem;
+///
+/// rpc::register_subsystem!(Subsystem::new("example", &["bdev"], |_| Ok(Vec::new())));
+///
+/// assert!(Subsystem::linked().iter().any(|part| part.name == "example"));
+/// ```
+#[doc(inline)]
+pub use crate::__register_subsystem as register_subsystem;
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __register_subsystem {
+    ($subsystem:expr) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($crate::LCORE_RPC_SUBSYSTEMS)]
+            #[linkme(crate = $crate::linkme)]
+            static __LCORE_SUBSYSTEM: $crate::Subsystem = $subsystem;
+        };
+    };
+}
 
 /// A part that can be set up (`SPDK_SUBSYSTEM_REGISTER`).
 pub struct Subsystem {

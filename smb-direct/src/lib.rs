@@ -1,5 +1,7 @@
 //! SMB Direct (MS-SMBD) for both ends, sans-io: bytes and moments go in, actions come out.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A [`Connection`] is one end. It is told of every message that arrives
 //! ([`on_message`](Connection::on_message)) and of the time ([`on_time`](Connection::on_time)), and
 //! asked what to do ([`next_action`](Connection::next_action)) and what to send
@@ -63,8 +65,3 @@ pub use negotiate::Agreed;
 pub use reassembly::{Reassembly, ReassemblyError};
 pub use settings::{Settings, SettingsError};
 pub use wire::Descriptor;
-
-/// The README's example is run with the documentation's.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

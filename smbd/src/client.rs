@@ -76,12 +76,11 @@ impl ClientConfig {
     /// The buffers that a client of so many connections needs.
     pub fn pool(connections: u32, task: &Task) -> DataPoolConfig {
         let large = if matches!(task, Task::Memory { .. }) { connections as usize } else { 0 };
-        DataPoolConfig {
-            small: ClassConfig { count: Sizes::of(connections).buffers(), size: BUFFER },
-            large: ClassConfig { count: large, size: TRANSFER },
-            control: ClassConfig { count: 0, size: 4096 },
-            waiters: 16,
-        }
+        DataPoolConfig::DEFAULT
+            .small(ClassConfig { count: Sizes::of(connections).buffers(), size: BUFFER })
+            .large(ClassConfig { count: large, size: TRANSFER })
+            .control(ClassConfig { count: 0, size: 4096 })
+            .waiters(16)
     }
 }
 

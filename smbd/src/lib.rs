@@ -1,6 +1,8 @@
 //! SMB Direct over any transport, as a library: a server over poll groups, for any number of
 //! connections, and a client.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! A [`Server`] holds a transport's `QueueGroup` on each of its cores. For each connection there is
 //! a [`Session`], which joins a `smb_direct::Connection` (what to do) to a queue (how); the
 //! [`client`] uses it as well. Nothing here knows which transport it is.

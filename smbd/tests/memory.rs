@@ -10,7 +10,7 @@ use core_reactor::sim::Sim;
 use core_reactor::transport::{Listener, Queue, QueueGroup, QueueGroupConfig, QueueOptions, Transport, TransportError, Wait};
 use core_reactor::{CoreId, CpuSet, Cx};
 use machine::Machine;
-use pool::{Class, ClassConfig, DataPool, DataPoolConfig};
+use pool::{Class, ClassConfig, DataPool};
 use sha2::{Digest as _, Sha256};
 use smb_direct::Settings;
 use smbd::client::{ClientConfig, ClientError, Task};
@@ -194,7 +194,7 @@ impl Transport for Narrow {
 fn refused(connections: u32, receives: u32) -> String {
     let (mut sim, transport) = (Sim::new(1), MemoryTransport::new(Weather::CALM).leak());
     let small = ClassConfig { count: 2 * receives as usize + 200, size: 2048 };
-    let pool = DataPool::on_heap(DataPoolConfig { small, ..machine::POOL }).expect("memory");
+    let pool = DataPool::on_heap(machine::POOL.small(small)).expect("memory");
     let config = ServerConfig {
         transport: Box::leak(Box::new(Narrow(transport))),
         at: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -1,6 +1,8 @@
 //! A transport inside one process: what proves the traits, and what a framing over sockets would
 //! have to be.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! Each operation is a message from one end of a wire to the other; reads and writes of remote
 //! memory are served in the peer group's poll. Groups may be on different OS threads. Bytes are
 //! copied at both ends, because buffers stay on their core.

@@ -1,5 +1,7 @@
 //! Queue pairs over RDMA verbs and the connection manager: the transport "rdma".
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! `Rdma` makes listeners, queues and groups. A listener has an event channel of its own, also in a
 //! group (`queue`). A group has one for its queues, and for each device that they are on a port: a
 //! completion queue, a shared receive queue, and the group's pool, registered whole (`port`). What

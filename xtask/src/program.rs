@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::repository;
 
@@ -64,16 +65,17 @@ impl Package {
 
 /// The packages of the workspace.
 pub(crate) fn workspace() -> Result<Vec<Package>> {
-    Ok(metadata()?.packages)
+    Ok(metadata::<Metadata>()?.packages)
 }
 
 /// Where cargo puts what it builds, `target/` unless somebody told it otherwise (CARGO_TARGET_DIR,
 /// `build.target-dir`). What xtask makes goes there too.
 pub(crate) fn target() -> Result<PathBuf> {
-    Ok(metadata()?.target_directory)
+    Ok(metadata::<Metadata>()?.target_directory)
 }
 
-fn metadata() -> Result<Metadata> {
+/// What cargo knows of the workspace, as far as `T` asks for it.
+pub(crate) fn metadata<T: DeserializeOwned>() -> Result<T> {
     let out = Command::new(cargo())
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(repository())

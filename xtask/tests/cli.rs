@@ -98,8 +98,8 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["vm", "run", "--two", "--server", "true", "--to-host", "4420", "--", "true"], 2, "are for one machine");
     assert_fails(&["vm", "run", "--from-host", "4420", "--", "true"], 2, "it is two ports, such as 14420:4420");
     assert_fails(&["vm", "test", "--minutes", "10"], 2, "<SUITE>");
-    assert_fails(&["vm", "test", "nvmf", "-p", "pool"], 2, "cannot be used with");
-    assert_fails(&["vm", "test", "-p", "pool", "--list"], 2, "pool declares no tests for the machine");
+    assert_fails(&["vm", "test", "nvmf", "-p", "lcore-pool"], 2, "cannot be used with");
+    assert_fails(&["vm", "test", "-p", "lcore-pool", "--list"], 2, "lcore-pool declares no tests for the machine");
     assert_fails(&["vm", "shell"], 1, "a shell needs a terminal");
     assert_fails(&["image", "build", "nope"], 2, "nope.toml");
     assert_fails(&["run", "nope"], 2, "hello-sock, lcore-top, nvme-perf, nvmf-tgt, poller-test, rdma-perf, reactor-test");
@@ -113,8 +113,8 @@ fn the_steps_of_the_test_are_listed() {
     assert_eq!(
         names,
         [
-            "fmt", "words", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "wire", "features", "vm", "no-std", "loom", "asan",
-            "image", "counts", "bench"
+            "fmt", "words", "deny", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "wire", "features", "packages", "vm",
+            "no-std", "loom", "asan", "image", "counts", "bench"
         ]
     );
 }

@@ -4,17 +4,14 @@ extern crate std;
 
 use std::vec::Vec;
 
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, LCORE_RPC_SUBSYSTEMS, Method, NoParams, Phases, Subsystem};
+use rpc::{Error, Method, NoParams, Phases, Subsystem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{PHASES, RateLimits};
 use crate::{Bdev, Bdevs, Limits};
 
-#[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
-#[linkme(crate = rpc::linkme)]
-static BDEV: Subsystem =
+rpc::register_subsystem!(
     Subsystem::new("bdev", &["iobuf"], |control| Ok(control.service::<Bdevs>()?.list().iter().flat_map(calls).collect())).of_others(&[
         "bdev_ftl_set_options",
         "bdev_iscsi_set_options",
@@ -22,7 +19,8 @@ static BDEV: Subsystem =
         "bdev_nvme_set_options",
         "bdev_raid_set_options",
         "bdev_virtio_blk_set_hotplug",
-    ]);
+    ])
+);
 
 /// The calls that make a device again, in the order in which they can be made: one on top of
 /// another was added behind that.
@@ -37,12 +35,12 @@ fn calls(bdev: &Bdev) -> Vec<Value> {
     calls
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_OPTIONS: Method = Method::new("bdev_set_options", "Takes the sizes of SPDK's pools, which are not needed here", |_, call| {
-    call.answer(|_: Option<Options>| Ok(true));
-})
-.phases(Phases::Startup);
+rpc::register!(
+    Method::new("bdev_set_options", "Takes the sizes of SPDK's pools, which are not needed here", |_, call| {
+        call.answer(|_: Option<Options>| Ok(true));
+    })
+    .phases(Phases::Startup)
+);
 
 /// SPDK's configurations begin with these. Requests are their owners' here, and buffers those of
 /// `iobuf_set_options`.
@@ -61,21 +59,20 @@ struct Options {
     _iobuf_large_cache_size: u32,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static WAIT_FOR_EXAMINE: Method =
+rpc::register!(
     Method::new("bdev_wait_for_examine", "Answers true: no device is looked at for others within it", |_, call| {
         call.answer(|NoParams| Ok(true));
     })
-    .phases(PHASES);
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static EXAMINE: Method = Method::new("bdev_examine", "Answers true where the device is there: nothing is looked for in it", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|which: super::Named| {
-        bdevs?.get(&which.name)?;
-        Ok::<_, Error>(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_examine", "Answers true where the device is there: nothing is looked for in it", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|which: super::Named| {
+            bdevs?.get(&which.name)?;
+            Ok::<_, Error>(true)
+        });
+    })
+    .phases(PHASES)
+);

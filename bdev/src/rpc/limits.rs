@@ -5,8 +5,7 @@ extern crate std;
 use std::format;
 use std::string::String;
 
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::{Deserialize, Serialize};
 
 use super::PHASES;
@@ -17,17 +16,17 @@ const IOS: u64 = 1_000;
 /// Bytes of its megabyte.
 const MEGABYTE: u64 = 1 << 20;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_LIMIT: Method = Method::new("bdev_set_qos_limit", "Limits how much a block device does in a second", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|set: Set| {
-        let bdev = bdevs?.get(&set.name)?;
-        bdev.set_limits(set.over(bdev.limits())?);
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_set_qos_limit", "Limits how much a block device does in a second", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|set: Set| {
+            let bdev = bdevs?.get(&set.name)?;
+            bdev.set_limits(set.over(bdev.limits())?);
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 /// Those that are left out stay as they are; 0 is no limit.
 #[derive(Deserialize)]

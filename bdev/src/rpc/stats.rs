@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::{Deserialize, Serialize};
 
 use super::PHASES;
@@ -16,26 +15,26 @@ use crate::{Bdev, BdevError, Bdevs, Figures, IoStats, ResetStats};
 /// Ticks of a second: times are nanoseconds.
 const TICK_RATE: u64 = 1_000_000_000;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_IOSTAT: Method = Method::new("bdev_get_iostat", "What block devices have done, or some of them", |cx, call| {
-    let (bdevs, now) = (call.control().service::<Bdevs>(), cx.now().as_nanos());
-    call.answer(|which: Option<Which>| which.unwrap_or_default().stats(&*bdevs?, now));
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_get_iostat", "What block devices have done, or some of them", |cx, call| {
+        let (bdevs, now) = (call.control().service::<Bdevs>(), cx.now().as_nanos());
+        call.answer(|which: Option<Which>| which.unwrap_or_default().stats(&*bdevs?, now));
+    })
+    .phases(PHASES)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static RESET_IOSTAT: Method = Method::new("bdev_reset_iostat", "Has block devices, or one of them, count from 0 again", |_, call| {
-    let bdevs = call.control().service::<Bdevs>();
-    call.answer(|which: Option<Reset>| {
-        let (bdevs, Reset { name, mode }) = (bdevs?, which.unwrap_or_default());
-        let found = name.map_or_else(|| Ok(bdevs.list()), |name| bdevs.get(&name).map(|bdev| std::vec![bdev]));
-        found?.iter().for_each(|bdev| mode.unwrap_or(Mode::All).reset(bdev));
-        Ok(true)
-    });
-})
-.phases(PHASES);
+rpc::register!(
+    Method::new("bdev_reset_iostat", "Has block devices, or one of them, count from 0 again", |_, call| {
+        let bdevs = call.control().service::<Bdevs>();
+        call.answer(|which: Option<Reset>| {
+            let (bdevs, Reset { name, mode }) = (bdevs?, which.unwrap_or_default());
+            let found = name.map_or_else(|| Ok(bdevs.list()), |name| bdevs.get(&name).map(|bdev| std::vec![bdev]));
+            found?.iter().for_each(|bdev| mode.unwrap_or(Mode::All).reset(bdev));
+            Ok(true)
+        });
+    })
+    .phases(PHASES)
+);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]

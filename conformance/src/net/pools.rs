@@ -56,8 +56,8 @@ pub fn s42_sizes_that_cannot_work_are_refused_with_the_numbers(env: &Env) {
     let good = || GroupConfig::new(BufGroup::new(16, 4096));
     let none = ClassConfig { count: 0, size: 0 };
     let large = ClassConfig { count: 4, size: 4096 };
-    let of_large = DataPool::on_heap(DataPoolConfig { small: none, large, control: none, waiters: 4 }).expect("memory");
-    let taken = DataPool::on_heap(DataPoolConfig { small: large, large: none, control: none, waiters: 4 }).expect("memory");
+    let of_large = DataPool::on_heap(DataPoolConfig::DEFAULT.small(none).large(large).control(none).waiters(4)).expect("memory");
+    let taken = DataPool::on_heap(DataPoolConfig::DEFAULT.small(large).large(none).control(none).waiters(4)).expect("memory");
     let _all = taken.group(ReserveConfig { small: 4, large: 0, control: 0 }).expect("nobody else has any");
     let share = |pool: &DataPool| pool.group(ReserveConfig { small: 0, large: 0, control: 0 }).expect("nothing is asked for");
     let refused = [
@@ -106,7 +106,7 @@ pub fn s28_a_group_that_waits_is_served_when_another_core_gives_back(env: &Env) 
 fn shared_pool() -> DataPool {
     let none = ClassConfig { count: 0, size: SIZE };
     let small = ClassConfig { count: 2 * RESERVE + SHARED, size: SIZE };
-    DataPool::on_heap(DataPoolConfig { small, large: none, control: none, ..DataPoolConfig::default() }).expect("memory for a pool")
+    DataPool::on_heap(DataPoolConfig::default().small(small).large(none).control(none)).expect("memory for a pool")
 }
 
 fn group(pool: &DataPool) -> BufGroup {

@@ -40,7 +40,7 @@ pub(crate) fn start(plan: Plan) -> (Receiver<Server>, Receiver<Outcome>) {
         options.cores = plan.cores.map(|cores| cores.parse().expect("cores"));
         let ran = App::new("test").options(options).network().try_run(move |_, app| {
             let none = ClassConfig { count: 0, size: 1 << 16 };
-            let config = DataPoolConfig { small: plan.buffers, large: none, control: none, waiters: 16 };
+            let config = DataPoolConfig::DEFAULT.small(plan.buffers).large(none).control(none).waiters(16);
             let pool = app.data_pool(config)?.clone();
             let reserve = ReserveConfig { small: plan.reserve, large: 0, control: 0 };
             let (at, options) = ("127.0.0.1:0".parse()?, SockOptions::default());

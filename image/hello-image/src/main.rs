@@ -81,7 +81,7 @@ fn run(machine: &mut Machine) -> Result<(), Failure> {
 fn serve(lib: &ThreadLib, net: &'static dyn NetImpl) -> Result<Server, Failure> {
     let none = |size| ClassConfig { count: 0, size };
     let small = ClassConfig { count: IMAGE.buffers, size: IMAGE.buffer_size };
-    let pool = DataPool::on_heap(DataPoolConfig { small, large: none(4096), control: none(4096), waiters: IMAGE.connections });
+    let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none(4096)).control(none(4096)).waiters(IMAGE.connections));
     let pool = pool.map_err(|why| (Exit::Setup, format!("{why}")))?;
     let reserve = ReserveConfig { small: IMAGE.reserve, large: 0, control: 0 };
     // Whatever address it gets, also later.

@@ -1,7 +1,6 @@
 //! The methods that concern the application as a whole.
 
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use rpc::{Call, Error, Method, NoParams, Phases};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +12,12 @@ use crate::AppHandle;
 /// The release of SPDK whose methods these are.
 const AS_SPDK: (u32, u32, u32) = (26, 9, 0);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_VERSION: Method =
+rpc::register!(
     Method::new("spdk_get_version", "The release of SPDK that is spoken here, and which lcore speaks it", |_, call| {
         call.answer(|NoParams| Ok(Version::own()));
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 #[derive(Serialize)]
 struct Version {
@@ -42,8 +41,7 @@ impl Version {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static KILL: Method =
+rpc::register!(
     Method::new("spdk_kill_instance", "Sends the application a signal: SIGTERM or SIGINT for an orderly stop", |_, call| {
         call.answer(|kill: Kill| {
             let signal = signal(&kill.sig_name)
@@ -52,7 +50,8 @@ static KILL: Method =
             Ok(true)
         });
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,10 +73,10 @@ fn signal(name: &str) -> Option<Signal> {
     signals.into_iter().find(|(known, signal)| *known == bare || signal.as_raw().to_string() == name).map(|(_, signal)| signal)
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static START_INIT: Method =
+rpc::register!(
     Method::new("framework_start_init", "Ends the start-up phase of --wait-for-rpc: the application starts", start_init)
-        .phases(Phases::Startup);
+        .phases(Phases::Startup)
+);
 
 fn start_init(cx: &mut Cx<'_>, call: Call) {
     let control = call.control().clone();

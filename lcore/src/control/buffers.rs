@@ -1,18 +1,15 @@
 //! The methods that concern the buffer pool.
 
-use linkme::distributed_slice;
 use pool::{Class, DataPool};
-use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use rpc::{Error, Method, NoParams, Phases};
 use serde::{Deserialize, Serialize};
 
 use crate::{AppHandle, PoolOptions};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_STATS: Method =
-    Method::new("iobuf_get_stats", "Buffers handed out: of reserves, of the shared pool, and after a wait", |_, call| {
-        let app = call.control().service::<AppHandle>();
-        call.answer(|NoParams| Ok(app?.made_pool().map(Module::of).into_iter().collect::<Vec<_>>()));
-    });
+rpc::register!(Method::new("iobuf_get_stats", "Buffers handed out: of reserves, of the shared pool, and after a wait", |_, call| {
+    let app = call.control().service::<AppHandle>();
+    call.answer(|NoParams| Ok(app?.made_pool().map(Module::of).into_iter().collect::<Vec<_>>()));
+}));
 
 /// The application's one pool.
 #[derive(Serialize)]
@@ -40,16 +37,17 @@ impl Module {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_OPTIONS: Method = Method::new("iobuf_set_options", "The sizes of the buffer pool, before it is made", |_, call| {
-    let app = call.control().service::<AppHandle>();
-    call.answer(|sizes: Sizes| {
-        let app = app?;
-        app.said().set_pool(sizes.check(&app)?);
-        Ok(true)
-    });
-})
-.phases(Phases::Startup);
+rpc::register!(
+    Method::new("iobuf_set_options", "The sizes of the buffer pool, before it is made", |_, call| {
+        let app = call.control().service::<AppHandle>();
+        call.answer(|sizes: Sizes| {
+            let app = app?;
+            app.said().set_pool(sizes.check(&app)?);
+            Ok(true)
+        });
+    })
+    .phases(Phases::Startup)
+);
 
 /// What the pool is to be. What is not given stays as the command line or the application has it.
 #[derive(Deserialize, Serialize)]

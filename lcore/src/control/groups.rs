@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use core_reactor::Cx;
 use core_reactor::net::{GroupInfo, GroupStats, SocketInfo};
-use linkme::distributed_slice;
-use rpc::{Call, Control, LCORE_RPC_METHODS, Method, NoParams, Text};
+use rpc::{Call, Control, Method, NoParams, Text};
 use serde::{Deserialize, Serialize};
 use statistics::{Figure, Stats, Value};
 
@@ -16,13 +15,13 @@ use super::visits::Visits;
 /// Sockets that a group tells of unless told otherwise: the most that it ever does.
 const SOCKETS: usize = 64;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_GROUPS: Method =
-    Method::new("lcore_get_poll_groups", "What each poll group has done: sockets, events, bytes, waits for buffers", get_groups);
+rpc::register!(Method::new(
+    "lcore_get_poll_groups",
+    "What each poll group has done: sockets, events, bytes, waits for buffers",
+    get_groups
+));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_SOCKETS: Method =
-    Method::new("lcore_get_sockets", "The sockets of each poll group: those with the most unsent bytes first", get_sockets);
+rpc::register!(Method::new("lcore_get_sockets", "The sockets of each poll group: those with the most unsent bytes first", get_sockets));
 
 /// A group, without its sockets.
 #[derive(Serialize)]

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use linkme::distributed_slice;
 use log::LevelFilter;
-use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use rpc::{Error, Method, NoParams, Phases};
 use serde::Deserialize;
 
 use crate::logging;
@@ -52,50 +51,57 @@ fn switch(flag: &str, on: bool) -> Result<bool, Error> {
     Err(Error::params(format!("invalid log flag {flag:?}; there are {}", logging::known())))
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_FLAGS: Method = Method::new("log_get_flags", "Which parts' details are logged", |_, call| {
-    call.answer(|NoParams| Ok(logging::switches().into_iter().collect::<BTreeMap<_, _>>()));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_get_flags", "Which parts' details are logged", |_, call| {
+        call.answer(|NoParams| Ok(logging::switches().into_iter().collect::<BTreeMap<_, _>>()));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_FLAG: Method = Method::new("log_set_flag", "Logs the details of a part, or of all, from now on", |_, call| {
-    call.answer(|it: Flag| switch(&it.flag, true));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_set_flag", "Logs the details of a part, or of all, from now on", |_, call| {
+        call.answer(|it: Flag| switch(&it.flag, true));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static CLEAR_FLAG: Method = Method::new("log_clear_flag", "Logs the details of a part, or of all, no more", |_, call| {
-    call.answer(|it: Flag| switch(&it.flag, false));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_clear_flag", "Logs the details of a part, or of all, no more", |_, call| {
+        call.answer(|it: Flag| switch(&it.flag, false));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_PRINT_LEVEL: Method = Method::new("log_get_print_level", "The least urgent level that is printed", |_, call| {
-    call.answer(|NoParams| Ok(LEVELS.iter().find(|(_, level)| *level == logging::printed()).map_or("ERROR", |(name, _)| name)));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_get_print_level", "The least urgent level that is printed", |_, call| {
+        call.answer(|NoParams| Ok(LEVELS.iter().find(|(_, level)| *level == logging::printed()).map_or("ERROR", |(name, _)| name)));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_PRINT_LEVEL: Method = Method::new("log_set_print_level", "Prints this level and more urgent ones", |_, call| {
-    call.answer(|it: Named| {
-        logging::print(LEVELS[it.place()?].1);
-        Ok(true)
-    });
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_set_print_level", "Prints this level and more urgent ones", |_, call| {
+        call.answer(|it: Named| {
+            logging::print(LEVELS[it.place()?].1);
+            Ok(true)
+        });
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_LEVEL: Method = Method::new("log_get_level", "The level of log_set_level", |_, call| {
-    call.answer(|NoParams| Ok(LEVELS[KEPT.load(Ordering::Relaxed)].0));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_get_level", "The level of log_set_level", |_, call| {
+        call.answer(|NoParams| Ok(LEVELS[KEPT.load(Ordering::Relaxed)].0));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_LEVEL: Method = Method::new("log_set_level", "Is kept, and without effect: nothing goes to the system's log", |_, call| {
-    call.answer(|it: Named| {
-        KEPT.store(it.place()?, Ordering::Relaxed);
-        Ok(true)
-    });
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("log_set_level", "Is kept, and without effect: nothing goes to the system's log", |_, call| {
+        call.answer(|it: Named| {
+            KEPT.store(it.place()?, Ordering::Relaxed);
+            Ok(true)
+        });
+    })
+    .phases(Phases::Any)
+);

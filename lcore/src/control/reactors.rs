@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use core_reactor::{CoreId, CpuSet, Cx, PlatformError, ReactorStats};
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Reply, Text};
+use rpc::{Call, Error, List, Method, NoParams, Reply, Text};
 use serde::Serialize;
 
 use super::visits::{Going, Visits};
@@ -109,8 +108,7 @@ impl Jiffies {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_REACTORS: Method = Method::new("framework_get_reactors", "How busy each reactor is, and which threads are on it", get_reactors);
+rpc::register!(Method::new("framework_get_reactors", "How busy each reactor is, and which threads are on it", get_reactors));
 
 /// The threads of each core.
 #[derive(Default)]

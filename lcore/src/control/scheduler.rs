@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use core_reactor::{CpuSet, Cx, ThreadHandle, balance};
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use rpc::{Call, Error, Method, NoParams, Phases};
 use serde::{Deserialize, Serialize};
 
 use super::mask;
 use crate::{AppHandle, Balance};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_SCHEDULER: Method =
+rpc::register!(
     Method::new("framework_get_scheduler", "Whether threads are moved between reactors, and how often that is looked at", |_, call| {
         let app = call.control().service::<AppHandle>();
         call.answer(|NoParams| Ok(Scheduler::of(&*app?)));
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 #[derive(Serialize)]
 struct Scheduler {
@@ -47,13 +46,13 @@ impl Scheduler {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_SCHEDULER: Method =
+rpc::register!(
     Method::new("framework_set_scheduler", "Moves threads from busy reactors to idle ones (busy), or never (static)", |_, call| {
         let app = call.control().service::<AppHandle>();
         call.answer(|it: SetScheduler| it.carry_out(&*app?));
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,9 +96,7 @@ impl SetScheduler {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_CPUMASK: Method =
-    Method::new("thread_set_cpumask", "Changes the cores that a thread may be on; it moves if it has to", set_cpumask);
+rpc::register!(Method::new("thread_set_cpumask", "Changes the cores that a thread may be on; it moves if it has to", set_cpumask));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,20 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::{Cx, GoingOn, Histogram, Instant, Stall, ThreadHistograms};
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Reply, Text};
+use rpc::{Call, Error, List, Method, NoParams, Reply, Text};
 use serde::Serialize;
 
 use super::TICK_RATE;
 use super::threads::{self, Gathered};
 use super::visits::{Going, Visits};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_HISTOGRAMS: Method = Method::new(
+rpc::register!(Method::new(
     "lcore_get_histograms",
     "How long pollers and messages ran, how late messages and timers came, and how long sleeping cores took to wake",
     get_histograms,
-);
+));
 
 /// A histogram, in ticks.
 #[derive(Serialize)]
@@ -109,8 +107,7 @@ fn object(threads: Gathered, reactors: Gathered) -> Result<Text, Error> {
     Ok(text)
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_STALLS: Method = Method::new(
+rpc::register!(Method::new(
     "lcore_get_stalls",
     "What held a reactor up for longer than --stall-limit: the latest first, and what does so now",
     |cx, call| {
@@ -122,7 +119,7 @@ static GET_STALLS: Method = Method::new(
             Ok(Stalls { tick_rate: TICK_RATE, limit: lib.stall_limit().as_nanos() as u64, going_on, stalls })
         });
     },
-);
+));
 
 #[derive(Serialize)]
 struct Stalls {

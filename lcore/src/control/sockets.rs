@@ -4,20 +4,20 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use core_reactor::net::{NetError, NetImpl, SockOptions};
-use linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method, NoParams, Params, Phases};
+use rpc::{Error, Method, NoParams, Params, Phases};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::tuned::Tuned;
 use crate::{AppHandle, linked};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_DEFAULT: Method = Method::new("sock_get_default_impl", "The network backend that is used", |_, call| {
-    let app = call.control().service::<AppHandle>();
-    call.answer(|NoParams| Ok(Impl { impl_name: backend(&*app?)?.to_owned() }));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("sock_get_default_impl", "The network backend that is used", |_, call| {
+        let app = call.control().service::<AppHandle>();
+        call.answer(|NoParams| Ok(Impl { impl_name: backend(&*app?)?.to_owned() }));
+    })
+    .phases(Phases::Any)
+);
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -45,8 +45,7 @@ fn find(app: &AppHandle, name: &str) -> Result<&'static dyn NetImpl, Error> {
     })
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_OPTIONS: Method =
+rpc::register!(
     Method::new("sock_impl_get_options", "What sockets of a backend are like where an application says nothing else", |_, call| {
         let app = call.control().service::<AppHandle>();
         call.answer(|of: Impl| {
@@ -54,7 +53,8 @@ static GET_OPTIONS: Method =
             Ok(Told::of(&app.said().options(find(&app, &of.impl_name)?.name())))
         });
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 /// What sockets of a backend are to be like where an application leaves it open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,31 +117,33 @@ impl Told {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_DEFAULT: Method = Method::new("sock_set_default_impl", "Uses this network backend", |_, call| {
-    let app = call.control().service::<AppHandle>();
-    call.answer(|of: Impl| {
-        let app = app?;
-        backend(&app)?;
-        app.said().set_net(&app, &of.impl_name).map_err(|why| Error::params(format!("Invalid parameters: impl_name: {why}")))?;
-        Ok(true)
-    });
-})
-.phases(Phases::Startup);
-
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_OPTIONS: Method =
-    Method::new("sock_impl_set_options", "What a backend's sockets are to be like where an application says nothing else", |_, call| {
+rpc::register!(
+    Method::new("sock_set_default_impl", "Uses this network backend", |_, call| {
         let app = call.control().service::<AppHandle>();
-        call.answer(|of: SetOptions| {
+        call.answer(|of: Impl| {
             let app = app?;
-            let backend = find(&app, &of.impl_name)?;
-            let options = of.over(backend, app.said().options(backend.name()))?;
-            app.said().set_options(backend.name(), options);
+            backend(&app)?;
+            app.said().set_net(&app, &of.impl_name).map_err(|why| Error::params(format!("Invalid parameters: impl_name: {why}")))?;
             Ok(true)
         });
     })
-    .phases(Phases::Startup);
+    .phases(Phases::Startup)
+);
+
+rpc::register!(
+    static SET_OPTIONS =
+        Method::new("sock_impl_set_options", "What a backend's sockets are to be like where an application says nothing else", |_, call| {
+            let app = call.control().service::<AppHandle>();
+            call.answer(|of: SetOptions| {
+                let app = app?;
+                let backend = find(&app, &of.impl_name)?;
+                let options = of.over(backend, app.said().options(backend.name()))?;
+                app.said().set_options(backend.name(), options);
+                Ok(true)
+            });
+        })
+        .phases(Phases::Startup)
+);
 
 /// Options of a backend; those that are not given stay as they are.
 #[derive(Deserialize)]

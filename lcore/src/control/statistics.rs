@@ -1,8 +1,7 @@
 //! The method that tells all statistics.
 
 use core_reactor::Cx;
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, Method, Text};
+use rpc::{Call, Error, Method, Text};
 use serde::Deserialize;
 use statistics::{Family, Samples, Seconds, Shown, Value, families};
 
@@ -10,9 +9,7 @@ use super::elsewhere::Elsewhere;
 use super::visits::Visits;
 use crate::{AppHandle, registered};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_STATS: Method =
-    Method::new("lcore_get_stats", "All statistics, or those whose names begin with one of the names given", get_stats);
+rpc::register!(Method::new("lcore_get_stats", "All statistics, or those whose names begin with one of the names given", get_stats));
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,6 @@
 //! The methods that tell of what is built in, and how it would be set up again.
 
-use linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, LCORE_RPC_SUBSYSTEMS, Method, NoParams, Subsystem};
+use rpc::{Error, LCORE_RPC_SUBSYSTEMS, Method, NoParams, Subsystem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -40,20 +39,18 @@ struct Told {
     depends_on: Vec<&'static str>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_SUBSYSTEMS: Method =
-    Method::new("framework_get_subsystems", "The parts that can be set up, in the order in which they start", |_, call| {
-        let app = call.control().service::<AppHandle>();
-        call.answer(|NoParams| {
-            let names: Vec<_> = names(&*app?).collect();
-            // Clients look up each that is named.
-            let depends_on = |name| {
-                let all = linked(name).map_or(&[][..], |subsystem| subsystem.depends_on);
-                all.iter().copied().filter(|other| names.contains(other)).collect()
-            };
-            Ok(names.iter().map(|name| Told { subsystem: name, depends_on: depends_on(name) }).collect::<Vec<_>>())
-        });
+rpc::register!(Method::new("framework_get_subsystems", "The parts that can be set up, in the order in which they start", |_, call| {
+    let app = call.control().service::<AppHandle>();
+    call.answer(|NoParams| {
+        let names: Vec<_> = names(&*app?).collect();
+        // Clients look up each that is named.
+        let depends_on = |name| {
+            let all = linked(name).map_or(&[][..], |subsystem| subsystem.depends_on);
+            all.iter().copied().filter(|other| names.contains(other)).collect()
+        };
+        Ok(names.iter().map(|name| Told { subsystem: name, depends_on: depends_on(name) }).collect::<Vec<_>>())
     });
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,8 +61,7 @@ struct Which {
     _with_batches: bool,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_CONFIG: Method = Method::new("framework_get_config", "The calls that would set a part up as it is", |_, call| {
+rpc::register!(Method::new("framework_get_config", "The calls that would set a part up as it is", |_, call| {
     let control = call.control().clone();
     call.answer(|which: Which| {
         let app = control.service::<AppHandle>()?;
@@ -74,7 +70,7 @@ static GET_CONFIG: Method = Method::new("framework_get_config", "The calls that 
         }
         linked(&which.name).map_or_else(|| Ok(calls(&app, &which.name)), |subsystem| subsystem.config(&control))
     });
-});
+}));
 
 fn calls(app: &AppHandle, name: &str) -> Vec<Value> {
     match name {

@@ -4,8 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use core_reactor::{Cx, PollerInfo, ThreadInfo};
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Text};
+use rpc::{Call, Error, List, Method, NoParams, Text};
 use serde::Serialize;
 
 use super::elsewhere::Elsewhere;
@@ -74,10 +73,9 @@ fn object(threads: List) -> Text {
     text
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_STATS: Method = Method::new("thread_get_stats", "How busy each thread is, and how many pollers it has", |cx, call| {
+rpc::register!(Method::new("thread_get_stats", "How busy each thread is, and how many pollers it has", |cx, call| {
     answer_threads(cx, call, |cx| Stats::of(&cx.info(), cx));
-});
+}));
 
 /// A thread. `spdk_top` takes no key more.
 #[derive(Serialize)]
@@ -108,11 +106,9 @@ impl Stats {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_POLLERS: Method =
-    Method::new("thread_get_pollers", "What each poller has done: runs, and runs that found something to do", |cx, call| {
-        get_pollers(cx, call);
-    });
+rpc::register!(Method::new("thread_get_pollers", "What each poller has done: runs, and runs that found something to do", |cx, call| {
+    get_pollers(cx, call);
+}));
 
 /// Threads only list their pollers: as text, which takes many times as long, they are written
 /// elsewhere.
@@ -199,16 +195,14 @@ impl OnePoller {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_IO_CHANNELS: Method =
-    Method::new("thread_get_io_channels", "The channels of each thread, by the names of their types", |cx, call| {
-        answer_threads(cx, call, |cx| {
-            let thread = cx.info();
-            // A channel is its thread's alone.
-            let io_channels = thread.channels.iter().map(|name| Channel { name, r#ref: 1 }).collect();
-            Channels { name: thread.name.as_str().to_owned(), io_channels }
-        });
+rpc::register!(Method::new("thread_get_io_channels", "The channels of each thread, by the names of their types", |cx, call| {
+    answer_threads(cx, call, |cx| {
+        let thread = cx.info();
+        // A channel is its thread's alone.
+        let io_channels = thread.channels.iter().map(|name| Channel { name, r#ref: 1 }).collect();
+        Channels { name: thread.name.as_str().to_owned(), io_channels }
     });
+}));
 
 #[derive(Serialize)]
 struct Channels {

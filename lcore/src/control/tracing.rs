@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use core_reactor::{Cx, TRACE_GROUPS, ThreadLib};
-use linkme::distributed_slice;
-use rpc::{Call, Error, LCORE_RPC_METHODS, Method, NoParams, Phases};
+use rpc::{Call, Error, Method, NoParams, Phases};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -53,41 +52,44 @@ fn change(lib: &ThreadLib, name: &str, to: impl Fn(u8) -> u8) -> Result<bool, Er
     Ok(true)
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static ENABLE: Method = Method::new("trace_enable_tpoint_group", "Traces what a group has, or all groups", |cx, call| {
-    answer_elsewhere(cx, call, |it: Group, lib| change(lib, &it.name, |_| u8::MAX));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("trace_enable_tpoint_group", "Traces what a group has, or all groups", |cx, call| {
+        answer_elsewhere(cx, call, |it: Group, lib| change(lib, &it.name, |_| u8::MAX));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static DISABLE: Method =
+rpc::register!(
     Method::new("trace_disable_tpoint_group", "Traces a group, or all, no more; what was traced is kept", |cx, call| {
         answer_elsewhere(cx, call, |it: Group, lib| change(lib, &it.name, |_| 0));
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static SET_MASK: Method = Method::new("trace_set_tpoint_mask", "Traces these tracepoints of a group, by their bits, too", |cx, call| {
-    answer_elsewhere(cx, call, |it: Points, lib| change(lib, &it.name, |points| points | it.tpoint_mask as u8));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("trace_set_tpoint_mask", "Traces these tracepoints of a group, by their bits, too", |cx, call| {
+        answer_elsewhere(cx, call, |it: Points, lib| change(lib, &it.name, |points| points | it.tpoint_mask as u8));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static CLEAR_MASK: Method =
+rpc::register!(
     Method::new("trace_clear_tpoint_mask", "Traces these tracepoints of a group, by their bits, no more", |cx, call| {
         answer_elsewhere(cx, call, |it: Points, lib| change(lib, &it.name, |points| points & !(it.tpoint_mask as u8)));
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static CLEAR: Method = Method::new("trace_clear", "Forgets what was traced", |cx, call| {
-    let lib = cx.lib();
-    call.answer(|NoParams| {
-        lib.clear_trace();
-        Ok(true)
-    });
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("trace_clear", "Forgets what was traced", |cx, call| {
+        let lib = cx.lib();
+        call.answer(|NoParams| {
+            lib.clear_trace();
+            Ok(true)
+        });
+    })
+    .phases(Phases::Any)
+);
 
 /// A mask as SPDK writes it.
 fn hex(mask: u64) -> String {
@@ -104,8 +106,7 @@ fn of_groups<T>(tell: impl Fn(usize) -> T) -> BTreeMap<&'static str, T> {
     TRACE_GROUPS.iter().enumerate().map(|(group, it)| (it.name, tell(group))).collect()
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_GROUP_MASK: Method =
+rpc::register!(
     Method::new("trace_get_tpoint_group_mask", "Which groups of tracepoints there are, and which are traced", |cx, call| {
         let lib = cx.lib();
         call.answer(|NoParams| {
@@ -113,7 +114,8 @@ static GET_GROUP_MASK: Method =
             Ok(GroupMask { tpoint_group_mask: enabled(&lib), groups })
         });
     })
-    .phases(Phases::Any);
+    .phases(Phases::Any)
+);
 
 #[derive(Serialize)]
 struct GroupMask {
@@ -128,16 +130,17 @@ struct OneGroup {
     mask: String,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static GET_INFO: Method = Method::new("trace_get_info", "Which tracepoints there are, and which are traced", |cx, call| {
-    let lib = cx.lib();
-    call.answer(|NoParams| {
-        let groups =
-            of_groups(|group| OneInfo { mask: hex(1 << group), tpoint_mask: hex(lib.traced(group).into()), tpoints: points(group) });
-        Ok(Info { tpoint_shm_path: "", tpoint_group_mask: enabled(&lib), groups })
-    });
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("trace_get_info", "Which tracepoints there are, and which are traced", |cx, call| {
+        let lib = cx.lib();
+        call.answer(|NoParams| {
+            let groups =
+                of_groups(|group| OneInfo { mask: hex(1 << group), tpoint_mask: hex(lib.traced(group).into()), tpoints: points(group) });
+            Ok(Info { tpoint_shm_path: "", tpoint_group_mask: enabled(&lib), groups })
+        });
+    })
+    .phases(Phases::Any)
+);
 
 /// The tracepoints of a group with their bits.
 fn points(group: usize) -> BTreeMap<&'static str, String> {
@@ -160,20 +163,21 @@ struct OneInfo {
     tpoints: BTreeMap<&'static str, String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static DUMP: Method = Method::new("trace_dump", "Writes what was traced to a new file, for Perfetto or chrome://tracing", |cx, call| {
-    answer_elsewhere(cx, call, |it: Dump, lib| {
-        let trace = lib.trace();
-        if trace.is_empty() {
-            return Err(Error::new(-61, "nothing is traced: call trace_enable_tpoint_group first"));
-        }
-        trace_file::write(&it.path, &trace)
-            .map_err(|why| Error::new(-why.raw_os_error().unwrap_or(5), format!("{}: {why}", it.path.display())))?;
-        let events = trace.iter().map(|core| core.events.len()).sum();
-        Ok(Dumped { events, lost: trace.iter().map(|core| core.lost).sum() })
-    });
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("trace_dump", "Writes what was traced to a new file, for Perfetto or chrome://tracing", |cx, call| {
+        answer_elsewhere(cx, call, |it: Dump, lib| {
+            let trace = lib.trace();
+            if trace.is_empty() {
+                return Err(Error::new(-61, "nothing is traced: call trace_enable_tpoint_group first"));
+            }
+            trace_file::write(&it.path, &trace)
+                .map_err(|why| Error::new(-why.raw_os_error().unwrap_or(5), format!("{}: {why}", it.path.display())))?;
+            let events = trace.iter().map(|core| core.events.len()).sum();
+            Ok(Dumped { events, lost: trace.iter().map(|core| core.lost).sum() })
+        });
+    })
+    .phases(Phases::Any)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -154,7 +154,7 @@ mod tests {
     fn s277_a_line_is_kept_and_who_has_left_it_is_passed_over() {
         let none = ClassConfig { count: 0, size: 0 };
         let small = ClassConfig { count: 1, size: 16 << 10 };
-        let pool = DataPool::on_heap(DataPoolConfig { small, large: none, control: none, waiters: 4 }).expect("a pool");
+        let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(4)).expect("a pool");
         let group = pool.group(ReserveConfig { small: 1, large: 0, control: 0 }).expect("a group");
         let mut bufs = Bufs::new(group, Waker::noop().clone());
         let only = bufs.get(512).expect("a buffer");

@@ -9,8 +9,7 @@ use std::vec::Vec;
 
 use nvme::auth::Policy;
 use nvme::log::AnaState;
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, LCORE_RPC_SUBSYSTEMS, Method, Phases};
+use rpc::{Error, Method, Phases};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,10 +18,9 @@ use super::transports::ToldTransport;
 use super::{ToldAddress, listeners, refuse, target};
 use crate::{AllowedHost, Listener, Namespace, Subsystem, Target};
 
-#[distributed_slice(LCORE_RPC_SUBSYSTEMS)]
-#[linkme(crate = rpc::linkme)]
-static NVMF: rpc::Subsystem =
-    rpc::Subsystem::new("nvmf", &["bdev", "keyring", "sock"], |control| Ok(calls(&*control.service::<Target>()?)));
+rpc::register_subsystem!(rpc::Subsystem::new("nvmf", &["bdev", "keyring", "sock"], |control| {
+    Ok(calls(&*control.service::<Target>()?))
+}));
 
 /// The calls that make it again. Subsystems listen when all of them are whole.
 fn calls(target: &Target) -> Vec<Value> {
@@ -163,32 +161,32 @@ fn allowed<T: Copy>(key: &str, names: Option<&[String]>, all: Vec<T>, name: fn(T
     Ok(all.iter().copied().filter(|it| names.iter().any(|said| said == name(*it))).collect())
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_CONFIG: Method = Method::new("nvmf_set_config", "Takes what SPDK's configurations say of its target", |_, call| {
-    let control = call.control().clone();
-    call.answer(|set: SetConfig| {
-        let passes = set.admin_cmd_passthru.values().any(|passes| *passes);
-        refuse("admin_cmd_passthru", passes, "no device here takes commands as hosts say them")?;
-        refuse("poll_groups_mask", set.poll_groups_mask.is_some(), "there is a poll group on each core of the program (-m)")?;
-        let filters = set.discovery_filter.iter().chain(set.discovery_filters.iter().flatten());
-        refuse(
-            "discovery_filter",
-            filters.into_iter().any(|it| it != MATCH_ANY),
-            "hosts discover all that they may connect to: match_any",
-        )?;
-        refuse(
-            "dup_host_policy",
-            set.dup_host_policy.as_ref().is_some_and(|it| it != "allow"),
-            "a host may have several controllers: allow",
-        )?;
-        if set.dhchap_digests.is_some() || set.dhchap_dhgroups.is_some() {
-            target(&control, None)?.set_policy(set.policy()?);
-        }
-        Ok(true)
-    });
-})
-.phases(Phases::Startup);
+rpc::register!(
+    Method::new("nvmf_set_config", "Takes what SPDK's configurations say of its target", |_, call| {
+        let control = call.control().clone();
+        call.answer(|set: SetConfig| {
+            let passes = set.admin_cmd_passthru.values().any(|passes| *passes);
+            refuse("admin_cmd_passthru", passes, "no device here takes commands as hosts say them")?;
+            refuse("poll_groups_mask", set.poll_groups_mask.is_some(), "there is a poll group on each core of the program (-m)")?;
+            let filters = set.discovery_filter.iter().chain(set.discovery_filters.iter().flatten());
+            refuse(
+                "discovery_filter",
+                filters.into_iter().any(|it| it != MATCH_ANY),
+                "hosts discover all that they may connect to: match_any",
+            )?;
+            refuse(
+                "dup_host_policy",
+                set.dup_host_policy.as_ref().is_some_and(|it| it != "allow"),
+                "a host may have several controllers: allow",
+            )?;
+            if set.dhchap_digests.is_some() || set.dhchap_dhgroups.is_some() {
+                target(&control, None)?.set_policy(set.policy()?);
+            }
+            Ok(true)
+        });
+    })
+    .phases(Phases::Startup)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -196,16 +194,16 @@ struct SetMaxSubsystems {
     max_subsystems: u32,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_MAX_SUBSYSTEMS: Method = Method::new("nvmf_set_max_subsystems", "How many subsystems there may be", |_, call| {
-    let control = call.control().clone();
-    call.answer(|set: SetMaxSubsystems| {
-        target(&control, None)?.set_max_subsystems(set.max_subsystems as usize)?;
-        Ok(true)
-    });
-})
-.phases(Phases::Startup);
+rpc::register!(
+    Method::new("nvmf_set_max_subsystems", "How many subsystems there may be", |_, call| {
+        let control = call.control().clone();
+        call.answer(|set: SetMaxSubsystems| {
+            target(&control, None)?.set_max_subsystems(set.max_subsystems as usize)?;
+            Ok(true)
+        });
+    })
+    .phases(Phases::Startup)
+);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,13 +216,13 @@ struct SetCrdt {
     crdt3: u16,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_CRDT: Method = Method::new("nvmf_set_crdt", "Takes delays of commands that are tried again: none", |_, call| {
-    call.answer(|set: SetCrdt| {
-        let has_delay = [set.crdt1, set.crdt2, set.crdt3] != [0; 3];
-        refuse("crdt1, crdt2, crdt3", has_delay, "hosts are never asked to try a command again later: 0")?;
-        Ok::<_, Error>(true)
-    });
-})
-.phases(Phases::Startup);
+rpc::register!(
+    Method::new("nvmf_set_crdt", "Takes delays of commands that are tried again: none", |_, call| {
+        call.answer(|set: SetCrdt| {
+            let has_delay = [set.crdt1, set.crdt2, set.crdt3] != [0; 3];
+            refuse("crdt1, crdt2, crdt3", has_delay, "hosts are never asked to try a command again later: 0")?;
+            Ok::<_, Error>(true)
+        });
+    })
+    .phases(Phases::Startup)
+);

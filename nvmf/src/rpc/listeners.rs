@@ -6,8 +6,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use nvme::log::AnaState;
-use rpc::linkme::distributed_slice;
-use rpc::{LCORE_RPC_METHODS, Method};
+use rpc::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, OfSubsystem, ToldAddress, secure, target};
@@ -27,9 +26,7 @@ struct Add {
     _sock_impl: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ADD: Method = Method::new("nvmf_subsystem_add_listener", "Has a subsystem listen at an address", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_add_listener", "Has a subsystem listen at an address", |_, call| {
     let control = call.control().clone();
     call.answer(|add: Add| {
         let target = target(&control, add.tgt_name.as_deref())?;
@@ -42,7 +39,7 @@ static ADD: Method = Method::new("nvmf_subsystem_add_listener", "Has a subsystem
         }
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,16 +49,17 @@ struct Remove {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static REMOVE: Method =
-    Method::new("nvmf_subsystem_remove_listener", "Has a subsystem listen no more, and disconnects who came that way", |_, call| {
+rpc::register!(Method::new(
+    "nvmf_subsystem_remove_listener",
+    "Has a subsystem listen no more, and disconnects who came that way",
+    |_, call| {
         let control = call.control().clone();
         call.answer(|remove: Remove| {
             target(&control, remove.tgt_name.as_deref())?.remove_listener(&remove.nqn, remove.listen_address.read()?)?;
             Ok(true)
         });
-    });
+    }
+));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,26 +73,22 @@ struct SetAnaState {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_ANA_STATE: Method = Method::new("nvmf_subsystem_listener_set_ana_state", "Says how good a way to namespaces is", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_listener_set_ana_state", "Says how good a way to namespaces is", |_, call| {
     let control = call.control().clone();
     call.answer(|set: SetAnaState| {
         let group = Some(set.anagrpid).filter(|group| *group != 0);
         target(&control, set.tgt_name.as_deref())?.set_ana_state(&set.nqn, set.listen_address.read()?, group, set.ana_state.into())?;
         Ok(true)
     });
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET: Method = Method::new("nvmf_subsystem_get_listeners", "Where a subsystem listens, and how good each way is", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_get_listeners", "Where a subsystem listens, and how good each way is", |_, call| {
     let control = call.control().clone();
     call.answer(|of: OfSubsystem| {
         let subsystem = target(&control, of.tgt_name.as_deref())?.subsystem(&of.nqn)?;
         Ok(subsystem.listeners().iter().map(|listener| ToldListener::of(&subsystem, listener)).collect::<Vec<_>>())
     });
-});
+}));
 
 /// The states that clients may set.
 #[derive(Clone, Copy, Deserialize, PartialEq)]

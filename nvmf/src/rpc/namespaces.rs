@@ -7,16 +7,13 @@ use std::string::String;
 use std::sync::Arc;
 
 use bdev::{Bdevs, Uuid};
-use rpc::linkme::distributed_slice;
-use rpc::{Control, Error, LCORE_RPC_METHODS, Method};
+use rpc::{Control, Error, Method};
 use serde::Deserialize;
 
 use super::{ptpl, refuse, target};
 use crate::{CLAIM, Namespace, NamespaceConfig};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ADD: Method = Method::new("nvmf_subsystem_add_ns", "Gives a subsystem a block device as a namespace", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_add_ns", "Gives a subsystem a block device as a namespace", |_, call| {
     let control = call.control().clone();
     let Some((add, reply)) = call.open::<Add>() else { return };
     if add.namespace.ptpl_file.is_some() {
@@ -25,7 +22,7 @@ static ADD: Method = Method::new("nvmf_subsystem_add_ns", "Gives a subsystem a b
     } else {
         reply.send(add.make(&control));
     }
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,15 +113,13 @@ struct Remove {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static REMOVE: Method = Method::new("nvmf_subsystem_remove_ns", "Takes a namespace from a subsystem", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_remove_ns", "Takes a namespace from a subsystem", |_, call| {
     let control = call.control().clone();
     call.answer(|remove: Remove| {
         target(&control, remove.tgt_name.as_deref())?.remove_namespace(&remove.nqn, remove.nsid)?;
         Ok(true)
     });
-});
+}));
 
 #[cfg(test)]
 mod tests {

@@ -6,22 +6,19 @@ use std::format;
 use std::string::String;
 
 use keyring::Keyring;
-use rpc::linkme::distributed_slice;
-use rpc::{Control, Error, LCORE_RPC_METHODS, Method};
+use rpc::{Control, Error, Method};
 use serde::Deserialize;
 
 use super::{OfSubsystem, refuse, secure, target};
 use crate::{HostKeys, SubsystemConfig};
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static CREATE: Method = Method::new("nvmf_create_subsystem", "Makes a subsystem", |_, call| {
+rpc::register!(Method::new("nvmf_create_subsystem", "Makes a subsystem", |_, call| {
     let control = call.control().clone();
     call.answer(|create: Create| {
         target(&control, create.tgt_name.as_deref())?.add_subsystem(create.read()?)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,15 +75,13 @@ impl Create {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static DELETE: Method = Method::new("nvmf_delete_subsystem", "Removes a subsystem; its hosts are disconnected", |_, call| {
+rpc::register!(Method::new("nvmf_delete_subsystem", "Removes a subsystem; its hosts are disconnected", |_, call| {
     let control = call.control().clone();
     call.answer(|of: OfSubsystem| {
         target(&control, of.tgt_name.as_deref())?.remove_subsystem(&of.nqn)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,9 +94,7 @@ struct AddHost {
     dhchap_ctrlr_key: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ADD_HOST: Method = Method::new("nvmf_subsystem_add_host", "Lets a host connect to a subsystem", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_add_host", "Lets a host connect to a subsystem", |_, call| {
     let control = call.control().clone();
     call.answer(|add: AddHost| {
         let keys = keys(&control, add.dhchap_key.as_deref(), add.dhchap_ctrlr_key.as_deref())?;
@@ -109,7 +102,7 @@ static ADD_HOST: Method = Method::new("nvmf_subsystem_add_host", "Lets a host co
         secure::add_host(&control, &target, (&add.nqn, &add.host), &keys, add.psk.as_deref())?;
         Ok(true)
     });
-});
+}));
 
 /// The keys of these names.
 fn keys(control: &Control, host: Option<&str>, controller: Option<&str>) -> Result<HostKeys, Error> {
@@ -133,16 +126,14 @@ struct SetKeys {
     dhchap_ctrlr_key: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static SET_KEYS: Method = Method::new("nvmf_subsystem_set_keys", "Gives a host other keys, or none", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_set_keys", "Gives a host other keys, or none", |_, call| {
     let control = call.control().clone();
     call.answer(|set: SetKeys| {
         let keys = keys(&control, set.dhchap_key.as_deref(), set.dhchap_ctrlr_key.as_deref())?;
         target(&control, set.tgt_name.as_deref())?.set_keys(&set.nqn, &set.host, &keys)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,15 +146,13 @@ struct RemoveHost {
     _timeout_ms: Option<u64>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static REMOVE_HOST: Method = Method::new("nvmf_subsystem_remove_host", "Lets a host connect no more, and disconnects it", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_remove_host", "Lets a host connect no more, and disconnects it", |_, call| {
     let control = call.control().clone();
     call.answer(|remove: RemoveHost| {
         target(&control, remove.tgt_name.as_deref())?.remove_host(&remove.nqn, &remove.host)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,13 +162,10 @@ struct AllowAnyHost {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static ALLOW_ANY_HOST: Method =
-    Method::new("nvmf_subsystem_allow_any_host", "Lets any host connect, or only those that were named", |_, call| {
-        let control = call.control().clone();
-        call.answer(|allow: AllowAnyHost| {
-            target(&control, allow.tgt_name.as_deref())?.allow_any_host(&allow.nqn, allow.allow_any_host)?;
-            Ok(true)
-        });
+rpc::register!(Method::new("nvmf_subsystem_allow_any_host", "Lets any host connect, or only those that were named", |_, call| {
+    let control = call.control().clone();
+    call.answer(|allow: AllowAnyHost| {
+        target(&control, allow.tgt_name.as_deref())?.allow_any_host(&allow.nqn, allow.allow_any_host)?;
+        Ok(true)
     });
+}));

@@ -9,8 +9,7 @@ use std::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
 use keyring::Key;
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::{Deserialize, Serialize};
 
 use super::namespaces::digits;
@@ -27,9 +26,7 @@ struct Which {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_SUBSYSTEMS: Method = Method::new("nvmf_get_subsystems", "The subsystems, or one of them", |_, call| {
+rpc::register!(Method::new("nvmf_get_subsystems", "The subsystems, or one of them", |_, call| {
     let control = call.control().clone();
     call.answer(|which: Option<Which>| {
         let Which { nqn, tgt_name } = which.unwrap_or_default();
@@ -40,7 +37,7 @@ static GET_SUBSYSTEMS: Method = Method::new("nvmf_get_subsystems", "The subsyste
         };
         Ok(found.iter().map(|subsystem| ToldSubsystem::of(subsystem)).collect::<Vec<_>>())
     });
-});
+}));
 
 #[derive(Serialize)]
 struct ToldSubsystem {
@@ -147,16 +144,13 @@ impl ToldNamespace {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_CONTROLLERS: Method =
-    Method::new("nvmf_subsystem_get_controllers", "The controllers that hosts have of a subsystem", |_, call| {
-        let control = call.control().clone();
-        call.answer(|of: OfSubsystem| {
-            let subsystem = target(&control, of.tgt_name.as_deref())?.subsystem(&of.nqn)?;
-            Ok(subsystem.controllers().iter().map(|it| ToldController::of(it)).collect::<Vec<_>>())
-        });
+rpc::register!(Method::new("nvmf_subsystem_get_controllers", "The controllers that hosts have of a subsystem", |_, call| {
+    let control = call.control().clone();
+    call.answer(|of: OfSubsystem| {
+        let subsystem = target(&control, of.tgt_name.as_deref())?.subsystem(&of.nqn)?;
+        Ok(subsystem.controllers().iter().map(|it| ToldController::of(it)).collect::<Vec<_>>())
     });
+}));
 
 #[derive(Serialize)]
 struct ToldController {
@@ -179,16 +173,14 @@ impl ToldController {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_QPAIRS: Method = Method::new("nvmf_subsystem_get_qpairs", "The queues that hosts have of a subsystem", |_, call| {
+rpc::register!(Method::new("nvmf_subsystem_get_qpairs", "The queues that hosts have of a subsystem", |_, call| {
     let control = call.control().clone();
     call.answer(|of: OfSubsystem| {
         let subsystem = target(&control, of.tgt_name.as_deref())?.subsystem(&of.nqn)?;
         let of = |it: &Association| it.queues().into_iter().map(|queue| ToldQueue::of(it, queue)).collect::<Vec<_>>();
         Ok(subsystem.controllers().iter().flat_map(|it| of(it)).collect::<Vec<_>>())
     });
-});
+}));
 
 #[derive(Serialize)]
 struct ToldQueue {
@@ -227,9 +219,7 @@ struct OfTarget {
     tgt_name: Option<String>,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET_STATS: Method = Method::new("nvmf_get_stats", "What each poll group has done", |_, call| {
+rpc::register!(Method::new("nvmf_get_stats", "What each poll group has done", |_, call| {
     let control = call.control().clone();
     call.answer(|of: Option<OfTarget>| {
         let target = target(&control, of.unwrap_or_default().tgt_name.as_deref())?;
@@ -238,7 +228,7 @@ static GET_STATS: Method = Method::new("nvmf_get_stats", "What each poll group h
         let figures = target.figures();
         Ok(Stats { tick_rate: TICK_RATE, poll_groups: figures.iter().map(|it| &**it).enumerate().map(group).collect() })
     });
-});
+}));
 
 #[derive(Serialize)]
 struct Stats {

@@ -7,23 +7,20 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use rpc::linkme::distributed_slice;
-use rpc::{Error, LCORE_RPC_METHODS, Method};
+use rpc::{Error, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{is_tcp, refuse, target};
 use crate::Transport;
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static CREATE: Method = Method::new("nvmf_create_transport", "Makes the transport TCP, which listeners need", |_, call| {
+rpc::register!(Method::new("nvmf_create_transport", "Makes the transport TCP, which listeners need", |_, call| {
     let control = call.control().clone();
     call.answer(|create: Create| {
         target(&control, create.tgt_name.as_deref())?.create_transport(create.read()?)?;
         Ok(true)
     });
-});
+}));
 
 #[derive(Deserialize)]
 struct Create {
@@ -96,9 +93,7 @@ impl Create {
     }
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-#[linkme(crate = rpc::linkme)]
-static GET: Method = Method::new("nvmf_get_transports", "The transports that were made", |_, call| {
+rpc::register!(Method::new("nvmf_get_transports", "The transports that were made", |_, call| {
     let control = call.control().clone();
     call.answer(|which: Option<Which>| {
         let Which { trtype, tgt_name } = which.unwrap_or_default();
@@ -111,7 +106,7 @@ static GET: Method = Method::new("nvmf_get_transports", "The transports that wer
             _ => Ok(told),
         }
     });
-});
+}));
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]

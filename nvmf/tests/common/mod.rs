@@ -92,12 +92,11 @@ impl World {
         let bdevs = Bdevs::new(1);
         bdev_malloc::malloc(&bdevs, Config::new(BLOCK as u32, BLOCKS).name("Malloc0")).expect("a device");
         let target = Target::new();
-        let config = DataPoolConfig {
-            small: ClassConfig { count: wishes.buffers.0, size: 16 << 10 },
-            large: ClassConfig { count: wishes.buffers.1, size: 136 << 10 },
-            control: ClassConfig { count: 32, size: 4 << 10 },
-            waiters: 16,
-        };
+        let config = DataPoolConfig::DEFAULT
+            .small(ClassConfig { count: wishes.buffers.0, size: 16 << 10 })
+            .large(ClassConfig { count: wishes.buffers.1, size: 136 << 10 })
+            .control(ClassConfig { count: 32, size: 4 << 10 })
+            .waiters(16);
         let pool = DataPool::on_heap(config).expect("a pool");
         let mut config = ServerConfig::new(net, target.clone(), pool.clone(), wishes.cores.into());
         config.connections = wishes.connections;

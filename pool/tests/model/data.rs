@@ -13,7 +13,7 @@ use pool::{BufGroup, Class, ClassConfig, DataPool, DataPoolConfig, PoolStats, Re
 
 fn data_pool(count: usize) -> DataPool {
     let none = ClassConfig { count: 0, size: 0 };
-    DataPool::on_heap(DataPoolConfig { small: ClassConfig { count, size: 1 }, large: none, control: none, waiters: 2 }).unwrap()
+    DataPool::on_heap(DataPoolConfig::DEFAULT.small(ClassConfig { count, size: 1 }).large(none).control(none).waiters(2)).unwrap()
 }
 
 fn group(pool: &DataPool, reserve: usize) -> BufGroup {

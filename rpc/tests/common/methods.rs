@@ -1,12 +1,10 @@
 //! Methods that tests call.
-#![allow(unsafe_code, reason = "a registration lies in a section of its own, which the lint takes for unsafe")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use core_reactor::Cx;
-use linkme::distributed_slice;
-use rpc::{Call, LCORE_RPC_METHODS, Method, NoParams, Phases, Reply};
+use rpc::{Call, Method, NoParams, Phases, Reply};
 use serde::Deserialize;
 
 use super::Served;
@@ -60,62 +58,53 @@ struct Say {
     say: String,
 }
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static ECHO: Method = Method::new("test_echo", "Says it again", |_, call| call.answer(|it: Say| Ok(it.say))).aliases(&["test_old_name"]);
+rpc::register!(Method::new("test_echo", "Says it again", |_, call| call.answer(|it: Say| Ok(it.say))).aliases(&["test_old_name"]));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static LATER: Method = Method::new("test_later", "Answers when it is released", |_, call| {
+rpc::register!(Method::new("test_later", "Answers when it is released", |_, call| {
     let state = state(&call);
     if let Some((NoParams, reply)) = call.open() {
         state.held.lock().unwrap().push(reply);
     }
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static RELEASE: Method = Method::new("test_release", "Releases those", |_, call| {
+rpc::register!(Method::new("test_release", "Releases those", |_, call| {
     let held = take_held(&state(&call));
     // From another thread, as answers may come.
     std::thread::spawn(move || held.into_iter().for_each(|reply| reply.send(Ok("released"))));
     call.answer(|NoParams| Ok(true));
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static DROPPED: Method = Method::new("test_dropped", "Gives no answer", |_, _| {});
+rpc::register!(Method::new("test_dropped", "Gives no answer", |_, _| {}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static COUNT: Method = Method::new("test_count", "Counts", |_, call| {
+rpc::register!(Method::new("test_count", "Counts", |_, call| {
     let state = state(&call);
     call.answer(|NoParams| Ok(state.counted.fetch_add(1, Ordering::SeqCst)));
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static BIG_ANSWER: Method = Method::new("test_big", "Says much", |_, call| {
+rpc::register!(Method::new("test_big", "Says much", |_, call| {
     let state = state(&call);
     call.answer(|NoParams| {
         state.bigs.fetch_add(1, Ordering::SeqCst);
         Ok("x".repeat(BIG))
     });
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static START_ONLY: Method =
-    Method::new("test_start_only", "Is for the start", |_, call| call.answer(|NoParams| Ok(true))).phases(Phases::Startup);
+rpc::register!(Method::new("test_start_only", "Is for the start", |_, call| call.answer(|NoParams| Ok(true))).phases(Phases::Startup));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static RUN: Method = Method::new("test_run", "Ends the start", |_, call| {
-    call.control().run();
-    call.answer(|NoParams| Ok(true));
-})
-.phases(Phases::Any);
+rpc::register!(
+    Method::new("test_run", "Ends the start", |_, call| {
+        call.control().run();
+        call.answer(|NoParams| Ok(true));
+    })
+    .phases(Phases::Any)
+);
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static STOP: Method = Method::new("test_stop", "Stops the reactors", |cx, call| {
+rpc::register!(Method::new("test_stop", "Stops the reactors", |cx, call| {
     cx.lib().stop();
     call.answer(|NoParams| Ok(true));
-});
+}));
 
-#[distributed_slice(LCORE_RPC_METHODS)]
-static PARKS: Method = Method::new("test_parks", "How often its core has slept", parks);
+rpc::register!(Method::new("test_parks", "How often its core has slept", parks));
 
 fn parks(cx: &mut Cx<'_>, call: Call) {
     let parks = Arc::new(AtomicUsize::new(0));

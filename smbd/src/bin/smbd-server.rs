@@ -51,12 +51,11 @@ fn receives(args: &Args) -> u32 {
 /// Twice the receives for each core, as what is echoed is replaced meanwhile, and large buffers for
 /// 16 MiB of what clients write.
 fn pool(args: &Args, cores: usize) -> DataPoolConfig {
-    DataPoolConfig {
-        small: ClassConfig { count: cores * (2 * receives(args) as usize + 256), size: 8192 },
-        large: ClassConfig { count: 128 + 2 * cores, size: 128 << 10 },
-        control: ClassConfig { count: 0, size: 4 << 10 },
-        waiters: 256,
-    }
+    DataPoolConfig::DEFAULT
+        .small(ClassConfig { count: cores * (2 * receives(args) as usize + 256), size: 8192 })
+        .large(ClassConfig { count: 128 + 2 * cores, size: 128 << 10 })
+        .control(ClassConfig { count: 0, size: 4 << 10 })
+        .waiters(256)
 }
 
 fn main() -> ExitCode {

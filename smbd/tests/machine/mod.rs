@@ -13,12 +13,11 @@ use smbd::client::{Client, ClientConfig, ClientError, Report, Task};
 use smbd::{Server, ServerConfig};
 use transport_memory::{MemoryTransport, Weather};
 
-pub(crate) const POOL: DataPoolConfig = DataPoolConfig {
-    small: ClassConfig { count: 4096, size: 8192 },
-    large: ClassConfig { count: 32, size: 64 << 10 },
-    control: ClassConfig { count: 0, size: 4096 },
-    waiters: 16,
-};
+pub(crate) const POOL: DataPoolConfig = DataPoolConfig::DEFAULT
+    .small(ClassConfig { count: 4096, size: 8192 })
+    .large(ClassConfig { count: 32, size: 64 << 10 })
+    .control(ClassConfig { count: 0, size: 4096 })
+    .waiters(16);
 
 /// Turns after which nothing is waited for any more.
 const PATIENCE: usize = 2_000_000;

@@ -21,7 +21,7 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     need_symbolizer(sh)?;
     let (cargo, leaks) = (cargo(), sh.current_dir().join(LEAKS));
     let suppressions = format!("suppressions={}", leaks.display());
-    let packages = ["-p", "pool", "-p", "core-reactor", "-p", "core-uring", "-p", "net-impl-uring"];
+    let packages = ["-p", "lcore-pool", "-p", "core-reactor", "-p", "core-uring", "-p", "net-impl-uring"];
     // The compiler's refusals are the same here, and IPv6 takes the same memory as IPv4.
     let skip = ["--skip", "s07_what_must_not_compile", "--skip", "v6::"];
     let tests = cmd!(sh, "{cargo} test --no-fail-fast --target {target} {packages...} --lib --tests -- {skip...}")

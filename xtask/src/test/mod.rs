@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every check of the project, in one command.
 
 mod asan;
+mod deny;
 mod no_std;
+mod packages;
 mod rpc;
 mod steps;
 mod user;

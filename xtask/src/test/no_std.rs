@@ -13,15 +13,15 @@ use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
 const CRATES: [(&str, &str); 14] = [
-    ("logging", ""),
-    ("pool", ""),
+    ("lcore-logging", ""),
+    ("lcore-pool", ""),
     ("core-reactor", ""),
     ("net-group", ""),
     ("net-link", "--features=dhcp,ipv6"),
     ("net-impl-smoltcp", ""),
     ("sim-net", ""),
     ("net-impl-mem", ""),
-    ("nvme", "--features=auth"),
+    ("lcore-nvme", "--features=auth"),
     ("nvmf", ""),
     ("bdev", ""),
     ("bdev-malloc", ""),

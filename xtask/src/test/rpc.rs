@@ -1,6 +1,6 @@
 //! The step that has SPDK's own client, as it is, call hello-sock, and set up nvmf-tgt.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::child::Child;
+use crate::packages::from_pip;
 use crate::program::{self, cargo};
 
 #[path = "../../../rpc/tests/shapes/mod.rs"]
@@ -117,7 +118,7 @@ enum Answer {
 }
 
 pub(super) fn check(sh: &Shell) -> Result<()> {
-    let client = client(sh)?;
+    let client = from_pip(sh, "spdk-client", &[CLIENT, PARSER], "spdk-rpc")?;
     let cargo = cargo();
     cmd!(sh, "{cargo} build -p hello-sock").run()?;
     let folder = tempfile::tempdir().context("could not make a folder for the socket")?;
@@ -230,25 +231,6 @@ fn ends(mut server: Child) -> Result<()> {
     let status = server.wait(deadline)?;
     ensure!(status.success(), "the server ended with {status} after spdk_kill_instance");
     Ok(())
-}
-
-/// The client's program, in an environment of its own below `target/`.
-fn client(sh: &Shell) -> Result<PathBuf> {
-    let home = program::target()?.join("spdk-client");
-    let (program, python, kept) = (home.join("bin/spdk-rpc"), home.join("bin/python"), home.join("lcore-client"));
-    let releases = format!("{CLIENT} {PARSER}");
-    if sh.read_file(&kept).is_ok_and(|kept| kept == releases) && sh.path_exists(&program) {
-        return Ok(program);
-    }
-    cmd!(sh, "python3 -m venv --clear {home}")
-        .run()
-        .context("there is no Python that makes environments of its own: install python3 and python3-venv")?;
-    cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 {CLIENT} {PARSER}")
-        .run()
-        .with_context(|| format!("{releases} could not be installed with pip: the step needs a package index that has them"))?;
-    ensure!(sh.path_exists(&program), "{CLIENT} has no program spdk-rpc");
-    sh.write_file(&kept, &releases)?;
-    Ok(program)
 }
 
 fn wait_for_line(server: &mut Child, part: &str) -> Result<String> {

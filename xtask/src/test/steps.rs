@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, no_std, rpc, user, wire, words};
+use super::{asan, deny, no_std, packages, rpc, user, wire, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,9 +16,10 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 18] = [
+pub(super) const STEPS: [Step; 20] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
+    Step { name: "deny", about: "dependencies have licences that may be, come from the registry, and are there once", run: deny::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
@@ -28,6 +29,7 @@ pub(super) const STEPS: [Step; 18] = [
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "wire", about: "Wireshark finds nothing malformed in what nvme-perf and nvmf-tgt say to each other", run: wire::check },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
+    Step { name: "packages", about: "each crate that users need packages, builds from its package, and installs", run: packages::check },
     Step {
         name: "vm",
         about: "a machine with an RDMA device boots, the tests declared for it pass in it, and its NVMe host is content with nvmf-tgt, on two kernels",
@@ -106,13 +108,13 @@ fn features(sh: &Shell) -> Result<()> {
     }
     // CRC32C of either source, whichever the workspace takes.
     for source in ["", "std"] {
-        cmd!(sh, "{cargo} test --quiet -p nvme --lib --features={source}").run()?;
+        cmd!(sh, "{cargo} test --quiet -p lcore-nvme --lib --features={source}").run()?;
     }
-    cmd!(sh, "{cargo} clippy -p nvme --features auth --all-targets -- -D warnings").run()?;
-    cmd!(sh, "{cargo} test --quiet -p nvme --features auth --lib --test auth").run()?;
+    cmd!(sh, "{cargo} clippy -p lcore-nvme --features auth --all-targets -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test --quiet -p lcore-nvme --features auth --lib --test auth").run()?;
     cmd!(sh, "{cargo} clippy -p lcore --features bytes --test face -- -D warnings").run()?;
     cmd!(sh, "{cargo} test --quiet -p lcore --features bytes --test face").run()?;
-    cmd!(sh, "{cargo} test --quiet -p pool --features bytes,std").run()?;
+    cmd!(sh, "{cargo} test --quiet -p lcore-pool --features bytes,std").run()?;
     for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }
@@ -153,7 +155,7 @@ fn vm(sh: &Shell) -> Result<()> {
 
 fn loom(sh: &Shell) -> Result<()> {
     let cargo = cargo();
-    for package in ["pool", "core-reactor", "platform-linux"] {
+    for package in ["lcore-pool", "core-reactor", "platform-linux"] {
         // Optimised, because models run many times; without link-time optimisation, because they
         // are linked once.
         let models = cmd!(sh, "{cargo} test --release -p {package} --test loom*")
@@ -162,7 +164,7 @@ fn loom(sh: &Shell) -> Result<()> {
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         let passed: u64 = read_along(models)?.lines().map(passed).sum();
-        ensure!(passed > 0, "{package}: no model ran (they are expected in {package}/tests/loom*.rs)");
+        ensure!(passed > 0, "{package}: no model ran (they are expected in its tests/loom*.rs)");
     }
     Ok(())
 }

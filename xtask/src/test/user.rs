@@ -36,7 +36,7 @@ const ORDINARY: [Package; 7] = [
     Package("core-uring", &[]),
     Package("net-impl-posix", &[]),
     Package("net-impl-uring", &[]),
-    Package("rpc", &[]),
+    Package("lcore-rpc", &[]),
     Package("lcore", &[]),
     Package("hello-sock", &[]),
 ];

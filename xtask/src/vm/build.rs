@@ -93,7 +93,10 @@ mod tests {
     fn a_program_brings_its_package_and_unknown_names_are_answered_with_the_known() {
         let workspace = program::workspace().expect("known");
         let owners = |package: &[&str], bin: &[&str]| owners(&cargo(package, bin), &workspace);
-        assert_eq!(owners(&["pool"], &["hello-sock", "poller-test", "hello-sock"]).expect("known"), ["hello-sock", "poller-test", "pool"]);
+        assert_eq!(
+            owners(&["lcore-pool"], &["hello-sock", "poller-test", "hello-sock"]).expect("known"),
+            ["hello-sock", "lcore-pool", "poller-test"]
+        );
         let Err(Usage(why)) = owners(&["nope"], &[]) else { panic!("known") };
         assert!(why.starts_with("nope is no package of this workspace; there are: logging, statistics, pool, "), "{why}");
         let Err(Usage(why)) = owners(&[], &["nope"]) else { panic!("known") };

@@ -34,7 +34,7 @@ pub(crate) fn rows() -> Vec<Row> {
 /// A group of a pool of its own, of which `reserve` buffers are the group's.
 fn group(reserve: usize) -> Result<BufGroup> {
     let none = ClassConfig { count: 0, size: 4096 };
-    let config = DataPoolConfig { small: BUFFERS, large: none, control: none, ..DataPoolConfig::default() };
+    let config = DataPoolConfig::default().small(BUFFERS).large(none).control(none);
     Ok(DataPool::on_heap(config)?.group(ReserveConfig { small: reserve, large: 0, control: 0 })?)
 }
 

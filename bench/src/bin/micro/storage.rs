@@ -188,7 +188,7 @@ fn host_reads(bench: &Bench) -> Result<Case> {
 fn device_reads(bench: &Bench, make: fn(&Bdevs, Config) -> Result<Bdev, bdev::BdevError>, blocks: u32) -> Result<Case> {
     let none = ClassConfig { count: 0, size: 4096 };
     let small = ClassConfig { count: TOGETHER.into(), size: BYTES as usize };
-    let config = DataPoolConfig { small, large: none, control: none, ..DataPoolConfig::default() };
+    let config = DataPoolConfig::default().small(small).large(none).control(none);
     let group = DataPool::on_heap(config)?.group(ReserveConfig { small: TOGETHER.into(), large: 0, control: 0 })?;
     let mut buffers: Vec<Buf> = (0..TOGETHER).map(|_| group.get().context("a buffer")).collect::<Result<_>>()?;
 
