@@ -1,9 +1,10 @@
 //! The methods that tell of threads. Each thread tells of itself, on its own core and in a message
 //! of its own, so that thousands hold nobody up.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use core_reactor::{Cx, PollerInfo, ThreadInfo};
+use core_reactor::{ChannelInfo, Cx, PollerInfo, ThreadInfo};
 use linkme::distributed_slice;
 use rpc::{Call, Error, LCORE_RPC_METHODS, List, Method, NoParams, Text};
 use serde::Serialize;
@@ -201,11 +202,10 @@ impl OnePoller {
 
 #[distributed_slice(LCORE_RPC_METHODS)]
 static GET_IO_CHANNELS: Method =
-    Method::new("thread_get_io_channels", "The channels of each thread, by the names of their types", |cx, call| {
+    Method::new("thread_get_io_channels", "The channels of each thread, by name, and how many have each", |cx, call| {
         answer_threads(cx, call, |cx| {
             let thread = cx.info();
-            // A channel is its thread's alone.
-            let io_channels = thread.channels.iter().map(|name| Channel { name, r#ref: 1 }).collect();
+            let io_channels = thread.channels.into_iter().map(|ChannelInfo { name, refs, .. }| Channel { name, r#ref: refs }).collect();
             Channels { name: thread.name.as_str().to_owned(), io_channels }
         });
     });
@@ -218,6 +218,6 @@ struct Channels {
 
 #[derive(Serialize)]
 struct Channel {
-    name: &'static str,
-    r#ref: u32,
+    name: Cow<'static, str>,
+    r#ref: usize,
 }
