@@ -128,7 +128,8 @@ impl Inner {
         }
     }
 
-    pub(crate) fn drop_stale_holds(&mut self) {
+    pub(crate) fn drop_stale(&mut self) {
+        self.channels.drop_stale();
         self.holds.retain(|hold| Rc::strong_count(hold) > 1);
         // A watch is a hold, so where nothing is held no bell is left either.
         self.bells.drop_stale();
@@ -336,7 +337,7 @@ impl Cx<'_> {
         let entry = Rc::new(Name::from(what));
         let holds = &self.thread.holds;
         if holds.len() == holds.capacity() {
-            self.thread.drop_stale_holds();
+            self.thread.drop_stale();
             // As much again as is left, so that the next look through all comes after as many
             // holds.
             self.thread.holds.reserve(self.thread.holds.len().max(4));

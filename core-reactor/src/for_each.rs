@@ -4,13 +4,14 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use crate::handle::{Shared, ThreadId};
+use crate::handle::Shared;
 use crate::reactor::Event;
 use crate::ring::PushError;
 use crate::set::Set;
-use crate::{Cx, Msg, Polled, Reactor, Schedule, ThreadHandle};
+use crate::{Cx, Msg, Polled, Reactor, Schedule, ThreadHandle, ThreadId};
 
-type OnThread = Box<dyn FnMut(&mut Cx<'_>) + Send>;
+/// What to do on a thread, which has this number on the route.
+type OnThread = Box<dyn FnMut(&mut Cx<'_>, u64) + Send>;
 type OnCore = Box<dyn FnMut(&Reactor) + Send>;
 type Done = Box<dyn FnOnce(&mut Cx<'_>) + Send>;
 
@@ -18,13 +19,14 @@ impl Cx<'_> {
     /// Runs `visit` on every thread of the set, this one included, in order of creation and one at
     /// a time, and `done` here when the last has run it. Threads that end before their turn are
     /// passed over; threads made meanwhile are not visited.
-    pub fn for_each_thread(&mut self, visit: impl FnMut(&mut Cx<'_>) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
+    pub fn for_each_thread(
+        &mut self,
+        mut visit: impl FnMut(&mut Cx<'_>) + Send + 'static,
+        done: impl FnOnce(&mut Cx<'_>) + Send + 'static,
+    ) {
         let set = self.thread.set.clone();
-        let end = set.end_id();
-        let visits = ThreadVisit { what: Some((Box::new(visit), Box::new(done))), origin: self.handle(), last: ThreadId(0), end, set };
-        if let Err(unsent) = visits.go_on() {
-            unsent.retry_on(self);
-        }
+        let end = set.end_id().0;
+        visit_threads(self, set, end, Box::new(move |cx, _| visit(cx)), Box::new(done));
     }
 
     /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and
@@ -37,50 +39,54 @@ impl Cx<'_> {
     }
 }
 
-/// A visit of all threads, on its way. It travels in a message; where that message is dropped unrun
+/// Threads that can be visited, by numbers above 0 in the order of the visit.
+pub(crate) trait Route: Clone + Send + 'static {
+    /// The first thread numbered after `last` and before `end`.
+    fn next(&self, last: u64, end: u64) -> Option<(u64, Arc<Shared>)>;
+}
+
+impl Route for Arc<Set> {
+    fn next(&self, last: u64, end: u64) -> Option<(u64, Arc<Shared>)> {
+        let next = self.next_thread(ThreadId(last), ThreadId(end))?;
+        Some((next.id.0, next))
+    }
+}
+
+/// Runs `visit` on every thread of `route` that is numbered before `end`, and `done` here.
+pub(crate) fn visit_threads(cx: &Cx<'_>, route: impl Route, end: u64, visit: OnThread, done: Done) {
+    ThreadVisit { what: Some((visit, done)), origin: cx.handle(), route, last: 0, end }.go_on();
+}
+
+/// A visit of threads, on its way. It travels in a message; where that message is dropped unrun
 /// (its thread has ended), it goes on from there.
-struct ThreadVisit {
+struct ThreadVisit<R: Route> {
     /// What to do, and what at the end; taken when it is over.
     what: Option<(OnThread, Done)>,
     origin: ThreadHandle,
+    route: R,
     /// The thread visited last, and the end of those to visit.
-    last: ThreadId,
-    end: ThreadId,
-    set: Arc<Set>,
+    last: u64,
+    end: u64,
 }
 
-/// A message for a mailbox that was full.
-struct Unsent {
-    to: ThreadHandle,
-    msg: Msg,
-}
-
-impl ThreadVisit {
+impl<R: Route> ThreadVisit<R> {
     fn run(mut self, cx: &mut Cx<'_>) {
         if let Some((visit, _)) = &mut self.what {
-            visit(cx);
+            visit(cx, self.last);
         }
-        if let Err(unsent) = self.go_on() {
-            unsent.retry_on(cx);
-        }
+        self.go_on();
     }
 
     /// Sends itself to the next thread, or what comes at the end to where it began.
-    fn go_on(mut self) -> Result<(), Unsent> {
-        let (to, msg) = match self.next() {
-            Some(next) => {
-                self.last = next.id;
-                let visits = Box::new(self);
-                (ThreadHandle(next), Msg::new(move |cx| visits.run(cx)))
-            }
-            None => match self.what.take() {
-                Some((_, done)) => (self.origin.clone(), Msg::new(done)),
-                None => return Ok(()),
-            },
-        };
-        // Where the thread has ended meanwhile the message is dropped here, and with it the visit,
-        // which goes on.
-        Unsent { to, msg }.send()
+    fn go_on(mut self) {
+        if let Some(next) = self.next() {
+            let visit = Box::new(self);
+            // Where the thread has ended meanwhile the message is dropped here, and with it the
+            // visit, which goes on.
+            next.deliver(Msg::new(move |cx| visit.run(cx)));
+        } else if let Some((_, done)) = self.what.take() {
+            self.origin.0.deliver(Msg::new(done));
+        }
     }
 
     /// The next thread that has not ended. Thousands that have may be there until their reactor's
@@ -88,52 +94,20 @@ impl ThreadVisit {
     /// stack.
     fn next(&mut self) -> Option<Arc<Shared>> {
         loop {
-            let next = self.set.next_thread(self.last, self.end)?;
+            let (number, next) = self.route.next(self.last, self.end)?;
+            self.last = number;
             if !next.has_ended() {
                 return Some(next);
             }
-            self.last = next.id;
         }
     }
 }
 
-impl Drop for ThreadVisit {
+impl<R: Route> Drop for ThreadVisit<R> {
     fn drop(&mut self) {
-        let Some(what) = self.what.take() else { return };
-        let rest = ThreadVisit { what: Some(what), origin: self.origin.clone(), last: self.last, end: self.end, set: self.set.clone() };
-        if let Err(unsent) = rest.go_on() {
-            unsent.retry_elsewhere(&self.set);
-        }
-    }
-}
-
-impl Unsent {
-    /// Sends it. It comes back where the mailbox is full; where the thread has ended the message is
-    /// dropped.
-    fn send(self) -> Result<(), Self> {
-        let Self { to, msg } = self;
-        to.send_msg(msg).or_else(|refused| match refused.why {
-            PushError::Full => Err(Self { to, msg: refused.item }),
-            PushError::Closed => Ok(()),
-        })
-    }
-
-    /// Tries again in every turn of this thread.
-    fn retry_on(self, cx: &mut Cx<'_>) {
-        let mut unsent = Some(self);
-        cx.poller("visit", Schedule::Always, move |_: &mut Cx<'_>| {
-            unsent = unsent.take().and_then(|unsent| unsent.send().err());
-            if unsent.is_some() { Polled::Idle } else { Polled::Done }
-        });
-    }
-
-    /// Leaves trying again to the reactor of the thread that it is for, where no thread is at hand
-    /// to do it.
-    fn retry_elsewhere(self, set: &Set) {
-        let (to, msg, core_index) = (self.to.clone(), self.msg, self.to.0.core_index());
-        let retry = Event::Call(Box::new(move |reactor| send_from(reactor, to, msg)));
-        if !set.has_reactors() || set.push_event(core_index, retry).is_err() {
-            logging::error!("a visit could not be sent on to thread {}: its mailbox is full", self.to.name());
+        if let Some(what) = self.what.take() {
+            let (origin, route) = (self.origin.clone(), self.route.clone());
+            ThreadVisit { what: Some(what), origin, route, last: self.last, end: self.end }.go_on();
         }
     }
 }
@@ -157,10 +131,7 @@ impl CoreVisit {
     fn go_on_from(self: Box<Self>, cx: &mut Cx<'_>) {
         let (set, next) = (self.set.clone(), self.next);
         if next == set.doorbells.len() {
-            if let Err(unsent) = (Unsent { to: self.origin, msg: Msg::new(self.done) }).send() {
-                unsent.retry_on(cx);
-            }
-            return;
+            return self.end();
         }
         let mut event = Some(CoreVisitEvent(Some(self)).into_event());
         cx.poller("for_each_core", Schedule::Always, move |_: &mut Cx<'_>| {
@@ -173,6 +144,10 @@ impl CoreVisit {
                 _ => Polled::Done,
             }
         });
+    }
+
+    fn end(self) {
+        self.origin.0.deliver(Msg::new(self.done));
     }
 }
 
@@ -189,7 +164,7 @@ impl CoreVisitEvent {
             if visit.next < visit.set.doorbells.len() {
                 reactor.send_event(visit.next, CoreVisitEvent(Some(visit)).into_event());
             } else {
-                send_from(reactor, visit.origin, Msg::new(visit.done));
+                visit.end();
             }
         }))
     }
@@ -199,16 +174,7 @@ impl Drop for CoreVisitEvent {
     fn drop(&mut self) {
         let Some(mut visit) = self.0.take() else { return };
         visit.next += 1;
-        let (to, set) = (visit.origin.clone(), visit.set.clone());
-        if let Err(unsent) = (Unsent { to, msg: Msg::new(move |cx| visit.go_on_from(cx)) }).send() {
-            unsent.retry_elsewhere(&set);
-        }
-    }
-}
-
-/// Sends a message from a reactor; as long as the mailbox is full, again with its next turn.
-fn send_from(reactor: &mut Reactor, to: ThreadHandle, msg: Msg) {
-    if let Err(Unsent { to, msg }) = (Unsent { to, msg }).send() {
-        reactor.defer(Event::Call(Box::new(move |reactor| send_from(reactor, to, msg))));
+        let to = visit.origin.clone();
+        to.0.deliver(Msg::new(move |cx| visit.go_on_from(cx)));
     }
 }

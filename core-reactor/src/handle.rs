@@ -12,7 +12,7 @@ use core::task::Waker;
 
 use crate::doorbell::Doorbells;
 use crate::ring::{PushError, Ring};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering};
 use crate::{Cx, Msg, Name, Refused, sync};
 
 /// A thread's number: unique in its [`ThreadLib`](crate::ThreadLib), growing in order of creation.
@@ -36,6 +36,10 @@ pub(crate) struct Shared {
     exit: AtomicBool,
     /// Whether a turn was asked for that has not begun.
     woken: AtomicBool,
+    /// What found no room in the mailbox and must not be lost. See [`Shared::deliver`].
+    late: Mutex<VecDeque<Msg>>,
+    /// Messages in `late`, so that nobody locks it for nothing.
+    late_len: AtomicUsize,
     /// The index of the core that turns this thread.
     core_index: AtomicUsize,
     doorbells: Arc<Doorbells>,
@@ -201,7 +205,8 @@ impl Shared {
     pub(crate) fn new(id: ThreadId, name: Name, mailbox: sync::Arc<Ring<Msg>>, core_index: usize, doorbells: Arc<Doorbells>) -> Self {
         let critical = AtomicPtr::new(ptr::null_mut());
         let (exit, woken, core_index) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(core_index));
-        Self { id, name, mailbox, critical, exit, woken, core_index, doorbells }
+        let (late, late_len) = (Mutex::new(VecDeque::new()), AtomicUsize::new(0));
+        Self { id, name, mailbox, critical, exit, woken, late, late_len, core_index, doorbells }
     }
 
     /// Wakes the thread's core if it sleeps. After a claim in the mailbox, or a SeqCst store of
@@ -227,7 +232,60 @@ impl Shared {
         if self.woken.load(Ordering::Relaxed) {
             // What was changed before it was set is seen by this turn.
             self.woken.swap(false, Ordering::Acquire);
+            if self.has_late() {
+                self.let_in();
+            }
         }
+    }
+
+    /// Sends what nobody could try again to send: an answer, a visit on its way, the word at an
+    /// end. Where the mailbox has no room it waits beside it. It is dropped where the thread has
+    /// ended, and nowhere else.
+    pub(crate) fn deliver(&self, msg: Msg) {
+        // Once those that waited are let in, the mailbox has them in front of this.
+        let msg = if self.has_late() {
+            msg
+        } else {
+            match self.mailbox.push(msg) {
+                Ok(()) => return self.wake_core(),
+                Err(refused) => refused.item,
+            }
+        };
+        let mut late = self.late.lock();
+        // An end closes the mailbox first, and then takes what waits.
+        if self.has_ended() {
+            // A message that is dropped may send another, so not under the lock.
+            drop(late);
+            return drop(msg);
+        }
+        late.push_back(msg);
+        self.late_len.store(late.len(), Ordering::Release);
+        drop(late);
+        self.nudge();
+    }
+
+    /// Whether something waits beside the mailbox.
+    pub(crate) fn has_late(&self) -> bool {
+        self.late_len.load(Ordering::Acquire) > 0
+    }
+
+    /// Moves what waits beside the mailbox into it, as far as there is room.
+    #[cold]
+    fn let_in(&self) {
+        let mut late = self.late.lock();
+        // Without room it is full, and this turn runs some of it.
+        let _ = self.mailbox.push_bulk(&mut late);
+        self.late_len.store(late.len(), Ordering::Release);
+        if !late.is_empty() {
+            self.woken.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Drops what waits beside the mailbox, which is closed.
+    pub(crate) fn end_late(&self) {
+        let rest = mem::take(&mut *self.late.lock());
+        self.late_len.store(0, Ordering::Release);
+        drop(rest);
     }
 
     pub(crate) fn mailbox(&self) -> &Ring<Msg> {
@@ -242,11 +300,6 @@ impl Shared {
     /// Has what wakes the thread wake the core of this index from now on.
     pub(crate) fn set_core_index(&self, core_index: usize) {
         self.core_index.store(core_index, Ordering::SeqCst);
-    }
-
-    /// The index of the core that turns the thread, or will when the thread has arrived there.
-    pub(crate) fn core_index(&self) -> usize {
-        self.core_index.load(Ordering::SeqCst)
     }
 
     pub(crate) fn request_exit(&self) {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use crate::cx::Inner;
-use crate::{CoreId, CpuSet, Cx, Instant, Name, PollerCounts, PollerInfo, ThreadId};
+use crate::{ChannelInfo, CoreId, CpuSet, Cx, Instant, Name, PollerCounts, PollerInfo, ThreadId};
 
 impl ThreadId {
     /// It as a number: 1 for the first thread of its set.
@@ -40,8 +40,8 @@ pub struct ThreadInfo {
     pub stalls: u64,
     /// How many pollers it has of each kind.
     pub pollers: PollerCounts,
-    /// Its channels, by the names of their types.
-    pub channels: Vec<&'static str>,
+    /// Its channels.
+    pub channels: Vec<ChannelInfo>,
 }
 
 impl Cx<'_> {
@@ -59,7 +59,7 @@ impl Cx<'_> {
             parked_ns: figures.parked_ns,
             stalls: figures.stalls,
             pollers: pollers.counts(),
-            channels: channels.names().collect(),
+            channels: channels.info().collect(),
         }
     }
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::PollerCounts;
     use crate::sim::Sim;
-    use crate::{CoreId, CpuSet, Cx, Polled, Schedule, ThreadConfig};
+    use crate::{ChannelInfo, CoreId, CpuSet, Cx, Polled, Schedule, ThreadConfig};
 
     #[test]
     fn s170_a_thread_tells_its_cores_and_its_pollers_of_each_kind() {
@@ -122,7 +122,7 @@ mod tests {
         let threads = told.lock();
         let [(thread, pollers)] = &threads[..] else { panic!("{threads:?}") };
         assert_eq!((thread.id.number(), &*thread.name, thread.core, thread.cpus), (2, "t", CoreId(1), CpuSet::of(CoreId(1))));
-        assert_eq!(thread.channels, ["u8"]);
+        assert_eq!(thread.channels, [ChannelInfo { name: "u8".into(), refs: 1 }]);
         assert_eq!(thread.pollers, PollerCounts { active: 1, timed: 1, paused: 1 });
         let told: Vec<_> = pollers.iter().map(|p| (&*p.name, p.period.as_millis(), p.is_paused, p.runs > 0)).collect();
         assert_eq!(told, [("active", 0, false, true), ("timed", 3, false, false), ("paused", 4, true, false)]);

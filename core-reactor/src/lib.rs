@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod ask;
 pub mod balance;
 mod bells;
 mod channels;
@@ -24,6 +25,7 @@ mod for_each;
 mod handle;
 mod histogram;
 mod info;
+mod io_device;
 mod keys;
 mod msg;
 mod name;
@@ -55,7 +57,9 @@ mod view;
 
 logging::part!("reactor");
 
+pub use ask::Gone;
 pub use bells::Bell;
+pub use channels::ChannelInfo;
 pub use cpus::{CoreId, Cores, CpuSet, CpuSetError};
 pub use cx::{Cx, Hold, MoveError, Polled, Poller, Watch};
 pub use deadlines::Deadlines;
@@ -63,6 +67,7 @@ pub use event_list::EventList;
 pub use handle::{Critical, CriticalError, ThreadHandle, ThreadId};
 pub use histogram::{Bucket, Histogram};
 pub use info::ThreadInfo;
+pub use io_device::{IoChannel, IoDevice, Registered, Unregistered};
 #[doc(hidden)]
 pub use linkme;
 pub use msg::Msg;
@@ -78,7 +83,7 @@ pub use refused::Refused;
 pub use registry::{LCORE_STATS, Source};
 pub use ring::{PushError, Receiver, Ring};
 pub use set::{SpawnError, ThreadLibOptions};
-pub use sharded::{Gone, Peers, Shard, ShardConfig, Sharded};
+pub use sharded::{Peers, Shard, ShardConfig, Sharded};
 #[doc(no_inline)]
 pub use statistics;
 pub use stats::{PollerCounts, PollerInfo, PollerStats, ReactorStats, ThreadStats, Turn};

@@ -209,11 +209,6 @@ impl Reactor {
         Ok(())
     }
 
-    /// Handles an event of its own in the next turn.
-    pub(crate) fn defer(&mut self, event: Event) {
-        self.deferred.push_back((self.index, event));
-    }
-
     /// Counts the time since the last turn began, less what was busy in it, as idle.
     #[inline]
     fn charge_idle(&mut self, now: Instant) {

@@ -25,9 +25,10 @@ use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
+use crate::ask::{Asker, question};
 use crate::setters::setters;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
-use crate::{CoreId, CpuSet, Cx, Instant, Msg, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
+use crate::{CoreId, CpuSet, Cx, Gone, Instant, Msg, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
 
 /// What a service is on one core. It stays there, so it need not be `Send`.
 pub trait Shard: Sized + 'static {
@@ -118,11 +119,6 @@ pub struct Peers<S: Shard> {
     service: Sharded<S>,
     index: usize,
 }
-
-/// A question was dropped unanswered: the shard that was asked is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the shard that was asked is gone")]
-pub struct Gone;
 
 type Ready<S> = dyn Fn(&mut Cx<'_>, Result<&Sharded<S>, <S as Shard>::Error>) + Send + Sync;
 
@@ -262,8 +258,8 @@ impl<S: Shard> Peers<S> {
     }
 
     /// Runs `ask` on a shard and then `answered` here, with what came of it; with [`Gone`] if that
-    /// shard is gone. If this one is gone by then `answered` is dropped. Both closures together
-    /// have 24 bytes for what they capture, the answer and `answered` 48.
+    /// shard is gone, or if `ask` panics. If this one is gone by then `answered` is dropped. Both
+    /// closures together have 24 bytes for what they capture, the answer and `answered` 48.
     ///
     /// # Panics
     /// There is no such shard.
@@ -273,8 +269,11 @@ impl<S: Shard> Peers<S> {
         A: FnOnce(&mut S, &mut Cx<'_>) -> R + Send + 'static,
         D: FnOnce(&mut S, &mut Cx<'_>, Result<R, Gone>) + Send + 'static,
     {
-        let mut question = Question { from: self.clone(), what: Some((ask, answered)) };
-        self.service.0.slots[to].send(Msg::new(move |cx: &mut Cx<'_>| question.run(cx)));
+        let ask = move |cx: &mut Cx<'_>| Sharded::<S>::here(cx, ask);
+        let answered = move |cx: &mut Cx<'_>, answer: Result<R, Gone>| {
+            Sharded::<S>::here(cx, |shard, cx| answered(shard, cx, answer)).unwrap_or_default();
+        };
+        self.service.0.slots[to].send(question(self.clone(), ask, answered));
     }
 
     /// Tells what this shard has done by now.
@@ -283,42 +282,9 @@ impl<S: Shard> Peers<S> {
     }
 }
 
-/// A question on its way. Where its message is dropped unrun it answers by itself.
-struct Question<S: Shard, R, A, D>
-where
-    R: Send + 'static,
-    D: FnOnce(&mut S, &mut Cx<'_>, Result<R, Gone>) + Send + 'static,
-    A: FnOnce(&mut S, &mut Cx<'_>) -> R,
-{
-    from: Peers<S>,
-    what: Option<(A, D)>,
-}
-
-impl<S: Shard, R, A, D> Question<S, R, A, D>
-where
-    R: Send + 'static,
-    D: FnOnce(&mut S, &mut Cx<'_>, Result<R, Gone>) + Send + 'static,
-    A: FnOnce(&mut S, &mut Cx<'_>) -> R,
-{
-    fn run(&mut self, cx: &mut Cx<'_>) {
-        let what = &mut self.what;
-        let answer = Sharded::<S>::here(cx, |shard, cx| what.take().map(|(ask, answered)| (ask(shard, cx), answered)));
-        if let Some((answer, answered)) = answer.flatten() {
-            self.from.service.send(self.from.index, move |shard, cx| answered(shard, cx, Ok(answer)));
-        }
-    }
-}
-
-impl<S: Shard, R, A, D> Drop for Question<S, R, A, D>
-where
-    R: Send + 'static,
-    D: FnOnce(&mut S, &mut Cx<'_>, Result<R, Gone>) + Send + 'static,
-    A: FnOnce(&mut S, &mut Cx<'_>) -> R,
-{
-    fn drop(&mut self) {
-        if let Some((_, answered)) = self.what.take() {
-            self.from.service.send(self.from.index, move |shard, cx| answered(shard, cx, Err(Gone)));
-        }
+impl<S: Shard> Asker for Peers<S> {
+    fn tell(&self, answer: Msg) {
+        self.service.0.slots[self.index].send(answer);
     }
 }
 

@@ -203,7 +203,7 @@ impl Thread {
     /// The thread as something that may change cores, if nothing holds it here.
     #[allow(clippy::result_large_err, reason = "it moves a thread from one vector to another, not up a stack of callers")]
     pub(crate) fn into_movable(mut self) -> Result<Movable, Self> {
-        self.inner.drop_stale_holds();
+        self.inner.drop_stale();
         if self.inner.is_pinned() { Err(self) } else { Ok(Movable(Box::new(self))) }
     }
 }
@@ -280,7 +280,7 @@ impl Thread {
     fn exit_step(&mut self) {
         let inner = &mut self.inner;
         let exit_by = *self.exit_by.get_or_insert(inner.now.plus_nanos(nanos(inner.set.exit_limit)));
-        inner.drop_stale_holds();
+        inner.drop_stale();
         let drained = inner.pollers.may_end() && inner.holds.is_empty() && inner.channels.is_empty();
         if drained && self.close_if_empty() {
             self.exited = true;
@@ -292,7 +292,7 @@ impl Thread {
     /// Refuses all messages from now on, if none waits.
     fn close_if_empty(&mut self) -> bool {
         let shared = &self.inner.shared;
-        if !self.inbox.is_empty() || !shared.close_critical() {
+        if !self.inbox.is_empty() || shared.has_late() || !shared.close_critical() {
             return false;
         }
         let closed = self.inbox.close_if_empty();
@@ -319,8 +319,8 @@ impl Thread {
         for name in &inner.holds {
             logging::warn!("thread {}: {} was left", thread, name.as_str());
         }
-        for name in inner.channels.names() {
-            logging::warn!("thread {}: channel {} was left", thread, name);
+        for channel in inner.channels.info() {
+            logging::warn!("thread {}: channel {} was left", thread, &*channel.name);
         }
         self.exited = true;
     }
@@ -409,6 +409,8 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.inner.shared.end_critical();
         self.inner.set.forget(self.inner.shared.id);
+        self.inbox.close();
+        self.inner.shared.end_late();
     }
 }
 
@@ -426,8 +428,8 @@ mod movable {
     pub(crate) struct Movable(pub(super) Box<Thread>);
 
     // SAFETY: `Thread::into_movable` makes it only when no poller is local, no hold is out and no
-    // channel is open. What is left is `Send`: pollers that were `Send` when registered, messages,
-    // figures, and empty lists of `Rc`s.
+    // channel is open, and drops what is left of those that were. What is left is `Send`: pollers
+    // that were `Send` when registered, messages, figures, and empty lists of `Rc`s.
     unsafe impl Send for Movable {}
 
     impl Movable {

@@ -2,8 +2,21 @@
 //! not nest.
 
 use core_reactor::net::{Events, Frame, NetEvent, SockGroup};
-use core_reactor::{Cx, Hold, Msg, Reactor, Reactors, Receiver, Ring, Thread, ThreadHandle, ThreadLib, Watch};
+use core_reactor::{
+    Cx, Hold, IoChannel, IoDevice, Msg, Reactor, Reactors, Receiver, Registered, Ring, Thread, ThreadHandle, ThreadLib, Unregistered, Watch,
+};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+struct Disk;
+
+impl IoDevice for Disk {
+    type Channel = ();
+    type Error = Unregistered;
+
+    fn open(&self, _: &mut Cx<'_>) -> Result<(), Unregistered> {
+        Ok(())
+    }
+}
 
 // They stay on the core where they are.
 assert_not_impl_any!(Thread: Send, Sync);
@@ -11,6 +24,7 @@ assert_not_impl_any!(Reactor: Send, Sync);
 assert_not_impl_any!(Cx<'static>: Send, Sync, Clone);
 assert_not_impl_any!(Hold: Send, Sync, Clone);
 assert_not_impl_any!(Watch: Send, Sync, Clone);
+assert_not_impl_any!(IoChannel<Disk>: Send, Sync);
 assert_not_impl_any!(Box<dyn SockGroup>: Send, Sync);
 assert_not_impl_any!(NetEvent: Send, Sync);
 assert_not_impl_any!(Events: Send, Sync);
@@ -22,6 +36,7 @@ assert_impl_all!(ThreadHandle: Send, Sync, Clone);
 assert_impl_all!(ThreadLib: Send, Sync, Clone);
 assert_impl_all!(Reactors: Send);
 assert_impl_all!(Msg: Send);
+assert_impl_all!(Registered<Disk>: Send, Sync, Clone);
 
 // There is one receiver, and a ring carries over to another core only what may go there.
 assert_not_impl_any!(Receiver<u8>: Clone);

@@ -57,11 +57,11 @@ pub use args::parse_args;
 #[cfg(feature = "rpc")]
 pub use control::RpcOptions;
 pub use core_reactor::{
-    Bell, Bucket, CoreId, Cores, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram, Hold, Idle,
-    Instant, LCORE_STATS, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller, PollerCounts, PollerId, PollerInfo,
-    PollerStats, PushError, Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Schedule, Shard, ShardConfig, Sharded, Source,
-    SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle, ThreadId, ThreadInfo, ThreadLib, ThreadLibOptions, ThreadStats, Turn,
-    View, WaitSource, Watch, net, plugin, register_stats, sim, transport,
+    Bell, Bucket, ChannelInfo, CoreId, Cores, CpuSet, CpuSetError, Critical, CriticalError, Cx, Deadlines, EventList, Gone, Histogram,
+    Hold, Idle, Instant, IoChannel, IoDevice, LCORE_STATS, MoveError, Msg, Name, Peers, Platform, PlatformError, Polled, Poller,
+    PollerCounts, PollerId, PollerInfo, PollerStats, PushError, Reactor, ReactorOptions, ReactorStats, Reactors, Refused, Registered,
+    Schedule, Shard, ShardConfig, Sharded, Source, SpawnError, StalePoller, Thread, ThreadConfig, ThreadHandle, ThreadId, ThreadInfo,
+    ThreadLib, ThreadLibOptions, ThreadStats, Turn, Unregistered, View, WaitSource, Watch, net, plugin, register_stats, sim, transport,
 };
 #[cfg(feature = "observe")]
 pub use core_reactor::{CoreTrace, GoingOn, Stall, TRACE_GROUPS, ThreadHistograms, TraceEvent, TraceGroup, Tracepoint};

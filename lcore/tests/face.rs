@@ -228,6 +228,7 @@ fn s391_all_that_has_a_name_here_can_be_printed_and_errors_are_errors() {
     error::<lcore::CriticalError>();
     error::<lcore::MoveError>();
     error::<lcore::Gone>();
+    error::<lcore::Unregistered>();
     error::<lcore::pool::PoolError>();
     fn display<T: Display>(_: &T) {}
     let refused = Refused { item: (), why: NetError::Stale };

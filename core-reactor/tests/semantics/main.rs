@@ -22,5 +22,8 @@ mod s114_later;
 mod s11_cpu_sets;
 mod s13_parking;
 mod s150_face;
+mod s430_io_devices;
+mod s430_io_devices_model;
+mod s436_ask;
 mod sets;
 mod soundness;

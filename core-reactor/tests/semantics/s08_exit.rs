@@ -26,7 +26,7 @@ impl log::Log for Logger {
 }
 
 /// Starts to listen to the log.
-fn listen() {
+pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Logger).expect("no other logger is in this program");
@@ -35,7 +35,7 @@ fn listen() {
 }
 
 /// The lines in which `thread` is named.
-fn logged_about(thread: &str) -> Vec<String> {
+pub(crate) fn logged_about(thread: &str) -> Vec<String> {
     let lines = LOGGED.lock().expect("nobody panics while it logs");
     lines.iter().filter(|line| line.contains(thread)).cloned().collect()
 }

@@ -1,9 +1,10 @@
 //! The methods that tell of threads. Each thread tells of itself, on its own core and in a message
 //! of its own, so that thousands hold nobody up.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use core_reactor::{Cx, PollerInfo, ThreadInfo};
+use core_reactor::{ChannelInfo, Cx, PollerInfo, ThreadInfo};
 use rpc::{Call, Error, List, Method, NoParams, Text};
 use serde::Serialize;
 
@@ -195,11 +196,10 @@ impl OnePoller {
     }
 }
 
-rpc::register!(Method::new("thread_get_io_channels", "The channels of each thread, by the names of their types", |cx, call| {
+rpc::register!(Method::new("thread_get_io_channels", "The channels of each thread, by name, and how many have each", |cx, call| {
     answer_threads(cx, call, |cx| {
         let thread = cx.info();
-        // A channel is its thread's alone.
-        let io_channels = thread.channels.iter().map(|name| Channel { name, r#ref: 1 }).collect();
+        let io_channels = thread.channels.into_iter().map(|ChannelInfo { name, refs, .. }| Channel { name, r#ref: refs }).collect();
         Channels { name: thread.name.as_str().to_owned(), io_channels }
     });
 }));
@@ -212,6 +212,6 @@ struct Channels {
 
 #[derive(Serialize)]
 struct Channel {
-    name: &'static str,
-    r#ref: u32,
+    name: Cow<'static, str>,
+    r#ref: usize,
 }
