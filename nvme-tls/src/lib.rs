@@ -334,3 +334,33 @@ fn alert_name(alert: u8) -> &'static str {
         _ => "see RFC 8446, 6",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nvme::auth::{TlsIdentity, TlsKey};
+
+    use super::*;
+
+    /// A host goes on sending after it has said that it will not.
+    #[test]
+    fn s349_a_session_that_has_ended_keeps_nothing_of_what_comes() {
+        let key = TlsKey::read("NVMeTLSkey-1:00:AQgPFh0kKzI5QEdOVVxjanF4f4aNlJuiqbC3vsXM09pl1OOC:").unwrap();
+        let key = key.psk("nqn.2014-08.org.example:host", "nqn.2014-08.org.example:disk", TlsIdentity::Names).unwrap();
+        let known = key.clone();
+        let acceptor = Acceptor::new(move |_| Some(known.clone())).unwrap();
+        let (mut host, mut target) = (Session::client(&[key]).unwrap(), Session::server(&acceptor).unwrap());
+        for _ in 0..4 {
+            target.take(&std::mem::take(host.output())).unwrap();
+            host.take(&std::mem::take(target.output())).unwrap();
+        }
+        assert_eq!((host.read(&mut [0; RECORD]).unwrap(), target.is_open()), (0, true));
+        host.close();
+        target.take(&std::mem::take(host.output())).unwrap();
+        assert_eq!((target.read(&mut [0; RECORD]).unwrap(), target.has_ended()), (0, true));
+        let before = target.wired.wire().input.len();
+        for _ in 0..100 {
+            target.take(&[0x17; 1000]).unwrap();
+        }
+        assert_eq!(target.wired.wire().input.len(), before);
+    }
+}

@@ -153,3 +153,14 @@ fn s368_noise_in_a_handshake_is_refused() {
     // A record that says that it is longer than any may be.
     assert!(target(vec![]).take(&[&[0x16, 3, 1, 0xFF, 0xFF][..], &[1; 0xFFFF]].concat()).is_err());
 }
+
+/// It gets into logs.
+#[test]
+fn s349_what_is_told_of_a_strangers_identity_has_no_control_characters_and_an_end() {
+    let mut key = psk(0, TlsIdentity::Names);
+    key.identity = format!("NVMe0R01 \n\x1b[2J{}", "x".repeat(4000));
+    let mut host = Session::client(std::slice::from_ref(&key)).unwrap();
+    let why = shake_hands(&mut host, &mut target(vec![]), 1000).unwrap_err();
+    let TlsError::Unknown(told) = &why else { panic!("{why}") };
+    assert!(!told.contains(char::is_control) && told.starts_with("NVMe0R01 \\n") && told.len() < 600, "{told:?}");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::pdu;
 use nvme::command::{Sgl, io};
-use nvme::fabrics::{ConnectData, property};
+use nvme::fabrics::{self, ConnectData, property};
 use nvme::host::{self, Payload};
 use nvme::pdu::{self, C2hData, CapsuleCmd, CapsuleResp, CommonHeader, H2cData, IcReq, IcResp, Kind, R2t};
 use nvme::target::{self, Misuse, Role, Settings};
@@ -755,4 +755,18 @@ fn s249_a_host_ends_with_a_controller_that_breaks_the_protocol() {
     let command = queue.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512)).unwrap();
     assert_eq!(queue.receive(&mut &wants(command.cid, 0, 8)[..]), Ok(Some(host::Event::Wanted { cid: command.cid })));
     assert_eq!(queue.receive(&mut &wants(command.cid, 8, 8)[..]).unwrap_err().why.status(), (Fes::LimitExceeded, 0));
+}
+
+/// They get into logs.
+#[test]
+fn s349_a_name_has_no_control_characters() {
+    let field = |name: &str| {
+        let mut field = [0; 256];
+        field[..name.len()].copy_from_slice(name.as_bytes());
+        field
+    };
+    assert_eq!(fabrics::nqn(&field("nqn.2016-06.io.spdk:disk ü")), Some("nqn.2016-06.io.spdk:disk ü"));
+    for odd in ["\n", "\r", "\x1b[2J", "\u{7f}", "\u{85}"] {
+        assert_eq!(fabrics::nqn(&field(&format!("nqn.2016-06.io.spdk:{odd}"))), None, "{odd:?}");
+    }
 }

@@ -10,20 +10,20 @@ use nvme::target::{Config, Controller, Refusal, Request, Role};
 
 use crate::{Association, Listener, Subsystem, Target, Transport};
 
-/// The controller whose queue a Connect asks for: a new one for an admin queue. Where the
-/// connection is secured, `names` are of whom its key is, the host and the subsystem.
+/// What a Connect is about, as far as it can be let in.
+pub(crate) struct Found {
+    pub(crate) subsystem: Arc<Subsystem>,
+    listener: Arc<Listener>,
+    /// The controller that is there, for an I/O queue.
+    association: Option<Arc<Association>>,
+}
+
+/// Whether a Connect can be let in as things are: nothing changes by that. Where the connection is
+/// secured, `names` are of whom its key is, the host and the subsystem.
 ///
 /// # Errors
 /// The answer that it gets.
-pub(crate) fn connect(
-    target: &Target,
-    transport: &Transport,
-    max_transfer: u32,
-    port: SocketAddr,
-    names: Option<(&str, &str)>,
-    request: &Request<'_>,
-    now: Duration,
-) -> Result<Arc<Association>, Refusal> {
+pub(crate) fn check(target: &Target, port: SocketAddr, names: Option<(&str, &str)>, request: &Request<'_>) -> Result<Found, Refusal> {
     let subsystem = target.subsystem(request.subnqn).map_err(|_| Refusal::from(Parameter::SUBNQN))?;
     let listener = match subsystem.listener(port) {
         // It may have been plain when the connection was made.
@@ -43,21 +43,40 @@ pub(crate) fn connect(
         None if subsystem.has_key(request.hostnqn) => return Err(Code::InvalidHost.into()),
         _ => {}
     }
+    let mut association = None;
     if request.qid != 0 {
         let found = subsystem.controller(request.cntlid).filter(|it| !it.is_over());
-        let association = found.ok_or(Refusal::from(Parameter::CNTLID))?;
-        if association.listener.address() != port {
-            return Err(Parameter::CNTLID.into());
-        }
-        association.controller.lock().connect(request)?;
-        return Ok(association);
+        let found = found.filter(|it| it.listener.address() == port).ok_or(Refusal::from(Parameter::CNTLID))?;
+        found.controller.lock().may_connect(request)?;
+        association = Some(found);
     }
-    let config = config(&subsystem, transport, max_transfer);
-    let make = |cntlid| {
-        let controller = Controller::new(Config { cntlid, ..config }, request, now);
-        Arc::new(Association::new(subsystem.clone(), listener.clone(), controller, request.hostid, now))
-    };
-    subsystem.admit(request.hostnqn, &listener, make).ok_or(Code::ControllerBusy.into())
+    Ok(Found { subsystem, listener, association })
+}
+
+impl Found {
+    /// The controller whose queue the Connect asks for: a new one for an admin queue.
+    ///
+    /// # Errors
+    /// The answer that it gets.
+    pub(crate) fn connect(
+        self,
+        transport: &Transport,
+        max_transfer: u32,
+        request: &Request<'_>,
+        now: Duration,
+    ) -> Result<Arc<Association>, Refusal> {
+        let Self { subsystem, listener, association } = self;
+        if let Some(association) = association {
+            association.controller.lock().connect(request)?;
+            return Ok(association);
+        }
+        let config = config(&subsystem, transport, max_transfer);
+        let make = |cntlid| {
+            let controller = Controller::new(Config { cntlid, ..config }, request, now);
+            Arc::new(Association::new(subsystem.clone(), listener.clone(), controller, request.hostid, now))
+        };
+        subsystem.admit(request.hostnqn, &listener, make).ok_or(Code::ControllerBusy.into())
+    }
 }
 
 fn config(subsystem: &Subsystem, transport: &Transport, max_transfer: u32) -> Config {

@@ -51,17 +51,7 @@ impl Target {
             let why = format!("{hostnqn} and {nqn} are too long together for a key of TLS, which has room for 245 bytes");
             return Err(NvmfError::invalid("psk", why));
         }
-        // First the key: a host that was let in already stays as it is.
-        let subsystem = self.subsystem(nqn)?;
-        {
-            let mut state = subsystem.state.lock();
-            if state.hosts.iter().any(|host| host.nqn() == hostnqn) {
-                return Err(NvmfError::HostExists { nqn: nqn.into(), host: hostnqn.into() });
-            }
-            state.tls_keys.remove(hostnqn);
-            state.tls_keys.0.push((hostnqn.to_string(), name.into(), key));
-        }
-        self.add_host_with(nqn, hostnqn, keys).inspect_err(|_| subsystem.state.lock().tls_keys.remove(hostnqn))
+        self.let_in(nqn, hostnqn, keys, |state| state.tls_keys.0.push((hostnqn.to_string(), name.into(), key)))
     }
 }
 

@@ -10,13 +10,13 @@ use core::time::Duration;
 use core_reactor::net::{GroupConfig, Keepalive, NetError, NetImpl, SockOptions};
 use core_reactor::{CpuSet, Cx, Peers, ShardConfig, Sharded, SpawnError, ThreadLib};
 use nvme::target::Settings;
-use pool::{Class, ClassConfig, DataPool, DataPoolConfig, PoolError, ReserveConfig};
+use pool::{BufGroup, Class, ClassConfig, DataPool, DataPoolConfig, PoolError, ReserveConfig};
 
-use crate::group::Group;
 use crate::group::base::Base;
-use crate::group::bufs::{Bufs, fits};
+use crate::group::bufs::{Bufs, CAPSULES, fits};
 #[cfg(feature = "tls")]
 use crate::group::secure::Secured;
+use crate::group::{EVENTS, Group};
 use crate::target::{Groups, WeakTarget};
 use crate::{Association, GroupFigures, Subsystem, Target};
 
@@ -161,6 +161,9 @@ impl Config {
     }
 }
 
+/// Buffers that a connection may fill in a poll before the others have their turn, at most.
+const TURN: usize = 4;
+
 /// Listeners that the first group has room for, beside its connections.
 const PORTS: usize = 64;
 
@@ -184,18 +187,17 @@ impl Common {
         }
         // What sockets receive has buffers of its own, so that data that was asked for can come
         // however many commands hold some.
-        let none = ClassConfig { count: 0, size: 0 };
-        let received = DataPool::on_heap(DataPoolConfig::DEFAULT.small(*receive).large(none).control(none).waiters(1))?;
-        let received = received.group(ReserveConfig { small: receive.count, large: 0, control: 0 })?;
-        let mut config = GroupConfig::new(received);
+        let mut config = GroupConfig::new(own_buffers(*receive)?);
         config.sockets = connections + PORTS;
         config.send_limit = usize::MAX;
         config.send_frames = FRAMES;
         config.hold_reads_at = HOLD_READS_AT;
         let sock = net.group(cx, config)?;
-        let bufs = Bufs::new(pool.group(*reserve)?, cx.handle().waker());
+        let capsules = own_buffers(ClassConfig { count: CAPSULES, size: pool.buf_size(Class::Large) })?;
+        let bufs = Bufs::new(pool.group(*reserve)?, capsules, cx.handle().waker());
         let largest = u32::try_from(1_usize << fits(pool.buf_size(Class::Large)).ilog2()).unwrap_or(u32::MAX);
         let settings = Settings { max_transfer: largest, connect_timeout: *connect_timeout, ..Settings::default() };
+        let at_once = EVENTS.min(receive.count).max(1);
         let base = Base {
             index: peers.index(),
             peers: peers.clone(),
@@ -207,15 +209,27 @@ impl Common {
             places: Vec::new(),
             left: Vec::new(),
             watches: Vec::new(),
+            answers_at: cx.now(),
+            polls: 0,
+            quiet_below: (at_once / 2).max(1),
+            patience: (connections * TURN / at_once) as u64 + 2,
             questions: 0,
             dirty: Vec::new(),
             #[cfg(feature = "tls")]
             secured: Secured::default(),
             figures: self.figures[peers.index()].clone(),
             now: cx.now(),
+            is_stopping: false,
         };
         Ok((base, *connections))
     }
+}
+
+/// Buffers of a group that nobody else takes.
+fn own_buffers(of: ClassConfig) -> Result<BufGroup, PoolError> {
+    let none = ClassConfig { count: 0, size: 0 };
+    let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(of).large(none).control(none).waiters(1))?;
+    pool.group(ReserveConfig { small: of.count, large: 0, control: 0 })
 }
 
 /// The groups, as the target reaches them.

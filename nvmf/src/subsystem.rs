@@ -266,4 +266,17 @@ mod tests {
             assert!(matches!(check_nqn("nqn", bad), Err(NvmfError::Invalid { what: "nqn", .. })), "{bad}");
         }
     }
+
+    #[test]
+    fn s349_nothing_that_gets_into_logs_has_control_characters() {
+        let name = "nqn.2016-06.io.spdk:cnode1";
+        for odd in ["\n", "\x1b[2J", "\0", "\u{85}"] {
+            assert!(check_nqn("nqn", &format!("{name}{odd}")).is_err(), "{odd:?}");
+            let (serial, model) = (SubsystemConfig::new(name), SubsystemConfig::new(name));
+            let told = SubsystemConfig { serial_number: format!("S{odd}"), ..serial }.check().expect_err("none").to_string();
+            assert!(told.starts_with("serial_number") && !told.contains(char::is_control), "{told:?}");
+            let told = SubsystemConfig { model_number: format!("M{odd}"), ..model }.check().expect_err("none").to_string();
+            assert!(told.starts_with("model_number") && !told.contains(char::is_control), "{told:?}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use spin::{Mutex, Once};
 
 use crate::atomic::AtomicU64;
 use crate::hosts::{Helpers, Keys};
-use crate::subsystem::check_nqn;
+use crate::subsystem::{State, check_nqn};
 use crate::{
     AllowedHost, Association, GroupFigures, Helper, HostKeys, Listener, Namespace, NamespaceConfig, NvmfError, Subsystem, SubsystemConfig,
     Transport,
@@ -368,6 +368,12 @@ impl Target {
     /// Those of [`add_host`](Self::add_host); a key is no secret; nobody
     /// [helps](Self::set_helper).
     pub fn add_host_with(&self, nqn: &str, hostnqn: &str, keys: &HostKeys) -> Result<(), NvmfError> {
+        self.let_in(nqn, hostnqn, keys, |_| ())
+    }
+
+    /// The same, and what else belongs to a host: all of it or nothing, whoever asks for the same at
+    /// once.
+    pub(crate) fn let_in(&self, nqn: &str, hostnqn: &str, keys: &HostKeys, with: impl FnOnce(&mut State)) -> Result<(), NvmfError> {
         check_nqn("host", hostnqn)?;
         let keys = self.read(keys)?;
         {
@@ -377,6 +383,7 @@ impl Target {
                 return Err(NvmfError::HostExists { nqn: nqn.into(), host: hostnqn.into() });
             }
             state.hosts.push(AllowedHost::new(hostnqn, keys));
+            with(&mut state);
         }
         self.discovery_changed();
         Ok(())

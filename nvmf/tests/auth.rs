@@ -468,3 +468,62 @@ fn s363_keys_that_are_none_are_refused() {
     assert!(!format!("{hosts:?}").contains("DHHC"), "{hosts:?}");
     world.end();
 }
+
+/// Whoever says that it is a host is not one that lives.
+#[test]
+fn s398_who_has_not_shown_who_it_is_keeps_no_controller_alive() {
+    let (mut world, later) = world(&one_way());
+    // Silent from now on.
+    let (control, bringup) = admin(&mut world, &later, knows(1, None));
+    let mut strangers = Vec::new();
+    for second in 0..18 {
+        if second % 6 == 0 {
+            strangers.push(io_queue(&mut world, &bringup, second / 6 + 1));
+        }
+        let last = strangers.last_mut().expect("one");
+        last.submit(Sqe::blocks(io::READ, 1, 0, 1, 0), Payload::Receive(512), &[]);
+        last.pump();
+        world.sim.run_for(Duration::from_secs(1));
+        last.pump();
+    }
+    assert_eq!(world.figure(|it| it.expired.load(std::sync::atomic::Ordering::Relaxed)), 1);
+    assert!(world.target.subsystem(NQN).unwrap().controllers().is_empty());
+    drop((control, strangers));
+    world.end();
+}
+
+/// What was let through, and whose data comes when its host has lost what it had shown.
+#[test]
+fn s361_a_write_that_was_let_through_before_is_not_done() {
+    let (mut world, later) = world(&one_way());
+    let (control, bringup) = admin(&mut world, &later, knows(1, None));
+    let mut queue = io_queue(&mut world, &bringup, 1);
+    assert_eq!(prove(&mut world, &later, &mut queue, &mut knows(1, None), |_, data| data), Step::Authenticated);
+    queue.is_mute = true;
+    let write = queue.submit(Sqe::blocks(io::WRITE, 1, 0, 64, 0), Payload::Send(64 * 512), &vec![7; 64 * BLOCK]);
+    world.until("R2T", |_| {
+        queue.pump();
+        !queue.asked.is_empty()
+    });
+    // It begins anew, and its reply is wrong.
+    let mut end = knows(9, None);
+    for _ in 0..3 {
+        let done = match end.step() {
+            Step::Send(sqe) => {
+                let data = end.data().to_vec();
+                call(&mut world, &later, &mut queue, sqe, Payload::Send(data.len() as u32), &data)
+            }
+            Step::Receive(sqe, length) => call(&mut world, &later, &mut queue, sqe, Payload::Receive(length), &[]),
+            ended => panic!("{ended:?}"),
+        };
+        end.done(done.status, &done.data, &mut |bytes| bytes.fill(4));
+    }
+    assert_eq!(failures(&world), 1);
+    queue.send_wanted(write);
+    assert_eq!(queue.wait(&mut world, write).code(), Code::AuthenticationRequired);
+    let mut again = io_queue(&mut world, &bringup, 2);
+    assert_eq!(prove(&mut world, &later, &mut again, &mut knows(1, None), |_, data| data), Step::Authenticated);
+    assert_eq!(again.read(&mut world, 0, 64).data, vec![0; 64 * BLOCK]);
+    drop((control, queue, again));
+    world.end();
+}

@@ -437,3 +437,143 @@ fn s266_preempt_and_abort_ends_what_the_other_host_has_under_way() {
     world.sim.settle();
     world.end();
 }
+
+fn fused(opcode: u8, blocks: u32, bits: u8) -> Sqe {
+    let sqe = Sqe::blocks(opcode, 1, 0, blocks, 0);
+    Sqe { flags: sqe.flags | bits, ..sqe }
+}
+
+fn abort(world: &mut World, admin: &mut Host, cid: u16, qid: u16) -> u64 {
+    let mut sqe = Sqe::new(nvme::command::admin::ABORT, 0);
+    sqe.cdw10 = (u32::from(cid) << 16 | u32::from(qid)).into();
+    let done = admin.call(world, sqe, Payload::None, &[]);
+    assert!(done.status.is_success());
+    done.result
+}
+
+/// Each is answered once; the one that Abort names as such, the other as fused to it.
+#[test]
+fn s396_two_fused_commands_that_a_device_has_end_together() {
+    let delay = Duration::from_secs(3600);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), ..Wishes::default() });
+    let (mut admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    for names_first in [true, false] {
+        let first = host.submit(fused(io::COMPARE, 1, 1), Payload::Send(512), &[0; BLOCK]);
+        let second = host.submit(fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+        host.pump();
+        world.sim.settle();
+        let named = if names_first { first } else { second };
+        assert_eq!(abort(&mut world, &mut admin, named, 1), 0);
+        for cid in [first, second] {
+            let code = if cid == named { Code::AbortRequested } else { Code::FailedFused };
+            assert_eq!(host.wait(&mut world, cid).code(), code, "{names_first}");
+        }
+        world.sim.run_for(Duration::from_secs(1));
+        host.pump();
+        assert!(host.done.is_empty());
+    }
+    drop((admin, host));
+    world.end();
+}
+
+/// The same of two that wait for room at a device.
+#[test]
+fn s396_two_fused_commands_that_wait_for_room_end_together() {
+    let delay = Duration::from_secs(3600);
+    let device = bdev_fault::Faults { delay: delay..=delay, ..bdev_fault::Faults::none(1) };
+    let mut world = World::with(Wishes { device: Some(device), cores: 1, buffers: (1024, 32), ..Wishes::default() });
+    let (mut admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut busy: Vec<_> = (2..=19).map(|qid| Host::io(&mut world, &bringup, qid)).collect();
+    for host in &mut busy {
+        for _ in 0..30 {
+            host.submit(Sqe::new(io::FLUSH, 1), Payload::None, &[]);
+        }
+        host.pump();
+    }
+    let mut host = Host::io(&mut world, &bringup, 1);
+    let first = host.submit(fused(io::COMPARE, 1, 1), Payload::Send(512), &[0; BLOCK]);
+    let second = host.submit(fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+    host.pump();
+    world.sim.settle();
+    assert_eq!(abort(&mut world, &mut admin, second, 1), 0);
+    assert_eq!(host.wait(&mut world, second).code(), Code::AbortRequested);
+    assert_eq!(host.wait(&mut world, first).code(), Code::FailedFused);
+    drop((admin, host, busy));
+    world.end();
+}
+
+#[test]
+fn s396_half_of_two_fused_commands_is_nothing() {
+    let mut world = World::new();
+    let (mut admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    let data = pattern(3, 64 * BLOCK);
+    let gone = |world: &mut World, host: &mut Host, admin: &mut Host| {
+        let first = host.submit(fused(io::COMPARE, 1, 1), Payload::Send(512), &[0; BLOCK]);
+        host.pump();
+        world.sim.settle();
+        assert_eq!(abort(world, admin, first, 1), 0);
+        assert_eq!(host.wait(world, first).code(), Code::AbortRequested);
+    };
+    // The first is aborted before the second comes, and before anything else does.
+    gone(&mut world, &mut host, &mut admin);
+    let second = host.call(&mut world, fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+    assert_eq!(second.code(), Code::FailedFused);
+    gone(&mut world, &mut host, &mut admin);
+    works(&mut world, &mut host);
+    let second = host.call(&mut world, fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+    assert_eq!(second.code(), Code::MissingFused, "it follows another");
+    assert!(host.read(&mut world, 0, 1).data == [0; BLOCK]);
+    // One of them is aborted while the data of the second is to come.
+    for names_first in [true, false] {
+        let first = host.submit(fused(io::COMPARE, 64, 1), Payload::Send(64 * 512), &[0; 64 * BLOCK]);
+        host.pump();
+        world.sim.settle();
+        host.pump();
+        host.is_mute = true;
+        let second = host.submit(fused(io::WRITE, 64, 2), Payload::Send(64 * 512), &data);
+        host.pump();
+        world.sim.settle();
+        host.pump();
+        assert_eq!(std::mem::take(&mut host.asked), [second]);
+        let named = if names_first { first } else { second };
+        assert_eq!(abort(&mut world, &mut admin, named, 1), 0);
+        assert_eq!(host.wait(&mut world, first).code(), if names_first { Code::AbortRequested } else { Code::FailedFused });
+        host.is_mute = false;
+        host.send_wanted(second);
+        assert_eq!(host.wait(&mut world, second).code(), if names_first { Code::FailedFused } else { Code::AbortRequested });
+        works(&mut world, &mut host);
+    }
+    assert!(host.read(&mut world, 0, 64).data == [0; 64 * BLOCK]);
+    drop((admin, host));
+    world.end();
+}
+
+#[test]
+fn s396_a_damaged_first_fails_its_second_and_nothing_else() {
+    let shape = Shape { header_digest: true, data_digest: true, alignment: 0 };
+    let mut world = World::new();
+    let (admin, bringup) = Host::admin_of(&mut world, shape, NQN, HOSTNQN, 0);
+    let mut host = Host::io_of(&mut world, shape, NQN, HOSTNQN, &bringup, 1);
+    for second_follows in [true, false] {
+        host.damage = true;
+        let first = host.submit(fused(io::COMPARE, 1, 1), Payload::Send(512), &[0; BLOCK]);
+        if second_follows {
+            let second = host.submit(fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+            assert_eq!(host.wait(&mut world, second).code(), Code::FailedFused);
+        }
+        assert_eq!(host.wait(&mut world, first).code(), Code::TransientTransportError);
+        works(&mut world, &mut host);
+    }
+    // The second is damaged.
+    let first = host.submit(fused(io::COMPARE, 1, 1), Payload::Send(512), &[0; BLOCK]);
+    host.damage = true;
+    let second = host.submit(fused(io::WRITE, 1, 2), Payload::Send(512), &[1; BLOCK]);
+    assert_eq!(host.wait(&mut world, second).code(), Code::TransientTransportError);
+    assert_eq!(host.wait(&mut world, first).code(), Code::FailedFused);
+    works(&mut world, &mut host);
+    drop((admin, host));
+    world.end();
+}

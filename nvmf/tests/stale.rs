@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bdev::{BdevError, Device, DeviceChannel, Io, Kind, Kinds, Mode, NewBdev, Request, Shape};
-use common::{BLOCK, HOSTNQN, Host, NQN, World, id_of};
+use common::{BLOCK, HOSTNQN, Host, NQN, Wishes, World, id_of};
 use core_reactor::{Cx, Instant};
 use nvme::Code;
 use nvme::command::{Sqe, io};
-use nvme::fabrics::{ConnectData, cc, property};
+use nvme::fabrics::{ConnectData, Parameter, cc, invalid, property};
 use nvme::host::{Bringup, Payload};
 use nvmf::NamespaceConfig;
 use zerocopy::IntoBytes;
@@ -70,7 +70,16 @@ impl DeviceChannel for SlowChannel {
 
 /// A target whose namespace 2 is such a disk.
 fn world() -> (World, Slow) {
-    let world = World::new();
+    world_with(Wishes::default())
+}
+
+/// The same on one core, with few buffers.
+fn short_world() -> (World, Slow) {
+    world_with(Wishes { cores: 1, buffers: (8, 2), ..Wishes::default() })
+}
+
+fn world_with(wishes: Wishes) -> (World, Slow) {
+    let world = World::with(wishes);
     let disk = Slow { blocks: Arc::new(Mutex::new(vec![0; 64 * BLOCK])), ..Slow::default() };
     let shape = Shape {
         product: "Slow disk",
@@ -297,5 +306,286 @@ fn s376_a_disk_that_never_answers_is_told() {
     assert!(admin.call(&mut world, Bringup::keep_alive(), Payload::None, &[]).code() == Code::CommandSequenceError);
     world.sim.run_for(20 * SECOND);
     drop((admin, queue));
+    world.end();
+}
+
+/// A queue that is held back for want of buffers: what else it has sent is unread, and so is its end.
+fn held_back(world: &mut World, disk: &Slow, bringup: &Bringup) -> Host {
+    let mut host = Host::io(world, bringup, 1);
+    disk.takes(SECOND);
+    for byte in 1..=20 {
+        host.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[byte; BLOCK]);
+    }
+    settle(&mut host, world);
+    assert!(world.figure(|it| it.buffer_waits.load(Ordering::Relaxed)) > 0);
+    host
+}
+
+/// Alone, and another queue comes in its place; or it has gone without a word.
+#[test]
+fn s393_writes_that_wait_unread_in_a_queue_that_is_held_back_are_waited_for() {
+    for has_ended in [true, false] {
+        let (mut world, disk) = short_world();
+        let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+        let old = held_back(&mut world, &disk, &bringup);
+        let old = if has_ended {
+            old.close();
+            None
+        } else {
+            Some(old)
+        };
+        world.sim.settle();
+        let (cntlid, qid) = if has_ended { (bringup.cntlid(), 2) } else { (ANY, 0) };
+        let (mut new, cid) = connecting(&mut world, HOSTNQN, cntlid, qid);
+        world.sim.run_for(SECOND + SECOND / 2);
+        new.pump();
+        assert!(new.done.is_empty() && byte(&disk) < 20, "{has_ended}: older writes are still to come");
+        world.sim.run_for(SECOND);
+        new.pump();
+        assert!(new.done.pop_front().is_some_and(|done| done.cid == cid && done.status.is_success()), "{has_ended}");
+        assert_eq!(byte(&disk), 20, "{has_ended}");
+        drop((admin, old, new));
+        world.end();
+    }
+}
+
+#[test]
+fn s393_what_waits_unread_when_its_controller_ends_is_never_written() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let old = held_back(&mut world, &disk, &bringup);
+    old.close();
+    admin.close();
+    world.sim.settle();
+    let (mut new, cid) = connecting(&mut world, HOSTNQN, ANY, 0);
+    assert!(new.done.is_empty());
+    world.sim.run_for(SECOND + Duration::from_millis(1));
+    new.pump();
+    assert!(new.done.pop_front().is_some_and(|done| done.cid == cid && done.status.is_success()));
+    let last = byte(&disk);
+    world.sim.run_for(10 * SECOND);
+    assert!((1..20).contains(&last) && byte(&disk) == last, "nothing lands behind it");
+    drop(new);
+    world.end();
+}
+
+/// What lies in a socket may be more than is read from it at a time.
+#[test]
+fn s393_the_end_of_a_queue_counts_however_much_is_in_front_of_it() {
+    let (mut world, disk) = world_with(Wishes { cores: 1, ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    old.is_mute = true;
+    let all = vec![7; 64 * BLOCK];
+    for _ in 0..30 {
+        old.submit(Sqe::blocks(io::WRITE, 2, 0, 64, 0), Payload::Send(64 * 512), &all);
+    }
+    settle(&mut old, &mut world);
+    let mut new = Host::new(&mut world, nvme::Shape::default(), 31);
+    disk.takes(SECOND);
+    for cid in std::mem::take(&mut old.asked) {
+        old.send_wanted(cid);
+    }
+    old.pump();
+    assert!(old.out.is_empty() && old.moved.0 > 900_000);
+    old.close();
+    let data = ConnectData::new(id_of(HOSTNQN), bringup.cntlid(), NQN, HOSTNQN).expect("names");
+    let cid = new.submit(Sqe::connect(2, 32, 0), Payload::Send(1024), data.as_bytes());
+    settle(&mut new, &mut world);
+    world.sim.run_for(SECOND / 2);
+    new.pump();
+    assert!(new.done.is_empty() && byte(&disk) == 0, "older writes are still to come");
+    world.sim.run_for(SECOND);
+    assert!(new.wait(&mut world, cid).status.is_success());
+    assert_eq!(byte(&disk), 7);
+    drop((admin, new));
+    world.end();
+}
+
+/// Held back or not: whoever comes by another way waits for what it had sent by then.
+#[test]
+fn s393_a_queue_that_goes_on_writing_keeps_nobody_waiting() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    disk.takes(Duration::from_millis(100));
+    let go_on = |old: &mut Host, world: &mut World| {
+        while old.queue.in_flight().count() < 31 {
+            old.submit(Sqe::blocks(io::WRITE, 2, 1, 1, 0), Payload::Send(512), &[3; BLOCK]);
+        }
+        old.pump();
+        world.sim.run_for(Duration::from_millis(10));
+        old.pump();
+        old.done.clear();
+    };
+    go_on(&mut old, &mut world);
+    let (mut new, cid) = connecting(&mut world, HOSTNQN, ANY, 0);
+    assert!(new.done.is_empty());
+    for _ in 0..200 {
+        go_on(&mut old, &mut world);
+        new.pump();
+    }
+    assert!(new.done.pop_front().is_some_and(|done| done.cid == cid && done.status.is_success()));
+    drop((admin, old, new));
+    world.end();
+}
+
+#[test]
+fn s398_a_connect_that_cannot_be_is_refused_at_once() {
+    let (mut world, disk) = world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    let lives = Host::io(&mut world, &bringup, 2);
+    disk.takes(2 * SECOND);
+    write(&mut old, &mut world, 1);
+    old.reset();
+    world.sim.settle();
+    for (cntlid, qid, code, at) in [
+        (bringup.cntlid(), 200, Code::ConnectInvalid, invalid(Parameter::QID)),
+        (bringup.cntlid() + 1, 1, Code::ConnectInvalid, invalid(Parameter::CNTLID)),
+        (bringup.cntlid(), 2, Code::CommandSequenceError, 0),
+    ] {
+        let (new, _) = connecting(&mut world, HOSTNQN, cntlid, qid);
+        assert_eq!(new.done.front().map(|done| (done.code(), done.result)), Some((code, at)), "{qid}");
+    }
+    // One that can be is looked at again when it has waited.
+    let [(mut one, _), (mut two, _)] = [1, 1].map(|qid| connecting(&mut world, HOSTNQN, bringup.cntlid(), qid));
+    world.sim.run_for(2 * SECOND + Duration::from_millis(1));
+    [&mut one, &mut two].into_iter().for_each(Host::pump);
+    let mut codes: Vec<_> = [&one, &two].iter().flat_map(|host| host.done.iter().map(|done| done.code())).collect();
+    codes.sort_by_key(|code| *code as u16);
+    assert_eq!(codes, [Code::Success, Code::CommandSequenceError]);
+    drop((one, two));
+    drop((admin, lives));
+    world.end();
+}
+
+/// It is we who have it wait.
+#[test]
+fn s397_a_connect_that_waits_for_older_writes_has_come_in_time() {
+    let (mut world, disk) = world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    let mut new = Host::new(&mut world, nvme::Shape::default(), 31);
+    world.sim.run_for(8 * SECOND);
+    disk.takes(4 * SECOND);
+    write(&mut old, &mut world, 1);
+    old.reset();
+    world.sim.settle();
+    let data = ConnectData::new(id_of(HOSTNQN), ANY, NQN, HOSTNQN).expect("names");
+    let cid = new.submit(Sqe::connect(0, 32, 0), Payload::Send(1024), data.as_bytes());
+    settle(&mut new, &mut world);
+    world.sim.run_for(3 * SECOND);
+    new.pump();
+    assert!(new.done.is_empty() && !new.is_closed);
+    world.sim.run_for(SECOND + Duration::from_millis(1));
+    assert!(new.wait(&mut world, cid).status.is_success());
+    drop((admin, new));
+    world.end();
+}
+
+/// What its host says lies with us: neither its data, nor its keep alive, nor itself is late by that.
+#[test]
+fn s397_a_queue_that_is_held_back_is_not_late() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut busy = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (mut control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 2000);
+    let mut held = Host::io(&mut world, &bringup, 1);
+    held.is_mute = true;
+    let data = vec![9; 64 * BLOCK];
+    let asked = held.submit(Sqe::blocks(io::WRITE, 1, 0, 64, 0), Payload::Send(64 * 512), &data);
+    settle(&mut held, &mut world);
+    assert_eq!(held.asked, [asked]);
+    disk.takes(6 * SECOND);
+    for _ in 0..20 {
+        busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
+    }
+    settle(&mut busy, &mut world);
+    // Both are held back, and what is behind comes in time.
+    let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &data[..BLOCK]);
+    held.send_wanted(asked);
+    let odd = control.submit(Sqe::set_feature(0x16, 0), Payload::Send(512), &data[..BLOCK]);
+    settle(&mut held, &mut world);
+    settle(&mut control, &mut world);
+    for _ in 0..6 {
+        let alive = control.submit(Bringup::keep_alive(), Payload::None, &[]);
+        settle(&mut control, &mut world);
+        assert!(control.done.iter().all(|done| done.cid != alive), "it is held back");
+        world.sim.run_for(SECOND);
+    }
+    world.sim.run_for(Duration::from_millis(300));
+    assert!(held.wait(&mut world, small).status.is_success());
+    assert!(held.wait(&mut world, asked).status.is_success());
+    control.wait(&mut world, odd);
+    assert!(control.done.iter().all(|done| done.status.is_success()));
+    // From then on its time runs again.
+    world.sim.run_for(4 * SECOND);
+    control.closed(&mut world);
+    held.closed(&mut world);
+    world.sim.run_for(6 * SECOND);
+    drop((admin, busy));
+    world.end();
+}
+
+/// All buffers are with commands whose data is behind one that finds none.
+#[test]
+fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {
+    for blocks in [17, 64] {
+        let (mut world, _) = short_world();
+        let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+        let mut host = Host::io(&mut world, &bringup, 1);
+        let data = vec![5; 64 * BLOCK];
+        for n in 0..20 {
+            host.submit(Sqe::blocks(io::WRITE, 1, 64 * n, blocks, 0), Payload::Send(blocks * 512), &data[..blocks as usize * BLOCK]);
+        }
+        for n in 0..10 {
+            host.submit(Sqe::blocks(io::WRITE, 1, 2048 + n, 1, 0), Payload::Send(512), &data[..BLOCK]);
+        }
+        world.until("all answers", |_| {
+            host.pump();
+            host.done.len() == 30
+        });
+        assert!(host.done.drain(..).all(|done| done.status.is_success()));
+        assert_eq!(world.figure(|it| it.late.load(Ordering::Relaxed)), 0);
+        drop((admin, host));
+        world.end();
+    }
+}
+
+/// Time passes, of a target that ends and so does not come to rest.
+fn pass(world: &mut World, time: Duration) {
+    let step = Duration::from_millis(1);
+    for _ in 0..time.as_millis() {
+        world.sim.platform.advance(step);
+        for _ in 0..4 {
+            let _ = world.sim.turn();
+        }
+    }
+}
+
+/// Nothing more is read once the end has been asked for, though a buffer comes home.
+#[test]
+fn s394_a_queue_that_was_held_back_takes_nothing_more_from_a_target_that_ends() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let [mut held, mut slow] = [1, 2].map(|qid| Host::io(&mut world, &bringup, qid));
+    disk.takes(3 * SECOND);
+    write(&mut slow, &mut world, 1);
+    disk.takes(SECOND);
+    for _ in 0..15 {
+        held.submit(Sqe::blocks(io::WRITE, 2, 1, 1, 0), Payload::Send(512), &[2; BLOCK]);
+    }
+    settle(&mut held, &mut world);
+    world.sim.lib().stop();
+    pass(&mut world, Duration::from_millis(10));
+    let late = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    held.pump();
+    disk.takes(Duration::ZERO);
+    pass(&mut world, 2 * SECOND);
+    held.pump();
+    assert_eq!(held.done.len(), 15);
+    assert!(held.done.drain(..).all(|done| done.status.is_success() && done.cid != late));
+    drop((admin, held, slow));
     world.end();
 }

@@ -188,3 +188,91 @@ fn s372_a_port_takes_tls_or_not_and_hosts_are_told() {
     drop(host);
     world.end();
 }
+
+/// By close_notify, though the connection is there.
+#[test]
+fn s371_a_session_that_its_host_ends_ends_the_queue() {
+    let mut world = secured(0, net_impl_mem::Faults::default());
+    let (admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut good = Host::io(&mut world, &bringup, 1);
+    let mut leaves = Host::io(&mut world, &bringup, 2);
+    let before = world.counts();
+    leaves.session.as_mut().expect("it has one").close();
+    leaves.closed(&mut world);
+    world.sim.run_for(Duration::from_secs(3));
+    assert_eq!((world.counts().io, refused(&world)), (before.io - 1, 0));
+    works(&mut world, &mut good);
+    drop((admin, good, leaves));
+    world.end();
+}
+
+/// Its port took TLS by the time that it said who it is.
+#[test]
+fn s371_a_plain_connection_is_none_of_a_port_that_has_become_secure() {
+    let mut world = World::new();
+    let mut host = Host::new(&mut world, Shape::default(), 31);
+    world.target.remove_listener(NQN, world.at).expect("it is there");
+    world.sim.settle();
+    assert_eq!(world.target.add_secure_listener(NQN, world.at).expect("it is free"), world.at);
+    world.sim.settle();
+    let data = ConnectData::new(id_of(HOSTNQN), 0xFFFF, NQN, HOSTNQN).expect("names");
+    let done = host.call(&mut world, Sqe::connect(0, 32, 0), Payload::Send(1024), data.as_bytes());
+    assert_eq!(done.code(), Code::InvalidHost);
+    assert!(world.target.subsystem(NQN).expect("it is there").controllers().is_empty());
+    drop(host);
+    world.end();
+}
+
+/// More answers than a buffer has room for, in front of the data of a read.
+#[test]
+fn s370_what_does_not_fit_in_front_of_data_comes_behind_it() {
+    let mut transport = nvmf::Transport::default();
+    transport.max_queue_depth = 512;
+    let mut world = World::with(Wishes { any_host: false, cores: 1, transport, ..Wishes::default() });
+    world.target.add_host_with_key(NQN, HOSTNQN, ("key0", key(0)), &HostKeys::default()).expect("it is new");
+    world.secure(NQN, psk(0, HOSTNQN, NQN));
+    let (admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut host = Host::new(&mut world, Shape::default(), 400);
+    let data = ConnectData::new(id_of(HOSTNQN), bringup.cntlid(), NQN, HOSTNQN).expect("names");
+    assert!(host.call(&mut world, Sqe::connect(1, 401, 0), Payload::Send(1024), data.as_bytes()).status.is_success());
+    let data = pattern(3, 23 * BLOCK);
+    assert!(host.write(&mut world, 0, &data).status.is_success());
+    // One poll takes as many from a device, and answers them together.
+    for _ in 0..255 {
+        host.submit(Sqe::new(nvme::command::io::FLUSH, 1), Payload::None, &[]);
+    }
+    let read = host.submit(Sqe::blocks(nvme::command::io::READ, 1, 0, 23, 0), Payload::Receive(23 * BLOCK as u32), &[]);
+    world.until("all answers", |_| {
+        host.pump();
+        host.done.len() == 256
+    });
+    assert!(host.done.iter().all(|done| done.status.is_success() && (done.cid != read || done.data == data)));
+    drop((admin, host));
+    world.end();
+}
+
+/// Two who add the same host at once: one of them has, with its key.
+#[test]
+fn s399_a_host_is_added_with_its_key_or_not_at_all() {
+    let target = nvmf::Target::new();
+    target.add_subsystem(nvmf::SubsystemConfig::new(NQN)).expect("it is new");
+    let start = std::sync::Barrier::new(2);
+    for _ in 0..500 {
+        let add = |name: &str, at: usize| {
+            let key = key(at);
+            start.wait();
+            target.add_host_with_key(NQN, HOSTNQN, (name, key), &HostKeys::default()).is_ok()
+        };
+        let added = std::thread::scope(|scope| {
+            let both = [scope.spawn(|| add("key0", 0)), scope.spawn(|| add("key1", 1))];
+            both.map(|it| it.join().expect("it ends"))
+        });
+        let named = target.subsystem(NQN).expect("it is there").key_name(HOSTNQN);
+        match added {
+            [true, false] => assert_eq!(named.as_deref(), Some("key0")),
+            [false, true] => assert_eq!(named.as_deref(), Some("key1")),
+            other => panic!("{other:?}"),
+        }
+        target.remove_host(NQN, HOSTNQN).expect("it is there");
+    }
+}

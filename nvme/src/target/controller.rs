@@ -186,6 +186,16 @@ impl Controller {
     /// The response that Connect is to get; those connected are left alone.
     //= NVMe Base 2.0, 6.3
     pub fn connect(&mut self, request: &Request<'_>) -> Result<(), Refusal> {
+        self.may_connect(request)?;
+        self.queues |= 1 << (request.qid - 1);
+        Ok(())
+    }
+
+    /// Whether [`connect`](Self::connect) would take it now.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn may_connect(&self, request: &Request<'_>) -> Result<(), Refusal> {
         if request.cntlid != self.config.cntlid {
             return Err(Parameter::CNTLID.into());
         }
@@ -204,11 +214,9 @@ impl Controller {
         if !self.is_ready() {
             return Err(Code::CommandSequenceError.into());
         }
-        let bit = 1 << (request.qid - 1);
-        if self.queues & bit != 0 {
+        if self.queues & 1 << (request.qid - 1) != 0 {
             return Err(Code::CommandSequenceError.into());
         }
-        self.queues |= bit;
         Ok(())
     }
 

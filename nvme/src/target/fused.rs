@@ -7,7 +7,17 @@ use crate::status::Code;
 /// Finds the two commands of a fused operation, which follow each other in their queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fused {
-    first: Option<(Tag, Sqe)>,
+    first: First,
+}
+
+/// The command that came last, if it was the first of two.
+#[derive(Clone, Copy, Debug, Default)]
+enum First {
+    #[default]
+    None,
+    There(Tag, Sqe),
+    /// It has failed, and its tag may be another command's.
+    Failed,
 }
 
 /// What a command is to its queue.
@@ -27,27 +37,50 @@ pub enum Fuse {
     },
     /// The second without a first: complete it with [`Code::MissingFused`].
     Missing,
+    /// The second, and the first has failed: complete it with [`Code::FailedFused`].
+    Failed,
 }
 
 impl Fused {
     /// A command has come; and the one before it, if that was a first and this is no second: it is
     /// to be completed with [`Code::MissingFused`].
+    #[inline]
     pub fn next(&mut self, tag: Tag, sqe: &Sqe) -> (Fuse, Option<Tag>) {
-        let first = self.first.take();
+        if sqe.fuse() == 0 && matches!(self.first, First::None) {
+            return (Fuse::Single, None);
+        }
+        self.next_of_two(tag, sqe)
+    }
+
+    #[cold]
+    fn next_of_two(&mut self, tag: Tag, sqe: &Sqe) -> (Fuse, Option<Tag>) {
+        let first = core::mem::take(&mut self.first);
+        let left = if let First::There(left, _) = first { Some(left) } else { None };
         match (sqe.fuse(), first) {
-            (FUSED_SECOND, Some((first, compare))) => (Fuse::Both { first, compare }, None),
-            (FUSED_SECOND, None) => (Fuse::Missing, None),
-            (FUSED_FIRST, left) => {
-                self.first = Some((tag, *sqe));
-                (Fuse::First, left.map(|(tag, _)| tag))
+            (FUSED_SECOND, First::There(first, compare)) => (Fuse::Both { first, compare }, None),
+            (FUSED_SECOND, First::Failed) => (Fuse::Failed, None),
+            (FUSED_SECOND, First::None) => (Fuse::Missing, None),
+            (FUSED_FIRST, _) => {
+                self.first = First::There(tag, *sqe);
+                (Fuse::First, left)
             }
-            (_, left) => (Fuse::Single, left.map(|(tag, _)| tag)),
+            _ => (Fuse::Single, left),
+        }
+    }
+
+    /// A command has failed by itself, of which the other half may be still to come.
+    pub fn failed(&mut self, tag: Tag) {
+        if matches!(self.first, First::There(first, _) if first == tag) {
+            self.first = First::Failed;
         }
     }
 
     /// A refused command stands between two as any other does.
     pub fn interrupt(&mut self) -> Option<Tag> {
-        self.first.take().map(|(tag, _)| tag)
+        match core::mem::take(&mut self.first) {
+            First::There(tag, _) => Some(tag),
+            First::None | First::Failed => None,
+        }
     }
 }
 

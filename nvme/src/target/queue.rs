@@ -593,6 +593,11 @@ impl Queue {
         self.shape
     }
 
+    /// Commands that can be in flight: one until Connect was accepted, then its entries.
+    pub fn entries(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether Connect was accepted, and nothing has ended the queue since.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open

@@ -269,6 +269,7 @@ impl Target {
         match op.fuse {
             Fuse::Single => {}
             Fuse::Missing => return self.complete(tag, Code::MissingFused.into(), 0),
+            Fuse::Failed => return self.complete(tag, Code::FailedFused.into(), 0),
             Fuse::First | Fuse::Both { .. } => return self.run_fused(world),
         }
         let sqe = op.sqe;

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(test)]
+pub(crate) mod seeds;
 
 use common::{Host, Pair, Target, World, pdu};
 use nvme::command::{Sqe, io};

@@ -106,19 +106,23 @@ impl Queue {
     /// identifier, otherwise its tag and whether it is answered. A device may give it back later.
     pub(crate) fn abort(&mut self, base: &mut Base, cid: u16) -> Option<(Tag, bool)> {
         let tag = self.proto.find(cid)?;
-        let state = self.commands.get(tag.index())?.as_ref()?.state;
-        match state {
+        let command = self.commands.get(tag.index())?.as_ref()?;
+        // Of two fused commands each has its own Abort, and there is nothing of the other without it.
+        if let Some(at) = self.in_device(command) {
+            if let Some(Some(command)) = self.commands.get_mut(at.index()) {
+                command.is_named = at == tag;
+            }
+            self.give_up_device(base, at);
+            return Some((tag, false));
+        }
+        match command.state {
             // All behind it waits with it.
             State::Waits if self.is_stalled() => None,
             State::Waits | State::Receives | State::Ready => {
                 self.complete(base, tag, Code::AbortRequested.into(), 0);
                 Some((tag, true))
             }
-            State::InDevice => {
-                self.give_up_device(base, tag);
-                Some((tag, false))
-            }
-            State::Held => None,
+            State::InDevice | State::Held => None,
         }
     }
 

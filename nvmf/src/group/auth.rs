@@ -38,6 +38,11 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
+    /// So much time is not its host's.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.by = self.by.saturating_add(time);
+    }
+
     /// A host that was not heard has lost nothing.
     fn stand_as(&mut self, before: Option<Before>) {
         if let Some(Before { end, by }) = before {

@@ -38,6 +38,14 @@ pub(crate) struct Base {
     pub(crate) left: Vec<Left>,
     /// Who waits for their end, and how often somebody here has asked.
     pub(crate) watches: Vec<Watch>,
+    /// When it is looked next for whom there is an answer, where many ask.
+    pub(crate) answers_at: Instant,
+    /// Polls of sockets, by whose numbers it is known who has said something.
+    pub(crate) polls: u64,
+    /// A poll of fewer events has left nothing unread.
+    pub(crate) quiet_below: usize,
+    /// In so many polls everybody is read from, however many there are.
+    pub(crate) patience: u64,
     pub(crate) questions: u64,
     /// Queues that have something to send.
     pub(crate) dirty: Vec<QueueKey>,
@@ -47,6 +55,8 @@ pub(crate) struct Base {
     pub(crate) figures: Arc<GroupFigures>,
     /// The time of this poll.
     pub(crate) now: Instant,
+    /// The end has been asked for.
+    pub(crate) is_stopping: bool,
 }
 
 impl Base {

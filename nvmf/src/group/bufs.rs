@@ -19,20 +19,35 @@ pub(crate) const HEADROOM: usize = 4096;
 /// Behind it: the digest.
 const TAIL: usize = 4;
 
+/// Buffers that a group has for in-capsule data alone. One is enough to go on; a few are as many
+/// writes as a disk may have of queues that were held back.
+pub(crate) const CAPSULES: usize = 4;
+
+/// Commands that have left a line are taken out of it once so many may be there.
+const MANY: usize = 64;
+
 /// A command that waits for a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiter {
     pub(crate) queue: QueueKey,
     pub(crate) tag: Tag,
-    /// How many bytes of data it has. A tag may be another command's by now.
-    pub(crate) length: u32,
+    /// No other has the same. A tag may be another command's by now.
+    pub(crate) ticket: u64,
 }
 
 /// The buffers of a poll group's commands.
+///
+/// Data in a capsule has come already, or is what comes next: until there is a buffer for it
+/// nothing behind it can be read, and what is behind it may be the data of commands that have all
+/// other buffers. So there are a few for such data alone.
 pub(crate) struct Bufs {
-    group: BufGroup,
+    shared: BufGroup,
     waker: Waker,
     lines: [Line; 2],
+    capsules: BufGroup,
+    /// Commands with data in their capsules. They are in one of `lines`, too.
+    of_capsules: Line,
+    tickets: u64,
 }
 
 /// Who waits for buffers of a class.
@@ -40,15 +55,19 @@ struct Line {
     class: Class,
     fits: usize,
     waiting: VecDeque<Waiter>,
+    /// When there are so many it is looked who has left.
+    many: usize,
     /// What was asked for, for the first of them.
     request: Option<Request>,
 }
 
 impl Bufs {
-    pub(crate) fn new(group: BufGroup, waker: Waker) -> Self {
-        let line = |class| Line { class, fits: fits(group.size_of(class)), waiting: VecDeque::new(), request: None };
-        let lines = [line(Class::Small), line(Class::Large)];
-        Self { group, waker, lines }
+    /// Of the `shared` buffers of a group, and a few for data in `capsules` that hold the most
+    /// data.
+    pub(crate) fn new(shared: BufGroup, capsules: BufGroup, waker: Waker) -> Self {
+        let lines = [Line::new(&shared, Class::Small), Line::new(&shared, Class::Large)];
+        let of_capsules = Line::new(&capsules, Class::Small);
+        Self { shared, waker, lines, capsules, of_capsules, tickets: 0 }
     }
 
     /// A buffer with room for `length` bytes of data, unless others wait for such a one.
@@ -58,30 +77,46 @@ impl Bufs {
         if !line.waiting.is_empty() {
             return None;
         }
-        self.group.get_class(line.class).map(with_headroom)
+        self.shared.get_class(line.class).map(with_headroom)
+    }
+
+    /// One for data in a capsule where there is no other, unless others wait for such a one.
+    #[cold]
+    pub(crate) fn get_for_capsule(&self) -> Option<Buf> {
+        if self.of_capsules.waiting.is_empty() { self.capsules.get().map(with_headroom) } else { None }
     }
 
     /// A small buffer for what is no data, past those who wait.
     pub(crate) fn get_control(&self) -> Option<Buf> {
-        self.group.get_class(Class::Control).or_else(|| self.group.get())
+        self.shared.get_class(Class::Control).or_else(|| self.shared.get())
     }
 
-    /// A command waits for a buffer.
-    pub(crate) fn wait(&mut self, waiter: Waiter) {
-        let line = self.line_of(waiter.length);
+    /// A command waits for a buffer for `length` bytes, which come in its capsule or not. Its
+    /// ticket.
+    pub(crate) fn wait(&mut self, queue: QueueKey, tag: Tag, length: u32, in_capsule: bool) -> u64 {
+        self.tickets += 1;
+        let waiter = Waiter { queue, tag, ticket: self.tickets };
+        let line = self.line_of(length);
         self.lines[line].waiting.push_back(waiter);
+        if in_capsule {
+            self.of_capsules.waiting.push_back(waiter);
+        }
+        self.tickets
     }
 
     /// The first command that waits and for which there is a buffer now. `is_there` tells whether a
     /// command still waits.
     pub(crate) fn serve(&mut self, now: Instant, is_there: impl Fn(&Waiter) -> bool) -> Option<(Waiter, Buf)> {
-        let Self { group, waker, lines } = self;
-        lines.iter_mut().find_map(|line| line.serve(group, waker, now, &is_there))
+        let Self { shared, waker, lines, capsules, of_capsules, .. } = self;
+        let served = lines.iter_mut().find_map(|line| line.serve(shared, waker, now, &is_there));
+        served.or_else(|| of_capsules.serve(capsules, waker, now, &is_there))
     }
 
     /// Whether anybody waits.
+    #[inline]
     pub(crate) fn is_short(&self) -> bool {
-        self.lines.iter().any(|line| !line.waiting.is_empty())
+        let [small, large] = &self.lines;
+        [small, large, &self.of_capsules].iter().any(|line| !line.waiting.is_empty())
     }
 
     fn line_of(&self, length: u32) -> usize {
@@ -90,10 +125,19 @@ impl Bufs {
 }
 
 impl Line {
+    fn new(group: &BufGroup, class: Class) -> Self {
+        Self { class, fits: fits(group.size_of(class)), waiting: VecDeque::new(), many: MANY, request: None }
+    }
+
     #[inline]
     fn serve(&mut self, group: &BufGroup, waker: &Waker, now: Instant, is_there: &impl Fn(&Waiter) -> bool) -> Option<(Waiter, Buf)> {
         while self.waiting.front().is_some_and(|waiter| !is_there(waiter)) {
             self.waiting.pop_front();
+        }
+        if self.waiting.len() >= self.many {
+            // A host may have commands aborted that wait, and send others, as often as it likes.
+            self.waiting.retain(is_there);
+            self.many = MANY + 2 * self.waiting.len();
         }
         if self.waiting.is_empty() {
             // What was granted meanwhile passes to others.
@@ -131,10 +175,6 @@ mod tests {
 
     use super::*;
 
-    fn waiter(place: u32) -> Waiter {
-        Waiter { queue: QueueKey { place, generation: 0 }, tag: tag(), length: 512 }
-    }
-
     /// Some tag: those are given by a queue alone.
     fn tag() -> Tag {
         let mut queue = Queue::new(Settings::default(), Default::default());
@@ -150,17 +190,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn s277_a_line_is_kept_and_who_has_left_it_is_passed_over() {
+    fn key(place: u32) -> QueueKey {
+        QueueKey { place, generation: 0 }
+    }
+
+    /// One small buffer, and one for data in capsules.
+    fn bufs() -> Bufs {
         let none = ClassConfig { count: 0, size: 0 };
         let small = ClassConfig { count: 1, size: 16 << 10 };
-        let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(4)).expect("a pool");
-        let group = pool.group(ReserveConfig { small: 1, large: 0, control: 0 }).expect("a group");
-        let mut bufs = Bufs::new(group, Waker::noop().clone());
+        let one = || {
+            let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(4)).expect("a pool");
+            pool.group(ReserveConfig { small: 1, large: 0, control: 0 }).expect("a group")
+        };
+        Bufs::new(one(), one(), Waker::noop().clone())
+    }
+
+    #[test]
+    fn s277_a_line_is_kept_and_who_has_left_it_is_passed_over() {
+        let mut bufs = bufs();
         let only = bufs.get(512).expect("a buffer");
         assert!(bufs.get(512).is_none());
         for place in 0..3 {
-            bufs.wait(waiter(place));
+            bufs.wait(key(place), tag(), 512, false);
         }
         drop(only);
         assert!(bufs.get(512).is_none(), "nobody goes past who waits");
@@ -173,5 +224,36 @@ mod tests {
         // The last has left it, too: nobody waits, and the buffer is anybody's.
         assert!(bufs.serve(now, |_| false).is_none() && !bufs.is_short());
         assert!(bufs.get(512).is_some());
+    }
+
+    #[test]
+    fn s394_data_in_capsules_has_buffers_that_nothing_else_takes() {
+        let mut bufs = bufs();
+        let (_shared, own) = (bufs.get(512).expect("a buffer"), bufs.get_for_capsule().expect("another"));
+        assert!(bufs.get(512).is_none() && bufs.get_for_capsule().is_none());
+        bufs.wait(key(0), tag(), 512, false);
+        let first = bufs.wait(key(1), tag(), 512, true);
+        bufs.wait(key(2), tag(), 512, true);
+        drop(own);
+        assert!(bufs.get_for_capsule().is_none(), "nobody goes past who waits");
+        let (next, own) = bufs.serve(Instant::ZERO, |_| true).expect("a buffer");
+        assert_eq!((next.queue.place, next.ticket), (1, first), "past the one whose data is not in its capsule");
+        assert!(bufs.serve(Instant::ZERO, |it| it.ticket != first).is_none());
+        drop(own);
+        let (next, _own) = bufs.serve(Instant::ZERO, |it| it.ticket != first).expect("a buffer");
+        assert_eq!(next.queue.place, 2);
+    }
+
+    #[test]
+    fn s395_who_has_left_a_line_takes_no_room_in_it() {
+        let mut bufs = bufs();
+        let (_shared, _own) = (bufs.get(512).expect("a buffer"), bufs.get_for_capsule().expect("another"));
+        let first = bufs.wait(key(0), tag(), 512, true);
+        for _ in 0..10_000 {
+            let last = bufs.wait(key(1), tag(), 512, true);
+            assert!(bufs.serve(Instant::ZERO, |it| [first, last].contains(&it.ticket)).is_none());
+        }
+        let longest = bufs.lines.iter().chain([&bufs.of_capsules]).map(|line| line.waiting.len()).max();
+        assert!(longest.is_some_and(|longest| longest < 2 * MANY), "{longest:?}");
     }
 }

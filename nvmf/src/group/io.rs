@@ -22,6 +22,7 @@ impl Queue {
         let done = match command.fuse {
             Fuse::Single => self.start(base, cx, place, tag),
             Fuse::Missing => Err(Code::MissingFused),
+            Fuse::Failed => Err(Code::FailedFused),
             Fuse::First => {
                 let both = |it: &&Command| matches!(it.fuse, Fuse::Both { first, .. } if first == tag) && it.state == State::Ready;
                 let second = self.commands.iter().flatten().find(both).map(|it| it.tag);
@@ -159,19 +160,51 @@ impl Queue {
         let token = self.token(tag);
         let Some(Some(Command { fuse: Fuse::Both { first, compare }, sqe: write, .. })) = self.commands.get(tag.index()) else { return };
         let (first, compare, write) = (*first, *compare, *write);
-        let is_first = |it: &&mut Command| it.sqe == compare && it.fuse == Fuse::First;
-        let Some(one) = self.commands.get_mut(first.index()).and_then(Option::as_mut).filter(is_first) else {
-            return self.complete(base, tag, Code::FailedFused.into(), 0);
-        };
+        // It is there: had it failed, so had this.
+        let Some(Some(one)) = self.commands.get_mut(first.index()) else { return };
         if one.state != State::Ready {
             return;
         }
         let (length, data) = (one.length, one.buf.take());
         let outcome = self.compare_and_write(base, cx, place, (tag, token), (compare, write), length, data);
-        if let Err([one, two]) = outcome {
-            self.complete(base, first, one.into(), 0);
-            self.complete(base, tag, two.into(), 0);
+        if let Err(codes) = outcome {
+            self.complete_both(base, [first, tag], codes);
         }
+    }
+
+    /// Answers two fused commands, each with what it came to.
+    fn complete_both(&mut self, base: &mut Base, tags: [Tag; 2], codes: [Code; 2]) {
+        for tag in tags {
+            if let Some(Some(command)) = self.commands.get_mut(tag.index()) {
+                command.fuse = Fuse::Single;
+            }
+        }
+        for (tag, code) in tags.into_iter().zip(codes) {
+            self.complete(base, tag, code.into(), 0);
+        }
+    }
+
+    /// A command has failed: the other half of it, which fails with it. One that is still to come
+    /// will.
+    //= NVMe Base 2.0, 3.4.2
+    #[cold]
+    pub(super) fn other_half(&mut self, command: &Command) -> Option<Tag> {
+        self.fused.failed(command.tag);
+        match command.fuse {
+            Fuse::First => self.second_of(command.tag).map(|second| second.tag),
+            Fuse::Both { first, .. } => Some(first),
+            Fuse::Single | Fuse::Missing | Fuse::Failed => None,
+        }
+    }
+
+    fn second_of(&self, tag: Tag) -> Option<&Command> {
+        self.commands.iter().flatten().find(|it| matches!(it.fuse, Fuse::Both { first, .. } if first == tag))
+    }
+
+    /// The command that a device has for this one: where two are fused, the second.
+    pub(super) fn in_device(&self, command: &Command) -> Option<Tag> {
+        let it = if command.fuse == Fuse::First { self.second_of(command.tag)? } else { command };
+        (it.state == State::InDevice).then_some(it.tag)
     }
 
     #[allow(clippy::too_many_arguments, reason = "two commands have twice as much to say")]
@@ -219,17 +252,24 @@ impl Queue {
             Err(why) if command.outcome == Code::Success => command.outcome = code_of(&why, command.sqe.opcode),
             Err(_) => {}
         }
-        if command.left > 0 {
-            return;
+        if command.left == 0 {
+            let tag = command.tag;
+            self.came_back(base, tag);
         }
-        let (tag, outcome, fuse) = (command.tag, command.outcome, command.fuse);
-        if let Fuse::Both { first, .. } = fuse {
+    }
+
+    /// No device has anything of a command any more: it is answered, and so is its first half.
+    #[inline]
+    fn came_back(&mut self, base: &mut Base, tag: Tag) {
+        let Some(Some(command)) = self.commands.get(tag.index()) else { return };
+        let outcome = command.outcome;
+        if let Fuse::Both { first, .. } = command.fuse {
             let codes = match outcome {
                 Code::Success => [outcome; 2],
+                Code::AbortRequested if command.is_named => [Code::FailedFused, outcome],
                 code => [code, Code::FailedFused],
             };
-            self.complete(base, first, codes[0].into(), 0);
-            self.complete(base, tag, codes[1].into(), 0);
+            self.complete_both(base, [first, tag], codes);
         } else if outcome == Code::Success && matches!(command.transfer, Transfer::ToHost(_)) {
             self.respond(base, tag, 0);
         } else {
@@ -252,8 +292,7 @@ impl Queue {
             device.channel.abort(token);
         }
         if command.left == 0 {
-            let outcome = command.outcome;
-            self.complete(base, tag, outcome.into(), 0);
+            self.came_back(base, tag);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::server::{Common, ServerError};
 use crate::{Association, Subsystem};
 
 /// Events that a group takes from one poll.
-const EVENTS: usize = 128;
+pub(crate) const EVENTS: usize = 128;
 
 /// Completions that it takes from a device at a time.
 const COMPLETIONS: usize = 256;
@@ -74,8 +74,6 @@ pub(crate) struct Group {
     ports: Vec<Port>,
     next_port: u64,
     map: GroupMap,
-    /// The end has been asked for.
-    is_stopping: bool,
     /// There was no room for a connection, which was said.
     is_full: bool,
 }
@@ -92,20 +90,19 @@ impl Shard for Group {
         let map = GroupMap::new(peers.cores());
         let (events, completions) = (Some(Events::new(EVENTS)), Some(Completions::new(COMPLETIONS)));
         let queues = Queues::new(sockets);
-        Ok(Self { base, queues, events, completions, ports: Vec::new(), next_port: 0, map, is_stopping: false, is_full: false })
+        Ok(Self { base, queues, events, completions, ports: Vec::new(), next_port: 0, map, is_full: false })
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
         self.base.now = cx.now();
-        if cx.is_exiting() && !self.is_stopping {
+        if cx.is_exiting() && !self.base.is_stopping {
             self.stop();
         }
-        let mut is_busy = self.poll_sockets(cx) > 0;
-        if self.poll_devices(cx) {
-            is_busy = true;
-            if !self.base.watches.is_empty() {
-                self.answer_watches();
-            }
+        let events = self.poll_sockets(cx);
+        let mut is_busy = events > 0;
+        is_busy |= self.poll_devices(cx);
+        if !self.base.watches.is_empty() {
+            self.look_after_watches(events);
         }
         is_busy |= self.serve(cx);
         if !self.base.dirty.is_empty() {
@@ -131,6 +128,7 @@ impl Group {
     /// Takes what sockets have; how much that was.
     fn poll_sockets(&mut self, cx: &mut Cx<'_>) -> usize {
         let Some(mut events) = self.events.take() else { return 0 };
+        self.base.polls += 1;
         let count = self.base.sock.poll(&mut events);
         for event in events.drain() {
             self.handle(cx, event);
@@ -244,9 +242,7 @@ impl Group {
         let mut served = false;
         let now = self.base.now;
         let queues = &mut self.queues;
-        while let Some((waiter, buf)) =
-            self.base.bufs.serve(now, |it| queues.peek(it.queue).is_some_and(|queue| queue.waits(it.tag, it.length)))
-        {
+        while let Some((waiter, buf)) = self.base.bufs.serve(now, |it| queues.peek(it.queue).is_some_and(|queue| queue.waits(it))) {
             served = true;
             if let Some(queue) = queues.get(waiter.queue) {
                 queue.granted(&mut self.base, cx, waiter.tag, buf);
@@ -274,7 +270,8 @@ impl Group {
             self.look_for_stalled(cx);
         }
         if !self.base.watches.is_empty() {
-            self.answer_watches();
+            let events = self.poll_sockets(cx);
+            self.look_after_watches(events);
         }
         self.base.figures.pending_io.store(self.base.under_way() as u64, Ordering::Relaxed);
         for place in 0..self.base.places.len() {
@@ -302,7 +299,7 @@ impl Group {
 
     /// Nothing new is taken; what is under way comes to its end.
     fn stop(&mut self) {
-        self.is_stopping = true;
+        self.base.is_stopping = true;
         for port in self.ports.drain(..) {
             let _ = self.base.sock.close(port.id);
         }
@@ -337,7 +334,7 @@ impl Group {
                 logging::warn!("connections are turned away: this core has as many as it has room for");
             }
         }
-        let attached = if self.is_stopping { None } else { vacant }.and_then(|key| {
+        let attached = if base.is_stopping { None } else { vacant }.and_then(|key| {
             let sock = base.sock.attach(socket, key.token()).inspect_err(|refused| {
                 logging::warn!("a connection was turned away: {}", alloc::format!("{}", refused.why).as_str());
             });

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use bdev::Token;
-use core_reactor::Cx;
 use core_reactor::net::SockId;
+use core_reactor::{Cx, Instant};
 use nvme::auth::REQUIRED;
 use nvme::command::{FABRICS, Sqe};
 use nvme::digest::digest;
@@ -19,12 +19,12 @@ use pool::Buf;
 use super::auth::{Auth, is_authentication};
 use super::base::{Base, Way};
 use super::bufs::Waiter;
-use super::quiet::{Of, Then, Waiting};
+use super::quiet::{Behind, Of, Then, Waiting};
 use super::secure::Secure;
 use crate::Association;
 use crate::association::{QueueInfo, QueueKey};
 use crate::atomic::{bump, drop_by};
-use crate::connect::connect;
+use crate::connect::{Found, check};
 
 /// How long a host may take to close its side once its queue has ended.
 const LINGER: Duration = Duration::from_secs(2);
@@ -35,6 +35,13 @@ const DATA_LIMIT_SHORT: Duration = Duration::from_secs(5);
 
 /// How long a host may take nothing of what is sent to it while others wait for buffers.
 const STALL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long it may take, once a queue is read from whose socket was full, until all has come that
+/// its host's system had no room to send before: several times the way there and back.
+const SETTLES: Duration = Duration::from_millis(200);
+
+/// A socket of which so many polls ago not all was read may have been full until now.
+const LATELY: u64 = 8;
 
 /// A connection.
 pub(crate) struct Queue {
@@ -51,16 +58,20 @@ pub(crate) struct Queue {
     pub(super) commands: Vec<Option<Command>>,
     /// Commands whose data is coming.
     receiving: u32,
-    fused: Fused,
+    pub(super) fused: Fused,
     /// Commands that wait for the end of older writes.
     pub(super) waiting: Vec<Waiting>,
     /// Heads to be sent: all of a poll go out together.
     pub(super) out: Vec<u8>,
     is_dirty: bool,
-    /// Bytes that wait behind a command for whose data there is no buffer; the first so many of
-    /// them are that data, if it came with the command. `None` if none waits.
+    /// Bytes that wait behind a command for whose data there is no buffer.
     backlog: Vec<u8>,
-    stalled: Option<usize>,
+    stalled: Option<Stall>,
+    /// Commands that have begun, and the last polls in which bytes came, and as many as fill a
+    /// buffer.
+    begun: u64,
+    heard: u64,
+    filled: u64,
     /// Bytes that were handed to the socket; those of them that the host had taken when that was
     /// last looked at, and since when it has taken no more.
     sent: u64,
@@ -69,6 +80,13 @@ pub(crate) struct Queue {
     pub(super) ending: Option<Duration>,
     /// What secures it.
     pub(super) secure: Option<Box<Secure>>,
+}
+
+/// Nothing more is read: a command waits for a buffer, and its data is what comes next.
+struct Stall {
+    /// The first so many bytes that wait are that data, if it came with the command.
+    whole: usize,
+    since: Instant,
 }
 
 /// What a connection is.
@@ -104,7 +122,12 @@ pub(crate) struct Command {
     pub(super) left: u32,
     /// Of those that have come.
     pub(super) outcome: Code,
-    pub(super) since: Duration,
+    /// By which it is known in a line for buffers.
+    ticket: u64,
+    /// Abort has named it while a device had it.
+    pub(super) is_named: bool,
+    /// When its data was asked for, or had come.
+    pub(super) since: Instant,
 }
 
 /// Where a command stands.
@@ -155,6 +178,9 @@ impl Queue {
             is_dirty: false,
             backlog: Vec::new(),
             stalled: None,
+            begun: 0,
+            heard: 0,
+            filled: 0,
             sent: 0,
             taken: (0, Duration::ZERO),
             ending: None,
@@ -186,18 +212,54 @@ impl Queue {
         Token(self.key.token().0 | (tag.index() as u64) << QueueKey::PLACE_BITS)
     }
 
-    /// Whether a command of this tag waits for a buffer for so many bytes: the one that began to
-    /// wait may have ended, and another of its tag wait for a buffer of the other size.
-    pub(crate) fn waits(&self, tag: Tag, bytes: u32) -> bool {
-        matches!(self.commands.get(tag.index()), Some(Some(Command { state: State::Waits, length, .. })) if *length == bytes)
+    /// Whether a command still waits for a buffer, and not another that has its tag by now.
+    pub(crate) fn waits(&self, waiter: &Waiter) -> bool {
+        let command = self.commands.get(waiter.tag.index());
+        matches!(command, Some(Some(Command { state: State::Waits, ticket, .. })) if *ticket == waiter.ticket)
+    }
+
+    /// Something may be unread that has been sent by now.
+    pub(super) fn behind(&self, base: &Base) -> Behind {
+        Behind { queue: self.key, bound: self.begun + self.proto.entries() as u64 + 1, since: base.polls, settled_at: None }
+    }
+
+    /// Whether it may be so still. In a quiet poll everybody was read from who had something to
+    /// say, and in so many polls whoever waits for a turn has one.
+    pub(super) fn is_behind(&self, behind: &mut Behind, base: &Base, is_quiet: bool) -> bool {
+        if self.is_over() || self.begun >= behind.bound {
+            return false;
+        }
+        let silent = base.polls - self.heard.max(behind.since);
+        if self.is_stalled() || behind.settled_at.is_none() && self.filled + LATELY > behind.since {
+            behind.settled_at = Some(base.now + SETTLES);
+        }
+        let had_a_turn = silent > 0 && (is_quiet || silent >= base.patience);
+        self.is_stalled() || !had_a_turn || behind.settled_at.is_some_and(|at| base.now < at)
     }
 
     /// Bytes came.
     pub(crate) fn received(&mut self, base: &mut Base, cx: &mut Cx<'_>, buf: &Buf) {
-        if let Some(association) = self.association() {
-            association.hear(base.time());
+        self.heard = base.polls;
+        if buf.spare_capacity() == 0 {
+            self.filled = base.polls;
         }
+        self.note(base);
         if self.way.is_secure { self.decrypt(base, cx, buf) } else { self.plain(base, cx, buf) }
+    }
+
+    /// The host lives: what somebody says on an I/O queue of whom it is not known who it is does
+    /// not count.
+    #[inline]
+    fn note(&self, base: &Base) {
+        match &self.role {
+            Role::Admin(association) | Role::Io { association, .. } => association.hear(base.time()),
+            Role::Unproven(role) => {
+                if let Role::Admin(association) = &**role {
+                    association.hear(base.time());
+                }
+            }
+            Role::New(_) | Role::Over => {}
+        }
     }
 
     /// Bytes as the host meant them.
@@ -288,8 +350,21 @@ impl Queue {
             }
             Fuse::Single
         };
-        let since = base.time();
-        let command = Command { tag, sqe, transfer, length, fuse, buf: None, state: State::Waits, left: 0, outcome: Code::Success, since };
+        self.begun += 1;
+        let command = Command {
+            tag,
+            sqe,
+            transfer,
+            length,
+            fuse,
+            buf: None,
+            state: State::Waits,
+            left: 0,
+            outcome: Code::Success,
+            ticket: 0,
+            is_named: false,
+            since: base.now,
+        };
         // The lowest tags are used again first: so it is as long as there were ever commands at a
         // time, whatever the queue has entries.
         if self.commands.len() <= tag.index() {
@@ -307,14 +382,25 @@ impl Queue {
                 buf.append(whole);
                 self.granted(base, cx, tag, buf);
             }
-            None => {
-                bump(&base.figures.buffer_waits, 1);
-                base.bufs.wait(Waiter { queue: self.key, tag, length });
-                if matches!(transfer, Transfer::InCapsule(_)) {
-                    self.stalled = Some(whole.len());
-                    self.backlog.extend_from_slice(whole);
-                }
-            }
+            None => self.want_of_a_buffer(base, cx, tag, whole),
+        }
+    }
+
+    /// A command finds no buffer. Where its data is what comes next nothing else can be read until
+    /// there is one.
+    #[cold]
+    fn want_of_a_buffer(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, whole: &[u8]) {
+        let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
+        let in_capsule = matches!(command.transfer, Transfer::InCapsule(_));
+        if let Some(mut buf) = if in_capsule { base.bufs.get_for_capsule() } else { None } {
+            buf.append(whole);
+            return self.granted(base, cx, tag, buf);
+        }
+        bump(&base.figures.buffer_waits, 1);
+        command.ticket = base.bufs.wait(self.key, tag, command.length, in_capsule);
+        if in_capsule {
+            self.stalled = Some(Stall { whole: whole.len(), since: base.now });
+            self.backlog.extend_from_slice(whole);
         }
     }
 
@@ -327,14 +413,13 @@ impl Queue {
     /// There is a buffer for a command, with its data if that has come already.
     #[inline]
     pub(crate) fn granted(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, buf: Buf) {
-        let now = base.time();
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         if self.stalled.is_some() && matches!(command.transfer, Transfer::InCapsule(_)) {
             return self.go_on(base, cx, tag, buf);
         }
         let has_come = buf.len() == command.length as usize;
         command.buf = Some(buf);
-        command.since = now;
+        command.since = base.now;
         self.begin(base, cx, tag, has_come);
     }
 
@@ -363,15 +448,29 @@ impl Queue {
     /// There is a buffer for the command behind which all waited.
     #[cold]
     fn go_on(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, mut buf: Buf) {
-        let whole = self.stalled.take().unwrap_or(0);
+        let Some(Stall { whole, since }) = self.stalled.take() else { return };
+        self.excuse(base, base.now - since);
+        // What comes next is unread.
+        self.heard = base.polls;
         let backlog = core::mem::take(&mut self.backlog);
         let (data, rest) = backlog.split_at(whole);
         buf.append(data);
         self.granted(base, cx, tag, buf);
         self.feed(base, cx, rest);
-        if !self.is_stalled() {
+        if !self.is_stalled() && !base.is_stopping {
             let _ = base.sock.resume(self.sock);
         }
+    }
+
+    /// It was held back for so long: that is none of its host's time.
+    fn excuse(&mut self, base: &Base, time: Duration) {
+        for command in self.commands.iter_mut().flatten().filter(|it| it.state == State::Receives) {
+            command.since += time;
+        }
+        if let Some(auth) = &mut self.auth {
+            auth.excuse(time);
+        }
+        self.note(base);
     }
 
     /// Does a command, all of whose data has come.
@@ -380,6 +479,7 @@ impl Queue {
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         // Where there was nothing to wait for.
         command.state = State::Ready;
+        command.since = base.now;
         match &self.role {
             Role::Io { place, .. } if command.sqe.opcode != FABRICS => {
                 let place = *place;
@@ -400,13 +500,15 @@ impl Queue {
         let (transport, most, port) = (base.transport(), base.settings.max_transfer, self.way.port);
         let names = self.secure.as_ref().map(|secure| secure.names());
         let request = Request::read(&command.sqe, &data, transport.max_queue_depth);
-        if !is_quiet && let Some(of) = request.as_ref().ok().and_then(|request| older_writes(base, request)) {
+        let found = request.and_then(|request| Ok((check(&base.target, port, names, &request)?, request)));
+        // Nobody is asked on behalf of one that is not let in.
+        if !is_quiet && let Some(of) = found.as_ref().ok().and_then(|(found, request)| older_writes(found, request)) {
             self.commands[tag.index()] = Some(command);
             self.role = Role::New(data);
             return self.wait_for(base, tag, &of, Then::Connect);
         }
-        let outcome = request.and_then(|request| {
-            let association = connect(&base.target, &transport, most, port, names, &request, base.time())?;
+        let outcome = found.and_then(|(found, request)| {
+            let association = found.connect(&transport, most, &request, base.time())?;
             Ok((request, association))
         });
         match outcome {
@@ -484,15 +586,22 @@ impl Queue {
 
     /// Answers a command.
     pub(super) fn complete(&mut self, base: &mut Base, tag: Tag, status: Status, result: u64) {
-        if let Some(Some(command)) = self.commands.get_mut(tag.index()).map(Option::take)
-            && command.state == State::Receives
-        {
-            self.receiving -= 1;
+        let mut other_half = None;
+        if let Some(Some(command)) = self.commands.get_mut(tag.index()).map(Option::take) {
+            if command.state == State::Receives {
+                self.receiving -= 1;
+            }
+            if !status.is_success() {
+                other_half = self.other_half(&command);
+            }
         }
         bump(&base.figures.commands, 1);
         // Where data is still under way, the answer comes behind it.
         if let Ok(Some(head)) = self.proto.complete(tag, status, result) {
             self.put(base, &head);
+        }
+        if let Some(other) = other_half {
+            self.complete(base, other, Code::FailedFused.into(), 0);
         }
     }
 
@@ -618,9 +727,15 @@ impl Queue {
         if !self.waiting.is_empty() {
             self.look_for_unquiet(base);
         }
+        // What its host has said waits here: none of its times runs.
+        if self.is_stalled() {
+            return;
+        }
         let limit = if base.bufs.is_short() { DATA_LIMIT_SHORT } else { DATA_LIMIT };
-        let is_late = |command: &Command| command.state == State::Receives && now >= command.since.saturating_add(limit);
-        if self.proto.is_late(now) || (self.receiving > 0 && self.commands.iter().flatten().any(is_late)) {
+        let is_late = |command: &Command| command.state == State::Receives && base.now >= command.since + limit;
+        // A Connect that waits has come in time.
+        let connects_late = self.proto.is_late(now) && self.waiting.is_empty();
+        if connects_late || (self.receiving > 0 && self.commands.iter().flatten().any(is_late)) {
             let what = match &self.secure {
                 _ if self.proto.is_open() => "data that it was asked for",
                 Some(secure) if !secure.is_open() => "TLS handshake",
@@ -664,9 +779,8 @@ impl Queue {
     }
 }
 
-/// The writes that are to be over before a Connect is answered, if it can be one at all.
-fn older_writes(base: &Base, request: &Request<'_>) -> Option<Of> {
-    let subsystem = base.target.subsystem(request.subnqn).ok()?;
-    let is_it = !subsystem.is_discovery() && subsystem.lets_in(request.hostnqn);
-    is_it.then(|| Of::Host { subsystem, nqn: request.hostnqn.into(), alive: request.qid == 0 })
+/// The writes that are to be over before a Connect is answered.
+fn older_writes(found: &Found, request: &Request<'_>) -> Option<Of> {
+    let subsystem = found.subsystem.clone();
+    (!subsystem.is_discovery()).then(|| Of::Host { subsystem, nqn: request.hostnqn.into(), alive: request.qid == 0 })
 }

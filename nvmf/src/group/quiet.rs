@@ -8,16 +8,17 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use core_reactor::Cx;
+use core_reactor::{Cx, Instant};
 use nvme::command::io;
 use nvme::target::Tag;
 use nvme::{Code, Status};
 
+use super::Group;
 use super::base::Base;
 use super::queue::{Command, Queue, Role, State};
-use super::{EVENTS, Group};
 use crate::association::QueueKey;
 use crate::{Association, Subsystem};
 
@@ -27,6 +28,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Polls of sockets in one go, until all that has come has been seen: more than any but a group
 /// that is never at rest needs.
 const LOOKS: usize = 8;
+
+/// So many questions are looked at in each poll. Where there are more, each of them costs others
+/// so much time until the next look: a look is one at all queues.
+const FEW: usize = 8;
+const MANY_COST: Duration = Duration::from_micros(100);
 
 /// Whose writes.
 #[derive(Clone, Debug)]
@@ -41,14 +47,17 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    fn includes(&self, association: &Arc<Association>, of: u32) -> bool {
+    fn includes(&self, association: &Arc<Association>) -> bool {
         match self {
             Self::Host { subsystem, nqn, .. } => Arc::ptr_eq(&association.subsystem, subsystem) && association.hostnqn() == nqn,
-            Self::Hosts { subsystem, ids, nsid } => {
-                Arc::ptr_eq(&association.subsystem, subsystem) && ids.contains(&association.hostid) && *nsid == of
-            }
+            Self::Hosts { subsystem, ids, .. } => Arc::ptr_eq(&association.subsystem, subsystem) && ids.contains(&association.hostid),
             Self::Controller(it) => Arc::ptr_eq(association, it),
         }
+    }
+
+    /// Whether those to this namespace count.
+    fn is_to(&self, namespace: u32) -> bool {
+        !matches!(self, Self::Hosts { nsid, .. } if *nsid != namespace)
     }
 
     /// Whether queues that live count.
@@ -70,8 +79,26 @@ pub(crate) struct Asker {
 pub(crate) struct Watch {
     of: Of,
     asker: Asker,
-    /// Writes that came later do not count.
-    since: Duration,
+    /// Queues from which something may be unread that had come when this was asked. It may be a
+    /// write, or the end of the queue.
+    behind: Vec<Behind>,
+    /// Writes that came later do not count: later than this was asked, and than all that had come
+    /// by then was read.
+    since: Instant,
+    /// Who asked has given up by then.
+    by: Instant,
+}
+
+/// A queue from which something may be unread that had come by some moment.
+pub(crate) struct Behind {
+    pub(super) queue: QueueKey,
+    /// It is not, once it has begun so many commands in all: a host has no more on the way than
+    /// the queue has entries.
+    pub(super) bound: u64,
+    /// The poll of that moment.
+    pub(super) since: u64,
+    /// Where its socket may have been full: when all has come.
+    pub(super) settled_at: Option<Instant>,
 }
 
 /// What devices have of a queue that has ended.
@@ -187,10 +214,8 @@ impl Queue {
     /// Whether devices have writes of it that are as old as a question.
     fn has_writes(&self, watch: &Watch) -> bool {
         let Role::Io { association, .. } = self.role.proven() else { return false };
-        let is_one = |command: &Command| {
-            command.is_a_write_under_way() && command.since <= watch.since && watch.of.includes(association, command.sqe.nsid.get())
-        };
-        self.commands.iter().flatten().any(is_one)
+        let is_one = |it: &Command| it.is_a_write_under_way() && it.since <= watch.since && watch.of.is_to(it.sqe.nsid.get());
+        watch.of.includes(association) && self.commands.iter().flatten().any(is_one)
     }
 }
 
@@ -227,32 +252,74 @@ impl Group {
     /// Is asked to say when devices have no such writes any more.
     fn watch(&mut self, cx: &mut Cx<'_>, of: Of, asker: Asker) {
         self.base.now = cx.now();
-        // The end of a connection that has come, and what came before it, counts.
+        let now = self.base.now;
+        let behind = self.behind(&of);
+        self.base.watches.push(Watch { of, asker, behind, since: now, by: now + 2 * LIMIT });
         for _ in 0..LOOKS {
-            if self.poll_sockets(cx) < EVENTS {
+            let events = self.poll_sockets(cx);
+            if self.catch_up(events) {
                 break;
             }
         }
-        self.base.watches.push(Watch { of, asker, since: self.base.time() });
         self.poll_devices(cx);
         self.answer_watches();
         self.flush();
     }
 
-    /// Answers the questions of which nothing is left.
-    pub(super) fn answer_watches(&mut self) {
+    /// Queues from which something may be unread that counts. Writes of hosts that were fenced off
+    /// are refused when they are read, and those of a controller that was disabled never are.
+    fn behind(&mut self, of: &Of) -> Vec<Behind> {
+        let Of::Host { .. } = of else { return Vec::new() };
+        let is_one = |queue: &&mut Queue| matches!(queue.role.proven(), Role::Io { association, .. } if of.includes(association));
         let Self { base, queues, .. } = self;
-        let now = base.time();
+        queues.iter().filter(is_one).map(|queue| queue.behind(base)).collect()
+    }
+
+    /// Looks which queues have caught up with the questions, after a poll of so many events.
+    /// Whether all have.
+    fn catch_up(&mut self, events: usize) -> bool {
+        let Self { base, queues, .. } = self;
+        let is_quiet = events < base.quiet_below;
+        let (mut watches, mut all) = (core::mem::take(&mut base.watches), true);
+        for watch in watches.iter_mut().filter(|watch| !watch.behind.is_empty()) {
+            let before = watch.behind.len();
+            watch.behind.retain_mut(|it| queues.peek(it.queue).is_some_and(|queue| queue.is_behind(it, base, is_quiet)));
+            if watch.behind.len() < before {
+                watch.since = base.now;
+            }
+            all &= watch.behind.is_empty();
+        }
+        base.watches = watches;
+        all
+    }
+
+    /// Looks for whom there is an answer now, after a poll of sockets of so many events.
+    pub(super) fn look_after_watches(&mut self, events: usize) {
+        let (now, many) = (self.base.now, self.base.watches.len());
+        if many > FEW {
+            if now < self.base.answers_at {
+                return;
+            }
+            self.base.answers_at = now + MANY_COST * many as u32;
+        }
+        self.catch_up(events);
+        self.answer_watches();
+    }
+
+    /// Answers the questions of which nothing is left.
+    fn answer_watches(&mut self) {
+        let Self { base, queues, .. } = self;
+        let now = base.now;
         let mut watches = core::mem::take(&mut base.watches);
         watches.retain(|watch| {
-            let is_left = base.left.iter().any(|left| watch.of.includes(&left.association, left.nsid))
+            let is_left = !watch.behind.is_empty()
+                || base.left.iter().any(|left| watch.of.includes(&left.association) && watch.of.is_to(left.nsid))
                 || watch.of.is_of_the_living() && queues.iter().any(|queue| queue.has_writes(watch));
             if !is_left {
                 let Asker { group, queue, id } = watch.asker;
                 base.peers.send(group, move |group, cx| group.answered(cx, queue, id, Code::Success));
             }
-            // Who asked has given up by then.
-            is_left && now < watch.since.saturating_add(2 * LIMIT)
+            is_left && now < watch.by
         });
         base.watches = watches;
     }

@@ -36,15 +36,19 @@ impl Add {
     fn make(self, control: &Control) -> Result<u32, Error> {
         let target = target(control, self.tgt_name.as_deref())?;
         let mut config = self.namespace.read(&*control.service::<Bdevs>()?)?;
+        let mut claim = None;
         if let Some(path) = self.namespace.ptpl_file {
+            claim = ptpl::Claim::new(&path);
             let is_its = |namespace: &Arc<Namespace>| namespace.config().keeper.as_ref().is_some_and(|it| it.name() == path);
             let taken = target.subsystems().iter().any(|subsystem| subsystem.namespaces().iter().any(is_its));
-            refuse("namespace.ptpl_file", taken, "another namespace keeps its reservations there")?;
+            refuse("namespace.ptpl_file", taken || claim.is_none(), "another namespace keeps its reservations there")?;
             let file = ptpl::File::new(path, config.device.bdev().uuid());
             config.kept = file.read().map_err(|why| Error::params(format!("Invalid parameters: namespace.ptpl_file: {why}")))?;
             config.keeper = Some(Arc::new(file));
         }
-        Ok(target.add_namespace(&self.nqn, config)?)
+        let nsid = target.add_namespace(&self.nqn, config)?;
+        drop(claim);
+        Ok(nsid)
     }
 }
 

@@ -8,8 +8,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::string::{String, ToString};
-use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::vec::Vec;
 
@@ -28,6 +28,32 @@ const MOST: u64 = 128 << 10;
 pub(super) struct File {
     path: String,
     device: Uuid,
+}
+
+/// Files that namespaces are about to have: each has looked whether another has it, and is not
+/// there yet itself.
+static TAKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// A file that nobody else begins to use until this is dropped.
+#[derive(Debug)]
+pub(super) struct Claim(String);
+
+impl Claim {
+    /// `None` if somebody is about to.
+    pub(super) fn new(path: &str) -> Option<Self> {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.iter().any(|it| it == path) {
+            return None;
+        }
+        taken.push(path.into());
+        Some(Self(path.into()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).retain(|it| *it != self.0);
+    }
 }
 
 /// What is in it. SPDK refuses what has a key more.
@@ -62,6 +88,10 @@ impl File {
     pub(super) fn read(&self) -> Result<Option<Kept>, String> {
         let path = &self.path;
         let mut text = String::new();
+        // Whoever opens a pipe that nobody writes to waits for ever.
+        if fs::metadata(path).is_ok_and(|it| !it.is_file()) {
+            return Err(format!("{path:?} is no file"));
+        }
         match fs::File::open(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 let dir = folder(path);
@@ -192,6 +222,20 @@ mod tests {
         }
         let file = File::new(path.to_str().expect("a name").into(), DEVICE.parse().expect("a uuid"));
         (dir, file)
+    }
+
+    #[test]
+    fn s351_a_file_is_taken_by_one_at_a_time() {
+        let first = Claim::new("/s351/a").expect("nobody has it");
+        assert!(Claim::new("/s351/a").is_none() && Claim::new("/s351/b").is_some());
+        drop(first);
+        assert!(Claim::new("/s351/a").is_some());
+    }
+
+    #[test]
+    fn s351_what_is_no_file_is_not_opened() {
+        let it = File::new("/dev/null".into(), DEVICE.parse().expect("a uuid"));
+        assert_eq!(it.read(), Err("\"/dev/null\" is no file".into()));
     }
 
     #[test]

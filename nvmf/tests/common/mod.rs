@@ -260,7 +260,8 @@ impl Host {
 
     /// A connection on which nothing was said.
     pub(crate) fn half_open(world: &mut World, shape: Shape, commands: u16) -> Self {
-        let sock = world.net.dial(world.at, &SockOptions::default()).expect("a free port");
+        // Whatever is not read yet waits here.
+        let sock = world.net.dial(world.at, &SockOptions::default().send_buf(4 << 20)).expect("a free port");
         world.until("a connection", |_| matches!(sock.connected(), Poll::Ready(Ok(()))));
         let (queue, hello) = Queue::new(Settings { shape, commands, in_capsule: 8192 });
         let many = || vec![Vec::new(); commands.into()];
