@@ -30,7 +30,8 @@ static HEAP: machine::Bump = machine::Bump::new();
 
 /// The exit code: 0, or the number of the check that failed.
 fn check() -> u8 {
-    let checks: [fn() -> bool; 11] = [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, blocks, nvme, target];
+    let checks: [fn() -> bool; 12] =
+        [cpu_sets, wrong_cpu_sets, buffers, objects, turns, registry, host, memory, futures, blocks, nvme, target];
     checks.iter().position(|holds| !holds()).map_or(0, |at| at as u8 + 1)
 }
 
@@ -125,6 +126,31 @@ fn memory() -> bool {
     let Some(far) = listener.accept() else { return false };
     let mut byte = [0];
     near.write(&[7]) == Poll::Ready(Ok(1)) && far.read(&mut byte) == Poll::Ready(Ok(1)) && byte == [7]
+}
+
+/// A task echoes a byte over a network in memory, after a sleep.
+fn futures() -> bool {
+    let (mut sim, net) = (Sim::new(1), alloc::boxed::Box::leak(alloc::boxed::Box::new(MemNet::new(1, Faults::default()))));
+    let (net, at) = (&*net, SocketAddr::from(([127, 0, 0, 1], 7)));
+    let start = move |cx: &mut Cx<'_>| {
+        let config = lcore_async::Config::new().network(net, BufGroup::new(4, 64)).sockets(4).tasks(4);
+        let Ok(runtime) = lcore_async::Runtime::new(cx, config) else { return };
+        let Ok(mut listener) = lcore_async::TcpListener::bind(&runtime, at) else { return };
+        let echo = async move {
+            let (mut stream, _) = listener.accept().await.ok()?;
+            let byte = stream.recv().await.ok()??;
+            listener.runtime().sleep(Duration::from_millis(1)).await;
+            stream.send(byte).await.ok()
+        };
+        drop(runtime.spawn_local(echo));
+    };
+    let spawned = sim.lib().spawn(ThreadConfig::new("futures"), start);
+    sim.settle();
+    let Ok(near) = net.dial(at, &SockOptions::default()) else { return false };
+    sim.settle();
+    let (written, mut byte) = (near.write(&[7]), [0]);
+    sim.run_for(Duration::from_millis(1));
+    spawned.is_ok() && written == Poll::Ready(Ok(1)) && near.read(&mut byte) == Poll::Ready(Ok(1)) && byte == [7]
 }
 
 /// A block is written to a device of memory, and read back.

@@ -12,7 +12,7 @@ use super::steps::need_clippy;
 use crate::program::cargo;
 
 /// The no_std crates, with the features that images take.
-const CRATES: [(&str, &str); 14] = [
+const CRATES: [(&str, &str); 15] = [
     ("lcore-logging", ""),
     ("lcore-pool", ""),
     ("core-reactor", ""),
@@ -21,6 +21,7 @@ const CRATES: [(&str, &str); 14] = [
     ("net-impl-smoltcp", ""),
     ("sim-net", ""),
     ("net-impl-mem", ""),
+    ("lcore-async", "--features=embedded-io-async"),
     ("lcore-nvme", "--features=auth"),
     ("nvmf", ""),
     ("bdev", ""),

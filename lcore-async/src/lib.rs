@@ -1,0 +1,37 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_debug_implementations)]
+
+extern crate alloc;
+#[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
+extern crate std;
+
+#[cfg(feature = "embedded-io-async")]
+mod embedded;
+#[cfg(feature = "futures-io")]
+mod futures;
+#[cfg(feature = "hyper")]
+mod hyper;
+#[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
+mod io;
+mod net;
+mod runtime;
+mod task;
+mod tcp;
+mod time;
+mod timers;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod waiters;
+
+#[cfg(feature = "embedded-io-async")]
+pub use embedded::EmbeddedError;
+#[cfg(feature = "hyper")]
+pub use hyper::HyperTimer;
+#[cfg(any(feature = "futures-io", feature = "hyper", feature = "tokio"))]
+pub use io::io_error;
+pub use runtime::{Config, ExitHold, Exiting, Runtime};
+pub use task::{Aborted, JoinHandle, SpawnError, yield_now};
+pub use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf};
+pub use time::{Elapsed, Interval, Sleep, Timeout};

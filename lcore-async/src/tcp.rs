@@ -1,0 +1,385 @@
+//! TCP: listeners, streams, and the halves of a stream.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::future::poll_fn;
+use core::iter;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+
+use core_reactor::Refused;
+use core_reactor::net::{Frame, NetError, SockOptions, Socket};
+use pool::Buf;
+
+use crate::Runtime;
+use crate::net::Net;
+
+/// A socket's handle. With the last one the socket is closed.
+pub(crate) struct Conn {
+    runtime: Runtime,
+    n: u32,
+}
+
+impl Conn {
+    fn new(runtime: &Runtime, open: impl FnOnce(&mut Net) -> Result<u32, NetError>) -> Result<Self, NetError> {
+        let n = runtime.net(open)??;
+        Ok(Self { runtime: runtime.clone(), n })
+    }
+
+    fn share(&self) -> Self {
+        // Without sockets there is nothing to count.
+        let _ = self.runtime.net(|net| net.share(self.n));
+        Self { runtime: self.runtime.clone(), n: self.n }
+    }
+
+    fn net<R>(&self, f: impl FnOnce(&mut Net, u32) -> R) -> Result<R, NetError> {
+        self.runtime.net(|net| f(net, self.n))
+    }
+
+    fn addresses(&self) -> Result<(SocketAddr, Option<SocketAddr>), NetError> {
+        self.net(Net::addresses)?
+    }
+
+    fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<Option<Buf>, NetError>> {
+        self.net(|net, n| net.poll_recv(n, cx))?
+    }
+
+    /// Shows what has come to `take`, which tells how much of it it has taken; 0 at the end.
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, take: impl FnOnce(&[u8]) -> usize) -> Poll<Result<usize, NetError>> {
+        self.net(|net, n| net.poll_read(n, cx, take))?
+    }
+
+    pub(crate) fn poll_write<'a>(&self, cx: &Context<'_>, parts: impl Iterator<Item = &'a [u8]>) -> Poll<Result<usize, NetError>> {
+        self.net(|net, n| net.poll_write(n, cx, parts))?
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &Context<'_>) -> Poll<Result<(), NetError>> {
+        self.net(|net, n| net.poll_shutdown(n, cx))?
+    }
+
+    async fn recv(&self) -> Result<Option<Buf>, NetError> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    async fn read(&self, into: &mut [u8]) -> Result<usize, NetError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        poll_fn(|cx| self.poll_read(cx, |bytes| copy(bytes, into))).await
+    }
+
+    async fn write(&self, bytes: &[u8]) -> Result<usize, NetError> {
+        poll_fn(|cx| self.poll_write(cx, iter::once(bytes))).await
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> Result<(), NetError> {
+        while !bytes.is_empty() {
+            let taken = self.write(bytes).await?;
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
+        // Whoever tags a frame wants to be told of it, which nobody here is.
+        let frame = if frame.tag().is_some() { frame.into_iter().fold(Frame::new(), pushed) } else { frame };
+        let mut frame = Some(frame);
+        let sent = poll_fn(|cx| self.net(|net, n| net.poll_send(n, cx, &mut frame))?).await;
+        sent.map_err(|why| Refused { item: frame.unwrap_or_default(), why })
+    }
+
+    async fn shutdown(&self) -> Result<(), NetError> {
+        poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+
+    fn taken(&self) -> u64 {
+        self.net(Net::taken).unwrap_or_default()
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let now = self.runtime.now();
+        // Without sockets this one is closed already.
+        let _ = self.net(|net, n| net.release(n, now));
+    }
+}
+
+/// As much as fits.
+pub(crate) fn copy(bytes: &[u8], into: &mut [u8]) -> usize {
+    let fits = bytes.len().min(into.len());
+    into[..fits].copy_from_slice(&bytes[..fits]);
+    fits
+}
+
+/// A frame with one buffer more; it comes of a frame, so there is room.
+fn pushed(mut frame: Frame, buf: Buf) -> Frame {
+    let _ = frame.push(buf);
+    frame
+}
+
+/// A listening socket. Dropped, it is closed, with the connections that wait for it.
+pub struct TcpListener {
+    conn: Conn,
+}
+
+impl TcpListener {
+    /// Listens at `at`; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
+    ///
+    /// # Errors
+    /// The address is in use, not of this machine or not allowed; the runtime has as many sockets
+    /// as it was made for, or no network.
+    pub fn bind(runtime: &Runtime, at: SocketAddr) -> Result<Self, NetError> {
+        Self::bind_with(runtime, at, &SockOptions::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and an option that cannot be honoured.
+    pub fn bind_with(runtime: &Runtime, at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
+        Ok(Self { conn: Conn::new(runtime, |net| net.listen(at, options))? })
+    }
+
+    /// The next connection, and its peer. While the runtime has as many sockets as it was made for,
+    /// or the system no descriptors, connections wait in the system, and this waits for room.
+    ///
+    /// Dropped before it is ready, it has lost none.
+    ///
+    /// # Errors
+    /// This connection could not be had, or the listener is gone.
+    pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
+        let socket = self.accept_socket().await?;
+        let peer = socket.peer_addr().ok_or(NetError::NotConnected)?;
+        Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))
+    }
+
+    /// The next connection as a socket that is in no group: to be sent to another core, whose
+    /// runtime makes a stream of it ([`TcpStream::from_socket`]).
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub async fn accept_socket(&mut self) -> Result<Box<dyn Socket>, NetError> {
+        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx))?).await
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The listener is gone.
+    pub fn local_addr(&self) -> Result<SocketAddr, NetError> {
+        self.conn.addresses().map(|(here, _)| here)
+    }
+
+    /// The runtime that it is of.
+    pub fn runtime(&self) -> &Runtime {
+        &self.conn.runtime
+    }
+}
+
+/// A TCP connection.
+///
+/// Dropped, it is closed: what it had taken to be sent still goes out, then FIN. What has come and
+/// was not read is thrown away.
+///
+/// While nobody reads from it, its peer is held back. While its peer takes nothing, writes wait.
+pub struct TcpStream {
+    conn: Conn,
+}
+
+/// What a stream and the half of it that reads have in common.
+macro_rules! reads {
+    () => {
+        /// The next bytes as they came, without a copy: a buffer of the runtime's, which goes home
+        /// when it is dropped. `None` when the peer has ended its side and all is read.
+        ///
+        /// Dropped before it is ready, it has taken nothing.
+        ///
+        /// # Errors
+        /// The connection broke; what came before has been read then.
+        pub async fn recv(&mut self) -> Result<Option<Buf>, NetError> {
+            self.conn.recv().await
+        }
+
+        /// Reads what there is into `into`, at least a byte; tells how much. 0 when the peer has
+        /// ended its side and all is read, or nothing fits.
+        ///
+        /// Dropped before it is ready, it has taken nothing: what comes is for the next read.
+        ///
+        /// # Errors
+        /// As [`recv`](Self::recv).
+        pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, NetError> {
+            self.conn.read(into).await
+        }
+    };
+}
+
+/// What a stream and the half of it that writes have in common.
+macro_rules! writes {
+    () => {
+        /// Takes bytes to be sent, as many as there is room for, one at least; tells how many.
+        /// Waits for room while the peer takes nothing.
+        ///
+        /// Dropped before it is ready, it has taken nothing.
+        ///
+        /// # Errors
+        /// The connection broke, or its sending side has ended.
+        pub async fn write(&mut self, bytes: &[u8]) -> Result<usize, NetError> {
+            self.conn.write(bytes).await
+        }
+
+        /// Takes all of `bytes`, however many, and waits for room as often as needed.
+        ///
+        /// Dropped before it is ready, it has taken a part: [`taken`](Self::taken) tells how much.
+        ///
+        /// # Errors
+        /// As [`write`](Self::write).
+        pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), NetError> {
+            self.conn.write_all(bytes).await
+        }
+
+        /// Takes a buffer or up to four as they are, without a copy, when there is room.
+        ///
+        /// Dropped before it is ready, it has taken nothing of it.
+        ///
+        /// # Errors
+        /// As [`write`](Self::write); the buffers come back.
+        pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), Refused<Frame, NetError>> {
+            self.conn.send(frame.into()).await
+        }
+
+        /// Bytes that this stream has taken to be sent since it was opened, to the byte: what to go
+        /// on behind after a write that was dropped.
+        ///
+        /// Taken is not yet with the peer; if the connection breaks, that is told by the next read
+        /// or write.
+        pub fn taken(&self) -> u64 {
+            self.conn.taken()
+        }
+
+        /// Ends the sending side behind all that was taken (FIN). Reading goes on. Waits for room
+        /// if there is none; asked for once, it comes also if this is dropped.
+        ///
+        /// # Errors
+        /// The connection broke before.
+        pub async fn shutdown(&mut self) -> Result<(), NetError> {
+            self.conn.shutdown().await
+        }
+    };
+}
+
+impl TcpStream {
+    /// Connects to `to`.
+    ///
+    /// Dropped before it is ready, it leaves no connection behind.
+    ///
+    /// # Errors
+    /// Refused, unreachable, no answer in time; the runtime has as many sockets as it was made for,
+    /// or no network.
+    pub async fn connect(runtime: &Runtime, to: SocketAddr) -> Result<Self, NetError> {
+        Self::connect_with(runtime, &[to], &SockOptions::default()).await
+    }
+
+    /// Connects to the first of `to` that answers, with options.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), of the last address; there is none; an option cannot be
+    /// honoured.
+    pub async fn connect_with(runtime: &Runtime, to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
+        let conn = Conn::new(runtime, |net| net.connect(to, options))?;
+        poll_fn(|cx| conn.net(|net, n| net.poll_connected(n, cx))?).await?;
+        Ok(Self { conn })
+    }
+
+    /// A stream of a connection that was accepted, on this core or another
+    /// ([`TcpListener::accept_socket`]).
+    ///
+    /// # Errors
+    /// It is of another backend; the runtime has as many sockets as it was made for, or no network.
+    pub fn from_socket(runtime: &Runtime, socket: Box<dyn Socket>) -> Result<Self, NetError> {
+        Ok(Self { conn: Conn::new(runtime, |net| net.adopt(socket))? })
+    }
+
+    reads!();
+    writes!();
+
+    /// Its own address.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn local_addr(&self) -> Result<SocketAddr, NetError> {
+        self.conn.addresses().map(|(here, _)| here)
+    }
+
+    /// Its peer's.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn peer_addr(&self) -> Result<SocketAddr, NetError> {
+        self.conn.addresses()?.1.ok_or(NetError::NotConnected)
+    }
+
+    /// The two directions, for two tasks. The connection is closed with the later of them.
+    pub fn split(self) -> (ReadHalf, WriteHalf) {
+        (ReadHalf { conn: self.conn.share() }, WriteHalf { conn: self.conn })
+    }
+
+    /// The runtime that it is of.
+    pub fn runtime(&self) -> &Runtime {
+        &self.conn.runtime
+    }
+
+    #[allow(dead_code, reason = "for the traits of the features")]
+    pub(crate) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+/// The half of a stream that reads. See [`TcpStream::split`].
+pub struct ReadHalf {
+    conn: Conn,
+}
+
+impl ReadHalf {
+    reads!();
+
+    #[allow(dead_code, reason = "for the traits of the features")]
+    pub(crate) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+/// The half of a stream that writes. Dropped, it ends the sending side, behind all that it had
+/// taken. See [`TcpStream::split`].
+pub struct WriteHalf {
+    conn: Conn,
+}
+
+impl WriteHalf {
+    writes!();
+
+    #[allow(dead_code, reason = "for the traits of the features")]
+    pub(crate) fn conn(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        // Without sockets this one is closed already.
+        let _ = self.conn.net(Net::finish);
+    }
+}
+
+macro_rules! debug {
+    ($($handle:ident)*) => {$(
+        impl fmt::Debug for $handle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let (here, peer) = self.conn.addresses().map_or((None, None), |(here, peer)| (Some(here), peer));
+                f.debug_struct(stringify!($handle)).field("local", &here).field("peer", &peer).finish()
+            }
+        }
+    )*};
+}
+
+debug!(TcpListener TcpStream ReadHalf WriteHalf);
