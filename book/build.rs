@@ -12,6 +12,13 @@ mod tables;
 
 use tables::{HEADERS, Named, Row, is_method, named, rows, scope, spans};
 
+/// Pages without such tables, whose names are looked up wherever they stand.
+const PROSE: [&str; 10] =
+    ["concepts", "logging", "metrics", "not-here", "operating", "performance", "rpc", "semantics", "testing", "tutorial"];
+
+/// Where those are looked up.
+const USUAL: [&str; 7] = ["lcore", "lcore::net", "lcore::pool", "lcore::rpc", "lcore::sim", "lcore::transport", "net_impl_mem"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let docs = Path::new("../docs");
     let out = env::var("OUT_DIR")?;
@@ -27,16 +34,37 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (ours, differs) = (link(ours, &rpc), link(differs, &rpc));
             writeln!(linked, "| {theirs} | {ours} | {differs} |")?;
         }
-        let file = format!("{name}.md");
-        fs::write(Path::new(&out).join(&file), linked)?;
-        let uses: String = scope(&text).iter().map(|module| format!("use ::{module}::*;\n")).collect();
-        writeln!(modules, "pub mod {name} {{\n#![doc = include_str!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))]\n{uses}}}")?;
+        modules += &module(&out, name, &linked, &scope(&text))?;
     }
-    fs::write(Path::new(&out).join("from_spdk.rs"), modules)?;
+    for page in PROSE {
+        let path = docs.join(format!("{page}.md"));
+        let text = fs::read_to_string(&path).map_err(|why| format!("{}: {why}", path.display()))?;
+        println!("cargo::rerun-if-changed={}", path.display());
+        let linked: String = paths(&text).map(|path| format!("- [`{path}`]\n")).collect();
+        modules +=
+            &module(&out, &format!("page_{}", page.replace('-', "_")), &format!("What {} names.\n\n{linked}", path.display()), &USUAL)?;
+    }
+    fs::write(Path::new(&out).join("modules.rs"), modules)?;
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/tables.rs");
-    println!("cargo::rerun-if-changed=../docs/rpc.md");
     Ok(())
+}
+
+/// A module whose documentation is `doc`, in which the names of `scope` are known.
+fn module(out: &str, name: &str, doc: &str, scope: &[&str]) -> Result<String, Box<dyn Error>> {
+    let file = format!("{name}.md");
+    fs::write(Path::new(out).join(&file), doc)?;
+    let mut module = format!("pub mod {name} {{\n#![doc = include_str!(concat!(env!(\"OUT_DIR\"), \"/{file}\"))]\n");
+    for of in scope {
+        writeln!(module, "use ::{of}::*;")?;
+    }
+    Ok(module + "}\n")
+}
+
+/// The names in `page` that have a path, those in blocks of code left out.
+fn paths(page: &str) -> impl Iterator<Item = &str> {
+    let text = page.split("```").step_by(2).flat_map(str::lines);
+    text.flat_map(spans).filter(|span| span.contains("::") && matches!(named(span, |_| false), Named::Item(_)))
 }
 
 /// `cell` with each item as a link, and without the links to other pages.

@@ -1,15 +1,15 @@
 //! No code: what the pages of the book name is looked up here, and their examples run.
 //!
-//! The modules are the tables of docs/from-spdk and docs/from-tokio.md, with a link at each name of
-//! ours, so that one that is not there is an error of the documentation's build. The examples of
-//! the chapters are documentation tests of this crate.
+//! The modules are the tables of docs/from-spdk and docs/from-tokio.md, and the names in other
+//! pages, with a link at each name of ours, so that one that is not there is an error of the
+//! documentation's build. The examples of the chapters are documentation tests of this crate.
 #![forbid(unsafe_code)]
 #![deny(rustdoc::broken_intra_doc_links)]
 
-/// What stands for each function of SPDK's headers, and for what tokio has.
+/// What stands for each function of SPDK's headers, and for what tokio has; what other pages name.
 #[allow(unused_imports, reason = "the documentation names what they bring")]
-pub mod from {
-    include!(concat!(env!("OUT_DIR"), "/from_spdk.rs"));
+pub mod pages {
+    include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
 
 pub mod tables;

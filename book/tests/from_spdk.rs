@@ -131,7 +131,7 @@ fn options_methods_and_commands_that_rows_name_are_there() {
 
 #[test]
 fn spans_are_told_apart() {
-    let rpc = |word: &str| is_method("`log_set_flag`, spdk_kill_instance: served", word);
+    let rpc = |word: &str| is_method("`log_set_flag`, spdk_kill_instance: serve", word);
     assert_eq!(named("Cx::poller", rpc), Named::Item("Cx::poller"));
     assert_eq!(named("net::register!", rpc), Named::Item("net::register!"));
     assert_eq!(named("mempools", rpc), Named::Item("mempools"));

@@ -168,8 +168,7 @@ mod tests {
 
     fn why(to: &str) -> Option<String> {
         let page = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
-        let texts =
-            HashMap::from([page(PAGE, "# A\n"), page("xtask/README.md", "# X: *what* it's (`for`)\n## B\n## B\n```\n# no\n```\n")]);
+        let texts = HashMap::from([page(PAGE, "# A\n"), page("xtask/README.md", "# X: *what* it's (`for`)\n## B\n## B\n```\n# no\n```\n")]);
         broken(&crate::repository(), Path::new(PAGE), to, &texts)
     }
 

@@ -71,6 +71,8 @@ fn mdbook(sh: &Shell, target: &Path) -> Result<PathBuf> {
         cmd!(sh, "{cargo} install mdbook --version ={MDBOOK} --locked --no-default-features --debug --root {root} --target-dir {build}")
             .run()?;
         ensure!(is_it(), "{} is not mdbook {MDBOOK}", program.display());
+        // It takes half a gigabyte, and is not needed again.
+        fs::remove_dir_all(&build).with_context(|| format!("could not remove {}", build.display()))?;
     }
     Ok(program)
 }
