@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask setup | run | test | bench | vm | image`.
+//! The project's own commands: `cargo xtask setup | run | test | bench | vm | image |
+//! book`.
 //!
 //! Exit codes: 0 done, 1 something failed, 2 the command line was wrong; `run NAME`, `bench` and
 //! `vm run` hand on the code of what they ran.
@@ -15,6 +16,7 @@ macro_rules! println {
 }
 
 mod bench;
+mod book;
 mod child;
 mod counts;
 mod deaf;
@@ -52,6 +54,7 @@ enum Command {
     Bench(bench::Args),
     Vm(vm::Args),
     Image(image::Args),
+    Book(book::Args),
 }
 
 /// A command line that names something which is not there: exit code 2.
@@ -103,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::main(&args),
         Command::Vm(args) => vm::main(&args),
         Command::Image(args) => image::main(&args),
+        Command::Book(args) => book::main(&args),
     }
 }
 

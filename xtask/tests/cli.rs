@@ -113,8 +113,8 @@ fn the_steps_of_the_test_are_listed() {
     assert_eq!(
         names,
         [
-            "fmt", "words", "deny", "clippy", "docs", "tests", "user", "tap", "rpc", "faults", "wire", "features", "packages", "vm",
-            "no-std", "loom", "asan", "image", "counts", "bench"
+            "fmt", "words", "deny", "clippy", "docs", "book", "tests", "user", "tap", "rpc", "faults", "wire", "features", "packages",
+            "vm", "no-std", "loom", "asan", "image", "counts", "bench"
         ]
     );
 }

@@ -16,12 +16,17 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 20] = [
+pub(super) const STEPS: [Step; 21] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "deny", about: "dependencies have licences that may be, come from the registry, and are there once", run: deny::check },
     Step { name: "clippy", about: "no lint has anything to say", run: clippy },
     Step { name: "docs", about: "the documentation builds and its links lead somewhere", run: docs },
+    Step {
+        name: "book",
+        about: "the book builds, every page is in it, links lead somewhere, and its commands run",
+        run: crate::book::check,
+    },
     Step { name: "tests", about: "unit, integration and documentation tests", run: tests },
     Step { name: "user", about: "the tests pass for an ordinary user too, with the default limits and with small ones", run: user::check },
     Step { name: "tap", about: "the network suite passes over smoltcp on a TAP device, with the kernel's TCP as its peer", run: tap },
