@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check of the project, in one command.
 
 mod asan;
+mod kv;
 mod no_std;
 mod rpc;
 mod steps;
