@@ -7,6 +7,12 @@ use core::iter::FusedIterator;
 use core::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Sub, SubAssign};
 
 /// A core, by the number that the platform gives it.
+///
+/// ```
+/// use core_reactor::CoreId;
+///
+/// assert_eq!(format!("core {}", CoreId(3)), "core 3");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u16);
 
@@ -96,6 +102,14 @@ impl CpuSet {
     }
 
     /// The cores, lowest first.
+    ///
+    /// ```
+    /// use core_reactor::{CoreId, CpuSet};
+    ///
+    /// let set: CpuSet = "0,2-3".parse()?;
+    /// assert!(set.iter().eq([CoreId(0), CoreId(2), CoreId(3)]));
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     pub fn iter(&self) -> Cores {
         Cores { left: *self, word: 0 }
     }
@@ -113,6 +127,13 @@ impl CpuSet {
     }
 
     /// The cores that are in this set and not in the other.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// let (all, busy): (CpuSet, CpuSet) = ("0-3".parse()?, "0x2".parse()?);
+    /// assert_eq!(all.minus(&busy), "0,2-3".parse()?);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i] & !other.0[i]))

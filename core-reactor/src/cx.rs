@@ -21,11 +21,42 @@ use crate::{
 };
 
 /// The thread that the caller runs on. Lent to messages and pollers for one run.
+///
+/// ```
+/// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+/// # use core::time::Duration;
+/// # let mut sim = Sim::new(1);
+/// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+/// let began = cx.now();
+/// cx.after(Duration::from_secs(1), move |cx: &mut Cx<'_>| {
+///     assert_eq!(cx.now(), began + Duration::from_secs(1));
+///     cx.exit();
+/// });
+/// # })?;
+/// # sim.settle();
+/// sim.run_for(Duration::from_secs(1));
+/// assert!(sim.lib().threads().is_empty());
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 pub struct Cx<'a> {
     pub(crate) thread: &'a mut Inner,
 }
 
 /// What a poller says of one run.
+///
+/// ```
+/// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+/// # let mut sim = Sim::new(1);
+/// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+/// let mut left = 3;
+/// cx.poller("three times", Schedule::Always, move |_: &mut Cx<'_>| {
+///     left -= 1;
+///     if left == 0 { Polled::Done } else { Polled::Busy }
+/// });
+/// # })?;
+/// # sim.settle();
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Polled {
@@ -39,6 +70,28 @@ pub enum Polled {
 
 /// Something that a thread runs again and again. Closures `FnMut(&mut Cx<'_>) -> Polled` are
 /// pollers.
+///
+/// ```
+/// # use core_reactor::Poller;
+/// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+/// # use core::time::Duration;
+/// # let mut sim = Sim::new(1);
+/// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+/// /// Counts its runs.
+/// struct Counter(u64);
+///
+/// impl Poller for Counter {
+///     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
+///         self.0 += 1;
+///         Polled::Idle
+///     }
+/// }
+///
+/// cx.poller("counter", Schedule::Every(Duration::from_millis(10)), Counter(0));
+/// # })?;
+/// # sim.settle();
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 pub trait Poller {
     /// One run: bounded, never blocking.
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled;
@@ -165,6 +218,17 @@ impl Inner {
 
 impl Cx<'_> {
     /// The time at which this turn began. Costs nothing; the clock is read once per turn.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// assert_eq!(cx.now().as_nanos(), 0, "a simulated clock begins there");
+    /// assert!(cx.clock() >= cx.now());
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn now(&self) -> Instant {
         self.thread.now
     }
@@ -180,6 +244,17 @@ impl Cx<'_> {
     }
 
     /// The handle by which others reach this thread.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let me = cx.handle();
+    /// std::thread::spawn(move || me.send(|cx| cx.exit()).is_ok());
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn handle(&self) -> ThreadHandle {
         ThreadHandle(self.thread.shared.clone())
     }
@@ -213,6 +288,24 @@ impl Cx<'_> {
 
     /// Registers a poller that holds what must stay on this core. The thread cannot move while it
     /// is registered.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let seen = std::rc::Rc::new(std::cell::Cell::new(0)); // stays on its core
+    /// let counts = seen.clone();
+    /// cx.local_poller("counts", Schedule::Always, move |_: &mut Cx<'_>| {
+    ///     counts.set(counts.get() + 1);
+    ///     if counts.get() < 5 { Polled::Busy } else { Polled::Done }
+    /// });
+    /// cx.local_after(Duration::from_secs(1), move |_| assert_eq!(seen.get(), 5));
+    /// # })?;
+    /// # sim.settle();
+    /// sim.run_for(Duration::from_secs(1));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn local_poller(&mut self, name: &str, schedule: Schedule, poller: impl Poller + 'static) -> PollerId {
         self.add(name, schedule, true, Box::new(poller))
     }
@@ -227,6 +320,19 @@ impl Cx<'_> {
     /// [`remove`](Self::remove) cancels it. It is a timed poller in all else: it goes with the
     /// thread, and an exit does not wait for it unless [`hold_exit`](Self::hold_exit) asks for
     /// that.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let late = cx.after(Duration::from_secs(5), |_| panic!("nothing came in time"));
+    /// cx.after(Duration::from_secs(1), move |cx| assert_eq!(cx.remove(late), Ok(())));
+    /// # })?;
+    /// # sim.settle();
+    /// sim.run_for(Duration::from_secs(9));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
         self.poller("after", Schedule::Every(delay), once(f))
     }
@@ -240,6 +346,22 @@ impl Cx<'_> {
     /// Runs `f` once, at the end of the turn in which the thread is seen to be asked to exit, and
     /// so before it ends: to say good-bye, to stop what would hold the exit up. The last registered
     /// comes first, also when it was registered on the way. [`remove`](Self::remove) cancels it.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # use std::sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}};
+    /// # let said = Arc::new(AtomicBool::new(false));
+    /// # let farewell = said.clone();
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), move |cx: &mut Cx<'_>| {
+    /// let farewell = farewell.clone();
+    /// cx.on_exit(move |_| farewell.store(true, Relaxed));
+    /// cx.exit();
+    /// # })?;
+    /// # sim.settle();
+    /// assert!(said.load(Relaxed) && sim.lib().threads().is_empty());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn on_exit(&mut self, f: impl FnOnce(&mut Cx<'_>) + Send + 'static) -> PollerId {
         let name = Name::from("on_exit");
         let label = self.thread.set.observer.label(&name);
@@ -248,6 +370,18 @@ impl Cx<'_> {
 
     /// Removes a poller: it does not run again, this turn included (`spdk_poller_unregister`). A
     /// poller may remove itself.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let poller = cx.poller("never", Schedule::Always, |_: &mut Cx<'_>| Polled::Idle);
+    /// assert_eq!(cx.remove(poller), Ok(()));
+    /// assert!(cx.remove(poller).is_err(), "it is gone");
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// It is gone already.
@@ -264,6 +398,26 @@ impl Cx<'_> {
     ///
     /// For one that drains something. Pollers that run in every turn are waited for anyway.
     ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let mut left = 3;
+    /// let flush = cx.poller("flush", Schedule::Every(Duration::from_millis(1)), move |_: &mut Cx<'_>| {
+    ///     left -= 1;
+    ///     if left == 0 { Polled::Done } else { Polled::Busy }
+    /// });
+    /// assert_eq!(cx.hold_exit(flush), Ok(()));
+    /// cx.exit();
+    /// # })?;
+    /// # sim.settle();
+    /// assert_eq!(sim.lib().threads().len(), 1, "it waits for the flush");
+    /// sim.run_for(Duration::from_millis(3));
+    /// assert!(sim.lib().threads().is_empty());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// It is gone.
     pub fn hold_exit(&mut self, id: PollerId) -> Result<(), StalePoller> {
@@ -271,6 +425,20 @@ impl Cx<'_> {
     }
 
     /// Stops running a poller until it is resumed (`spdk_poller_pause`).
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let poller = cx.poller("looks", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle);
+    /// assert_eq!(cx.pause(poller), Ok(()));
+    /// cx.after(Duration::from_secs(1), move |cx| assert_eq!(cx.resume(poller), Ok(())));
+    /// # })?;
+    /// # sim.settle();
+    /// sim.run_for(Duration::from_secs(1));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// It is gone.
@@ -290,6 +458,19 @@ impl Cx<'_> {
     /// Changes a poller's period; a full new one starts now, and among equal deadlines it then
     /// counts as registered last. Zero makes it active.
     ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let poll = |_: &mut Cx<'_>| Polled::Idle;
+    /// let poller = cx.poller("slower", Schedule::Every(Duration::from_millis(1)), poll);
+    /// assert_eq!(cx.set_period(poller, Duration::from_secs(1)), Ok(()));
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// It is gone.
     pub fn set_period(&mut self, id: PollerId, period: Duration) -> Result<(), StalePoller> {
@@ -298,6 +479,19 @@ impl Cx<'_> {
 
     /// Changes the cores that this thread may run on. If it is on none of them it moves after this
     /// turn; the last change wins.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet, MoveError};
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let missing = CpuSet::of(CoreId(7));
+    /// assert!(matches!(cx.set_cpus(missing), Err(MoveError::NoReactor { .. })));
+    /// assert_eq!(cx.set_cpus(CpuSet::of(CoreId(0))), Ok(()));
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// No reactor runs there, or something pins the thread to its core.
@@ -317,6 +511,20 @@ impl Cx<'_> {
     /// Moves this thread to another of the cores that it may run on, after this turn. The last of
     /// several wishes wins.
     ///
+    /// ```
+    /// # use core_reactor::{CoreId, Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(2);
+    /// let thread = sim.lib().spawn(ThreadConfig::new("wanderer"), |cx: &mut Cx<'_>| {
+    ///     assert_eq!((cx.core(), cx.move_to(CoreId(1))), (CoreId(0), Ok(())));
+    /// })?;
+    /// sim.settle();
+    /// # let sent =
+    /// thread.send(|cx| assert_eq!(cx.core(), CoreId(1)));
+    /// # sim.settle();
+    /// # assert!(sent.is_ok());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// The thread may not run there, or no reactor does, or something pins the thread to its core.
     pub fn move_to(&mut self, core: CoreId) -> Result<(), MoveError> {
@@ -333,6 +541,22 @@ impl Cx<'_> {
 
     /// Keeps the thread on its core, and from ending, until the hold is dropped. Groups and
     /// channels take one; `what` names it in the log if the thread has to be stopped by force.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # use core::time::Duration;
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let hold = cx.hold("a connection");
+    /// cx.exit();
+    /// cx.local_after(Duration::from_secs(1), move |_| drop(hold));
+    /// # })?;
+    /// # sim.settle();
+    /// assert_eq!(sim.lib().threads().len(), 1, "held");
+    /// sim.run_for(Duration::from_secs(1));
+    /// assert!(sim.lib().threads().is_empty());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn hold(&mut self, what: &str) -> Hold {
         let entry = Rc::new(Name::from(what));
         let holds = &self.thread.holds;
@@ -377,6 +601,21 @@ impl Cx<'_> {
     /// Keeps a value with the thread, where its messages and pollers find it by its type. It pins
     /// the thread to its core, and keeps it from ending until it is closed. The value of this type
     /// that was there before comes back.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// struct Requests(u64);
+    /// assert!(cx.open_channel(Requests(0)).is_none());
+    /// if let Some(requests) = cx.channel::<Requests>() {
+    ///     requests.0 += 1;
+    /// }
+    /// assert_eq!(cx.close_channel::<Requests>().map(|requests| requests.0), Some(1));
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn open_channel<C: 'static>(&mut self, value: C) -> Option<C> {
         self.thread.channels.open(value)
     }
@@ -398,6 +637,21 @@ impl Cx<'_> {
     }
 
     /// Whether the thread has been asked to end.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// cx.poller("until the end", Schedule::WhenAwake, |cx: &mut Cx<'_>| {
+    ///     if cx.is_exiting() { Polled::Done } else { Polled::Idle }
+    /// });
+    /// # })?;
+    /// # sim.settle();
+    /// sim.lib().stop();
+    /// sim.settle();
+    /// assert!(sim.lib().threads().is_empty());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn is_exiting(&self) -> bool {
         self.thread.shared.exit_requested()
     }
@@ -408,6 +662,17 @@ impl Cx<'_> {
     }
 
     /// The same without its pollers, of which there may be thousands.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let stats = cx.own_stats();
+    /// assert_eq!((stats.name.as_str(), stats.pollers.len()), ("t", 0));
+    /// # })?;
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn own_stats(&self) -> ThreadStats {
         self.thread.own_stats()
     }

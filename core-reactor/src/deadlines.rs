@@ -117,6 +117,16 @@ impl Deadlines {
 
     /// When [`pop_expired`](Self::pop_expired) may find something, at the earliest: for the owner's
     /// timer, or its [`Bell`](crate::Bell). `None` while there is no deadline.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use core_reactor::{Deadlines, Instant};
+    ///
+    /// let mut deadlines = Deadlines::new(1, Duration::from_millis(100));
+    /// assert_eq!(deadlines.next_look(), None);
+    /// deadlines.set(0, Instant::ZERO + Duration::from_secs(1));
+    /// assert!(deadlines.next_look() >= Some(Instant::ZERO + Duration::from_secs(1)));
+    /// ```
     pub fn next_look(&self) -> Option<Instant> {
         if self.lists[DUE as usize] != NONE {
             return Some(Instant::ZERO);

@@ -4,6 +4,15 @@ use alloc::vec::Vec;
 use core::{fmt, slice};
 
 /// Events of one poll, up to a bound, in a list that is used again and again.
+///
+/// ```
+/// use core_reactor::EventList;
+///
+/// let mut events = EventList::new(2);
+/// assert_eq!((events.push("a"), events.push("b"), events.push("c")), (Ok(()), Ok(()), Err("c")));
+/// assert!(events.drain().eq(["a", "b"]));
+/// assert_eq!(events.room(), 2);
+/// ```
 pub struct EventList<E> {
     /// Its capacity is the bound, so that one comparison looks for both.
     list: Vec<E>,

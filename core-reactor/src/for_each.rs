@@ -19,6 +19,19 @@ impl Cx<'_> {
     /// Runs `visit` on every thread of the set, this one included, in order of creation and one at
     /// a time, and `done` here when the last has run it. Threads that end before their turn are
     /// passed over; threads made meanwhile are not visited.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let mut seen = 0;
+    /// let visit = move |_: &mut Cx<'_>| seen += 1;
+    /// cx.for_each_thread(visit, |cx| cx.exit());
+    /// # })?;
+    /// # sim.settle();
+    /// assert!(sim.lib().threads().is_empty());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn for_each_thread(
         &mut self,
         mut visit: impl FnMut(&mut Cx<'_>) + Send + 'static,
@@ -31,6 +44,18 @@ impl Cx<'_> {
 
     /// Runs `visit` on every reactor of the set between two of its turns, lowest core first, and
     /// `done` here when the last has run it.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Reactor, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(2);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let visit = |reactor: &Reactor| println!("core {}: {:?}", reactor.core(), reactor.stats());
+    /// cx.for_each_core(visit, |cx| cx.lib().stop());
+    /// # })?;
+    /// # sim.settle();
+    /// # assert!(sim.lib().is_stopping());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn for_each_core(&mut self, visit: impl FnMut(&Reactor) + Send + 'static, done: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
         let set = self.thread.set.clone();
         let next = if set.has_reactors() { 0 } else { set.doorbells.len() };

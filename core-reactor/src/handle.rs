@@ -21,6 +21,17 @@ pub struct ThreadId(pub(crate) u64);
 
 /// A handle to a thread, for any core and any flow of control. It does not keep the thread running;
 /// sends to an ended thread are refused.
+///
+/// ```
+/// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+/// # let mut sim = Sim::new(1);
+/// let thread = sim.lib().spawn(ThreadConfig::new("worker"), |_: &mut Cx<'_>| {})?;
+/// let there = thread.clone();
+/// std::thread::spawn(move || there.send(|cx| println!("on core {}", cx.core())).is_ok());
+/// thread.exit();
+/// sim.settle();
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Clone)]
 pub struct ThreadHandle(pub(crate) Arc<Shared>);
 
@@ -95,6 +106,16 @@ impl ThreadHandle {
 
     /// Sends messages from the front of `msgs`, as many as fit, next to each other. Tells how many.
     ///
+    /// ```
+    /// # use core_reactor::{Cx, Msg, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// let mut msgs: std::collections::VecDeque<Msg> = (0..3).map(|n| Msg::new(move |_| println!("{n}"))).collect();
+    /// assert_eq!(thread.send_bulk(&mut msgs), Ok(3));
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`send`](Self::send), where not one fits; all stay in `msgs`.
     pub fn send_bulk(&self, msgs: &mut VecDeque<Msg>) -> Result<usize, PushError> {
@@ -106,6 +127,17 @@ impl ThreadHandle {
     /// Has `f` run at the start of the thread's next turn, before all messages; unless the thread
     /// is stopped by force, which forgets it. Callable from a signal handler
     /// (`spdk_thread_send_critical_msg`).
+    ///
+    /// ```
+    /// # use core_reactor::{CriticalError, Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// assert_eq!(thread.send_critical(|cx| cx.lib().stop()), Ok(()));
+    /// assert_eq!(thread.send_critical(|_| {}), Err(CriticalError::Pending));
+    /// sim.settle();
+    /// assert!(sim.lib().is_stopping());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// One is pending already, and comes first; or the thread has ended, or is just about to: one
@@ -119,18 +151,54 @@ impl ThreadHandle {
 
     /// Has the thread take a turn, also if its core sleeps: something that its pollers look at has
     /// changed. Callable from anywhere, a signal handler included.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// // From another flow of control: what a poller of this thread looks at has changed.
+    /// std::thread::spawn(move || thread.wake());
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn wake(&self) {
         self.0.nudge();
     }
 
     /// The same as a [`Waker`], for whoever wakes in the manner of futures (a [`pool::Request`] for
     /// one).
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// use pool::{BufGroup, Class};
+    ///
+    /// let bufs = BufGroup::new(1, 16);
+    /// let held = bufs.get();
+    /// // The thread takes a turn when the buffer is there.
+    /// let mut request = bufs.request(Class::Small, 1, 0, &thread.waker()).expect("room in the queue");
+    /// drop(held);
+    /// assert!(request.poll(0).is_some());
+    /// # sim.settle();
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn waker(&self) -> Waker {
         self.0.clone().into()
     }
 
     /// Asks the thread to end when its work has drained. Callable from anywhere, any number of
     /// times.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// thread.exit();
+    /// sim.settle();
+    /// assert!(thread.send(|_| {}).is_err(), "it has ended");
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn exit(&self) {
         self.0.request_exit();
     }

@@ -62,6 +62,16 @@ impl Histogram {
     }
 
     /// Adds what another has recorded.
+    ///
+    /// ```
+    /// use core_reactor::Histogram;
+    ///
+    /// let (mut all, mut one) = (Histogram::new(), Histogram::new());
+    /// one.record(500);
+    /// all.merge(&one);
+    /// all.merge(&one);
+    /// assert_eq!((all.count(), all.sum_ns()), (2, 1_000));
+    /// ```
     pub fn merge(&mut self, other: &Self) {
         self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
         self.sum_ns = self.sum_ns.wrapping_add(other.sum_ns);
@@ -96,6 +106,15 @@ impl Histogram {
     }
 
     /// All buckets, the shortest durations first. There are as many in every histogram.
+    ///
+    /// ```
+    /// use core_reactor::Histogram;
+    ///
+    /// let mut times = Histogram::new();
+    /// times.record(1_000);
+    /// let used: Vec<_> = times.buckets().filter(|bucket| bucket.count > 0).collect();
+    /// assert!(used.len() == 1 && used[0].up_to_ns >= 1_000);
+    /// ```
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> {
         self.counts.iter().enumerate().map(|(at, count)| Bucket { up_to_ns: end(at), count: *count })
     }

@@ -30,6 +30,21 @@ impl PollerId {
 }
 
 /// When a poller runs, and whether its core may sleep.
+///
+/// ```
+/// # use core_reactor::{Cx, Polled, Schedule, ThreadConfig, sim::Sim};
+/// # use core::time::Duration;
+/// # let mut sim = Sim::new(1);
+/// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+/// let poll = |_: &mut Cx<'_>| Polled::Idle;
+/// cx.poller("a device without interrupts", Schedule::Always, poll);
+/// cx.poller("a socket group, which wakes the core", Schedule::WhenAwake, poll);
+/// cx.poller("a time-out", Schedule::Every(Duration::from_millis(100)), poll);
+/// cx.poller("once a second, to be counted", Schedule::FixedRate(Duration::from_secs(1)), poll);
+/// # })?;
+/// # sim.settle();
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// In every turn. Its core never parks: nobody else knows when it has work.

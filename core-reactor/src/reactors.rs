@@ -9,6 +9,12 @@ use crate::sync::Mutex;
 use crate::{CoreId, CpuSet, Idle, Platform, PlatformError, Reactor, ReactorStats, ThreadLib, ThreadLibOptions};
 
 /// What a set of reactors is to be.
+///
+/// ```
+/// use core_reactor::{CoreId, CpuSet, Idle, ReactorOptions};
+///
+/// let options = ReactorOptions::new(CpuSet::of(CoreId(0))).idle(Idle::Poll);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReactorOptions {
@@ -33,6 +39,21 @@ impl ReactorOptions {
 }
 
 /// A set of reactors, one on each of its cores, over a platform of its own.
+///
+/// ```
+/// use core_reactor::sim::SimPlatform;
+/// use core_reactor::{CoreId, Platform, ReactorOptions, Reactors, ThreadConfig};
+///
+/// let platform = SimPlatform::new(1);
+/// let set = Reactors::new(platform.clone(), &ReactorOptions::new(platform.cores()))?;
+/// set.lib().spawn(ThreadConfig::new("hello"), |cx| cx.exit())?;
+/// // By hand, as a test does it; a program calls `set.run()`.
+/// let mut reactor = set.reactor(CoreId(0)).ok_or("no such core")?;
+/// while !set.lib().threads().is_empty() {
+///     let _ = reactor.turn();
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Reactors {
     lib: ThreadLib,

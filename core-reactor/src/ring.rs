@@ -50,6 +50,21 @@ impl<T> From<crate::Refused<T, PushError>> for PushError {
 /// Position `p` lives in slot `p % capacity`. A slot belongs to the sender that claimed its
 /// position (by moving `tail` past it) until it publishes `p + 1` as the slot's sequence, then to
 /// the receiver until that moves `head` past it, then to the sender that claims `p + capacity`.
+///
+/// ```
+/// use core_reactor::{PushError, Ring};
+///
+/// let (ring, mut receiver) = Ring::new(2);
+/// let sender = std::thread::spawn(move || {
+///     assert!(ring.push(1).is_ok() && ring.push(2).is_ok());
+///     let refused = ring.push(3).expect_err("two wait");
+///     assert_eq!((refused.item, refused.why), (3, PushError::Full));
+/// });
+/// sender.join().map_err(|_| "it panicked")?;
+/// assert_eq!((receiver.pop(), receiver.pop(), receiver.pop()), (Some(1), Some(2), None));
+/// receiver.publish(2, 2);
+/// # Ok::<(), &str>(())
+/// ```
 pub struct Ring<T> {
     send: CachePadded<SendSide>,
     /// Positions before this are read. Written by the receiver, once per batch.

@@ -31,6 +31,35 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::{CoreId, CpuSet, Cx, Gone, Instant, Msg, Polled, Schedule, SpawnError, ThreadConfig, ThreadHandle, ThreadLib};
 
 /// What a service is on one core. It stays there, so it need not be `Send`.
+///
+/// ```
+/// use core_reactor::{Cx, Peers, Polled, Shard, SpawnError};
+///
+/// /// Counts, on each core apart.
+/// struct Counter {
+///     count: u64,
+///     peers: Peers<Self>,
+/// }
+///
+/// impl Shard for Counter {
+///     type Common = ();
+///     type Report = u64;
+///     type Error = SpawnError;
+///
+///     fn open(_: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, SpawnError> {
+///         Ok(Self { count: 0, peers })
+///     }
+///
+///     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
+///         Polled::Idle
+///     }
+///
+///     fn report(&self) -> u64 {
+///         self.count
+///     }
+/// }
+/// # let _ = |counter: Counter| counter.peers;
+/// ```
 pub trait Shard: Sized + 'static {
     /// What all shards see: the configuration, counters.
     type Common: Send + Sync + 'static;
@@ -61,6 +90,14 @@ pub trait Shard: Sized + 'static {
 }
 
 /// What a service is to be like on each of its cores.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::{CoreId, CpuSet, Schedule, ShardConfig};
+///
+/// // Shards that do something each second, in place of whenever their core is awake.
+/// let config = ShardConfig::new("reporter", &CpuSet::of(CoreId(0))).schedule(Schedule::Every(Duration::from_secs(1)));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ShardConfig {
@@ -84,6 +121,43 @@ impl ShardConfig {
 }
 
 /// A service with a shard on each core, for any thread.
+///
+/// ```
+/// use core_reactor::{CoreId, Cx, Peers, Polled, Shard, ShardConfig, Sharded, SpawnError, sim::Sim};
+///
+/// /// Counts, on each core apart.
+/// struct Counter {
+///     count: u64,
+///     peers: Peers<Self>,
+/// }
+///
+/// impl Shard for Counter {
+///     type Common = ();
+///     type Report = u64;
+///     type Error = SpawnError;
+///
+///     fn open(_: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, SpawnError> {
+///         Ok(Self { count: 0, peers })
+///     }
+///
+///     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
+///         Polled::Idle
+///     }
+///
+///     fn report(&self) -> u64 {
+///         self.count
+///     }
+/// }
+///
+/// let mut sim = Sim::new(2);
+/// let counters = Sharded::<Counter>::start(sim.lib(), ShardConfig::new("counter", &sim.lib().reactors()), (), |_, _| {})?;
+/// counters.send(1, |counter, _| counter.count += 5);
+/// sim.settle();
+/// sim.lib().stop();
+/// sim.settle();
+/// assert_eq!(counters.reports(), [(CoreId(0), 0), (CoreId(1), 5)]);
+/// # Ok::<(), SpawnError>(())
+/// ```
 pub struct Sharded<S: Shard>(Arc<Service<S>>);
 
 struct Service<S: Shard> {
@@ -260,6 +334,44 @@ impl<S: Shard> Peers<S> {
     /// Runs `ask` on a shard and then `answered` here, with what came of it; with [`Gone`] if that
     /// shard is gone, or if `ask` panics. If this one is gone by then `answered` is dropped. Both
     /// closures together have 24 bytes for what they capture, the answer and `answered` 48.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, Peers, Polled, Shard, ShardConfig, Sharded, SpawnError, sim::Sim};
+    /// #
+    /// # /// Counts, on each core apart.
+    /// # struct Counter {
+    /// #     count: u64,
+    /// #     peers: Peers<Self>,
+    /// # }
+    /// #
+    /// # impl Shard for Counter {
+    /// #     type Common = ();
+    /// #     type Report = u64;
+    /// #     type Error = SpawnError;
+    /// #
+    /// #     fn open(_: &mut Cx<'_>, peers: Peers<Self>) -> Result<Self, SpawnError> {
+    /// #         Ok(Self { count: 0, peers })
+    /// #     }
+    /// #
+    /// #     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
+    /// #         Polled::Idle
+    /// #     }
+    /// #
+    /// #     fn report(&self) -> u64 {
+    /// #         self.count
+    /// #     }
+    /// # }
+    /// # let mut sim = Sim::new(2);
+    /// # let counters = Sharded::<Counter>::start(sim.lib(), ShardConfig::new("counter", &sim.lib().reactors()), (), |_, _| {})?;
+    /// counters.send(0, |here, _| {
+    ///     // The other core's count, and one more.
+    ///     here.peers.ask(1, |there, _| there.count + 1, |here, _, answer| here.count = answer.unwrap_or(0));
+    /// });
+    /// sim.settle();
+    /// # counters.send(0, |here, _| assert_eq!(here.count, 1));
+    /// # sim.settle();
+    /// # Ok::<(), SpawnError>(())
+    /// ```
     ///
     /// # Panics
     /// There is no such shard.

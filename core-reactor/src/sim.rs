@@ -14,6 +14,16 @@ use crate::{CoreId, CpuSet, Instant, Platform, PlatformError, Reactor, ReactorOp
 
 /// A platform without a machine. Its clock stands still until [`advance`](Self::advance); parking
 /// returns at once and is counted.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::{Platform, sim::SimPlatform};
+///
+/// let platform = SimPlatform::new(2);
+/// assert_eq!(platform.cores().count(), 2);
+/// platform.advance(Duration::from_secs(3600));
+/// assert_eq!(platform.now().as_nanos(), 3_600_000_000_000);
+/// ```
 pub struct SimPlatform {
     cores: CpuSet,
     state: Mutex<State>,
@@ -42,6 +52,16 @@ impl SimPlatform {
     }
 
     /// Lets the clock move by this much each time it is read, so that work takes time.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use core_reactor::{Platform, sim::SimPlatform};
+    ///
+    /// let platform = SimPlatform::new(1);
+    /// platform.tick(Duration::from_nanos(5));
+    /// let began = platform.now();
+    /// assert_eq!(platform.now() - began, Duration::from_nanos(5));
+    /// ```
     pub fn tick(&self, by: Duration) {
         self.state.lock().tick = crate::time::nanos(by);
     }
@@ -110,6 +130,20 @@ impl Platform for SimPlatform {
 }
 
 /// A whole set of reactors on a [`SimPlatform`], turned in order of cores.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::{Cx, ThreadConfig, sim::Sim};
+///
+/// let mut sim = Sim::new(2);
+/// let start = |cx: &mut Cx<'_>| {
+///     cx.after(Duration::from_secs(86_400), |cx| cx.lib().stop());
+/// };
+/// sim.lib().spawn(ThreadConfig::new("a day"), start)?;
+/// sim.run_for(Duration::from_secs(86_400));
+/// assert!(sim.lib().threads().is_empty(), "it took no time at all");
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Debug)]
 pub struct Sim {
     /// The machine.
@@ -156,6 +190,18 @@ impl Sim {
     }
 
     /// Turns until a turn of all reactors does nothing; how many turns that took.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// let thread = sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// # let sent =
+    /// thread.send(|cx| cx.exit());
+    /// sim.settle();
+    /// assert!(sim.lib().threads().is_empty());
+    /// # assert!(sent.is_ok());
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Panics
     /// Something is still going on after 100,000 turns.

@@ -8,6 +8,17 @@ use statistics::stats;
 use crate::{CoreId, Name};
 
 /// What one turn did.
+///
+/// ```
+/// # use core_reactor::{Cx, ThreadConfig, sim::Sim};
+/// # let mut sim = Sim::new(1);
+/// sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+/// let turn = sim.turn();
+/// assert!(turn.events == 1 && !turn.is_idle(), "a thread was placed");
+/// sim.settle();
+/// assert!(sim.turn().is_idle());
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {

@@ -92,6 +92,17 @@ impl Thread {
     }
 
     /// Runs `f` on the thread, outside of a turn: to set it up before its first.
+    ///
+    /// ```
+    /// # use core_reactor::sim::SimPlatform;
+    /// # use core_reactor::{CoreId, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
+    /// # let platform = SimPlatform::new(1);
+    /// # let lib = ThreadLib::new(platform.clone(), platform.cores(), &ThreadLibOptions::default());
+    /// # let mut thread = lib.create(ThreadConfig::new("mine"), CoreId(0)).ok_or("no such core")?;
+    /// let core = thread.with(|cx| cx.core());
+    /// assert_eq!(core, CoreId(0));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn with<R>(&mut self, f: impl FnOnce(&mut Cx<'_>) -> R) -> R {
         self.inner.now = self.inner.set.platform().now().max(self.inner.now);
         let result = f(&mut Cx { thread: &mut self.inner });

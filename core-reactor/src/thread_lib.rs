@@ -19,6 +19,12 @@ pub struct ThreadLib {
 }
 
 /// What a new thread is to be.
+///
+/// ```
+/// use core_reactor::{CoreId, CpuSet, ThreadConfig};
+///
+/// let config = ThreadConfig::new("poll_group_1").cpus(CpuSet::of(CoreId(1)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct ThreadConfig {
     name: Name,
@@ -51,12 +57,38 @@ impl ThreadLib {
 
     /// A thread that the caller turns, on `core`, in a loop of its own; `None` if `core` is not one
     /// of the set's.
+    ///
+    /// ```
+    /// use core_reactor::sim::SimPlatform;
+    /// use core_reactor::{CoreId, Platform, ThreadConfig, ThreadLib, ThreadLibOptions};
+    ///
+    /// let platform = SimPlatform::new(1);
+    /// let lib = ThreadLib::new(platform.clone(), platform.cores(), &ThreadLibOptions::default());
+    /// let mut thread = lib.create(ThreadConfig::new("mine"), CoreId(0)).ok_or("no such core")?;
+    /// thread.handle().send(|cx| cx.exit())?;
+    /// while !thread.is_exited() {
+    ///     let _ = thread.turn(platform.now());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(&self, config: ThreadConfig, core: CoreId) -> Option<Thread> {
         let index = self.set.doorbells.index_of(core)?;
         Some(self.create_on(config, index))
     }
 
     /// A thread on the reactor of an allowed core, taken in turn. `start` is its first message.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet, Cx, SpawnError, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(2);
+    /// let config = ThreadConfig::new("worker").cpus(CpuSet::of(CoreId(1)));
+    /// let thread = sim.lib().spawn(config, |cx: &mut Cx<'_>| assert_eq!(cx.core(), CoreId(1)))?;
+    /// sim.settle();
+    /// assert_eq!((thread.name(), sim.lib().threads().len()), ("worker", 1));
+    /// let nowhere = ThreadConfig::new("worker").cpus(CpuSet::of(CoreId(9)));
+    /// assert!(matches!(sim.lib().spawn(nowhere, |_| {}), Err(SpawnError::NoReactor { .. })));
+    /// # Ok::<(), SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// No allowed core has a reactor, its reactor has no room for the event, or the set is
@@ -111,6 +143,17 @@ impl ThreadLib {
     /// Begins the end: no thread is spawned any more, every thread is asked to exit, and reactors
     /// return when theirs have. Callable from any flow of control but a signal handler (it takes a
     /// lock): have [`ThreadHandle::send_critical`] call it there.
+    ///
+    /// ```
+    /// # use core_reactor::{Cx, SpawnError, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |_: &mut Cx<'_>| {})?;
+    /// sim.lib().stop();
+    /// sim.settle();
+    /// assert!(sim.lib().threads().is_empty());
+    /// assert_eq!(sim.lib().spawn(ThreadConfig::new("late"), |_| {}), Err(SpawnError::Stopping));
+    /// # Ok::<(), SpawnError>(())
+    /// ```
     pub fn stop(&self) {
         self.set.stop();
     }

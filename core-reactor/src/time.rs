@@ -42,6 +42,15 @@ impl Instant {
     }
 
     /// Time from `earlier` to here; zero if it was later.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use core_reactor::Instant;
+    ///
+    /// let began = Instant::from_nanos(1_000);
+    /// let now = began.plus_nanos(500);
+    /// assert_eq!((now.since(began), began.since(now)), (Duration::from_nanos(500), Duration::ZERO));
+    /// ```
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
     }

@@ -36,6 +36,19 @@ type OnShutdown = Box<dyn FnMut(&mut Cx<'_>, &AppHandle) + Send>;
 type OnStopped = Box<dyn FnOnce(&AppHandle, &[ReactorStats])>;
 
 /// An application that has not started yet.
+///
+/// ```
+/// use core::time::Duration;
+/// use lcore::App;
+///
+/// let code = App::new("hello").try_run(|cx, app| {
+///     let app = app.clone();
+///     cx.after(Duration::from_millis(1), move |_| app.stop(3));
+///     Ok(())
+/// })?;
+/// assert_eq!(code, 3);
+/// # Ok::<(), lcore::Failure>(())
+/// ```
 pub struct App {
     name: String,
     options: AppOptions,
@@ -150,6 +163,13 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code that it ends a program with.
+    ///
+    /// ```
+    /// use lcore::Failure;
+    ///
+    /// assert_eq!(Failure::Usage("two addresses are needed".into()).exit_code(), 2);
+    /// assert_eq!(Failure::Panicked.exit_code(), 101);
+    /// ```
     pub fn exit_code(&self) -> u8 {
         match self {
             // The command line was right, and this machine has it not.
@@ -185,6 +205,15 @@ impl App {
     }
 
     /// Takes these options.
+    ///
+    /// ```
+    /// use lcore::{App, AppOptions};
+    ///
+    /// let mut options = AppOptions::default();
+    /// options.cores = Some("0-1".parse()?);
+    /// let app = App::new("two").options(options);
+    /// # Ok::<(), lcore::CpuSetError>(())
+    /// ```
     #[must_use]
     pub fn options(mut self, options: AppOptions) -> Self {
         self.options = options;
@@ -193,6 +222,14 @@ impl App {
 
     /// Sets the bounds of its threads: messages in a mailbox, messages of one turn, how long an end
     /// may take, and how long of that it may drain.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use lcore::{App, ThreadLibOptions};
+    ///
+    /// let bounds = ThreadLibOptions::default().exit_limit(Duration::from_secs(30)).drain_limit(Duration::from_secs(20));
+    /// let app = App::new("patient").threads(bounds);
+    /// ```
     #[must_use]
     pub fn threads(mut self, bounds: ThreadLibOptions) -> Self {
         self.threads = bounds;
@@ -201,6 +238,17 @@ impl App {
 
     /// Uses the network: a backend is selected before the start, and a program without one ends
     /// there.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// let code = App::new("lists").network().try_run(|_, app| {
+    ///     println!("sockets by {}", app.net().name());
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(code, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = Network::Linked;
@@ -208,6 +256,25 @@ impl App {
     }
 
     /// Uses the network over this backend, whatever else is linked. `-N` can only name it.
+    ///
+    /// ```
+    /// use lcore::App;
+    /// use lcore::sim::Sim;
+    /// use net_impl_mem::{Faults, MemNet};
+    ///
+    /// // In a test: sockets in memory, on a machine whose clock the test moves.
+    /// let net: &'static MemNet = Box::leak(Box::new(MemNet::new(7, Faults::default())));
+    /// let mut sim = Sim::new(1);
+    /// let app = App::new("tested").network_over(net).start_on(sim.lib(), |_, app| {
+    ///     assert_eq!(app.net().name(), "mem");
+    ///     Ok(())
+    /// })?;
+    /// sim.settle();
+    /// app.stop(0);
+    /// sim.settle();
+    /// assert_eq!(app.finish(&[])?, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     #[must_use]
     pub fn network_over(mut self, backend: &'static dyn NetImpl) -> Self {
         self.network = Network::Given(backend);
@@ -244,6 +311,25 @@ impl App {
     /// Has keys of its own in the file of `-c`, below `app`: `{"cpumask": "0x3", "app": {…}}`. They
     /// are read as all others are, so that what is wrong with one is told by its name and line, and
     /// [`AppHandle::config`] has them. Deny unknown fields in `T`.
+    ///
+    /// ```
+    /// use lcore::App;
+    /// use lcore::serde::{self, Deserialize};
+    ///
+    /// /// `{"app": {"limit": 5}}` in the file of `-c`.
+    /// #[derive(Default, Deserialize)]
+    /// #[serde(crate = "lcore::serde", default, deny_unknown_fields)]
+    /// struct Keys {
+    ///     limit: u32,
+    /// }
+    ///
+    /// App::new("keys").config::<Keys>().try_run(|_, app| {
+    ///     assert_eq!(app.config::<Keys>().limit, 0, "no file says otherwise");
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     #[must_use]
     pub fn config<T: DeserializeOwned + Default + Send + Sync + 'static>(mut self) -> Self {
         self.own = Some(Box::new(Keys(T::default())));
@@ -254,6 +340,17 @@ impl App {
     /// lead to a [`stop`](AppHandle::stop) some time; a signal that comes half a second later or
     /// more ends the process at once (one that comes earlier is taken for an echo of the first, see
     /// [`platform::StopSignals`](crate::platform::StopSignals)).
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use lcore::App;
+    ///
+    /// // The first signal begins an end that takes a second.
+    /// let app = App::new("polite").on_shutdown(|cx, app| {
+    ///     let app = app.clone();
+    ///     cx.after(Duration::from_secs(1), move |_| app.stop(0));
+    /// });
+    /// ```
     #[must_use]
     pub fn on_shutdown(mut self, f: impl FnMut(&mut Cx<'_>, &AppHandle) + Send + 'static) -> Self {
         self.on_shutdown = Box::new(f);
@@ -261,6 +358,17 @@ impl App {
     }
 
     /// What comes last, when all reactors have returned: their figures can be printed here.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// let app = App::new("counts").on_stopped(|app, reactors| {
+    ///     for reactor in reactors {
+    ///         app.println(format_args!("core {}: {} turns", reactor.core, reactor.turns));
+    ///     }
+    /// });
+    /// # assert_eq!(app.try_run(|_, app| { app.stop(0); Ok(()) })?, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     #[must_use]
     pub fn on_stopped(mut self, f: impl FnOnce(&AppHandle, &[ReactorStats]) + 'static) -> Self {
         self.on_stopped = Box::new(f);
@@ -275,6 +383,18 @@ impl App {
     /// Whatever of the application panics (this closure, a message, a poller, what is called at the
     /// shutdown and last, the `Display` of what is logged or printed) ends it with exit code 101:
     /// the other reactors stop, and the cores, their locks and the signals are given back.
+    ///
+    /// ```
+    /// use std::process::ExitCode;
+    ///
+    /// fn main() -> ExitCode {
+    ///     lcore::App::new("hello").run(|_, app| {
+    ///         app.println("hello");
+    ///         app.stop(0);
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
     pub fn run<F>(self, start: F) -> ExitCode
     where
         F: FnOnce(&mut Cx<'_>, &AppHandle) -> Started + Send + 'static,
@@ -290,6 +410,14 @@ impl App {
     }
 
     /// As [`run`](Self::run), with the failure as a value.
+    ///
+    /// ```
+    /// use lcore::App;
+    ///
+    /// // What the start answers ends it, as a text on standard error and exit code 1.
+    /// assert_eq!(App::new("fails").try_run(|_, _| Err("there is no disk".into()))?, 1);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     ///
     /// # Errors
     /// What kept the application from starting (and has been undone), or a panic.
@@ -463,12 +591,34 @@ impl Drop for FlushLog {
 impl AppHandle {
     /// Stops the application: all threads are asked to exit, and `run` returns `code` when they
     /// have. The first code that is not 0 counts.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// let code = App::new("stops").try_run(|_, app| {
+    ///     app.stop(4);
+    ///     app.stop(0); // the first that is not 0 counts
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(code, 4);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     pub fn stop(&self, code: u8) {
         let _ = self.0.code.compare_exchange(0, code, Ordering::SeqCst, Ordering::Relaxed);
         self.0.lib.stop();
     }
 
     /// Reports `why` in one line and stops with the exit code that it calls for.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// let code = App::new("fails").try_run(|cx, app| {
+    ///     let app = app.clone();
+    ///     cx.after(core::time::Duration::ZERO, move |_| app.fail(&std::fmt::Error));
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(code, 1);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     pub fn fail(&self, why: &(dyn Error + 'static)) {
         log::error!("{why}");
         self.stop(why.downcast_ref::<Failure>().map_or(1, Failure::exit_code));
@@ -496,6 +646,18 @@ impl AppHandle {
     /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors:
     /// a thread of its own writes, in order, and [`App::run`] waits for it, five seconds at most.
     /// What could not be written makes the exit code 1, with the reason in one line.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// let code = App::new("says").try_run(|_, app| {
+    ///     // Never waits for whoever reads it.
+    ///     app.println(format_args!("cores {}", app.cores()));
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(code, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     pub fn println(&self, line: impl fmt::Display) {
         self.0.output.println(&line);
     }
@@ -509,6 +671,18 @@ impl AppHandle {
     }
 
     /// The network backend with the reason for which it was selected.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// # let code =
+    /// App::new("tells").network().try_run(|_, app| {
+    ///     println!("{}", app.selected()); // with the reason
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(code, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     ///
     /// # Panics
     /// The application was made without [`App::network`].
@@ -535,6 +709,20 @@ impl AppHandle {
     }
 
     /// The application's threads.
+    ///
+    /// ```
+    /// # use lcore::App;
+    /// use lcore::{CpuSet, ThreadConfig};
+    ///
+    /// # let code =
+    /// App::new("two threads").try_run(|_, app| {
+    ///     let (last, core) = (app.clone(), app.cores().iter().last().ok_or("there is one")?);
+    ///     app.lib().spawn(ThreadConfig::new("other").cpus(CpuSet::of(core)), move |_| last.stop(0))?;
+    ///     Ok(())
+    /// })?;
+    /// # assert_eq!(code, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     pub fn lib(&self) -> &ThreadLib {
         &self.0.lib
     }

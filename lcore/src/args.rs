@@ -8,6 +8,29 @@ use clap::Parser;
 /// The command line of `program`, or the code to end with where that is all: after its help, its
 /// version or what is wrong has been printed. A help that cannot be written is a failure too.
 ///
+/// ```
+/// use std::process::ExitCode;
+///
+/// use lcore::clap::{self, Parser};
+///
+/// #[derive(Parser)]
+/// struct Args {
+///     #[command(flatten)]
+///     app: lcore::AppOptions,
+/// }
+///
+/// fn main() -> ExitCode {
+///     let args: Args = match lcore::parse_args("server") {
+///         Ok(args) => args,
+///         Err(code) => return code,
+///     };
+///     lcore::App::new("server").options(args.app).run(|_, app| {
+///         app.stop(0);
+///         Ok(())
+///     })
+/// }
+/// ```
+///
 /// # Errors
 /// The program is to end with this code.
 pub fn parse_args<A: Parser>(program: &str) -> Result<A, ExitCode> {

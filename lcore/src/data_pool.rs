@@ -70,6 +70,19 @@ impl AppHandle {
     /// The application's pool, made when it is first asked for: of the sizes on the command line,
     /// and `defaults` for the rest.
     ///
+    /// ```
+    /// use lcore::App;
+    /// use lcore::pool::{Class, DataPoolConfig};
+    ///
+    /// App::new("pool").try_run(|_, app| {
+    ///     let pool = app.data_pool(DataPoolConfig::default())?;
+    ///     assert_eq!(pool.stats(Class::Small).count, 2048);
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
+    ///
     /// # Errors
     /// There is no memory for it, or the sizes make no pool.
     pub fn data_pool(&self, defaults: DataPoolConfig) -> Result<&DataPool, DataPoolError> {

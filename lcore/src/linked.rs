@@ -27,6 +27,10 @@ pub const NET_FEATURES: &[&str] = &["posix", "uring"];
 pub const TRANSPORT_FEATURES: &[&str] = &["rdma"];
 
 /// The names of the linked network backends, the one that is tried first in front.
+///
+/// ```
+/// assert!(lcore::net_backends().iter().all(|name| lcore::NET_FEATURES.contains(name)));
+/// ```
 pub fn net_backends() -> Vec<&'static str> {
     net().iter().map(|backend| backend.name()).collect()
 }

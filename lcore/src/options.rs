@@ -11,6 +11,23 @@ use crate::config::{self, Own};
 use crate::{PoolOptions, logging};
 
 /// The options that all applications share. Flatten it into a clap command, or fill it in.
+///
+/// ```
+/// use lcore::AppOptions;
+/// use lcore::clap::{self, Parser};
+///
+/// #[derive(Parser)]
+/// struct Args {
+///     /// Where to listen.
+///     at: std::net::SocketAddr,
+///     #[command(flatten)]
+///     app: AppOptions,
+/// }
+///
+/// let args = Args::parse_from(["server", "127.0.0.1:80", "-m", "0-3", "--busy-poll"]);
+/// assert_eq!(args.app.cores.map(|cores| cores.count()), Some(4));
+/// assert!(args.app.busy_poll && args.at.port() == 80);
+/// ```
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reactor options")]
 #[non_exhaustive]

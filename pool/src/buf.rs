@@ -65,6 +65,16 @@ impl Buf {
     }
 
     /// The memory behind the filled part (zeroed or stale, never uninitialised).
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// // What a device or a system call would do.
+    /// buf.spare_mut()[..3].copy_from_slice(b"abc");
+    /// buf.grow(3);
+    /// assert_eq!(&buf[..], b"abc");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn spare_mut(&mut self) -> &mut [u8] {
         let (end, spare) = (self.meta().end.get() as usize, self.spare_capacity());
@@ -82,6 +92,14 @@ impl Buf {
     }
 
     /// Appends as much of `bytes` as fits and tells how much that was.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// assert_eq!((buf.append(b"0123456789"), buf.append(b"0123456789")), (10, 6));
+    /// assert_eq!(&buf[..], b"0123456789012345");
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.spare_capacity());
         self.spare_mut()[..n].copy_from_slice(&bytes[..n]);
@@ -91,6 +109,16 @@ impl Buf {
 
     /// Puts `bytes` in front of the filled part, if there is room: what was dropped from there by
     /// [`advance`](Self::advance) leaves some. Whether there was.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"....body");
+    /// buf.advance(4); // room for a head
+    /// assert!(buf.prepend(b"4:"));
+    /// assert_eq!(&buf[..], b"4:body");
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
         let Some(start) = (self.meta().start.get() as usize).checked_sub(bytes.len()) else { return false };
         self.meta().start.set(start as u32);
@@ -99,6 +127,15 @@ impl Buf {
     }
 
     /// Drops `n` bytes from the front of the filled part.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"head body");
+    /// buf.advance(5);
+    /// assert_eq!(&buf[..], b"body");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn advance(&mut self, n: usize) {
         let n = n.min(self.len()) as u32;
@@ -106,6 +143,15 @@ impl Buf {
     }
 
     /// Keeps the first `n` filled bytes.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"line\n");
+    /// buf.truncate(4);
+    /// assert_eq!((&buf[..], buf.spare_capacity()), (&b"line"[..], 12));
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn truncate(&mut self, n: usize) {
         let n = n.min(self.len()) as u32;
@@ -136,6 +182,16 @@ impl Buf {
     }
 
     /// The same buffer, free to go to another core.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"abc");
+    /// let sent = buf.into_send();
+    /// std::thread::spawn(move || assert_eq!(&sent[..], b"abc")).join().map_err(|_| "it panicked")?;
+    /// assert!(bufs.get().is_some(), "it has come home");
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn into_send(self) -> SendBuf {
         self.change_home(|home| match home {
             Home::Here(group) => Some(Home::Away(group.shared.clone())),
@@ -195,6 +251,17 @@ impl Home {
 }
 
 /// A buffer on its way to another core. Wherever it is dropped, it goes home.
+///
+/// ```
+/// let bufs = pool::BufGroup::new(1, 16);
+/// let sent = bufs.get().ok_or("all are out")?.into_send();
+/// // Back on a core, be it another one, it is a buffer again.
+/// let buf = sent.into_local(&bufs);
+/// assert!(buf.is_empty() && bufs.get().is_none());
+/// drop(buf);
+/// assert!(bufs.get().is_some());
+/// # Ok::<(), &str>(())
+/// ```
 pub struct SendBuf(Buf);
 
 // SAFETY: its home is `Away`, so nothing that it holds or drops is bound to a thread, and it shows

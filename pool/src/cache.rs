@@ -51,6 +51,16 @@ impl<T> MempoolCache<T> {
     ///
     /// Bound by reference (`if let Some(bulk) = &mut cache.get_bulk::<32>()`) the list of objects
     /// is copied once; by value it is moved as well.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 4, caches: 1, cache_size: 4 }, |number| number)?;
+    /// # let cache = pool.cache()?;
+    /// let three = cache.get_bulk::<3>().ok_or("fewer are there")?;
+    /// assert_eq!(three.iter().count(), 3);
+    /// assert!(cache.get_bulk::<2>().is_none(), "all or none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn get_bulk<const N: usize>(&self) -> Option<Bulk<T, N>> {
         let len = self.inner.len();
@@ -118,6 +128,16 @@ impl<T, const N: usize> Bulk<T, N> {
 }
 
 /// An object on its way to another core. Dropped there, or anywhere, it returns to the pool.
+///
+/// ```
+/// # use pool::{Mempool, MempoolConfig};
+/// # let pool = Mempool::new(MempoolConfig { objects: 1, caches: 1, cache_size: 1 }, |number| number)?;
+/// # let cache = pool.cache()?;
+/// let object = cache.get().ok_or("all are out")?.into_send();
+/// std::thread::spawn(move || drop(object)).join().map_err(|_| "it panicked")?;
+/// assert_eq!(pool.in_use(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SendObj<T> {
     index: u32,
     home: Arc<Shared<T>>,

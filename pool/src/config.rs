@@ -7,6 +7,12 @@ use statistics::stats;
 pub const DATA_ALIGN: usize = 4096;
 
 /// A size of data buffers. Each class is lent and waited for on its own.
+///
+/// ```
+/// use pool::Class;
+///
+/// assert_eq!(Class::ALL.map(Class::name), ["small", "large", "control"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// For headers and short messages; SPDK's small `iobuf`.
@@ -52,6 +58,13 @@ impl ClassConfig {
 
 /// The buffers of a [`DataPool`](crate::DataPool). What it takes is fixed: it does not grow with
 /// connections.
+///
+/// ```
+/// use pool::DataPoolConfig;
+///
+/// let config = DataPoolConfig { waiters: 16, ..DataPoolConfig::default() };
+/// assert_eq!(config.footprint() >> 20, 32, "MiB");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DataPoolConfig {

@@ -35,6 +35,20 @@ use crate::{BufGroup, PoolError};
 /// A pool of data buffers in one piece of memory, for all cores. Cloning the handle shares it.
 ///
 /// The memory stays until every handle, group and buffer is gone.
+///
+/// ```
+/// use pool::{ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+///
+/// let small = ClassConfig { count: 8, size: 4096 };
+/// let large = ClassConfig { count: 2, size: 65_536 };
+/// let pool = DataPool::on_heap(DataPoolConfig { small, large, ..DataPoolConfig::default() })?;
+/// // Each core has a share: two buffers of its own, and what is left.
+/// let group = pool.group(ReserveConfig { small: 2, large: 0, control: 0 })?;
+/// let (small, large) = (group.get(), group.get_large());
+/// assert_eq!(large.map(|buf| buf.spare_capacity()), Some(65_536));
+/// # drop(small);
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[derive(Clone)]
 pub struct DataPool {
     shared: Arc<PoolShared>,
@@ -103,6 +117,19 @@ impl DataPool {
 
     /// A poll group's share, for the calling core: `reserve` is the group's own from now on.
     ///
+    /// ```
+    /// use pool::{DataPool, DataPoolConfig, PoolError, ReserveConfig};
+    ///
+    /// let pool = DataPool::on_heap(DataPoolConfig::default())?;
+    /// let half = ReserveConfig { small: 1024, large: 0, control: 0 };
+    /// let (first, second) = (pool.group(half)?, pool.group(half)?);
+    /// assert!(matches!(pool.group(half), Err(PoolError::ReserveUnfilled { .. })));
+    /// drop(first);
+    /// assert!(pool.group(half).is_ok(), "a share comes back");
+    /// # drop(second);
+    /// # Ok::<(), PoolError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PoolError::ReserveUnfilled`] if the shared pool has less than that, or if requests wait
     /// for what it has; nothing is taken then.
@@ -140,6 +167,14 @@ impl DataPool {
     }
 
     /// What happened so far to the buffers of `class`.
+    ///
+    /// ```
+    /// # use pool::{Class, DataPool, DataPoolConfig};
+    /// let pool = DataPool::on_heap(DataPoolConfig::default())?;
+    /// let stats = pool.stats(Class::Small);
+    /// assert_eq!((stats.count, stats.free, stats.in_use), (2048, 2048, 0));
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     pub fn stats(&self, class: Class) -> PoolStats {
         self.shared.class(class).stats(class)
     }

@@ -36,6 +36,14 @@ impl BufGroup {
     /// An empty small buffer: of the reserve the one that came home last, else one of the shared
     /// pool. `None` when both are empty or somebody waits for the shared pool: then
     /// [`request`](Self::request) one.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(2, 16);
+    /// let (first, second) = (bufs.get(), bufs.get());
+    /// assert!(first.is_some() && second.is_some() && bufs.get().is_none());
+    /// drop(first);
+    /// assert_eq!(bufs.get().map(|buf| buf.spare_capacity()), Some(16));
+    /// ```
     #[inline]
     pub fn get(&self) -> Option<Buf> {
         self.get_class(Class::Small)
@@ -74,6 +82,20 @@ impl BufGroup {
     /// One that panics does so there, when everything is done: the buffers are home, and the others
     /// that are served with it are woken.
     ///
+    /// ```
+    /// use pool::{BufGroup, Class};
+    /// use std::task::Waker;
+    ///
+    /// let bufs = BufGroup::new(2, 16);
+    /// let held = bufs.get();
+    /// // A thread of lcore has a waker: `cx.handle().waker()`.
+    /// let mut request = bufs.request(Class::Small, 2, 0, Waker::noop())?;
+    /// assert!(request.poll(1).is_none());
+    /// drop(held);
+    /// assert_eq!(request.poll(2).map(|granted| granted.count()), Some(2));
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PoolError::RequestTooLarge`] if reserve and shared pool together never have that many,
     /// [`PoolError::QueueFull`].
@@ -92,12 +114,29 @@ impl BufGroup {
     }
 
     /// What happened so far to this group's buffers of `class`.
+    ///
+    /// ```
+    /// # use pool::{BufGroup, Class};
+    /// let bufs = BufGroup::new(8, 16);
+    /// let held = [bufs.get(), bufs.get()];
+    /// drop(held);
+    /// let stats = bufs.stats(Class::Small);
+    /// assert_eq!((stats.reserve, stats.in_use, stats.high_water, stats.from_reserve), (8, 0, 2, 2));
+    /// ```
     pub fn stats(&self, class: Class) -> GroupStats {
         self.local.class(class).stats()
     }
 
     /// Buffers of the reserve that are free on this core: one load, for whoever asks each turn
     /// whether there are plenty.
+    ///
+    /// ```
+    /// # use pool::{BufGroup, Class};
+    /// let bufs = BufGroup::new(8, 16);
+    /// let held = bufs.get();
+    /// assert_eq!((bufs.at_hand(Class::Small), bufs.capacity(Class::Small)), (7, 8));
+    /// # drop(held);
+    /// ```
     #[inline]
     pub fn at_hand(&self, class: Class) -> usize {
         self.local.free(class) as usize

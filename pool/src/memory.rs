@@ -35,6 +35,16 @@ pub unsafe trait Memory: Send + Sync {
 }
 
 /// Memory from the allocator.
+///
+/// ```
+/// use pool::{DataPool, DataPoolConfig, HeapMemory};
+///
+/// // As `DataPool::on_heap` does it; other memory comes from whoever implements `Memory`.
+/// let config = DataPoolConfig::default();
+/// let pool = DataPool::new(config, Box::new(HeapMemory::new(config.footprint())?))?;
+/// assert_eq!(pool.region().1, config.footprint());
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[derive(Debug)]
 pub struct HeapMemory {
     base: NonNull<u8>,

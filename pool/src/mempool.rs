@@ -66,6 +66,19 @@ impl MempoolConfig {
 ///
 /// Objects still out when it is dropped keep their memory until the last has come home; how many
 /// there are goes to the log.
+///
+/// ```
+/// use pool::{Mempool, MempoolConfig};
+///
+/// let pool = Mempool::new(MempoolConfig { objects: 4, caches: 1, cache_size: 2 }, |number| vec![number])?;
+/// let cache = pool.cache()?; // one for each core
+/// let mut object = cache.get().ok_or("all are out")?;
+/// object.push(7);
+/// assert_eq!(pool.in_use(), 1);
+/// drop(object);
+/// assert_eq!(cache.get().ok_or("all are out")?.last(), Some(&7), "as it was left");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Mempool<T> {
     shared: Arc<Shared<T>>,
 }
@@ -115,6 +128,16 @@ impl<T> Mempool<T> {
     }
 
     /// A cache for the calling core; it and its objects stay there.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// let pool = Mempool::new(MempoolConfig { objects: 2, caches: 1, cache_size: 1 }, |_| 0u64)?;
+    /// let cache = pool.cache()?;
+    /// assert!(pool.cache().is_err(), "one for each core, and it has one core");
+    /// drop(cache);
+    /// assert!(pool.cache().is_ok());
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     ///
     /// # Errors
     /// [`PoolError::CachesTaken`]: a dropped cache counts until its last object is home.

@@ -17,6 +17,18 @@ use crate::{Buf, Class, PoolError};
 ///
 /// A request that is given to `core::mem::forget` keeps its place, and takes what it asked for with
 /// it.
+///
+/// ```
+/// # use pool::{BufGroup, Class};
+/// # use std::task::Waker;
+/// let bufs = BufGroup::new(1, 16);
+/// let held = bufs.get();
+/// let request = bufs.request(Class::Small, 1, 0, Waker::noop())?;
+/// drop(request); // nobody waits any more
+/// drop(held);
+/// assert!(bufs.get().is_some());
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[must_use = "dropping a request withdraws it"]
 pub struct Request {
     group: Rc<GroupLocal>,

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{counts, deaf, memory, nvmf, program, repository, rpc};
+use crate::{counts, deaf, kv, memory, nvmf, program, repository, rpc};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -37,6 +37,7 @@ enum What {
     Deaf(deaf::Args),
     Rpc(rpc::Args),
     Nvme(nvmf::bench::Args),
+    Kv(kv::Args),
     Counts(counts::Args),
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Deaf(args) => return deaf::main(args),
         What::Rpc(args) => return rpc::main(args),
         What::Nvme(args) => return nvmf::bench::main(args),
+        What::Kv(args) => return kv::main(args),
         What::Counts(args) => return counts::main(args),
     };
     let folder = repository().join("bench");

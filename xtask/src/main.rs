@@ -21,6 +21,7 @@ mod child;
 mod counts;
 mod deaf;
 mod image;
+mod kv;
 mod memory;
 mod nvmf;
 mod output;

@@ -8,6 +8,14 @@ use super::NetError;
 /// or without a scope (`fe80::1%2`, an interface's number). Port 0 asks
 /// [`listen`](super::NetImpl::listen) for a free one.
 ///
+/// ```
+/// use core_reactor::net::parse_address;
+///
+/// assert_eq!(parse_address("[::1]", 7)?, parse_address("::1", 7)?);
+/// assert!(parse_address("localhost", 7).unwrap_err().to_string().contains("names are not looked up"));
+/// # Ok::<(), core_reactor::net::NetError>(())
+/// ```
+///
 /// # Errors
 /// [`NetError::NotAnAddress`] for anything else, names included: nothing is looked up.
 pub fn parse_address(host: &str, port: u16) -> Result<SocketAddr, NetError> {

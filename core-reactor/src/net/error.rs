@@ -6,6 +6,19 @@ use core::net::SocketAddr;
 use crate::PlatformError;
 
 /// Why a network operation failed: a variant for each thing that a caller would do differently.
+///
+/// ```
+/// use core_reactor::net::NetError;
+///
+/// /// Whether another try may go better.
+/// fn may_try_again(why: &NetError) -> bool {
+///     matches!(why, NetError::ConnectRefused(_) | NetError::TimedOut | NetError::Reset | NetError::Unreachable(_))
+/// }
+///
+/// let why = NetError::ConnectRefused(([127, 0, 0, 1], 7).into());
+/// assert!(may_try_again(&why));
+/// assert_eq!(why.to_string(), "connect to 127.0.0.1:7: refused; nothing listens there");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {

@@ -49,6 +49,18 @@ impl Frame {
 
     /// Adds a buffer at the end.
     ///
+    /// ```
+    /// use core_reactor::net::Frame;
+    ///
+    /// let bufs = pool::BufGroup::new(5, 16);
+    /// let mut frame = Frame::new();
+    /// for part in 0..Frame::PARTS {
+    ///     assert!(frame.push(bufs.get().ok_or("all are out")?).is_ok(), "part {part}");
+    /// }
+    /// assert!(frame.push(bufs.get().ok_or("all are out")?).is_err(), "a frame is full");
+    /// # Ok::<(), &str>(())
+    /// ```
+    ///
     /// # Errors
     /// The frame is full; the buffer comes back.
     #[inline]
@@ -58,6 +70,19 @@ impl Frame {
 
     /// Asks for a [`NetEvent::Sent`] when the frame is out. Without it only frames that were *not*
     /// sent come back.
+    ///
+    /// ```
+    /// use core_reactor::net::{Events, Frame, NetEvent, SockGroup, SockId};
+    ///
+    /// /// Sends something and hears when it is with the system.
+    /// fn send(group: &mut dyn SockGroup, id: SockId, frame: Frame, events: &mut Events) {
+    ///     if group.send(id, frame.tagged(7)).is_ok() {
+    ///         group.poll(events);
+    ///         let out = |event: &NetEvent| matches!(event, NetEvent::Sent { frame, error: None, .. } if frame.tag() == Some(7));
+    ///         println!("sent already: {}", events.iter().any(out));
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn tagged(mut self, tag: u32) -> Self {
         self.tag = Some(tag);
@@ -101,6 +126,14 @@ impl Frame {
     }
 
     /// The same, itself. Any other frame comes back.
+    ///
+    /// ```
+    /// # use core_reactor::net::Frame;
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// let frame = Frame::from(bufs.get().ok_or("all are out")?);
+    /// assert!(frame.tagged(1).into_single().is_err(), "who gets it back wants the tag too");
+    /// # Ok::<(), &str>(())
+    /// ```
     ///
     /// # Errors
     /// The frame, if it has a tag, or not exactly one buffer.
@@ -186,6 +219,23 @@ impl From<Buf> for Frame {
 
 /// What happened to a socket. `Closed` is the last event of every socket that was not detached, and
 /// comes exactly once.
+///
+/// ```
+/// use core_reactor::net::{Events, NetEvent, SockGroup, Token};
+///
+/// /// One turn of an echo server.
+/// fn serve(group: &mut dyn SockGroup, events: &mut Events) {
+///     group.poll(events);
+///     for event in events.drain() {
+///         match event {
+///             NetEvent::Accepted { socket, .. } => drop(group.attach(socket, Token(0))),
+///             NetEvent::Received { id, buf, .. } => drop(group.send(id, buf.into())),
+///             NetEvent::PeerClosed { id, .. } => drop(group.shutdown(id)),
+///             _ => {}
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NetEvent {
@@ -261,6 +311,19 @@ pub type Events = EventList<NetEvent>;
 
 impl NetEvent {
     /// The socket that it is about.
+    ///
+    /// ```
+    /// use core_reactor::net::{Events, SockMap};
+    ///
+    /// /// How many events each socket had.
+    /// fn count(events: &mut Events, counts: &mut SockMap<u64>) {
+    ///     for event in events.drain() {
+    ///         if let Some(count) = counts.get_mut(event.id()) {
+    ///             *count += 1;
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn id(&self) -> SockId {
         self.socket().0
     }

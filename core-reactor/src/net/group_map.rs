@@ -7,6 +7,20 @@ use super::{Placement, Socket};
 use crate::CoreId;
 
 /// A server's groups, by core, and which device queue each serves.
+///
+/// ```
+/// use core_reactor::CoreId;
+/// use core_reactor::net::{GroupMap, Socket};
+///
+/// /// The group for a connection, and one more that it has.
+/// fn assign(map: &mut GroupMap, socket: &dyn Socket, counts: &mut [usize]) -> usize {
+///     let group = map.optimal_group(socket, |group| counts[group]);
+///     counts[group] += 1;
+///     group
+/// }
+///
+/// let map = GroupMap::new([CoreId(0), CoreId(1)]);
+/// ```
 #[derive(Debug)]
 pub struct GroupMap {
     cores: Vec<CoreId>,

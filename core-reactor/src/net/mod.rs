@@ -39,6 +39,7 @@ mod event;
 mod group_map;
 mod options;
 mod registry;
+mod sock_map;
 mod view;
 
 pub use crate::keys::{SockId, group_tag};
@@ -48,6 +49,7 @@ pub use event::{Events, Frame, FrameBufs, NetEvent};
 pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
+pub use sock_map::SockMap;
 pub use view::{GroupInfo, GroupView, SocketInfo};
 
 use alloc::boxed::Box;
@@ -130,12 +132,34 @@ pub trait NetImpl: Sync {
     /// A listening socket at `at`; port 0 takes a free one (see [`Socket::local_addr`]). Attach it
     /// to a group to accept.
     ///
+    /// ```
+    /// use core_reactor::net::{NetError, NetImpl, SockGroup, SockOptions, Token};
+    ///
+    /// /// Listens at a free port, and tells which.
+    /// fn listen(net: &dyn NetImpl, group: &mut dyn SockGroup) -> Result<u16, NetError> {
+    ///     let listener = net.listen(([127, 0, 0, 1], 0).into(), &SockOptions::default())?;
+    ///     let port = listener.local_addr()?.port();
+    ///     group.attach(listener, Token(0))?;
+    ///     Ok(port)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The address is in use, not of this machine or not allowed; an option cannot be honoured.
     fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError>;
 
     /// A socket that connects, when it is attached to a group, to the first of `to` that answers.
     /// Never blocks.
+    ///
+    /// ```
+    /// use core_reactor::net::{NetError, NetImpl, SockGroup, SockId, SockOptions, Token};
+    ///
+    /// /// Connects to the first of two that answers. `NetEvent::Connected` or `Closed` tells the rest.
+    /// fn connect(net: &dyn NetImpl, group: &mut dyn SockGroup) -> Result<SockId, NetError> {
+    ///     let to = [([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
+    ///     Ok(group.attach(net.connect(&to, &SockOptions::default())?, Token(0))?)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// `to` is empty; an option cannot be honoured. What happens on the way arrives as
@@ -187,6 +211,20 @@ pub struct Placement {
 /// The sockets of one core, and their I/O.
 ///
 /// Dropping a group closes its sockets; what is in flight is cancelled and drained first.
+///
+/// ```
+/// use core_reactor::net::{GroupConfig, NetError, NetImpl, SockGroup, SockId, SockOptions, Token};
+/// use core_reactor::Cx;
+/// use pool::BufGroup;
+///
+/// /// A group with a listener in it, over whatever backend.
+/// fn listen(cx: &mut Cx<'_>, net: &dyn NetImpl) -> Result<(Box<dyn SockGroup>, SockId), NetError> {
+///     let mut group = net.group(cx, GroupConfig::new(BufGroup::new(64, 4096)))?;
+///     let listener = net.listen(([127, 0, 0, 1], 0).into(), &SockOptions::default())?;
+///     let id = group.attach(listener, Token(0))?;
+///     Ok((group, id))
+/// }
+/// ```
 pub trait SockGroup {
     /// Takes a socket of the same backend. Its events carry `token`.
     ///
@@ -201,6 +239,15 @@ pub trait SockGroup {
     /// There a peer's end that had been told is told again; a pause, and a
     /// [`shutdown`](Self::shutdown) whose FIN was not out, are forgotten.
     ///
+    /// ```
+    /// use core_reactor::net::{NetError, SockGroup, SockId, Token};
+    ///
+    /// /// Gives a connection to another group of this core; one of another core gets it in a message.
+    /// fn hand_over(from: &mut dyn SockGroup, id: SockId, to: &mut dyn SockGroup) -> Result<SockId, NetError> {
+    ///     Ok(to.attach(from.detach(id)?, Token(0))?)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`NetError::Stale`]; the system's.
     fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError>;
@@ -208,6 +255,19 @@ pub trait SockGroup {
     /// Queues a frame behind those queued before. It goes out with the next [`flush`](Self::flush)
     /// or [`poll`](Self::poll), many frames in one gather call; short writes are the group's
     /// affair.
+    ///
+    /// ```
+    /// use core_reactor::net::{Frame, NetError, SockGroup, SockId};
+    ///
+    /// /// What is left when a peer takes nothing more: it goes out after `NetEvent::Writable`.
+    /// fn send(group: &mut dyn SockGroup, id: SockId, frame: Frame) -> Result<Option<Frame>, NetError> {
+    ///     match group.send(id, frame) {
+    ///         Ok(()) => Ok(None),
+    ///         Err(refused) if matches!(refused.why, NetError::SendLimit { .. }) => Ok(Some(refused.item)),
+    ///         Err(refused) => Err(refused.why),
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`NetError::SendLimit`] when the socket holds [`GroupConfig::send_limit`] bytes or more that
@@ -218,6 +278,16 @@ pub trait SockGroup {
 
     /// Ends the sending side (FIN) when all queued frames are out, or when the connect under way
     /// has succeeded. Receiving goes on. When the peer has ended its side too, `Closed` follows.
+    ///
+    /// ```
+    /// use core_reactor::net::{Frame, NetError, SockGroup, SockId};
+    ///
+    /// /// The last words: the FIN goes out behind them.
+    /// fn end(group: &mut dyn SockGroup, id: SockId, last: Frame) -> Result<(), NetError> {
+    ///     group.send(id, last)?;
+    ///     group.shutdown(id)
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`NetError::Stale`]; [`NetError::NotConnected`] for a listener.
@@ -244,6 +314,15 @@ pub trait SockGroup {
     /// back. Other sockets go on. The peer's end waits, too, behind what it sent;
     /// [`close`](Self::close) does not. A paused listener takes no connections.
     ///
+    /// ```
+    /// use core_reactor::net::{NetError, SockGroup, SockId};
+    ///
+    /// /// Reads from a socket only while less than a megabyte waits to be handled.
+    /// fn hold_back(group: &mut dyn SockGroup, id: SockId, waiting: usize) -> Result<(), NetError> {
+    ///     if waiting >= 1 << 20 { group.pause(id) } else { group.resume(id) }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`NetError::Stale`].
     fn pause(&mut self, id: SockId) -> Result<(), NetError>;
@@ -262,9 +341,30 @@ pub trait SockGroup {
     fn poll(&mut self, out: &mut Events) -> usize;
 
     /// An empty buffer of this group's, to fill and send; `None` when all are out.
+    ///
+    /// ```
+    /// use core_reactor::net::{NetError, SockGroup, SockId};
+    ///
+    /// /// Sends a text that fits a buffer. Whether there was one.
+    /// fn say(group: &mut dyn SockGroup, id: SockId, text: &str) -> Result<bool, NetError> {
+    ///     let Some(mut buf) = group.buffer() else { return Ok(false) };
+    ///     buf.append(text.as_bytes());
+    ///     group.send(id, buf.into())?;
+    ///     Ok(true)
+    /// }
+    /// ```
     fn buffer(&mut self) -> Option<Buf>;
 
     /// A socket's addresses: its own, and the peer's where it has one.
+    ///
+    /// ```
+    /// use core_reactor::net::{NetError, SockGroup, SockId};
+    ///
+    /// fn describe(group: &dyn SockGroup, id: SockId) -> Result<String, NetError> {
+    ///     let (here, peer) = group.addresses(id)?;
+    ///     Ok(peer.map_or_else(|| format!("listens at {here}"), |peer| format!("{here} to {peer}")))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`NetError::Stale`]; the system's.
@@ -381,6 +481,13 @@ impl GroupConfig {
 }
 
 /// The application's own name for a socket; comes back in each of its events.
+///
+/// ```
+/// use core_reactor::net::Token;
+///
+/// let token = Token::from(42);
+/// assert_eq!(token, Token(42));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 

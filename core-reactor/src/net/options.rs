@@ -116,6 +116,14 @@ impl SockOptions {
 }
 
 /// How a silent peer is probed.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::net::{Keepalive, SockOptions};
+///
+/// let keepalive = Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 };
+/// let options = SockOptions::default().keepalive(keepalive);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// Silence before the first probe (`TCP_KEEPIDLE`, seconds).

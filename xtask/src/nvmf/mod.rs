@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub(crate) use table::median;
+
 use crate::child::Child;
 use crate::run;
 
@@ -166,7 +168,7 @@ impl Target {
 }
 
 /// Processor time of all threads of a process that live.
-fn cpu_time(process: u32) -> Result<Duration> {
+pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let folder = format!("/proc/{process}/task");
     let mut sum = 0;
     for thread in fs::read_dir(&folder).with_context(|| format!("read {folder}: has the target ended?"))? {
@@ -184,7 +186,7 @@ fn list(cores: &[u16]) -> String {
 }
 
 /// A port that nobody has now.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("look for a free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -2,6 +2,7 @@
 
 mod asan;
 mod deny;
+mod kv;
 mod no_std;
 mod packages;
 mod rpc;

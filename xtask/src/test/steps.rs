@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use super::{asan, deny, no_std, packages, rpc, user, wire, words};
+use super::{asan, deny, kv, no_std, packages, rpc, user, wire, words};
 use crate::program::{self, cargo};
 
 /// A check with a name. It runs at the top of the repository.
@@ -16,7 +16,7 @@ pub(super) struct Step {
     pub(super) run: fn(&Shell) -> Result<()>,
 }
 
-pub(super) const STEPS: [Step; 21] = [
+pub(super) const STEPS: [Step; 22] = [
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "words", about: "comments wrap, and what the table of facts names is there", run: words::check },
     Step { name: "deny", about: "dependencies have licences that may be, come from the registry, and are there once", run: deny::check },
@@ -33,6 +33,7 @@ pub(super) const STEPS: [Step; 21] = [
     Step { name: "rpc", about: "SPDK's own client calls hello-sock's methods, and sets a target up, which a host uses", run: rpc::check },
     Step { name: "faults", about: "hello-sock serves its other peers through two minutes of random faults", run: faults },
     Step { name: "wire", about: "Wireshark finds nothing malformed in what nvme-perf and nvmf-tgt say to each other", run: wire::check },
+    Step { name: "kv", about: "redis-cli and redis-benchmark are content with hello-kv", run: kv::check },
     Step { name: "features", about: "builds without a backend, and with each kind of logging", run: features },
     Step { name: "packages", about: "each crate that users need packages, builds from its package, and installs", run: packages::check },
     Step {
