@@ -29,12 +29,11 @@ struct Args {
 }
 
 /// Buffers that take in 16 KiB at once, and none of the other kinds.
-const POOL: DataPoolConfig = DataPoolConfig {
-    small: ClassConfig { count: 2048, size: 16 << 10 },
-    large: ClassConfig { count: 0, size: 128 << 10 },
-    control: ClassConfig { count: 0, size: 4 << 10 },
-    waiters: 256,
-};
+const POOL: DataPoolConfig = DataPoolConfig::DEFAULT
+    .small(ClassConfig { count: 2048, size: 16 << 10 })
+    .large(ClassConfig { count: 0, size: 128 << 10 })
+    .control(ClassConfig { count: 0, size: 4 << 10 })
+    .waiters(256);
 
 fn main() -> ExitCode {
     let args: Args = match lcore::parse_args("hello_kv") {
