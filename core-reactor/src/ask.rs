@@ -17,7 +17,8 @@ use crate::{Cx, Msg, PushError, Refused, ThreadHandle};
 pub struct Gone;
 
 impl ThreadHandle {
-    /// Runs `ask` on this thread, as [`send`](Self::send) does, and then `answered` on the thread of
+    /// Runs `ask` on this thread, as [`send`](Self::send) does, and then `answered` on the thread
+    /// of
     /// `cx` with what came of it. That is [`Gone`] where this thread ends first, or where `ask`
     /// panics. Both closures together have 32 bytes for what they capture, the answer and
     /// `answered` 48.

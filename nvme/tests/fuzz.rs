@@ -46,7 +46,8 @@ fn s250_no_conversation_does_harm_to_a_host() {
 }
 
 /// Conversations that go right, as our own encoders make them, and what becomes of them by small
-/// changes. They lie in fuzz/seeds for the fuzzer; with LCORE_WRITE_SEEDS set they are written there.
+/// changes. They lie in fuzz/seeds for the fuzzer; with LCORE_WRITE_SEEDS set they are written
+/// there.
 #[test]
 fn s250_seeds_and_their_neighbours_do_no_harm() {
     let mut rng = Rng::with_seed(4);

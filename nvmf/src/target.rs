@@ -371,8 +371,8 @@ impl Target {
         self.let_in(nqn, hostnqn, keys, |_| ())
     }
 
-    /// The same, and what else belongs to a host: all of it or nothing, whoever asks for the same at
-    /// once.
+    /// The same, and what else belongs to a host: all of it or nothing, whoever asks for the same
+    /// at once.
     pub(crate) fn let_in(&self, nqn: &str, hostnqn: &str, keys: &HostKeys, with: impl FnOnce(&mut State)) -> Result<(), NvmfError> {
         check_nqn("host", hostnqn)?;
         let keys = self.read(keys)?;

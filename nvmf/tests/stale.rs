@@ -309,7 +309,8 @@ fn s376_a_disk_that_never_answers_is_told() {
     world.end();
 }
 
-/// A queue that is held back for want of buffers: what else it has sent is unread, and so is its end.
+/// A queue that is held back for want of buffers: what else it has sent is unread, and so is its
+/// end.
 fn held_back(world: &mut World, disk: &Slow, bringup: &Bringup) -> Host {
     let mut host = Host::io(world, bringup, 1);
     disk.takes(SECOND);
@@ -484,7 +485,8 @@ fn s397_a_connect_that_waits_for_older_writes_has_come_in_time() {
     world.end();
 }
 
-/// What its host says lies with us: neither its data, nor its keep alive, nor itself is late by that.
+/// What its host says lies with us: neither its data, nor its keep alive, nor itself is late by
+/// that.
 #[test]
 fn s397_a_queue_that_is_held_back_is_not_late() {
     let (mut world, disk) = short_world();

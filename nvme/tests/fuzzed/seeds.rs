@@ -1,4 +1,5 @@
-//! What the fuzzer begins with: conversations that go right, in the form that the fuzz targets read.
+//! What the fuzzer begins with: conversations that go right, in the form that the fuzz targets
+//! read.
 
 use nvme::command::{Sgl, Sqe, admin, io};
 use nvme::fabrics::{ConnectData, property};
