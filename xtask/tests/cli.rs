@@ -88,7 +88,7 @@ fn a_wrong_command_line_is_2() {
     assert_fails(&["setup"], 2, "Usage");
     assert_fails(&["setup", "apply", "--bind", "eth0"], 2, "not a PCI address");
     assert_fails(&["setup", "apply", "--hugemem", "lots"], 2, "--hugemem");
-    assert_fails(&["test", "--step", "nope"], 2, "fmt, words, clippy");
+    assert_fails(&["test", "--step", "nope"], 2, "fmt, words, deny, clippy");
     assert_fails(&["test", "--no-vm", "--step", "vm"], 2, "the only one asked for");
     assert_fails(&["vm", "run"], 2, "<CMD>");
     assert_fails(&["vm", "run", "--hosts", "3", "--", "true"], 2, "3 is not in 1..=2");
@@ -113,8 +113,8 @@ fn the_steps_of_the_test_are_listed() {
     assert_eq!(
         names,
         [
-            "fmt", "words", "deny", "clippy", "docs", "book", "tests", "user", "tap", "rpc", "faults", "wire", "features", "packages",
-            "vm", "no-std", "loom", "asan", "image", "counts", "bench"
+            "fmt", "words", "deny", "clippy", "docs", "book", "tests", "user", "tap", "rpc", "faults", "wire", "kv", "features",
+            "packages", "vm", "no-std", "loom", "asan", "image", "counts", "bench"
         ]
     );
 }
