@@ -36,7 +36,6 @@ struct Manifest {
     publish: Option<Vec<String>>,
     description: Option<String>,
     license: Option<String>,
-    documentation: Option<String>,
     rust_version: Option<String>,
     keywords: Vec<String>,
     categories: Vec<String>,
@@ -81,12 +80,7 @@ impl Manifest {
 
 /// What somebody who looks for a crate would miss, a line for each thing.
 fn lacks(manifest: &Manifest) -> Result<Vec<String>> {
-    let texts = [
-        ("description", &manifest.description),
-        ("license", &manifest.license),
-        ("documentation", &manifest.documentation),
-        ("rust-version", &manifest.rust_version),
-    ];
+    let texts = [("description", &manifest.description), ("license", &manifest.license), ("rust-version", &manifest.rust_version)];
     let mut lacks: Vec<_> = texts.iter().filter(|(_, text)| text.is_none()).map(|(key, _)| format!("{key} in Cargo.toml")).collect();
     for (key, words) in [("keywords", &manifest.keywords), ("categories", &manifest.categories)] {
         // As many as a registry takes.
@@ -146,7 +140,7 @@ mod tests {
 
     fn manifest(folder: &Path) -> Manifest {
         let json = serde_json::json!({
-            "name": "it", "version": "0.1.0", "publish": null, "description": "d", "license": "MIT", "documentation": "d",
+            "name": "it", "version": "0.1.0", "publish": null, "description": "d", "license": "MIT",
             "rust_version": "1.95", "keywords": ["k"], "categories": ["c"], "features": {"default": ["fast"], "fast": []},
             "targets": [{"kind": ["lib"], "src_path": folder.join("lib.rs")}], "manifest_path": folder.join("Cargo.toml"),
         });
