@@ -1,5 +1,6 @@
-//! An echo server with a task for each connection: `cargo run -p lcore-async --example echo`, then
-//! `nc 127.0.0.1 9999`. Takes another address as its argument.
+//! An echo server with a task for each connection:
+//! `cargo run -p lcore-async --example async-echo`, then `nc 127.0.0.1 9999`. Takes another address
+//! as its argument.
 use std::time::Duration;
 
 use lcore::App;

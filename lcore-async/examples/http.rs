@@ -1,5 +1,5 @@
 //! An HTTP server by hyper, a task for each connection:
-//! `cargo run -p lcore-async --features hyper --example http`, then `curl 127.0.0.1:8080/you`.
+//! `cargo run -p lcore-async --features hyper --example async-http`, then `curl 127.0.0.1:8080/you`.
 //! Takes another address as its argument.
 use std::convert::Infallible;
 

@@ -48,7 +48,7 @@ fn the_readme_shows_the_echo_server_as_it_is() {
 
 #[test]
 fn the_echo_server_echoes_and_ends_its_side_behind_its_peers() {
-    let example = Example::start("echo", "echoes at ");
+    let example = Example::start("async-echo", "echoes at ");
     let mut streams = [example.connect(), example.connect()];
     for stream in &mut streams {
         stream.write_all(b"hello").expect("it is taken");
@@ -62,7 +62,7 @@ fn the_echo_server_echoes_and_ends_its_side_behind_its_peers() {
 #[cfg(feature = "hyper")]
 #[test]
 fn the_http_server_greets() {
-    let example = Example::start("http", "serves http://");
+    let example = Example::start("async-http", "serves http://");
     let mut stream = example.connect();
     stream.write_all(b"GET /you HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it is taken");
     let mut answer = String::new();

@@ -129,6 +129,7 @@ fn s401_an_aborted_task_is_dropped_at_once_and_its_place_is_anothers() {
                     let never = spawn(&outer, async { 1 });
                     never.abort();
                     assert_eq!(never.await, Err(Aborted));
+                    assert!(outer.spawn_local(async {}).is_err(), "its place is free when its number is not in the ring");
                     yield_now().await;
                 }
                 let full = spawn(&outer, pending::<()>());
