@@ -92,6 +92,40 @@ impl<E> EventList<E> {
     }
 }
 
+/// A list without room, which allocates nothing: for the place of one that is taken out while its
+/// events are handled.
+///
+/// ```
+/// use core_reactor::EventList;
+///
+/// struct Service {
+///     events: EventList<u32>,
+///     sum: u32,
+/// }
+///
+/// impl Service {
+///     fn handle_all(&mut self) {
+///         let mut events = core::mem::take(&mut self.events);
+///         events.drain().for_each(|event| self.handle(event));
+///         self.events = events;
+///     }
+///
+///     fn handle(&mut self, event: u32) {
+///         self.sum += event;
+///     }
+/// }
+///
+/// let mut service = Service { events: EventList::new(8), sum: 0 };
+/// service.events.append(5);
+/// service.handle_all();
+/// assert_eq!((service.sum, service.events.room(), EventList::<u32>::default().room()), (5, 8, 0));
+/// ```
+impl<E> Default for EventList<E> {
+    fn default() -> Self {
+        Self { list: Vec::new() }
+    }
+}
+
 impl<'a, E> IntoIterator for &'a EventList<E> {
     type Item = &'a E;
     type IntoIter = slice::Iter<'a, E>;
@@ -122,7 +156,7 @@ mod tests {
             assert_eq!((list.room(), list.len(), list.is_empty()), (0, 3, false));
             assert!(list.drain().eq([1, 2, 3]));
         }
-        assert_eq!(EventList::<u8>::new(0).room(), 1);
+        assert_eq!((EventList::<u8>::new(0).room(), EventList::default().push(1)), (1, Err(1)));
     }
 
     /// In a build for tests it says so.

@@ -104,17 +104,17 @@ impl Round {
     ) -> (usize, bool) {
         let (first, mut at) = (self.pieces.len(), 0);
         progress.more = false;
+        let mut asker = Asker::new(self, keys);
         while !progress.over {
             let bytes = match resp::parse(&input[at..], args) {
                 Ok(bytes) => bytes,
                 Err(Stop::Partial) => break,
                 Err(Stop::Wrong(why)) => {
-                    self.text(|text| resp::error(text, &format!("Protocol error: {why}")));
+                    asker.error(&format!("Protocol error: {why}"));
                     progress.over = true;
                     break;
                 }
             };
-            let mut asker = Asker { round: self, keys, first };
             if asker.is_full() || !asker.request(&Request { input: &input[at..], args }, progress) {
                 progress.more = true;
                 break;
@@ -179,15 +179,21 @@ impl Round {
 struct Asker<'a> {
     round: &'a mut Round,
     keys: &'a Keys,
-    /// The first of its pieces.
-    first: usize,
+    /// As long as any value can be, and how many pieces the round may have, so that there is room
+    /// for that.
+    longest: usize,
+    most: usize,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    fn new(round: &'a mut Round, keys: &'a Keys) -> Self {
+        let longest = keys.longest.load(Ordering::Relaxed);
+        Self { most: round.pieces.len() + (MOST_ANSWERS / (longest + 32)).clamp(1, MOST_PIECES), round, keys, longest }
+    }
+
     /// Whether it has asked for as much as there is room for in this turn.
     fn is_full(&self) -> bool {
-        let each = self.keys.longest.load(Ordering::Relaxed) + 32;
-        self.round.pieces.len() - self.first >= (MOST_ANSWERS / each).clamp(1, MOST_PIECES)
+        self.round.pieces.len() >= self.most
     }
 
     /// Takes up one request. False if there was no room for all of its keys: then it goes on there
@@ -287,14 +293,14 @@ impl Asker<'_> {
     }
 
     fn get(&mut self, key: &[u8]) {
-        // The room that `is_full` has reckoned with.
-        let longest = self.keys.longest.load(Ordering::Relaxed);
-        self.ask(Op::Get, key, &[], longest as i64, Piece::Answer);
+        self.ask(Op::Get, key, &[], self.longest as i64, Piece::Answer);
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], lasts: i64, piece: fn(u16) -> Piece) {
-        if value.len() > self.keys.longest.load(Ordering::Relaxed) {
+        if value.len() > self.longest {
             self.keys.longest.fetch_max(value.len(), Ordering::Relaxed);
+            // What it asks from here on is for the next turn, which reckons with it.
+            (self.longest, self.most) = (value.len(), 0);
         }
         self.ask(Op::Set, key, value, lasts, piece);
     }

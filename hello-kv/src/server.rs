@@ -86,7 +86,7 @@ struct KvShard {
     peers: Peers<Self>,
     group: Box<dyn SockGroup>,
     /// Taken out while they are handled.
-    events: Option<Events>,
+    events: Events,
     store: Store,
     peer: SockMap<Peer>,
     /// The requests of this turn, and those whose answers have not all come.
@@ -146,7 +146,7 @@ impl Shard for KvShard {
         }
         Ok(Self {
             group,
-            events: Some(Events::new(EVENTS)),
+            events: Events::new(EVENTS),
             store: Store::new(config.memory),
             peer: SockMap::new(),
             round: Round::new(keys.shards),
@@ -164,19 +164,19 @@ impl Shard for KvShard {
     }
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
-        let Some(mut events) = self.events.take() else { return Polled::Idle };
+        let mut events = std::mem::take(&mut self.events);
         let found = self.group.poll(&mut events);
         events.drain().for_each(|event| self.handle(event));
-        self.events = Some(events);
+        self.events = events;
+        // Some have come home, of others.
         for id in std::mem::take(&mut self.starving) {
             self.send_rest(id);
         }
-        for id in std::mem::take(&mut self.again) {
-            self.take_up(id);
-        }
+        let again = std::mem::take(&mut self.again);
+        again.iter().for_each(|id| self.take_up(*id));
         self.ask(cx);
         let swept = self.store.sweep(cx.now());
-        if found > 0 || !self.again.is_empty() || swept { Polled::Busy } else { Polled::Idle }
+        if found == 0 && again.is_empty() && !swept { Polled::Idle } else { Polled::Busy }
     }
 
     fn unsent(&self) -> u64 {
@@ -318,19 +318,11 @@ impl KvShard {
 
     /// Sends as much as the peer takes, and tells how much.
     fn send(&mut self, id: SockId, bytes: &[u8]) -> usize {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let Some(mut buf) = self.group.buffer() else {
-                // Some come home when others have been served.
-                self.starving.push(id);
-                break;
-            };
-            let filled = buf.append(&bytes[sent..]);
-            // Refused: `Writable` tells when to go on, or `Closed` that there is nobody.
-            if self.group.send(id, buf.into()).is_err() {
-                break;
-            }
-            sent += filled;
+        // `Closed` tells that there is nobody.
+        let sent = self.group.send_bytes(id, bytes).unwrap_or(bytes.len());
+        // `Writable` tells when a peer takes more, and nothing when there are buffers again.
+        if sent < bytes.len() && self.group.buffer().is_none() {
+            self.starving.push(id);
         }
         sent
     }

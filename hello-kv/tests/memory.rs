@@ -276,9 +276,10 @@ fn s423_answers_come_in_order_in_all_weathers() {
 fn s424_who_does_not_read_is_not_read_and_goes_on_later() {
     let mut world = World::new(2, 1, Faults::default(), 1 << 20);
     let (deaf, other) = (world.connect(), world.connect());
-    let value = "x".repeat(10_000);
-    world.ask(&other, &format!("set v {value}\n"), "+OK\r\n");
-    let request = b"get v\n".repeat(10_000);
+    let (key, value) = ("k".repeat(250), "x".repeat(10_000));
+    world.ask(&other, &format!("set {key} {value}\n"), "+OK\r\n");
+    let one = format!("get {key}\n");
+    let request = one.repeat(1_000).into_bytes();
     let mut sent = 0;
     while let Poll::Ready(Ok(bytes @ 1..)) = deaf.write(&request[sent % request.len()..]) {
         sent += bytes;
@@ -286,10 +287,10 @@ fn s424_who_does_not_read_is_not_read_and_goes_on_later() {
         assert!(sent < 4 << 20, "nothing holds it back");
     }
     // The others are served meanwhile, also though it holds buffers.
-    world.ask(&other, "ping\nexists v\n", "+PONG\r\n:1\r\n");
+    world.ask(&other, &format!("ping\nexists {key}\n"), "+PONG\r\n:1\r\n");
     let (mut got, mut all) = (Vec::new(), 0);
     let each = format!("$10000\r\n{value}\r\n");
-    while all < sent / 6 * each.len() {
+    while all < sent / one.len() * each.len() {
         world.sim.settle();
         assert!(matches!(read(&deaf, &mut got), Some(1..)), "{all} bytes of answers to {sent} of requests");
         while got.len() >= each.len() {

@@ -40,27 +40,25 @@ fn main() -> std::process::ExitCode {
                     _ => {}
                 }
             }
+            let left = rest.as_ref().map(Vec::len);
             if connected {
                 rest = rest.take().and_then(|bytes| send(&mut *group, id, bytes));
             }
-            if found == 0 { Polled::Idle } else { Polled::Busy }
+            if found == 0 && rest.as_ref().map(Vec::len) == left { Polled::Idle } else { Polled::Busy }
         });
         Ok(())
     })
 }
 
 /// Sends as much as the socket takes, and ends this side behind the last byte. What is left comes
-/// back: a `Writable` will wake this core when there is room.
+/// back; this core is woken when there is room.
 fn send(group: &mut dyn SockGroup, id: SockId, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    while !bytes.is_empty() {
-        let Some(mut buf) = group.buffer() else { return Some(bytes) };
-        let n = buf.append(&bytes);
-        if group.send(id, buf.into()).is_err() {
-            return Some(bytes);
-        }
-        bytes.drain(..n);
+    // Of a connection that has ended, `Closed` tells.
+    let sent = group.send_bytes(id, &bytes).ok()?;
+    bytes.drain(..sent);
+    if !bytes.is_empty() {
+        return Some(bytes);
     }
-    // A key that is stale by now needs no FIN.
     let _ = group.shutdown(id);
     None
 }

@@ -65,7 +65,7 @@ struct Visits {
     peers: Peers<Self>,
     group: Box<dyn SockGroup>,
     /// Taken out while they are handled.
-    events: Option<Events>,
+    events: Events,
     visits: u64,
     /// Visitors whose answer waits for cores that were asked.
     asked: SockMap<Asked>,
@@ -91,11 +91,11 @@ impl Shard for Visits {
             let _ = listens.set(listener.local_addr()?);
             group.attach(listener, Token(0))?;
         }
-        Ok(Self { peers, group, events: Some(Events::new(64)), visits: 0, asked: SockMap::new() })
+        Ok(Self { peers, group, events: Events::new(64), visits: 0, asked: SockMap::new() })
     }
 
     fn poll(&mut self, _: &mut Cx<'_>) -> Polled {
-        let Some(mut events) = self.events.take() else { return Polled::Idle };
+        let mut events = std::mem::take(&mut self.events);
         let found = self.group.poll(&mut events);
         for event in events.drain() {
             match event {
@@ -113,7 +113,7 @@ impl Shard for Visits {
                 _ => {}
             }
         }
-        self.events = Some(events);
+        self.events = events;
         if found == 0 { Polled::Idle } else { Polled::Busy }
     }
 
@@ -149,10 +149,8 @@ impl Visits {
         }
         let line = format!("visitor {} of core shard {}, {} in all\n", asked.nth, self.peers.index(), asked.total);
         self.asked.remove(id);
-        if let Some(mut buf) = self.group.buffer() {
-            buf.append(line.as_bytes());
-            let _ = self.group.send(id, buf.into());
-        }
+        // A line fits, and of a visitor who has left `Closed` tells.
+        let _ = self.group.send_bytes(id, line.as_bytes());
         let _ = self.group.shutdown(id);
     }
 }

@@ -645,7 +645,8 @@ impl AppHandle {
 
     /// Prints a line on standard output. Never waits for whoever reads that, so it is for reactors:
     /// a thread of its own writes, in order, and [`App::run`] waits for it, five seconds at most.
-    /// What could not be written makes the exit code 1, with the reason in one line.
+    /// What could not be written makes the exit code 1, with the reason in one line; so does a line
+    /// for which there is no room, of 1 MiB for all that waits to be written.
     ///
     /// ```
     /// # use lcore::App;

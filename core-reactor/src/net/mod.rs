@@ -276,6 +276,39 @@ pub trait SockGroup {
     /// [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>>;
 
+    /// Sends a copy of `bytes` as [`send`](Self::send) does, of any length, as far as there is room:
+    /// tells how many went. Fewer than all where the socket holds as much as it may: the rest can go
+    /// after [`NetEvent::Writable`]. Or where the group has no [`buffer`](Self::buffer): then no
+    /// event follows, and the rest can go when another poll has brought some home.
+    ///
+    /// ```
+    /// use core_reactor::net::{NetError, SockGroup, SockId};
+    ///
+    /// /// To be called again after each poll until nothing is left.
+    /// fn go_on(group: &mut dyn SockGroup, id: SockId, rest: &mut Vec<u8>) -> Result<(), NetError> {
+    ///     let sent = group.send_bytes(id, rest)?;
+    ///     rest.drain(..sent);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NetError::Stale`]; [`NetError::NotConnected`] after [`shutdown`](Self::shutdown) or before
+    /// `Connected`.
+    fn send_bytes(&mut self, id: SockId, bytes: &[u8]) -> Result<usize, NetError> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Some(mut buf) = self.buffer() else { break };
+            let filled = buf.append(&bytes[sent..]);
+            match self.send(id, buf.into()) {
+                Ok(()) => sent += filled,
+                Err(refused) if matches!(refused.why, NetError::SendLimit { .. }) => break,
+                Err(refused) => return Err(refused.why),
+            }
+        }
+        Ok(sent)
+    }
+
     /// Ends the sending side (FIN) when all queued frames are out, or when the connect under way
     /// has succeeded. Receiving goes on. When the peer has ended its side too, `Closed` follows.
     ///
