@@ -18,8 +18,7 @@ pub struct Gone;
 
 impl ThreadHandle {
     /// Runs `ask` on this thread, as [`send`](Self::send) does, and then `answered` on the thread
-    /// of
-    /// `cx` with what came of it. That is [`Gone`] where this thread ends first, or where `ask`
+    /// of `cx` with what came of it. That is [`Gone`] where this thread ends first, or where `ask`
     /// panics. Both closures together have 32 bytes for what they capture, the answer and
     /// `answered` 48.
     ///
@@ -33,8 +32,7 @@ impl ThreadHandle {
     /// use core_reactor::{Cx, Gone, ThreadConfig};
     ///
     /// let mut sim = Sim::new(2);
-    /// let asked = sim.lib().spawn(ThreadConfig::new("asked"), |_| {})?;
-    /// let to = asked.clone();
+    /// let to = sim.lib().spawn(ThreadConfig::new("asked"), |_| {})?;
     /// let asks = move |cx: &mut Cx<'_>| {
     ///     let answered = |_: &mut Cx<'_>, name: Result<String, Gone>| assert_eq!(name.as_deref(), Ok("asked"));
     ///     let sent = to.ask(cx, |cx| cx.handle().name().to_owned(), answered);

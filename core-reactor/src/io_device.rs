@@ -83,6 +83,49 @@ pub trait IoDevice: Sized + Send + Sync + 'static {
 
 /// A device that gives out channels (`spdk_io_device_register`), for any thread. Clones are the
 /// same device. It is dropped with the last of them and of its channels.
+///
+/// ```
+/// use core_reactor::sim::Sim;
+/// use core_reactor::{Cx, IoDevice, Registered, ThreadConfig, Unregistered};
+///
+/// struct Disk {
+///     blocks: u64,
+/// }
+///
+/// #[derive(Debug)]
+/// enum NoQueue {
+///     Unregistered,
+///     Empty,
+/// }
+///
+/// impl From<Unregistered> for NoQueue {
+///     fn from(_: Unregistered) -> Self {
+///         Self::Unregistered
+///     }
+/// }
+///
+/// impl IoDevice for Disk {
+///     type Channel = Vec<u64>;
+///     type Error = NoQueue;
+///
+///     fn open(&self, _: &mut Cx<'_>) -> Result<Vec<u64>, NoQueue> {
+///         if self.blocks == 0 { Err(NoQueue::Empty) } else { Ok(Vec::new()) }
+///     }
+/// }
+///
+/// let mut sim = Sim::new(1);
+/// let start = |cx: &mut Cx<'_>| {
+///     let disk = Registered::new("disk0", Disk { blocks: 0 });
+///     assert_eq!((disk.name(), disk.blocks), ("disk0", 0));
+///     assert!(matches!(disk.channel(cx), Err(NoQueue::Empty)));
+///     disk.unregister(cx, |cx: &mut Cx<'_>| cx.exit());
+///     assert!(matches!(disk.channel(cx), Err(NoQueue::Unregistered)));
+/// };
+/// sim.lib().spawn(ThreadConfig::new("t"), start)?;
+/// sim.settle();
+/// assert!(sim.lib().threads().is_empty(), "the end of the device was told");
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 pub struct Registered<D: IoDevice>(Arc<Device<D>>);
 
 struct Device<D> {

@@ -1,5 +1,6 @@
 //! Statements 110 to 113: a service on each core, and what its shards send each other, to the end.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -284,6 +285,19 @@ fn s112_a_question_to_a_shard_that_is_gone_comes_back_unanswered() {
     service.send(0, move |desk, _| desk.peers.ask(1, |_, _| (), move |_, _, answer| note.note((1, answer))));
     sim.settle();
     assert_eq!(seen.take(), [(1, Err(Gone))]);
+}
+
+#[test]
+fn s112_a_question_that_panics_comes_back_unanswered() {
+    let (mut sim, seen) = (Sim::new(2), Record::new());
+    let (service, _) = start(&sim, 2, Common::default());
+    sim.settle();
+    let note = seen.clone();
+    service
+        .send(0, move |desk, _| desk.peers.ask(1, |_, _| panic!("on purpose"), move |_, _, answer: Result<u32, Gone>| note.note(answer)));
+    assert!(catch_unwind(AssertUnwindSafe(|| sim.settle())).is_err());
+    sim.settle();
+    assert_eq!(seen.take(), [Err(Gone)]);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! Statements 430 to 434: a device has one channel on each thread that uses it, which is shared
 //! there and gone with the last who has it; visits of them, and the end of a device.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use core_reactor::sim::{Sim, SimPlatform};
 use core_reactor::{
-    CoreId, CpuSet, Cx, IoChannel, IoDevice, MoveError, Platform, Polled, Registered, Schedule, Thread, ThreadConfig, ThreadHandle,
-    ThreadLib, ThreadLibOptions, Unregistered,
+    CoreId, CpuSet, Cx, IoChannel, IoDevice, MoveError, Platform, Polled, ReactorOptions, Reactors, Registered, Schedule, Thread,
+    ThreadConfig, ThreadHandle, ThreadLib, ThreadLibOptions, Unregistered,
 };
 
+use crate::machine::Machine;
 use crate::record::{NoteDrop, Record, at, ms};
 use crate::s08_exit::{listen, logged_about};
 
@@ -470,4 +473,47 @@ fn s434_a_channel_need_not_be_send_and_what_is_told_has_any_size() {
     drop(part);
     hands.settle();
     assert_eq!((seen.take(), kept), (vec![(7, at(0))], Rc::new(5)));
+}
+
+#[test]
+fn s432_s433_visits_between_real_threads_come_to_their_ends_and_a_device_to_its_own() {
+    const ROUNDS: usize = 500;
+    struct Plain;
+    impl IoDevice for Plain {
+        type Channel = Cell<u32>;
+        type Error = Unregistered;
+
+        fn open(&self, _: &mut Cx<'_>) -> Result<Cell<u32>, Unregistered> {
+            Ok(Cell::default())
+        }
+    }
+    let mut options = ReactorOptions::new((0..3).map(CoreId).collect());
+    options.threads.mailbox = 4;
+    let set = Reactors::new(Machine::new(3), &options).expect("the machine has them");
+    let (device, left) = (Registered::new("disk", Plain), Arc::new(AtomicUsize::new(3 * ROUNDS)));
+    for core in 0..3 {
+        let (device, left) = (device.clone(), left.clone());
+        let start = move |cx: &mut Cx<'_>| {
+            let (mut kept, mut rounds) = (None, 0);
+            cx.local_poller("works", Schedule::Always, move |cx: &mut Cx<'_>| {
+                // What is kept goes with the poller.
+                let Ok(channel) = device.channel(cx) else { return Polled::Done };
+                if rounds < ROUNDS {
+                    let (device_too, left) = (device.clone(), left.clone());
+                    let done = move |cx: &mut Cx<'_>| {
+                        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                            device_too.unregister(cx, |cx: &mut Cx<'_>| cx.lib().stop());
+                        }
+                    };
+                    device.for_each(cx, |visited: &IoChannel<Plain>, _: &mut Cx<'_>| visited.set(visited.get() + 1), done);
+                }
+                rounds += 1;
+                drop(if rounds % 3 == 0 { kept.take() } else { kept.replace(channel) });
+                Polled::Busy
+            });
+        };
+        set.lib().spawn(ThreadConfig::new("t").cpus(CpuSet::of(CoreId(core))), start).expect("there is a reactor");
+    }
+    set.run().expect("they run");
+    assert_eq!(left.load(Ordering::Relaxed), 0);
 }

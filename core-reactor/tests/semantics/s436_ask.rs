@@ -2,10 +2,17 @@
 //! asked; answers, and what visits have to say, are never refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use core_reactor::sim::SimPlatform;
-use core_reactor::{CoreId, Cx, Gone, Msg, Platform, PushError, Refused, Thread, ThreadConfig, ThreadLib, ThreadLibOptions};
+use core_reactor::{
+    CoreId, CpuSet, Cx, Gone, Idle, Msg, Platform, PushError, ReactorOptions, Reactors, Refused, Thread, ThreadConfig, ThreadHandle,
+    ThreadLib, ThreadLibOptions,
+};
 
+use crate::machine::Machine;
 use crate::record::{NoteDrop, Record, at, ms};
 
 type Answers = Record<(u32, Result<String, Gone>)>;
@@ -234,4 +241,36 @@ fn s437_a_visit_that_found_no_room_does_not_need_the_thread_that_it_came_from() 
     first.take();
     settle(&mut [&mut b, &mut c]);
     assert_eq!(seen.take(), ["b", "c", "done"]);
+}
+
+#[test]
+fn s436_s437_each_question_between_real_threads_is_answered() {
+    /// Asks once more when an answer has come; the last answer ends it all.
+    fn go(cx: &mut Cx<'_>, to: ThreadHandle, left: Arc<AtomicUsize>) {
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Err(_) => {}
+            Ok(1) => cx.lib().stop(),
+            Ok(_) => {
+                let asked = to.clone();
+                let answered = Box::new(move |cx: &mut Cx<'_>, _: Result<u32, Gone>| go(cx, to, left));
+                // Where there is no room that is the answer.
+                drop(asked.ask(cx, |_| 5, answered));
+            }
+        }
+    }
+    let mut options = ReactorOptions::new((0..3).map(CoreId).collect());
+    (options.threads.mailbox, options.idle) = (4, Idle::ParkAfter(Duration::ZERO));
+    let set = Reactors::new(Machine::new(3), &options).expect("the machine has them");
+    let threads = [0, 1, 2].map(|core| {
+        let config = ThreadConfig::new("t").cpus(CpuSet::of(CoreId(core)));
+        set.lib().spawn(config, |_| {}).expect("there is a reactor")
+    });
+    let left = Arc::new(AtomicUsize::new(10_000));
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        // Seven answers for each are on their way, and there is room for four.
+        let (to, left) = (threads[to].clone(), left.clone());
+        threads[from].send(move |cx| (0..7).for_each(|_| go(cx, to.clone(), left.clone()))).expect("there is room");
+    }
+    set.run().expect("they run");
+    assert_eq!(left.load(Ordering::Relaxed), 0);
 }
