@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use common::{methods, until};
 use core_reactor::sim::Sim;
-use core_reactor::{Platform, ThreadConfig};
-use rpc::{Address, CLIENTS, Control, Disposal};
+use core_reactor::{Cx, Platform, ThreadConfig};
+use rpc::{Address, CLIENTS, Control, Disposal, LCORE_RPC_METHODS};
 
 /// Bytes that a poll deals with at most, and those of its last step beyond.
 const A_POLL: usize = (8 << 10) + (8 << 10);
@@ -376,4 +376,32 @@ fn s167_at_the_end_all_that_was_answered_is_sent() {
         let (bytes, is_over) = come(client);
         assert_eq!((bytes.iter().filter(|byte| **byte == b'\n').count(), is_over), (32, true));
     }
+}
+
+/// Those who go leave calls behind that wait: so many, and no more.
+#[test]
+fn s350_so_many_calls_wait_for_the_start_and_no_more() {
+    const CALLS: usize = 10_000;
+    let (mut sim, control) = (Sim::new(1), Control::new(false).unwrap());
+    let (told, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (given, counts) = (control.clone(), [told.clone(), refused.clone()]);
+    let ask = move |cx: &mut Cx<'_>| {
+        let method = LCORE_RPC_METHODS.iter().find(|it| it.name == "framework_wait_init").unwrap();
+        for _ in 0..CALLS {
+            let [told, refused] = counts.clone();
+            let hears = move |answer: Result<_, _>| {
+                let count = if answer.is_ok() { told } else { refused };
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            given.call(cx, method, None, hears);
+        }
+    };
+    sim.lib().spawn(ThreadConfig::new("asks"), ask).unwrap();
+    sim.settle();
+    let waiting = CALLS - refused.load(Ordering::Relaxed);
+    // As many as all who are connected may ask at a time, and then an end.
+    assert!((CLIENTS * 32..CALLS).contains(&waiting), "{waiting}");
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    control.run();
+    assert_eq!(told.load(Ordering::Relaxed), waiting);
 }

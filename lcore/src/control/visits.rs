@@ -150,4 +150,23 @@ mod tests {
         sim.settle();
         assert_eq!((*begun.lock().unwrap(), visits.state().going_on), (5, 0));
     }
+    /// Those who go leave their calls behind: so many wait, and no more.
+    #[test]
+    fn s350_so_many_visits_wait_and_no_more() {
+        let (mut sim, visits) = (Sim::new(1), Arc::new(Visits::default()));
+        let (given, kept) = (visits.clone(), Arc::new(Mutex::new(Vec::new())));
+        let keep = kept.clone();
+        let start = move |cx: &mut Cx<'_>| {
+            let control = Control::new(true).unwrap();
+            control.provide(given);
+            for _ in 0..WAITING + 100 {
+                let keep = keep.clone();
+                Visits::enter(&control, cx, move |_, going| keep.lock().unwrap().push(going));
+            }
+        };
+        sim.lib().spawn(ThreadConfig::new("asks"), start).unwrap();
+        sim.settle();
+        let going_on = std::mem::take(&mut *kept.lock().unwrap());
+        assert_eq!((going_on.len(), visits.state().waiting.len()), (AT_ONCE, WAITING));
+    }
 }
