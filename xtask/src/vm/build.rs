@@ -98,7 +98,7 @@ mod tests {
             ["hello-sock", "lcore-pool", "poller-test"]
         );
         let Err(Usage(why)) = owners(&["nope"], &[]) else { panic!("known") };
-        assert!(why.starts_with("nope is no package of this workspace; there are: logging, statistics, pool, "), "{why}");
+        assert!(why.starts_with("nope is no package of this workspace; there are: lcore-logging, lcore-statistics, lcore-pool, "), "{why}");
         let Err(Usage(why)) = owners(&[], &["nope"]) else { panic!("known") };
         let known: Vec<_> = why.rsplit(": ").next().into_iter().flat_map(|list| list.split(", ")).collect();
         assert!(["hello-sock", "poller-test", "reactor-test"].iter().all(|name| known.contains(name)), "{why}");
