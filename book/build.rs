@@ -13,11 +13,12 @@ mod tables;
 use tables::{HEADERS, Named, Row, is_method, named, rows, scope, spans};
 
 /// Pages without such tables, whose names are looked up wherever they stand.
-const PROSE: [&str; 10] =
-    ["concepts", "logging", "metrics", "not-here", "operating", "performance", "rpc", "semantics", "testing", "tutorial"];
+const PROSE: [&str; 11] =
+    ["async", "concepts", "logging", "metrics", "not-here", "operating", "performance", "rpc", "semantics", "testing", "tutorial"];
 
 /// Where those are looked up.
-const USUAL: [&str; 7] = ["lcore", "lcore::net", "lcore::pool", "lcore::rpc", "lcore::sim", "lcore::transport", "net_impl_mem"];
+const USUAL: [&str; 8] =
+    ["lcore", "lcore_async", "lcore::net", "lcore::pool", "lcore::rpc", "lcore::sim", "lcore::transport", "net_impl_mem"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let docs = Path::new("../docs");

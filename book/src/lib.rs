@@ -24,6 +24,7 @@ macro_rules! chapter {
 }
 
 chapter! {
+    Async "async.md"
     Config "config.md"
     Embedding "embedding.md"
     FromTokio "from-tokio.md"
