@@ -122,7 +122,7 @@ fn the_client_sends_all_and_prints_what_comes_back() {
 #[test]
 fn visitors_of_two_cores_are_counted_together() {
     let cores: Vec<CoreId> = LinuxPlatform::new().unwrap().cores().iter().take(2).collect();
-    let list = cores.iter().map(|core| core.0.to_string()).collect::<Vec<_>>().join(",");
+    let list = format!("[{}]", cores.iter().map(|core| core.0.to_string()).collect::<Vec<_>>().join(","));
     let mut service = Example::start("two_cores", &["127.0.0.1:0", "-m", &list, "--no-cpumask-locks"]);
     // All at a time, so that the first has not gone when the second comes.
     let visitors = [(); 8].map(|()| service.connect());

@@ -170,7 +170,7 @@ impl Bench {
             Kind::Ours(count) => {
                 let cores: Vec<_> = self.cores.iter().take(count).map(u16::to_string).collect();
                 let mut command = Command::new(&self.hello_kv);
-                command.args(["127.0.0.1:0", "--no-cpumask-locks", "-m", &cores.join(",")]);
+                command.args(["127.0.0.1:0", "--no-cpumask-locks", "-m", &format!("[{}]", cores.join(","))]);
                 command.args(self.backend.iter().flat_map(|backend| ["-N", backend]));
                 command
             }

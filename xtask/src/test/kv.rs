@@ -55,7 +55,7 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     let cores = run::cores(&std::fs::read_to_string("/proc/self/status").context("could not read the cores of this process")?)?;
     for backend in ["posix", "uring"] {
         for count in 1..=cores.len() {
-            let list = cores[..count].iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+            let list = format!("[{}]", cores[..count].iter().map(u16::to_string).collect::<Vec<_>>().join(","));
             println!("hello-kv -N {backend} -m {list}");
             serve(sh, &server, backend, &list).with_context(|| format!("over {backend} on cores {list}"))?;
         }
