@@ -65,3 +65,47 @@ impl WeakTarget {
         key.psk(hostnqn, subnqn, form).filter(|psk| psk.identity == identity)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::SubsystemConfig;
+
+    const NQN: &str = "nqn.2016-06.io.spdk:cnode1";
+    const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:6f0f6e4d-0000-4000-8000-000000000001";
+
+    /// Two who add the same host at once: one of them has, with its key.
+    #[test]
+    fn s399_a_host_is_added_with_its_key_or_not_at_all() {
+        let target = Target::new();
+        let subsystem = target.add_subsystem(SubsystemConfig::new(NQN)).expect("it is new");
+        for _ in 0..50 {
+            let arrived = AtomicUsize::new(0);
+            let add = |name: &'static str| {
+                let key = TlsKey::read("NVMeTLSkey-1:00:AQgPFh0kKzI5QEdOVVxjanF4f4aNlJuiqbC3vsXM09pl1OOC:").expect("a key");
+                arrived.fetch_add(1, Ordering::AcqRel);
+                target.add_host_with_key(NQN, HOST, (name, key), &HostKeys::default()).is_ok()
+            };
+            let added = thread::scope(|scope| {
+                // Both are stopped at the same place, as far as that can be had.
+                let state = subsystem.state.lock();
+                let both = ["one", "two"].map(|name| (name, scope.spawn(move || add(name))));
+                while arrived.load(Ordering::Acquire) < 2 {
+                    thread::yield_now();
+                }
+                (0..3).for_each(|_| thread::yield_now());
+                drop(state);
+                both.map(|(name, it)| it.join().expect("it ends").then_some(name))
+            });
+            let named = subsystem.key_name(HOST);
+            let [one, two] = added;
+            assert!(one.is_some() != two.is_some() && named.as_deref() == one.or(two), "{added:?}: {named:?}");
+            target.remove_host(NQN, HOST).expect("it is there");
+        }
+    }
+}

@@ -351,6 +351,23 @@ fn s393_writes_that_wait_unread_in_a_queue_that_is_held_back_are_waited_for() {
 }
 
 #[test]
+fn s393_a_queue_that_has_caught_up_keeps_nobody_waiting() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let old = held_back(&mut world, &disk, &bringup);
+    let (mut new, cid) = connecting(&mut world, HOSTNQN, ANY, 0);
+    disk.takes(Duration::ZERO);
+    world.sim.run_for(SECOND + Duration::from_millis(1));
+    new.pump();
+    assert!(new.done.is_empty() && byte(&disk) == 20, "something may be on its way to a socket that was full");
+    world.sim.run_for(SECOND / 2);
+    new.pump();
+    assert!(new.done.pop_front().is_some_and(|done| done.cid == cid && done.status.is_success()));
+    drop((admin, old, new));
+    world.end();
+}
+
+#[test]
 fn s393_what_waits_unread_when_its_controller_ends_is_never_written() {
     let (mut world, disk) = short_world();
     let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
@@ -431,6 +448,53 @@ fn s393_a_queue_that_goes_on_writing_keeps_nobody_waiting() {
     world.end();
 }
 
+/// In each poll somebody else has something to say.
+#[test]
+fn s393_an_idle_queue_on_a_busy_core_keeps_nobody_waiting() {
+    let (mut world, _) = world_with(Wishes { cores: 1, buffers: (4, 32), connections: 6, ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut busy = [1, 2].map(|qid| Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, qid));
+    let (control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let idle = Host::io(&mut world, &bringup, 1);
+    let mut new = Host::new(&mut world, nvme::Shape::default(), 31);
+    let data = vec![1; 64 * BLOCK];
+    let writes = |host: &mut Host| {
+        while host.queue.in_flight().count() < 15 {
+            host.submit(Sqe::blocks(io::WRITE, 1, 0, 64, 0), Payload::Send(64 * 512), &data);
+        }
+        host.pump();
+    };
+    for host in &mut busy {
+        host.is_mute = true;
+        writes(host);
+    }
+    world.sim.settle();
+    // More than is read in all looks, and from then on more in each turn.
+    for host in &mut busy {
+        host.pump();
+        host.is_mute = false;
+        let asked = std::mem::take(&mut host.asked);
+        assert_eq!(asked.len(), 15);
+        asked.into_iter().for_each(|cid| host.send_wanted(cid));
+        host.pump();
+    }
+    let connect = ConnectData::new(id_of(HOSTNQN), ANY, NQN, HOSTNQN).expect("names");
+    let cid = new.submit(Sqe::connect(0, 32, 0), Payload::Send(1024), connect.as_bytes());
+    for _ in 0..300 {
+        new.pump();
+        let _ = world.sim.turn();
+        for host in &mut busy {
+            host.pump();
+            host.done.clear();
+            writes(host);
+        }
+    }
+    new.pump();
+    assert!(new.done.pop_front().is_some_and(|done| done.cid == cid && done.status.is_success()));
+    drop((admin, busy, control, idle, new));
+    world.end();
+}
+
 #[test]
 fn s398_a_connect_that_cannot_be_is_refused_at_once() {
     let (mut world, disk) = world();
@@ -500,32 +564,38 @@ fn s397_a_queue_that_is_held_back_is_not_late() {
     settle(&mut held, &mut world);
     assert_eq!(held.asked, [asked]);
     disk.takes(6 * SECOND);
-    for _ in 0..20 {
+    for _ in 0..31 {
         busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
     }
     settle(&mut busy, &mut world);
     // Both are held back, and what is behind comes in time.
     let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &data[..BLOCK]);
-    held.send_wanted(asked);
     let odd = control.submit(Sqe::set_feature(0x16, 0), Payload::Send(512), &data[..BLOCK]);
     settle(&mut held, &mut world);
     settle(&mut control, &mut world);
-    for _ in 0..6 {
+    for _ in 0..4 {
         let alive = control.submit(Bringup::keep_alive(), Payload::None, &[]);
         settle(&mut control, &mut world);
         assert!(control.done.iter().all(|done| done.cid != alive), "it is held back");
         world.sim.run_for(SECOND);
     }
-    world.sim.run_for(Duration::from_millis(300));
+    // Its buffer, and the time at which it is looked who is late, come together.
+    world.sim.platform.advance(2 * SECOND + Duration::from_millis(10));
     assert!(held.wait(&mut world, small).status.is_success());
-    assert!(held.wait(&mut world, asked).status.is_success());
     control.wait(&mut world, odd);
-    assert!(control.done.iter().all(|done| done.status.is_success()));
+    assert!(control.done.drain(..).all(|done| done.status.is_success()));
+    // Others still wait for buffers, and it has 5 s from when it could go on.
+    for _ in 0..3 {
+        world.sim.run_for(SECOND);
+        assert!(control.call(&mut world, Bringup::keep_alive(), Payload::None, &[]).status.is_success());
+    }
+    held.send_wanted(asked);
+    assert!(held.wait(&mut world, asked).status.is_success());
     // From then on its time runs again.
     world.sim.run_for(4 * SECOND);
     control.closed(&mut world);
     held.closed(&mut world);
-    world.sim.run_for(6 * SECOND);
+    world.sim.run_for(12 * SECOND);
     drop((admin, busy));
     world.end();
 }

@@ -250,29 +250,3 @@ fn s370_what_does_not_fit_in_front_of_data_comes_behind_it() {
     drop((admin, host));
     world.end();
 }
-
-/// Two who add the same host at once: one of them has, with its key.
-#[test]
-fn s399_a_host_is_added_with_its_key_or_not_at_all() {
-    let target = nvmf::Target::new();
-    target.add_subsystem(nvmf::SubsystemConfig::new(NQN)).expect("it is new");
-    let start = std::sync::Barrier::new(2);
-    for _ in 0..500 {
-        let add = |name: &str, at: usize| {
-            let key = key(at);
-            start.wait();
-            target.add_host_with_key(NQN, HOSTNQN, (name, key), &HostKeys::default()).is_ok()
-        };
-        let added = std::thread::scope(|scope| {
-            let both = [scope.spawn(|| add("key0", 0)), scope.spawn(|| add("key1", 1))];
-            both.map(|it| it.join().expect("it ends"))
-        });
-        let named = target.subsystem(NQN).expect("it is there").key_name(HOSTNQN);
-        match added {
-            [true, false] => assert_eq!(named.as_deref(), Some("key0")),
-            [false, true] => assert_eq!(named.as_deref(), Some("key1")),
-            other => panic!("{other:?}"),
-        }
-        target.remove_host(NQN, HOSTNQN).expect("it is there");
-    }
-}

@@ -107,8 +107,7 @@ impl Queue {
     pub(crate) fn abort(&mut self, base: &mut Base, cid: u16) -> Option<(Tag, bool)> {
         let tag = self.proto.find(cid)?;
         let command = self.commands.get(tag.index())?.as_ref()?;
-        // Of two fused commands each has its own Abort, and there is nothing of the other without
-        // it.
+        // Of two fused commands each has an Abort of its own, and is nothing without the other.
         if let Some(at) = self.in_device(command) {
             if let Some(Some(command)) = self.commands.get_mut(at.index()) {
                 command.is_named = at == tag;

@@ -40,7 +40,7 @@ pub(crate) struct Base {
     pub(crate) watches: Vec<Watch>,
     /// When it is looked next for whom there is an answer, where many ask.
     pub(crate) answers_at: Instant,
-    /// Polls of sockets, by whose numbers it is known who has said something.
+    /// Polls of sockets.
     pub(crate) polls: u64,
     /// A poll of fewer events has left nothing unread.
     pub(crate) quiet_below: usize,

@@ -80,12 +80,6 @@ impl Bufs {
         self.shared.get_class(line.class).map(with_headroom)
     }
 
-    /// One for data in a capsule where there is no other, unless others wait for such a one.
-    #[cold]
-    pub(crate) fn get_for_capsule(&self) -> Option<Buf> {
-        if self.of_capsules.waiting.is_empty() { self.capsules.get().map(with_headroom) } else { None }
-    }
-
     /// A small buffer for what is no data, past those who wait.
     pub(crate) fn get_control(&self) -> Option<Buf> {
         self.shared.get_class(Class::Control).or_else(|| self.shared.get())
@@ -229,13 +223,10 @@ mod tests {
     #[test]
     fn s394_data_in_capsules_has_buffers_that_nothing_else_takes() {
         let mut bufs = bufs();
-        let (_shared, own) = (bufs.get(512).expect("a buffer"), bufs.get_for_capsule().expect("another"));
-        assert!(bufs.get(512).is_none() && bufs.get_for_capsule().is_none());
+        let _shared = bufs.get(512).expect("a buffer");
         bufs.wait(key(0), tag(), 512, false);
         let first = bufs.wait(key(1), tag(), 512, true);
         bufs.wait(key(2), tag(), 512, true);
-        drop(own);
-        assert!(bufs.get_for_capsule().is_none(), "nobody goes past who waits");
         let (next, own) = bufs.serve(Instant::ZERO, |_| true).expect("a buffer");
         assert_eq!((next.queue.place, next.ticket), (1, first), "past the one whose data is not in its capsule");
         assert!(bufs.serve(Instant::ZERO, |it| it.ticket != first).is_none());
@@ -247,7 +238,9 @@ mod tests {
     #[test]
     fn s395_who_has_left_a_line_takes_no_room_in_it() {
         let mut bufs = bufs();
-        let (_shared, _own) = (bufs.get(512).expect("a buffer"), bufs.get_for_capsule().expect("another"));
+        let _shared = bufs.get(512).expect("a buffer");
+        bufs.wait(key(2), tag(), 512, true);
+        let _own = bufs.serve(Instant::ZERO, |_| true).expect("another");
         let first = bufs.wait(key(0), tag(), 512, true);
         for _ in 0..10_000 {
             let last = bufs.wait(key(1), tag(), 512, true);

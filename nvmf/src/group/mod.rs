@@ -269,10 +269,6 @@ impl Group {
         if self.base.bufs.is_short() {
             self.look_for_stalled(cx);
         }
-        if !self.base.watches.is_empty() {
-            let events = self.poll_sockets(cx);
-            self.look_after_watches(events);
-        }
         self.base.figures.pending_io.store(self.base.under_way() as u64, Ordering::Relaxed);
         for place in 0..self.base.places.len() {
             self.base.refresh(cx, place);

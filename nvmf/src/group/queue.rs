@@ -67,10 +67,8 @@ pub(crate) struct Queue {
     /// Bytes that wait behind a command for whose data there is no buffer.
     backlog: Vec<u8>,
     stalled: Option<Stall>,
-    /// Commands that have begun, and the last polls in which bytes came, and as many as fill a
-    /// buffer.
+    /// Commands that have begun, and the last poll in which as many bytes came as fill a buffer.
     begun: u64,
-    heard: u64,
     filled: u64,
     /// Bytes that were handed to the socket; those of them that the host had taken when that was
     /// last looked at, and since when it has taken no more.
@@ -179,7 +177,6 @@ impl Queue {
             backlog: Vec::new(),
             stalled: None,
             begun: 0,
-            heard: 0,
             filled: 0,
             sent: 0,
             taken: (0, Duration::ZERO),
@@ -229,17 +226,15 @@ impl Queue {
         if self.is_over() || self.begun >= behind.bound {
             return false;
         }
-        let silent = base.polls - self.heard.max(behind.since);
         if self.is_stalled() || behind.settled_at.is_none() && self.filled + LATELY > behind.since {
             behind.settled_at = Some(base.now + SETTLES);
         }
-        let had_a_turn = silent > 0 && (is_quiet || silent >= base.patience);
-        self.is_stalled() || !had_a_turn || behind.settled_at.is_some_and(|at| base.now < at)
+        let had_a_turn = is_quiet || base.polls >= behind.since + base.patience;
+        !had_a_turn || behind.settled_at.is_some_and(|at| base.now < at)
     }
 
     /// Bytes came.
     pub(crate) fn received(&mut self, base: &mut Base, cx: &mut Cx<'_>, buf: &Buf) {
-        self.heard = base.polls;
         if buf.spare_capacity() == 0 {
             self.filled = base.polls;
         }
@@ -382,20 +377,16 @@ impl Queue {
                 buf.append(whole);
                 self.granted(base, cx, tag, buf);
             }
-            None => self.want_of_a_buffer(base, cx, tag, whole),
+            None => self.want_of_a_buffer(base, tag, whole),
         }
     }
 
     /// A command finds no buffer. Where its data is what comes next nothing else can be read until
     /// there is one.
     #[cold]
-    fn want_of_a_buffer(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, whole: &[u8]) {
+    fn want_of_a_buffer(&mut self, base: &mut Base, tag: Tag, whole: &[u8]) {
         let Some(Some(command)) = self.commands.get_mut(tag.index()) else { return };
         let in_capsule = matches!(command.transfer, Transfer::InCapsule(_));
-        if let Some(mut buf) = if in_capsule { base.bufs.get_for_capsule() } else { None } {
-            buf.append(whole);
-            return self.granted(base, cx, tag, buf);
-        }
         bump(&base.figures.buffer_waits, 1);
         command.ticket = base.bufs.wait(self.key, tag, command.length, in_capsule);
         if in_capsule {
@@ -449,9 +440,7 @@ impl Queue {
     #[cold]
     fn go_on(&mut self, base: &mut Base, cx: &mut Cx<'_>, tag: Tag, mut buf: Buf) {
         let Some(Stall { whole, since }) = self.stalled.take() else { return };
-        self.excuse(base, base.now - since);
-        // What comes next is unread.
-        self.heard = base.polls;
+        self.excuse(base.now - since);
         let backlog = core::mem::take(&mut self.backlog);
         let (data, rest) = backlog.split_at(whole);
         buf.append(data);
@@ -463,14 +452,13 @@ impl Queue {
     }
 
     /// It was held back for so long: that is none of its host's time.
-    fn excuse(&mut self, base: &Base, time: Duration) {
+    fn excuse(&mut self, time: Duration) {
         for command in self.commands.iter_mut().flatten().filter(|it| it.state == State::Receives) {
             command.since += time;
         }
         if let Some(auth) = &mut self.auth {
             auth.excuse(time);
         }
-        self.note(base);
     }
 
     /// Does a command, all of whose data has come.
