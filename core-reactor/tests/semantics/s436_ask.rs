@@ -144,6 +144,7 @@ fn s436_an_answer_to_a_thread_that_has_ended_is_dropped_once() {
         if asked_first {
             turn(&mut b);
         }
+        let _known = a.handle();
         drop(a);
         settle(&mut [&mut b]);
         let mut dropped = drops.take();
