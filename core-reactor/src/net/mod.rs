@@ -276,10 +276,10 @@ pub trait SockGroup {
     /// [`shutdown`](Self::shutdown) or before `Connected`. The frame comes back.
     fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>>;
 
-    /// Sends a copy of `bytes` as [`send`](Self::send) does, of any length, as far as there is room:
-    /// tells how many went. Fewer than all where the socket holds as much as it may: the rest can go
-    /// after [`NetEvent::Writable`]. Or where the group has no [`buffer`](Self::buffer): then no
-    /// event follows, and the rest can go when another poll has brought some home.
+    /// Sends a copy of `bytes` as [`send`](Self::send) does, of any length, as far as there is
+    /// room: tells how many went. Fewer than all where the socket holds as much as it may: the rest
+    /// can go after [`NetEvent::Writable`]. Or where the group has no [`buffer`](Self::buffer):
+    /// then no event follows, and the rest can go when another poll has brought some home.
     ///
     /// ```
     /// use core_reactor::net::{NetError, SockGroup, SockId};
