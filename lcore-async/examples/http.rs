@@ -1,6 +1,6 @@
 //! An HTTP server by hyper, a task for each connection:
-//! `cargo run -p lcore-async --features hyper --example async-http`, then `curl 127.0.0.1:8080/you`.
-//! Takes another address as its argument.
+//! `cargo run -p lcore-async --features hyper --example async-http`,
+//! then `curl 127.0.0.1:8080/you`. Takes another address as its argument.
 use std::convert::Infallible;
 
 use hyper::body::{Bytes, Incoming};
