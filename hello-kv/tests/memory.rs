@@ -303,6 +303,28 @@ fn s424_who_does_not_read_is_not_read_and_goes_on_later() {
 }
 
 #[test]
+fn s426_who_sends_faster_than_it_is_served_is_held_back() {
+    let mut world = World::new(1, 1, Faults::default(), 1 << 20);
+    let socket = world.connect();
+    // From now on a turn takes up one request of a peer, in case it is for this.
+    let value = "x".repeat(300_000);
+    world.ask(&socket, &format!("*3\r\n$3\r\nSET\r\n$1\r\nv\r\n$300000\r\n{value}\r\n"), "+OK\r\n");
+    let (request, mut sent, mut got) = (b"ping\n".repeat(10_000), 0, Vec::new());
+    for _ in 0..2_000 {
+        if let Poll::Ready(Ok(bytes)) = socket.write(&request[sent % 5..]) {
+            sent += bytes;
+        }
+        let _ = world.sim.turn();
+        read(&socket, &mut got);
+    }
+    let served = got.len() / 7 * 5;
+    // What is held of it, and what the network holds.
+    assert!(sent - served < (64 << 10) + (2 << 18) + 10_000, "{sent} bytes sent, {served} served");
+    socket.reset();
+    world.end();
+}
+
+#[test]
 fn s425_what_is_no_request_is_told_and_ends_the_connection() {
     let mut world = World::new(1, 1, Faults::default(), 1 << 20);
     for (wrong, why) in [("*x\r\n", "invalid multibulk length"), ("*1\r\n$1048577\r\n", "a request is longer than 1 MiB")] {
