@@ -136,7 +136,8 @@ fn package(sh: &Shell, public: &[&Manifest], own: &[&Manifest]) -> Result<()> {
     Ok(())
 }
 
-/// A workspace of packages, in which each that another asks a registry for is the one that lies here.
+/// A workspace of packages, in which each that another asks a registry for is the one that lies
+/// here.
 fn workspace(public: &[&Manifest]) -> String {
     let here = |it: &&Manifest| format!("{0} = {{ path = \"{0}-{1}\" }}\n", it.name, it.version);
     let patch: String = public.iter().map(here).collect();
