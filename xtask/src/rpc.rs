@@ -40,10 +40,11 @@ const LONG: [&str; 4] = ["rpc_get_methods", "lcore_get_histograms", "thread_get_
 /// serves, as its histogram has them, and "messages" those of its messages, while eight clients ask
 /// for long answers. Then pairs of runs of the load generator: without, and with clients that are
 /// half-open, send byte by byte, send random bytes, send 256 KiB of nested arrays, or ask and never
-/// read; 64 are served at once, and more wait until those go. Each pair tells, too, which share of
-/// the core went into the server's polls and into messages meanwhile, how long its polls took, and
-/// how long a client waited for its answer that had its place before the others came; "they" is the
-/// hostile clients' own time, which on a machine of two cores is the server's or the load's.
+/// read; 64 are served at once, and more wait until those go. "Without" is the mean of the runs
+/// before and after. Each pair tells, too, which share of the core went into the server's polls and
+/// into messages meanwhile, how long its polls took, and how long a client waited for its answer
+/// that had its place before the others came; "they" is the hostile clients' own time, which on a
+/// machine of two cores is the server's or the load's.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Backends of the server.
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000)]
     acts: usize,
     /// Pairs of runs without and with them.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 7)]
     pairs: usize,
     /// The load: connections and messages on the way on each, of 64 bytes.
     #[arg(long, default_value = "16,1")]
@@ -102,8 +103,8 @@ fn beside(program: &Path, backend: &str, args: &Args) -> Result<()> {
         "  | p50 us, without and with | ratio | p99 us, without and with | ratio | polls: % of the core, p50 p99 us | messages | a call: p50 max us | acts | they |"
     );
     println!("  |--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    let mut before = load(program, server.port, args)?;
     for _ in 0..args.pairs {
-        let without = load(program, server.port, args)?;
         let mut asks = Asks::begin(&server.path())?;
         let hostile = Hostile { path: &server.path(), clients: args.clients, acts: args.acts, ..Hostile::default() };
         let (with, they) = thread::scope(|scope| {
@@ -115,10 +116,15 @@ fn beside(program: &Path, backend: &str, args: &Args) -> Result<()> {
             asking.join().map_err(|_| anyhow!("the client panicked"))??;
             Ok::<_, anyhow::Error>((with?, they))
         })?;
+        let told = asks.end()?;
+        // Between two without them, since a machine may become slower or faster for a while.
+        let after = load(program, server.port, args)?;
+        let without = [0, 1].map(|at| f64::midpoint(before[at], after[at]));
+        before = after;
         let ratio = |at: usize| with[at] / without[at];
         p50s.push(ratio(0));
         p99s.push(ratio(1));
-        let (acts, told) = (hostile.done.load(Ordering::Relaxed), asks.end()?);
+        let acts = hostile.done.load(Ordering::Relaxed);
         let [p50, p99] = [0, 1].map(|at| format!("{:.1} {:.1} | {:.2}", without[at], with[at], ratio(at)));
         println!("  | {p50} | {p99} | {told} | {acts} | {they:.1} % |");
     }
