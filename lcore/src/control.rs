@@ -45,10 +45,11 @@ const TICK_RATE: u64 = 1_000_000_000;
 pub struct RpcOptions {
     /// Serve RPC at this socket, or at IP:PORT for whoever reaches that. Default:
     /// /var/tmp/spdk.sock for servers, nowhere for clients.
-    #[arg(short = 'r', long = "rpc-socket", value_name = "PATH")]
+    // Named as its option is, like all of them: an application has fields of its own.
+    #[arg(id = "rpc_socket", short = 'r', long = "rpc-socket", value_name = "PATH")]
     pub at: Option<Address>,
     /// Serve no RPC.
-    #[arg(long, conflicts_with = "at")]
+    #[arg(long, conflicts_with = "rpc_socket")]
     pub no_rpc: bool,
     /// Start only when the method framework_start_init is called.
     #[arg(long, conflicts_with = "no_rpc")]

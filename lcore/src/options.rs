@@ -34,13 +34,13 @@ use crate::{PoolOptions, logging};
 pub struct AppOptions {
     /// Cores to run reactors on: a mask (0x3), a list ([0,2-4] or 0,2-4) or both joined by a comma.
     /// Default: one reactor, which the kernel moves to where there is room.
-    #[arg(short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
+    #[arg(id = "cpumask", short = 'm', long = "cpumask", value_name = "CORES", value_parser = parse_cores)]
     pub cores: Option<CpuSet>,
     /// The file that they are from, if they are.
     #[arg(skip)]
     pub(crate) cores_from: Option<PathBuf>,
     /// Parts whose details are logged.
-    #[arg(short = 'L', long = "logflag", value_name = "PART")]
+    #[arg(id = "logflag", short = 'L', long = "logflag", value_name = "PART")]
     #[arg(help = format!("Log the details of a part: {}. Can be given more than once", logging::known()))]
     pub log_flags: Vec<String>,
     /// Log no line that is less urgent than this; details (debug, trace) are those of -L and of
@@ -60,7 +60,7 @@ pub struct AppOptions {
     #[arg(skip)]
     pub(crate) calls: Arc<config::Calls>,
     /// Network backend. Default: the linked one with the highest priority that works here.
-    #[arg(short = 'N', long = "sock-impl", value_name = "NAME")]
+    #[arg(id = "sock_impl", short = 'N', long = "sock-impl", value_name = "NAME")]
     pub net: Option<String>,
     /// Never sleep: poll on every core all the time.
     #[arg(long)]

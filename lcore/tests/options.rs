@@ -33,6 +33,29 @@ fn in_force(options: AppOptions) -> AppOptions {
     told.recv().unwrap()
 }
 
+/// What is positional or has another option has the name that an application likes.
+#[derive(clap::Parser)]
+struct Named {
+    at: std::net::SocketAddr,
+    #[arg(long = "my-cores")]
+    cores: Option<u8>,
+    #[arg(long = "my-net")]
+    net: Option<String>,
+    #[arg(long = "my-flags")]
+    log_flags: Option<String>,
+    #[command(flatten)]
+    app: AppOptions,
+}
+
+#[test]
+fn s392_an_application_names_its_fields_as_it_likes() {
+    let line = ["own", "127.0.0.1:80", "--my-cores", "2", "--my-net", "n", "--my-flags", "f", "-m", "[0]", "-L", "reactor"];
+    let args = <Named as clap::Parser>::parse_from(line);
+    assert_eq!((args.at.port(), args.cores, args.net.as_deref(), args.log_flags.as_deref()), (80, Some(2), Some("n"), Some("f")));
+    assert_eq!(args.app.cores.map(|cores| cores.count()), Some(1));
+    assert_eq!(args.app.log_flags, ["reactor"]);
+}
+
 fn first_core() -> CpuSet {
     lcore::platform::LinuxPlatform::new().unwrap().cores().iter().take(1).collect()
 }
