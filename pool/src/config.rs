@@ -62,7 +62,7 @@ impl ClassConfig {
 /// ```
 /// use pool::DataPoolConfig;
 ///
-/// let config = DataPoolConfig { waiters: 16, ..DataPoolConfig::default() };
+/// let config = DataPoolConfig::DEFAULT.waiters(16);
 /// assert_eq!(config.footprint() >> 20, 32, "MiB");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

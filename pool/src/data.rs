@@ -41,7 +41,7 @@ use crate::{BufGroup, PoolError};
 ///
 /// let small = ClassConfig { count: 8, size: 4096 };
 /// let large = ClassConfig { count: 2, size: 65_536 };
-/// let pool = DataPool::on_heap(DataPoolConfig { small, large, ..DataPoolConfig::default() })?;
+/// let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(large))?;
 /// // Each core has a share: two buffers of its own, and what is left.
 /// let group = pool.group(ReserveConfig { small: 2, large: 0, control: 0 })?;
 /// let (small, large) = (group.get(), group.get_large());
