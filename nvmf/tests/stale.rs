@@ -625,6 +625,45 @@ fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {
     }
 }
 
+/// The half of two fused commands at namespace 1.
+fn half(opcode: u8, bits: u8) -> Sqe {
+    let sqe = Sqe::blocks(opcode, 1, 0, 1, 0);
+    Sqe { flags: sqe.flags | bits, ..sqe }
+}
+
+fn abort(world: &mut World, admin: &mut Host, cid: u16, qid: u16) -> u64 {
+    let mut sqe = Sqe::new(nvme::command::admin::ABORT, 0);
+    sqe.cdw10 = (u32::from(cid) << 16 | u32::from(qid)).into();
+    admin.call(world, sqe, Payload::None, &[]).result
+}
+
+/// The second is what everything behind it waits for.
+#[test]
+fn s396_a_pair_that_is_held_back_is_not_aborted_by_its_first() {
+    let (mut world, disk) = short_world();
+    let (mut admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let [mut busy, mut host] = [1, 2].map(|qid| Host::io(&mut world, &bringup, qid));
+    let first = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+    settle(&mut host, &mut world);
+    disk.takes(SECOND);
+    for _ in 0..20 {
+        busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
+    }
+    settle(&mut busy, &mut world);
+    let second = host.submit(half(io::WRITE, 2), Payload::Send(512), &[4; BLOCK]);
+    settle(&mut host, &mut world);
+    assert_eq!(abort(&mut world, &mut admin, first, 2), 1, "it is not aborted");
+    settle(&mut host, &mut world);
+    assert!(host.done.is_empty());
+    world.sim.run_for(4 * SECOND);
+    for cid in [first, second] {
+        assert!(host.wait(&mut world, cid).status.is_success());
+    }
+    assert!(host.read(&mut world, 0, 1).data == [4; BLOCK], "it goes on");
+    drop((admin, busy, host));
+    world.end();
+}
+
 /// Time passes, of a target that ends and so does not come to rest.
 fn pass(world: &mut World, time: Duration) {
     let step = Duration::from_millis(1);
