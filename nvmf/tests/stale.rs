@@ -664,6 +664,106 @@ fn s396_a_pair_that_is_held_back_is_not_aborted_by_its_first() {
     world.end();
 }
 
+/// What is excused while a queue is held back has an end, however often that is.
+#[test]
+fn s352_a_host_that_is_held_back_again_and_again_keeps_no_buffer_for_ever() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut hoards = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut good = Host::io(&mut world, &bringup, 1);
+    hoards.is_mute = true;
+    for _ in 0..8 {
+        hoards.submit(Sqe::blocks(io::WRITE, 1, 0, 20, 0), Payload::Send(20 * 512), &[1; 20 * BLOCK]);
+    }
+    settle(&mut hoards, &mut world);
+    assert_eq!(hoards.asked.len(), 8);
+    disk.takes(Duration::from_millis(100));
+    let mut go_on = |world: &mut World| {
+        while hoards.queue.in_flight().count() < 31 {
+            hoards.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[2; BLOCK]);
+        }
+        hoards.pump();
+        world.sim.run_for(Duration::from_millis(50));
+        hoards.pump();
+        hoards.done.clear();
+        hoards.is_closed
+    };
+    go_on(&mut world);
+    let cid = good.submit(Sqe::blocks(io::WRITE, 1, 0, 20, 0), Payload::Send(20 * 512), &[3; 20 * BLOCK]);
+    good.pump();
+    assert!((0..1100).all(|_| !go_on(&mut world)), "it is held back, and excused");
+    assert!(good.done.is_empty());
+    assert!((0..200).any(|_| go_on(&mut world)), "a minute is long enough");
+    assert!(good.wait(&mut world, cid).status.is_success());
+    drop((admin, control, good));
+    world.end();
+}
+
+/// Firsts that keep all buffers there are, those for data in capsules too.
+fn firsts(world: &mut World, bringup: &Bringup) -> Vec<(Host, u16)> {
+    let one = |qid| {
+        let mut host = Host::io(world, bringup, qid);
+        let cid = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+        settle(&mut host, world);
+        (host, cid)
+    };
+    (1..=12).map(one).collect()
+}
+
+#[test]
+fn s353_a_first_whose_second_does_not_come_keeps_no_buffer_for_ever() {
+    let (mut world, _) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut firsts = firsts(&mut world, &bringup);
+    let mut good = Host::io(&mut world, &bringup, 20);
+    // Nobody waits: there is time.
+    world.sim.run_for(29 * SECOND);
+    for (host, _) in &mut firsts {
+        host.pump();
+        assert!(host.done.is_empty());
+    }
+    world.sim.run_for(2 * SECOND);
+    for (host, cid) in &mut firsts {
+        assert_eq!(host.wait(&mut world, *cid).code(), Code::MissingFused);
+        *cid = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+        settle(host, &mut world);
+    }
+    // Somebody waits.
+    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    settle(&mut good, &mut world);
+    world.sim.run_for(4 * SECOND);
+    good.pump();
+    assert!(good.done.is_empty());
+    world.sim.run_for(2 * SECOND);
+    assert!(good.wait(&mut world, write).status.is_success());
+    for (host, cid) in &mut firsts {
+        assert_eq!(host.wait(&mut world, *cid).code(), Code::MissingFused);
+        let second = host.call(&mut world, half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
+        assert_eq!(second.code(), Code::FailedFused);
+    }
+    drop((admin, good, firsts));
+    world.end();
+}
+
+#[test]
+fn s353_pairs_that_wait_for_each_others_buffers_end() {
+    let (mut world, _) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut firsts = firsts(&mut world, &bringup);
+    let mut good = Host::io(&mut world, &bringup, 20);
+    for (host, _) in &mut firsts {
+        host.submit(half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
+        settle(host, &mut world);
+    }
+    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    settle(&mut good, &mut world);
+    world.sim.run_for(62 * SECOND);
+    assert!(good.wait(&mut world, write).status.is_success());
+    drop((admin, good, firsts));
+    world.end();
+}
+
 /// Time passes, of a target that ends and so does not come to rest.
 fn pass(world: &mut World, time: Duration) {
     let step = Duration::from_millis(1);
