@@ -600,6 +600,36 @@ fn s397_a_queue_that_is_held_back_is_not_late() {
     world.end();
 }
 
+/// What would be a sign of its host waits in another of its queues.
+#[test]
+fn s397_a_controller_of_which_an_io_queue_is_held_back_does_not_expire() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut busy = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (mut control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 2000);
+    let mut held = Host::io(&mut world, &bringup, 1);
+    disk.takes(6 * SECOND);
+    for _ in 0..31 {
+        busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
+    }
+    settle(&mut busy, &mut world);
+    let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[9; BLOCK]);
+    settle(&mut held, &mut world);
+    world.sim.run_for(5 * SECOND);
+    settle(&mut held, &mut world);
+    assert!(held.done.is_empty() && !held.is_closed);
+    world.sim.run_for(2 * SECOND);
+    assert!(held.wait(&mut world, small).status.is_success());
+    assert!(control.call(&mut world, Bringup::keep_alive(), Payload::None, &[]).status.is_success());
+    // From then on its time runs again.
+    world.sim.run_for(4 * SECOND);
+    control.closed(&mut world);
+    held.closed(&mut world);
+    world.sim.run_for(12 * SECOND);
+    drop((admin, busy));
+    world.end();
+}
+
 /// All buffers are with commands whose data is behind one that finds none.
 #[test]
 fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {

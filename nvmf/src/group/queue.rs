@@ -595,6 +595,10 @@ impl Queue {
             self.put(base, &head);
         }
         if let Some(other) = other_half {
+            // Its own other half is this, which is answered.
+            if let Some(Some(other)) = self.commands.get_mut(other.index()) {
+                other.fuse = Fuse::Single;
+            }
             self.complete(base, other, Code::FailedFused.into(), 0);
         }
     }
@@ -728,9 +732,10 @@ impl Queue {
             bump(&base.figures.late, 1);
             return self.end(base);
         }
-        // What its host has said waits here: none of its times runs.
+        // What its host has said waits here: none of its times runs, nor does that of its
+        // controller, whose other queues are not held back.
         if self.is_stalled() {
-            return;
+            return self.note(base);
         }
         let is_late = |command: &Command| command.state == State::Receives && base.now >= command.since + limit;
         // A Connect that waits has come in time.
