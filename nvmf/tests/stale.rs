@@ -495,6 +495,38 @@ fn s393_an_idle_queue_on_a_busy_core_keeps_nobody_waiting() {
     world.end();
 }
 
+/// They are looked at together, and no oftener for each that comes.
+#[test]
+fn s354_who_connects_while_many_wait_is_looked_at_with_them() {
+    let (mut world, disk) = world_with(Wishes { cores: 1, ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    disk.takes(3 * SECOND);
+    write(&mut old, &mut world, 1);
+    // Nobody has to wait for this one.
+    let connect = |host: &mut Host, world: &mut World| {
+        let data = ConnectData::new(id_of(OTHER), ANY, NQN, OTHER).expect("names");
+        host.submit(Sqe::connect(0, 32, 0), Payload::Send(1024), data.as_bytes());
+        settle(host, world);
+    };
+    let [mut early, mut late] = [(); 2].map(|()| Host::new(&mut world, nvme::Shape::default(), 31));
+    let mut waiting: Vec<_> = (0..7).map(|_| connecting(&mut world, HOSTNQN, ANY, 0)).collect();
+    connect(&mut early, &mut world);
+    assert_eq!(early.done.len(), 1, "there are few");
+    waiting.extend((0..3).map(|_| connecting(&mut world, HOSTNQN, ANY, 0)));
+    connect(&mut late, &mut world);
+    assert!(late.done.is_empty(), "it has no look of its own");
+    world.sim.run_for(Duration::from_millis(2));
+    settle(&mut late, &mut world);
+    assert!(late.done.pop_front().is_some_and(|done| done.status.is_success()));
+    world.sim.run_for(3 * SECOND);
+    for (host, cid) in &mut waiting {
+        assert!(host.wait(&mut world, *cid).status.is_success());
+    }
+    drop((admin, old, early, late, waiting));
+    world.end();
+}
+
 #[test]
 fn s398_a_connect_that_cannot_be_is_refused_at_once() {
     let (mut world, disk) = world();
