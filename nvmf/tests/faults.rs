@@ -560,6 +560,36 @@ fn s396_half_of_two_fused_commands_is_nothing() {
     world.end();
 }
 
+/// Whichever half it is by which the other fails.
+#[test]
+fn s396_two_answers_of_a_pair_count_as_two() {
+    let mut world = World::new();
+    let (mut admin, bringup) = Host::admin_of(&mut world, Shape::default(), NQN, HOSTNQN, 0);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    let answers = |world: &World| world.figure(|it| it.commands.load(std::sync::atomic::Ordering::Relaxed));
+    for names_first in [true, false] {
+        let before = answers(&world);
+        let first = host.submit(fused(io::COMPARE, 64, 1), Payload::Send(64 * 512), &[0; 64 * BLOCK]);
+        host.pump();
+        world.sim.settle();
+        host.pump();
+        host.is_mute = true;
+        let second = host.submit(fused(io::WRITE, 64, 2), Payload::Send(64 * 512), &[1; 64 * BLOCK]);
+        host.pump();
+        world.sim.settle();
+        host.pump();
+        assert_eq!(abort(&mut world, &mut admin, if names_first { first } else { second }, 1), 0);
+        host.is_mute = false;
+        host.send_wanted(second);
+        for cid in [first, second] {
+            host.wait(&mut world, cid);
+        }
+        assert_eq!(answers(&world) - before, 3, "theirs and that of Abort, {names_first}");
+    }
+    drop((admin, host));
+    world.end();
+}
+
 #[test]
 fn s396_a_damaged_first_fails_its_second_and_nothing_else() {
     let shape = Shape { header_digest: true, data_digest: true, alignment: 0 };

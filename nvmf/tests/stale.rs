@@ -495,6 +495,38 @@ fn s393_an_idle_queue_on_a_busy_core_keeps_nobody_waiting() {
     world.end();
 }
 
+/// They are looked at together, and no oftener for each that comes.
+#[test]
+fn s354_who_connects_while_many_wait_is_looked_at_with_them() {
+    let (mut world, disk) = world_with(Wishes { cores: 1, ..Wishes::default() });
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut old = Host::io(&mut world, &bringup, 1);
+    disk.takes(3 * SECOND);
+    write(&mut old, &mut world, 1);
+    // Nobody has to wait for this one.
+    let connect = |host: &mut Host, world: &mut World| {
+        let data = ConnectData::new(id_of(OTHER), ANY, NQN, OTHER).expect("names");
+        host.submit(Sqe::connect(0, 32, 0), Payload::Send(1024), data.as_bytes());
+        settle(host, world);
+    };
+    let [mut early, mut late] = [(); 2].map(|()| Host::new(&mut world, nvme::Shape::default(), 31));
+    let mut waiting: Vec<_> = (0..7).map(|_| connecting(&mut world, HOSTNQN, ANY, 0)).collect();
+    connect(&mut early, &mut world);
+    assert_eq!(early.done.len(), 1, "there are few");
+    waiting.extend((0..3).map(|_| connecting(&mut world, HOSTNQN, ANY, 0)));
+    connect(&mut late, &mut world);
+    assert!(late.done.is_empty(), "it has no look of its own");
+    world.sim.run_for(Duration::from_millis(2));
+    settle(&mut late, &mut world);
+    assert!(late.done.pop_front().is_some_and(|done| done.status.is_success()));
+    world.sim.run_for(3 * SECOND);
+    for (host, cid) in &mut waiting {
+        assert!(host.wait(&mut world, *cid).status.is_success());
+    }
+    drop((admin, old, early, late, waiting));
+    world.end();
+}
+
 #[test]
 fn s398_a_connect_that_cannot_be_is_refused_at_once() {
     let (mut world, disk) = world();
@@ -600,6 +632,36 @@ fn s397_a_queue_that_is_held_back_is_not_late() {
     world.end();
 }
 
+/// What would be a sign of its host waits in another of its queues.
+#[test]
+fn s397_a_controller_of_which_an_io_queue_is_held_back_does_not_expire() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut busy = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (mut control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 2000);
+    let mut held = Host::io(&mut world, &bringup, 1);
+    disk.takes(6 * SECOND);
+    for _ in 0..31 {
+        busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
+    }
+    settle(&mut busy, &mut world);
+    let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[9; BLOCK]);
+    settle(&mut held, &mut world);
+    world.sim.run_for(5 * SECOND);
+    settle(&mut held, &mut world);
+    assert!(held.done.is_empty() && !held.is_closed);
+    world.sim.run_for(2 * SECOND);
+    assert!(held.wait(&mut world, small).status.is_success());
+    assert!(control.call(&mut world, Bringup::keep_alive(), Payload::None, &[]).status.is_success());
+    // From then on its time runs again.
+    world.sim.run_for(4 * SECOND);
+    control.closed(&mut world);
+    held.closed(&mut world);
+    world.sim.run_for(12 * SECOND);
+    drop((admin, busy));
+    world.end();
+}
+
 /// All buffers are with commands whose data is behind one that finds none.
 #[test]
 fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {
@@ -623,6 +685,145 @@ fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {
         drop((admin, host));
         world.end();
     }
+}
+
+/// The half of two fused commands at namespace 1.
+fn half(opcode: u8, bits: u8) -> Sqe {
+    let sqe = Sqe::blocks(opcode, 1, 0, 1, 0);
+    Sqe { flags: sqe.flags | bits, ..sqe }
+}
+
+fn abort(world: &mut World, admin: &mut Host, cid: u16, qid: u16) -> u64 {
+    let mut sqe = Sqe::new(nvme::command::admin::ABORT, 0);
+    sqe.cdw10 = (u32::from(cid) << 16 | u32::from(qid)).into();
+    admin.call(world, sqe, Payload::None, &[]).result
+}
+
+/// The second is what everything behind it waits for.
+#[test]
+fn s396_a_pair_that_is_held_back_is_not_aborted_by_its_first() {
+    let (mut world, disk) = short_world();
+    let (mut admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let [mut busy, mut host] = [1, 2].map(|qid| Host::io(&mut world, &bringup, qid));
+    let first = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+    settle(&mut host, &mut world);
+    disk.takes(SECOND);
+    for _ in 0..20 {
+        busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
+    }
+    settle(&mut busy, &mut world);
+    let second = host.submit(half(io::WRITE, 2), Payload::Send(512), &[4; BLOCK]);
+    settle(&mut host, &mut world);
+    assert_eq!(abort(&mut world, &mut admin, first, 2), 1, "it is not aborted");
+    settle(&mut host, &mut world);
+    assert!(host.done.is_empty());
+    world.sim.run_for(4 * SECOND);
+    for cid in [first, second] {
+        assert!(host.wait(&mut world, cid).status.is_success());
+    }
+    assert!(host.read(&mut world, 0, 1).data == [4; BLOCK], "it goes on");
+    drop((admin, busy, host));
+    world.end();
+}
+
+/// What is excused while a queue is held back has an end, however often that is.
+#[test]
+fn s352_a_host_that_is_held_back_again_and_again_keeps_no_buffer_for_ever() {
+    let (mut world, disk) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let mut hoards = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut good = Host::io(&mut world, &bringup, 1);
+    hoards.is_mute = true;
+    for _ in 0..8 {
+        hoards.submit(Sqe::blocks(io::WRITE, 1, 0, 20, 0), Payload::Send(20 * 512), &[1; 20 * BLOCK]);
+    }
+    settle(&mut hoards, &mut world);
+    assert_eq!(hoards.asked.len(), 8);
+    disk.takes(Duration::from_millis(100));
+    let mut go_on = |world: &mut World| {
+        while hoards.queue.in_flight().count() < 31 {
+            hoards.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[2; BLOCK]);
+        }
+        hoards.pump();
+        world.sim.run_for(Duration::from_millis(50));
+        hoards.pump();
+        hoards.done.clear();
+        hoards.is_closed
+    };
+    go_on(&mut world);
+    let cid = good.submit(Sqe::blocks(io::WRITE, 1, 0, 20, 0), Payload::Send(20 * 512), &[3; 20 * BLOCK]);
+    good.pump();
+    assert!((0..1100).all(|_| !go_on(&mut world)), "it is held back, and excused");
+    assert!(good.done.is_empty());
+    assert!((0..200).any(|_| go_on(&mut world)), "a minute is long enough");
+    assert!(good.wait(&mut world, cid).status.is_success());
+    drop((admin, control, good));
+    world.end();
+}
+
+/// Firsts that keep all buffers there are, those for data in capsules too.
+fn firsts(world: &mut World, bringup: &Bringup) -> Vec<(Host, u16)> {
+    let one = |qid| {
+        let mut host = Host::io(world, bringup, qid);
+        let cid = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+        settle(&mut host, world);
+        (host, cid)
+    };
+    (1..=12).map(one).collect()
+}
+
+#[test]
+fn s353_a_first_whose_second_does_not_come_keeps_no_buffer_for_ever() {
+    let (mut world, _) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut firsts = firsts(&mut world, &bringup);
+    let mut good = Host::io(&mut world, &bringup, 20);
+    // Nobody waits: there is time.
+    world.sim.run_for(29 * SECOND);
+    for (host, _) in &mut firsts {
+        host.pump();
+        assert!(host.done.is_empty());
+    }
+    world.sim.run_for(2 * SECOND);
+    for (host, cid) in &mut firsts {
+        assert_eq!(host.wait(&mut world, *cid).code(), Code::MissingFused);
+        *cid = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
+        settle(host, &mut world);
+    }
+    // Somebody waits.
+    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    settle(&mut good, &mut world);
+    world.sim.run_for(4 * SECOND);
+    good.pump();
+    assert!(good.done.is_empty());
+    world.sim.run_for(2 * SECOND);
+    assert!(good.wait(&mut world, write).status.is_success());
+    for (host, cid) in &mut firsts {
+        assert_eq!(host.wait(&mut world, *cid).code(), Code::MissingFused);
+        let second = host.call(&mut world, half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
+        assert_eq!(second.code(), Code::FailedFused);
+    }
+    drop((admin, good, firsts));
+    world.end();
+}
+
+#[test]
+fn s353_pairs_that_wait_for_each_others_buffers_end() {
+    let (mut world, _) = short_world();
+    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let mut firsts = firsts(&mut world, &bringup);
+    let mut good = Host::io(&mut world, &bringup, 20);
+    for (host, _) in &mut firsts {
+        host.submit(half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
+        settle(host, &mut world);
+    }
+    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    settle(&mut good, &mut world);
+    world.sim.run_for(62 * SECOND);
+    assert!(good.wait(&mut world, write).status.is_success());
+    drop((admin, good, firsts));
+    world.end();
 }
 
 /// Time passes, of a target that ends and so does not come to rest.

@@ -75,6 +75,11 @@ impl Fused {
         }
     }
 
+    /// The command that came last, if it is a first whose second is still to come.
+    pub fn lone(&self) -> Option<Tag> {
+        if let First::There(tag, _) = self.first { Some(tag) } else { None }
+    }
+
     /// A refused command stands between two as any other does.
     pub fn interrupt(&mut self) -> Option<Tag> {
         match core::mem::take(&mut self.first) {

@@ -1,6 +1,6 @@
 //! Commands of the admin queue, and fabrics commands of the others.
 
-use nvme::target::{Effect, Tag, Transfer, Verdict};
+use nvme::target::{Effect, Fuse, Tag, Transfer, Verdict};
 use nvme::{Code, Status};
 
 use super::auth::is_authentication;
@@ -115,9 +115,11 @@ impl Queue {
             self.give_up_device(base, at);
             return Some((tag, false));
         }
+        let has_a_second_that_waits = command.fuse == Fuse::First && self.second_of(tag).is_some_and(|it| it.state == State::Waits);
         match command.state {
-            // All behind it waits with it.
+            // All behind it waits with it, or with the second that would end with it.
             State::Waits if self.is_stalled() => None,
+            _ if self.is_stalled() && has_a_second_that_waits => None,
             State::Waits | State::Receives | State::Ready => {
                 self.complete(base, tag, Code::AbortRequested.into(), 0);
                 Some((tag, true))

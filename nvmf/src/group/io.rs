@@ -197,7 +197,7 @@ impl Queue {
         }
     }
 
-    fn second_of(&self, tag: Tag) -> Option<&Command> {
+    pub(super) fn second_of(&self, tag: Tag) -> Option<&Command> {
         self.commands.iter().flatten().find(|it| matches!(it.fuse, Fuse::Both { first, .. } if first == tag))
     }
 

@@ -33,6 +33,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const DATA_LIMIT: Duration = Duration::from_secs(30);
 const DATA_LIMIT_SHORT: Duration = Duration::from_secs(5);
 
+/// How long a command may keep a buffer while its queue is held back, again and again or at once.
+const KEEP_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a host may take nothing of what is sent to it while others wait for buffers.
 const STALL_LIMIT: Duration = Duration::from_secs(2);
 
@@ -126,6 +129,8 @@ pub(crate) struct Command {
     pub(super) is_named: bool,
     /// When its data was asked for, or had come.
     pub(super) since: Instant,
+    /// When it came, or got its buffer: no time is taken off that.
+    began: Instant,
 }
 
 /// Where a command stands.
@@ -359,6 +364,7 @@ impl Queue {
             ticket: 0,
             is_named: false,
             since: base.now,
+            began: base.now,
         };
         // The lowest tags are used again first: so it is as long as there were ever commands at a
         // time, whatever the queue has entries.
@@ -410,7 +416,7 @@ impl Queue {
         }
         let has_come = buf.len() == command.length as usize;
         command.buf = Some(buf);
-        command.since = base.now;
+        (command.since, command.began) = (base.now, base.now);
         self.begin(base, cx, tag, has_come);
     }
 
@@ -589,6 +595,10 @@ impl Queue {
             self.put(base, &head);
         }
         if let Some(other) = other_half {
+            // Its own other half is this, which is answered.
+            if let Some(Some(other)) = self.commands.get_mut(other.index()) {
+                other.fuse = Fuse::Single;
+            }
             self.complete(base, other, Code::FailedFused.into(), 0);
         }
     }
@@ -715,11 +725,18 @@ impl Queue {
         if !self.waiting.is_empty() {
             self.look_for_unquiet(base);
         }
-        // What its host has said waits here: none of its times runs.
-        if self.is_stalled() {
-            return;
-        }
         let limit = if base.bufs.is_short() { DATA_LIMIT_SHORT } else { DATA_LIMIT };
+        self.look_for_lone_first(base, limit);
+        if self.keeps_for_too_long(base) {
+            logging::warn!("{} is closed: a command of it has kept a buffer for {} s", self.name().as_str(), KEEP_LIMIT.as_secs());
+            bump(&base.figures.late, 1);
+            return self.end(base);
+        }
+        // What its host has said waits here: none of its times runs, nor does that of its
+        // controller, whose other queues are not held back.
+        if self.is_stalled() {
+            return self.note(base);
+        }
         let is_late = |command: &Command| command.state == State::Receives && base.now >= command.since + limit;
         // A Connect that waits has come in time.
         let connects_late = self.proto.is_late(now) && self.waiting.is_empty();
@@ -742,6 +759,23 @@ impl Queue {
             bump(&base.figures.expired, 1);
             self.end(base);
         }
+    }
+
+    /// The first of two fused commands has a buffer, and its second may never come.
+    fn look_for_lone_first(&mut self, base: &mut Base, limit: Duration) {
+        let Some(tag) = self.fused.lone() else { return };
+        let is_old = |it: &Command| it.state == State::Ready && base.now >= it.since + limit;
+        if self.commands.get(tag.index()).is_some_and(|it| it.as_ref().is_some_and(is_old)) {
+            self.complete(base, tag, Code::MissingFused.into(), 0);
+        }
+    }
+
+    /// Whether a command whose data does not come, or whose second half finds no buffer, has one
+    /// for longer than anybody is excused.
+    fn keeps_for_too_long(&self, base: &Base) -> bool {
+        let keeps = |it: &&Command| it.state == State::Receives || it.state == State::Waits && matches!(it.fuse, Fuse::Both { .. });
+        let is_possible = self.receiving > 0 || base.bufs.is_short();
+        is_possible && self.commands.iter().flatten().filter(keeps).any(|it| base.now >= it.began + KEEP_LIMIT)
     }
 
     /// While others wait for buffers: so many bytes are still with the socket. A host that has

@@ -29,8 +29,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// that is never at rest needs.
 const LOOKS: usize = 8;
 
-/// So many questions are looked at in each poll. Where there are more, each of them costs others
-/// so much time until the next look: a look is one at all queues.
+/// So many questions are looked at when one comes, and in each poll. Where there are more, each of
+/// them costs others so much time until the next look: a look is one at all queues.
 const FEW: usize = 8;
 const MANY_COST: Duration = Duration::from_micros(100);
 
@@ -255,6 +255,10 @@ impl Group {
         let now = self.base.now;
         let behind = self.behind(&of);
         self.base.watches.push(Watch { of, asker, behind, since: now, by: now + 2 * LIMIT });
+        if self.base.watches.len() > FEW {
+            // A look at all for each that comes would cost as much as there are, squared.
+            return;
+        }
         for _ in 0..LOOKS {
             let events = self.poll_sockets(cx);
             if self.catch_up(events) {
