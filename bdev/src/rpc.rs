@@ -3,15 +3,17 @@
 extern crate std;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::format;
 use std::string::{String, ToString};
+use std::sync::Arc;
 use std::vec::Vec;
 
-use core_reactor::{Cx, Polled, Schedule};
-use rpc::{Error, Method, Phases, Reply};
+use core_reactor::{Cx, Instant, Polled, Schedule};
+use rpc::{Control, Error, Method, Phases, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use spin::Mutex;
 
 use crate::{Bdev, BdevError, Bdevs, Kind};
 
@@ -39,11 +41,15 @@ impl From<BdevError> for Error {
 
 rpc::register!(
     Method::new("bdev_get_bdevs", "The block devices, or one of them", |cx, call| {
-        let bdevs = call.control().service::<Bdevs>();
+        let control = call.control().clone();
+        let bdevs = control.service::<Bdevs>();
         let Some((which, reply)) = call.open::<Option<Which>>() else { return };
         match bdevs.and_then(|bdevs| which.unwrap_or_default().told_or_awaited(&bdevs)) {
             Ok(Found::Told(told)) => reply.send(Ok(told)),
-            Ok(Found::Awaited(awaited)) => awaited.wait(cx, reply),
+            Ok(Found::Awaited(name, timeout, bdevs)) => {
+                let until = cx.now() + timeout;
+                Waiting::add(&control, cx, Awaited { bdevs, name, until, reply });
+            }
             Err(why) => reply.send::<()>(Err(why)),
         }
     })
@@ -61,47 +67,87 @@ struct Which {
 
 enum Found {
     Told(Vec<Told>),
-    Awaited(Awaited),
+    /// A device of this name may come in this time.
+    Awaited(String, Duration, Bdevs),
 }
 
-/// A device that may come.
-struct Awaited {
-    bdevs: Bdevs,
-    name: String,
-    timeout: Duration,
-}
-
-/// How often it is looked for.
+/// How often those that are awaited are looked for.
 const LOOK: Duration = Duration::from_millis(5);
+/// How many are looked for each time, one after the other.
+const LOOKS: usize = 256;
+/// How many calls wait at most: those of clients that have gone wait, too.
+const WAITING: usize = 4096;
+/// The longest time to wait, in milliseconds: an hour.
+const LONGEST: u64 = 3_600_000;
 
 impl Which {
     fn told_or_awaited(self, bdevs: &Bdevs) -> Result<Found, Error> {
         let timeout = self.timeout.unwrap_or(0);
         match self.name {
             None if self.timeout.is_some() => Err(Error::params("Invalid parameters: timeout: it takes a name too")),
+            _ if timeout > LONGEST => Err(Error::params(format!("Invalid parameters: timeout: {LONGEST} is the longest"))),
             None => Ok(Found::Told(bdevs.list().iter().map(Told::of).collect())),
             Some(name) if timeout > 0 && bdevs.get(&name).is_err() => {
-                Ok(Found::Awaited(Awaited { bdevs: bdevs.clone(), name, timeout: Duration::from_millis(timeout) }))
+                Ok(Found::Awaited(name, Duration::from_millis(timeout), bdevs.clone()))
             }
             Some(name) => Ok(Found::Told(std::vec![Told::of(&bdevs.get(&name)?)])),
         }
     }
 }
 
-impl Awaited {
-    fn wait(self, cx: &mut Cx<'_>, reply: Reply) {
-        let until = cx.now() + self.timeout;
-        let mut reply = Some(reply);
-        cx.poller("bdev_get_bdevs", Schedule::Every(LOOK), move |cx: &mut Cx<'_>| {
-            let found = self.bdevs.get(&self.name);
-            if found.is_err() && cx.now() < until && !cx.is_exiting() {
-                return Polled::Idle;
-            }
-            if let Some(reply) = reply.take() {
-                reply.send(found.map(|bdev| std::vec![Told::of(&bdev)]).map_err(Error::from));
-            }
-            Polled::Done
+/// A call that waits for a device.
+struct Awaited {
+    bdevs: Bdevs,
+    name: String,
+    until: Instant,
+    reply: Reply,
+}
+
+/// The calls that wait for devices. One poller looks for all of them, as long as there are any.
+#[derive(Default)]
+struct Waiting(Mutex<VecDeque<Awaited>>);
+
+impl Waiting {
+    fn add(control: &Control, cx: &mut Cx<'_>, awaited: Awaited) {
+        let waiting = control.service::<Self>().unwrap_or_else(|_| {
+            let first = Arc::<Self>::default();
+            control.provide(first.clone());
+            first
         });
+        let mut calls = waiting.0.lock();
+        if calls.len() == WAITING {
+            drop(calls);
+            awaited.reply.send::<()>(Err(Error::internal("too many wait for devices already")));
+            return;
+        }
+        calls.push_back(awaited);
+        let is_first = calls.len() == 1;
+        drop(calls);
+        if is_first {
+            cx.poller("bdev_get_bdevs", Schedule::Every(LOOK), move |cx: &mut Cx<'_>| waiting.look(cx));
+        }
+    }
+
+    fn look(&self, cx: &Cx<'_>) -> Polled {
+        let mut due = Vec::new();
+        let mut calls = self.0.lock();
+        let looks = if cx.is_exiting() { WAITING } else { LOOKS };
+        for _ in 0..looks.min(calls.len()) {
+            let Some(call) = calls.pop_front() else { break };
+            let found = call.bdevs.get(&call.name);
+            if found.is_err() && cx.now() < call.until && !cx.is_exiting() {
+                calls.push_back(call);
+            } else {
+                due.push((call.reply, found));
+            }
+        }
+        // Whoever comes from here on begins another poller.
+        let is_last = calls.is_empty();
+        drop(calls);
+        for (reply, found) in due {
+            reply.send(found.map(|bdev| std::vec![Told::of(&bdev)]).map_err(Error::from));
+        }
+        if is_last { Polled::Done } else { Polled::Idle }
     }
 }
 
@@ -209,4 +255,64 @@ pub fn delete(bdevs: &Bdevs, named: &Named, product: &str) -> Result<bool, Error
     }
     bdevs.remove(&named.name)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use core_reactor::sim::Sim;
+    use core_reactor::{ThreadConfig, ThreadHandle};
+    use rpc::{LCORE_RPC_METHODS, Params};
+
+    use super::*;
+
+    /// Calls it on a thread of its own, and tells the codes of the answers, as they come.
+    fn ask(sim: &Sim, control: &Arc<Control>, params: &'static str, times: usize) -> (ThreadHandle, Arc<Mutex<Vec<i32>>>) {
+        let (codes, control) = (Arc::<Mutex<Vec<i32>>>::default(), control.clone());
+        let told = codes.clone();
+        let start = move |cx: &mut Cx<'_>| {
+            let method = LCORE_RPC_METHODS.iter().find(|it| it.name == "bdev_get_bdevs").expect("it is linked");
+            for _ in 0..times {
+                let told = told.clone();
+                let hear = move |answer: Result<_, Error>| told.lock().push(answer.map_or_else(|why| why.code(), |_| 0));
+                control.call(cx, method, Some(Params::new(params)), hear);
+            }
+        };
+        (sim.lib().spawn(ThreadConfig::new("asks"), start).expect("a thread"), codes)
+    }
+
+    fn pollers(sim: &mut Sim, of: &ThreadHandle) -> usize {
+        let count = Arc::new(Mutex::new(usize::MAX));
+        let told = count.clone();
+        assert!(of.send(move |cx: &mut Cx<'_>| *told.lock() = cx.poller_stats().count()).is_ok());
+        sim.turn();
+        *count.lock()
+    }
+
+    #[test]
+    fn s350_so_many_wait_for_a_device_and_no_more() {
+        const CALLS: usize = 5000;
+        let (mut sim, control) = (Sim::new(1), Control::new(true).expect("names are unique"));
+        control.provide(Arc::new(Bdevs::new(1)));
+        let (thread, codes) = ask(&sim, &control, r#"{"name": "none", "timeout": 1000}"#, CALLS);
+        sim.run_for(Duration::from_millis(990));
+        assert_eq!(*codes.lock(), std::vec![Error::INTERNAL; CALLS - WAITING]);
+        assert_eq!(pollers(&mut sim, &thread), 1);
+        sim.run_for(Duration::from_millis(200));
+        assert_eq!(codes.lock().split_off(CALLS - WAITING), [-19; WAITING]);
+        assert_eq!(pollers(&mut sim, &thread), 0);
+        // And again.
+        let (_thread, codes) = ask(&sim, &control, r#"{"name": "none", "timeout": 10}"#, 1);
+        sim.run_for(Duration::from_millis(20));
+        assert_eq!(*codes.lock(), [-19]);
+    }
+
+    #[test]
+    fn s350_nobody_waits_for_longer_than_an_hour() {
+        let (mut sim, control) = (Sim::new(1), Control::new(true).expect("names are unique"));
+        control.provide(Arc::new(Bdevs::new(1)));
+        let (_first, longer) = ask(&sim, &control, r#"{"name": "none", "timeout": 3600001}"#, 1);
+        let (_second, hour) = ask(&sim, &control, r#"{"name": "none", "timeout": 3600000}"#, 1);
+        sim.settle();
+        assert_eq!((&**longer.lock(), &**hour.lock()), (&[Error::PARAMS][..], &[][..]));
+    }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
-use lcore::net::{Events, GroupConfig, NetEvent, NetImpl, SockGroup, SockId, SockMap, SockOptions, Socket, Token};
+use lcore::net::{Events, GroupConfig, NetError, NetEvent, NetImpl, SockGroup, SockId, SockMap, SockOptions, Socket, Token};
 use lcore::pool::{DataPool, ReserveConfig};
 use lcore::{CpuSet, Cx, Peers, Polled, Shard, ShardConfig, Sharded, SpawnError, ThreadLib};
 
@@ -115,6 +115,8 @@ struct Peer {
     asked: bool,
     /// Answers that the peer has not taken.
     output: Vec<u8>,
+    /// It is among those that found no buffer.
+    starving: bool,
     /// It is not read.
     paused: bool,
     /// It will send no more.
@@ -170,6 +172,9 @@ impl Shard for KvShard {
         self.events = events;
         // Some have come home, of others.
         for id in std::mem::take(&mut self.starving) {
+            if let Some(peer) = self.peer.get_mut(id) {
+                peer.starving = false;
+            }
             self.send_rest(id);
         }
         let again = std::mem::take(&mut self.again);
@@ -318,11 +323,26 @@ impl KvShard {
 
     /// Sends as much as the peer takes, and tells how much.
     fn send(&mut self, id: SockId, bytes: &[u8]) -> usize {
-        // `Closed` tells that there is nobody.
-        let sent = self.group.send_bytes(id, bytes).unwrap_or(bytes.len());
-        // `Writable` tells when a peer takes more, and nothing when there are buffers again.
-        if sent < bytes.len() && self.group.buffer().is_none() {
-            self.starving.push(id);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Some(mut buf) = self.group.buffer() else {
+                // Nothing tells when there are buffers again: others may have brought some back by
+                // now already.
+                if let Some(peer) = self.peer.get_mut(id)
+                    && !std::mem::replace(&mut peer.starving, true)
+                {
+                    self.starving.push(id);
+                }
+                break;
+            };
+            let filled = buf.append(&bytes[sent..]);
+            match self.group.send(id, buf.into()) {
+                Ok(()) => sent += filled,
+                // `Writable` tells when it takes more.
+                Err(refused) if matches!(refused.why, NetError::SendLimit { .. }) => break,
+                // `Closed` tells that there is nobody.
+                Err(_) => return bytes.len(),
+            }
         }
         sent
     }

@@ -253,3 +253,26 @@ impl Store {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked of the key `k`.
+    fn batch(op: Op, number: i64, value: &[u8]) -> Batch {
+        let ask = Ask { op, hash: 7, number, key: 1, value: value.len() as u32 };
+        Batch { asks: vec![ask], bytes: [b"k", value].concat(), ..Batch::default() }
+    }
+
+    #[test]
+    fn s421_who_has_not_reckoned_with_so_long_a_value_is_told_to_ask_again() {
+        let (mut store, now) = (Store::new(1 << 20), Instant::ZERO);
+        let mut answer = |mut batch: Batch| {
+            store.serve(&mut batch, now);
+            String::from_utf8_lossy(batch.next_answer()).into_owned()
+        };
+        assert_eq!(answer(batch(Op::Set, 0, b"four")), "+OK\r\n");
+        assert_eq!(answer(batch(Op::Get, 3, b"")), "-TRYAGAIN the value has just become longer than any other was\r\n");
+        assert_eq!(answer(batch(Op::Get, 4, b"")), "$4\r\nfour\r\n");
+    }
+}

@@ -9,9 +9,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hello_kv::{KvConfig, KvServer};
-use lcore::net::{NetImpl, SockOptions};
-use lcore::pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+use lcore::net::{Events, Frame, GroupConfig, GroupStats, NetError, NetImpl, SockGroup, SockId, SockOptions, Socket, Token};
+use lcore::pool::{Buf, Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 use lcore::sim::Sim;
+use lcore::{Cx, Refused, WaitSource};
 use net_impl_mem::{Faults, MemNet, SimSocket};
 
 /// A server on so many cores, and its network.
@@ -25,12 +26,16 @@ struct World {
 
 impl World {
     fn new(cores: u16, seed: u64, faults: Faults, memory: usize) -> Self {
+        Self::over(cores, seed, faults, memory, |net| Box::leak(Box::new(net)))
+    }
+
+    fn over(cores: u16, seed: u64, faults: Faults, memory: usize, backend: fn(MemNet) -> &'static dyn NetImpl) -> Self {
         let (sim, net) = (Sim::new(cores), MemNet::new(seed, faults));
         let none = ClassConfig { count: 0, size: 4096 };
         let small = ClassConfig { count: 64, size: 2048 };
         let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none).control(none).waiters(16)).unwrap();
         // A server takes its backend for as long as the program runs.
-        let backend: &'static dyn NetImpl = Box::leak(Box::new(net.clone()));
+        let backend = backend(net.clone());
         let (at, reserve) = ("127.0.0.1:6379".parse().unwrap(), ReserveConfig { small: 8, large: 0, control: 0 });
         let config = KvConfig { net: backend, at, sockets: 16, memory, pool: pool.clone(), reserve };
         let running = Arc::new(OnceLock::new());
@@ -299,6 +304,118 @@ fn s424_who_does_not_read_is_not_read_and_goes_on_later() {
         }
     }
     world.ask(&other, "ping\n", "+PONG\r\n");
+    world.end();
+}
+
+/// A network whose groups have a buffer every other time that they are asked for one: what has come
+/// home of other cores in between.
+struct Scarce(MemNet);
+
+struct ScarceGroup(Box<dyn SockGroup>, bool);
+
+impl NetImpl for Scarce {
+    fn name(&self) -> &'static str {
+        "scarce"
+    }
+
+    fn priority(&self) -> u8 {
+        0
+    }
+
+    fn probe(&self) -> Result<(), NetError> {
+        self.0.probe()
+    }
+
+    fn listen(&self, at: SocketAddr, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        self.0.listen(at, options)
+    }
+
+    fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        self.0.connect(to, options)
+    }
+
+    fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {
+        Ok(Box::new(ScarceGroup(self.0.group(cx, config)?, false)))
+    }
+}
+
+impl SockGroup for ScarceGroup {
+    fn attach(&mut self, socket: Box<dyn Socket>, token: Token) -> Result<SockId, Refused<Box<dyn Socket>, NetError>> {
+        self.0.attach(socket, token)
+    }
+
+    fn detach(&mut self, id: SockId) -> Result<Box<dyn Socket>, NetError> {
+        self.0.detach(id)
+    }
+
+    fn send(&mut self, id: SockId, frame: Frame) -> Result<(), Refused<Frame, NetError>> {
+        self.0.send(id, frame)
+    }
+
+    fn shutdown(&mut self, id: SockId) -> Result<(), NetError> {
+        self.0.shutdown(id)
+    }
+
+    fn close(&mut self, id: SockId) -> Result<(), NetError> {
+        self.0.close(id)
+    }
+
+    fn abort(&mut self, id: SockId) -> Result<(), NetError> {
+        self.0.abort(id)
+    }
+
+    fn pause(&mut self, id: SockId) -> Result<(), NetError> {
+        self.0.pause(id)
+    }
+
+    fn resume(&mut self, id: SockId) -> Result<(), NetError> {
+        self.0.resume(id)
+    }
+
+    fn flush(&mut self) {
+        self.0.flush();
+    }
+
+    fn poll(&mut self, out: &mut Events) -> usize {
+        self.0.poll(out)
+    }
+
+    fn buffer(&mut self) -> Option<Buf> {
+        self.1 = !self.1;
+        if self.1 { self.0.buffer() } else { None }
+    }
+
+    fn addresses(&self, id: SockId) -> Result<(SocketAddr, Option<SocketAddr>), NetError> {
+        self.0.addresses(id)
+    }
+
+    fn options(&self, id: SockId) -> Result<SockOptions, NetError> {
+        self.0.options(id)
+    }
+
+    fn stats(&self) -> GroupStats {
+        self.0.stats()
+    }
+
+    fn wait_source(&self) -> Option<WaitSource> {
+        self.0.wait_source()
+    }
+}
+
+#[test]
+fn s424_answers_that_found_no_buffer_go_out_once_there_is_one() {
+    let mut world = World::over(1, 1, Faults::default(), 1 << 20, |net| Box::leak(Box::new(Scarce(net))));
+    let socket = world.connect();
+    let value = "x".repeat(20_000);
+    let (requests, mut got) = (format!("set k {value}\nget k\nping\n"), Vec::new());
+    let answers = format!("+OK\r\n$20000\r\n{value}\r\n+PONG\r\n");
+    assert_eq!(socket.write(requests.as_bytes()), Poll::Ready(Ok(requests.len())));
+    // It asks again in each turn, and does not say that it has something to do.
+    for _ in 0..1_000 {
+        let _ = world.sim.turn();
+        read(&socket, &mut got);
+    }
+    assert!(got == answers.as_bytes(), "{} of {} bytes", got.len(), answers.len());
     world.end();
 }
 

@@ -580,7 +580,7 @@ fn s378_a_reservation_outlives_a_target_that_is_killed() {
     assert_eq!(adds[0]["params"]["namespace"]["ptpl_file"], json!(file));
     // Nobody else keeps anything there.
     spdk.call("bdev_malloc_create", json!({"num_blocks": 2048, "block_size": 512, "name": "Malloc1"}));
-    let other = json!({"nqn": NQN, "namespace": {"bdev_name": "Malloc1", "ptpl_file": file}});
+    let other = json!({"nqn": NQN, "namespace": {"bdev_name": "Malloc1", "ptpl_file": dir.path().join("././ptpl.json")}});
     spdk.fails("nvmf_subsystem_add_ns", other, -32602, "another namespace");
     // SIGKILL.
     drop(spdk);

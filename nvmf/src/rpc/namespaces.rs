@@ -38,12 +38,14 @@ impl Add {
         let mut config = self.namespace.read(&*control.service::<Bdevs>()?)?;
         let mut claim = None;
         if let Some(path) = self.namespace.ptpl_file {
+            let wrong = |why| Error::params(format!("Invalid parameters: namespace.ptpl_file: {why}"));
+            let path = ptpl::resolve(&path).map_err(wrong)?;
             claim = ptpl::Claim::new(&path);
-            let is_its = |namespace: &Arc<Namespace>| namespace.config().keeper.as_ref().is_some_and(|it| it.name() == path);
+            let is_its = |namespace: &Arc<Namespace>| namespace.config().keeper.as_ref().is_some_and(|it| ptpl::collide(it.name(), &path));
             let taken = target.subsystems().iter().any(|subsystem| subsystem.namespaces().iter().any(is_its));
             refuse("namespace.ptpl_file", taken || claim.is_none(), "another namespace keeps its reservations there")?;
             let file = ptpl::File::new(path, config.device.bdev().uuid());
-            config.kept = file.read().map_err(|why| Error::params(format!("Invalid parameters: namespace.ptpl_file: {why}")))?;
+            config.kept = file.read().map_err(wrong)?;
             config.keeper = Some(Arc::new(file));
         }
         let nsid = target.add_namespace(&self.nqn, config)?;

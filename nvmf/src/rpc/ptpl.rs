@@ -23,6 +23,34 @@ use crate::Keeper;
 /// What a file has at most: 128 registrants are a tenth of it.
 const MOST: u64 = 128 << 10;
 
+/// The one path of a file, however it is written, so that two can be compared. The file need not be
+/// there, its folder has to.
+pub(super) fn resolve(path: &str) -> Result<String, String> {
+    let told = |why: io::Error| format!("{path:?} cannot be read: {why}");
+    let whole = match fs::canonicalize(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let (dir, name) = (folder(path), Path::new(path).file_name().ok_or_else(|| format!("{path:?} names no file"))?);
+            if !dir.is_dir() {
+                return Err(format!("{path:?}: there is no folder {dir:?} for it"));
+            }
+            fs::canonicalize(dir).map_err(told)?.join(name)
+        }
+        whole => whole.map_err(told)?,
+    };
+    whole.into_os_string().into_string().map_err(|it| format!("{path:?} is {it:?}, which is no UTF-8"))
+}
+
+/// Whether two files, of resolved paths, are one, or one of them is where the other is written
+/// before it takes its place.
+pub(super) fn collide(one: &str, other: &str) -> bool {
+    one == other || beside(one) == other || beside(other) == one
+}
+
+/// Where what is to take a file's place is written.
+fn beside(path: &str) -> String {
+    format!("{path}.new")
+}
+
 /// A file for the reservations of one namespace.
 #[derive(Debug)]
 pub(super) struct File {
@@ -39,10 +67,10 @@ static TAKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub(super) struct Claim(String);
 
 impl Claim {
-    /// `None` if somebody is about to.
+    /// `None` if somebody is about to. The path is [resolved](resolve).
     pub(super) fn new(path: &str) -> Option<Self> {
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.iter().any(|it| it == path) {
+        if taken.iter().any(|it| collide(it, path)) {
             return None;
         }
         taken.push(path.into());
@@ -93,10 +121,7 @@ impl File {
             return Err(format!("{path:?} is no file"));
         }
         match fs::File::open(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                let dir = folder(path);
-                return if dir.is_dir() { Ok(None) } else { Err(format!("{path:?}: there is no folder {dir:?} for it")) };
-            }
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(why) => return Err(format!("{path:?} cannot be read: {why}")),
             Ok(file) => file.take(MOST + 1).read_to_string(&mut text).map_err(|why| format!("{path:?} cannot be read: {why}"))?,
         };
@@ -176,8 +201,13 @@ impl Keeper for File {
 
 /// Puts a text in a file's place, as a whole and to stay.
 fn replace(path: &str, text: &str) -> io::Result<()> {
-    let new = format!("{path}.new");
-    let mut file = fs::File::create(&new)?;
+    let new = beside(path);
+    // What a run before has left there, or a pipe, whose opening would wait for a reader.
+    match fs::remove_file(&new) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    let mut file = fs::File::create_new(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;
@@ -233,6 +263,51 @@ mod tests {
     }
 
     #[test]
+    fn s351_one_file_has_one_path() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let base = dir.path().canonicalize().expect("it is there");
+        let path = |name: &str| base.join(name).to_str().expect("a name").to_string();
+        fs::create_dir(path("sub")).expect("a folder");
+        std::os::unix::fs::symlink(path("p"), path("link")).expect("a link");
+        std::os::unix::fs::symlink(&base, path("sub/up")).expect("a link");
+        // Before it is there and then, and by its link then.
+        for is_there in [false, true] {
+            if is_there {
+                fs::write(path("p"), "").expect("a file");
+                assert_eq!(resolve(&path("link")), Ok(path("p")));
+            }
+            for way in ["p", "./p", "sub/../p", "sub/up/p", "sub//up/./p"] {
+                assert_eq!(resolve(&path(way)), Ok(path("p")), "{way}");
+            }
+        }
+        for none in ["", "none/..", "none/p"] {
+            assert!(resolve(none).is_err(), "{none:?}");
+        }
+        // Where one is written before it takes its place, no other lies.
+        let first = Claim::new(&path("p")).expect("nobody has it");
+        assert!(Claim::new(&path("p.new")).is_none() && Claim::new(&path("p.new.new")).is_some());
+        drop(first);
+        let _new = Claim::new(&path("p.new")).expect("nobody has it");
+        assert!(Claim::new(&path("p")).is_none());
+    }
+
+    #[test]
+    fn s351_what_lies_where_a_file_is_written_is_not_opened() {
+        let (dir, it) = file(Some(""));
+        let new = dir.path().join("ptpl.json.new");
+        let other = dir.path().join("other");
+        fs::write(&other, "stays").expect("a file");
+        std::os::unix::fs::symlink(&other, &new).expect("a link");
+        replace(&it.path, "text").expect("the link is gone");
+        assert_eq!(fs::read_to_string(&other).expect("a file"), "stays");
+        assert_eq!(fs::read_to_string(&it.path).expect("a file"), "text");
+        // What cannot be taken away is told.
+        fs::create_dir(&new).expect("a folder");
+        assert!(replace(&it.path, "more").is_err());
+        assert_eq!(fs::read_to_string(&it.path).expect("a file"), "text");
+    }
+
+    #[test]
     fn s351_what_is_no_file_is_not_opened() {
         let it = File::new("/dev/null".into(), DEVICE.parse().expect("a uuid"));
         assert_eq!(it.read(), Err("\"/dev/null\" is no file".into()));
@@ -280,9 +355,9 @@ mod tests {
         let long = " ".repeat(MOST as usize + 1);
         assert!(file(Some(&long)).1.read().expect_err("too long").contains("too long"));
         let (_dir, it) = file(None);
-        let lost = File::new(it.path.replace("ptpl.json", "none/ptpl.json"), it.device);
-        assert!(lost.read().expect_err("no folder").contains("no folder"));
-        assert!(replace(&lost.path, "").is_err());
+        let lost = it.path.replace("ptpl.json", "none/ptpl.json");
+        assert!(resolve(&lost).expect_err("no folder").contains("no folder"));
+        assert!(replace(&lost, "").is_err());
     }
 
     #[test]
