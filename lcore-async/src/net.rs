@@ -590,12 +590,14 @@ impl Net {
     }
 
     /// Nothing is read from a socket while nobody waits for it: what it brings would keep buffers
-    /// that others need. So at the end of a turn those are paused for which somebody did wait.
+    /// that others need. So at the end of a turn those are paused for which somebody did wait; and
+    /// a listener of which somebody waits for room while there are connections.
     pub(crate) fn hold_back(&mut self) {
         for n in self.fed.drain(..) {
             let sock = &mut self.socks[n as usize];
             sock.is_fed = false;
-            if sock.reader.is_none() && !sock.is_paused && sock.handles > 0 && sock.over.is_none() {
+            let is_enough = sock.reader.is_none() || !sock.accepted.is_empty();
+            if is_enough && !sock.is_paused && sock.handles > 0 && sock.over.is_none() {
                 sock.is_paused = true;
                 // Stale: its end is about to be told.
                 let _ = self.group.pause(sock.id);

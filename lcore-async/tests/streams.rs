@@ -476,6 +476,32 @@ fn s416_connections_for_which_there_is_no_room_wait_until_there_is() {
 }
 
 #[test]
+fn s416_a_full_runtime_takes_no_more_than_a_poll_brings_and_then_nothing() {
+    let mut world = World::with(
+        Faults::default(),
+        |config| config.sockets(3),
+        |runtime| {
+            let options = SockOptions::default().backlog(10);
+            let mut listener = TcpListener::bind_with(runtime, at(7), &options).expect("the port is free");
+            let clone = runtime.clone();
+            go(runtime, async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    go(&clone, echo(stream));
+                }
+            });
+        },
+    );
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    let taken = clients.iter().filter(|client| matches!(client.connected(), Poll::Ready(Ok(())))).count();
+    // Two are served, ten wait in the system, and a poll brings up to 16.
+    assert!((12..=28).contains(&taken), "{taken}");
+    for client in &clients[..2] {
+        world.write(client, b"hello");
+        assert_eq!(world.read(client), (b"hello".to_vec(), false));
+    }
+}
+
+#[test]
 fn s416_an_accept_or_a_connect_that_is_dropped_leaves_nothing_behind() {
     let log = Log::default();
     let say = log.clone();
