@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::cell::RefCell;
 use std::future::pending;
 use std::task::Poll;
 use std::time::Duration;
@@ -254,6 +255,32 @@ fn s411_what_a_peer_does_not_take_within_the_linger_time_ends_in_a_reset() {
     assert_eq!(client.error(), Some(NetError::Reset), "so it does not take a part for all");
     let (bytes, is_over) = world.read(&next);
     assert!(bytes == pattern(0, 4000) && is_over, "its place is another's");
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<TcpStream>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn s411_a_stream_that_a_message_drops_has_its_linger_time_however_long_its_core_has_slept() {
+    let mut world = World::with(
+        Faults { window: 500, ..Faults::default() },
+        |config| config.send_limit(8000).linger(100 * MS),
+        |runtime| {
+            serve(runtime, async |mut stream: TcpStream| {
+                stream.write_all(&pattern(0, 4000)).await.expect("it is taken");
+                KEPT.set(Some(stream));
+            });
+        },
+    );
+    let client = world.dial(7);
+    world.sim.platform.advance(60_000 * MS);
+    let drops = |_: &mut lcore::Cx<'_>| drop(KEPT.take().expect("it was put there"));
+    world.thread.send(drops).map_err(|refused| refused.why).expect("a place in the mailbox");
+    world.sim.run_for(50 * MS);
+    assert_eq!(client.error(), None);
+    let (bytes, is_over) = world.read(&client);
+    assert!(bytes == pattern(0, 4000) && is_over);
 }
 
 #[test]
