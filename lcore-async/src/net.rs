@@ -269,9 +269,9 @@ impl Net {
         }
     }
 
-    /// A connection, for which there is room here.
-    pub(crate) fn poll_accept(&mut self, n: u32, cx: &Context<'_>) -> Poll<Result<Box<dyn Socket>, NetError>> {
-        if !self.has_room() && !self.sock(n).accepted.is_empty() {
+    /// A connection; if it is to stay here, as soon as there is room.
+    pub(crate) fn poll_accept(&mut self, n: u32, cx: &Context<'_>, stays: bool) -> Poll<Result<Box<dyn Socket>, NetError>> {
+        if stays && !self.has_room() && !self.sock(n).accepted.is_empty() {
             let sock = &mut self.socks[n as usize];
             wait(&mut sock.reader, cx);
             if !mem::replace(&mut sock.is_crowded, true) {

@@ -149,18 +149,22 @@ impl TcpListener {
     /// # Errors
     /// This connection could not be had, or the listener is gone.
     pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
-        let socket = self.accept_socket().await?;
+        let socket = self.next(true).await?;
         let peer = socket.peer_addr().ok_or(NetError::NotConnected)?;
         Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))
     }
 
     /// The next connection as a socket that is in no group: to be sent to another core, whose
-    /// runtime makes a stream of it ([`TcpStream::from_socket`]).
+    /// runtime makes a stream of it ([`TcpStream::from_socket`]). Needs no room in this one.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).
     pub async fn accept_socket(&mut self) -> Result<Box<dyn Socket>, NetError> {
-        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx))?).await
+        self.next(false).await
+    }
+
+    async fn next(&mut self, stays: bool) -> Result<Box<dyn Socket>, NetError> {
+        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx, stays))?).await
     }
 
     /// Where it listens.

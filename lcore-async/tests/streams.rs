@@ -575,7 +575,8 @@ fn s417_a_connection_that_was_accepted_on_one_core_is_served_on_another() {
     let there = sim.lib().spawn(serves, open).expect("a thread");
     let accepts = lcore::ThreadConfig::new("accepts").cpus(on(0));
     let accept = move |cx: &mut lcore::Cx<'_>| {
-        let runtime = Runtime::new(cx, config()).expect("a runtime");
+        // Its one socket is the listener.
+        let runtime = Runtime::new(cx, config().sockets(1)).expect("a runtime");
         let mut listener = listen(&runtime, 7);
         go(&runtime, async move {
             loop {
