@@ -146,6 +146,11 @@ impl Sock {
         }
     }
 
+    /// What was taken may still be on its way.
+    fn sends_still(&self) -> bool {
+        self.is_open && self.over.is_none()
+    }
+
     /// Why nothing can be sent, if so.
     fn sends(&self) -> Result<(), NetError> {
         self.is_alive()?;
@@ -496,6 +501,26 @@ impl Net {
     /// Sockets without handles that are not closed yet.
     pub(crate) fn leaving(&self) -> usize {
         self.leaving
+    }
+
+    /// The end of all, on time or by force. Dropped, the group closes every socket in order, so those
+    /// of which something is not out are reset first: a part must not look like the whole.
+    pub(crate) fn cut_off_all(&mut self, events: &mut Events) {
+        let open: Vec<u32> = (0..self.socks.len() as u32).filter(|n| self.sock(*n).sends_still()).collect();
+        let refused: Vec<bool> = open.iter().map(|n| !self.mark(*n)).collect();
+        // A poll may tell of half as many as it has room for.
+        for _ in 0..=2 * open.len() / events.room().max(1) + 1 {
+            self.group.poll(events);
+            events.drain().for_each(|event| drop(self.on(event)));
+        }
+        for (n, is_refused) in open.into_iter().zip(refused) {
+            let sock = self.sock(n);
+            if sock.sends_still() && (is_refused || sock.marks > 0) {
+                let id = sock.id;
+                // Stale: it has ended by itself.
+                let _ = self.group.abort(id);
+            }
+        }
     }
 
     // ---- A turn

@@ -342,7 +342,7 @@ impl Inner {
     }
 
     /// The end of everything: tasks first, whose drops may still use the rest.
-    fn end(&self) {
+    fn end(&self, events: &mut Events) {
         self.exiting.set(true);
         self.tasks.end_all();
         loop {
@@ -351,7 +351,9 @@ impl Inner {
             waker.wake();
         }
         let net = self.net.borrow_mut().take();
-        drop(net);
+        if let Some(mut net) = net {
+            net.cut_off_all(events);
+        }
     }
 }
 
@@ -384,7 +386,7 @@ impl Poller for Driver {
 impl Drop for Driver {
     /// Also when the thread is stopped by force, or has panicked.
     fn drop(&mut self) {
-        self.runtime.0.end();
+        self.runtime.0.end(&mut self.events);
     }
 }
 

@@ -4,6 +4,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -258,7 +259,7 @@ fn s411_what_a_peer_does_not_take_within_the_linger_time_ends_in_a_reset() {
 }
 
 thread_local! {
-    static KEPT: RefCell<Option<TcpStream>> = const { RefCell::new(None) };
+    static KEPT: RefCell<Vec<TcpStream>> = const { RefCell::new(Vec::new()) };
 }
 
 #[test]
@@ -269,13 +270,13 @@ fn s411_a_stream_that_a_message_drops_has_its_linger_time_however_long_its_core_
         |runtime| {
             serve(runtime, async |mut stream: TcpStream| {
                 stream.write_all(&pattern(0, 4000)).await.expect("it is taken");
-                KEPT.set(Some(stream));
+                KEPT.set(vec![stream]);
             });
         },
     );
     let client = world.dial(7);
     world.sim.platform.advance(60_000 * MS);
-    let drops = |_: &mut lcore::Cx<'_>| drop(KEPT.take().expect("it was put there"));
+    let drops = |_: &mut lcore::Cx<'_>| drop(KEPT.take());
     world.thread.send(drops).map_err(|refused| refused.why).expect("a place in the mailbox");
     world.sim.run_for(50 * MS);
     assert_eq!(client.error(), None);
@@ -306,6 +307,61 @@ fn s411_at_the_exit_what_was_taken_still_goes_out() {
         world.sim.run_for(MS);
     }
     assert!(all == pattern(0, 8000) && is_over && world.has_ended());
+}
+
+/// A server that keeps each stream when it has taken 4000 bytes, which fills the first so that it
+/// takes no mark, 2000 for the second, and 400, which go out, for others.
+fn serve_held(panics_at: Option<Duration>) -> World {
+    World::over(
+        Faults { window: 500, ..Faults::default() },
+        (64, 4096),
+        |config| config.send_limit(2000).sockets(200),
+        move |runtime| {
+            let mut lens = [4000, 2000].into_iter().chain(std::iter::repeat(400));
+            serve(runtime, move |mut stream| {
+                let bytes = pattern(0, lens.next().expect("it has no end"));
+                async move {
+                    stream.write_all(&bytes).await.expect("it is taken");
+                    KEPT.with_borrow_mut(|kept| kept.push(stream));
+                }
+            });
+            let Some(time) = panics_at else { return };
+            let sleep = runtime.sleep(time);
+            go(runtime, async move {
+                sleep.await;
+                panic!("on purpose");
+            });
+        },
+    )
+}
+
+/// That the first two peers do not take a part for the whole, and the others have all of it.
+fn assert_a_part_is_cut_off(world: &mut World, clients: &[net_impl_mem::SimSocket]) {
+    assert_eq!(clients[0].error(), Some(NetError::Reset));
+    assert_eq!(clients[1].error(), Some(NetError::Reset));
+    for client in &clients[2..] {
+        assert_eq!(world.read(client), (pattern(0, 400), true));
+    }
+    KEPT.take();
+}
+
+#[test]
+fn s411_what_is_not_out_at_the_end_of_an_exit_ends_in_a_reset_and_what_is_does_not() {
+    let mut world = serve_held(None);
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    world.exit(Duration::from_secs(2));
+    assert!(world.has_ended());
+    assert_a_part_is_cut_off(&mut world, &clients);
+}
+
+#[test]
+fn s411_what_is_not_out_when_a_task_panics_ends_in_a_reset_and_what_is_does_not() {
+    let mut world = serve_held(Some(MS));
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    world.sim.platform.advance(MS);
+    assert!(catch_unwind(AssertUnwindSafe(|| world.sim.settle())).is_err());
+    world.sim.settle();
+    assert_a_part_is_cut_off(&mut world, &clients);
 }
 
 #[test]
