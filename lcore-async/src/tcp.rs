@@ -144,21 +144,27 @@ impl TcpListener {
     /// The next connection, and its peer. While the runtime has as many sockets as it was made for,
     /// or the system no descriptors, connections wait in the system, and this waits for room.
     ///
-    /// Dropped before it is ready, it has lost none.
+    /// Dropped before it is ready, it has lost none. A connection that has gone again, or that the
+    /// system does not give to this runtime, is passed over, with a line in the log.
     ///
     /// # Errors
-    /// This connection could not be had, or the listener is gone.
+    /// The listener is gone, now and at each further call.
     pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
-        let socket = self.next(true).await?;
-        let peer = socket.peer_addr().ok_or(NetError::NotConnected)?;
-        Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))
+        loop {
+            let socket = self.next(true).await?;
+            let peer = socket.peer_addr().ok_or(NetError::NotConnected);
+            match peer.and_then(|peer| Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))) {
+                Ok(accepted) => return Ok(accepted),
+                Err(why) => logging::warn!("a connection is lost: {why}"),
+            }
+        }
     }
 
     /// The next connection as a socket that is in no group: to be sent to another core, whose
     /// runtime makes a stream of it ([`TcpStream::from_socket`]). Needs no room in this one.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
+    /// The listener is gone.
     pub async fn accept_socket(&mut self) -> Result<Box<dyn Socket>, NetError> {
         self.next(false).await
     }
