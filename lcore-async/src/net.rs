@@ -48,6 +48,8 @@ pub(crate) struct Net {
     /// Who has something to write and no buffer, in order.
     starving: VecDeque<u32>,
     request: Option<Request>,
+    /// What it was granted.
+    granted: Option<Buf>,
     /// Listeners with connections for which the group has no room.
     crowded: VecDeque<u32>,
     bufs: BufGroup,
@@ -192,6 +194,7 @@ impl Net {
             leaving: 0,
             starving: VecDeque::with_capacity(limit),
             request: None,
+            granted: None,
             crowded: VecDeque::new(),
             spare: BufGroup::new(SPARE, bufs.buf_size()),
             bufs,
@@ -341,7 +344,7 @@ impl Net {
 
     /// An empty buffer to write into. If there is none, the writer waits for one.
     fn buffer(&mut self, n: u32, cx: &Context<'_>) -> Option<Buf> {
-        let buf = self.bufs.get().or_else(|| self.spare.get());
+        let buf = self.granted.take().or_else(|| self.bufs.get()).or_else(|| self.spare.get());
         if buf.is_none() {
             let sock = &mut self.socks[n as usize];
             wait(&mut sock.writer, cx);
@@ -642,8 +645,13 @@ impl Net {
             }
         }
         while let Some(n) = self.starving.front().copied() {
-            if self.buffers(now) <= woken {
-                self.ask_for_a_buffer(now);
+            let there = self.buffers(now);
+            if there <= woken {
+                // While there are some, they are for those that were woken, and this turn is not
+                // the last.
+                if there == 0 {
+                    self.ask_for_a_buffer(now);
+                }
                 return None;
             }
             self.starving.pop_front();
@@ -653,27 +661,37 @@ impl Net {
             }
         }
         self.request = None;
+        if woken == 0 {
+            // Nobody has come for it.
+            self.granted = None;
+        }
         None
     }
 
     /// Buffers that writers could have now.
     fn buffers(&mut self, now: Instant) -> usize {
-        if self.request.as_mut().is_some_and(|request| request.poll(now.as_nanos()).is_some()) {
-            self.request = None;
+        if let Some(mut granted) = self.request.as_mut().and_then(|request| request.poll(now.as_nanos())) {
+            (self.request, self.granted) = (None, granted.next());
         }
         // While this runtime waits for one as well, those of the pool are not to be had.
         let pooled = if self.request.is_none() { self.bufs.available(Class::Small) } else { 0 };
-        pooled + self.spare.available(Class::Small)
+        usize::from(self.granted.is_some()) + pooled + self.spare.available(Class::Small)
     }
 
     /// Has the thread be woken when there is a buffer.
     fn ask_for_a_buffer(&mut self, now: Instant) {
-        if self.request.is_none() {
-            self.request = self.bufs.request(Class::Small, 1, now.as_nanos(), &self.waker).ok();
-            if self.request.is_none() {
-                // As many as may wait do so, and nobody tells when there is a place among them.
+        if self.request.is_some() {
+            return;
+        }
+        match self.bufs.request(Class::Small, 1, now.as_nanos(), &self.waker).map(|mut request| (request.poll(now.as_nanos()), request)) {
+            Ok((None, request)) => self.request = Some(request),
+            Ok((Some(mut granted), _)) => {
+                // It came home just now, so that nobody tells of it.
+                self.granted = granted.next();
                 self.waker.wake_by_ref();
             }
+            // As many as may wait do so, and nobody tells when there is a place among them.
+            Err(_) => self.waker.wake_by_ref(),
         }
     }
 

@@ -19,8 +19,12 @@ fn go<F: Future + 'static>(runtime: &Runtime, future: F) {
 }
 
 /// Serves each connection to port 7 by a task.
-fn serve<F: Future + 'static>(runtime: &Runtime, mut handler: impl FnMut(TcpStream) -> F + 'static) {
-    let (mut listener, clone) = (listen(runtime, 7), runtime.clone());
+fn serve<F: Future + 'static>(runtime: &Runtime, handler: impl FnMut(TcpStream) -> F + 'static) {
+    serve_by(runtime, listen(runtime, 7), handler);
+}
+
+fn serve_by<F: Future + 'static>(runtime: &Runtime, mut listener: TcpListener, mut handler: impl FnMut(TcpStream) -> F + 'static) {
+    let clone = runtime.clone();
     go(runtime, async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a listener goes on");
@@ -523,6 +527,46 @@ fn s415_a_task_that_must_write_before_it_reads_finds_a_buffer_though_all_hold_wh
     world.sim.run_for(10 * MS);
     for client in &clients {
         assert_eq!(world.read(client), (pattern(0, 1000), false));
+    }
+}
+
+#[test]
+fn s415_writers_that_wait_for_the_same_buffer_have_it_one_after_the_other() {
+    let mut world = World::over(
+        Faults { window: 100, ..Faults::default() },
+        (4, 100),
+        |config| config.send_limit(10_000),
+        |runtime| {
+            let (mut is_first, clone) = (true, runtime.clone());
+            let options = SockOptions::default().send_buf(100);
+            let listener = TcpListener::bind_with(runtime, at(7), &options).expect("the port is free");
+            serve_by(runtime, listener, move |mut stream| {
+                let (is_first, runtime) = (std::mem::replace(&mut is_first, false), clone.clone());
+                async move {
+                    if is_first {
+                        // Its peer takes nothing, so this one keeps all buffers.
+                        let written = runtime.timeout(MS, stream.write_all(&pattern(0, 5000))).await;
+                        assert!(written.is_err() && stream.taken() < 5000);
+                    } else {
+                        stream.write_all(b"mine").await.expect("nothing has broken");
+                    }
+                    pending::<()>().await;
+                }
+            });
+        },
+    );
+    let hog = world.dial(7);
+    world.sim.run_for(2 * MS);
+    let clients: Vec<_> = (0..3).map(|_| world.dial(7)).collect();
+    assert_eq!(world.read(&clients[0]), (Vec::new(), false));
+    // One of them is out.
+    assert_eq!(hog.read(&mut [0; 100]), Poll::Ready(Ok(100)));
+    for _ in 0..100 {
+        let _ = world.sim.turn();
+    }
+    for client in &clients {
+        let mut mine = [0; 10];
+        assert_eq!(client.read(&mut mine), Poll::Ready(Ok(4)));
     }
 }
 
