@@ -69,6 +69,8 @@ struct Sock {
     inbox: VecDeque<Buf>,
     /// What a listener has taken.
     accepted: VecDeque<Box<dyn Socket>>,
+    /// Nobody will read from it: what still comes is dropped.
+    is_deaf: bool,
     /// It is connected, so that it sends.
     is_open: bool,
     /// Its peer has ended its side.
@@ -112,6 +114,7 @@ impl Sock {
             writer: None,
             inbox: VecDeque::new(),
             accepted: VecDeque::new(),
+            is_deaf: false,
             is_open: false,
             is_eof: false,
             is_broken: false,
@@ -467,6 +470,21 @@ impl Net {
 
     // ---- Going
 
+    /// Nobody reads on: what has come goes home, and the peer is held back. Who waited comes back, to
+    /// be dropped.
+    pub(crate) fn deafen(&mut self, n: u32) -> Option<Waker> {
+        let sock = self.sock(n);
+        sock.is_deaf = true;
+        sock.inbox.clear();
+        let reader = sock.reader.take();
+        if sock.over.is_none() && !mem::replace(&mut sock.is_paused, true) {
+            let id = sock.id;
+            // Stale: its end is about to be told.
+            let _ = self.group.pause(id);
+        }
+        reader
+    }
+
     /// A handle is dropped. With the last one the socket goes, behind all that was taken.
     pub(crate) fn release(&mut self, n: u32, now: Instant) {
         let sock = self.sock(n);
@@ -547,7 +565,7 @@ impl Net {
         let n = event.token().0 as u32;
         let sock = &mut self.socks[n as usize];
         match event {
-            NetEvent::Received { buf, .. } if sock.handles > 0 => {
+            NetEvent::Received { buf, .. } if sock.handles > 0 && !sock.is_deaf => {
                 sock.inbox.push_back(buf);
                 let reader = sock.reader.take();
                 self.note_fed(n);

@@ -345,7 +345,8 @@ impl TcpStream {
     }
 }
 
-/// The half of a stream that reads. See [`TcpStream::split`].
+/// The half of a stream that reads. Dropped, it throws away what has come, and its peer is held
+/// back. See [`TcpStream::split`].
 pub struct ReadHalf {
     conn: Conn,
 }
@@ -356,6 +357,14 @@ impl ReadHalf {
     #[allow(dead_code, reason = "for the traits of the features")]
     pub(crate) fn conn(&self) -> &Conn {
         &self.conn
+    }
+}
+
+impl Drop for ReadHalf {
+    fn drop(&mut self) {
+        // Without sockets this one is closed already. A waker is dropped with nothing borrowed.
+        let reader = self.conn.net(Net::deafen);
+        drop(reader);
     }
 }
 

@@ -426,6 +426,49 @@ fn s412_a_half_that_writes_ends_its_direction_when_it_is_dropped_and_the_last_ha
 }
 
 #[test]
+fn s412_what_came_for_a_half_that_reads_goes_home_when_it_is_dropped() {
+    let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Faults::default())));
+    let mut sim = lcore::sim::Sim::new(1);
+    let log = Log::default();
+    let say = log.clone();
+    let begin = move |cx: &mut lcore::Cx<'_>| {
+        let bufs = lcore::pool::BufGroup::new(64, 100);
+        let runtime = Runtime::new(cx, lcore_async::Config::new().network(net, bufs.clone())).expect("a runtime");
+        let clone = runtime.clone();
+        serve(&runtime, move |stream| {
+            let (runtime, bufs, say) = (clone.clone(), bufs.clone(), say.clone());
+            async move {
+                let out = || 64 - bufs.available(lcore::pool::Class::Small);
+                let (mut reader, mut writer) = stream.split();
+                // A part of the first buffer.
+                assert_eq!(reader.read(&mut [0; 10]).await, Ok(10));
+                runtime.sleep(MS).await;
+                let before = out();
+                drop(reader);
+                say.say(format!("{} {}", before > 0, out()));
+                runtime.sleep(MS).await;
+                say.say(out());
+                writer.write_all(b"mine").await.expect("nothing has broken");
+                pending::<()>().await;
+            }
+        });
+    };
+    sim.lib().spawn(lcore::ThreadConfig::new("async"), begin).expect("a thread");
+    sim.settle();
+    let client = net.dial(at(7), &SockOptions::default()).expect("a free port");
+    sim.settle();
+    assert_eq!(client.write(&pattern(0, 1000)), Poll::Ready(Ok(1000)));
+    sim.run_for(MS);
+    assert_eq!(log.take(), ["true 0"]);
+    // What comes on keeps none either, and the other half lives on.
+    assert_eq!(client.write(&pattern(0, 1000)), Poll::Ready(Ok(1000)));
+    sim.run_for(MS);
+    assert_eq!(log.take(), ["0"]);
+    let mut mine = [0; 10];
+    assert_eq!(client.read(&mut mine), Poll::Ready(Ok(4)));
+}
+
+#[test]
 fn s413_a_reset_is_told_to_whoever_reads_and_writes() {
     let log = Log::default();
     let say = log.clone();
