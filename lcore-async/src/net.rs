@@ -713,9 +713,9 @@ impl Net {
         }
     }
 
-    /// Who waits for a socket, again and again until nobody does: for the end of all.
-    pub(crate) fn next_waiter(&mut self) -> Option<Waker> {
-        self.socks.iter_mut().find_map(|sock| sock.reader.take().or_else(|| sock.writer.take()))
+    /// Who waits for a socket: for the end of all.
+    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
+        self.socks.iter_mut().flat_map(|sock| [sock.reader.take(), sock.writer.take()]).flatten().collect()
     }
 }
 

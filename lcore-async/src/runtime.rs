@@ -334,25 +334,21 @@ impl Inner {
     }
 
     fn wake_exit_waiters(&self) {
-        loop {
-            let waiter = self.exit_waiters.borrow_mut().pop();
-            let Some(waker) = waiter else { return };
-            waker.wake();
-        }
+        let waiters = self.exit_waiters.borrow_mut().take_all();
+        // With nothing borrowed, as a waker may be anybody's.
+        waiters.into_iter().for_each(Waker::wake);
     }
 
     /// The end of everything: tasks first, whose drops may still use the rest.
     fn end(&self, events: &mut Events) {
         self.exiting.set(true);
         self.tasks.end_all();
-        loop {
-            let waiter = self.net.borrow_mut().as_mut().and_then(Net::next_waiter);
-            let Some(waker) = waiter else { break };
-            waker.wake();
-        }
         let net = self.net.borrow_mut().take();
         if let Some(mut net) = net {
+            let waiters = net.take_waiters();
             net.cut_off_all(events);
+            drop(net);
+            waiters.into_iter().for_each(Waker::wake);
         }
     }
 }
