@@ -470,8 +470,8 @@ impl Net {
 
     // ---- Going
 
-    /// Nobody reads on: what has come goes home, and the peer is held back. Who waited comes back, to
-    /// be dropped.
+    /// Nobody reads on: what has come goes home, and the peer is held back. Who waited comes back,
+    /// to be dropped.
     pub(crate) fn deafen(&mut self, n: u32) -> Option<Waker> {
         let sock = self.sock(n);
         sock.is_deaf = true;
@@ -524,8 +524,8 @@ impl Net {
         self.leaving
     }
 
-    /// The end of all, on time or by force. Dropped, the group closes every socket in order, so those
-    /// of which something is not out are reset first: a part must not look like the whole.
+    /// The end of all, on time or by force. Dropped, the group closes every socket in order, so
+    /// those of which something is not out are reset first: a part must not look like the whole.
     pub(crate) fn cut_off_all(&mut self, events: &mut Events) {
         let open: Vec<u32> = (0..self.socks.len() as u32).filter(|n| self.sock(*n).sends_still()).collect();
         let refused: Vec<bool> = open.iter().map(|n| !self.mark(*n)).collect();
