@@ -24,12 +24,10 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn serve(mut listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            // Dropped, a task's handle lets it go on. One that finds no place drops its connection.
-            Ok((stream, _peer)) => drop(listener.runtime().spawn_local(echo(stream))),
-            Err(why) => lcore::log::warn!("a connection is lost: {why}"),
-        }
+    // An error is the listener's end.
+    while let Ok((stream, _peer)) = listener.accept().await {
+        // Dropped, a task's handle lets it go on. One that finds no place drops its connection.
+        drop(listener.runtime().spawn_local(echo(stream)));
     }
 }
 

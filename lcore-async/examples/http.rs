@@ -28,11 +28,8 @@ async fn serve(mut listener: TcpListener) {
     let mut http = http1::Builder::new();
     // A client that has not sent its header in half a minute is sent away.
     http.timer(HyperTimer::new(&runtime));
-    loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => drop(runtime.spawn_local(http.serve_connection(stream, service_fn(greet)))),
-            Err(why) => lcore::log::warn!("a connection is lost: {why}"),
-        }
+    while let Ok((stream, _peer)) = listener.accept().await {
+        drop(runtime.spawn_local(http.serve_connection(stream, service_fn(greet))));
     }
 }
 

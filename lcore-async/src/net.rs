@@ -48,6 +48,8 @@ pub(crate) struct Net {
     /// Who has something to write and no buffer, in order.
     starving: VecDeque<u32>,
     request: Option<Request>,
+    /// What it was granted.
+    granted: Option<Buf>,
     /// Listeners with connections for which the group has no room.
     crowded: VecDeque<u32>,
     bufs: BufGroup,
@@ -67,6 +69,8 @@ struct Sock {
     inbox: VecDeque<Buf>,
     /// What a listener has taken.
     accepted: VecDeque<Box<dyn Socket>>,
+    /// Nobody will read from it: what still comes is dropped.
+    is_deaf: bool,
     /// It is connected, so that it sends.
     is_open: bool,
     /// Its peer has ended its side.
@@ -110,6 +114,7 @@ impl Sock {
             writer: None,
             inbox: VecDeque::new(),
             accepted: VecDeque::new(),
+            is_deaf: false,
             is_open: false,
             is_eof: false,
             is_broken: false,
@@ -144,6 +149,11 @@ impl Sock {
             Some(None) => Some(Ok(())),
             None => None,
         }
+    }
+
+    /// What was taken may still be on its way.
+    fn sends_still(&self) -> bool {
+        self.is_open && self.over.is_none()
     }
 
     /// Why nothing can be sent, if so.
@@ -187,6 +197,7 @@ impl Net {
             leaving: 0,
             starving: VecDeque::with_capacity(limit),
             request: None,
+            granted: None,
             crowded: VecDeque::new(),
             spare: BufGroup::new(SPARE, bufs.buf_size()),
             bufs,
@@ -269,9 +280,9 @@ impl Net {
         }
     }
 
-    /// A connection, for which there is room here.
-    pub(crate) fn poll_accept(&mut self, n: u32, cx: &Context<'_>) -> Poll<Result<Box<dyn Socket>, NetError>> {
-        if !self.has_room() && !self.sock(n).accepted.is_empty() {
+    /// A connection; if it is to stay here, as soon as there is room.
+    pub(crate) fn poll_accept(&mut self, n: u32, cx: &Context<'_>, stays: bool) -> Poll<Result<Box<dyn Socket>, NetError>> {
+        if stays && !self.has_room() && !self.sock(n).accepted.is_empty() {
             let sock = &mut self.socks[n as usize];
             wait(&mut sock.reader, cx);
             if !mem::replace(&mut sock.is_crowded, true) {
@@ -336,7 +347,7 @@ impl Net {
 
     /// An empty buffer to write into. If there is none, the writer waits for one.
     fn buffer(&mut self, n: u32, cx: &Context<'_>) -> Option<Buf> {
-        let buf = self.bufs.get().or_else(|| self.spare.get());
+        let buf = self.granted.take().or_else(|| self.bufs.get()).or_else(|| self.spare.get());
         if buf.is_none() {
             let sock = &mut self.socks[n as usize];
             wait(&mut sock.writer, cx);
@@ -459,6 +470,21 @@ impl Net {
 
     // ---- Going
 
+    /// Nobody reads on: what has come goes home, and the peer is held back. Who waited comes back,
+    /// to be dropped.
+    pub(crate) fn deafen(&mut self, n: u32) -> Option<Waker> {
+        let sock = self.sock(n);
+        sock.is_deaf = true;
+        sock.inbox.clear();
+        let reader = sock.reader.take();
+        if sock.over.is_none() && !mem::replace(&mut sock.is_paused, true) {
+            let id = sock.id;
+            // Stale: its end is about to be told.
+            let _ = self.group.pause(id);
+        }
+        reader
+    }
+
     /// A handle is dropped. With the last one the socket goes, behind all that was taken.
     pub(crate) fn release(&mut self, n: u32, now: Instant) {
         let sock = self.sock(n);
@@ -498,6 +524,26 @@ impl Net {
         self.leaving
     }
 
+    /// The end of all, on time or by force. Dropped, the group closes every socket in order, so
+    /// those of which something is not out are reset first: a part must not look like the whole.
+    pub(crate) fn cut_off_all(&mut self, events: &mut Events) {
+        let open: Vec<u32> = (0..self.socks.len() as u32).filter(|n| self.sock(*n).sends_still()).collect();
+        let refused: Vec<bool> = open.iter().map(|n| !self.mark(*n)).collect();
+        // A poll may tell of half as many as it has room for.
+        for _ in 0..=2 * open.len() / events.room().max(1) + 1 {
+            self.group.poll(events);
+            events.drain().for_each(|event| drop(self.on(event)));
+        }
+        for (n, is_refused) in open.into_iter().zip(refused) {
+            let sock = self.sock(n);
+            if sock.sends_still() && (is_refused || sock.marks > 0) {
+                let id = sock.id;
+                // Stale: it has ended by itself.
+                let _ = self.group.abort(id);
+            }
+        }
+    }
+
     // ---- A turn
 
     /// Looks what has happened. Tells how many events there are.
@@ -519,7 +565,7 @@ impl Net {
         let n = event.token().0 as u32;
         let sock = &mut self.socks[n as usize];
         match event {
-            NetEvent::Received { buf, .. } if sock.handles > 0 => {
+            NetEvent::Received { buf, .. } if sock.handles > 0 && !sock.is_deaf => {
                 sock.inbox.push_back(buf);
                 let reader = sock.reader.take();
                 self.note_fed(n);
@@ -590,12 +636,14 @@ impl Net {
     }
 
     /// Nothing is read from a socket while nobody waits for it: what it brings would keep buffers
-    /// that others need. So at the end of a turn those are paused for which somebody did wait.
+    /// that others need. So at the end of a turn those are paused for which somebody did wait; and
+    /// a listener of which somebody waits for room while there are connections.
     pub(crate) fn hold_back(&mut self) {
         for n in self.fed.drain(..) {
             let sock = &mut self.socks[n as usize];
             sock.is_fed = false;
-            if sock.reader.is_none() && !sock.is_paused && sock.handles > 0 && sock.over.is_none() {
+            let is_enough = sock.reader.is_none() || !sock.accepted.is_empty();
+            if is_enough && !sock.is_paused && sock.handles > 0 && sock.over.is_none() {
                 sock.is_paused = true;
                 // Stale: its end is about to be told.
                 let _ = self.group.pause(sock.id);
@@ -615,8 +663,13 @@ impl Net {
             }
         }
         while let Some(n) = self.starving.front().copied() {
-            if self.buffers(now) <= woken {
-                self.ask_for_a_buffer(now);
+            let there = self.buffers(now);
+            if there <= woken {
+                // While there are some, they are for those that were woken, and this turn is not
+                // the last.
+                if there == 0 {
+                    self.ask_for_a_buffer(now);
+                }
                 return None;
             }
             self.starving.pop_front();
@@ -626,33 +679,43 @@ impl Net {
             }
         }
         self.request = None;
+        if woken == 0 {
+            // Nobody has come for it.
+            self.granted = None;
+        }
         None
     }
 
     /// Buffers that writers could have now.
     fn buffers(&mut self, now: Instant) -> usize {
-        if self.request.as_mut().is_some_and(|request| request.poll(now.as_nanos()).is_some()) {
-            self.request = None;
+        if let Some(mut granted) = self.request.as_mut().and_then(|request| request.poll(now.as_nanos())) {
+            (self.request, self.granted) = (None, granted.next());
         }
         // While this runtime waits for one as well, those of the pool are not to be had.
         let pooled = if self.request.is_none() { self.bufs.available(Class::Small) } else { 0 };
-        pooled + self.spare.available(Class::Small)
+        usize::from(self.granted.is_some()) + pooled + self.spare.available(Class::Small)
     }
 
     /// Has the thread be woken when there is a buffer.
     fn ask_for_a_buffer(&mut self, now: Instant) {
-        if self.request.is_none() {
-            self.request = self.bufs.request(Class::Small, 1, now.as_nanos(), &self.waker).ok();
-            if self.request.is_none() {
-                // As many as may wait do so, and nobody tells when there is a place among them.
+        if self.request.is_some() {
+            return;
+        }
+        match self.bufs.request(Class::Small, 1, now.as_nanos(), &self.waker).map(|mut request| (request.poll(now.as_nanos()), request)) {
+            Ok((None, request)) => self.request = Some(request),
+            Ok((Some(mut granted), _)) => {
+                // It came home just now, so that nobody tells of it.
+                self.granted = granted.next();
                 self.waker.wake_by_ref();
             }
+            // As many as may wait do so, and nobody tells when there is a place among them.
+            Err(_) => self.waker.wake_by_ref(),
         }
     }
 
-    /// Who waits for a socket, again and again until nobody does: for the end of all.
-    pub(crate) fn next_waiter(&mut self) -> Option<Waker> {
-        self.socks.iter_mut().find_map(|sock| sock.reader.take().or_else(|| sock.writer.take()))
+    /// Who waits for a socket: for the end of all.
+    pub(crate) fn take_waiters(&mut self) -> Vec<Waker> {
+        self.socks.iter_mut().flat_map(|sock| [sock.reader.take(), sock.writer.take()]).flatten().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The runtime of one thread: the poller that runs its futures, and the handle to it.
 
 use alloc::rc::Rc;
+use alloc::sync::Arc;
 use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
 use core::pin::Pin;
@@ -8,7 +9,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use core_reactor::net::{Events, NetError, NetImpl};
-use core_reactor::{Bell, Cx, Instant, Polled, Poller, Schedule, Watch};
+use core_reactor::{Bell, Cx, Instant, Platform, Polled, Poller, Schedule, Watch};
 use pool::BufGroup;
 
 use crate::net::{self, Net};
@@ -28,7 +29,12 @@ pub(crate) struct Inner {
     tasks: Tasks,
     timers: RefCell<Timers>,
     net: RefCell<Option<Net>>,
+    /// The time at which the turn began, or the last one.
     now: Cell<Instant>,
+    /// The driver runs.
+    in_turn: Cell<bool>,
+    /// Whose clock it is, for those who ask between turns.
+    platform: Arc<dyn Platform>,
     exiting: Cell<bool>,
     exit_waiters: RefCell<Waiters>,
     exit_holds: Cell<usize>,
@@ -147,6 +153,8 @@ impl Runtime {
             timers: RefCell::default(),
             net: RefCell::new(net),
             now: Cell::new(cx.now()),
+            in_turn: Cell::new(false),
+            platform: cx.platform(),
             exiting: Cell::new(false),
             exit_waiters: RefCell::default(),
             exit_holds: Cell::new(0),
@@ -263,8 +271,11 @@ impl Drop for Exiting {
 }
 
 impl Inner {
+    /// The time of this turn. A message or another poller has none, and its core may have slept
+    /// since the last: it is told what the clock says.
     pub(crate) fn now(&self) -> Instant {
-        self.now.get()
+        let turn = self.now.get();
+        if self.in_turn.get() { turn } else { turn.max(self.platform.now()) }
     }
 
     /// Hears what has happened to sockets. Tells how many events there were.
@@ -323,24 +334,22 @@ impl Inner {
     }
 
     fn wake_exit_waiters(&self) {
-        loop {
-            let waiter = self.exit_waiters.borrow_mut().pop();
-            let Some(waker) = waiter else { return };
-            waker.wake();
-        }
+        let waiters = self.exit_waiters.borrow_mut().take_all();
+        // With nothing borrowed, as a waker may be anybody's.
+        waiters.into_iter().for_each(Waker::wake);
     }
 
     /// The end of everything: tasks first, whose drops may still use the rest.
-    fn end(&self) {
+    fn end(&self, events: &mut Events) {
         self.exiting.set(true);
         self.tasks.end_all();
-        loop {
-            let waiter = self.net.borrow_mut().as_mut().and_then(Net::next_waiter);
-            let Some(waker) = waiter else { break };
-            waker.wake();
-        }
         let net = self.net.borrow_mut().take();
-        drop(net);
+        if let Some(mut net) = net {
+            let waiters = net.take_waiters();
+            net.cut_off_all(events);
+            drop(net);
+            waiters.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
@@ -356,6 +365,7 @@ impl Poller for Driver {
     fn poll(&mut self, cx: &mut Cx<'_>) -> Polled {
         let inner = &*self.runtime.0;
         inner.now.set(cx.now());
+        inner.in_turn.set(true);
         inner.tasks.begin_turn();
         let happened = inner.hear(&mut self.events) + inner.let_timers_go_off();
         let done = happened + inner.tasks.run_woken();
@@ -364,6 +374,7 @@ impl Poller for Driver {
         }
         let exit = if cx.is_exiting() { inner.exit_turn(cx.lib().drain_limit()) } else { Polled::Idle };
         inner.tasks.end_turn();
+        inner.in_turn.set(false);
         if done > 0 && exit == Polled::Idle { Polled::Busy } else { exit }
     }
 }
@@ -371,7 +382,7 @@ impl Poller for Driver {
 impl Drop for Driver {
     /// Also when the thread is stopped by force, or has panicked.
     fn drop(&mut self) {
-        self.runtime.0.end();
+        self.runtime.0.end(&mut self.events);
     }
 }
 

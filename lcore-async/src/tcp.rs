@@ -144,23 +144,33 @@ impl TcpListener {
     /// The next connection, and its peer. While the runtime has as many sockets as it was made for,
     /// or the system no descriptors, connections wait in the system, and this waits for room.
     ///
-    /// Dropped before it is ready, it has lost none.
+    /// Dropped before it is ready, it has lost none. A connection that has gone again, or that the
+    /// system does not give to this runtime, is passed over, with a line in the log.
     ///
     /// # Errors
-    /// This connection could not be had, or the listener is gone.
+    /// The listener is gone, now and at each further call.
     pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
-        let socket = self.accept_socket().await?;
-        let peer = socket.peer_addr().ok_or(NetError::NotConnected)?;
-        Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))
+        loop {
+            let socket = self.next(true).await?;
+            let peer = socket.peer_addr().ok_or(NetError::NotConnected);
+            match peer.and_then(|peer| Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))) {
+                Ok(accepted) => return Ok(accepted),
+                Err(why) => logging::warn!("a connection is lost: {why}"),
+            }
+        }
     }
 
     /// The next connection as a socket that is in no group: to be sent to another core, whose
-    /// runtime makes a stream of it ([`TcpStream::from_socket`]).
+    /// runtime makes a stream of it ([`TcpStream::from_socket`]). Needs no room in this one.
     ///
     /// # Errors
-    /// As [`accept`](Self::accept).
+    /// The listener is gone.
     pub async fn accept_socket(&mut self) -> Result<Box<dyn Socket>, NetError> {
-        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx))?).await
+        self.next(false).await
+    }
+
+    async fn next(&mut self, stays: bool) -> Result<Box<dyn Socket>, NetError> {
+        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx, stays))?).await
     }
 
     /// Where it listens.
@@ -335,7 +345,8 @@ impl TcpStream {
     }
 }
 
-/// The half of a stream that reads. See [`TcpStream::split`].
+/// The half of a stream that reads. Dropped, it throws away what has come, and its peer is held
+/// back. See [`TcpStream::split`].
 pub struct ReadHalf {
     conn: Conn,
 }
@@ -346,6 +357,14 @@ impl ReadHalf {
     #[allow(dead_code, reason = "for the traits of the features")]
     pub(crate) fn conn(&self) -> &Conn {
         &self.conn
+    }
+}
+
+impl Drop for ReadHalf {
+    fn drop(&mut self) {
+        // Without sockets this one is closed already. A waker is dropped with nothing borrowed.
+        let reader = self.conn.net(Net::deafen);
+        drop(reader);
     }
 }
 

@@ -13,12 +13,13 @@ use pin_project_lite::pin_project;
 use crate::Runtime;
 
 impl Runtime {
-    /// The time at which this turn of the thread began: what all deadlines are counted from.
+    /// The time at which this turn of the tasks began: what all deadlines are counted from. Outside
+    /// of tasks, as in a message, the time by the clock.
     pub fn now(&self) -> Instant {
         self.0.now()
     }
 
-    /// Ready when so much time has passed since this turn began.
+    /// Ready when so much time has passed since [`now`](Self::now).
     ///
     /// ```
     /// # use core::time::Duration;

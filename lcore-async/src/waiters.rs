@@ -31,8 +31,8 @@ impl Waiters {
         self.wakers[key as usize].take()
     }
 
-    /// One that is to be woken, again and again until there is none.
-    pub(crate) fn pop(&mut self) -> Option<Waker> {
-        self.wakers.iter_mut().find_map(Option::take)
+    /// All that are to be woken.
+    pub(crate) fn take_all(&mut self) -> Vec<Waker> {
+        self.wakers.iter_mut().filter_map(Option::take).collect()
     }
 }

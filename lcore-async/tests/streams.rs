@@ -2,7 +2,9 @@
 
 mod world;
 
+use std::cell::RefCell;
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,8 +19,12 @@ fn go<F: Future + 'static>(runtime: &Runtime, future: F) {
 }
 
 /// Serves each connection to port 7 by a task.
-fn serve<F: Future + 'static>(runtime: &Runtime, mut handler: impl FnMut(TcpStream) -> F + 'static) {
-    let (mut listener, clone) = (listen(runtime, 7), runtime.clone());
+fn serve<F: Future + 'static>(runtime: &Runtime, handler: impl FnMut(TcpStream) -> F + 'static) {
+    serve_by(runtime, listen(runtime, 7), handler);
+}
+
+fn serve_by<F: Future + 'static>(runtime: &Runtime, mut listener: TcpListener, mut handler: impl FnMut(TcpStream) -> F + 'static) {
+    let clone = runtime.clone();
     go(runtime, async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a listener goes on");
@@ -256,6 +262,32 @@ fn s411_what_a_peer_does_not_take_within_the_linger_time_ends_in_a_reset() {
     assert!(bytes == pattern(0, 4000) && is_over, "its place is another's");
 }
 
+thread_local! {
+    static KEPT: RefCell<Vec<TcpStream>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn s411_a_stream_that_a_message_drops_has_its_linger_time_however_long_its_core_has_slept() {
+    let mut world = World::with(
+        Faults { window: 500, ..Faults::default() },
+        |config| config.send_limit(8000).linger(100 * MS),
+        |runtime| {
+            serve(runtime, async |mut stream: TcpStream| {
+                stream.write_all(&pattern(0, 4000)).await.expect("it is taken");
+                KEPT.set(vec![stream]);
+            });
+        },
+    );
+    let client = world.dial(7);
+    world.sim.platform.advance(60_000 * MS);
+    let drops = |_: &mut lcore::Cx<'_>| drop(KEPT.take());
+    world.thread.send(drops).map_err(|refused| refused.why).expect("a place in the mailbox");
+    world.sim.run_for(50 * MS);
+    assert_eq!(client.error(), None);
+    let (bytes, is_over) = world.read(&client);
+    assert!(bytes == pattern(0, 4000) && is_over);
+}
+
 #[test]
 fn s411_at_the_exit_what_was_taken_still_goes_out() {
     let mut world = World::with(
@@ -279,6 +311,61 @@ fn s411_at_the_exit_what_was_taken_still_goes_out() {
         world.sim.run_for(MS);
     }
     assert!(all == pattern(0, 8000) && is_over && world.has_ended());
+}
+
+/// A server that keeps each stream when it has taken 4000 bytes, which fills the first so that it
+/// takes no mark, 2000 for the second, and 400, which go out, for others.
+fn serve_held(panics_at: Option<Duration>) -> World {
+    World::over(
+        Faults { window: 500, ..Faults::default() },
+        (64, 4096),
+        |config| config.send_limit(2000).sockets(200),
+        move |runtime| {
+            let mut lens = [4000, 2000].into_iter().chain(std::iter::repeat(400));
+            serve(runtime, move |mut stream| {
+                let bytes = pattern(0, lens.next().expect("it has no end"));
+                async move {
+                    stream.write_all(&bytes).await.expect("it is taken");
+                    KEPT.with_borrow_mut(|kept| kept.push(stream));
+                }
+            });
+            let Some(time) = panics_at else { return };
+            let sleep = runtime.sleep(time);
+            go(runtime, async move {
+                sleep.await;
+                panic!("on purpose");
+            });
+        },
+    )
+}
+
+/// That the first two peers do not take a part for the whole, and the others have all of it.
+fn assert_a_part_is_cut_off(world: &mut World, clients: &[net_impl_mem::SimSocket]) {
+    assert_eq!(clients[0].error(), Some(NetError::Reset));
+    assert_eq!(clients[1].error(), Some(NetError::Reset));
+    for client in &clients[2..] {
+        assert_eq!(world.read(client), (pattern(0, 400), true));
+    }
+    KEPT.take();
+}
+
+#[test]
+fn s411_what_is_not_out_at_the_end_of_an_exit_ends_in_a_reset_and_what_is_does_not() {
+    let mut world = serve_held(None);
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    world.exit(Duration::from_secs(2));
+    assert!(world.has_ended());
+    assert_a_part_is_cut_off(&mut world, &clients);
+}
+
+#[test]
+fn s411_what_is_not_out_when_a_task_panics_ends_in_a_reset_and_what_is_does_not() {
+    let mut world = serve_held(Some(MS));
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    world.sim.platform.advance(MS);
+    assert!(catch_unwind(AssertUnwindSafe(|| world.sim.settle())).is_err());
+    world.sim.settle();
+    assert_a_part_is_cut_off(&mut world, &clients);
 }
 
 #[test]
@@ -336,6 +423,49 @@ fn s412_a_half_that_writes_ends_its_direction_when_it_is_dropped_and_the_last_ha
     assert!(bytes == pattern(0, 5000) && is_over);
     world.write(&client, b"four");
     assert_eq!(log.take(), ["4"]);
+}
+
+#[test]
+fn s412_what_came_for_a_half_that_reads_goes_home_when_it_is_dropped() {
+    let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Faults::default())));
+    let mut sim = lcore::sim::Sim::new(1);
+    let log = Log::default();
+    let say = log.clone();
+    let begin = move |cx: &mut lcore::Cx<'_>| {
+        let bufs = lcore::pool::BufGroup::new(64, 100);
+        let runtime = Runtime::new(cx, lcore_async::Config::new().network(net, bufs.clone())).expect("a runtime");
+        let clone = runtime.clone();
+        serve(&runtime, move |stream| {
+            let (runtime, bufs, say) = (clone.clone(), bufs.clone(), say.clone());
+            async move {
+                let out = || 64 - bufs.available(lcore::pool::Class::Small);
+                let (mut reader, mut writer) = stream.split();
+                // A part of the first buffer.
+                assert_eq!(reader.read(&mut [0; 10]).await, Ok(10));
+                runtime.sleep(MS).await;
+                let before = out();
+                drop(reader);
+                say.say(format!("{} {}", before > 0, out()));
+                runtime.sleep(MS).await;
+                say.say(out());
+                writer.write_all(b"mine").await.expect("nothing has broken");
+                pending::<()>().await;
+            }
+        });
+    };
+    sim.lib().spawn(lcore::ThreadConfig::new("async"), begin).expect("a thread");
+    sim.settle();
+    let client = net.dial(at(7), &SockOptions::default()).expect("a free port");
+    sim.settle();
+    assert_eq!(client.write(&pattern(0, 1000)), Poll::Ready(Ok(1000)));
+    sim.run_for(MS);
+    assert_eq!(log.take(), ["true 0"]);
+    // What comes on keeps none either, and the other half lives on.
+    assert_eq!(client.write(&pattern(0, 1000)), Poll::Ready(Ok(1000)));
+    sim.run_for(MS);
+    assert_eq!(log.take(), ["0"]);
+    let mut mine = [0; 10];
+    assert_eq!(client.read(&mut mine), Poll::Ready(Ok(4)));
 }
 
 #[test]
@@ -444,6 +574,46 @@ fn s415_a_task_that_must_write_before_it_reads_finds_a_buffer_though_all_hold_wh
 }
 
 #[test]
+fn s415_writers_that_wait_for_the_same_buffer_have_it_one_after_the_other() {
+    let mut world = World::over(
+        Faults { window: 100, ..Faults::default() },
+        (4, 100),
+        |config| config.send_limit(10_000),
+        |runtime| {
+            let (mut is_first, clone) = (true, runtime.clone());
+            let options = SockOptions::default().send_buf(100);
+            let listener = TcpListener::bind_with(runtime, at(7), &options).expect("the port is free");
+            serve_by(runtime, listener, move |mut stream| {
+                let (is_first, runtime) = (std::mem::replace(&mut is_first, false), clone.clone());
+                async move {
+                    if is_first {
+                        // Its peer takes nothing, so this one keeps all buffers.
+                        let written = runtime.timeout(MS, stream.write_all(&pattern(0, 5000))).await;
+                        assert!(written.is_err() && stream.taken() < 5000);
+                    } else {
+                        stream.write_all(b"mine").await.expect("nothing has broken");
+                    }
+                    pending::<()>().await;
+                }
+            });
+        },
+    );
+    let hog = world.dial(7);
+    world.sim.run_for(2 * MS);
+    let clients: Vec<_> = (0..3).map(|_| world.dial(7)).collect();
+    assert_eq!(world.read(&clients[0]), (Vec::new(), false));
+    // One of them is out.
+    assert_eq!(hog.read(&mut [0; 100]), Poll::Ready(Ok(100)));
+    for _ in 0..100 {
+        let _ = world.sim.turn();
+    }
+    for client in &clients {
+        let mut mine = [0; 10];
+        assert_eq!(client.read(&mut mine), Poll::Ready(Ok(4)));
+    }
+}
+
+#[test]
 fn s416_connections_for_which_there_is_no_room_wait_until_there_is() {
     let mut world = World::with(
         Faults::default(),
@@ -473,6 +643,32 @@ fn s416_connections_for_which_there_is_no_room_wait_until_there_is() {
     clients.remove(0).close();
     world.sim.settle();
     assert_eq!(answered(&mut world, &clients), [true, true]);
+}
+
+#[test]
+fn s416_a_full_runtime_takes_no_more_than_a_poll_brings_and_then_nothing() {
+    let mut world = World::with(
+        Faults::default(),
+        |config| config.sockets(3),
+        |runtime| {
+            let options = SockOptions::default().backlog(10);
+            let mut listener = TcpListener::bind_with(runtime, at(7), &options).expect("the port is free");
+            let clone = runtime.clone();
+            go(runtime, async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    go(&clone, echo(stream));
+                }
+            });
+        },
+    );
+    let clients: Vec<_> = (0..100).map(|_| world.dial(7)).collect();
+    let taken = clients.iter().filter(|client| matches!(client.connected(), Poll::Ready(Ok(())))).count();
+    // Two are served, ten wait in the system, and a poll brings up to 16.
+    assert!((12..=28).contains(&taken), "{taken}");
+    for client in &clients[..2] {
+        world.write(client, b"hello");
+        assert_eq!(world.read(client), (b"hello".to_vec(), false));
+    }
 }
 
 #[test]
@@ -522,7 +718,8 @@ fn s417_a_connection_that_was_accepted_on_one_core_is_served_on_another() {
     let there = sim.lib().spawn(serves, open).expect("a thread");
     let accepts = lcore::ThreadConfig::new("accepts").cpus(on(0));
     let accept = move |cx: &mut lcore::Cx<'_>| {
-        let runtime = Runtime::new(cx, config()).expect("a runtime");
+        // Its one socket is the listener.
+        let runtime = Runtime::new(cx, config().sockets(1)).expect("a runtime");
         let mut listener = listen(&runtime, 7);
         go(&runtime, async move {
             loop {

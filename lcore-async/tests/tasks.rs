@@ -317,6 +317,26 @@ fn s404_a_sleep_can_be_given_another_deadline() {
 }
 
 #[test]
+fn s404_a_time_that_a_message_counts_begins_when_it_runs_however_long_its_core_has_slept() {
+    let log = Log::default();
+    let say = log.clone();
+    let mut world = World::new(|runtime| KEPT.set(Some((runtime.clone(), listen(runtime, 8)))));
+    world.sim.platform.advance(30_000 * MS);
+    let message = move |cx: &mut lcore::Cx<'_>| {
+        let (runtime, _) = KEPT.take().expect("it was put there");
+        assert_eq!(runtime.now(), cx.now());
+        let (limited, late) = (runtime.timeout(10 * MS, pending::<()>()), runtime.clone());
+        drop(spawn(&runtime, async move {
+            assert!(limited.await.is_err());
+            say.say(format!("{:?}", late.now()));
+        }));
+    };
+    world.thread.send(message).map_err(|refused| refused.why).expect("a place in the mailbox");
+    world.sim.run_for(100 * MS);
+    assert_eq!(log.take(), ["30.01s"]);
+}
+
+#[test]
 fn s405_an_interval_comes_at_whole_periods_and_once_for_those_that_were_missed() {
     let log = Log::default();
     let say = log.clone();
