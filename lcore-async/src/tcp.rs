@@ -155,7 +155,7 @@ impl TcpListener {
             let peer = socket.peer_addr().ok_or(NetError::NotConnected);
             match peer.and_then(|peer| Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))) {
                 Ok(accepted) => return Ok(accepted),
-                Err(why) => logging::warn!("a connection is lost: {why}"),
+                Err(why) => logging::warn!("a connection is lost: {}", alloc::format!("{why}").as_str()),
             }
         }
     }
