@@ -1,7 +1,7 @@
 //! OpenSSL at the other end, where there is its program: a handshake, bytes both ways, and keys
 //! that are changed on the way.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
@@ -98,17 +98,11 @@ fn s369_openssl_is_a_host_that_changes_its_keys() {
 #[test]
 fn s369_openssl_is_a_target() {
     let psk = psk();
-    // It takes no port 0 that it would tell: one that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let at = format!("127.0.0.1:{port}");
-    let Some(mut child) = openssl(&["s_server", "-accept", &at, "-nocert", "-rev"], &psk) else { return };
-    let socket = loop {
-        match TcpStream::connect(&at) {
-            Ok(socket) => break socket,
-            Err(why) => assert!(child.try_wait().unwrap().is_none(), "openssl has ended: {why}"),
-        }
-        std::thread::yield_now();
-    };
+    let Some(mut child) = openssl(&["s_server", "-accept", "127.0.0.1:0", "-nocert", "-rev"], &psk) else { return };
+    // It says where it listens. Tries at a port that was free a moment ago met somebody else's.
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let at = said.find_map(|line| line.unwrap().strip_prefix("ACCEPT ").map(str::to_string)).expect("an address");
+    let socket = TcpStream::connect(at).unwrap();
     let mut wire = Wire(socket, Session::client(&[psk]).unwrap());
     wire.flush();
     wire.until("");
