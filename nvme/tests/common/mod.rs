@@ -245,7 +245,7 @@ impl Target {
                 let whole = op.data.len() as u32;
                 let left = whole - op.asked;
                 // All that is left, or a part.
-                let length = if self.asks_for_all || rng.bool() { left } else { 4 * rng.u32(1..=left / 4) };
+                let length = if self.asks_for_all || left < 4 || rng.bool() { left } else { 4 * rng.u32(1..=left / 4) };
                 let head = self.queue.ask(tag, length).expect("data that has not come");
                 self.ops[tag.index()].as_mut().expect("a command").asked += length;
                 self.out.extend(head.parts().concat());
