@@ -13,6 +13,7 @@ use std::time::Instant;
 use hyper::rt::{Executor, Read, ReadBufCursor, Timer, Write};
 use send_wrapper::SendWrapper;
 
+use crate::io::polled_writes;
 use crate::{Runtime, Sleep, TcpStream};
 
 impl Read for TcpStream {
@@ -21,28 +22,7 @@ impl Read for TcpStream {
     }
 }
 
-impl Write for TcpStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        self.conn().io_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
-        self.conn().io_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    /// What was taken goes out by itself.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.conn().io_shutdown(cx)
-    }
-}
+polled_writes!(Write for TcpStream, poll_shutdown, is_write_vectored);
 
 /// Tasks of the runtime. What finds no place among them ([`Config::tasks`](crate::Config::tasks))
 /// is dropped, and its connection with it, which is logged.

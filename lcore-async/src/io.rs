@@ -60,3 +60,35 @@ impl Conn {
         self.poll_shutdown(cx).map_err(io_error)
     }
 }
+
+/// A trait of writers that are polled, for a writer of ours. The trait names the end of the sending
+/// side `$end`, and may ask by `$is_vectored` whether parts go out as one.
+macro_rules! polled_writes {
+    ($trait:ident for $writer:ty, $end:ident $(, $is_vectored:ident)?) => {
+        impl $trait for $writer {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+                self.conn().io_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+                self.conn().io_write_vectored(cx, parts)
+            }
+
+            $(fn $is_vectored(&self) -> bool {
+                true
+            })?
+
+            /// What was taken goes out by itself.
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            /// Ends the sending side, as [`shutdown`](TcpStream::shutdown).
+            fn $end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+                self.conn().io_shutdown(cx)
+            }
+        }
+    };
+}
+
+pub(crate) use polled_writes;

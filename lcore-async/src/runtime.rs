@@ -12,6 +12,12 @@ use core_reactor::net::{Events, NetError, NetImpl};
 use core_reactor::{Bell, Cx, Instant, Platform, Polled, Poller, Schedule, Watch};
 use pool::BufGroup;
 
+#[cfg(any(feature = "files", feature = "names"))]
+use crate::aside::Aside;
+#[cfg(feature = "files")]
+use crate::file;
+#[cfg(feature = "names")]
+use crate::names;
 use crate::net::{self, Net};
 use crate::task::{MOST_TASKS, Tasks};
 use crate::timers::Timers;
@@ -29,6 +35,10 @@ pub(crate) struct Inner {
     tasks: Tasks,
     timers: RefCell<Timers>,
     net: RefCell<Option<Net>>,
+    #[cfg(feature = "names")]
+    names: Aside,
+    #[cfg(feature = "files")]
+    files: Aside,
     /// The time at which the turn began, or the last one.
     now: Cell<Instant>,
     /// The driver runs.
@@ -152,6 +162,10 @@ impl Runtime {
             tasks: Tasks::new(cx.handle(), tasks),
             timers: RefCell::default(),
             net: RefCell::new(net),
+            #[cfg(feature = "names")]
+            names: Aside::new("names", names::AT_A_TIME),
+            #[cfg(feature = "files")]
+            files: Aside::new("files", file::AT_A_TIME),
             now: Cell::new(cx.now()),
             in_turn: Cell::new(false),
             platform: cx.platform(),
@@ -177,6 +191,18 @@ impl Runtime {
     /// Does something with the sockets, if there are any.
     pub(crate) fn net<R>(&self, f: impl FnOnce(&mut Net) -> R) -> Result<R, NetError> {
         self.0.net.borrow_mut().as_mut().map(f).ok_or_else(net::no_network)
+    }
+
+    /// Where names are looked up.
+    #[cfg(feature = "names")]
+    pub(crate) fn names(&self) -> &Aside {
+        &self.0.names
+    }
+
+    /// Where files are read and written.
+    #[cfg(feature = "files")]
+    pub(crate) fn files(&self) -> &Aside {
+        &self.0.files
     }
 
     /// Tasks that there are.

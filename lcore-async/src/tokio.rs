@@ -7,6 +7,7 @@ use std::io::{IoSlice, Result};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::io::polled_writes;
 use crate::{ReadHalf, TcpStream, WriteHalf};
 
 macro_rules! reads {
@@ -19,32 +20,6 @@ macro_rules! reads {
     )*};
 }
 
-macro_rules! writes {
-    ($($writer:ty)*) => {$(
-        impl AsyncWrite for $writer {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-                self.conn().io_write(cx, bytes)
-            }
-
-            fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<Result<usize>> {
-                self.conn().io_write_vectored(cx, parts)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            /// What was taken goes out by itself.
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-                self.conn().io_shutdown(cx)
-            }
-        }
-    )*};
-}
-
 reads!(TcpStream ReadHalf);
-writes!(TcpStream WriteHalf);
+polled_writes!(AsyncWrite for TcpStream, poll_shutdown, is_write_vectored);
+polled_writes!(AsyncWrite for WriteHalf, poll_shutdown, is_write_vectored);

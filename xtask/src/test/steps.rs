@@ -121,12 +121,12 @@ fn features(sh: &Shell) -> Result<()> {
     cmd!(sh, "{cargo} clippy -p lcore --features bytes --test face -- -D warnings").run()?;
     cmd!(sh, "{cargo} test --quiet -p lcore --features bytes --test face").run()?;
     cmd!(sh, "{cargo} test --quiet -p lcore-pool --features bytes,std").run()?;
-    for traits in ["", "embedded-io-async", "futures-io", "hyper", "tokio"] {
-        cmd!(sh, "{cargo} clippy -p lcore-async --features={traits} -- -D warnings").run()?;
+    for feature in ["", "embedded-io-async", "files", "futures-io", "hyper", "names", "tokio"] {
+        cmd!(sh, "{cargo} clippy -p lcore-async --features={feature} -- -D warnings").run()?;
     }
-    let traits = "embedded-io-async,futures-io,hyper,tokio";
-    cmd!(sh, "{cargo} clippy -p lcore-async --features {traits} --all-targets -- -D warnings").run()?;
-    cmd!(sh, "{cargo} test --quiet -p lcore-async --features {traits}").run()?;
+    let all = "embedded-io-async,files,futures-io,hyper,names,tokio";
+    cmd!(sh, "{cargo} clippy -p lcore-async --features {all} --all-targets -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test --quiet -p lcore-async --features {all}").run()?;
     for logging in ["log", "defmt", "log,observe", "defmt,observe"] {
         cmd!(sh, "{cargo} clippy -p core-reactor --features {logging} -- -D warnings").run()?;
     }
