@@ -26,11 +26,13 @@ const CONNECTIONS: &str = "50";
 
 /// hello-kv beside redis-server: processor time of a request.
 ///
-/// Builds hello-kv in release. In each round each server in turn is started anew, filled, and
-/// loaded by redis-benchmark, from a core of the client's own where there is one: 50 connections,
-/// random keys among 100,000, of which on two cores half are on the other core. The time is the
-/// server's, user's and system's, of all of its threads. The table has medians; a ratio is the
-/// median of the rounds' ratios.
+/// Builds hello-kv in release. In each round all servers are started anew and filled. Then
+/// redis-benchmark loads one after the other, from a core of its own where there is one: 50
+/// connections, random keys among 100,000, of which on two cores half are on the other core. The
+/// time is the server's, user's and system's, of all of its threads. An idle core of hello-kv polls
+/// for 20 us before it sleeps, which is processor time too; redis-server sleeps at once, and so
+/// does the hello-kv of the lines with --idle-spin 0. The table has medians; a ratio is the median
+/// of the rounds' ratios.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Be done in a minute: one short round.
@@ -51,11 +53,20 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Redis,
-    /// On so many cores.
-    Ours(usize),
+    /// hello-kv on so many cores, which sleep when they are idle: at once, or as they do by default.
+    Ours { cores: usize, at_once: bool },
 }
 
-/// A line of the table for each server.
+/// The order of the table; the last two need two cores.
+const KINDS: [Kind; 5] = [
+    Kind::Redis,
+    Kind::Ours { cores: 1, at_once: true },
+    Kind::Ours { cores: 1, at_once: false },
+    Kind::Ours { cores: 2, at_once: true },
+    Kind::Ours { cores: 2, at_once: false },
+];
+
+/// What is asked: a line of the table for each server.
 #[derive(Clone, Copy)]
 struct Point {
     test: &'static str,
@@ -92,47 +103,49 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let cores = run::all_cores(&std::fs::read_to_string("/proc/self/status").context("could not read the cores of this process")?)?;
     let requests = args.requests.unwrap_or(if args.quick { 30_000 } else { 300_000 });
     let bench = Bench { hello_kv: program::build("hello-kv")?, backend: args.backend.clone(), cores, requests };
-    let mut kinds = vec![Kind::Redis, Kind::Ours(1)];
-    if bench.cores.len() > 1 {
-        kinds.push(Kind::Ours(2));
-    }
-    let mut rounds = Vec::new();
-    for _ in 0..args.rounds.unwrap_or(if args.quick { 1 } else { 3 }) {
-        rounds.push(kinds.iter().map(|kind| bench.measure(*kind)).collect::<Result<Vec<_>>>()?);
-    }
+    let kinds = &KINDS[..if bench.cores.len() > 1 { 5 } else { 3 }];
+    let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
+    let rounds = (0..rounds).map(|_| bench.round(kinds)).collect::<Result<Vec<_>>>()?;
     println!(
         "client on core {}, which {} of a server",
         bench.client_core(),
         if bench.cores.len() > 2 { "is not one" } else { "may be one" }
     );
-    show(&kinds, &rounds);
+    show(kinds, &rounds);
     Ok(())
 }
 
-/// The table: who has one core is beside Redis, who has two beside who has one.
-fn show(kinds: &[Kind], rounds: &[Vec<[Measured; POINTS.len()]>]) {
-    println!("| requests | server | k requests/s | CPU us each | CPU time, to redis-server's | to its own on one core |");
+/// The table: each server beside Redis, and who has two cores beside the same on one.
+fn show(kinds: &[Kind], rounds: &[Round]) {
+    println!("| requests | server | k requests/s | CPU us each | to redis-server's | to its own on one core |");
     println!("|---|---|--:|--:|--:|--:|");
     for (at, Point { test, pipeline }) in POINTS.iter().enumerate() {
-        let of = |server: usize, what: fn(&Measured) -> f64| median(rounds.iter().map(move |round| what(&round[server][at])));
-        let ratio = |server: usize, to: usize| median(rounds.iter().map(|round| round[server][at].each / round[to][at].each));
+        let of = |server: usize, what: fn(&Measured) -> f64| median(rounds.iter().map(move |round| what(&round[at][server])));
+        let ratio = |server: usize, to: usize| median(rounds.iter().map(|round| round[at][server].each / round[at][to].each));
         for (server, kind) in kinds.iter().enumerate() {
             let (rate, each) = (of(server, |it| it.rate) / 1e3, of(server, |it| it.each));
-            let to_one = if *kind == Kind::Ours(2) { format!("{:.2}", ratio(server, 1)) } else { String::new() };
+            let to_one = kind.on_one_core().map_or(String::new(), |one| format!("{:.2}", ratio(server, one)));
             println!("| {test}, -P {pipeline} | {} | {rate:.1} | {each:.2} | {:.2} | {to_one} |", kind.name(), ratio(server, 0));
         }
     }
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis-server",
-            Self::Ours(1) => "hello-kv, one core",
-            Self::Ours(_) => "hello-kv, two cores",
-        }
+    fn name(self) -> String {
+        let Self::Ours { cores, at_once } = self else { return "redis-server".into() };
+        let (cores, spin) = (["one core", "two cores"][cores - 1], if at_once { ", --idle-spin 0" } else { "" });
+        format!("hello-kv, {cores}{spin}")
+    }
+
+    /// Where in the table the same is on one core, if this one has two.
+    fn on_one_core(self) -> Option<usize> {
+        let Self::Ours { cores: 2, at_once } = self else { return None };
+        KINDS.iter().position(|other| *other == Self::Ours { cores: 1, at_once })
     }
 }
+
+/// At each point what each server did.
+type Round = Vec<Vec<Measured>>;
 
 impl Bench {
     /// A core of its own where there are three.
@@ -140,44 +153,57 @@ impl Bench {
         self.cores.get(2).or(self.cores.last()).copied().unwrap_or(0)
     }
 
-    fn measure(&self, kind: Kind) -> Result<[Measured; POINTS.len()]> {
+    fn round(&self, kinds: &[Kind]) -> Result<Round> {
         let folder = tempfile::tempdir().context("a folder for the server")?;
-        let (mut server, port) = self.start(kind, folder.path())?;
+        let mut servers = kinds.iter().map(|kind| self.start(*kind, folder.path())).collect::<Result<Vec<_>>>()?;
         // So that the keys are there.
-        self.load(port, "set", 16, 500_000)?;
-        let mut points = [Measured { rate: 0.0, each: 0.0 }; POINTS.len()];
-        for (measured, Point { test, pipeline }) in points.iter_mut().zip(POINTS) {
-            let requests = self.requests * pipeline.min(4);
-            let before = cpu_time(server.id())?;
-            measured.rate = self.load(port, test, pipeline, requests).with_context(|| format!("{} {test} -P {pipeline}", kind.name()))?;
-            measured.each = (cpu_time(server.id())? - before).as_secs_f64() * 1e6 / f64::from(requests);
+        servers.iter().try_for_each(|(_, port)| self.load(*port, "set", 16, 500_000).map(drop))?;
+        let mut round = Vec::new();
+        for point in POINTS {
+            let named = |kind: &Kind| format!("{}, {} -P {}", kind.name(), point.test, point.pipeline);
+            let of = |(kind, (server, port)): (&Kind, &(Child, u16))| self.measure(server, *port, point).with_context(|| named(kind));
+            round.push(kinds.iter().zip(&servers).map(of).collect::<Result<Vec<_>>>()?);
         }
-        server.interrupt()?;
-        let status = run::ended(&mut server, Instant::now() + PATIENCE)?;
-        ensure!(status.success(), "after SIGINT {} ended with {status}{}", kind.name(), server.said());
-        Ok(points)
+        for (server, _) in &mut servers {
+            server.interrupt()?;
+            let status = run::ended(server, Instant::now() + PATIENCE)?;
+            ensure!(status.success(), "after SIGINT it ended with {status}{}", server.said());
+        }
+        Ok(round)
     }
 
+    fn measure(&self, server: &Child, port: u16, Point { test, pipeline }: Point) -> Result<Measured> {
+        let requests = self.requests * pipeline.min(4);
+        let before = cpu_time(server.id())?;
+        let rate = self.load(port, test, pipeline, requests)?;
+        let each = (cpu_time(server.id())? - before).as_secs_f64() * 1e6 / f64::from(requests);
+        Ok(Measured { rate, each })
+    }
+
+    /// A server and its port.
     fn start(&self, kind: Kind, folder: &Path) -> Result<(Child, u16)> {
-        let (core, listen) = (self.cores.first().copied().unwrap_or(0).to_string(), free_port()?);
-        let command = match kind {
+        let first = self.cores.first().copied().unwrap_or(0).to_string();
+        match kind {
             Kind::Redis => {
+                let listen = free_port()?;
                 let mut command = Command::new("taskset");
-                command.args(["-c", &core, "redis-server", "--port", &listen.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+                command.args(["-c", &first, "redis-server", "--port", &listen.to_string(), "--bind", "127.0.0.1", "--save", ""]);
                 command.args(["--appendonly", "no", "--dir"]).arg(folder);
-                command
+                let mut server = Child::start("redis-server", command)?;
+                redis_listens(&mut server)?;
+                Ok((server, listen))
             }
-            Kind::Ours(count) => {
-                let cores: Vec<_> = self.cores.iter().take(count).map(u16::to_string).collect();
+            Kind::Ours { cores, at_once } => {
+                let cores: Vec<_> = self.cores.iter().take(cores).map(u16::to_string).collect();
                 let mut command = Command::new(&self.hello_kv);
                 command.args(["127.0.0.1:0", "--no-cpumask-locks", "-m", &format!("[{}]", cores.join(","))]);
                 command.args(self.backend.iter().flat_map(|backend| ["-N", backend]));
-                command
+                command.args(if at_once { &["--idle-spin", "0"][..] } else { &[] });
+                let mut server = Child::start("hello-kv", command)?;
+                let port = port(&mut server)?;
+                Ok((server, port))
             }
-        };
-        let mut server = Child::start("server", command)?;
-        let port = if kind == Kind::Redis { redis_port(&mut server, listen)? } else { port(&mut server)? };
-        Ok((server, port))
+        }
     }
 
     /// Requests in a second.
@@ -205,12 +231,12 @@ pub(crate) fn port(server: &mut Child) -> Result<u16> {
     bail!("the server ended before it listened{}", server.said())
 }
 
-/// The port that it was given, once it says that it listens.
-fn redis_port(server: &mut Child, port: u16) -> Result<u16> {
+/// Waits until it says so.
+fn redis_listens(server: &mut Child) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while let Some(Line(_, line)) = server.next(deadline)? {
         if line.contains("Ready to accept connections") {
-            return Ok(port);
+            return Ok(());
         }
     }
     bail!("redis-server ended before it listened{}", server.said())
