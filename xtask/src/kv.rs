@@ -53,8 +53,11 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Redis,
-    /// hello-kv on so many cores, which sleep when they are idle: at once, or as they do by default.
-    Ours { cores: usize, at_once: bool },
+    /// hello-kv on so many cores. When they are idle they sleep at once, or as they do by default.
+    Ours {
+        cores: usize,
+        at_once: bool,
+    },
 }
 
 /// The order of the table; the last two need two cores.
