@@ -69,8 +69,8 @@ fn s357_s358_nvmf_tgt_serves_whoever_shows_a_key() {
 #[test]
 fn s311_nvmf_tgt_killed_under_load_is_one_error() {
     let target = NvmfTgt::start("--malloc 8M");
-    let child = target.command("-q 8 -o 4k -w randrw -t 60 --verify").spawn().unwrap();
-    target.wait_for_a_controller();
+    let mut child = target.command("-q 8 -o 4k -w randrw -t 60 --verify").spawn().unwrap();
+    target.wait_for_a_controller(&mut child);
     target.kill();
     let out = child.wait_with_output().unwrap();
     let text = String::from_utf8(out.stderr).unwrap();

@@ -71,16 +71,18 @@ impl NvmfTgt {
     }
 
     /// Until a host has come up.
-    pub(crate) fn wait_for_a_controller(&self) {
+    /// Waits until `load` has one.
+    pub(crate) fn wait_for_a_controller(&self, load: &mut Child) {
         // Its I/O queue needs a controller that is ready: when a second connection is there, both
         // are.
         let file = format!("/proc/{}/net/tcp", self.child.id());
-        let (local, established) = (format!(":{:04X} ", self.port), " 01 ");
-        let connections = || {
-            let table = std::fs::read_to_string(&file).unwrap();
-            table.lines().filter(|line| line.get(6..20).is_some_and(|it| it.contains(&local)) && line.contains(established)).count()
-        };
+        let local = format!(":{:04X}", self.port);
+        // Fields, as the columns move where the machine has more than 9,999 sockets: number, local
+        // address, remote address, state (01 is established).
+        let is_one = |line: &str| matches!(line.split_whitespace().collect::<Vec<_>>()[..], [_, at, _, "01", ..] if at.ends_with(&local));
+        let connections = || std::fs::read_to_string(&file).unwrap().lines().filter(|line| is_one(line)).count();
         while connections() < 2 {
+            assert!(load.try_wait().unwrap().is_none(), "it has ended");
             std::thread::yield_now();
         }
     }
