@@ -173,7 +173,7 @@ mod tests {
     use std::panic::catch_unwind;
     use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-    use super::{Aside, lock};
+    use super::{Aside, Queue, lock};
 
     /// Nothing that is waited for takes this long.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -194,6 +194,16 @@ mod tests {
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {
             panic!("a waker");
+        }
+    }
+
+    /// Hands in a call when it is dropped, as a file does.
+    struct Closes(Arc<Queue>);
+
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            drop(self.0.waiting.try_lock().expect("nobody holds it meanwhile"));
+            self.0.push(Box::new(|| ()));
         }
     }
 
@@ -278,13 +288,14 @@ mod tests {
         let (aside, mut calls) = (Aside::new("test", 1), Calls::new());
         let mut all = calls.make_all(&aside, 2);
         let bytes = Arc::new([0; 64]);
-        let mut dropped = calls.make(&aside, bytes.clone());
+        let closes = Closes(aside.ready().expect("threads").clone());
+        let mut dropped = calls.make(&aside, (bytes.clone(), closes));
         assert!(calls.poll(&mut dropped, 2).is_pending());
         let mut last = calls.make(&aside, ());
         assert!(calls.poll(&mut last, 3).is_pending());
         assert_eq!(calls.next_began(), 0);
         drop(dropped);
-        assert_eq!((Arc::strong_count(&bytes), waiting(&aside)), (1, 2), "and lets go what it was to work on");
+        assert_eq!((Arc::strong_count(&bytes), waiting(&aside)), (1, 3), "and lets go what it was to work on");
         drop(all.remove(1));
         calls.let_go(0);
         assert_eq!((calls.next_began(), calls.next_woken()), (3, 0));

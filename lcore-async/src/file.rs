@@ -80,8 +80,9 @@ impl Open {
 impl Drop for Open {
     /// A close may wait as well: for a server, or until the blocks of a file without a name are free.
     fn drop(&mut self) {
-        let file = self.file.take();
-        self.calls.push(Box::new(move || drop(file)));
+        if let Some(file) = self.file.take() {
+            self.calls.push(Box::new(move || drop(file)));
+        }
     }
 }
 

@@ -2,11 +2,15 @@
 #![cfg(all(feature = "files", feature = "names"))]
 
 use std::fs;
+use std::time::Duration;
 
 use lcore::pool::BufGroup;
 use lcore::{App, AppOptions};
 use lcore_async::{Config, File, Runtime, lookup_host};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Nothing that is waited for takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of addresses that this process has.
 fn addresses() -> u64 {
@@ -26,9 +30,9 @@ async fn check(runtime: &Runtime) {
     assert_eq!(file.expect_err("no thread").to_string(), format!("could not open \"/dev/zero\": {}", no_thread("files")));
     assert_eq!(name.expect_err("no thread").to_string(), format!("could not look up \"localhost:80\": {}", no_thread("names")));
 
-    let file = File::open(runtime, "/dev/zero").await.expect("there are threads again");
+    let file = runtime.timeout(PATIENCE, File::open(runtime, "/dev/zero")).await.expect("it ends").expect("there are threads again");
     assert_eq!(file.read_at(&mut [1; 8], 0).await.expect("it can be read"), 8);
-    lookup_host(runtime, "localhost:80").await.expect("every system knows it");
+    runtime.timeout(PATIENCE, lookup_host(runtime, "localhost:80")).await.expect("it ends").expect("every system knows it");
 }
 
 #[test]
