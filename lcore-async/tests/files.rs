@@ -218,42 +218,45 @@ impl Wake for Woken {
     }
 }
 
+/// The end of a pipe that reads. It tells whether somebody has the other one, once somebody had it.
+fn other_end(pipe: &Path) -> impl FnMut() -> bool + use<> {
+    let mut reads = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(pipe).expect("a pipe");
+    move || match reads.read(&mut [0]) {
+        Ok(0) => false,
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => true,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn s462_no_core_waits_for_a_file_to_be_closed() {
-    let ((_waits, waits), (_folder, path)) = (pipe(), pipe());
+    let ((_waits, waits), (_one, one), (_two, two)) = (pipe(), pipe(), pipe());
     run(move |runtime| async move {
-        // The end of a pipe that reads sees when its other end is closed.
-        let mut reads = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path).expect("a pipe");
-        let mut is_open = move || match reads.read(&mut [0]) {
-            Ok(0) => false,
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => true,
-            other => panic!("{other:?}"),
-        };
         let mut options = OpenOptions::new();
         options.write(true);
+        let mut one_is_open = other_end(&one);
+        let there = File::open_with(&runtime, &one, &options).await.expect("somebody reads");
 
-        // One that is there, and one whose answer has come, but nobody asked for it.
-        let there = File::open_with(&runtime, &path, &options).await.expect("somebody reads");
+        // One whose answer has come, but nobody asked for it.
         let woken = Arc::new(Woken::default());
-        let mut answered = Box::pin(File::open_with(&runtime, &path, &options));
+        let mut answered = Box::pin(File::open_with(&runtime, &two, &options));
         assert!(answered.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
+        let mut two_is_open = other_end(&two);
         let answer = async {
             while !woken.0.load(Ordering::Acquire) {
                 lcore_async::yield_now().await;
             }
         };
         soon(&runtime, answer).await;
+
         let opens = keep_all_threads(&runtime, &waits).await;
         drop(there.clone());
-        drop(there);
-        assert!(is_open());
-        drop(answered);
-        assert!(is_open(), "all threads wait, so nobody has closed them");
-
+        drop((there, answered));
+        assert!(one_is_open() && two_is_open(), "all threads wait, so nobody has closed them");
         let _writes = OpenOptions::new().read(true).write(true).open(&waits).expect("a pipe");
         drop(opens);
         let closed = async {
-            while is_open() {
+            while one_is_open() || two_is_open() {
                 lcore_async::yield_now().await;
             }
         };
