@@ -78,7 +78,8 @@ impl Open {
 }
 
 impl Drop for Open {
-    /// A close may wait as well: for a server, or until the blocks of a file without a name are free.
+    /// A close may wait as well: for a server, or until the blocks of a file without a name are
+    /// free.
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
             self.calls.push(Box::new(move || drop(file)));
@@ -138,7 +139,8 @@ impl File {
     ///
     /// # Errors
     /// The options exclude each other, do not fit the file or say `append`, which would have the
-    /// system write elsewhere than it is told to; the system has no descriptor or no thread to give.
+    /// system write elsewhere than it is told to; the system has no descriptor or no thread to
+    /// give.
     pub async fn open_with(runtime: &Runtime, path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, FileError> {
         let (path, options) = (path.as_ref().to_owned(), options.clone());
         let error = |why| FileError { doing: "open", path: path.clone(), why };
@@ -156,8 +158,8 @@ impl File {
     }
 
     /// Reads into `into` what the file has from byte `at` on; tells how much, which is less than
-    /// there is room for only at the end of the file. It goes through memory of the call's own, and a copy;
-    /// [`read_buf_at`](Self::read_buf_at) does without.
+    /// there is room for only at the end of the file. It goes through memory of the call's own, and
+    /// a copy; [`read_buf_at`](Self::read_buf_at) does without.
     ///
     /// # Errors
     /// The file must not be read, is a directory, or its disk fails.

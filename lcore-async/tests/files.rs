@@ -295,7 +295,7 @@ fn s463_calls_that_are_dropped_touch_no_bytes_but_their_own_and_give_their_threa
         };
         soon(&runtime, rounds).await;
         drop(keep_all_threads(&runtime, &pipe).await);
-        // Nobody waits for them, and those that have a thread keep it until somebody opens the pipe.
+        // Nobody waits for them; those that have a thread keep it until somebody opens the pipe.
         let _writes = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
         assert_eq!(soon(&runtime, file.len()).await.expect("a length"), BUF as u64);
     });

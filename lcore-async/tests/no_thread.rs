@@ -1,4 +1,5 @@
-//! Files and names on a system that has no thread to give. Alone in its process, whose limit it sets.
+//! Files and names on a system that has no thread to give. Alone in its process, whose limit it
+//! sets.
 #![cfg(all(feature = "files", feature = "names"))]
 
 use std::fs;
