@@ -1,18 +1,21 @@
 //! Files, read and written at places, by threads that are no reactors.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use core::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use core_reactor::Refused;
 use pool::{Buf, BufGroup, SendBuf};
+use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::Runtime;
+use crate::aside::Queue;
 
 /// Calls of a runtime at a time, each on a thread; further ones wait for their turn.
 pub(crate) const AT_A_TIME: usize = 8;
@@ -30,8 +33,13 @@ std::thread_local! {
 /// serves any number of tasks at a time.
 ///
 /// **Dropped before it is ready**, a call that was not begun is not made; one that was is made to
-/// its end, and owns its bytes until then, so nobody else's are touched. Nothing says which of the
-/// two it was: after a write that was dropped the file has all of it, a part or nothing.
+/// its end while the process lives, and owns its bytes until then, so nobody else's are touched.
+/// Nothing says which of the two it was: after a write that was dropped the file has all of it, a
+/// part or nothing. The end of the process waits for no call: who needs one to be made awaits it
+/// under [`hold_exit`](Runtime::hold_exit).
+///
+/// When the last clone is dropped and no call has the file any more, a thread closes it, a moment
+/// later.
 ///
 /// ```
 /// # use lcore::pool::BufGroup;
@@ -51,13 +59,32 @@ std::thread_local! {
 /// ```
 #[derive(Clone)]
 pub struct File {
-    runtime: Runtime,
     open: Arc<Open>,
+    /// Keeps the threads. After the file, which one of them closes.
+    _runtime: Runtime,
 }
 
 struct Open {
-    file: fs::File,
+    /// There until this is dropped.
+    file: Option<fs::File>,
     path: PathBuf,
+    calls: Arc<Queue>,
+}
+
+impl Open {
+    fn file(&self) -> io::Result<&fs::File> {
+        self.file.as_ref().ok_or_else(|| io::Error::other("it is closed"))
+    }
+}
+
+impl Drop for Open {
+    /// A close may wait as well: for a server, or until the blocks of a file without a name are
+    /// free.
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.calls.push(Box::new(move || drop(file)));
+        }
+    }
 }
 
 /// Why something could not be done with a file.
@@ -89,46 +116,57 @@ impl From<Refused<Buf, FileError>> for FileError {
 }
 
 impl File {
-    /// Opens a file to be read.
+    /// Opens a file to be read. What would have it wait is not waited for: a pipe without a writer
+    /// is opened, and a lease that somebody else has on the file is an error.
     ///
     /// # Errors
     /// It is not there or must not be read; the system has no descriptor or no thread to give.
     pub async fn open(runtime: &Runtime, path: impl AsRef<Path>) -> Result<Self, FileError> {
-        Self::open_with(runtime, path, OpenOptions::new().read(true)).await
+        Self::open_with(runtime, path, at_once().read(true)).await
     }
 
     /// Opens a file to be read and written; one that is there is emptied, one that is not is made.
+    /// It waits for nobody, as [`open`](Self::open).
     ///
     /// # Errors
     /// It must not be written or made there; the system has no descriptor or no thread to give.
     pub async fn create(runtime: &Runtime, path: impl AsRef<Path>) -> Result<Self, FileError> {
-        Self::open_with(runtime, path, OpenOptions::new().read(true).write(true).create(true).truncate(true)).await
+        Self::open_with(runtime, path, at_once().read(true).write(true).create(true).truncate(true)).await
     }
 
-    /// Opens a file as these options say.
+    /// Opens a file as these options say. What waits to be opened, such as a pipe to which nobody
+    /// writes, has one of the threads until it is.
     ///
     /// # Errors
-    /// The options exclude each other or do not fit the file; the system has no descriptor or no
-    /// thread to give.
+    /// The options exclude each other, do not fit the file or say `append`, which would have the
+    /// system write elsewhere than it is told to; the system has no descriptor or no thread to
+    /// give.
     pub async fn open_with(runtime: &Runtime, path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, FileError> {
         let (path, options) = (path.as_ref().to_owned(), options.clone());
-        let to_open = path.clone();
-        match aside(runtime, move || options.open(to_open)).await {
-            Ok(file) => Ok(Self { runtime: runtime.clone(), open: Arc::new(Open { file, path }) }),
-            Err(why) => Err(FileError { doing: "open", path, why }),
-        }
+        let error = |why| FileError { doing: "open", path: path.clone(), why };
+        let calls = runtime.files().ready().map_err(|why| error(io::Error::other(why)))?;
+        let mut open = Open { file: None, path: path.clone(), calls: calls.clone() };
+        let call = move || {
+            let file = open.file.insert(options.open(&open.path)?);
+            if fcntl_getfl(file)?.contains(OFlags::APPEND) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "with append it would be written at its end only"));
+            }
+            Ok(open)
+        };
+        let open = calls.call(call).await.map_err(error)?;
+        Ok(Self { open: Arc::new(open), _runtime: runtime.clone() })
     }
 
-    /// Reads into `into` what the file has from byte `at` on; tells how much. 0 at the end of the
-    /// file, or if nothing fits. It goes through memory of the call's own, and a copy;
-    /// [`read_buf_at`](Self::read_buf_at) does without.
+    /// Reads into `into` what the file has from byte `at` on; tells how much, which is less than
+    /// there is room for only at the end of the file. It goes through memory of the call's own, and
+    /// a copy; [`read_buf_at`](Self::read_buf_at) does without.
     ///
     /// # Errors
     /// The file must not be read, is a directory, or its disk fails.
     pub async fn read_at(&self, into: &mut [u8], at: u64) -> Result<usize, FileError> {
         let mut bytes = vec![0; into.len()];
         let read = move |file: &fs::File| {
-            let len = again(|| file.read_at(&mut bytes, at))?;
+            let len = fill(&mut bytes, at, |into, at| file.read_at(into, at))?;
             bytes.truncate(len);
             Ok(bytes)
         };
@@ -138,13 +176,13 @@ impl File {
     }
 
     /// Reads what the file has from byte `at` on behind what is in `buf`, as much as it has room
-    /// for. Nothing is added at the end of the file.
+    /// for; less than that only at the end of the file.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at); the buffer comes back.
     pub async fn read_buf_at(&self, buf: Buf, at: u64) -> Result<Buf, Refused<Buf, FileError>> {
         self.call_with("read", buf, move |file, buf| {
-            let len = again(|| file.read_at(buf.spare_mut(), at))?;
+            let len = fill(buf.spare_mut(), at, |into, at| file.read_at(into, at))?;
             buf.grow(len);
             Ok(())
         })
@@ -216,7 +254,7 @@ impl File {
         f: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
     ) -> Result<T, FileError> {
         let open = self.open.clone();
-        aside(&self.runtime, move || f(&open.file)).await.map_err(|why| self.error(doing, why))
+        self.open.calls.call(move || f(open.file()?)).await.map_err(|why| self.error(doing, why))
     }
 
     /// A call with a buffer of a pool, which the call owns until it ends.
@@ -226,17 +264,13 @@ impl File {
         buf: Buf,
         f: impl FnOnce(&fs::File, &mut Buf) -> io::Result<()> + Send + 'static,
     ) -> Result<Buf, Refused<Buf, FileError>> {
-        let ready = match self.runtime.files().ready() {
-            Ok(ready) => ready,
-            Err(why) => return Err(Refused { item: buf, why: self.error(doing, io::Error::other(why)) }),
-        };
         let (open, sent) = (self.open.clone(), buf.into_send());
         let call = move || {
             let mut buf = local(sent);
-            let done = f(&open.file, &mut buf);
+            let done = open.file().and_then(|file| f(file, &mut buf));
             (buf.into_send(), done)
         };
-        let (sent, done) = ready.call(call).await;
+        let (sent, done) = self.open.calls.call(call).await;
         let buf = local(sent);
         match done {
             Ok(()) => Ok(buf),
@@ -249,9 +283,12 @@ impl File {
     }
 }
 
-/// What a thread that is no reactor makes of it.
-async fn aside<T: Send + 'static>(runtime: &Runtime, f: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    runtime.files().ready().map_err(io::Error::other)?.call(f).await
+/// Options to open what can be at once. Later calls do not wait for a pipe either way: they name
+/// their places, and it has none.
+fn at_once() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options
 }
 
 /// The same buffer, to be used on this thread.
@@ -259,18 +296,51 @@ fn local(buf: SendBuf) -> Buf {
     HERE.with(|here| buf.into_local(here))
 }
 
-/// Once more where a signal came between.
-fn again(mut f: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match f() {
+/// Reads from byte `at` on until `into` is full or nothing follows. Tells how much it was.
+fn fill(into: &mut [u8], at: u64, mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
+    let mut len = 0;
+    while len < into.len() {
+        match read(&mut into[len..], at + len as u64) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            // By a signal.
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
+            Err(why) => return Err(why),
         }
     }
+    Ok(len)
 }
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("File").field("path", &self.open.path).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::fill;
+
+    #[test]
+    fn s460_a_read_goes_on_until_all_is_there_or_the_file_ends() {
+        let bytes: [u8; 100] = core::array::from_fn(|n| n as u8);
+        let mut calls = 0;
+        let mut read = |into: &mut [u8], at: u64| {
+            calls += 1;
+            let left = &bytes[bytes.len().min(at as usize)..];
+            let len = into.len().min(left.len()).min(7);
+            into[..len].copy_from_slice(&left[..len]);
+            if calls % 3 == 2 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(len) }
+        };
+        let mut into = [200; 64];
+        assert_eq!(fill(&mut into, 20, &mut read).expect("no error"), 64);
+        assert_eq!(into[..], bytes[20..84]);
+        assert_eq!(fill(&mut into, 60, &mut read).expect("no error"), 40);
+        assert_eq!(into[..40], bytes[60..]);
+        assert_eq!(fill(&mut [], 0, &mut read).expect("no error"), 0);
+        let fails = |into: &mut [u8], _| if into.len() > 60 { Ok(2) } else { Err(io::ErrorKind::StorageFull.into()) };
+        assert_eq!(fill(&mut into, 0, fails).expect_err("the disk fails").kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -3,19 +3,24 @@
 
 use std::fs::{self, OpenOptions};
 use std::future::{Future, poll_fn};
-use std::io;
-use std::path::PathBuf;
-use std::pin::pin;
-use std::task::Poll;
-use std::thread;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use lcore::net::SockOptions;
 use lcore::pool::{BufGroup, Class};
 use lcore::{App, AppOptions};
 use lcore_async::{Config, File, FileError, LookupError, Runtime, TcpStream, lookup_host};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use tempfile::TempDir;
+
+/// Nothing that is waited for takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs one task on a core, to its end.
 fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Runtime) -> F + Send + 'static) {
@@ -45,10 +50,14 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 251) as u8).collect()
 }
 
-/// Whether a future is not ready when it is first asked. Then it is dropped.
-async fn is_begun(future: impl Future) -> bool {
-    let mut future = pin!(future);
+/// Whether a future is ready when it is asked, for once.
+async fn is_pending(future: &mut Pin<Box<impl Future>>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+/// Ends, or fails the test.
+async fn soon<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
+    runtime.timeout(PATIENCE, future).await.expect("it ends")
 }
 
 #[test]
@@ -119,14 +128,43 @@ fn s461_what_cannot_be_done_with_a_file_is_one_sentence() {
         assert_eq!(said(file.write_all_at(b"more", 0)).await, format!("could not write {path:?}: Bad file descriptor (os error 9)"));
         assert_eq!(said(file.set_len(3)).await, format!("could not set the length of {path:?}: Invalid argument (os error 22)"));
         assert!(said(File::open(&runtime, "a\0b")).await.starts_with("could not open \"a\\0b\": "));
+        let appends = format!("could not open {path:?}: with append it would be written at its end only");
+        assert_eq!(said(File::open_with(&runtime, &path, OpenOptions::new().append(true))).await, appends);
     });
 }
 
-/// Opening a pipe to read waits until somebody opens it to write.
+#[test]
+fn s460_a_file_that_comes_in_parts_is_read_to_the_end() {
+    let maps = "/proc/self/smaps";
+    let mut part = [0; 8 << 10];
+    let once = fs::File::open(maps).expect("a process has one").read_at(&mut part, 0).expect("it can be read");
+    assert!(once < part.len(), "the kernel gives it in parts");
+    run(move |runtime| async move {
+        let file = File::open(&runtime, maps).await.expect("a process has one");
+        assert_eq!(file.read_at(&mut part, 0).await.expect("it can be read"), part.len());
+        let buf = BufGroup::new(1, part.len()).get().expect("a buffer");
+        assert_eq!(file.read_buf_at(buf, 0).await.expect("it can be read").spare_capacity(), 0);
+    });
+}
+
 fn pipe() -> (TempDir, PathBuf) {
     let (folder, path) = folder("pipe");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
     (folder, path)
+}
+
+/// Has all threads wait, until somebody opens the pipe to write. Who drops what comes back before
+/// that leaves them to it.
+async fn keep_all_threads(runtime: &Runtime, pipe: &Path) -> Vec<Pin<Box<impl Future<Output = Result<File, FileError>>>>> {
+    let open = || {
+        let (runtime, pipe) = (runtime.clone(), pipe.to_owned());
+        Box::pin(async move { File::open_with(&runtime, pipe, OpenOptions::new().read(true)).await })
+    };
+    let mut opens: Vec<_> = (0..8).map(|_| open()).collect();
+    for open in &mut opens {
+        assert!(is_pending(open).await);
+    }
+    opens
 }
 
 #[test]
@@ -135,55 +173,131 @@ fn s462_a_core_does_not_wait_for_a_file_and_eight_calls_at_most_wait_at_a_time()
     fs::write(&path, "x").expect("a file");
     run(move |runtime| async move {
         let file = File::open(&runtime, &path).await.expect("it is there");
-        let mut opens = Vec::new();
-        for _ in 0..8 {
-            let (clone, pipe) = (runtime.clone(), pipe.clone());
-            let open = runtime.spawn_local(async move { File::open(&clone, pipe).await });
-            opens.push(open.map_err(|refused| refused.why).expect("a place for a task"));
-        }
-        lcore_async::yield_now().await; // They begin.
+        let opens = keep_all_threads(&runtime, &pipe).await;
         // The core goes on: timers go off, and what finds no thread waits for one.
         assert!(runtime.timeout(Duration::from_millis(5), file.len()).await.is_err());
-        let writes = thread::spawn(move || OpenOptions::new().write(true).open(pipe).expect("it is read"));
+        let _writes = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
         for open in opens {
-            open.await.expect("it is not aborted").expect("it is opened");
+            soon(&runtime, open).await.expect("it is opened");
         }
         assert_eq!(file.len().await.expect("a length"), 1);
-        drop(writes.join().expect("it does not panic"));
     });
 }
 
 #[test]
-fn s463_calls_that_are_dropped_touch_no_bytes_but_their_own_and_give_their_places_back() {
-    let ((_pipe, pipe), (_folder, path)) = (pipe(), folder("data"));
-    fs::write(&path, pattern(1 << 20)).expect("a file");
+fn s462_calls_that_nobody_asks_about_hold_up_no_others() {
+    let (_folder, path) = folder("data");
+    fs::write(&path, "x").expect("a file");
     run(move |runtime| async move {
         let file = File::open(&runtime, &path).await.expect("it is there");
-        let (bufs, mut begun) = (BufGroup::new(16, 64 << 10), 0);
-        for round in 0..300 {
-            let Some(buf) = bufs.get() else {
-                // All are with calls that nobody waits for, and come home by themselves.
-                runtime.sleep(Duration::from_micros(100)).await;
-                continue;
-            };
-            begun += u32::from(is_begun(file.read_buf_at(buf, 0)).await);
-            if let Some(mut mine) = bufs.get() {
-                mine.append(&[round as u8; 64 << 10]);
+        let mut held: Vec<_> = (0..20).map(|_| Box::pin(file.len())).collect();
+        for call in &mut held {
+            is_pending(call).await;
+        }
+        assert_eq!(soon(&runtime, file.len()).await.expect("a length"), 1);
+    });
+}
+
+#[test]
+fn s462_a_pipe_is_opened_though_nobody_writes_and_takes_no_thread() {
+    let (_folder, pipe) = pipe();
+    run(move |runtime| async move {
+        let file = soon(&runtime, File::open(&runtime, &pipe)).await.expect("it is there");
+        assert_eq!(said(file.read_at(&mut [0; 8], 0)).await, format!("could not read {pipe:?}: Illegal seek (os error 29)"));
+        soon(&runtime, File::create(&runtime, &pipe)).await.expect("it is there");
+    });
+}
+
+/// Whether something was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The end of a pipe that reads. It tells whether somebody has the other one, once somebody had it.
+fn other_end(pipe: &Path) -> impl FnMut() -> bool + use<> {
+    let mut reads = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(pipe).expect("a pipe");
+    move || match reads.read(&mut [0]) {
+        Ok(0) => false,
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => true,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn s462_no_core_waits_for_a_file_to_be_closed() {
+    let ((_waits, waits), (_one, one), (_two, two)) = (pipe(), pipe(), pipe());
+    run(move |runtime| async move {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let mut one_is_open = other_end(&one);
+        let there = File::open_with(&runtime, &one, &options).await.expect("somebody reads");
+
+        // One whose answer has come, but nobody asked for it.
+        let woken = Arc::new(Woken::default());
+        let mut answered = Box::pin(File::open_with(&runtime, &two, &options));
+        assert!(answered.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending());
+        let mut two_is_open = other_end(&two);
+        let answer = async {
+            while !woken.0.load(Ordering::Acquire) {
                 lcore_async::yield_now().await;
-                assert!(mine.iter().all(|byte| *byte == round as u8), "nobody else writes into it");
             }
-        }
-        assert!(begun > 8);
-        while bufs.stats(Class::Small).in_use > 0 {
-            runtime.sleep(Duration::from_millis(1)).await;
-        }
-        for _ in 0..8 {
-            assert!(is_begun(File::open(&runtime, &pipe)).await);
-        }
-        // Nobody waits for them, and they have all threads until somebody opens the pipe.
-        assert!(runtime.timeout(Duration::from_millis(5), file.len()).await.is_err());
+        };
+        soon(&runtime, answer).await;
+
+        let opens = keep_all_threads(&runtime, &waits).await;
+        drop(there.clone());
+        drop((there, answered));
+        assert!(one_is_open() && two_is_open(), "all threads wait, so nobody has closed them");
+        let _writes = OpenOptions::new().read(true).write(true).open(&waits).expect("a pipe");
+        drop(opens);
+        let closed = async {
+            while one_is_open() || two_is_open() {
+                lcore_async::yield_now().await;
+            }
+        };
+        soon(&runtime, closed).await;
+    });
+}
+
+#[test]
+fn s463_calls_that_are_dropped_touch_no_bytes_but_their_own_and_give_their_threads_back() {
+    const BUF: usize = 1 << 20;
+    let ((_pipe, pipe), (_folder, path)) = (pipe(), folder("data"));
+    fs::write(&path, pattern(BUF)).expect("a file");
+    run(move |runtime| async move {
+        let file = File::open(&runtime, &path).await.expect("it is there");
+        let bufs = BufGroup::new(4, BUF);
+        let rounds = async {
+            let mut begun = 0;
+            for round in 0.. {
+                let mut read = Box::pin(file.read_buf_at(bufs.get().expect("all are home"), 0));
+                is_pending(&mut read).await;
+                // It came later, so it began later.
+                assert_eq!(file.len().await.expect("a length"), BUF as u64);
+                drop(read);
+                // One that was not begun, or has ended, would have brought its buffer home.
+                begun += bufs.stats(Class::Small).in_use;
+                if begun >= 8 {
+                    return;
+                }
+                let (mut mine, bytes) = (bufs.get().expect("a buffer"), vec![round as u8; BUF]);
+                mine.append(&bytes);
+                while bufs.stats(Class::Small).in_use > 1 {
+                    lcore_async::yield_now().await;
+                }
+                assert!(mine[..] == bytes, "nobody else writes into it");
+            }
+        };
+        soon(&runtime, rounds).await;
+        drop(keep_all_threads(&runtime, &pipe).await);
+        // Nobody waits for them; those that have a thread keep it until somebody opens the pipe.
         let _writes = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
-        assert_eq!(file.len().await.expect("a length"), 1 << 20);
+        assert_eq!(soon(&runtime, file.len()).await.expect("a length"), BUF as u64);
     });
 }
 

@@ -21,6 +21,8 @@ const SERVER: [Needed; 2] = [packages::program("redis-server", "redis-server"), 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Keys that the requests are for.
 const KEYS: &str = "100000";
+/// Four times as many are as redis-benchmark can count.
+const MOST_REQUESTS: i64 = 500_000_000;
 /// Connections of the client.
 const CONNECTIONS: &str = "50";
 
@@ -41,8 +43,9 @@ pub(crate) struct Args {
     /// Rounds. Default: 3; with --quick 1.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..100))]
     rounds: Option<u32>,
-    /// Requests of one measurement for each one in a pipeline. Default: 300000; with --quick 30000.
-    #[arg(long)]
+    /// Requests of one measurement, and four times as many with 16 in a pipeline. Default: 300000;
+    /// with --quick 30000.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=MOST_REQUESTS))]
     requests: Option<u32>,
     /// hello-kv's backend. Default: the one that it chooses.
     #[arg(long)]
@@ -176,7 +179,7 @@ impl Bench {
     }
 
     fn measure(&self, server: &Child, port: u16, Point { test, pipeline }: Point) -> Result<Measured> {
-        let requests = self.requests * pipeline.min(4);
+        let requests = if pipeline == 1 { self.requests } else { self.requests * 4 };
         let before = cpu_time(server.id())?;
         let rate = self.load(port, test, pipeline, requests)?;
         let each = (cpu_time(server.id())? - before).as_secs_f64() * 1e6 / f64::from(requests);
@@ -214,13 +217,21 @@ impl Bench {
         let mut command = Command::new("taskset");
         command.args(["-c", &self.client_core().to_string(), "redis-benchmark", "--csv", "-t", test, "-c", CONNECTIONS, "-r", KEYS]);
         command.args(["-p", &port.to_string(), "-P", &pipeline.to_string(), "-n", &requests.to_string()]);
-        let output = command.output().context("could not start redis-benchmark")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let rate =
-            said.lines().find_map(|line| line.strip_prefix(&format!("\"{}\",\"", test.to_uppercase()))?.split('"').next()?.parse().ok());
-        ensure!(output.status.success(), "redis-benchmark ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
-        rate.with_context(|| format!("redis-benchmark printed no rate:\n{said}"))
+        // Any server here answers far more than a thousand in a second.
+        rate(command, test, Instant::now() + PATIENCE + Duration::from_millis(requests.into()))
     }
+}
+
+/// What a load by redis-benchmark prints, which ends by then.
+fn rate(command: Command, test: &str, deadline: Instant) -> Result<f64> {
+    let mut client = Child::start("redis-benchmark", command)?;
+    let (head, mut rate) = (format!("\"{}\",\"", test.to_uppercase()), None);
+    while let Some(Line(_, line)) = client.next(deadline)? {
+        rate = rate.or_else(|| line.strip_prefix(&head)?.split('"').next()?.parse().ok());
+    }
+    let status = client.wait(deadline)?;
+    ensure!(status.success(), "redis-benchmark ended with {status}{}", client.said());
+    rate.with_context(|| format!("redis-benchmark printed no rate{}", client.said()))
 }
 
 /// hello-kv's only line on standard output.
@@ -243,4 +254,45 @@ fn redis_listens(server: &mut Child) -> Result<()> {
         }
     }
     bail!("redis-server ended before it listened{}", server.said())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn requests(text: &str) -> Option<u32> {
+        <Cli as clap::Parser>::try_parse_from(["kv", "--requests", text]).ok()?.args.requests
+    }
+
+    #[test]
+    fn requests_are_a_number_that_is_measured_and_counted() {
+        assert_eq!([requests("999"), requests("1000")], [None, Some(1000)]);
+        assert_eq!([requests("500000000"), requests("500000001")], [Some(500_000_000), None]);
+    }
+
+    fn prints(script: &str, deadline: Instant) -> Result<f64, String> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        rate(shell, "get", deadline).map_err(|why| format!("{why:#}"))
+    }
+
+    #[test]
+    fn a_client_has_a_rate_or_a_sentence_and_does_not_last() {
+        let later = Instant::now() + PATIENCE;
+        let head = r#"echo '"test","rps"'; echo '"GET","1500.50","0.1"'"#;
+        assert_eq!(prints(head, later), Ok(1500.5));
+        let no_rate = "redis-benchmark printed no rate\nredis-benchmark | \"SET\",\"9\"";
+        assert_eq!(prints(r#"echo '"SET","9"'"#, later), Err(no_rate.into()));
+        let refused = "redis-benchmark ended with exit status: 1\nredis-benchmark | refused";
+        assert_eq!(prints("echo refused >&2; exit 1", later), Err(refused.into()));
+        // Its output never ends.
+        let lasts = prints("exec tail -f /dev/null", Instant::now());
+        assert_eq!(lasts, Err("the redis-benchmark took too long and is ended".into()));
+    }
 }
