@@ -88,8 +88,8 @@ fn s292_a_disk_that_is_in_use_is_left_alone() {
     }
 }
 
-/// What is free, or free again. A program that another test starts meanwhile holds what this process
-/// has open from its fork to its exec.
+/// What is free, or free again. A program that another test starts meanwhile holds what this
+/// process has open, from its fork to its exec.
 fn soon<T>(make: impl Fn() -> Result<T, BdevError>) -> T {
     let begun = Instant::now();
     loop {
