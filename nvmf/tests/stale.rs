@@ -102,6 +102,16 @@ impl Slow {
     }
 }
 
+/// An admin queue whose host need not say that it lives.
+fn admin_of(world: &mut World, hostnqn: &str) -> (Host, Bringup) {
+    Host::admin_of(world, nvme::Shape::default(), NQN, hostnqn, 0)
+}
+
+/// An I/O queue of the other host.
+fn others_io(world: &mut World, bringup: &Bringup, qid: u16) -> Host {
+    Host::io_of(world, nvme::Shape::default(), NQN, OTHER, bringup, qid)
+}
+
 fn write(host: &mut Host, world: &mut World, byte: u8) -> u16 {
     let cid = host.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[byte; BLOCK]);
     settle(host, world);
@@ -165,7 +175,7 @@ fn s373_a_host_that_comes_back_finds_its_older_writes_over() {
 #[test]
 fn s373_a_queue_that_is_connected_again_waits_for_the_one_that_was() {
     let (mut world, disk) = world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     let mut lives = Host::io(&mut world, &bringup, 2);
     disk.takes(2 * SECOND);
@@ -217,7 +227,7 @@ fn s374_who_waits_too_long_is_told_to_come_again() {
 #[test]
 fn s373_writes_of_a_connection_that_seems_to_live_are_waited_for_and_later_ones_are_not() {
     let (mut world, disk) = world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     disk.takes(2 * SECOND);
     write(&mut old, &mut world, 1);
@@ -237,11 +247,11 @@ fn s373_writes_of_a_connection_that_seems_to_live_are_waited_for_and_later_ones_
 #[test]
 fn s375_preempt_and_abort_is_done_when_the_other_host_can_write_no_more() {
     let (mut world, disk) = world();
-    let (one_admin, bringup_one) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
-    let (two_admin, bringup_two) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
+    let (one_admin, bringup_one) = admin_of(&mut world, HOSTNQN);
+    let (two_admin, bringup_two) = admin_of(&mut world, OTHER);
     let mut one = Host::io(&mut world, &bringup_one, 1);
-    let mut two = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup_two, 1);
-    let mut dead = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup_two, 2);
+    let mut two = others_io(&mut world, &bringup_two, 1);
+    let mut dead = others_io(&mut world, &bringup_two, 2);
     let command = |opcode, word: u32| {
         let mut sqe = Sqe::new(opcode, 2);
         sqe.cdw10 = word.into();
@@ -273,7 +283,7 @@ fn s375_preempt_and_abort_is_done_when_the_other_host_can_write_no_more() {
 fn s376_a_controller_is_disabled_when_its_writes_are_over() {
     for stop in [cc::EN | cc::ENTRY_SIZES | 1 << 14, 0] {
         let (mut world, disk) = world();
-        let (mut admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+        let (mut admin, bringup) = admin_of(&mut world, HOSTNQN);
         let mut queue = Host::io(&mut world, &bringup, 1);
         disk.takes(2 * SECOND);
         write(&mut queue, &mut world, 1);
@@ -295,7 +305,7 @@ fn s376_a_controller_is_disabled_when_its_writes_are_over() {
 #[test]
 fn s376_a_disk_that_never_answers_is_told() {
     let (mut world, disk) = world();
-    let (mut admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (mut admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut queue = Host::io(&mut world, &bringup, 1);
     disk.takes(20 * SECOND);
     write(&mut queue, &mut world, 1);
@@ -327,7 +337,7 @@ fn held_back(world: &mut World, disk: &Slow, bringup: &Bringup) -> Host {
 fn s393_writes_that_wait_unread_in_a_queue_that_is_held_back_are_waited_for() {
     for has_ended in [true, false] {
         let (mut world, disk) = short_world();
-        let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+        let (admin, bringup) = admin_of(&mut world, HOSTNQN);
         let old = held_back(&mut world, &disk, &bringup);
         let old = if has_ended {
             old.close();
@@ -353,7 +363,7 @@ fn s393_writes_that_wait_unread_in_a_queue_that_is_held_back_are_waited_for() {
 #[test]
 fn s393_a_queue_that_has_caught_up_keeps_nobody_waiting() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let old = held_back(&mut world, &disk, &bringup);
     let (mut new, cid) = connecting(&mut world, HOSTNQN, ANY, 0);
     disk.takes(Duration::ZERO);
@@ -370,7 +380,7 @@ fn s393_a_queue_that_has_caught_up_keeps_nobody_waiting() {
 #[test]
 fn s393_what_waits_unread_when_its_controller_ends_is_never_written() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let old = held_back(&mut world, &disk, &bringup);
     old.close();
     admin.close();
@@ -391,7 +401,7 @@ fn s393_what_waits_unread_when_its_controller_ends_is_never_written() {
 #[test]
 fn s393_the_end_of_a_queue_counts_however_much_is_in_front_of_it() {
     let (mut world, disk) = world_with(Wishes { cores: 1, ..Wishes::default() });
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     old.is_mute = true;
     let all = vec![7; 64 * BLOCK];
@@ -424,7 +434,7 @@ fn s393_the_end_of_a_queue_counts_however_much_is_in_front_of_it() {
 #[test]
 fn s393_a_queue_that_goes_on_writing_keeps_nobody_waiting() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     disk.takes(Duration::from_millis(100));
     let go_on = |old: &mut Host, world: &mut World| {
@@ -452,9 +462,9 @@ fn s393_a_queue_that_goes_on_writing_keeps_nobody_waiting() {
 #[test]
 fn s393_an_idle_queue_on_a_busy_core_keeps_nobody_waiting() {
     let (mut world, _) = world_with(Wishes { cores: 1, buffers: (4, 32), connections: 6, ..Wishes::default() });
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
-    let mut busy = [1, 2].map(|qid| Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, qid));
-    let (control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, OTHER);
+    let mut busy = [1, 2].map(|qid| others_io(&mut world, &bringup, qid));
+    let (control, bringup) = admin_of(&mut world, HOSTNQN);
     let idle = Host::io(&mut world, &bringup, 1);
     let mut new = Host::new(&mut world, nvme::Shape::default(), 31);
     let data = vec![1; 64 * BLOCK];
@@ -499,7 +509,7 @@ fn s393_an_idle_queue_on_a_busy_core_keeps_nobody_waiting() {
 #[test]
 fn s354_who_connects_while_many_wait_is_looked_at_with_them() {
     let (mut world, disk) = world_with(Wishes { cores: 1, ..Wishes::default() });
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     disk.takes(3 * SECOND);
     write(&mut old, &mut world, 1);
@@ -530,7 +540,7 @@ fn s354_who_connects_while_many_wait_is_looked_at_with_them() {
 #[test]
 fn s398_a_connect_that_cannot_be_is_refused_at_once() {
     let (mut world, disk) = world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     let lives = Host::io(&mut world, &bringup, 2);
     disk.takes(2 * SECOND);
@@ -561,7 +571,7 @@ fn s398_a_connect_that_cannot_be_is_refused_at_once() {
 #[test]
 fn s397_a_connect_that_waits_for_older_writes_has_come_in_time() {
     let (mut world, disk) = world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut old = Host::io(&mut world, &bringup, 1);
     let mut new = Host::new(&mut world, nvme::Shape::default(), 31);
     world.sim.run_for(8 * SECOND);
@@ -586,8 +596,8 @@ fn s397_a_connect_that_waits_for_older_writes_has_come_in_time() {
 #[test]
 fn s397_a_queue_that_is_held_back_is_not_late() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
-    let mut busy = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (admin, bringup) = admin_of(&mut world, OTHER);
+    let mut busy = others_io(&mut world, &bringup, 1);
     let (mut control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 2000);
     let mut held = Host::io(&mut world, &bringup, 1);
     held.is_mute = true;
@@ -636,8 +646,8 @@ fn s397_a_queue_that_is_held_back_is_not_late() {
 #[test]
 fn s397_a_controller_of_which_an_io_queue_is_held_back_does_not_expire() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
-    let mut busy = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
+    let (admin, bringup) = admin_of(&mut world, OTHER);
+    let mut busy = others_io(&mut world, &bringup, 1);
     let (mut control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 2000);
     let mut held = Host::io(&mut world, &bringup, 1);
     disk.takes(6 * SECOND);
@@ -667,7 +677,7 @@ fn s397_a_controller_of_which_an_io_queue_is_held_back_does_not_expire() {
 fn s394_a_queue_does_not_wait_for_what_is_behind_what_waits() {
     for blocks in [17, 64] {
         let (mut world, _) = short_world();
-        let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+        let (admin, bringup) = admin_of(&mut world, HOSTNQN);
         let mut host = Host::io(&mut world, &bringup, 1);
         let data = vec![5; 64 * BLOCK];
         for n in 0..20 {
@@ -703,7 +713,7 @@ fn abort(world: &mut World, admin: &mut Host, cid: u16, qid: u16) -> u64 {
 #[test]
 fn s396_a_pair_that_is_held_back_is_not_aborted_by_its_first() {
     let (mut world, disk) = short_world();
-    let (mut admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (mut admin, bringup) = admin_of(&mut world, HOSTNQN);
     let [mut busy, mut host] = [1, 2].map(|qid| Host::io(&mut world, &bringup, qid));
     let first = host.submit(half(io::COMPARE, 1), Payload::Send(512), &[0; BLOCK]);
     settle(&mut host, &mut world);
@@ -730,9 +740,9 @@ fn s396_a_pair_that_is_held_back_is_not_aborted_by_its_first() {
 #[test]
 fn s352_a_host_that_is_held_back_again_and_again_keeps_no_buffer_for_ever() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, OTHER, 0);
-    let mut hoards = Host::io_of(&mut world, nvme::Shape::default(), NQN, OTHER, &bringup, 1);
-    let (control, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, OTHER);
+    let mut hoards = others_io(&mut world, &bringup, 1);
+    let (control, bringup) = admin_of(&mut world, HOSTNQN);
     let mut good = Host::io(&mut world, &bringup, 1);
     hoards.is_mute = true;
     for _ in 0..8 {
@@ -776,7 +786,7 @@ fn firsts(world: &mut World, bringup: &Bringup) -> Vec<(Host, u16)> {
 #[test]
 fn s353_a_first_whose_second_does_not_come_keeps_no_buffer_for_ever() {
     let (mut world, _) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut firsts = firsts(&mut world, &bringup);
     let mut good = Host::io(&mut world, &bringup, 20);
     // Nobody waits: there is time.
@@ -811,7 +821,7 @@ fn s353_a_first_whose_second_does_not_come_keeps_no_buffer_for_ever() {
 #[test]
 fn s353_pairs_that_wait_for_each_others_buffers_end() {
     let (mut world, _) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let mut firsts = firsts(&mut world, &bringup);
     let mut good = Host::io(&mut world, &bringup, 20);
     for (host, _) in &mut firsts {
@@ -841,7 +851,7 @@ fn pass(world: &mut World, time: Duration) {
 #[test]
 fn s394_a_queue_that_was_held_back_takes_nothing_more_from_a_target_that_ends() {
     let (mut world, disk) = short_world();
-    let (admin, bringup) = Host::admin_of(&mut world, nvme::Shape::default(), NQN, HOSTNQN, 0);
+    let (admin, bringup) = admin_of(&mut world, HOSTNQN);
     let [mut held, mut slow] = [1, 2].map(|qid| Host::io(&mut world, &bringup, qid));
     disk.takes(3 * SECOND);
     write(&mut slow, &mut world, 1);
