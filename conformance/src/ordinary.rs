@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, Uid, geteuid, setrlimit};
+use rustix::process::{Resource, Rlimit, Uid, geteuid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 
 use crate::net::beside_others;
@@ -37,6 +37,15 @@ pub fn with_locked_memory(name: &str, limit: u64, test: impl FnOnce()) {
         "with {limit} bytes to lock: {told}{}",
         String::from_utf8_lossy(&run.stderr)
     );
+}
+
+/// From now on this process may lock so many bytes, of those that [`with_locked_memory`] gave it.
+///
+/// # Panics
+/// These are more.
+pub fn may_lock(bytes: u64) {
+    let maximum = getrlimit(Resource::Memlock).maximum;
+    setrlimit(Resource::Memlock, Rlimit { current: Some(bytes), maximum }).expect("it is within the limit");
 }
 
 /// Whether this flow of control's user has no other process, so that what may be locked is its own.

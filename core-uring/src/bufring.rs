@@ -15,6 +15,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -33,9 +34,7 @@ const PAGE: usize = 4096;
 /// keeps what it knows of them when their ring is unregistered, and would take the entries of the
 /// next one from where it stopped in that.
 const FIRST: u16 = 64;
-/// A member's rings are registered in turn under two numbers, which differ by this.
-const TURN: u16 = 1 << 13;
-const _: () = assert!(FIRST as usize + Member::MOST <= TURN as usize);
+const _: () = assert!(FIRST as usize + Member::MOST <= u16::MAX as usize);
 
 /// A member's buffers that lie ready, until [`close`](Self::close). Dropped before, they are
 /// leaked: they are the kernel's.
@@ -46,6 +45,9 @@ pub struct BufRing {
     /// Where the next entry goes. Counts on, as the kernel's own head does.
     tail: u16,
     group: u16,
+    /// Whether the kernel knows it. Not while locked memory is short, where others took what
+    /// [`renew`](Self::renew) gave up for a moment.
+    registered: bool,
     /// The buffers by their number in the ring. Given back by [`close`](Self::close) only: whatever
     /// else ends this leaves them to the kernel.
     held: ManuallyDrop<Box<[Option<Buf>]>>,
@@ -70,27 +72,37 @@ impl BufRing {
     /// If `entries` is no power of two.
     pub fn open(io: &Io, member: Member, entries: u16) -> Result<Self, RingError> {
         assert!(entries.is_power_of_two(), "a ring of {entries} entries");
-        Self::open_as(io, FIRST + member.index() as u16, entries)
-    }
-
-    /// The same, with this number.
-    fn open_as(io: &Io, group: u16, entries: u16) -> Result<Self, RingError> {
         let bytes = usize::from(entries) * size_of::<BufRingEntry>();
         let Ok(layout) = Layout::from_size_align(bytes, PAGE) else { unreachable!("a page is a power of two") };
         // SAFETY: a ring has at least one entry, so the layout is not empty.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        let free = (0..entries).rev().collect();
-        let held: Box<[_]> = (0..entries).map(|_| None).collect();
-        // SAFETY: the memory is zeroed, as large as the ring and page-aligned; it is given back
-        // only after the ring was unregistered, or never.
-        if let Err(why) = unsafe { io.submitter().register_buf_ring_with_flags(memory.as_ptr() as u64, entries, group, 0) } {
-            // SAFETY: allocated above with this layout; the kernel did not take it.
-            unsafe { dealloc(memory.as_ptr(), layout) };
+        let (held, free) = none_of(entries);
+        let mut ring = Self {
+            entries: memory.cast(),
+            layout,
+            mask: entries - 1,
+            tail: 0,
+            group: FIRST + member.index() as u16,
+            registered: false,
+            held: ManuallyDrop::new(held),
+            free,
+        };
+        if let Err(why) = ring.register(io) {
+            ring.free_all();
             return Err(RingError::no_ring("io_uring_register(PBUF_RING)", &why, bytes as u64));
         }
-        let held = ManuallyDrop::new(held);
-        Ok(Self { entries: memory.cast(), layout, mask: entries - 1, tail: 0, group, held, free })
+        Ok(ring)
+    }
+
+    /// Has the kernel know it, which starts at the first entry. It lies empty.
+    fn register(&mut self, io: &Io) -> io::Result<()> {
+        let (address, entries) = (self.entries.as_ptr() as u64, self.mask + 1);
+        // SAFETY: the memory is as large as the ring and page-aligned, the tail in it is zero; it is
+        // given back only after the ring was unregistered, or never.
+        unsafe { io.submitter().register_buf_ring_with_flags(address, entries, self.group, 0)? };
+        self.registered = true;
+        Ok(())
     }
 
     /// Its number with the kernel, for a request with `IOSQE_BUFFER_SELECT`.
@@ -107,9 +119,8 @@ impl BufRing {
 
     /// Puts in empty buffers, as far as there are some and there is room.
     #[inline]
-    pub fn provide(&mut self, bufs: impl Iterator<Item = Buf>) {
-        if self.held.is_empty() {
-            // It is closed, and its memory gone.
+    pub fn provide(&mut self, io: &Io, bufs: impl Iterator<Item = Buf>) {
+        if !self.registered && !self.comes_back(io) {
             return;
         }
         for buf in bufs {
@@ -118,6 +129,13 @@ impl BufRing {
         }
         // Release: the kernel that sees the tail sees the entries.
         self.shared_tail().store(self.tail, Ordering::Release);
+    }
+
+    /// Whether there is memory again for a ring that [`renew`](Self::renew) had to leave without.
+    #[cold]
+    fn comes_back(&mut self, io: &Io) -> bool {
+        // Once closed it has no memory.
+        !self.held.is_empty() && self.register(io).is_ok()
     }
 
     #[inline]
@@ -148,17 +166,29 @@ impl BufRing {
         Some(buf)
     }
 
-    /// Takes all buffers back and drops them. Without memory for another ring all stays as it is.
+    /// Takes all buffers back and drops them. No memory is asked for: where locked memory is short
+    /// (Linux charges the ring to the user, and sends without a copy too) buffers are short as well.
+    /// If the kernel does not let go of the ring all stays as it is.
     ///
     /// # Safety
     /// As of [`close`](Self::close); and all completions of such requests were handled.
     #[cold]
     pub unsafe fn renew(&mut self, io: &Io) {
-        let Ok(new) = Self::open_as(io, self.group ^ TURN, self.mask + 1) else { return };
-        let mut old = std::mem::replace(self, new);
-        // The old one's buffers wake who waits for some, and who is woken may panic.
-        // SAFETY: the caller's promise.
-        unsafe { old.close(io) };
+        if !self.is_let_go(io) {
+            return;
+        }
+        let (held, free) = none_of(self.mask + 1);
+        let old = std::mem::replace(&mut *self.held, held);
+        self.free = free;
+        self.tail = 0;
+        self.shared_tail().store(0, Ordering::Release);
+        // Between the two calls another process of the user may have locked the memory. Then the
+        // next `provide` tries again; until then a receive finds no buffer.
+        if let Err(why) = self.register(io) {
+            log::debug!("a buffer ring stays away until its memory may be locked again: {why}");
+        }
+        // Last: they wake who waits for some, and who is woken may panic.
+        drop(old);
     }
 
     /// Gives the buffers and the memory back. If the kernel does not let go of them, everything is
@@ -168,19 +198,32 @@ impl BufRing {
     /// No request that receives into it is with the kernel, and `io` is the one that it was opened
     /// for.
     pub unsafe fn close(&mut self, io: &Io) {
-        if self.held.is_empty() {
-            return;
+        if !self.held.is_empty() && self.is_let_go(io) {
+            self.free_all();
         }
-        if let Err(why) = io.submitter().unregister_buf_ring(self.group) {
+    }
+
+    /// Whether the kernel knows it no more.
+    fn is_let_go(&mut self, io: &Io) -> bool {
+        if self.registered
+            && let Err(why) = io.submitter().unregister_buf_ring(self.group)
+        {
             log::error!("the kernel keeps a buffer ring, whose {} buffers are lost: {why}", self.lying());
-            return;
+            return false;
         }
+        self.registered = false;
+        true
+    }
+
+    /// Gives the memory and the buffers back. The kernel does not know it, and never will again.
+    fn free_all(&mut self) {
         // Without numbers nothing can be put in or taken out any more.
         self.free.clear();
-        drop(std::mem::take(&mut *self.held));
-        // SAFETY: allocated in `open` with this layout; the kernel has let go of it just now, and
-        // nothing here looks at it without a number.
+        let held = std::mem::take(&mut *self.held);
+        // SAFETY: allocated in `open` with this layout; the kernel knows nothing of it, and nothing
+        // here looks at it without a number.
         unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) };
+        drop(held);
     }
 
     fn shared_tail(&self) -> &AtomicU16 {
@@ -188,4 +231,9 @@ impl BufRing {
         // atomic.
         unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.as_ptr()).cast_mut()) }
     }
+}
+
+/// No buffer, and all numbers free.
+fn none_of(entries: u16) -> (Box<[Option<Buf>]>, Vec<u16>) {
+    ((0..entries).map(|_| None).collect(), (0..entries).rev().collect())
 }

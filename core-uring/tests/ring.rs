@@ -221,7 +221,7 @@ fn bytes_come_in_the_buffers_that_lay_ready_and_what_lies_there_comes_back() {
     let key = Key::new(member, RECEIVE, 0);
     // The numbers of buffers are used again, and the kernel's own count of entries goes on.
     for round in 0..3 {
-        ready.provide(std::iter::from_fn(|| bufs.get()));
+        ready.provide(io, std::iter::from_fn(|| bufs.get()));
         // The fifth found no room, and is free again.
         assert_eq!((ready.lying(), free()), (4, 4));
         receive(io, key, &near, &ready);
@@ -243,10 +243,10 @@ fn bytes_come_in_the_buffers_that_lay_ready_and_what_lies_there_comes_back() {
         unsafe { ready.renew(io) };
         assert_eq!((ready.lying(), free()), (0, 8));
     }
-    ready.provide(bufs.get().into_iter());
+    ready.provide(io, bufs.get().into_iter());
     // SAFETY: nothing receives.
     unsafe { ready.close(io) };
-    ready.provide(bufs.get().into_iter());
+    ready.provide(io, bufs.get().into_iter());
     assert_eq!((ready.lying(), free()), (0, 8), "it is closed");
 }
 

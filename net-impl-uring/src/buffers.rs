@@ -48,11 +48,11 @@ impl Buffers {
     /// Puts buffers of the pool in the place of those that were received into. The pool hands out
     /// the one that came home last, so a quiet group lives in few.
     #[inline]
-    pub(crate) fn lay_out(&mut self) {
+    pub(crate) fn lay_out(&mut self, io: &Io) {
         let lying = self.ready.lying();
         let missing = self.depth.fill(lying).saturating_sub(lying);
         if missing > 0 && !self.starving {
-            self.ready.provide(std::iter::from_fn(|| self.pool.get()).take(missing));
+            self.ready.provide(io, std::iter::from_fn(|| self.pool.get()).take(missing));
         }
     }
 

@@ -57,7 +57,7 @@ fn receive_through(io: &mut Io, member: Member, buffers: &mut Buffers) -> Result
     let key = Key::new(member, Op::Recv as u8, 0);
     requests::receive(io, key, near.as_raw_fd(), buffers.ring(), true);
     for _ in 0..TIMES {
-        buffers.lay_out();
+        buffers.lay_out(io);
         io.try_enter_for_events().map_err(net_error)?;
         far.write_all(BYTES).map_err(fail("write to a socket pair"))?;
         io.try_enter_for_events().map_err(net_error)?;

@@ -395,7 +395,7 @@ impl Backend for Ringed {
         let io = &mut *self.ring.io();
         io.set_restless(self.member, !self.told.is_empty() || !self.quiet.is_empty());
         if io.wants_entry() {
-            self.buffers.lay_out();
+            self.buffers.lay_out(io);
             io.enter(self.member);
         }
     }
