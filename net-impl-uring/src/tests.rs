@@ -251,6 +251,31 @@ fn s17_buffers_recalled_from_the_kernel_take_no_bytes_with_them() {
     }
 }
 
+/// Where the ring of buffers may not be locked again, what comes is read all the same.
+#[test]
+fn s17_s61_without_its_ring_of_buffers_a_group_reads_on() {
+    const LIMIT: u64 = 8 << 20;
+    ordinary::with_locked_memory("tests::s17_s61_without_its_ring_of_buffers_a_group_reads_on", LIMIT, || {
+        let (_thread, mut group) = group(BufGroup::new(8, 1024));
+        let mut peers: Vec<_> = (0..2).map(|n| pair(&mut group, &SockOptions::default(), Token(n))).collect();
+        let mut got = vec![Vec::new(); 2];
+        for limit in [0, LIMIT] {
+            assert_eq!(heard(&mut group, &mut got, 10), 0, "nothing was sent");
+            ordinary::may_lock(limit);
+            let taken: Vec<_> = std::iter::from_fn(|| group.buffer()).collect();
+            assert_eq!(taken.len(), 8);
+            drop(taken);
+            for word in ["one", "two"] {
+                peers.iter_mut().for_each(|(_, peer)| peer.write_all(word.as_bytes()).expect("sent"));
+                while got.iter().any(|bytes| !bytes.ends_with(word.as_bytes())) {
+                    heard(&mut group, &mut got, 1);
+                }
+            }
+        }
+        assert!(got.iter().all(|bytes| bytes == b"onetwoonetwo"), "{got:?}");
+    });
+}
+
 /// As many receives are given up for that as the group has connections, in as many entries as it
 /// takes: over a ring at its limits, four at a time.
 #[test]
