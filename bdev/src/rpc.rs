@@ -75,7 +75,8 @@ enum Found {
 const LOOK: Duration = Duration::from_millis(5);
 /// How many are looked for each time, one after the other.
 const LOOKS: usize = 256;
-/// How many calls wait at most: those of clients that have gone wait, too.
+/// How many calls wait at most: twice what all clients that are connected may ask for at a time.
+/// Those of clients that have gone wait until they are looked for.
 const WAITING: usize = 4096;
 /// The longest time to wait, in milliseconds: an hour.
 const LONGEST: u64 = 3_600_000;
@@ -135,7 +136,7 @@ impl Waiting {
         for _ in 0..looks.min(calls.len()) {
             let Some(call) = calls.pop_front() else { break };
             let found = call.bdevs.get(&call.name);
-            if found.is_err() && cx.now() < call.until && !cx.is_exiting() {
+            if found.is_err() && cx.now() < call.until && !cx.is_exiting() && call.reply.is_wanted() {
                 calls.push_back(call);
             } else {
                 due.push((call.reply, found));
@@ -259,6 +260,9 @@ pub fn delete(bdevs: &Bdevs, named: &Named, product: &str) -> Result<bool, Error
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
     use core_reactor::sim::Sim;
     use core_reactor::{ThreadConfig, ThreadHandle};
     use rpc::{LCORE_RPC_METHODS, Params};
@@ -314,5 +318,33 @@ mod tests {
         let (_second, hour) = ask(&sim, &control, r#"{"name": "none", "timeout": 3600000}"#, 1);
         sim.settle();
         assert_eq!((&**longer.lock(), &**hour.lock()), (&[Error::PARAMS][..], &[][..]));
+    }
+
+    #[test]
+    fn s476_nobody_looks_for_the_device_of_a_client_that_has_gone() {
+        let (mut sim, control) = (Sim::new(1), Control::new(true).expect("names are unique"));
+        control.provide(Arc::new(Bdevs::new(1)));
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, given) = (dir.path().join("s"), control.clone());
+        let at = rpc::Address::Unix(path.clone());
+        let serve = move |cx: &mut Cx<'_>| drop(rpc::serve(cx, &at, given).expect("it listens"));
+        let thread = sim.lib().spawn(ThreadConfig::new("rpc"), serve).expect("a thread");
+        sim.settle();
+        let ask = |calls: usize| {
+            let mut client = UnixStream::connect(&path).expect("it listens");
+            let call = br#"{"id":1,"method":"bdev_get_bdevs","params":{"name":"none","timeout":3600000}}"#;
+            client.write_all(&call.repeat(calls)).expect("there is room");
+            client
+        };
+        let (goes, stays) = (ask(3), ask(1));
+        sim.run_for(Duration::from_millis(20));
+        let waiting = control.service::<Waiting>().expect("some wait");
+        assert_eq!((waiting.0.lock().len(), pollers(&mut sim, &thread)), (4, 2));
+        drop(goes);
+        sim.run_for(Duration::from_millis(20));
+        assert_eq!((waiting.0.lock().len(), pollers(&mut sim, &thread)), (1, 2));
+        drop(stays);
+        sim.run_for(Duration::from_millis(20));
+        assert_eq!((waiting.0.lock().len(), pollers(&mut sim, &thread)), (0, 1));
     }
 }

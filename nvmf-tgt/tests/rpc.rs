@@ -606,6 +606,21 @@ fn s378_a_reservation_outlives_a_target_that_is_killed() {
     spdk.end();
 }
 
+#[test]
+fn s476_what_changes_something_is_done_for_who_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spdk = Program::start(dir.path(), &[]);
+    spdk.call("bdev_malloc_create", json!({"num_blocks": 2048, "block_size": 512, "name": "Malloc0"}));
+    spdk.call("nvmf_create_subsystem", json!({"nqn": NQN, "allow_any_host": true}));
+    let add = json!({"nqn": NQN, "namespace": {"bdev_name": "Malloc0", "ptpl_file": dir.path().join("ptpl.json")}});
+    let mut goes = UnixStream::connect(dir.path().join("rpc.sock")).unwrap();
+    write!(goes, "{}", json!({"jsonrpc": "2.0", "id": 1, "method": "nvmf_subsystem_add_ns", "params": add})).unwrap();
+    drop(goes);
+    let its = |told: &Value| told[0]["namespaces"].as_array().unwrap().len();
+    spdk.until("nvmf_get_subsystems", &json!({"nqn": NQN}), |told| its(told) == 1);
+    spdk.end();
+}
+
 /// One of two targets on the same file, whose controllers have numbers of their own.
 fn one_of_two(dir: &Path, disk: &Path, cntlids: [u16; 2]) -> (Program, SocketAddr) {
     let mut spdk = Program::start(dir, &[]);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use core_reactor::ThreadHandle;
 use serde::de::{DeserializeOwned, Visitor};
@@ -125,6 +125,8 @@ enum Way {
     Client {
         outbox: Arc<Outbox>,
         to: To,
+        /// Gone with the client.
+        presence: Weak<()>,
         /// As it came; nothing if only an error would be told.
         id: Option<String>,
     },
@@ -140,12 +142,25 @@ pub(crate) struct To {
 }
 
 impl Reply {
-    pub(crate) fn new(outbox: Arc<Outbox>, to: To, id: Option<String>) -> Self {
-        Self(Some(Way::Client { outbox, to, id }))
+    pub(crate) fn new(outbox: Arc<Outbox>, to: To, presence: Weak<()>, id: Option<String>) -> Self {
+        Self(Some(Way::Client { outbox, to, presence, id }))
     }
 
     pub(crate) fn inside(told: impl FnOnce(Result<Text, Error>) + Send + 'static) -> Self {
         Self(Some(Way::Inside(Box::new(told))))
+    }
+
+    /// Whether somebody may still hear the answer: the client has not gone, as far as the server
+    /// knows, or it is the program itself. What only waits or asks over several turns looks, and
+    /// ends where it is not; what changes something goes on. A client that says that it sends no
+    /// more, as `nc -N` does, is there. So is one over TCP that has closed, until something
+    /// was sent to it: the two look alike.
+    pub fn is_wanted(&self) -> bool {
+        match &self.0 {
+            Some(Way::Client { presence, .. }) => presence.strong_count() > 0,
+            Some(Way::Inside(_)) => true,
+            None => false,
+        }
     }
 
     /// Answers.
@@ -160,7 +175,7 @@ impl Reply {
 
     fn finish(&mut self, result: Result<Text, Error>) {
         match self.0.take() {
-            Some(Way::Client { outbox, to, id }) => {
+            Some(Way::Client { outbox, to, id, .. }) => {
                 let text = match (&id, result) {
                     (Some(id), result) => Some(answer(id, result)),
                     (None, Ok(_)) => None,

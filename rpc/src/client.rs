@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::vec;
 
@@ -48,6 +49,8 @@ pub(crate) struct Client {
     ended: bool,
     /// Nothing more goes to it either.
     hung_up: bool,
+    /// There until nothing more goes to it: what its calls go by who look whether they are wanted.
+    here: Option<Arc<()>>,
     input: Vec<u8>,
     /// Where in it the next value begins, and how much of it has been looked at.
     from: usize,
@@ -110,6 +113,7 @@ impl Client {
             writable: true,
             ended: false,
             hung_up: false,
+            here: Some(Arc::new(())),
             input: Vec::new(),
             from: 0,
             scanned: 0,
@@ -151,7 +155,15 @@ impl Client {
     pub(crate) fn told(&mut self, readable: bool, writable: bool, hung_up: bool) {
         self.readable |= readable || hung_up;
         self.writable |= writable || hung_up;
-        self.hung_up |= hung_up;
+        if hung_up {
+            self.hung_up = true;
+            self.here = None;
+        }
+    }
+
+    /// What is there for as long as it can be answered.
+    pub(crate) fn presence(&self) -> Weak<()> {
+        self.here.as_ref().map(Arc::downgrade).unwrap_or_default()
     }
 
     /// Does the next thing, with at most [`READ`] bytes: that takes some microseconds.

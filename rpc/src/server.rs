@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use std::vec;
 
@@ -567,8 +567,8 @@ impl Server {
             Step::Empty => client.put(answer("null", Err(Error::request("Invalid request: an empty batch")))),
             Step::Begin { at: text, in_batch } => {
                 let to = To { client: client.key, in_batch };
-                let text = client.text(text);
-                begin(cx, &self.control, &self.outbox, to, text);
+                let (presence, text) = (client.presence(), client.text(text));
+                begin(cx, &self.control, &self.outbox, (to, presence), text);
                 // What is longer is refused without a look.
                 return Some(BEGIN + text.len().min(CALL));
             }
@@ -597,8 +597,8 @@ impl Server {
 }
 
 /// Begins a call: its answer comes through the outbox, at once or later.
-fn begin(cx: &mut Cx<'_>, control: &Arc<Control>, outbox: &Arc<Outbox>, to: To, text: &[u8]) {
-    let reply = |id: Option<&str>| Reply::new(outbox.clone(), to, id.map(str::to_owned));
+fn begin(cx: &mut Cx<'_>, control: &Arc<Control>, outbox: &Arc<Outbox>, (to, presence): (To, Weak<()>), text: &[u8]) {
+    let reply = |id: Option<&str>| Reply::new(outbox.clone(), to, presence.clone(), id.map(str::to_owned));
     let refuse = |id, why| reply(id).send::<()>(Err(why));
     if text.len() > CALL {
         return refuse(None, Error::request(format!("Invalid request: a call has {CALL} bytes at most")));

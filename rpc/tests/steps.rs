@@ -405,3 +405,43 @@ fn s350_so_many_calls_wait_for_the_start_and_no_more() {
     control.run();
     assert_eq!(told.load(Ordering::Relaxed), waiting);
 }
+
+#[test]
+fn s475_a_method_can_tell_that_its_client_has_gone() {
+    let mut served = Simulated::new();
+    let mut clients: Vec<_> = (0..3).map(|_| served.client()).collect();
+    // More than it may have in flight, so that the server does not read to its end.
+    clients[0].write_all(&br#"{"id":1,"method":"test_later"}"#.repeat(40)).unwrap();
+    clients[1].write_all(br#"[{"id":1,"method":"test_later"}]"#).unwrap();
+    clients[2].write_all(br#"{"id":1,"method":"test_later"}"#).unwrap();
+    served.settle();
+    let held = methods::take_held(&served.state);
+    let wanted = |held: &[rpc::Reply]| held.iter().filter(|reply| reply.is_wanted()).count();
+    assert_eq!((held.len(), wanted(&held)), (34, 34));
+    // That nothing more comes from it is no end.
+    clients[1].shutdown(std::net::Shutdown::Write).unwrap();
+    served.settle();
+    assert_eq!(wanted(&held), 34);
+    drop(clients.remove(0));
+    served.settle();
+    assert_eq!(wanted(&held), 2);
+    drop(clients.remove(0));
+    served.settle();
+    assert_eq!(wanted(&held), 1);
+    held.into_iter().for_each(|reply| reply.send(Ok(1)));
+    served.settle();
+    assert!(come(&mut clients[0]).0.ends_with(b"\"result\":1}\n"));
+}
+
+#[test]
+fn s475_at_the_servers_end_nobody_is_waited_for() {
+    let mut served = Simulated::new();
+    let mut client = served.client();
+    client.write_all(br#"{"id":1,"method":"test_later"}"#).unwrap();
+    served.settle();
+    let held = methods::take_held(&served.state);
+    assert!(held[0].is_wanted());
+    served.sim.lib().stop();
+    served.settle();
+    assert!(!held[0].is_wanted());
+}
