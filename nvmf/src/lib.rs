@@ -49,6 +49,7 @@ mod error;
 mod figures;
 mod group;
 mod hosts;
+mod keeping;
 #[cfg(feature = "tls")]
 mod keys;
 mod listener;

@@ -13,6 +13,7 @@ use nvme::{Code, command::io};
 use spin::Mutex;
 
 use crate::NvmfError;
+use crate::keeping::Keeping;
 
 /// Who writes to a device that hosts have, as others are told: a device is to be opened by
 /// [`bdev::Bdev::open_claimed`] with this.
@@ -24,8 +25,8 @@ pub trait Keeper: fmt::Debug + Send + Sync {
     fn name(&self) -> &str;
 
     /// Keeps this, or that there is nothing, in place of what was kept before, and calls `done`
-    /// once it will outlive a loss of power, or with why it will not. Never blocks. What is asked
-    /// for later is kept later.
+    /// once it will outlive a loss of power, or with why it will not. Never blocks. It is asked for
+    /// one thing at a time: for the next when `done` was called, or dropped, which is a failure.
     fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>);
 }
 
@@ -67,6 +68,8 @@ pub struct Namespace {
     /// Whether somebody has registered: one load for each command where nobody has.
     is_reserved: AtomicBool,
     reservations: Mutex<Reservations>,
+    /// To where they are kept.
+    keeping: Option<Arc<Keeping>>,
 }
 
 impl Namespace {
@@ -81,7 +84,8 @@ impl Namespace {
             None => Reservations::new(config.keeper.is_some()),
         };
         let (is_reserved, reservations) = (AtomicBool::new(config.kept.is_some()), Mutex::new(reservations));
-        Ok(Self { nsid, config, shift: block.trailing_zeros() as u8, is_reserved, reservations })
+        let keeping = config.keeper.clone().map(Keeping::new);
+        Ok(Self { nsid, config, shift: block.trailing_zeros() as u8, is_reserved, reservations, keeping })
     }
 
     /// NSID.
@@ -179,18 +183,9 @@ impl Namespace {
         let mut reservations = self.reservations.lock();
         let did = reservations.persists();
         let outcome = change(&mut reservations)?;
-        let Some(keeper) = self.config.keeper.as_ref().filter(|_| did || reservations.persists()) else { return Ok((outcome, false)) };
-        let name = String::from(keeper.name());
+        let Some(keeping) = self.keeping.as_ref().filter(|_| did || reservations.persists()) else { return Ok((outcome, false)) };
         // Under the lock, so that what is kept last is what happened last.
-        keeper.keep(
-            reservations.kept().as_ref(),
-            Box::new(move |done| {
-                if let Err(why) = &done {
-                    logging::error!("reservations are not kept in {}: {}", name.as_str(), why.as_str());
-                }
-                kept(done.is_ok());
-            }),
-        );
+        keeping.keep(reservations.kept(), kept);
         Ok((outcome, true))
     }
 

@@ -122,6 +122,31 @@ fn s378_what_is_to_last_is_kept_before_it_is_answered() {
 }
 
 #[test]
+fn s478_many_changes_are_one_write_more() {
+    let (mut world, shelf) = (World::new(), Arc::new(Shelf::default()));
+    add(&world, &shelf, None);
+    let (admin, bringup) = Host::admin(&mut world);
+    let mut host = Host::io(&mut world, &bringup, 1);
+    let waiting = || shelf.0.lock().expect("nobody panics").len();
+    let mut cids = vec![send(&mut host, &mut world, io::RESERVATION_REGISTER, PERSIST, [0, 1])];
+    for key in 1..20 {
+        cids.push(send(&mut host, &mut world, io::RESERVATION_REGISTER, 2, [key, key + 1]));
+        assert_eq!(waiting(), 1, "nothing else is asked for before that is done");
+    }
+    let one = |key| Some(Kept { hosts: vec![(id_of(HOSTNQN), key)], held: None });
+    assert_eq!(shelf.keeps(&mut world, Ok(())), one(1));
+    assert!(host.wait(&mut world, cids[0]).status.is_success());
+    assert_eq!((waiting(), host.done.len()), (1, 0), "the others are not kept yet");
+    assert_eq!(shelf.keeps(&mut world, Ok(())), one(20));
+    for cid in &cids[1..] {
+        assert!(host.wait(&mut world, *cid).status.is_success());
+    }
+    assert_eq!(waiting(), 0);
+    drop((admin, host));
+    world.end();
+}
+
+#[test]
 fn s378_what_was_kept_holds_others_back_at_once() {
     let (mut world, shelf) = (World::new(), Arc::new(Shelf::default()));
     let one = id_of(HOSTNQN);

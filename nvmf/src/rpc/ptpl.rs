@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::string::{String, ToString};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::vec::Vec;
@@ -223,18 +223,21 @@ fn folder(path: &str) -> &Path {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// How many wait for that thread: of each namespace one. More are dropped.
+const JOBS: usize = 1024;
+
 /// Runs this on a thread that may wait for disks, one after the other: no core waits.
 pub(super) fn elsewhere(job: impl FnOnce() + Send + 'static) {
-    static TO: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    static TO: Mutex<Option<SyncSender<Job>>> = Mutex::new(None);
     let Ok(mut to) = TO.lock() else { return };
     let to = to.get_or_insert_with(|| {
-        let (to, jobs) = mpsc::channel::<Job>();
+        let (to, jobs) = mpsc::sync_channel::<Job>(JOBS);
         // Where there is no thread, the jobs are dropped with their end of the channel, and whoever
         // waits for one hears that it has come to nothing.
         let _ = thread::Builder::new().name("nvmf-ptpl".into()).spawn(move || jobs.into_iter().for_each(|job| job()));
         to
     });
-    let _ = to.send(Box::new(job));
+    let _ = to.try_send(Box::new(job));
 }
 
 #[cfg(test)]
