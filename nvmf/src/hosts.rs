@@ -3,11 +3,13 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::net::IpAddr;
 
 use keyring::Key;
 use nvme::auth::Secret;
+use spin::Mutex;
 
 use crate::NvmfError;
 
@@ -86,11 +88,17 @@ const MOST_WORK: usize = 64;
 /// The helper, and how much it has to do.
 pub(crate) struct Helpers {
     helper: Arc<dyn Helper>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Waiting,
 }
 
+/// From where what waits has come. The lock is held by reactors alone, and for a few instructions.
+type Waiting = Arc<Mutex<Vec<Option<IpAddr>>>>;
+
 /// Room for something that is computed, until this is dropped.
-pub(crate) struct Room(Arc<AtomicUsize>);
+pub(crate) struct Room {
+    from: Option<IpAddr>,
+    waiting: Waiting,
+}
 
 impl Helpers {
     pub(crate) fn new(helper: Arc<dyn Helper>) -> Self {
@@ -101,22 +109,31 @@ impl Helpers {
         &self.helper
     }
 
-    /// Room for one thing more, if there is.
-    pub(crate) fn room(&self) -> Option<Room> {
-        let one_more = |waiting| (waiting < MOST_WORK).then_some(waiting + 1);
-        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
-        Some(Room(self.waiting.clone()))
+    /// Room for one thing more, if there is: whoever asks leaves at least as much as it has, so
+    /// however much one address asks for, there is room for another. A name would not do: whoever
+    /// is not known yet may say any.
+    pub(crate) fn room(&self, from: Option<IpAddr>) -> Option<Room> {
+        let mut waiting = self.waiting.lock();
+        let own = waiting.iter().filter(|other| **other == from).count();
+        if own >= MOST_WORK - waiting.len() {
+            return None;
+        }
+        waiting.push(from);
+        Some(Room { from, waiting: self.waiting.clone() })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut waiting = self.waiting.lock();
+        if let Some(at) = waiting.iter().position(|other| *other == self.from) {
+            waiting.swap_remove(at);
+        }
     }
 }
 
 impl fmt::Debug for Helpers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Helpers").field("waiting", &self.waiting).finish_non_exhaustive()
+        f.debug_struct("Helpers").field("waiting", &self.waiting.lock().len()).finish_non_exhaustive()
     }
 }

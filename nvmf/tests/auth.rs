@@ -309,31 +309,73 @@ fn s359_a_host_that_does_not_go_on_is_cut_and_one_that_leaves_leaves_nothing() {
     }
 }
 
+/// What may wait to be computed, and how much of it from one address alone.
+const MOST: usize = 64;
+const ALONE: usize = MOST / 2;
+
+/// So many hosts more have something computed for them, which waits.
+fn fill(world: &mut World, later: &Later, hosts: usize) -> Vec<Host> {
+    let Step::Send(sqe) = knows(1, None).step() else { panic!("it begins with a message") };
+    let data = knows(1, None).data().to_vec();
+    let all = (0..hosts).map(|_| {
+        let (mut host, before) = (asked(world), later.waiting());
+        host.submit(sqe, Payload::Send(data.len() as u32), &data);
+        world.until("work", |_| {
+            host.pump();
+            later.waiting() > before
+        });
+        host
+    });
+    all.collect()
+}
+
+#[test]
+fn s477_one_address_leaves_room_for_others() {
+    let (mut world, later) = world(&one_way());
+    world.target.set_policy(Policy { groups: vec![Group::Ffdhe2048], ..Policy::default() });
+    let Step::Send(sqe) = knows(1, None).step() else { panic!("it begins with a message") };
+    let data = knows(1, None).data().to_vec();
+    let is_turned_away = |world: &mut World| {
+        let done = asked(world).call(world, sqe, Payload::Send(data.len() as u32), &data);
+        done.code() == Code::Interrupted && !done.status.is_final()
+    };
+    let mut hosts = fill(&mut world, &later, ALONE);
+    assert!(is_turned_away(&mut world), "it leaves as much as it has");
+    let first = world.at;
+    world.at = world.target.add_listener(NQN, "[::1]:0".parse().unwrap()).unwrap();
+    world.sim.settle();
+    hosts.extend(fill(&mut world, &later, (MOST - ALONE) / 2));
+    assert!(is_turned_away(&mut world), "so does who comes then");
+    assert_eq!(later.waiting(), ALONE + (MOST - ALONE) / 2);
+    // What has been computed makes room, for the first too.
+    later.compute_all();
+    world.sim.settle();
+    world.at = first;
+    hosts.extend(fill(&mut world, &later, ALONE));
+    later.compute_all();
+    drop(hosts);
+    world.end();
+}
+
 #[test]
 fn s360_no_more_is_computed_for_strangers_at_once_than_there_is_room_for() {
     let (mut world, later) = world(&one_way());
     world.target.set_policy(Policy { groups: vec![Group::Ffdhe2048], ..Policy::default() });
-    let mut hosts: Vec<_> = (0..65).map(|_| asked(&mut world)).collect();
+    let mut hosts = fill(&mut world, &later, ALONE);
+    hosts.push(asked(&mut world));
     let (sqe, data) = (knows(1, None).step(), knows(1, None).data().to_vec());
     let Step::Send(sqe) = sqe else { panic!("it begins with a message") };
-    for (number, host) in hosts.iter_mut().enumerate().take(64) {
-        host.submit(sqe, Payload::Send(data.len() as u32), &data);
-        world.until("work", |_| {
-            host.pump();
-            later.waiting() > number
-        });
-    }
-    let last = &mut hosts[64];
+    let last = &mut hosts[ALONE];
     let done = last.call(&mut world, sqe, Payload::Send(data.len() as u32), &data);
     assert!(done.code() == Code::Interrupted && !done.status.is_final(), "{done:?}");
-    assert_eq!(later.waiting(), 64);
+    assert_eq!(later.waiting(), ALONE);
     assert_eq!(world.figure(|it| it.auth_turned_away.load(std::sync::atomic::Ordering::Relaxed)), 1);
     // While something is computed nothing else is taken of that host, not even a second message.
     let receive = Sqe::authentication_receive(4096);
     assert_eq!(hosts[0].call(&mut world, receive, Payload::Receive(4096), &[]).code(), Code::CommandSequenceError);
     later.compute_all();
     // There is room again, and the one that was turned away has lost nothing.
-    assert_eq!(prove(&mut world, &later, &mut hosts[64], &mut knows(1, None), |_, data| data), Step::Authenticated);
+    assert_eq!(prove(&mut world, &later, &mut hosts[ALONE], &mut knows(1, None), |_, data| data), Step::Authenticated);
     drop(hosts);
     world.end();
 }
@@ -343,16 +385,9 @@ fn s360_a_known_host_that_is_not_heard_has_lost_nothing() {
     let (mut world, later) = world(&one_way());
     let (mut known, bringup) = admin(&mut world, &later, knows(1, None));
     world.target.set_policy(Policy { groups: vec![Group::Ffdhe2048], ..Policy::default() });
-    let mut hosts: Vec<_> = (0..64).map(|_| asked(&mut world)).collect();
+    let hosts = fill(&mut world, &later, ALONE);
     let Step::Send(sqe) = knows(1, None).step() else { panic!("it begins with a message") };
     let data = knows(1, None).data().to_vec();
-    for (number, host) in hosts.iter_mut().enumerate() {
-        host.submit(sqe, Payload::Send(data.len() as u32), &data);
-        world.until("work", |_| {
-            host.pump();
-            later.waiting() > number
-        });
-    }
     let done = known.call(&mut world, sqe, Payload::Send(data.len() as u32), &data);
     assert!(done.code() == Code::Interrupted && !done.status.is_final(), "{done:?}");
     let odd = Sqe { cdw10: 0.into(), ..Sqe::authentication_send(8) };

@@ -23,6 +23,7 @@ use nvme::{Code, Status};
 use super::base::Base;
 use super::queue::{Queue, Role, State};
 use crate::atomic::bump;
+use crate::hosts::Room;
 
 /// The most data of a command of authentication: hosts have room for 4096 bytes.
 const MOST_DATA: u32 = 8192;
@@ -59,6 +60,8 @@ pub(crate) struct Computed {
     end: Box<Target>,
     outcome: Result<(), Code>,
     before: Option<Before>,
+    /// Free again once this has come back to its core.
+    _room: Option<Room>,
 }
 
 /// How a host stood that had shown who it is, before it began to do so again.
@@ -120,9 +123,9 @@ impl Queue {
         let (sqe, data) = (command.sqe, command.buf.as_deref().unwrap_or(&[]));
         if !end.takes_long(data) {
             let outcome = end.send(&sqe, data, &mut |bytes| helpers.helper().random(bytes));
-            return self.computed(base, tag, Computed { end, outcome, before });
+            return self.computed(base, tag, Computed { end, outcome, before, _room: None });
         }
-        let Some(room) = helpers.room() else {
+        let Some(room) = helpers.room(self.way.peer.map(|peer| peer.ip())) else {
             auth.end = Some(end);
             auth.stand_as(before);
             bump(&base.figures.auth_turned_away, 1);
@@ -135,8 +138,7 @@ impl Queue {
         let random = Arc::clone(&helper);
         helper.compute(Box::new(move || {
             let outcome = end.send(&sqe, &data, &mut |bytes| random.random(bytes));
-            drop(room);
-            let computed = Box::new(Computed { end, outcome, before });
+            let computed = Box::new(Computed { end, outcome, before, _room: Some(room) });
             peers.send(group, move |group, cx| group.computed(cx, key, tag, *computed));
         }));
     }
@@ -178,7 +180,7 @@ impl Queue {
     }
 
     /// What a message came to.
-    pub(crate) fn computed(&mut self, base: &mut Base, tag: Tag, Computed { end, outcome, before: stood }: Computed) {
+    pub(crate) fn computed(&mut self, base: &mut Base, tag: Tag, Computed { end, outcome, before: stood, .. }: Computed) {
         let Some(auth) = &mut self.auth else { return };
         let before = end.failure();
         auth.end = Some(end);
