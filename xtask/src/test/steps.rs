@@ -124,6 +124,7 @@ fn features(sh: &Shell) -> Result<()> {
     for feature in ["", "embedded-io-async", "files", "futures-io", "hyper", "names", "tokio"] {
         cmd!(sh, "{cargo} clippy -p lcore-async --features={feature} -- -D warnings").run()?;
     }
+    crate::packages::need("a test of HTTPS", &[crate::packages::program("curl", "curl")])?;
     let all = "embedded-io-async,files,futures-io,hyper,names,tokio";
     cmd!(sh, "{cargo} clippy -p lcore-async --features {all} --all-targets -- -D warnings").run()?;
     cmd!(sh, "{cargo} test --quiet -p lcore-async --features {all}").run()?;
