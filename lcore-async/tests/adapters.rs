@@ -59,6 +59,76 @@ fn s419_what_tokio_copies_between_halves_is_an_echo() {
     assert!(world.read(&client) == (bytes, true));
 }
 
+#[cfg(feature = "tokio")]
+#[test]
+fn s441_channels_of_tokios_wake_tasks_and_hold_a_sender_back() {
+    use tokio::sync::{mpsc, oneshot};
+    use world::{Log, MS};
+
+    let log = Log::default();
+    let (say, said) = (log.clone(), log.clone());
+    let mut world = World::new(move |runtime| {
+        let ((many, mut got), (once, over)) = (mpsc::channel(1), oneshot::channel());
+        let sender = async move {
+            for n in 0..3 {
+                many.send(n).await.expect("somebody listens");
+                say.say(format!("sent {n}"));
+            }
+            drop(many);
+            say.say(over.await.expect("an answer"));
+        };
+        let clone = runtime.clone();
+        let receiver = async move {
+            clone.sleep(MS).await;
+            while let Some(n) = got.recv().await {
+                said.say(format!("got {n}"));
+                clone.sleep(MS).await;
+            }
+            once.send("over").expect("somebody listens");
+        };
+        drop(runtime.spawn_local(sender));
+        drop(runtime.spawn_local(receiver));
+    });
+    assert_eq!(log.take(), ["sent 0"]);
+    for (wanted, at) in [(["got 0", "sent 1"], 1), (["got 1", "sent 2"], 2)] {
+        world.sim.run_for(MS);
+        assert_eq!(log.take(), wanted, "after {at} ms");
+    }
+    world.sim.run_for(2 * MS);
+    assert_eq!(log.take(), ["got 2", "over"]);
+}
+
+#[cfg(feature = "futures-io")]
+#[test]
+fn s441_futures_that_wait_together_are_ready_in_the_order_of_time() {
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
+    use world::{Log, MS};
+
+    let log = Log::default();
+    let say = log.clone();
+    let mut world = World::new(move |runtime| {
+        let later = |time: u32| {
+            let sleep = runtime.sleep(time * MS);
+            async move {
+                sleep.await;
+                time
+            }
+        };
+        let mut waiting: FuturesUnordered<_> = [3, 1, 2].map(later).into_iter().collect();
+        drop(runtime.spawn_local(async move {
+            while let Some(time) = waiting.next().await {
+                say.say(time);
+            }
+        }));
+    });
+    for time in ["1", "2", "3"] {
+        assert!(log.take().is_empty());
+        world.sim.run_for(MS);
+        assert_eq!(log.take(), [time]);
+    }
+}
+
 #[cfg(feature = "futures-io")]
 #[test]
 fn s419_what_futures_copies_between_halves_is_an_echo() {

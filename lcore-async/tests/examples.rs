@@ -79,6 +79,31 @@ fn the_readme_shows_the_echo_server_as_it_is() {
     assert!(include_str!("../README.md").contains(source), "README.md shows another echo server than examples/echo.rs");
 }
 
+/// Lines `| CRATE VERSION, … | `FEATURE` | WHAT | `EXAMPLE`, `sNNN_*`, … |` of docs/async.md.
+#[test]
+fn s442_crates_that_work_are_those_that_are_built_and_shown() {
+    let (page, lock) = (include_str!("../../docs/async.md"), include_str!("../../Cargo.lock"));
+    let (manifest, tests) = (include_str!("../Cargo.toml"), [include_str!("adapters.rs"), include_str!("examples.rs")].concat());
+    let (_, table) = page.split_once("| crate | by feature | what of it | shown by |\n").expect("a table");
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(1).take_while(|line| line.starts_with('|')).map(|line| line.split(" | ").collect()).collect();
+    assert!(rows.len() > 5, "{rows:?}");
+    for row in rows {
+        let [crates, feature, _, shown] = row[..] else { panic!("four cells: {row:?}") };
+        for (name, version) in crates.trim_start_matches("| ").split(", ").map(|it| it.split_once(' ').expect("a version")) {
+            assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}.")), "{name} is not built in version {version}");
+        }
+        assert!(manifest.contains(&format!("\n{} = [", feature.trim_matches('`'))), "{row:?}: there is no such feature");
+        for it in shown.trim_end_matches(" |").split(", ").map(|it| it.trim_matches('`')) {
+            let is_there = match it.strip_suffix('*') {
+                Some(number) => tests.contains(&format!("fn {number}")),
+                None => manifest.contains(&format!("\n[[example]]\nname = \"{it}\"\n")),
+            };
+            assert!(is_there, "{row:?}: there is no {it}");
+        }
+    }
+}
+
 #[test]
 fn the_echo_server_echoes_and_ends_its_side_behind_its_peers() {
     let example = Example::start("async-echo", &[], "echoes at ");
