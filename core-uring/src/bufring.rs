@@ -98,8 +98,8 @@ impl BufRing {
     /// Has the kernel know it, which starts at the first entry. It lies empty.
     fn register(&mut self, io: &Io) -> io::Result<()> {
         let (address, entries) = (self.entries.as_ptr() as u64, self.mask + 1);
-        // SAFETY: the memory is as large as the ring and page-aligned, the tail in it is zero; it is
-        // given back only after the ring was unregistered, or never.
+        // SAFETY: the memory is as large as the ring and page-aligned, the tail in it is zero; it
+        // is given back only after the ring was unregistered, or never.
         unsafe { io.submitter().register_buf_ring_with_flags(address, entries, self.group, 0)? };
         self.registered = true;
         Ok(())
@@ -167,8 +167,8 @@ impl BufRing {
     }
 
     /// Takes all buffers back and drops them. No memory is asked for: where locked memory is short
-    /// (Linux charges the ring to the user, and sends without a copy too) buffers are short as well.
-    /// If the kernel does not let go of the ring all stays as it is.
+    /// (Linux charges the ring to the user, and sends without a copy too) buffers are short as
+    /// well. If the kernel does not let go of the ring all stays as it is.
     ///
     /// # Safety
     /// As of [`close`](Self::close); and all completions of such requests were handled.
