@@ -69,6 +69,12 @@ impl CpuSet {
     pub const ALL: Self = Self([u64::MAX; WORDS]);
 
     /// The set of one core.
+    ///
+    /// ```
+    /// use core_reactor::{CoreId, CpuSet};
+    ///
+    /// assert!(CpuSet::of(CoreId(3)).iter().eq([CoreId(3)]));
+    /// ```
     pub fn of(core: CoreId) -> Self {
         let mut set = Self::EMPTY;
         set.insert(core);
@@ -76,6 +82,14 @@ impl CpuSet {
     }
 
     /// Adds a core; false if its number is past the limit.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet};
+    /// let mut set = CpuSet::EMPTY;
+    /// assert!(set.insert(CoreId(2)));
+    /// assert!(!set.insert(CoreId(CpuSet::LIMIT as u16)), "no core has this number");
+    /// assert_eq!(set.count(), 1);
+    /// ```
     pub fn insert(&mut self, core: CoreId) -> bool {
         let n = usize::from(core.0);
         if n >= Self::LIMIT {
@@ -86,12 +100,25 @@ impl CpuSet {
     }
 
     /// Whether `core` is in the set.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet};
+    /// let set: CpuSet = "4-7".parse()?;
+    /// assert!(set.contains(CoreId(5)) && !set.contains(CoreId(8)));
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     pub fn contains(&self, core: CoreId) -> bool {
         let n = usize::from(core.0);
         n < Self::LIMIT && self.0[n / 64] & (1 << (n % 64)) != 0
     }
 
     /// How many cores are in the set.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// assert_eq!("0xF0".parse::<CpuSet>()?.count(), 4);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     pub fn count(&self) -> usize {
         self.0.iter().map(|w| w.count_ones() as usize).sum()
     }
@@ -115,12 +142,26 @@ impl CpuSet {
     }
 
     /// The cores that are in both sets.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// let (wanted, allowed): (CpuSet, CpuSet) = ("0-3".parse()?, "2-5".parse()?);
+    /// assert_eq!(wanted.and(&allowed), "2-3".parse()?);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i] & other.0[i]))
     }
 
     /// The cores that are in either set.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet};
+    /// let both = CpuSet::of(CoreId(0)).or(&CpuSet::of(CoreId(9)));
+    /// assert_eq!(both, "0,9".parse()?);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i] | other.0[i]))
@@ -300,6 +341,14 @@ impl fmt::Debug for CpuSet {
 }
 
 /// Text that is no set of cores: what is wrong, and at which character (counted from 0).
+///
+/// ```
+/// use core_reactor::CpuSet;
+///
+/// for wrong in ["", "3-1", "one"] {
+///     assert!(wrong.parse::<CpuSet>().is_err(), "{wrong:?} is no set of cores");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a set of cores: {what} at character {at} (write a hex mask like 0xF, a list like [0,2-4], or both joined by a comma)")]
 pub struct CpuSetError {

@@ -83,6 +83,20 @@ impl Deadlines {
 
     /// Gives `slot` this deadline in place of the one that it had. A later one costs a comparison
     /// and a store. [`Instant::MAX`] is none, as by [`clear`](Self::clear).
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use core_reactor::{Deadlines, Instant};
+    ///
+    /// let limit = Duration::from_secs(5);
+    /// let mut idle = Deadlines::new(8, limit / 50);
+    /// idle.set(3, Instant::ZERO + limit);
+    /// // Something came of the connection in slot 3.
+    /// let now = Instant::ZERO + Duration::from_secs(4);
+    /// idle.set(3, now + limit);
+    /// assert_eq!(idle.pop_expired(Instant::ZERO + limit), None);
+    /// assert_eq!(idle.pop_expired(now + limit), Some(3));
+    /// ```
     #[inline]
     pub fn set(&mut self, slot: usize, deadline: Instant) {
         match self.slots.get_mut(slot) {
@@ -92,6 +106,15 @@ impl Deadlines {
     }
 
     /// Takes a slot's deadline away.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{Deadlines, Instant};
+    /// let mut deadlines = Deadlines::new(1, Duration::from_millis(1));
+    /// deadlines.set(0, Instant::from_nanos(10));
+    /// deadlines.clear(0);
+    /// assert_eq!(deadlines.pop_expired(Instant::from_nanos(1_000_000_000)), None);
+    /// ```
     pub fn clear(&mut self, slot: usize) {
         if let Some(there) = self.slots.get_mut(slot) {
             there.deadline = Instant::MAX;
@@ -100,12 +123,32 @@ impl Deadlines {
     }
 
     /// The deadline of a slot.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{Deadlines, Instant};
+    /// let mut deadlines = Deadlines::new(2, Duration::from_millis(1));
+    /// deadlines.set(1, Instant::from_nanos(500));
+    /// assert_eq!((deadlines.get(0), deadlines.get(1)), (None, Some(Instant::from_nanos(500))));
+    /// ```
     pub fn get(&self, slot: usize) -> Option<Instant> {
         self.slots.get(slot).map(|there| there.deadline).filter(|deadline| *deadline < Instant::MAX)
     }
 
     /// Takes out a slot whose deadline has passed; again and again, until there is none. Costs a
     /// comparison while no tick is over.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{Deadlines, Instant};
+    /// let mut deadlines = Deadlines::new(4, Duration::from_millis(1));
+    /// let second = Instant::ZERO + Duration::from_secs(1);
+    /// (0..4).for_each(|slot| deadlines.set(slot, second));
+    /// deadlines.clear(2);
+    /// let mut over: Vec<usize> = std::iter::from_fn(|| deadlines.pop_expired(second)).collect();
+    /// over.sort();
+    /// assert_eq!(over, [0, 1, 3]);
+    /// ```
     #[inline]
     pub fn pop_expired(&mut self, now: Instant) -> Option<usize> {
         let tick = now.as_nanos() / self.tick_ns;

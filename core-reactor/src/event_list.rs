@@ -32,12 +32,26 @@ impl<E> EventList<E> {
     }
 
     /// How many more events fit.
+    ///
+    /// ```
+    /// # use core_reactor::EventList;
+    /// let mut events = EventList::new(3);
+    /// events.append('a');
+    /// assert_eq!(events.room(), 2);
+    /// ```
     #[inline]
     pub fn room(&self) -> usize {
         self.list.capacity() - self.list.len()
     }
 
     /// Appends an event.
+    ///
+    /// ```
+    /// # use core_reactor::EventList;
+    /// let mut events = EventList::new(1);
+    /// assert_eq!(events.push(1), Ok(()));
+    /// assert_eq!(events.push(2), Err(2), "it is full");
+    /// ```
     ///
     /// # Errors
     /// The list is full; the event comes back.
@@ -68,12 +82,30 @@ impl<E> EventList<E> {
     }
 
     /// Takes the events out, first one first.
+    ///
+    /// ```
+    /// # use core_reactor::EventList;
+    /// let mut events = EventList::new(2);
+    /// events.append("first");
+    /// events.append("second");
+    /// // What is not looked at any more is gone too.
+    /// assert_eq!(events.drain().next(), Some("first"));
+    /// assert!(events.is_empty());
+    /// ```
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = E> + '_ {
         self.list.drain(..)
     }
 
     /// The events that wait to be taken, first one first.
+    ///
+    /// ```
+    /// # use core_reactor::EventList;
+    /// let mut events = EventList::new(2);
+    /// events.append(5);
+    /// assert!(events.iter().eq(&[5]));
+    /// assert_eq!(events.len(), 1, "it still waits to be taken");
+    /// ```
     #[inline]
     pub fn iter(&self) -> slice::Iter<'_, E> {
         self.list.iter()

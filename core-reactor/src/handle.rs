@@ -209,11 +209,31 @@ impl ThreadHandle {
     }
 
     /// The thread's name.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// # let sim = Sim::new(1);
+    /// let thread = sim.lib().spawn(ThreadConfig::new("logger"), |_| {})?;
+    /// assert_eq!(thread.name(), "logger");
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
     /// Messages that wait in its mailbox.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// let thread = sim.lib().spawn(ThreadConfig::new("t"), |_| {})?;
+    /// sim.settle();
+    /// assert!(thread.send(|_| {}).is_ok());
+    /// assert_eq!(thread.mailbox_depth(), 1);
+    /// sim.settle();
+    /// assert_eq!(thread.mailbox_depth(), 0);
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn mailbox_depth(&self) -> usize {
         self.0.mailbox.depth()
     }

@@ -47,12 +47,27 @@ impl Histogram {
     }
 
     /// Records a duration in nanoseconds.
+    ///
+    /// ```
+    /// # use core_reactor::Histogram;
+    /// let mut waits = Histogram::new();
+    /// waits.record(1_500);
+    /// assert_eq!((waits.count(), waits.max_ns()), (1, 1_500));
+    /// ```
     #[inline]
     pub fn record(&mut self, ns: u64) {
         self.record_many(ns, 1);
     }
 
     /// Records `count` durations of `ns` nanoseconds each.
+    ///
+    /// ```
+    /// # use core_reactor::Histogram;
+    /// let mut turns = Histogram::new();
+    /// // A thousand turns took a millisecond together.
+    /// turns.record_many(1_000, 1_000);
+    /// assert_eq!((turns.count(), turns.sum_ns()), (1_000, 1_000_000));
+    /// ```
     #[inline]
     pub fn record_many(&mut self, ns: u64, count: u64) {
         // Sums wrap after 584 years.
@@ -95,6 +110,15 @@ impl Histogram {
 
     /// A duration that the share `q` (0 to 1) of all does not exceed: the end of a bucket, and so
     /// at most a quarter too long; never more than the longest. 0 if nothing was recorded.
+    ///
+    /// ```
+    /// # use core_reactor::Histogram;
+    /// let mut waits = Histogram::new();
+    /// waits.record_many(1_000, 99);
+    /// waits.record(1_000_000);
+    /// assert!((1_000..=1_250).contains(&waits.quantile_ns(0.5)));
+    /// assert_eq!(waits.quantile_ns(1.0), 1_000_000);
+    /// ```
     pub fn quantile_ns(&self, q: f64) -> u64 {
         let wanted = q.clamp(0.0, 1.0) * self.count() as f64;
         let mut below = 0;

@@ -26,6 +26,11 @@ impl Name {
     }
 
     /// The text.
+    ///
+    /// ```
+    /// # use core_reactor::Name;
+    /// assert_eq!(Name::from("acceptor").as_str(), "acceptor");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -20,6 +20,13 @@ use crate::{CoreId, Instant, ReactorStats, Refused, Thread, Turn, sync};
 const EVENT_BATCH: usize = 8;
 
 /// What a reactor does when nothing happens.
+///
+/// ```
+/// use core::time::Duration;
+/// use core_reactor::Idle;
+///
+/// assert_eq!(Idle::default(), Idle::ParkAfter(Duration::from_micros(20)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
     /// Polls on: the lowest latency, the whole core.

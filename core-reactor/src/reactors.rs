@@ -33,6 +33,14 @@ impl ReactorOptions {
     }
 
     /// The defaults, on these cores.
+    ///
+    /// ```
+    /// use core_reactor::{Idle, ReactorOptions};
+    ///
+    /// let options = ReactorOptions::new("0-1".parse()?).idle(Idle::Poll);
+    /// assert_eq!(options.cores.count(), 2);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     pub fn new(cores: CpuSet) -> Self {
         Self { cores, idle: Idle::default(), threads: ThreadLibOptions::default() }
     }
@@ -87,6 +95,15 @@ impl Reactors {
 
     /// The reactor of one core, for a caller that turns it itself (a test, a simulation); `None` if
     /// it is taken or the core is not in the set.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, Platform, ReactorOptions, Reactors, sim::SimPlatform};
+    /// let platform = SimPlatform::new(1);
+    /// let set = Reactors::new(platform.clone(), &ReactorOptions::new(platform.cores()))?;
+    /// let taken = set.reactor(CoreId(0));
+    /// assert!(taken.is_some() && set.reactor(CoreId(0)).is_none(), "it is somebody's");
+    /// # Ok::<(), core_reactor::PlatformError>(())
+    /// ```
     pub fn reactor(&self, core: CoreId) -> Option<Reactor> {
         Reactor::claim(&self.lib.set, core, self.idle)
     }

@@ -97,6 +97,12 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 impl<T> Ring<T> {
     /// A ring for `capacity` items (rounded up to a power of two, at least 2, at most 65536) and
     /// its receiver.
+    ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, _receiver) = Ring::<u64>::new(100);
+    /// assert_eq!(ring.capacity(), 128, "a power of two");
+    /// ```
     #[allow(clippy::new_ret_no_self, reason = "a ring without its receiver is of no use")]
     pub fn new(capacity: usize) -> (Arc<Self>, Receiver<T>) {
         let capacity = capacity.clamp(2, 1 << 16).next_power_of_two();
@@ -134,6 +140,14 @@ impl<T> Ring<T> {
 
     /// Appends an item. Never blocks.
     ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, mut receiver) = Ring::new(2);
+    /// assert!(ring.push("a").is_ok() && ring.push("b").is_ok());
+    /// assert_eq!(ring.push("c").map_err(|refused| refused.item), Err("c"));
+    /// assert_eq!(receiver.pop(), Some("a"));
+    /// ```
+    ///
     /// # Errors
     /// The ring is full or closed; the item comes back.
     #[inline(always)] // so that an item made just before goes into its slot from registers
@@ -150,6 +164,16 @@ impl<T> Ring<T> {
 
     /// Appends items from the front of `items`, as many as there is room for, next to each other.
     /// Tells how many.
+    ///
+    /// ```
+    /// use std::collections::VecDeque;
+    /// use core_reactor::Ring;
+    ///
+    /// let (ring, mut receiver) = Ring::new(4);
+    /// let mut items: VecDeque<_> = (0..6).collect();
+    /// assert_eq!(ring.push_bulk(&mut items), Ok(4));
+    /// assert_eq!((receiver.pop(), items.len()), (Some(0), 2));
+    /// ```
     ///
     /// # Errors
     /// There is no room at all or the ring is closed; nothing was taken from `items`.
@@ -303,6 +327,13 @@ pub struct Receiver<T> {
 
 impl<T> Receiver<T> {
     /// How many items can be taken now, counting no further than `most`.
+    ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, receiver) = Ring::new(8);
+    /// assert!((0..5).all(|n| ring.push(n).is_ok()));
+    /// assert_eq!((receiver.ready(3), receiver.ready(8)), (3, 5));
+    /// ```
     #[inline]
     pub fn ready(&self, most: usize) -> usize {
         let slots = &self.ring.slots;
@@ -345,6 +376,16 @@ impl<T> Receiver<T> {
 
     /// Tells the senders how far the receiver got, and notes the high-water mark: `taken` is how
     /// many items this batch had, `most` how many it could have had.
+    ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, mut receiver) = Ring::new(2);
+    /// assert!(ring.push(1).is_ok() && ring.push(2).is_ok());
+    /// assert_eq!(receiver.pop(), Some(1));
+    /// assert!(ring.push(3).is_err(), "no sender was told of the room");
+    /// receiver.publish(1, 8);
+    /// assert!(ring.push(3).is_ok());
+    /// ```
     #[inline]
     pub fn publish(&mut self, taken: usize, most: usize) {
         // Not `taken == 0`: a batch that a panic cut short is told with the next one.
@@ -372,6 +413,15 @@ impl<T> Receiver<T> {
     }
 
     /// Closes the ring if nothing waits in it; no item can be lost in between.
+    ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, mut receiver) = Ring::new(2);
+    /// assert!(ring.push("still here").is_ok());
+    /// assert!(!receiver.close_if_empty());
+    /// receiver.pop();
+    /// assert!(receiver.close_if_empty() && ring.push("too late").is_err());
+    /// ```
     pub fn close_if_empty(&mut self) -> bool {
         let empty = self.head << 1;
         let tail = &self.ring.send.tail;
@@ -382,6 +432,15 @@ impl<T> Receiver<T> {
     }
 
     /// Closes the ring: nothing more is taken. What waits can still be received.
+    ///
+    /// ```
+    /// # use core_reactor::Ring;
+    /// let (ring, mut receiver) = Ring::new(2);
+    /// assert!(ring.push("in time").is_ok());
+    /// receiver.close();
+    /// assert!(ring.is_closed() && ring.push("late").is_err());
+    /// assert_eq!(receiver.pop(), Some("in time"));
+    /// ```
     pub fn close(&mut self) {
         self.ring.send.tail.fetch_or(CLOSED, Ordering::SeqCst);
     }

@@ -67,6 +67,13 @@ impl ThreadLibOptions {
 
     /// Whether threads with these bounds can work.
     ///
+    /// ```
+    /// use core_reactor::ThreadLibOptions;
+    ///
+    /// assert!(ThreadLibOptions::default().batch(32).check().is_ok());
+    /// assert!(ThreadLibOptions::default().mailbox(0).check().is_err(), "nothing could be sent");
+    /// ```
+    ///
     /// # Errors
     /// [`PlatformError::Bound`]: one is 0, or larger than a mailbox can be.
     pub fn check(&self) -> Result<(), PlatformError> {

@@ -46,6 +46,14 @@ impl SimPlatform {
     }
 
     /// Moves the clock on.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{Instant, Platform, sim::SimPlatform};
+    /// let platform = SimPlatform::new(1);
+    /// platform.advance(Duration::from_micros(3));
+    /// assert_eq!(platform.now(), Instant::from_nanos(3_000));
+    /// ```
     pub fn advance(&self, by: Duration) {
         let mut state = self.state.lock();
         state.now += by;
@@ -67,6 +75,14 @@ impl SimPlatform {
     }
 
     /// How long each park of `core` was to last at most, in order.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, Instant, Platform, sim::SimPlatform};
+    /// let platform = SimPlatform::new(1);
+    /// platform.park(CoreId(0), Some(Instant::from_nanos(50)));
+    /// platform.park(CoreId(0), None);
+    /// assert_eq!(platform.parks(CoreId(0)), [Some(Instant::from_nanos(50)), None]);
+    /// ```
     pub fn parks(&self, core: CoreId) -> Vec<Option<Instant>> {
         self.state.lock().parks.get(&core).cloned().unwrap_or_default()
     }
@@ -160,6 +176,15 @@ impl Sim {
     }
 
     /// As [`new`](Self::new), with other options.
+    ///
+    /// ```
+    /// use core_reactor::{ThreadConfig, ThreadLibOptions, sim::Sim};
+    ///
+    /// let mut sim = Sim::with(1, |options| options.threads = ThreadLibOptions::default().mailbox(2));
+    /// let thread = sim.lib().spawn(ThreadConfig::new("small"), |_| {})?;
+    /// assert_eq!(thread.mailbox_capacity(), 2);
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn with(cores: u16, change: impl FnOnce(&mut ReactorOptions)) -> Self {
         let platform = SimPlatform::new(cores);
         let mut options = ReactorOptions::new(platform.cores());
@@ -181,6 +206,15 @@ impl Sim {
     }
 
     /// One turn of every reactor; what they did together.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// let mut sim = Sim::new(2);
+    /// assert!(sim.turn().is_idle());
+    /// sim.lib().spawn(ThreadConfig::new("t"), |_| {})?;
+    /// assert!(!sim.turn().is_idle(), "it begins");
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn turn(&mut self) -> Turn {
         let mut all = Turn::default();
         for reactor in &mut self.reactors {
@@ -216,6 +250,24 @@ impl Sim {
 
     /// Moves the clock on by this much in all, from one deadline of a reactor to the next, and
     /// settles at each: so everything happens at its time, and what follows of it as well.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+    /// use core_reactor::{Polled, Schedule, ThreadConfig, sim::Sim};
+    ///
+    /// let (mut sim, beats) = (Sim::new(1), Arc::new(AtomicU32::new(0)));
+    /// let counted = beats.clone();
+    /// sim.lib().spawn(ThreadConfig::new("heart"), move |cx| {
+    ///     cx.poller("beat", Schedule::Every(Duration::from_secs(1)), move |_: &mut core_reactor::Cx<'_>| {
+    ///         counted.fetch_add(1, Ordering::Relaxed);
+    ///         Polled::Busy
+    ///     });
+    /// })?;
+    /// sim.run_for(Duration::from_secs(60));
+    /// assert_eq!(beats.load(Ordering::Relaxed), 60);
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Panics
     /// As [`settle`](Self::settle), or a deadline does not pass.

@@ -175,6 +175,14 @@ stats! {
 
 impl ReactorStats {
     /// Busy time as a share of all time, 0 to 1.
+    ///
+    /// ```
+    /// # use core_reactor::sim::Sim;
+    /// let mut sim = Sim::new(1);
+    /// sim.advance(core::time::Duration::from_secs(1));
+    /// let stats = sim.reactors[0].stats();
+    /// assert_eq!(stats.busy_share(), 0.0, "there was nothing to do");
+    /// ```
     pub fn busy_share(&self) -> f64 {
         self.busy_ns as f64 / (self.busy_ns + self.idle_ns + self.parked_ns).max(1) as f64
     }

@@ -120,6 +120,16 @@ impl ThreadLib {
     }
 
     /// The threads that live now, in order of creation.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// # let sim = Sim::new(1);
+    /// let kept = sim.lib().spawn(ThreadConfig::new("one"), |_| {})?;
+    /// sim.lib().spawn(ThreadConfig::new("two"), |_| {})?;
+    /// let names: Vec<_> = sim.lib().threads().iter().map(|thread| thread.name().to_owned()).collect();
+    /// assert_eq!(names, ["one", "two"]);
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn threads(&self) -> Vec<ThreadHandle> {
         self.set.threads()
     }

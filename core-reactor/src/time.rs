@@ -27,6 +27,12 @@ impl Instant {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The moment `nanos` nanoseconds after the clock's start.
+    ///
+    /// ```
+    /// # use core_reactor::Instant;
+    /// let second = Instant::from_nanos(1_000_000_000);
+    /// assert_eq!(second, Instant::ZERO + core::time::Duration::from_secs(1));
+    /// ```
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -37,6 +43,12 @@ impl Instant {
     }
 
     /// Nanoseconds from `earlier` to here; 0 if it was later.
+    ///
+    /// ```
+    /// # use core_reactor::Instant;
+    /// let (began, ended) = (Instant::from_nanos(40), Instant::from_nanos(100));
+    /// assert_eq!((ended.nanos_since(began), began.nanos_since(ended)), (60, 0));
+    /// ```
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -56,6 +68,12 @@ impl Instant {
     }
 
     /// The moment `nanos` nanoseconds later.
+    ///
+    /// ```
+    /// # use core_reactor::Instant;
+    /// assert_eq!(Instant::from_nanos(1).plus_nanos(2), Instant::from_nanos(3));
+    /// assert_eq!(Instant::MAX.plus_nanos(1), Instant::MAX, "it never comes");
+    /// ```
     pub const fn plus_nanos(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }

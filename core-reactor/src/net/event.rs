@@ -90,6 +90,11 @@ impl Frame {
     }
 
     /// The tag, if it has one.
+    ///
+    /// ```
+    /// # use core_reactor::net::Frame;
+    /// assert_eq!((Frame::new().tag(), Frame::new().tagged(0).tag()), (None, Some(0)));
+    /// ```
     #[inline]
     pub fn tag(&self) -> Option<u32> {
         self.tag
@@ -102,12 +107,31 @@ impl Frame {
     }
 
     /// The buffers, to be filled.
+    ///
+    /// ```
+    /// # use core_reactor::net::Frame;
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// let mut frame = Frame::from(bufs.get().ok_or("all are out")?);
+    /// frame.parts_mut()[0].append(b"late");
+    /// assert_eq!(&frame.parts()[0][..], b"late");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn parts_mut(&mut self) -> &mut [Buf] {
         &mut self.parts
     }
 
     /// Bytes in all buffers.
+    ///
+    /// ```
+    /// # use core_reactor::net::Frame;
+    /// # let bufs = pool::BufGroup::new(2, 16);
+    /// # let [mut head, mut body] = [bufs.get().ok_or("all are out")?, bufs.get().ok_or("all are out")?];
+    /// head.append(b"HTTP");
+    /// body.append(b"/1.1");
+    /// assert_eq!(Frame::from([head, body]).bytes(), 8);
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn bytes(&self) -> usize {
         match &*self.parts {
@@ -117,6 +141,16 @@ impl Frame {
     }
 
     /// The only buffer of a frame without a tag.
+    ///
+    /// ```
+    /// # use core_reactor::net::Frame;
+    /// # let bufs = pool::BufGroup::new(2, 16);
+    /// let mut frame = Frame::from(bufs.get().ok_or("all are out")?);
+    /// assert!(frame.single().is_some());
+    /// assert!(frame.push(bufs.get().ok_or("all are out")?).is_ok());
+    /// assert!(frame.single().is_none(), "there are two");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn single(&self) -> Option<&Buf> {
         match &*self.parts {

@@ -31,6 +31,15 @@ pub struct GroupMap {
 
 impl GroupMap {
     /// A map of the groups on these cores, in order.
+    ///
+    /// ```
+    /// use core_reactor::{CpuSet, net::GroupMap};
+    ///
+    /// // A group on each of these cores, lowest first.
+    /// let cores: CpuSet = "2,4".parse()?;
+    /// let map = GroupMap::new(cores.iter());
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
     pub fn new(cores: impl IntoIterator<Item = CoreId>) -> Self {
         Self { cores: cores.into_iter().collect(), napi: Vec::new() }
     }

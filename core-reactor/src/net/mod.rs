@@ -462,6 +462,12 @@ impl GroupConfig {
     }
 
     /// The defaults, over these buffers.
+    ///
+    /// ```
+    /// # use core_reactor::net::GroupConfig;
+    /// let config = GroupConfig::new(pool::BufGroup::new(16, 4096));
+    /// assert_eq!((config.sockets, config.send_limit, config.send_frames), (1024, 1 << 20, 64));
+    /// ```
     pub fn new(bufs: BufGroup) -> Self {
         Self {
             sockets: 1024,
@@ -482,6 +488,12 @@ impl GroupConfig {
 
     /// Whether a group like this can work, on whichever backend. For backends, at the start of
     /// [`NetImpl::group`].
+    ///
+    /// ```
+    /// # use core_reactor::net::GroupConfig;
+    /// let none = GroupConfig::new(pool::BufGroup::new(16, 4096)).sockets(0);
+    /// assert!(none.check().is_err_and(|why| why.to_string().contains("GroupConfig::sockets")));
+    /// ```
     ///
     /// # Errors
     /// [`NetError::Option`], with the field and the numbers.

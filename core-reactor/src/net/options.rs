@@ -86,6 +86,13 @@ impl SockOptions {
     /// mark of up to `low_water`, a time limit that is not rounded to none. Refuses what only
     /// kernels have.
     ///
+    /// ```
+    /// # use core_reactor::net::SockOptions;
+    /// let options = SockOptions::default().recv_buf(1 << 20);
+    /// assert!(options.check(1 << 20, 1 << 16, 1).is_ok());
+    /// assert!(options.check(1 << 16, 1 << 16, 1).is_err(), "so large a buffer is not to be had");
+    /// ```
+    ///
     /// # Errors
     /// The first option that cannot be had.
     pub fn check(&self, recv_buf: usize, send_buf: usize, low_water: usize) -> Result<(), NetError> {

@@ -39,6 +39,14 @@ impl<T> SockMap<T> {
     }
 
     /// Puts something to a socket. What was there comes back, be it an older socket's.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// let id = SockId::new(0, 0, 0);
+    /// let mut asked = SockMap::new();
+    /// assert_eq!(asked.insert(id, "one"), None);
+    /// assert_eq!(asked.insert(id, "another"), Some("one"));
+    /// ```
     pub fn insert(&mut self, id: SockId, value: T) -> Option<T> {
         if id.index() >= self.slots.len() {
             self.slots.resize_with(id.index() + 1, || None);
@@ -49,6 +57,14 @@ impl<T> SockMap<T> {
     }
 
     /// What there is of a socket.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// let mut lengths = SockMap::new();
+    /// lengths.insert(SockId::new(5, 0, 0), 512);
+    /// assert_eq!(lengths.get(SockId::new(5, 0, 0)), Some(&512));
+    /// assert_eq!(lengths.get(SockId::new(5, 1, 0)), None, "a later socket in that slot");
+    /// ```
     #[inline]
     pub fn get(&self, id: SockId) -> Option<&T> {
         let (there, value) = self.slots.get(id.index())?.as_ref()?;
@@ -56,6 +72,17 @@ impl<T> SockMap<T> {
     }
 
     /// The same, to be changed.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// # let id = SockId::new(0, 0, 0);
+    /// let mut received = SockMap::new();
+    /// received.insert(id, 0);
+    /// if let Some(bytes) = received.get_mut(id) {
+    ///     *bytes += 100;
+    /// }
+    /// assert_eq!(received.get(id), Some(&100));
+    /// ```
     #[inline]
     pub fn get_mut(&mut self, id: SockId) -> Option<&mut T> {
         let (there, value) = self.slots.get_mut(id.index())?.as_mut()?;
@@ -63,6 +90,15 @@ impl<T> SockMap<T> {
     }
 
     /// Takes it out.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// # let id = SockId::new(0, 0, 0);
+    /// let mut open = SockMap::new();
+    /// open.insert(id, ());
+    /// assert_eq!((open.remove(id), open.remove(id)), (Some(()), None));
+    /// assert!(open.is_empty());
+    /// ```
     pub fn remove(&mut self, id: SockId) -> Option<T> {
         let (_, value) = self.slots.get_mut(id.index())?.take_if(|(there, _)| *there == id)?;
         self.len -= 1;
@@ -71,11 +107,28 @@ impl<T> SockMap<T> {
 
     /// The key of the socket in this slot of the group ([`SockId::index`]), if that socket has
     /// something: for [`Deadlines`](crate::Deadlines), whose slots can be the same.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// let id = SockId::new(7, 2, 0);
+    /// let mut map = SockMap::new();
+    /// map.insert(id, "since when");
+    /// // A deadline of slot 7 has passed: whose is it?
+    /// assert_eq!(map.key_at(7), Some(id));
+    /// ```
     pub fn key_at(&self, index: usize) -> Option<SockId> {
         self.slots.get(index)?.as_ref().map(|(id, _)| *id)
     }
 
     /// All sockets that have something, with it.
+    ///
+    /// ```
+    /// # use core_reactor::net::{SockId, SockMap};
+    /// let mut bytes = SockMap::new();
+    /// bytes.insert(SockId::new(0, 0, 0), 10);
+    /// bytes.insert(SockId::new(4, 0, 0), 32);
+    /// assert_eq!(bytes.iter().map(|(_, bytes)| bytes).sum::<i32>(), 42);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (SockId, &T)> {
         self.slots.iter().flatten().map(|(id, value)| (*id, value))
     }

@@ -1,6 +1,13 @@
 //! Memory that the peer may reach.
 
 /// What the peer may do with an exposed buffer.
+///
+/// ```
+/// use core_reactor::transport::Access;
+///
+/// assert!(Access::ReadWrite.reads() && Access::ReadWrite.writes());
+/// assert!(!Access::Read.writes());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Read it.
@@ -40,6 +47,14 @@ pub struct RemoteMemory {
 impl RemoteMemory {
     /// The `len` bytes of it that begin at byte `from`; `None` if they do not lie in it, or its end
     /// cannot be counted.
+    ///
+    /// ```
+    /// use core_reactor::transport::RemoteMemory;
+    ///
+    /// let all = RemoteMemory { addr: 0x1000, key: 7, len: 4096 };
+    /// assert_eq!(all.part(512, 8), Some(RemoteMemory { addr: 0x1200, key: 7, len: 8 }));
+    /// assert_eq!(all.part(4096, 1), None, "it would lie behind the end");
+    /// ```
     pub fn part(self, from: u32, len: u32) -> Option<Self> {
         let inside = from.checked_add(len)? <= self.len;
         let addr = self.addr.checked_add(u64::from(from))?;

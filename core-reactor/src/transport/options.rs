@@ -55,6 +55,12 @@ impl QueueOptions {
     /// What no queue of any transport can be. Every transport asks this before it looks at its
     /// device.
     ///
+    /// ```
+    /// # use core_reactor::transport::QueueOptions;
+    /// assert!(QueueOptions::default().check().is_ok());
+    /// assert!(QueueOptions::default().send_depth(0).check().is_err(), "nothing could be posted");
+    /// ```
+    ///
     /// # Errors
     /// [`TransportError::Option`] or [`TransportError::Limit`], with the number.
     pub fn check(&self) -> Result<(), TransportError> {
@@ -140,12 +146,25 @@ impl QueueGroupConfig {
     }
 
     /// The defaults, over these buffers.
+    ///
+    /// ```
+    /// use core_reactor::transport::{QueueGroupConfig, Wait};
+    ///
+    /// let config = QueueGroupConfig::new(pool::BufGroup::new(512, 4096)).receives(64);
+    /// assert_eq!((config.receives, config.wait), (64, Wait::Polled));
+    /// ```
     pub fn new(bufs: BufGroup) -> Self {
         Self { queues: 256, operations: 16384, receives: 256, exposures: 1024, wait: Wait::Polled, bufs }
     }
 
     /// What no group of any transport can be. Every transport asks this before it looks at its
     /// device. No exposures are no fault: a server may have none.
+    ///
+    /// ```
+    /// # use core_reactor::transport::QueueGroupConfig;
+    /// let deaf = QueueGroupConfig::new(pool::BufGroup::new(8, 4096)).receives(0);
+    /// assert!(deaf.check().is_err());
+    /// ```
     ///
     /// # Errors
     /// [`TransportError::Option`], with the number.

@@ -9,6 +9,19 @@ use core::fmt;
 /// A key holds 24 bits of each. A slot whose generations are used up is never used again, and a
 /// new one takes its part, so a key is not given twice before all 2^48 have been; that takes one
 /// allocation in 2^24 values.
+///
+/// ```
+/// use core_reactor::transport::Slab;
+///
+/// let mut queues = Slab::new(2);
+/// let key = queues.next().ok_or("no room")?;
+/// let slot = queues.insert("first")?;
+/// assert_eq!(queues.find(slot, key.1), Some(&mut "first"));
+/// assert_eq!(queues.remove(slot), Some("first"));
+/// queues.insert("second")?;
+/// assert_eq!(queues.find(slot, key.1), None, "the key is stale");
+/// # Ok::<(), &str>(())
+/// ```
 pub struct Slab<T> {
     slots: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
@@ -45,12 +58,26 @@ impl<T> Slab<T> {
     }
 
     /// The slot and generation that the next value gets; `None` if there is no room.
+    ///
+    /// ```
+    /// # use core_reactor::transport::Slab;
+    /// let mut slab = Slab::new(1);
+    /// assert!(slab.next().is_some());
+    /// assert_eq!(slab.insert(()), Ok(0));
+    /// assert_eq!(slab.next(), None);
+    /// ```
     pub fn next(&self) -> Option<(u32, u32)> {
         let slot = *self.free.last()?;
         Some((slot, self.slots[slot as usize].0))
     }
 
     /// Puts a value at the [`next`](Self::next) slot.
+    ///
+    /// ```
+    /// # use core_reactor::transport::Slab;
+    /// let mut slab = Slab::new(1);
+    /// assert_eq!((slab.insert('a'), slab.insert('b')), (Ok(0), Err('b')));
+    /// ```
     ///
     /// # Errors
     /// There is no room; the value comes back.
@@ -81,6 +108,13 @@ impl<T> Slab<T> {
     }
 
     /// Empties a slot; keys to it are stale from here on.
+    ///
+    /// ```
+    /// # use core_reactor::transport::Slab;
+    /// let mut slab = Slab::new(4);
+    /// assert_eq!(slab.insert("here"), Ok(0));
+    /// assert_eq!((slab.remove(0), slab.remove(0)), (Some("here"), None));
+    /// ```
     pub fn remove(&mut self, slot: usize) -> Option<T> {
         let (generation, value) = self.slots.get_mut(slot)?;
         let value = value.take()?;
@@ -96,6 +130,14 @@ impl<T> Slab<T> {
     }
 
     /// The slots that have a value.
+    ///
+    /// ```
+    /// # use core_reactor::transport::Slab;
+    /// let mut slab = Slab::new(4);
+    /// assert!((0..3).all(|n| slab.insert(n).is_ok()));
+    /// slab.remove(1);
+    /// assert!(slab.taken().eq([0, 2]));
+    /// ```
     pub fn taken(&self) -> impl Iterator<Item = usize> + '_ {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.1.is_some()).map(|(slot, _)| slot)
     }
