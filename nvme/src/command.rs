@@ -92,17 +92,41 @@ impl Sgl {
     pub const TRANSPORT: u8 = 0x5A;
 
     /// Data behind the header of the capsule.
+    ///
+    /// ```
+    /// use nvme::command::Sgl;
+    ///
+    /// let sgl = Sgl::in_capsule(512);
+    /// assert_eq!((sgl.kind, sgl.length.get()), (Sgl::IN_CAPSULE, 512));
+    /// ```
     pub fn in_capsule(length: u32) -> Self {
         Self { address: 0.into(), length: length.into(), reserved: [0; 3], kind: Self::IN_CAPSULE }
     }
 
     /// Data in PDUs of its own, or none at all.
+    ///
+    /// ```
+    /// use nvme::command::Sgl;
+    ///
+    /// assert_eq!(Sgl::transport(4096).kind, Sgl::TRANSPORT);
+    /// ```
     pub fn transport(length: u32) -> Self {
         Self { kind: Self::TRANSPORT, ..Self::in_capsule(length) }
     }
 }
 
 /// Submission queue entry, common format (NVMe Base 2.0, 3.3.3.1).
+///
+/// ```
+/// use nvme::{Sqe, command};
+/// use zerocopy::{FromBytes, IntoBytes};
+///
+/// let mut read = Sqe::new(command::io::READ, 1);
+/// read.set_slba(0x1_0000_0002);
+/// let wire = read.as_bytes();
+/// assert_eq!((wire.len(), wire[0], &wire[40..48]), (64, 0x02, &[2, 0, 0, 0, 1, 0, 0, 0][..]));
+/// assert_eq!(Sqe::read_from_bytes(wire).map(|sqe| sqe.slba()), Ok(0x1_0000_0002));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Sqe {
@@ -147,11 +171,25 @@ pub const PSDT_SGL: u8 = 0b01 << 6;
 
 impl Sqe {
     /// A command without data.
+    ///
+    /// ```
+    /// use nvme::{Sqe, command};
+    ///
+    /// let flush = Sqe::new(command::io::FLUSH, command::ALL_NAMESPACES);
+    /// assert_eq!((flush.opcode, flush.nsid.get(), flush.psdt()), (0, u32::MAX, command::PSDT_SGL));
+    /// ```
     pub fn new(opcode: u8, nsid: u32) -> Self {
         Self { opcode, flags: PSDT_SGL, nsid: nsid.into(), sgl: Sgl::transport(0), ..Self::new_zeroed() }
     }
 
     /// A fabrics command without data (NVMe Base 2.0, 6).
+    ///
+    /// ```
+    /// use nvme::{Sqe, command, fabrics};
+    ///
+    /// let connect = Sqe::fabrics(fabrics::CONNECT);
+    /// assert_eq!((connect.opcode, connect.fctype()), (command::FABRICS, fabrics::CONNECT));
+    /// ```
     pub fn fabrics(fctype: u8) -> Self {
         Self::new(FABRICS, u32::from(fctype))
     }
@@ -172,6 +210,15 @@ impl Sqe {
     }
 
     /// Which way data goes, if there is any.
+    ///
+    /// ```
+    /// use nvme::command::{Direction, io};
+    /// use nvme::{Sqe, fabrics};
+    ///
+    /// assert_eq!(Sqe::new(io::WRITE, 1).direction(), Direction::ToController);
+    /// assert_eq!(Sqe::new(io::READ, 1).direction(), Direction::ToHost);
+    /// assert_eq!(Sqe::fabrics(fabrics::DISCONNECT).direction(), Direction::None);
+    /// ```
     pub fn direction(&self) -> Direction {
         let bits = if self.opcode == FABRICS { self.fctype() } else { self.opcode };
         match bits & 0b11 {
@@ -202,6 +249,16 @@ impl Sqe {
     }
 
     /// Sets CDW10 to CDW15 from such a layout.
+    ///
+    /// ```
+    /// use nvme::fabrics::{self, Connect};
+    /// use nvme::{Sqe, command::Blocks};
+    /// use zerocopy::FromZeros;
+    ///
+    /// let mut sqe = Sqe::fabrics(fabrics::CONNECT);
+    /// sqe.set_words(&Connect { qid: 1.into(), sqsize: 127.into(), ..Connect::new_zeroed() });
+    /// assert_eq!(sqe.words::<Connect>().sqsize.get(), 127);
+    /// ```
     pub fn set_words<T: IntoBytes + Immutable>(&mut self, words: &T) {
         const { assert!(size_of::<T>() == 24) };
         self.as_mut_bytes()[40..].copy_from_slice(words.as_bytes());
@@ -209,6 +266,14 @@ impl Sqe {
 }
 
 /// Completion queue entry, common format (NVMe Base 2.0, 3.3.3.2).
+///
+/// ```
+/// use nvme::{Code, Cqe, Status};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let cqe = Cqe { cid: 7.into(), status: Status::from(Code::LbaOutOfRange), ..Cqe::new_zeroed() };
+/// assert_eq!(cqe.as_bytes()[12..], [7, 0, 0x00, 0x81]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Cqe {
@@ -229,6 +294,16 @@ const_assert_eq!(size_of::<Sqe>(), 64);
 const_assert_eq!(size_of::<Cqe>(), 16);
 
 /// What the words of Read, Write, Compare and Write Zeroes say (NVM Command Set 1.0, 3.2).
+///
+/// ```
+/// use nvme::Sqe;
+/// use nvme::command::{Blocks, io};
+/// use zerocopy::FromZeros;
+///
+/// let mut write = Sqe::new(io::WRITE, 1);
+/// write.set_words(&Blocks { slba: 100.into(), nlb: 7.into(), control: Blocks::FUA.into(), ..Blocks::new_zeroed() });
+/// assert_eq!((write.slba(), write.words::<Blocks>().count()), (100, 8));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Blocks {
@@ -260,6 +335,14 @@ impl Blocks {
 }
 
 /// Range of Dataset Management (NVM Command Set 1.0, 3.2.3).
+///
+/// ```
+/// use nvme::command::DsmRange;
+/// use zerocopy::IntoBytes;
+///
+/// let ranges = [DsmRange { attributes: 0.into(), blocks: 8.into(), slba: 64.into() }; 2];
+/// assert_eq!(ranges.as_bytes().len(), 32, "the data of a Dataset Management");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DsmRange {

@@ -1,6 +1,11 @@
 //! Header and data digests: CRC32C (NVMe/TCP 1.0, 3.3.1.1; the same as iSCSI's, RFC 3720 B.4).
 
 /// The digest of `bytes`, as it is on the wire.
+///
+/// ```
+/// // The first example of RFC 3720, B.4.
+/// assert_eq!(nvme::digest::digest(&[0; 32]), [0xAA, 0x36, 0x91, 0x8A]);
+/// ```
 pub fn digest(bytes: &[u8]) -> [u8; 4] {
     let mut digest = Digest::new();
     digest.add(bytes);
@@ -8,6 +13,15 @@ pub fn digest(bytes: &[u8]) -> [u8; 4] {
 }
 
 /// The digest of data that comes in pieces.
+///
+/// ```
+/// use nvme::digest::{Digest, digest};
+///
+/// let mut pieces = Digest::new();
+/// pieces.add(b"one and ");
+/// pieces.add(b"another");
+/// assert_eq!(pieces.end(), digest(b"one and another"));
+/// ```
 #[derive(Clone)]
 pub struct Digest(engine::State);
 

@@ -32,6 +32,14 @@ pub const ANY_CONTROLLER: u16 = 0xFFFF;
 pub const LARGEST_CNTLID: u16 = 0xFFEF;
 
 /// Words of Connect (6.3), CDW10 to CDW15.
+///
+/// ```
+/// use nvme::fabrics::Connect;
+/// use zerocopy::FromZeros;
+///
+/// let admin = Connect { sqsize: 31.into(), kato: 15_000.into(), ..Connect::new_zeroed() };
+/// assert_eq!((admin.qid.get(), admin.sqsize.get() + 1), (0, 32));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Connect {
@@ -80,6 +88,15 @@ impl core::fmt::Debug for ConnectData {
 
 impl ConnectData {
     /// For this controller of this subsystem, from this host. `None` if a name is too long.
+    ///
+    /// ```
+    /// use nvme::fabrics::{ANY_CONTROLLER, ConnectData, DISCOVERY_NQN, nqn};
+    ///
+    /// let host = "nqn.2014-08.org.nvmexpress:uuid:0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11";
+    /// let data = ConnectData::new([1; 16], ANY_CONTROLLER, DISCOVERY_NQN, host).expect("the names fit");
+    /// assert_eq!(nqn(&data.hostnqn), Some(host));
+    /// assert!(ConnectData::new([1; 16], ANY_CONTROLLER, DISCOVERY_NQN, &"n".repeat(224)).is_none());
+    /// ```
     pub fn new(hostid: [u8; 16], cntlid: u16, subnqn: &str, hostnqn: &str) -> Option<Self> {
         let mut data = Self { hostid, cntlid: cntlid.into(), ..Self::new_zeroed() };
         for (field, name) in [(&mut data.subnqn, subnqn), (&mut data.hostnqn, hostnqn)] {
@@ -94,6 +111,16 @@ impl ConnectData {
 
 /// The name in a field of 256 bytes: UTF-8, not empty, at most [`LONGEST_NQN`] bytes, ended by a
 /// zero (4.5). Names get into logs, so control characters are refused.
+///
+/// ```
+/// use nvme::fabrics::nqn;
+///
+/// let mut field = [0; 256];
+/// assert_eq!(nqn(&field), None, "it is empty");
+/// field[..8].copy_from_slice(b"nqn.here");
+/// assert_eq!(nqn(&field), Some("nqn.here"));
+/// assert_eq!(nqn(&[b'n'; 256]), None, "it has no end");
+/// ```
 pub fn nqn(field: &[u8; 256]) -> Option<&str> {
     let end = field.iter().position(|byte| *byte == 0)?;
     let name = field.get(..end).filter(|name| !name.is_empty() && name.len() <= LONGEST_NQN)?;
@@ -101,6 +128,12 @@ pub fn nqn(field: &[u8; 256]) -> Option<&str> {
 }
 
 /// DW0 of an accepted Connect (6.3): the controller, and what authentication it wants (AUTHREQ).
+///
+/// ```
+/// use nvme::fabrics::{accepted, asks_who};
+///
+/// assert!(!asks_who(accepted(1, 0)) && asks_who(accepted(1, 0b10)));
+/// ```
 pub fn accepted(cntlid: u16, authreq: u16) -> u64 {
     u64::from(authreq) << 16 | u64::from(cntlid)
 }
@@ -114,6 +147,12 @@ pub fn asks_who(result: u64) -> bool {
 pub(crate) const AUTHREQ_ATR: u16 = 1 << 1;
 
 /// DW0 of Connect Invalid Parameters (6.3): where the first one is, in the command or in its data.
+///
+/// ```
+/// use nvme::fabrics::{Parameter, invalid};
+///
+/// assert_eq!(invalid(Parameter::CNTLID), 1 << 16 | 16, "in the data, at byte 16");
+/// ```
 pub fn invalid(at: Parameter) -> u64 {
     let (iattr, ipo) = match at {
         Parameter::Command(ipo) => (0, ipo),
@@ -147,6 +186,17 @@ impl Parameter {
 }
 
 /// Words of Property Get and Property Set (6.5, 6.6), CDW10 to CDW15.
+///
+/// ```
+/// use nvme::Sqe;
+/// use nvme::fabrics::{self, Property, cc, property};
+/// use zerocopy::FromZeros;
+///
+/// let mut enable = Sqe::fabrics(fabrics::PROPERTY_SET);
+/// let value = u64::from(cc::EN | cc::ENTRY_SIZES);
+/// enable.set_words(&Property { offset: property::CC.into(), value: value.into(), ..Property::new_zeroed() });
+/// assert_eq!(enable.cdw11.get(), property::CC);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Property {
@@ -229,6 +279,13 @@ pub mod cap {
     pub const CSS_NVM: u64 = 1 << 37;
 
     /// CAP of a controller whose queues have `entries`, and which is ready within `half_seconds`.
+    ///
+    /// ```
+    /// use nvme::fabrics::cap;
+    ///
+    /// let cap = cap::new(128, 30);
+    /// assert_eq!((cap::mqes(cap), cap & cap::CQR), (127, cap::CQR));
+    /// ```
     pub fn new(entries: u16, half_seconds: u8) -> u64 {
         u64::from(entries - 1) | CQR | u64::from(half_seconds) << 24 | CSS_NVM
     }

@@ -28,6 +28,15 @@ pub mod cns {
 }
 
 /// Identify Controller (5.17.2.1).
+///
+/// ```
+/// use nvme::identify::{Controller, text};
+/// use zerocopy::{FromBytes, IntoBytes};
+///
+/// let controller = Controller { serial: text("S1"), mdts: 5, nn: 4.into(), ..Controller::empty() };
+/// let came = Controller::read_from_bytes(controller.as_bytes()).expect("4096 bytes");
+/// assert_eq!((4096usize << came.mdts, came.nn.get()), (128 << 10, 4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Controller {
@@ -178,6 +187,13 @@ pub mod oncs {
 }
 
 /// LBA format (NVM Command Set 1.0, 4.1.5.1).
+///
+/// ```
+/// use nvme::identify::LbaFormat;
+///
+/// let format = LbaFormat { metadata: 0.into(), shift: 12, performance: 0 };
+/// assert_eq!(1 << format.shift, 4096);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct LbaFormat {
@@ -190,6 +206,16 @@ pub struct LbaFormat {
 }
 
 /// Identify Namespace (NVM Command Set 1.0, 4.1.5.1).
+///
+/// ```
+/// use nvme::identify::{LbaFormat, Namespace};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let mut namespace = Namespace { nsze: 2048.into(), ..Namespace::new_zeroed() };
+/// namespace.formats[0].shift = 9;
+/// let format = namespace.formats[usize::from(namespace.flbas & 0xF)];
+/// assert_eq!(namespace.nsze.get() << format.shift, 1 << 20, "bytes");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Namespace {
@@ -325,6 +351,13 @@ impl Descriptor {
     pub const CSI: u8 = 4;
 
     /// The header of `len` bytes of `kind`.
+    ///
+    /// ```
+    /// use nvme::identify::Descriptor;
+    /// use zerocopy::IntoBytes;
+    ///
+    /// assert_eq!(Descriptor::new(Descriptor::UUID, 16).as_bytes(), [3, 16, 0, 0]);
+    /// ```
     pub fn new(kind: u8, len: u8) -> Self {
         Self { kind, len, reserved: U16::ZERO }
     }
@@ -361,6 +394,13 @@ impl Controller {
 }
 
 /// Fills a field of text: cut to fit, padded with spaces (NVMe Base 2.0, 1.4.2).
+///
+/// ```
+/// use nvme::identify::text;
+///
+/// assert_eq!(text::<8>("v1.0"), *b"v1.0    ");
+/// assert_eq!(text::<4>("longer"), *b"long");
+/// ```
 pub fn text<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [b' '; N];
     for (to, from) in field.iter_mut().zip(text.bytes()) {

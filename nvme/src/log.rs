@@ -31,6 +31,15 @@ pub mod lid {
 }
 
 /// Words of Get Log Page, CDW10 to CDW15.
+///
+/// ```
+/// use nvme::Sqe;
+/// use nvme::command::ALL_NAMESPACES;
+/// use nvme::log::{GetLogPage, lid};
+///
+/// let sqe = Sqe::get_log_page(ALL_NAMESPACES, &GetLogPage::new(lid::DISCOVERY, GetLogPage::RETAIN, 0, 1024));
+/// assert_eq!(sqe.words::<GetLogPage>().length(), 1024);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct GetLogPage {
@@ -66,6 +75,13 @@ impl GetLogPage {
     }
 
     /// Bytes that are asked for.
+    ///
+    /// ```
+    /// use nvme::log::{GetLogPage, lid};
+    ///
+    /// // More dwords than the low half counts.
+    /// assert_eq!(GetLogPage::new(lid::ERRORS, 0, 0, 1 << 20).length(), 1 << 20);
+    /// ```
     pub fn length(&self) -> u64 {
         ((u64::from(self.numdu.get()) << 16 | u64::from(self.numdl.get())) + 1) * 4
     }

@@ -34,6 +34,13 @@ pub const LAST: u8 = 1 << 2;
 pub const SUCCESS: u8 = 1 << 3;
 
 /// PDU-Type (3.6.2.1).
+///
+/// ```
+/// use nvme::pdu::Kind;
+///
+/// assert_eq!((Kind::of(0x09), Kind::of(0x08)), (Some(Kind::R2t), None));
+/// assert!(Kind::H2cData.is_from_host() && !Kind::IcReq.has_digests());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -76,6 +83,12 @@ impl Kind {
     }
 
     /// HLEN: bytes of the header, a digest not counted.
+    ///
+    /// ```
+    /// use nvme::pdu::Kind;
+    ///
+    /// assert_eq!((Kind::IcReq.header_len(), Kind::CapsuleCmd.header_len(), Kind::R2t.header_len()), (128, 72, 24));
+    /// ```
     #[inline]
     pub fn header_len(self) -> usize {
         match self {
@@ -104,6 +117,14 @@ impl Kind {
 }
 
 /// Common header (3.6.2.1).
+///
+/// ```
+/// use nvme::pdu::{CommonHeader, Kind};
+/// use zerocopy::FromBytes;
+///
+/// let bytes = [0x04, 0, 72, 0, 72, 0, 0, 0];
+/// assert_eq!(CommonHeader::read_from_bytes(&bytes), Ok(CommonHeader::new(Kind::CapsuleCmd)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct CommonHeader {
@@ -120,6 +141,14 @@ pub struct CommonHeader {
 }
 
 /// ICReq (3.6.2.2).
+///
+/// ```
+/// use nvme::pdu::{DATA_DIGEST, HEADER_DIGEST, IcReq};
+/// use zerocopy::IntoBytes;
+///
+/// let request = IcReq::new(0, 0b11, 0);
+/// assert_eq!((request.as_bytes().len(), request.as_bytes()[11]), (128, 0b11));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct IcReq {
@@ -180,6 +209,16 @@ pub struct CapsuleCmd {
 }
 
 /// CapsuleResp (3.6.2.7).
+///
+/// ```
+/// use nvme::pdu::{CapsuleResp, CommonHeader, Kind};
+/// use nvme::{Cqe, Status};
+/// use zerocopy::{FromBytes, FromZeros, IntoBytes};
+///
+/// let sent = CapsuleResp { ch: CommonHeader::new(Kind::CapsuleResp), cqe: Cqe { cid: 3.into(), ..Cqe::new_zeroed() } };
+/// let came = CapsuleResp::read_from_bytes(sent.as_bytes()).expect("it is as long");
+/// assert_eq!((came.cqe.cid.get(), came.cqe.status), (3, Status::SUCCESS));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct CapsuleResp {
@@ -226,6 +265,15 @@ pub struct C2hData {
 }
 
 /// R2T (3.6.2.10).
+///
+/// ```
+/// use nvme::pdu::{CommonHeader, Kind, R2t};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let ch = CommonHeader::new(Kind::R2t);
+/// let ask = R2t { ch, cccid: 5.into(), r2tl: 4096.into(), ..R2t::new_zeroed() };
+/// assert_eq!(ask.as_bytes()[16..20], 4096u32.to_le_bytes());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct R2t {

@@ -5,6 +5,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Data of Reservation Register (7.3): the action is in CDW10 2:0, IEKEY in bit 3, CPTPL in 31:30.
+///
+/// ```
+/// use nvme::reservation::Register;
+/// use zerocopy::{FromBytes, IntoBytes};
+///
+/// let first = Register { current: 0.into(), new: 0xABCD.into() };
+/// assert_eq!(Register::read_from_bytes(first.as_bytes()), Ok(first));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Register {
@@ -52,6 +60,14 @@ pub struct Report {
 }
 
 /// A registered controller, extended (7.5).
+///
+/// ```
+/// use nvme::reservation::Registrant;
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let holder = Registrant { cntlid: 1.into(), status: 1, key: 7.into(), ..Registrant::new_zeroed() };
+/// assert_eq!((holder.as_bytes()[2], holder.as_bytes()[8]), (1, 7));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Registrant {
@@ -76,6 +92,13 @@ const_assert_eq!(size_of::<Report>(), 64);
 const_assert_eq!(size_of::<Registrant>(), 64);
 
 /// RTYPE: who may still read and write.
+///
+/// ```
+/// use nvme::reservation::Kind;
+///
+/// assert_eq!(Kind::of(Kind::ExclusiveAccess as u8), Some(Kind::ExclusiveAccess));
+/// assert_eq!(Kind::of(0), None, "there is no reservation");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {

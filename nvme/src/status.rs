@@ -7,6 +7,14 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Status field and phase tag of a completion, bits 31:16 of DW3 (NVMe Base 2.0, 3.3.3.2.1).
+///
+/// ```
+/// use nvme::{Code, Status};
+///
+/// let status = Status::from(Code::LbaOutOfRange);
+/// assert_eq!(status.to_string(), "LBA out of range (0x080), do not retry");
+/// assert!(!status.is_success() && Status::SUCCESS.is_success());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(transparent)]
 pub struct Status(U16);
@@ -21,16 +29,35 @@ impl Status {
     const DNR: u16 = 1 << 15;
 
     /// This code, to be tried again.
+    ///
+    /// ```
+    /// use nvme::{Code, Status};
+    ///
+    /// assert!(!Status::retry(Code::WriteFault).is_final());
+    /// ```
     pub const fn retry(code: Code) -> Self {
         Self(U16::new((code as u16) << 1))
     }
 
     /// This code, and trying again does not help (DNR).
+    ///
+    /// ```
+    /// use nvme::{Code, Status};
+    ///
+    /// let status = Status::fatal(Code::NamespaceNotReady);
+    /// assert!(status.is_final() && status.code() == Some(Code::NamespaceNotReady));
+    /// ```
     pub const fn fatal(code: Code) -> Self {
         Self(U16::new((code as u16) << 1 | Self::DNR))
     }
 
     /// Status code type and status code, as in [`Code`]: the type in bits 10:8.
+    ///
+    /// ```
+    /// use nvme::{Code, Status};
+    ///
+    /// assert_eq!(Status::from(Code::CompareFailure).raw(), 0x285, "type 2, code 85h");
+    /// ```
     pub fn raw(self) -> u16 {
         self.0.get() >> 1 & 0x7FF
     }
