@@ -159,6 +159,15 @@ impl Buf {
     }
 
     /// Empties the buffer.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 64);
+    /// let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"old");
+    /// buf.clear();
+    /// assert!(buf.is_empty() && buf.spare_capacity() == 64);
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn clear(&mut self) {
         self.meta().start.set(0);

@@ -41,6 +41,18 @@ impl<T> MempoolCache<T> {
 
     /// The object that came home last, as it was left; `None` if neither the cache nor the pool has
     /// one.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 1, caches: 1, cache_size: 1 }, |_| 0u32)?;
+    /// # let cache = pool.cache()?;
+    /// let mut counter = cache.get().ok_or("all are out")?;
+    /// *counter += 1;
+    /// assert!(cache.get().is_none());
+    /// drop(counter);
+    /// assert_eq!(cache.get().as_deref(), Some(&1), "as it was left");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn get(&self) -> Option<Obj<T>> {
         let index = self.inner.take()?;
@@ -120,6 +132,17 @@ impl<T, const N: usize> Bulk<T, N> {
     }
 
     /// The objects, to be changed.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 2, caches: 1, cache_size: 2 }, |_| 0u32)?;
+    /// # let cache = pool.cache()?;
+    /// if let Some(pair) = &mut cache.get_bulk::<2>() {
+    ///     pair.iter_mut().for_each(|object| *object = 7);
+    ///     assert!(pair.iter().all(|object| *object == 7));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut T> {
         // SAFETY: the indices are this bulk's own and differ from each other, and it is borrowed
         // mutably.
@@ -148,6 +171,18 @@ pub struct SendObj<T> {
 
 impl<T> SendObj<T> {
     /// The same object as one of this core's: dropped, it stays in `cache`.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 1, caches: 1, cache_size: 1 }, |_| 0u32)?;
+    /// # let cache = pool.cache()?;
+    /// let sent = cache.get().ok_or("all are out")?.into_send();
+    /// // On the core where it arrives:
+    /// let here = sent.into_local(&cache).map_err(|_| "it is another pool's")?;
+    /// drop(here);
+    /// assert!(cache.get().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Gives the object back if `cache` is one of another pool.

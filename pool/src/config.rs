@@ -108,6 +108,13 @@ impl DataPoolConfig {
     }
 
     /// The same with these [`large`](field@Self::large) buffers.
+    ///
+    /// ```
+    /// use pool::{ClassConfig, DataPoolConfig};
+    ///
+    /// let config = DataPoolConfig::DEFAULT.large(ClassConfig { count: 4, size: 1 << 20 });
+    /// assert_eq!(config.large.size, 1 << 20);
+    /// ```
     #[must_use]
     pub const fn large(mut self, large: ClassConfig) -> Self {
         self.large = large;
@@ -129,6 +136,14 @@ impl DataPoolConfig {
     }
 
     /// The buffers of `class`.
+    ///
+    /// ```
+    /// use pool::{Class, DataPoolConfig};
+    ///
+    /// let config = DataPoolConfig::default();
+    /// let buffers: usize = Class::ALL.into_iter().map(|class| config.class(class).count).sum();
+    /// assert_eq!(buffers, 2048 + 128 + 128);
+    /// ```
     pub fn class(&self, class: Class) -> ClassConfig {
         match class {
             Class::Small => self.small,
@@ -138,6 +153,14 @@ impl DataPoolConfig {
     }
 
     /// Bytes of memory that the buffers take, `usize::MAX` if that is too small a number.
+    ///
+    /// ```
+    /// use pool::{ClassConfig, DataPoolConfig};
+    ///
+    /// let none = ClassConfig { count: 0, size: 0 };
+    /// let config = DataPoolConfig::DEFAULT.large(none).control(none).small(ClassConfig { count: 10, size: 1000 });
+    /// assert_eq!(config.footprint(), 10 * 4096, "each begins at a page");
+    /// ```
     pub fn footprint(&self) -> usize {
         let bytes = |class: ClassConfig| class.count.saturating_mul(class.stride());
         bytes(self.small).saturating_add(bytes(self.large)).saturating_add(bytes(self.control))
@@ -145,6 +168,13 @@ impl DataPoolConfig {
 }
 
 /// Buffers of each class: what a group reserves, or could.
+///
+/// ```
+/// use pool::{Class, ReserveConfig};
+///
+/// let reserve = ReserveConfig { large: 0, ..ReserveConfig::default() };
+/// assert_eq!((reserve.class(Class::Small), reserve.class(Class::Large)), (64, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReserveConfig {
     /// 64 unless told otherwise.

@@ -108,6 +108,14 @@ impl DataPool {
 
     /// A pool in memory from the allocator.
     ///
+    /// ```
+    /// use pool::{Class, DataPool, DataPoolConfig};
+    ///
+    /// let pool = DataPool::on_heap(DataPoolConfig::default())?;
+    /// assert_eq!(pool.buf_size(Class::Control), 4096);
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PoolError::NoBuffers`], [`PoolError::NoMemory`], [`PoolError::TooMany`].
     pub fn on_heap(config: DataPoolConfig) -> Result<Self, PoolError> {

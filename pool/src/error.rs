@@ -5,6 +5,13 @@ use crate::{Class, ReserveConfig};
 /// Why a pool, or a share of one, could not be had.
 ///
 /// Being out of objects or buffers is no error but an answer: `None`.
+///
+/// ```
+/// use pool::{Mempool, MempoolConfig, PoolError};
+///
+/// let none = Mempool::new(MempoolConfig { objects: 0, caches: 1, cache_size: 1 }, |_| ());
+/// assert!(matches!(none, Err(PoolError::NoObjects { .. })));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {

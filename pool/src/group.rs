@@ -56,6 +56,16 @@ impl BufGroup {
     }
 
     /// An empty buffer of `class`, as [`get`](Self::get).
+    ///
+    /// ```
+    /// use pool::{Class, ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
+    ///
+    /// let pool = DataPool::on_heap(DataPoolConfig::default())?;
+    /// let group = pool.group(ReserveConfig { small: 1, large: 1, control: 1 })?;
+    /// let buf = group.get_class(Class::Large).expect("it has a reserve");
+    /// assert_eq!(buf.class(), Class::Large);
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     #[inline]
     pub fn get_class(&self, class: Class) -> Option<Buf> {
         match self.local.pop(class) {

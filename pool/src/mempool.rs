@@ -32,6 +32,16 @@ use crate::objects::{Account, Shared};
 use crate::stack::{FreeStack, LinkArray, Links, NIL};
 
 /// How large a [`Mempool`] and its caches are.
+///
+/// ```
+/// use pool::{Mempool, MempoolConfig};
+///
+/// // 1024 requests for two cores, each of which keeps 64 at hand.
+/// let config = MempoolConfig { objects: 1024, caches: 2, cache_size: 64 };
+/// let pool = Mempool::new(config, |_| [0u8; 64])?;
+/// assert_eq!(pool.stats().objects, 1024);
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MempoolConfig {
     /// Objects in the whole pool, at least one. What lies in one core's cache is not to be had by
@@ -89,6 +99,17 @@ impl<T> Mempool<T> {
     ///
     /// Neighbours in number are neighbours in memory. Objects that different cores write to should
     /// fill whole cache lines.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// let config = MempoolConfig { objects: 3, caches: 1, cache_size: 3 };
+    /// let pool = Mempool::new(config, |number| number * 10)?;
+    /// let cache = pool.cache()?;
+    /// let mut objects: Vec<_> = cache.get_bulk::<3>().iter().flat_map(|bulk| bulk.iter().copied().collect::<Vec<_>>()).collect();
+    /// objects.sort();
+    /// assert_eq!(objects, [0, 10, 20]);
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     ///
     /// # Errors
     /// [`PoolError::NoObjects`], [`PoolError::TooMany`], and [`PoolError::NoMemory`] when the
@@ -151,6 +172,17 @@ impl<T> Mempool<T> {
 
     /// Objects that are out: neither in the pool nor in a cache. Exact when no core moves a batch
     /// at this moment.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 8, caches: 1, cache_size: 4 }, |_| ())?;
+    /// let cache = pool.cache()?;
+    /// let object = cache.get();
+    /// assert_eq!(pool.in_use(), 1);
+    /// drop(object);
+    /// assert_eq!((pool.in_use(), pool.stats().cached > 0), (0, true), "it lies in the cache");
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     pub fn in_use(&self) -> usize {
         self.stats().in_use
     }
@@ -189,6 +221,14 @@ fn list(account: &Arc<Account>) {
 
 /// What happened so far to each [`Mempool`] of this process, with the name of its objects' type.
 /// One that was dropped counts until its last object is home.
+///
+/// ```
+/// # use pool::{Mempool, MempoolConfig};
+/// let pool = Mempool::new(MempoolConfig { objects: 5, caches: 1, cache_size: 1 }, |_| 0u128)?;
+/// let (_, stats) = pool::mempools().into_iter().find(|(of, _)| *of == "u128").expect("it is listed");
+/// assert_eq!(stats.objects, 5);
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[cfg(not(loom))]
 pub fn mempools() -> Vec<(&'static str, MempoolStats)> {
     // Not under the lock: the last to look at a pool frees what is left of it.
