@@ -47,6 +47,21 @@ pub enum Latency {
 /// Makes a device on top of `base` that gives reads and writes back late, and adds it as `name`.
 /// What is drawn by lot is drawn with `seed`.
 ///
+/// ```
+/// use core::time::Duration;
+/// use bdev_fault::{Delay, Latencies, Latency, delay};
+/// use bdev_malloc::{Config, malloc};
+///
+/// let bdevs = bdev::Bdevs::new(1);
+/// malloc(&bdevs, Config::new(512, 2048).name("Fast"))?;
+/// let latencies = Latencies { avg_read: Duration::from_millis(1), ..Latencies::default() };
+/// let slow = delay(&bdevs, "Slow", "Fast", None, latencies, 7)?;
+/// let device = slow.device::<Delay>().expect("it is one");
+/// device.set(Latency::AvgWrite, Duration::from_millis(2));
+/// assert_eq!(device.latencies().avg_write, Duration::from_millis(2));
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
+///
 /// # Errors
 /// There is no `base`, or somebody writes to it; the name is taken.
 pub fn delay(bdevs: &Bdevs, name: &str, base: &str, uuid: Option<Uuid>, latencies: Latencies, seed: u64) -> Result<Bdev, BdevError> {

@@ -55,6 +55,22 @@ const KINDS: [Kind; 4] = [Kind::Read, Kind::Write, Kind::Unmap, Kind::Flush];
 /// Makes a device on top of `base` that does what that does until errors are asked for, and adds it
 /// as `EE_` and the name of `base`.
 ///
+/// ```
+/// use bdev::Kind;
+/// use bdev_fault::{Errors, Injected, InjectedError, errors};
+/// use bdev_malloc::{Config, malloc};
+///
+/// let bdevs = bdev::Bdevs::new(1);
+/// malloc(&bdevs, Config::new(512, 2048).name("Good"))?;
+/// let disk = errors(&bdevs, "Good", None)?;
+/// assert_eq!(disk.name(), "EE_Good");
+/// let device = disk.device::<Errors>().expect("it is one");
+/// let once = Injected { error: InjectedError::Failure, count: 1, queue_depth: 0 };
+/// device.inject(Some(Kind::Write), once)?; // the next write fails
+/// assert!(device.inject(Some(Kind::Reset), once).is_err(), "there are none for resets");
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
+///
 /// # Errors
 /// There is no `base`, or somebody writes to it; the name is taken.
 pub fn errors(bdevs: &Bdevs, base: &str, uuid: Option<Uuid>) -> Result<Bdev, BdevError> {

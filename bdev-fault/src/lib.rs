@@ -54,6 +54,18 @@ impl Faults {
 
 /// Makes a device on top of `base`, and adds it as `name`.
 ///
+/// ```
+/// use bdev_fault::{Faults, fault};
+/// use bdev_malloc::{Config, malloc};
+///
+/// let bdevs = bdev::Bdevs::new(1);
+/// malloc(&bdevs, Config::new(512, 2048).name("Good"))?;
+/// // Each thousandth request fails, and the same ones for the same seed.
+/// let bad = fault(&bdevs, "Bad", "Good", Faults { errors: 1_000, ..Faults::none(7) })?;
+/// assert_eq!((bad.blocks(), bdevs.get("Good")?.claim()), (2048, Some("fault")));
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
+///
 /// # Errors
 /// There is no `base`, or somebody writes to it; the name is taken.
 pub fn fault(bdevs: &Bdevs, name: &str, base: &str, faults: Faults) -> Result<Bdev, BdevError> {

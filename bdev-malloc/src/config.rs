@@ -6,6 +6,13 @@ use alloc::string::String;
 use bdev::{BdevError, Params, Uuid};
 
 /// What a device is to be.
+///
+/// ```
+/// use bdev_malloc::Config;
+///
+/// let config = Config::new(4096, 256).name("Scratch");
+/// assert_eq!((config.blocks, config.name.as_deref(), config.uuid), (256, Some("Scratch"), None));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {

@@ -16,6 +16,21 @@ const BUDGET: usize = 256 << 10;
 /// Makes a device of memory, and adds it. The memory is zeroed, and the system's until it is
 /// written to.
 ///
+/// ```
+/// use bdev::Bdevs;
+/// use bdev_malloc::{Config, malloc};
+///
+/// let bdevs = Bdevs::new(1);
+/// let disk = malloc(&bdevs, Config::new(512, 2048))?;
+/// assert_eq!((disk.name(), disk.blocks()), ("Malloc0", 2048));
+/// // As a command line says it:
+/// let second = bdev::create(&bdevs, "malloc:size=1M")?;
+/// assert_eq!((second.name(), second.blocks()), ("Malloc1", 2048));
+/// bdevs.remove("Malloc0")?;
+/// assert!(disk.is_removed() && bdevs.list().len() == 1);
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
+///
 /// # Errors
 /// What it is to be makes no device; its name is taken; there is no memory.
 pub fn malloc(bdevs: &Bdevs, config: Config) -> Result<Bdev, BdevError> {

@@ -10,6 +10,15 @@ use crate::Config;
 /// Makes a device that forgets what is written, reads as zeroes, and may have any size; and adds
 /// it.
 ///
+/// ```
+/// use bdev_malloc::{Config, null};
+///
+/// let bdevs = bdev::Bdevs::new(1);
+/// let nothing = null(&bdevs, Config::new(4096, 1 << 40).name("Void"))?;
+/// assert_eq!(nothing.blocks() >> 30, 1024, "four pebibytes, in no memory");
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
+///
 /// # Errors
 /// What it is to be makes no device; its name is taken.
 pub fn null(bdevs: &Bdevs, config: Config) -> Result<Bdev, BdevError> {

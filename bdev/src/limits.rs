@@ -35,6 +35,13 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// How much a device may do in a second; 0 for no limit. What moves data counts: reads, compares,
 /// writes, and compare-and-writes as writes.
+///
+/// ```
+/// use bdev::Limits;
+///
+/// let limits = Limits { ios: 10_000, read_bytes: 100 << 20, ..Limits::default() };
+/// assert_eq!(limits.write_bytes, 0, "writes are only counted as requests");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Requests.

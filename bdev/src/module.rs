@@ -83,6 +83,15 @@ pub fn create(bdevs: &Bdevs, line: &str) -> Result<Bdev, BdevError> {
 }
 
 /// Parameters as text: `name=Malloc0,size=64M`.
+///
+/// ```
+/// use bdev::Params;
+///
+/// let params = Params::read("name=Disk0,size=64M")?;
+/// assert_eq!((params.get("name"), params.number("size")?), (Some("Disk0"), Some(64 << 20)));
+/// assert_eq!(params.number("block_size")?, None);
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
 #[derive(Debug)]
 pub struct Params<'a>(Vec<(&'a str, &'a str)>);
 
@@ -107,6 +116,15 @@ impl<'a> Params<'a> {
 
     /// Refuses what is none of these keys.
     ///
+    /// ```
+    /// use bdev::Params;
+    ///
+    /// let params = Params::read("name=Disk0,siez=64M")?;
+    /// let why = params.allow(&["name", "size"]).unwrap_err().to_string();
+    /// assert!(why.contains("siez"), "{why}");
+    /// # Ok::<(), bdev::BdevError>(())
+    /// ```
+    ///
     /// # Errors
     /// The first that is.
     pub fn allow(&self, known: &[&str]) -> Result<(), BdevError> {
@@ -122,6 +140,15 @@ impl<'a> Params<'a> {
     }
 
     /// A size or number: digits, with K, M, G or T behind them for powers of 1,024.
+    ///
+    /// ```
+    /// use bdev::Params;
+    ///
+    /// let params = Params::read("size=4k,depth=many")?;
+    /// assert_eq!(params.number("size")?, Some(4096));
+    /// assert!(params.number("depth").is_err());
+    /// # Ok::<(), bdev::BdevError>(())
+    /// ```
     ///
     /// # Errors
     /// It is none.
@@ -150,6 +177,13 @@ fn size(text: &str) -> Option<u64> {
 
 impl Bdevs {
     /// The name that was asked for, or a free one: `stem` and a number.
+    ///
+    /// ```
+    /// use bdev::Bdevs;
+    ///
+    /// let bdevs = Bdevs::new(1);
+    /// assert_eq!((bdevs.name_or(Some("Mine"), "Malloc"), bdevs.name_or(None, "Malloc")), ("Mine".into(), "Malloc0".into()));
+    /// ```
     pub fn name_or(&self, name: Option<&str>, stem: &str) -> String {
         name.map_or_else(|| self.free_name(stem), String::from)
     }

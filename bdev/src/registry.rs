@@ -78,6 +78,36 @@ impl Bdevs {
 
     /// Adds a device.
     ///
+    /// ```
+    /// use bdev::{BdevError, Bdevs, Device, DeviceChannel, Kinds, Mode, NewBdev, Shape};
+    ///
+    /// struct Drum;
+    ///
+    /// impl Device for Drum {
+    ///     fn channel(&self, _: &mut core_reactor::Cx<'_>, _: usize) -> Result<Box<dyn DeviceChannel>, BdevError> {
+    ///         Err(BdevError::Removed) // a real one can do more
+    ///     }
+    /// }
+    ///
+    /// let shape = Shape {
+    ///     product: "Drum",
+    ///     block_size: 512,
+    ///     align: 1,
+    ///     optimal_boundary: 0,
+    ///     most_compare_and_write: 0,
+    ///     kinds: Kinds::ALL,
+    ///     has_write_cache: false,
+    /// };
+    /// let bdevs = Bdevs::new(1);
+    /// let new = NewBdev { name: "Drum0".into(), aliases: vec!["old".into()], uuid: None, blocks: 64, shape };
+    /// let drum = bdevs.add(new, Box::new(Drum))?;
+    /// assert_eq!(bdevs.get("old")?.name(), "Drum0");
+    /// assert!(drum.device::<Drum>().is_some());
+    /// let _mine = drum.open_claimed("the journal")?;
+    /// assert!(drum.open(Mode::ReadWrite).is_err() && drum.open(Mode::ReadOnly).is_ok());
+    /// # Ok::<(), BdevError>(())
+    /// ```
+    ///
     /// # Errors
     /// A name or the uuid is taken; it has no blocks, or no bytes in them; the device that it
     /// stands on has been removed.
@@ -120,6 +150,12 @@ impl Bdevs {
     }
 
     /// The device of this name, alias or uuid.
+    ///
+    /// ```
+    /// use bdev::{BdevError, Bdevs};
+    ///
+    /// assert!(matches!(Bdevs::new(1).get("Nobody"), Err(BdevError::NotFound(_))));
+    /// ```
     ///
     /// # Errors
     /// [`BdevError::NotFound`].

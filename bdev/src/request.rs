@@ -9,6 +9,13 @@ use crate::BdevError;
 
 /// What a request does. There is no order among requests under way: two that touch the same block
 /// happen one after the other, whichever comes first, block by block.
+///
+/// ```
+/// use bdev::Kind;
+///
+/// assert_eq!(Kind::WriteZeroes.to_string(), "write zeroes");
+/// assert!(Kind::Unmap.changes() && !Kind::Compare.changes());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -47,6 +54,14 @@ impl fmt::Display for Kind {
 }
 
 /// A set of operations.
+///
+/// ```
+/// use bdev::{Kind, Kinds};
+///
+/// let kinds = Kinds::of(&[Kind::Read, Kind::Write, Kind::Flush]);
+/// assert!(kinds.contains(Kind::Flush) && !kinds.contains(Kind::Unmap));
+/// assert_eq!(kinds.and(Kinds::of(&[Kind::Read, Kind::Reset])), Kinds::of(&[Kind::Read]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kinds(u16);
 
@@ -107,11 +122,31 @@ impl Request {
     }
 
     /// Reads `blocks` from `block` on into empty buffers with room for them, in order.
+    ///
+    /// ```
+    /// use bdev::{Kind, Request, Token};
+    ///
+    /// let bufs = pool::BufGroup::new(1, 4096);
+    /// let buf = bufs.get().ok_or("all are out")?;
+    /// let read = Request::read(16, 8, buf).token(Token(1));
+    /// assert_eq!((read.kind, read.block, read.blocks), (Kind::Read, 16, 8));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn read(block: u64, blocks: u64, data: impl Into<Frame>) -> Self {
         Self::new(Kind::Read, block, blocks, data.into())
     }
 
     /// Writes what the buffers hold.
+    ///
+    /// ```
+    /// use bdev::Request;
+    ///
+    /// let bufs = pool::BufGroup::new(1, 512);
+    /// let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(&[7; 512]);
+    /// assert!(Request::write(0, 1, buf).fua().fua, "it is to outlast a loss of power");
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn write(block: u64, blocks: u64, data: impl Into<Frame>) -> Self {
         Self::new(Kind::Write, block, blocks, data.into())
     }
@@ -122,6 +157,13 @@ impl Request {
     }
 
     /// Says that blocks are not needed.
+    ///
+    /// ```
+    /// use bdev::Request;
+    ///
+    /// let all = Request::unmap(0, 2048);
+    /// assert!(all.data.parts().is_empty(), "it has no data");
+    /// ```
     pub fn unmap(block: u64, blocks: u64) -> Self {
         Self::new(Kind::Unmap, block, blocks, Frame::new())
     }
@@ -137,6 +179,19 @@ impl Request {
     }
 
     /// Writes the second half of `data` where the device holds the first.
+    ///
+    /// ```
+    /// use bdev::Request;
+    ///
+    /// // A lock in block 3: free is 0, taken is 1.
+    /// let bufs = pool::BufGroup::new(2, 512);
+    /// let (mut free, mut taken) = (bufs.get().ok_or("all are out")?, bufs.get().ok_or("all are out")?);
+    /// free.append(&[0; 512]);
+    /// taken.append(&[1; 512]);
+    /// let lock = Request::compare_and_write(3, 1, [free, taken]);
+    /// assert_eq!((lock.blocks, lock.data.bytes()), (1, 1024));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn compare_and_write(block: u64, blocks: u64, data: impl Into<Frame>) -> Self {
         Self::new(Kind::CompareAndWrite, block, blocks, data.into())
     }
@@ -162,6 +217,15 @@ impl Request {
 
     /// Appends `bytes` to the buffers of a read: each is filled before the next. For backends. What
     /// does not fit is left out; a channel has seen to it that all does.
+    ///
+    /// ```
+    /// # use bdev::Request;
+    /// let bufs = pool::BufGroup::new(2, 4);
+    /// let mut read = Request::read(0, 1, [bufs.get().ok_or("all are out")?, bufs.get().ok_or("all are out")?]);
+    /// read.fill(b"abcdef");
+    /// assert_eq!((&read.data.parts()[0][..], &read.data.parts()[1][..]), (&b"abcd"[..], &b"ef"[..]));
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn fill(&mut self, mut bytes: &[u8]) {
         for part in self.data.parts_mut() {
@@ -174,6 +238,15 @@ impl Request {
     }
 
     /// The same with `count` zeroes.
+    ///
+    /// ```
+    /// # use bdev::Request;
+    /// # let bufs = pool::BufGroup::new(1, 4);
+    /// let mut read = Request::read(0, 1, bufs.get().ok_or("all are out")?);
+    /// read.fill_zeroes(3);
+    /// assert_eq!(&read.data.parts()[0][..], [0, 0, 0]);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn fill_zeroes(&mut self, mut count: usize) {
         for part in self.data.parts_mut() {
             let n = count.min(part.spare_capacity());
@@ -184,6 +257,17 @@ impl Request {
     }
 
     /// The bytes from `at` on, `len` of them, in pieces. For backends.
+    ///
+    /// ```
+    /// # use bdev::Request;
+    /// # let bufs = pool::BufGroup::new(2, 4);
+    /// # let [mut one, mut two] = [bufs.get().ok_or("all are out")?, bufs.get().ok_or("all are out")?];
+    /// one.append(b"abcd");
+    /// two.append(b"efgh");
+    /// let write = Request::write(0, 1, [one, two]);
+    /// assert!(write.pieces(2, 4).eq([&b"cd"[..], b"ef"]));
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn pieces(&self, at: usize, len: usize) -> impl Iterator<Item = &[u8]> {
         let (mut skip, mut left) = (at, len);
@@ -197,6 +281,17 @@ impl Request {
     }
 
     /// Copies the bytes from `at` on to `to`. For backends.
+    ///
+    /// ```
+    /// # use bdev::Request;
+    /// # let bufs = pool::BufGroup::new(1, 8);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"01234567");
+    /// let (write, mut middle) = (Request::write(0, 1, buf), [0; 4]);
+    /// write.copy_to(2, &mut middle);
+    /// assert_eq!(&middle, b"2345");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn copy_to(&self, at: usize, to: &mut [u8]) {
         let mut done = 0;
@@ -207,6 +302,16 @@ impl Request {
     }
 
     /// Where the bytes from `at` on differ from `with` first. For backends.
+    ///
+    /// ```
+    /// # use bdev::Request;
+    /// # let bufs = pool::BufGroup::new(1, 8);
+    /// # let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"as it is");
+    /// let compare = Request::compare(0, 1, buf);
+    /// assert_eq!((compare.differs(0, b"as it is"), compare.differs(0, b"as it was")), (None, Some(6)));
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn differs(&self, at: usize, with: &[u8]) -> Option<usize> {
         let mut done = 0;
         for piece in self.pieces(at, with.len()) {

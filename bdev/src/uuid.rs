@@ -6,12 +6,27 @@ use core::str::FromStr;
 use crate::BdevError;
 
 /// A UUID (RFC 9562), as hosts see it: the same device, the same number.
+///
+/// ```
+/// use bdev::Uuid;
+///
+/// let uuid: Uuid = "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11".parse()?;
+/// assert_eq!(uuid.to_string(), "0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11");
+/// # Ok::<(), bdev::BdevError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid(pub u128);
 
 impl Uuid {
     /// One of version 8 (section 5.8: bits of the maker's own) out of a name and a seed. With
     /// another seed the same name has another.
+    ///
+    /// ```
+    /// use bdev::Uuid;
+    ///
+    /// assert_eq!(Uuid::of_name("Malloc0", 7), Uuid::of_name("Malloc0", 7));
+    /// assert_ne!(Uuid::of_name("Malloc0", 7), Uuid::of_name("Malloc0", 8), "another program's");
+    /// ```
     pub fn of_name(name: &str, seed: u64) -> Self {
         let half = |seed| name.bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)));
         let (high, low) = (half(seed), half(!seed));
