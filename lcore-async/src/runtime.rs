@@ -206,6 +206,27 @@ impl Runtime {
     }
 
     /// Tasks that there are.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, yield_now};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// drop(runtime.spawn_local(core::future::pending::<()>()));
+    /// assert_eq!(runtime.task_count(), 2, "that one, and this");
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn task_count(&self) -> usize {
         self.tasks().count()
     }

@@ -109,6 +109,33 @@ enum State {
 }
 
 /// Why a task was not spawned.
+///
+/// ```
+/// # use core::time::Duration;
+/// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+/// # use lcore_async::{Config, Runtime, SpawnError};
+/// # let mut sim = Sim::new(1);
+/// # let start = move |cx: &mut lcore::Cx<'_>| {
+/// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+/// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+/// #     let task = async move {
+/// let mut tasks = Vec::new();
+/// let why = loop {
+///     match runtime.spawn_local(core::future::pending::<()>()) {
+///         Ok(task) => tasks.push(task),
+///         Err(refused) => break refused.why, // with the future, to be tried again
+///     }
+/// };
+/// assert_eq!(why, SpawnError::Full(2048));
+/// #         lib.stop();
+/// #         Ok::<(), NetError>(())
+/// #     };
+/// #     drop(spawner.spawn_local(task));
+/// # };
+/// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+/// # sim.run_for(Duration::from_secs(60));
+/// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -362,11 +389,56 @@ pub struct Aborted;
 impl<T> JoinHandle<T> {
     /// Drops the task's future, now; if it is the one that is running, when its run is over. Does
     /// nothing to a task that is done.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Aborted, Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let task = runtime.spawn_local(core::future::pending::<()>()).ok().expect("there is room for a task");
+    /// task.abort();
+    /// assert_eq!(task.await, Err(Aborted));
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn abort(&self) {
         self.runtime.tasks().abort(self.number, self.serial);
     }
 
     /// Whether the task is over.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, yield_now};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let task = runtime.spawn_local(async {}).ok().expect("there is room for a task");
+    /// assert!(!task.is_finished(), "it has not begun");
+    /// yield_now().await;
+    /// assert!(task.is_finished());
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn is_finished(&self) -> bool {
         !matches!(*self.end.outcome.borrow(), Outcome::NotYet)
     }
@@ -404,6 +476,36 @@ impl Runtime {
     /// [`hold_exit`](Self::hold_exit)). A panic in a task is a panic of its thread, as in a poller:
     /// the task is gone, whoever awaits it hears of it, and the application ends.
     ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// // Nothing in a task need be Send.
+    /// let shared = std::rc::Rc::new(std::cell::Cell::new(1));
+    /// let task = runtime.spawn_local({
+    ///     let shared = shared.clone();
+    ///     async move {
+    ///         shared.set(2);
+    ///         "done"
+    ///     }
+    /// });
+    /// let task = task.map_err(|refused| refused.why).expect("there is room for a task");
+    /// assert_eq!((task.await, shared.get()), (Ok("done"), 2));
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
+    ///
     /// # Errors
     /// As many tasks are there as [`Config::tasks`](crate::Config::tasks) says, or the runtime has
     /// ended; the future comes back.
@@ -423,6 +525,31 @@ impl Runtime {
 
 /// Lets the thread's other tasks, and what comes to its sockets, have their turn before what
 /// follows goes on.
+///
+/// ```
+/// # use core::time::Duration;
+/// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+/// # use lcore_async::{Config, Runtime, yield_now};
+/// # let mut sim = Sim::new(1);
+/// # let start = move |cx: &mut lcore::Cx<'_>| {
+/// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+/// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+/// #     let task = async move {
+/// let turns = std::rc::Rc::new(std::cell::Cell::new(0));
+/// let counted = turns.clone();
+/// drop(runtime.spawn_local(async move { counted.set(counted.get() + 1) }));
+/// assert_eq!(turns.get(), 0);
+/// yield_now().await;
+/// assert_eq!(turns.get(), 1, "the other has had its turn");
+/// #         lib.stop();
+/// #         Ok::<(), NetError>(())
+/// #     };
+/// #     drop(spawner.spawn_local(task));
+/// # };
+/// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+/// # sim.run_for(Duration::from_secs(60));
+/// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+/// ```
 pub async fn yield_now() {
     let mut has_waited = false;
     poll_fn(|cx| {

@@ -126,6 +126,28 @@ pub struct TcpListener {
 impl TcpListener {
     /// Listens at `at`; port 0 takes a free one, which [`local_addr`](Self::local_addr) tells.
     ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let listener = TcpListener::bind(&runtime, "127.0.0.1:0".parse().expect("an address"))?;
+    /// assert_ne!(listener.local_addr()?.port(), 0, "a free one");
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
+    ///
     /// # Errors
     /// The address is in use, not of this machine or not allowed; the runtime has as many sockets
     /// as it was made for, or no network.
@@ -147,6 +169,30 @@ impl TcpListener {
     /// Dropped before it is ready, it has lost none. A connection that has gone again, or that the
     /// system does not give to this runtime, is passed over, with a line in the log.
     ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+    /// let client = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+    /// let (_stream, peer) = listener.accept().await?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
+    ///
     /// # Errors
     /// The listener is gone, now and at each further call.
     pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
@@ -162,6 +208,33 @@ impl TcpListener {
 
     /// The next connection as a socket that is in no group: to be sent to another core, whose
     /// runtime makes a stream of it ([`TcpStream::from_socket`]). Needs no room in this one.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+    /// let mut client = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+    /// let socket = listener.accept_socket().await?;
+    /// // It may cross cores; here it stays.
+    /// let mut stream = TcpStream::from_socket(&runtime, socket)?;
+    /// stream.write_all(b"hello").await?;
+    /// assert_eq!(client.read(&mut [0; 5]).await?, 5);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     ///
     /// # Errors
     /// The listener is gone.
@@ -193,6 +266,36 @@ impl TcpListener {
 /// was not read is thrown away.
 ///
 /// While nobody reads from it, its peer is held back. While its peer takes nothing, writes wait.
+///
+/// ```
+/// # use core::time::Duration;
+/// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+/// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+/// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+/// # let mut sim = Sim::new(1);
+/// # let start = move |cx: &mut lcore::Cx<'_>| {
+/// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+/// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+/// #     let task = async move {
+/// let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+/// let mut client = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+/// let (mut server, _) = listener.accept().await?;
+/// client.write_all(b"ping").await?;
+/// client.shutdown().await?;
+/// while let Some(buf) = server.recv().await? {
+///     server.send(buf).await.map_err(|refused| refused.why)?; // as it came
+/// }
+/// let mut answer = [0; 4];
+/// assert_eq!((client.read(&mut answer).await?, &answer), (4, b"ping"));
+/// #         lib.stop();
+/// #         Ok::<(), NetError>(())
+/// #     };
+/// #     drop(spawner.spawn_local(task));
+/// # };
+/// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+/// # sim.run_for(Duration::from_secs(60));
+/// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+/// ```
 pub struct TcpStream {
     conn: Conn,
 }
@@ -283,6 +386,28 @@ impl TcpStream {
     ///
     /// Dropped before it is ready, it leaves no connection behind.
     ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpStream};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let nobody = "127.0.0.1:9".parse().expect("an address");
+    /// assert!(TcpStream::connect(&runtime, nobody).await.is_err(), "it is refused");
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
+    ///
     /// # Errors
     /// Refused, unreachable, no answer in time; the runtime has as many sockets as it was made for,
     /// or no network.
@@ -291,6 +416,31 @@ impl TcpStream {
     }
 
     /// Connects to the first of `to` that answers, with options.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let (nobody, there) = ("127.0.0.1:9".parse().expect("one"), "127.0.0.1:7".parse().expect("another"));
+    /// let _listener = TcpListener::bind(&runtime, there)?;
+    /// let options = lcore::net::SockOptions::default().no_delay(true);
+    /// let stream = TcpStream::connect_with(&runtime, &[nobody, there], &options).await?;
+    /// assert_eq!(stream.peer_addr()?, there);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     ///
     /// # Errors
     /// As [`connect`](Self::connect), of the last address; there is none; an option cannot be
@@ -330,6 +480,34 @@ impl TcpStream {
     }
 
     /// The two directions, for two tasks. The connection is closed with the later of them.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+    /// let client = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+    /// let (mut server, _) = listener.accept().await?;
+    /// let (mut reads, mut writes) = client.split();
+    /// drop(runtime.spawn_local(async move { writes.write_all(b"from one task").await }));
+    /// server.write_all(b"to another").await?;
+    /// assert_eq!(reads.read(&mut [0; 32]).await?, 10);
+    /// assert_eq!(server.read(&mut [0; 32]).await?, 13);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         (ReadHalf { conn: self.conn.share() }, WriteHalf { conn: self.conn })
     }

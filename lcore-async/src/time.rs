@@ -15,6 +15,28 @@ use crate::Runtime;
 impl Runtime {
     /// The time at which this turn of the tasks began: what all deadlines are counted from. Outside
     /// of tasks, as in a message, the time by the clock.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let began = runtime.now();
+    /// runtime.sleep(Duration::from_secs(3)).await;
+    /// assert_eq!(runtime.now() - began, Duration::from_secs(3));
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn now(&self) -> Instant {
         self.0.now()
     }
@@ -32,6 +54,32 @@ impl Runtime {
     }
 
     /// Ready when `deadline` has come.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// // Ten milliseconds apart, however long the work takes.
+    /// let mut next = runtime.now();
+    /// for _ in 0..5 {
+    ///     next += Duration::from_millis(10);
+    ///     runtime.sleep_until(next).await;
+    /// }
+    /// assert_eq!(runtime.now(), next);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep { runtime: self.clone(), deadline, key: None }
     }
@@ -55,6 +103,30 @@ impl Runtime {
 
     /// Something to do once in each period, a period from now at first. A period that is shorter
     /// than a nanosecond counts as one.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let began = runtime.now();
+    /// let mut beat = runtime.interval(Duration::from_secs(1));
+    /// for n in 1..=3 {
+    ///     assert_eq!(beat.tick().await - began, Duration::from_secs(n));
+    /// }
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn interval(&self, period: Duration) -> Interval {
         let period = period.max(Duration::from_nanos(1));
         Interval { sleep: self.sleep(period), period }
@@ -76,6 +148,31 @@ impl Sleep {
     }
 
     /// Gives it another deadline, whether it was ready or not.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let mut idle = runtime.sleep(Duration::from_secs(1));
+    /// // Something came, so the limit begins again.
+    /// idle.reset(runtime.now() + Duration::from_secs(5));
+    /// let began = runtime.now();
+    /// idle.await;
+    /// assert_eq!(runtime.now() - began, Duration::from_secs(5));
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub fn reset(&mut self, deadline: Instant) {
         self.cancel();
         self.deadline = deadline;
@@ -135,6 +232,28 @@ pin_project! {
 }
 
 /// What was waited for did not come in time.
+///
+/// ```
+/// # use core::time::Duration;
+/// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+/// # use lcore_async::{Config, Runtime};
+/// # let mut sim = Sim::new(1);
+/// # let start = move |cx: &mut lcore::Cx<'_>| {
+/// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+/// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+/// #     let task = async move {
+/// let never = core::future::pending::<()>();
+/// let elapsed = runtime.timeout(Duration::from_secs(1), never).await.expect_err("it never is");
+/// assert_eq!(elapsed.to_string(), "not in time");
+/// #         lib.stop();
+/// #         Ok::<(), NetError>(())
+/// #     };
+/// #     drop(spawner.spawn_local(task));
+/// # };
+/// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+/// # sim.run_for(Duration::from_secs(60));
+/// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
@@ -169,6 +288,31 @@ impl Interval {
     /// Ready at the next whole period since the interval was made; tells when that was. Where
     /// periods have passed meanwhile it is ready once for all of them, and then at the next whole
     /// one. Dropped before it is ready, it has skipped nothing.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime};
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// let mut beat = runtime.interval(Duration::from_secs(1));
+    /// let first = beat.tick().await;
+    /// runtime.sleep(Duration::from_millis(2_500)).await;
+    /// // Two periods have passed, and are told once.
+    /// assert_eq!(beat.tick().await - first, Duration::from_secs(1));
+    /// assert_eq!(beat.tick().await - first, Duration::from_secs(3));
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
     pub async fn tick(&mut self) -> Instant {
         core::future::poll_fn(|cx| Pin::new(&mut self.sleep).poll(cx)).await;
         let due = self.sleep.deadline();
