@@ -30,6 +30,14 @@ use zeroize::Zeroizing;
 
 /// A key as it is written down, such as `DHHC-1:01:…:`. Gone from memory when it is dropped; what
 /// shows it is [`text`](Self::text) alone.
+///
+/// ```
+/// use keyring::Key;
+///
+/// let key = Key::new("host1", "a secret\n");
+/// assert_eq!((key.name(), key.text(), key.path()), ("host1", "a secret", None));
+/// assert!(!format!("{key:?}").contains("secret"), "logs do not tell");
+/// ```
 pub struct Key {
     name: String,
     /// The file that it is from, if it is.
@@ -111,6 +119,19 @@ pub enum KeyError {
 }
 
 /// Keys by their names, for any thread.
+///
+/// ```
+/// use keyring::{Key, Keyring};
+///
+/// let keyring = Keyring::new();
+/// keyring.add(Key::new("host1", "DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"))?;
+/// let key = keyring.get("host1")?;
+/// keyring.remove("host1")?;
+/// assert!(keyring.get("host1").is_err());
+/// assert!(key.text().starts_with("DHHC-1"), "who has it keeps it");
+/// assert!(keyring.list()[0].is_removed);
+/// # Ok::<(), keyring::KeyError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Keyring(Mutex<Keys>);
 
@@ -140,6 +161,14 @@ impl Keyring {
     }
 
     /// Adds a key.
+    ///
+    /// ```
+    /// # use keyring::{Key, KeyError, Keyring};
+    /// let keyring = Keyring::new();
+    /// assert_eq!(keyring.add(Key::new("", "secret")), Err(KeyError::NoName));
+    /// assert_eq!(keyring.add(Key::new("one", "secret")), Ok(()));
+    /// assert_eq!(keyring.add(Key::new("one", "another")), Err(KeyError::Exists("one".into())));
+    /// ```
     ///
     /// # Errors
     /// There is one of its name; it has none.

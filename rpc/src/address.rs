@@ -20,6 +20,15 @@ const PORT: u16 = 5260;
 
 /// Where a server listens. What begins with `/` is the path of a socket, all else an IP address
 /// with or without a port (5260), as for SPDK's clients.
+///
+/// ```
+/// use rpc::Address;
+///
+/// assert_eq!("/run/mine.sock".parse(), Ok(Address::Unix("/run/mine.sock".into())));
+/// assert_eq!("127.0.0.1".parse::<Address>()?.to_string(), "127.0.0.1:5260");
+/// assert!("mine.sock".parse::<Address>().is_err(), "a path begins with /");
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A socket of that path, for its owner alone.

@@ -20,6 +20,15 @@ pub struct Text {
 impl Text {
     /// A value as JSON.
     ///
+    /// ```
+    /// use rpc::Text;
+    ///
+    /// assert!(!Text::of(&["a", "b"])?.is_empty());
+    /// // The keys of an object are strings.
+    /// assert!(Text::of(&std::collections::BTreeMap::from([((1, 2), 3)])).is_err());
+    /// # Ok::<(), rpc::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// It is none: a map whose keys are no strings, for one.
     pub fn of(value: &impl Serialize) -> Result<Self, Error> {
@@ -75,6 +84,17 @@ impl Text {
 }
 
 /// An array that grows by an element at a time, on whichever cores know them.
+///
+/// ```
+/// use rpc::List;
+///
+/// let mut cores = List::default();
+/// for core in 0..4 {
+///     cores.push(&core)?;
+/// }
+/// assert!(!cores.finish().is_empty());
+/// # Ok::<(), rpc::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct List(Text);
 

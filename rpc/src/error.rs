@@ -23,6 +23,13 @@ impl Error {
     pub const INTERNAL: i32 = -32603;
 
     /// Any code: a negative errno where the system or a device said no.
+    ///
+    /// ```
+    /// use rpc::Error;
+    ///
+    /// let busy = Error::new(-16, "the device is open");
+    /// assert_eq!((busy.code(), busy.message()), (-16, "the device is open"));
+    /// ```
     pub fn new(code: i32, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -33,6 +40,12 @@ impl Error {
     }
 
     /// The parameters are wrong.
+    ///
+    /// ```
+    /// use rpc::Error;
+    ///
+    /// assert_eq!(Error::params("size: 0").code(), -32602);
+    /// ```
     pub fn params(message: impl Into<String>) -> Self {
         Self::new(Self::PARAMS, message)
     }

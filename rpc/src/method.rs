@@ -67,6 +67,13 @@ pub struct Method {
 }
 
 /// When a method can be called: before the application has started, after, or always.
+///
+/// ```
+/// use rpc::Phases;
+///
+/// assert!(Phases::Startup.allow(false) && !Phases::Startup.allow(true));
+/// assert!(Phases::Any.allow(false) && Phases::Any.allow(true));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phases {
     /// While the application waits for `framework_start_init`.
@@ -103,6 +110,18 @@ impl Method {
     }
 
     /// The same under these names too.
+    ///
+    /// ```
+    /// use rpc::{Method, NoParams, Phases};
+    ///
+    /// const PING: Method = Method::new("app_ping", "Answers", |_cx, call| {
+    ///     call.answer(|_: NoParams| Ok(true));
+    /// })
+    /// .aliases(&["ping"])
+    /// .phases(Phases::Any);
+    ///
+    /// assert_eq!((PING.aliases, PING.phases), (&["ping"][..], Phases::Any));
+    /// ```
     #[must_use]
     pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;

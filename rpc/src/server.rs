@@ -74,6 +74,16 @@ impl Control {
     /// Over the linked methods. If not `running`, the start-up phase lasts until
     /// [`run`](Self::run).
     ///
+    /// ```
+    /// use rpc::Control;
+    ///
+    /// let control = Control::new(false)?;
+    /// assert!(!control.is_running(), "methods of the start are allowed");
+    /// control.run();
+    /// assert!(control.is_running());
+    /// # Ok::<(), rpc::DuplicateName>(())
+    /// ```
+    ///
     /// # Errors
     /// Two methods have one name.
     pub fn new(running: bool) -> Result<Arc<Self>, DuplicateName> {
@@ -123,6 +133,20 @@ impl Control {
 
     /// Gives methods something that they find by its type with [`service`](Self::service): what an
     /// application has running.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use rpc::Control;
+    ///
+    /// /// What methods of this program need.
+    /// struct Shop(&'static str);
+    ///
+    /// let control = Control::new(true)?;
+    /// assert!(control.service::<Shop>().is_err());
+    /// control.provide(Arc::new(Shop("open")));
+    /// assert_eq!(control.service::<Shop>().map(|shop| shop.0), Ok("open"));
+    /// # Ok::<(), rpc::DuplicateName>(())
+    /// ```
     pub fn provide<T: Any + Send + Sync>(&self, service: Arc<T>) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).push(service);
     }

@@ -36,6 +36,21 @@ pub enum Action {
 }
 
 /// One end of a connection. Moments are durations from any start that all calls have in common.
+///
+/// ```
+/// use core::time::Duration;
+/// use smb_direct::{Action, Connection, Settings};
+///
+/// let now = Duration::ZERO;
+/// let mut client = Connection::client(Settings::client(), now)?;
+/// // A client begins: its request goes out, and it waits for the response.
+/// assert!(matches!(client.next_action(now), Some(Action::Send(_))));
+/// assert!(client.next_action(now).is_none() && client.agreed().is_none());
+/// // It has not come in time.
+/// client.on_time(client.deadline());
+/// assert!(matches!(client.next_action(client.deadline()), Some(Action::Disconnect(_))));
+/// # Ok::<(), smb_direct::SettingsError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Connection {
     role: Role,

@@ -69,6 +69,16 @@ impl<M: AsMut<[u8]> + AsRef<[u8]>> Reassembly<M> {
     /// Appends a piece, as [`Received::Fragment`] describes it; the whole message, if it was the
     /// last.
     ///
+    /// ```
+    /// use smb_direct::Reassembly;
+    ///
+    /// let mut memory = Reassembly::new([0; 16]);
+    /// assert_eq!(memory.push(b"in two ", 6)?, None);
+    /// assert_eq!(memory.push(b"pieces", 0)?, Some(&b"in two pieces"[..]));
+    /// assert!(memory.push(b"more", 100).is_err(), "it does not fit");
+    /// # Ok::<(), smb_direct::ReassemblyError>(())
+    /// ```
+    ///
     /// # Errors
     /// The memory is too small; what was there of the message is forgotten.
     pub fn push(&mut self, piece: &[u8], remaining: usize) -> Result<Option<&[u8]>, ReassemblyError> {

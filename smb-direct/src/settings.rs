@@ -6,6 +6,16 @@ use crate::wire::{LEAST_FRAGMENTED_SIZE, LEAST_RECEIVE_SIZE};
 
 /// What one end wants and can. The defaults suit Linux' peers, which refuse the least sizes that
 /// the specification allows.
+///
+/// ```
+/// use core::time::Duration;
+/// use smb_direct::{Connection, Settings};
+///
+/// let own = Settings { credits: 32, ..Settings::client() };
+/// assert!(Connection::client(own, Duration::ZERO).is_ok());
+/// let poor = Settings { credits: 1, ..own };
+/// assert_eq!(Connection::client(poor, Duration::ZERO).unwrap_err().least, u32::from(Settings::LEAST_CREDITS));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Send credits to ask for, and the most receives to post for the peer. At least

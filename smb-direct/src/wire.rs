@@ -99,6 +99,16 @@ pub struct DataTransfer {
 
 /// A piece of memory at the peer (2.2.3.1, SMB_DIRECT_BUFFER_DESCRIPTOR_1). Upper layers carry
 /// arrays of these.
+///
+/// ```
+/// use smb_direct::wire::Descriptor;
+/// use zerocopy::IntoBytes;
+///
+/// let sent = [Descriptor::new(0x1000, 7, 4096), Descriptor::new(0x4000, 8, 512)];
+/// let came = Descriptor::array(sent.as_bytes()).expect("whole descriptors");
+/// assert_eq!((came.len(), came[1].token.get()), (2, 8));
+/// assert!(Descriptor::array(&sent.as_bytes()[1..]).is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Descriptor {

@@ -40,6 +40,12 @@ pub enum Kind {
 
 impl Kind {
     /// What Prometheus calls it.
+    ///
+    /// ```
+    /// use statistics::Kind;
+    ///
+    /// assert_eq!((Kind::Peak.name(), Kind::Counter.name()), ("gauge", "counter"));
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",

@@ -27,6 +27,13 @@ pub struct Shown {
 }
 
 /// Nanoseconds, shown as seconds to the last digit that there is.
+///
+/// ```
+/// use statistics::Seconds;
+///
+/// assert_eq!(Seconds(1_500_000_000).to_string(), "1.5");
+/// assert_eq!(Seconds(20).to_string(), "0.00000002");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Seconds(pub u64);
 
@@ -59,6 +66,14 @@ impl Times {
     }
 
     /// How many were at most so long (nanoseconds), for each length at which that is known.
+    ///
+    /// ```
+    /// use statistics::Times;
+    ///
+    /// let times = Times { sum_ns: 9_000, buckets: vec![(1_000, 4), (4_000, 2)] };
+    /// assert!(times.cumulative().eq([(1_000, 4), (4_000, 6)]));
+    /// assert_eq!(times.count(), 6);
+    /// ```
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.buckets.iter().scan(0, |below, (up_to, count)| {
             *below += count;
@@ -89,6 +104,28 @@ impl Value {
 }
 
 /// All that was gathered, by the names of the figures.
+///
+/// ```
+/// use statistics::{Samples, families, stats};
+///
+/// stats! {
+///     /// What a shard has done.
+///     struct Shard {
+///         /// Answers.
+///         answers: u64 => counter("example_answers_total"),
+///         /// The longest.
+///         longest_ns: u64 => peak_ns("example_longest_seconds"),
+///     }
+/// }
+///
+/// let mut samples = Samples::of_all();
+/// for shard in [Shard { answers: 1, longest_ns: 5 }, Shard { answers: 2, longest_ns: 3 }] {
+///     samples.add(&[], &shard); // without labels, so that they are one
+/// }
+/// let all = families(samples);
+/// assert_eq!(all[0].samples[0].text(&all[0].figure), "3");
+/// assert_eq!(all[1].samples[0].text(&all[1].figure), "0.000000005");
+/// ```
 pub fn families(samples: Samples) -> Vec<Family> {
     let mut all = BTreeMap::<&str, (Figure, BTreeMap<Labels, Value>)>::new();
     let Samples { list, wanted } = samples;

@@ -89,6 +89,13 @@ impl Samples {
     }
 
     /// For figures whose names begin with one of these; all if there is none.
+    ///
+    /// ```
+    /// use statistics::Samples;
+    ///
+    /// let samples = Samples::of(vec!["lcore_thread_".into()]);
+    /// assert!(samples.wants("lcore_thread_turns_total") && !samples.wants("lcore_pool_buffers"));
+    /// ```
     pub fn of(wanted: Vec<String>) -> Self {
         Self { list: Vec::new(), wanted: wanted.into() }
     }
