@@ -1,18 +1,19 @@
-//! Reservations on their way to where they are kept: one write, and one more with all that has
-//! changed since.
+//! Reservations on their way to where they are kept: what is asked for until a write begins is in
+//! it, so that one write is under way, and one waits, however much changes.
 //!
 //! ```text
-//!            wants                    wants                      wants: its contents change
-//! at rest ───────────► one is written ──────────► and one waits ─┐
-//!    ▲ ended, none waits    │   ▲                      │   ▲     │
-//!    └──────────────────────┘   └── ended ─────────────┘   └─────┘
+//!           wants             begin               wants
+//! at rest ─────────► waits ─────────► is written ─────────► is written, and one waits
+//!                    │   ▲            │                                     │
+//!                    └───┘ wants      └─► end                               └─► end: waits
 //! ```
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem;
 
 use nvme::target::Kept;
 use spin::Mutex;
@@ -25,18 +26,12 @@ const WAITING: usize = 1024;
 /// Hears whether what it has changed is kept.
 type Told = Box<dyn FnOnce(bool) + Send>;
 
-/// A keeper that is never asked for more than one thing at a time.
+/// Where the reservations of one namespace are kept.
 #[derive(Debug)]
 pub(crate) struct Keeping {
     keeper: Arc<dyn Keeper>,
-    /// Held for a few instructions, also by whoever keeps.
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    is_writing: bool,
-    next: Option<Next>,
+    /// What was asked for and is not begun. Held for a few instructions, also by whoever keeps.
+    next: Mutex<Option<Next>>,
 }
 
 /// What is to be kept, and who waits for that.
@@ -47,109 +42,138 @@ struct Next {
 
 impl Keeping {
     pub(crate) fn new(keeper: Arc<dyn Keeper>) -> Arc<Self> {
-        Arc::new(Self { keeper, state: Mutex::default() })
+        Arc::new(Self { keeper, next: Mutex::default() })
     }
 
-    /// Keeps this in place of what was asked for before: what is asked for last is kept last.
-    /// Where too many wait, `told` hears at once that it is not kept, though it will be.
+    /// Keeps this in place of what was asked for before. Where too many wait, `told` hears at once
+    /// that it is not kept, though it will be.
     pub(crate) fn keep(self: &Arc<Self>, what: Option<Kept>, told: impl FnOnce(bool) + Send + 'static) {
-        let refused = {
-            let mut state = self.state.lock();
-            let next = state.next.get_or_insert_with(|| Next { what: None, told: Vec::new() });
-            next.what = what;
-            let has_room = next.told.len() < WAITING;
-            if has_room {
-                next.told.push(Box::new(told));
-                None
-            } else {
-                Some(told)
+        let mut next = self.next.lock();
+        match &mut *next {
+            Some(next) => {
+                next.what = what;
+                if next.told.len() < WAITING {
+                    return next.told.push(Box::new(told));
+                }
             }
-        };
-        if let Some(told) = refused {
-            told(false);
+            none => {
+                *none = Some(Next { what, told: alloc::vec![Box::new(told)] });
+                drop(next);
+                // Without the lock: it may be done at once.
+                return self.keeper.keep(ToKeep { of: self.clone(), has_begun: false, told: Vec::new() });
+            }
         }
-        self.go_on();
-    }
-
-    /// Writes what waits, unless something is written. The keeper is asked without the lock: it may
-    /// answer at once.
-    fn go_on(self: &Arc<Self>) {
-        let next = {
-            let mut state = self.state.lock();
-            if state.is_writing {
-                return;
-            }
-            let Some(next) = state.next.take() else { return };
-            state.is_writing = true;
-            next
-        };
-        let writing = Writing { of: self.clone(), told: next.told };
-        self.keeper.keep(next.what.as_ref(), Box::new(move |done| writing.end(done)));
+        drop(next);
+        told(false);
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("is_writing", &self.is_writing).finish_non_exhaustive()
+        f.debug_struct("Next").field("told", &self.told.len()).finish_non_exhaustive()
     }
 }
 
-/// A write. One that is dropped has failed.
-struct Writing {
+/// Something that a [`Keeper`] is to keep. Dropped before its [`end`](Self::end) it is not kept.
+pub struct ToKeep {
     of: Arc<Keeping>,
+    has_begun: bool,
+    /// Who waits, once it has.
     told: Vec<Told>,
 }
 
-impl Writing {
-    fn end(mut self, done: Result<(), String>) {
-        self.tell(done);
+impl ToKeep {
+    /// What is to be kept, or that there is nothing: what was asked for last. What changes from now
+    /// on is another's.
+    pub fn begin(&mut self) -> Option<Kept> {
+        if mem::replace(&mut self.has_begun, true) {
+            return None;
+        }
+        let Next { what, told } = self.of.next.lock().take()?;
+        self.told = told;
+        what
     }
 
-    fn tell(&mut self, done: Result<(), String>) {
-        if let Err(why) = &done {
+    /// It will outlive a loss of power, or why it will not.
+    pub fn end(mut self, outcome: Result<(), String>) {
+        self.begin();
+        if let Err(why) = &outcome {
             logging::error!("reservations are not kept in {}: {}", self.of.keeper.name(), why.as_str());
         }
-        core::mem::take(&mut self.told).into_iter().for_each(|told| told(done.is_ok()));
+        self.tell(outcome.is_ok());
+    }
+
+    fn tell(&mut self, is_kept: bool) {
+        mem::take(&mut self.told).into_iter().for_each(|told| told(is_kept));
     }
 }
 
-impl Drop for Writing {
+impl Drop for ToKeep {
     fn drop(&mut self) {
+        self.begin();
         if !self.told.is_empty() {
-            self.tell(Err("nobody writes them".to_string()));
+            logging::error!("reservations are not kept in {}: nobody has written them", self.of.keeper.name());
+            self.tell(false);
         }
-        self.of.state.lock().is_writing = false;
-        self.of.go_on();
+    }
+}
+
+impl fmt::Debug for ToKeep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToKeep").field("has_begun", &self.has_begun).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use core::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
-    type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-
     /// Keeps when the test says so.
-    #[derive(Default)]
-    struct Shelf(Mutex<Vec<(Option<Kept>, Done)>>);
-
-    impl fmt::Debug for Shelf {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("Shelf")
-        }
-    }
+    #[derive(Debug, Default)]
+    struct Shelf(Mutex<Vec<ToKeep>>);
 
     impl Keeper for Shelf {
         fn name(&self) -> &str {
             "a shelf"
         }
 
-        fn keep(&self, what: Option<&Kept>, done: Done) {
-            self.0.lock().push((what.cloned(), done));
+        fn keep(&self, what: ToKeep) {
+            self.0.lock().push(what);
+        }
+    }
+
+    /// A shelf, what is kept there, and how many have heard that something was not, and was.
+    struct World {
+        shelf: Arc<Shelf>,
+        keeping: Arc<Keeping>,
+        heard: Arc<[AtomicUsize; 2]>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let shelf = Arc::<Shelf>::default();
+            Self { keeping: Keeping::new(shelf.clone()), shelf, heard: Arc::default() }
+        }
+
+        fn keep(&self, what: Option<Kept>) {
+            let heard = self.heard.clone();
+            self.keeping.keep(what, move |is_kept| {
+                heard[usize::from(is_kept)].fetch_add(1, Ordering::Relaxed);
+            });
+        }
+
+        fn heard(&self) -> [usize; 2] {
+            [0, 1].map(|at| self.heard[at].load(Ordering::Relaxed))
+        }
+
+        fn next(&self) -> ToKeep {
+            self.shelf.0.lock().remove(0)
+        }
+
+        fn waiting(&self) -> usize {
+            self.shelf.0.lock().len()
         }
     }
 
@@ -159,45 +183,37 @@ mod tests {
 
     #[test]
     fn s478_one_write_waits_with_what_came_last_and_few_wait_for_it() {
-        let (shelf, counts) = (Arc::new(Shelf::default()), Arc::new([const { AtomicUsize::new(0) }; 2]));
-        let keeping = Keeping::new(shelf.clone());
-        let heard = || [0, 1].map(|at| counts[at].load(Ordering::Relaxed));
-        for n in 0..3000 {
-            let counts = counts.clone();
-            keeping.keep(key(n), move |is_kept| {
-                counts[usize::from(is_kept)].fetch_add(1, Ordering::Relaxed);
-            });
-        }
-        assert_eq!((shelf.0.lock().len(), heard()), (1, [3000 - 1 - WAITING, 0]));
-        let next = || shelf.0.lock().remove(0);
-        let (what, done) = next();
-        assert_eq!(what, key(0));
-        done(Ok(()));
-        assert_eq!(heard()[1], 1);
-        let (what, done) = next();
-        assert_eq!(what, key(2999), "of those who were turned away, too");
-        done(Ok(()));
-        assert_eq!((shelf.0.lock().len(), heard()[1]), (0, 1 + WAITING));
+        let world = World::new();
+        world.keep(key(0));
+        let mut first = world.next();
+        assert_eq!(first.begin(), key(0));
+        (1..3000).for_each(|n| world.keep(key(n)));
+        assert_eq!((world.waiting(), world.heard()), (1, [2999 - WAITING, 0]));
+        first.end(Ok(()));
+        assert_eq!(world.heard()[1], 1);
+        let mut second = world.next();
+        assert_eq!(second.begin(), key(2999), "of those who were turned away, too");
+        second.end(Ok(()));
+        assert_eq!((world.waiting(), world.heard()[1]), (0, 1 + WAITING));
     }
 
     #[test]
     fn s478_a_write_that_comes_to_nothing_holds_up_none() {
-        let (shelf, failed) = (Arc::new(Shelf::default()), Arc::new(AtomicUsize::new(0)));
-        let keeping = Keeping::new(shelf.clone());
-        for n in 0..2 {
-            let failed = failed.clone();
-            keeping.keep(key(n), move |is_kept| {
-                failed.fetch_add(usize::from(!is_kept), Ordering::Relaxed);
-            });
+        let world = World::new();
+        // Neither begun nor ended, and begun.
+        for (n, begins) in [false, true].into_iter().enumerate() {
+            world.keep(key(1));
+            let mut it = world.next();
+            if begins {
+                assert_eq!(it.begin(), key(1));
+            }
+            drop(it);
+            assert_eq!(world.heard(), [n + 1, 0]);
         }
-        let first = shelf.0.lock().remove(0);
-        drop(first);
-        assert_eq!(failed.load(Ordering::Relaxed), 1);
-        let (what, done) = shelf.0.lock().remove(0);
-        assert_eq!(what, key(1));
-        done(Err("no room".into()));
-        assert_eq!(failed.load(Ordering::Relaxed), 2);
-        keeping.keep(None, |_| {});
-        assert_eq!(shelf.0.lock().remove(0).0, None);
+        world.keep(None);
+        let mut last = world.next();
+        assert_eq!(last.begin(), None);
+        last.end(Err("no room".into()));
+        assert_eq!(world.heard(), [3, 0]);
     }
 }

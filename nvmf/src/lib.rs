@@ -67,6 +67,7 @@ pub use association::{Association, QueueInfo};
 pub use error::NvmfError;
 pub use figures::GroupFigures;
 pub use hosts::{AllowedHost, Helper, HostKeys};
+pub use keeping::ToKeep;
 pub use listener::Listener;
 pub use namespace::{CLAIM, Keeper, Namespace, NamespaceConfig};
 pub use nvme::log::AnaState;

@@ -1,7 +1,5 @@
 //! A namespace: a block device under a number.
 
-use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +11,7 @@ use nvme::{Code, command::io};
 use spin::Mutex;
 
 use crate::NvmfError;
-use crate::keeping::Keeping;
+use crate::keeping::{Keeping, ToKeep};
 
 /// Who writes to a device that hosts have, as others are told: a device is to be opened by
 /// [`bdev::Bdev::open_claimed`] with this.
@@ -24,10 +22,10 @@ pub trait Keeper: fmt::Debug + Send + Sync {
     /// What to call it: the name of that file.
     fn name(&self) -> &str;
 
-    /// Keeps this, or that there is nothing, in place of what was kept before, and calls `done`
-    /// once it will outlive a loss of power, or with why it will not. Never blocks. It is asked for
-    /// one thing at a time: for the next when `done` was called, or dropped, which is a failure.
-    fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>);
+    /// Keeps it in place of what was kept before: [begins](ToKeep::begin) when it is its turn, and
+    /// [ends](ToKeep::end) when it will outlive a loss of power. Never blocks. What is asked for
+    /// later is kept later.
+    fn keep(&self, what: ToKeep);
 }
 
 /// What a namespace is to be.

@@ -12,16 +12,14 @@ use nvme::host::Payload;
 use nvme::identify::cns;
 use nvme::log::{self, GetLogPage, Notice, ReservationPage, feature, lid};
 use nvme::{Code, Shape};
-use nvmf::{Keeper, Kept, NamespaceConfig};
+use nvmf::{Keeper, Kept, NamespaceConfig, ToKeep};
 use zerocopy::{FromBytes, IntoBytes};
 
 const OTHER: &str = "nqn.2014-08.org.nvmexpress:uuid:6f0f6e4d-0000-4000-8000-000000000002";
 
-type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-
 /// Keeps what it is given, when the test says so.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<(Option<Kept>, Done)>>);
+struct Shelf(Mutex<Vec<ToKeep>>);
 
 impl std::fmt::Debug for Shelf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,16 +32,17 @@ impl Keeper for Shelf {
         "a shelf"
     }
 
-    fn keep(&self, what: Option<&Kept>, done: Done) {
-        self.0.lock().expect("nobody panics").push((what.cloned(), done));
+    fn keep(&self, what: ToKeep) {
+        self.0.lock().expect("nobody panics").push(what);
     }
 }
 
 impl Shelf {
     /// The next that is to be kept: it is, or not.
     fn keeps(&self, world: &mut World, outcome: Result<(), String>) -> Option<Kept> {
-        let (kept, done) = self.0.lock().expect("nobody panics").remove(0);
-        done(outcome);
+        let mut next = self.0.lock().expect("nobody panics").remove(0);
+        let kept = next.begin();
+        next.end(outcome);
         world.sim.settle();
         kept
     }
@@ -129,12 +128,15 @@ fn s478_many_changes_are_one_write_more() {
     let mut host = Host::io(&mut world, &bringup, 1);
     let waiting = || shelf.0.lock().expect("nobody panics").len();
     let mut cids = vec![send(&mut host, &mut world, io::RESERVATION_REGISTER, PERSIST, [0, 1])];
+    let one = |key| Some(Kept { hosts: vec![(id_of(HOSTNQN), key)], held: None });
+    let mut first = shelf.0.lock().expect("nobody panics").remove(0);
+    assert_eq!(first.begin(), one(1));
     for key in 1..20 {
         cids.push(send(&mut host, &mut world, io::RESERVATION_REGISTER, 2, [key, key + 1]));
-        assert_eq!(waiting(), 1, "nothing else is asked for before that is done");
+        assert_eq!(waiting(), 1, "whatever comes while it is under way");
     }
-    let one = |key| Some(Kept { hosts: vec![(id_of(HOSTNQN), key)], held: None });
-    assert_eq!(shelf.keeps(&mut world, Ok(())), one(1));
+    first.end(Ok(()));
+    world.sim.settle();
     assert!(host.wait(&mut world, cids[0]).status.is_success());
     assert_eq!((waiting(), host.done.len()), (1, 0), "the others are not kept yet");
     assert_eq!(shelf.keeps(&mut world, Ok(())), one(20));

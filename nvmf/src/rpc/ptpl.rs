@@ -18,7 +18,7 @@ use nvme::reservation::Kind;
 use nvme::target::Kept;
 use serde::{Deserialize, Serialize};
 
-use crate::Keeper;
+use crate::{Keeper, ToKeep};
 
 /// What a file has at most: 128 registrants are a tenth of it.
 const MOST: u64 = 128 << 10;
@@ -52,7 +52,7 @@ fn beside(path: &str) -> String {
 }
 
 /// A file for the reservations of one namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct File {
     path: String,
     device: Uuid,
@@ -193,9 +193,12 @@ impl Keeper for File {
         &self.path
     }
 
-    fn keep(&self, what: Option<&Kept>, done: Box<dyn FnOnce(Result<(), String>) + Send>) {
-        let (path, text) = (self.path.clone(), self.text(what));
-        elsewhere(move || done(replace(&path, &text).map_err(|why| why.to_string())));
+    fn keep(&self, mut what: ToKeep) {
+        let file = self.clone();
+        elsewhere(move || {
+            let text = file.text(what.begin().as_ref());
+            what.end(replace(&file.path, &text).map_err(|why| why.to_string()));
+        });
     }
 }
 
@@ -370,12 +373,32 @@ mod tests {
         for n in 0..20 {
             let done = done.clone();
             let kept = Kept { hosts: (0..=n).map(|id| ([id; 16], u64::from(id) + 1)).collect(), held: None };
-            it.keep(Some(&kept), Box::new(move |kept| done.send((n, kept)).expect("somebody waits")));
+            // Each of one namespace, or they would be one.
+            let keeping = crate::keeping::Keeping::new(std::sync::Arc::new(it.clone()));
+            keeping.keep(Some(kept), move |is_kept| done.send((n, is_kept)).expect("somebody waits"));
         }
         for n in 0..20 {
-            assert_eq!(outcome.recv().expect("an answer"), (n, Ok(())), "in the order in which they were asked for");
+            assert_eq!(outcome.recv().expect("an answer"), (n, true), "in the order in which they were asked for");
         }
         assert_eq!(it.read().expect("it is one").expect("something").hosts.len(), 20);
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "nothing is left beside it");
+    }
+
+    /// A namespace that is added anew with the file of one that was removed knows what that one has
+    /// changed last.
+    #[test]
+    fn s478_what_changes_before_a_file_is_read_is_in_it() {
+        let (_dir, it) = file(None);
+        let keeping = crate::keeping::Keeping::new(std::sync::Arc::new(it.clone()));
+        let keep = |key| keeping.keep(Some(Kept { hosts: std::vec![([1; 16], key)], held: None }), |is_kept| assert!(is_kept));
+        let (go, gate) = mpsc::channel::<()>();
+        elsewhere(move || drop(gate.recv()));
+        keep(1);
+        let (tell, told) = mpsc::channel();
+        elsewhere(move || tell.send(it.read()).expect("somebody waits"));
+        keep(2);
+        drop(go);
+        let read = told.recv().expect("an answer").expect("it is one").expect("something");
+        assert_eq!(read.hosts, [([1; 16], 2)]);
     }
 }
