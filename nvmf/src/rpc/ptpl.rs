@@ -392,7 +392,10 @@ mod tests {
         let keeping = crate::keeping::Keeping::new(std::sync::Arc::new(it.clone()));
         let keep = |key| keeping.keep(Some(Kept { hosts: std::vec![([1; 16], key)], held: None }), |is_kept| assert!(is_kept));
         let (go, gate) = mpsc::channel::<()>();
-        elsewhere(move || drop(gate.recv()));
+        elsewhere(move || {
+            // Until the other end is dropped.
+            let _ = gate.recv();
+        });
         keep(1);
         let (tell, told) = mpsc::channel();
         elsewhere(move || tell.send(it.read()).expect("somebody waits"));
