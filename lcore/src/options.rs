@@ -108,6 +108,12 @@ pub enum LogFormat {
 }
 
 /// How urgent a line of the log is, the most urgent first.
+///
+/// ```
+/// use lcore::LogLevel;
+///
+/// assert_eq!(log::LevelFilter::from(LogLevel::Warn), log::LevelFilter::Warn);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -137,6 +143,15 @@ impl From<LogLevel> for log::LevelFilter {
 }
 
 /// When threads change cores by themselves.
+///
+/// ```
+/// use lcore::AppOptions;
+/// use lcore::clap::{Args, Command, FromArgMatches};
+///
+/// let args = AppOptions::augment_args(Command::new("prog")).try_get_matches_from(["prog", "--balance", "busy"])?;
+/// assert_eq!(AppOptions::from_arg_matches(&args)?.balance, Some(lcore::Balance::Busy));
+/// # Ok::<(), lcore::clap::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

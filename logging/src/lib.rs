@@ -50,6 +50,13 @@ pub static LCORE_LOG_PARTS: [Part];
 /// Registers a part of the log, at link time: `part!("kv")` for what the calling crate logs,
 /// `part!("kv", "my_crate::store")` for what is logged below a path. Does nothing where nothing
 /// filters.
+///
+/// ```
+/// // Its details are shown with `-L example`.
+/// logging::part!("example");
+/// # #[cfg(feature = "log")]
+/// assert!(logging::LCORE_LOG_PARTS.iter().any(|part| part.name == "example"));
+/// ```
 #[macro_export]
 macro_rules! part {
     ($name:expr) => {
@@ -80,6 +87,10 @@ macro_rules! __part {
 }
 
 /// An event that ends or endangers something.
+///
+/// ```
+/// logging::error!("disk {} is gone", "Malloc0");
+/// ```
 #[macro_export]
 macro_rules! error { ($($arg:tt)*) => { $crate::__emit!(error, $($arg)*) } }
 /// An event that someone should look at.
@@ -89,6 +100,11 @@ macro_rules! warn { ($($arg:tt)*) => { $crate::__emit!(warn, $($arg)*) } }
 #[macro_export]
 macro_rules! info { ($($arg:tt)*) => { $crate::__emit!(info, $($arg)*) } }
 /// A detail for whoever follows a fault.
+///
+/// ```
+/// let (id, bytes) = (7, 512);
+/// logging::debug!("queue {}: {} bytes", id, bytes);
+/// ```
 #[macro_export]
 macro_rules! debug { ($($arg:tt)*) => { $crate::__emit!(debug, $($arg)*) } }
 

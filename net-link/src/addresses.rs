@@ -40,6 +40,15 @@ impl Default for Addresses {
 
 impl Addresses {
     /// One address, and a router if there is one.
+    ///
+    /// ```
+    /// use net_link::Addresses;
+    ///
+    /// let host = Addresses::one("10.0.2.15".parse()?, 24, Some("10.0.2.2".parse()?));
+    /// assert!(host.check().is_ok());
+    /// assert!(Addresses::one("10.0.2.15".parse()?, 33, None).check().is_err(), "no prefix is so long");
+    /// # Ok::<(), core::net::AddrParseError>(())
+    /// ```
     pub fn one(address: IpAddr, prefix: u8, gateway: Option<IpAddr>) -> Self {
         Self::Static { own: [Network { address, prefix }].into(), gateways: gateway.into_iter().collect() }
     }
@@ -74,6 +83,12 @@ impl Addresses {
 }
 
 /// The address as smoltcp has it; `None` if it is of a family that this program was built without.
+///
+/// ```
+/// use core::net::{IpAddr, Ipv4Addr};
+///
+/// assert!(net_link::ip(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_some());
+/// ```
 #[inline]
 pub fn ip(ip: IpAddr) -> Option<IpAddress> {
     match ip {

@@ -15,6 +15,15 @@ use crate::hosts::Keys;
 use crate::{AllowedHost, Association, Listener, Namespace, NvmfError};
 
 /// What a subsystem is to be.
+///
+/// ```
+/// use nvmf::SubsystemConfig;
+///
+/// let mut config = SubsystemConfig::new("nqn.2016-06.io.spdk:cnode1");
+/// config.max_namespaces = 4;
+/// assert!(!config.allow_any_host && config.any_host().allow_any_host);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubsystemConfig {

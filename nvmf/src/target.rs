@@ -118,6 +118,17 @@ impl Target {
 
     /// Adds a subsystem.
     ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// assert!(!subsystem.allows_any_host() && subsystem.namespaces().is_empty());
+    /// assert!(target.add_subsystem(SubsystemConfig::new(nqn)).is_err(), "there is one of that name");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Its name is taken; a value cannot be; there are too many.
     pub fn add_subsystem(&self, config: SubsystemConfig) -> Result<Arc<Subsystem>, NvmfError> {
@@ -142,6 +153,17 @@ impl Target {
 
     /// Lets there be so many.
     ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// target.set_max_subsystems(1)?;
+    /// target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// assert!(target.add_subsystem(SubsystemConfig::new("nqn.2016-06.io.spdk:cnode2")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// There are more, or this is more than a target can have.
     pub fn set_max_subsystems(&self, most: usize) -> Result<(), NvmfError> {
@@ -155,6 +177,17 @@ impl Target {
 
     /// Removes a subsystem: its hosts are disconnected, and its devices closed once all that was
     /// under way has come back.
+    ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// target.remove_subsystem(nqn)?;
+    /// assert!(target.subsystem(nqn).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// There is none of that name; it is that of discovery.
@@ -192,6 +225,23 @@ impl Target {
     }
 
     /// Adds a namespace; its NSID.
+    ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// use bdev::Mode;
+    ///
+    /// let bdevs = bdev::Bdevs::new(1);
+    /// let disk = bdev_malloc::malloc(&bdevs, bdev_malloc::Config::new(512, 2048))?;
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// let nsid = target.add_namespace(nqn, NamespaceConfig::new(disk.open(Mode::ReadWrite)?))?;
+    /// assert_eq!((nsid, subsystem.namespaces()[0].uuid()), (1, disk.uuid()));
+    /// target.remove_namespace(nqn, nsid)?;
+    /// assert!(subsystem.namespaces().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// There is no such subsystem; the NSID is taken or too large; hosts cannot use the device.
@@ -274,6 +324,18 @@ impl Target {
 
     /// Has a subsystem listen at an address; where, if its port was 0.
     ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn).any_host())?;
+    /// let at = target.add_listener(nqn, "127.0.0.1:4420".parse()?)?;
+    /// assert_eq!((subsystem.listeners()[0].address(), subsystem.listeners()[0].is_secure()), (at, false));
+    /// target.remove_listener(nqn, at)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// There is no such subsystem, or no transport; it listens there already; the address cannot be
     /// had.
@@ -354,6 +416,18 @@ impl Target {
     }
 
     /// Lets a host in.
+    ///
+    /// ```
+    /// # use nvmf::{HostKeys, NamespaceConfig, SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// target.add_host(nqn, "nqn.2014-08.org.nvmexpress:uuid:0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11")?;
+    /// assert_eq!(subsystem.hosts().len(), 1);
+    /// assert!(target.add_host(nqn, "anybody").is_err(), "no name of a host");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// There is no such subsystem; the name is none, or is let in already.

@@ -5,6 +5,15 @@ use alloc::format;
 use crate::NvmfError;
 
 /// What connections of the transport TCP are to be.
+///
+/// ```
+/// use nvmf::{Target, Transport};
+///
+/// let mut transport = Transport::default();
+/// transport.max_queue_depth = 64;
+/// Target::new().create_transport(transport)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transport {

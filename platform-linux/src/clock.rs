@@ -41,6 +41,15 @@ pub enum ClockKind {
 /// that takes a time out of shared memory and reads the clock in the next few instructions can read
 /// up to about 100 ns less (`CLOCK_MONOTONIC` does not do that). [`Instant::nanos_since`] is zero
 /// then.
+///
+/// ```
+/// use platform_linux::{Clock, ClockChoice};
+///
+/// let clock = Clock::new(ClockChoice::default());
+/// let (began, cycles) = (clock.now(), clock.cycles());
+/// assert!(clock.now() >= began && clock.cycles() >= cycles);
+/// assert!(clock.cycles_per_second() > 0);
+/// ```
 #[derive(Debug)]
 pub struct Clock(Source);
 

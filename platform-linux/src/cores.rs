@@ -10,6 +10,12 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// The cores that are switched on, of those that can be named.
 ///
+/// ```
+/// let online = platform_linux::online_cores()?;
+/// assert!(!online.is_empty());
+/// # Ok::<(), core_reactor::PlatformError>(())
+/// ```
+///
 /// # Errors
 /// The system does not tell: a container may have no sysfs.
 pub fn online_cores() -> Result<CpuSet, PlatformError> {

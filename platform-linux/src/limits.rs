@@ -47,6 +47,13 @@ impl fmt::Display for Limits {
 /// Bytes of memory that this process can still have, as far as the system tells: what is available
 /// on the machine, its swap included, and no more than the control groups above it allow. More is
 /// granted all the same, and ends in the death of some process when it is written to.
+///
+/// ```
+/// // In bytes; none where the system does not tell.
+/// if let Some(bytes) = platform_linux::available_memory() {
+///     assert!(bytes > 0);
+/// }
+/// ```
 pub fn available_memory() -> Option<u64> {
     available(Path::new("/"))
 }

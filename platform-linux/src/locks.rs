@@ -42,6 +42,18 @@ impl CpuLocks {
 
     /// Claims cores against the processes that use the same directory.
     ///
+    /// ```
+    /// use core_reactor::{CoreId, CpuSet};
+    /// use platform_linux::CpuLocks;
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// let mine = CpuLocks::claim_in(dir.path(), &CpuSet::of(CoreId(1)))?;
+    /// assert!(CpuLocks::claim_in(dir.path(), &"0-1".parse()?).is_err(), "core 1 is taken");
+    /// drop(mine);
+    /// assert!(CpuLocks::claim_in(dir.path(), &"0-1".parse()?).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`claim`](Self::claim).
     pub fn claim_in(dir: &Path, cores: &CpuSet) -> Result<Self, PlatformError> {

@@ -52,6 +52,16 @@ impl HugeMemory {
     /// (transparent hugepages if the kernel likes) if not. Aligned to 4 KiB, and to 2 MiB from that
     /// size on. Which it was goes to the log, once for each region.
     ///
+    /// ```
+    /// use platform_linux::HugeMemory;
+    /// use pool::Memory;
+    ///
+    /// // In hugepages where there are any.
+    /// let memory = HugeMemory::new(1 << 20)?;
+    /// assert!(memory.len() >= 1 << 20);
+    /// # Ok::<(), core_reactor::PlatformError>(())
+    /// ```
+    ///
     /// # Errors
     /// The system has not so much memory, or the process may not have it.
     pub fn new(len: usize) -> Result<Self, PlatformError> {

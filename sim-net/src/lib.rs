@@ -51,11 +51,43 @@ impl SimNet {
     }
 
     /// Other faults from now on.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// // From here on everything takes a second.
+    /// net.set_faults(Faults { delay: Duration::from_secs(1), ..Faults::default() });
+    /// assert_eq!(near.write(b"slow"), Poll::Ready(Ok(4)));
+    /// assert_eq!(far.unread(), 0);
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(far.unread(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_faults(&self, faults: Faults) {
         self.0.with(|net| net.set_faults(faults));
     }
 
     /// A listener.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// let listener = net.bind("127.0.0.1:0".parse()?, &options)?;
+    /// let at = listener.local_addr()?;
+    /// assert!(at.port() != 0 && net.bind(at, &options).is_err(), "it is in use");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The address is in use or none of this network's; an option cannot be had.
@@ -65,6 +97,18 @@ impl SimNet {
     }
 
     /// A connection, which is on its way.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// let nobody = net.dial(at, &options)?;
+    /// assert!(matches!(nobody.connected(), Poll::Ready(Err(_))), "refused");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// No port is free; an option cannot be had.
@@ -91,6 +135,20 @@ impl SimNet {
     }
 
     /// What was recorded: what arrived where, and when.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// net.record();
+    /// let _listener = net.bind(at, &options)?;
+    /// net.dial(at, &options)?;
+    /// assert!(!net.trace().is_empty(), "the same for the same seed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn trace(&self) -> String {
         self.0.with(|net| net.trace())
     }

@@ -45,6 +45,21 @@ impl SimSocket {
     }
 
     /// A connection that came to this listener.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// let listener = net.bind(at, &options)?;
+    /// assert!(listener.accept().is_none());
+    /// let near = net.dial(at, &options)?;
+    /// let far = listener.accept().ok_or("it is under way")?;
+    /// assert_eq!(far.peer_addr(), Some(near.local_addr()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn accept(&self) -> Option<Self> {
         self.net(Network::accept).map(|id| Self::new(&self.net, id))
     }
@@ -67,6 +82,26 @@ impl SimSocket {
 
     /// Writes as many bytes as there is room for.
     ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// // Its window and the buffer before it are full at some time.
+    /// let mut written = 0;
+    /// while let Poll::Ready(n) = near.write(&[0; 4096]) {
+    ///     written += n?;
+    /// }
+    /// assert!(written > 0 && !near.has_room());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The connection was reset, or its sending side has ended.
     pub fn write(&self, from: &[u8]) -> Poll<Result<usize, NetError>> {
@@ -74,11 +109,45 @@ impl SimSocket {
     }
 
     /// Ends the sending side, behind what was written.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// near.finish();
+    /// assert_eq!(far.read(&mut [0; 8]), Poll::Ready(Ok(0)), "the end of the stream");
+    /// assert_eq!(far.write(b"still"), Poll::Ready(Ok(5)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish(&self) {
         self.net(Network::finish);
     }
 
     /// Ends the connection by a reset.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// near.reset();
+    /// assert!(matches!(far.read(&mut [0; 8]), Poll::Ready(Err(_))));
+    /// assert!(far.error().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reset(&self) {
         self.net(|net, id| net.close(id, false));
     }
@@ -94,11 +163,45 @@ impl SimSocket {
     }
 
     /// Bytes that the other side has written and this one has not read, wherever they are.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// net.set_faults(Faults { delay: Duration::from_secs(1), ..Faults::default() });
+    /// assert_eq!(near.write(b"hello"), Poll::Ready(Ok(5)));
+    /// assert_eq!((far.unread(), far.unread_and_under_way()), (0, 5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unread_and_under_way(&self) -> usize {
         self.end(End::written).unwrap_or(0)
     }
 
     /// Whether a read would find something: bytes, or the end.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// assert!(!far.is_readable());
+    /// assert_eq!(near.write(b"!"), Poll::Ready(Ok(1)));
+    /// assert!(far.is_readable());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_readable(&self) -> bool {
         self.end(End::is_readable).unwrap_or(false)
     }

@@ -31,6 +31,17 @@ impl Budget {
     }
 
     /// Takes the credits of a new connection, `most` at most; `None` if all places are taken.
+    ///
+    /// ```
+    /// use smbd::Budget;
+    ///
+    /// let mut budget = Budget::new(64, 2).expect("they are enough");
+    /// let first = budget.take(255).expect("a place");
+    /// assert!(first < 64, "the other is sure of some");
+    /// assert!(budget.take(255).is_some() && budget.take(255).is_none());
+    /// budget.give_back(first);
+    /// assert!(budget.take(4).is_some());
+    /// ```
     pub fn take(&mut self, most: u16) -> Option<u16> {
         self.places = self.places.checked_sub(1)?;
         let beyond = self.free - SURE * (self.places + 1);

@@ -68,6 +68,17 @@ impl Command {
 
     /// Reads a command of at most `most` bytes of memory.
     ///
+    /// ```
+    /// use lcore::transport::RemoteMemory;
+    /// use smbd::{Command, Kind};
+    ///
+    /// let memory = vec![RemoteMemory { addr: 0x1000, key: 7, len: 4096 }];
+    /// let command = Command { kind: Kind::Read, tag: 9, memory };
+    /// let came = Command::decode(&command.encode(), 1 << 20).expect("it is one");
+    /// assert_eq!((came.tag, came.bytes()), (9, 4096));
+    /// assert_eq!(Command::decode(&command.encode(), 1024).err(), Some(9), "it is too large");
+    /// ```
+    ///
     /// # Errors
     /// It is none, or is too large: the tag to answer with.
     pub fn decode(bytes: &[u8], most: u32) -> Result<Self, u32> {
@@ -115,6 +126,14 @@ impl Answer {
     }
 
     /// Reads an answer; `None` if it is none.
+    ///
+    /// ```
+    /// use smbd::Answer;
+    ///
+    /// let bytes = Answer { status: 0, tag: 9, bytes: 512 }.encode();
+    /// assert_eq!(Answer::decode(&bytes).map(|answer| answer.bytes), Some(512));
+    /// assert!(Answer::decode(&bytes[1..]).is_none());
+    /// ```
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (status, rest) = number(bytes)?;
         let (tag, rest) = number(rest)?;

@@ -1,6 +1,16 @@
 //! Bytes that any position of can be made again, so that neither end has to keep what it sent.
 
 /// A stream of bytes out of a seed (xorshift of the position's index, eight bytes at a time).
+///
+/// ```
+/// use smbd::Pattern;
+///
+/// let (mut sent, mut bytes) = (Pattern::new(7), [0; 100]);
+/// sent.fill(&mut bytes);
+/// let mut wanted = Pattern::new(7);
+/// assert!(wanted.matches(&bytes[..33]) && wanted.matches(&bytes[33..]), "in whatever pieces");
+/// assert!(Pattern::new(7).from(50).matches(&bytes[50..]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Pattern {
     seed: u64,
