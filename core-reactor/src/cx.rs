@@ -234,11 +234,33 @@ impl Cx<'_> {
     }
 
     /// The time, read from the clock now.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// assert!(cx.clock() >= cx.now(), "that was when the turn began");
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn clock(&self) -> Instant {
         self.thread.set.platform().now()
     }
 
     /// The core it runs on.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// assert_eq!(cx.core(), CoreId(0));
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn core(&self) -> CoreId {
         self.thread.core
     }
@@ -339,6 +361,18 @@ impl Cx<'_> {
 
     /// As [`after`](Self::after), for what must stay on this core. The thread cannot move before it
     /// has run.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let kept = std::rc::Rc::new(5); // it cannot go to another core
+    /// cx.local_after(Duration::from_secs(1), move |_| assert_eq!(*kept, 5));
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn local_after(&mut self, delay: Duration, f: impl FnOnce(&mut Cx<'_>) + 'static) -> PollerId {
         self.local_poller("after", Schedule::Every(delay), once(f))
     }
@@ -448,6 +482,19 @@ impl Cx<'_> {
 
     /// Runs a paused poller again. A timed one keeps its deadline if that is still ahead, otherwise
     /// it starts a full period (and counts as registered last among equal deadlines).
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let id = cx.poller("now and then", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle);
+    /// assert!(cx.pause(id).is_ok() && cx.resume(id).is_ok());
+    /// assert!(cx.remove(id).is_ok() && cx.resume(id).is_err(), "it is gone");
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     ///
     /// # Errors
     /// It is gone.
@@ -632,6 +679,18 @@ impl Cx<'_> {
     }
 
     /// Asks this thread to end when its work has drained (`spdk_thread_exit`).
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// cx.after(Duration::from_secs(1), |cx| cx.exit());
+    /// assert!(!cx.is_exiting());
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn exit(&mut self) {
         self.thread.shared.request_exit();
     }
@@ -678,6 +737,21 @@ impl Cx<'_> {
     }
 
     /// What each of its pollers has done.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// cx.poller("look", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle);
+    /// cx.after(Duration::from_secs(1), |cx| {
+    ///     let look = cx.poller_stats().find(|stats| stats.name == "look").expect("it is there");
+    ///     assert!(look.runs > 0);
+    /// });
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn poller_stats(&self) -> impl Iterator<Item = PollerStats> {
         self.thread.pollers.stats(self.thread.figures.idle_ns)
     }

@@ -204,6 +204,15 @@ impl ThreadHandle {
     }
 
     /// The thread's number.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// # let sim = Sim::new(1);
+    /// let first = sim.lib().spawn(ThreadConfig::new("a"), |_| {})?;
+    /// let second = sim.lib().spawn(ThreadConfig::new("b"), |_| {})?;
+    /// assert_eq!((first.id().number(), second.id().number()), (1, 2));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn id(&self) -> ThreadId {
         self.0.id
     }

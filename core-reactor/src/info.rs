@@ -46,6 +46,18 @@ pub struct ThreadInfo {
 
 impl Cx<'_> {
     /// What can be told of this thread now.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// let info = cx.info();
+    /// assert_eq!((info.name.as_str(), info.core), ("t", CoreId(0)));
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn info(&self) -> ThreadInfo {
         let Inner { shared, cpus, core, since, figures, pollers, channels, .. } = &*self.thread;
         ThreadInfo {
@@ -64,6 +76,18 @@ impl Cx<'_> {
     }
 
     /// What can be told of each of its pollers.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{CoreId, Cx, Instant, Polled, Schedule, ThreadConfig, sim::Sim};
+    /// # let mut sim = Sim::new(1);
+    /// # sim.lib().spawn(ThreadConfig::new("t"), |cx: &mut Cx<'_>| {
+    /// cx.poller("look", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Idle);
+    /// assert_eq!(cx.pollers().count(), 1);
+    /// # })?;
+    /// # sim.run_for(Duration::from_secs(10));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn pollers(&self) -> impl Iterator<Item = PollerInfo> {
         self.thread.pollers.info()
     }

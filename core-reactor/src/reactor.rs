@@ -102,6 +102,15 @@ impl Reactor {
     }
 
     /// One turn: events, then one turn of each thread. Bounded; tells what it did.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// let mut sim = Sim::new(1);
+    /// sim.lib().spawn(ThreadConfig::new("t"), |_| {})?;
+    /// let turn = sim.reactors[0].turn();
+    /// assert_eq!((turn.events, turn.messages), (1, 1), "a thread has come, and begins");
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn turn(&mut self) -> Turn {
         let now = self.set.platform().now();
         self.charge_idle(now);
@@ -147,11 +156,33 @@ impl Reactor {
     }
 
     /// When the next timer here is due.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use core_reactor::{Instant, ThreadConfig, sim::Sim};
+    /// let mut sim = Sim::new(1);
+    /// sim.lib().spawn(ThreadConfig::new("t"), |cx| {
+    ///     cx.after(Duration::from_secs(2), |_| {});
+    /// })?;
+    /// sim.settle();
+    /// assert_eq!(sim.reactors[0].next_deadline(), Some(Instant::ZERO + Duration::from_secs(2)));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         self.threads.iter().filter_map(|t| t.next_deadline()).min()
     }
 
     /// What it has done.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// let mut sim = Sim::new(1);
+    /// sim.lib().spawn(ThreadConfig::new("t"), |_| {})?;
+    /// sim.settle();
+    /// let stats = sim.reactors[0].stats();
+    /// assert_eq!((stats.threads, stats.messages, stats.stalls), (1, 1, 0));
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn stats(&self) -> ReactorStats {
         let events = self.events.ring();
         ReactorStats {
@@ -169,6 +200,15 @@ impl Reactor {
     }
 
     /// The names of the threads on it.
+    ///
+    /// ```
+    /// # use core_reactor::{ThreadConfig, sim::Sim};
+    /// let mut sim = Sim::new(1);
+    /// sim.lib().spawn(ThreadConfig::new("acceptor"), |_| {})?;
+    /// sim.settle();
+    /// assert_eq!(sim.reactors[0].thread_names(), ["acceptor"]);
+    /// # Ok::<(), core_reactor::SpawnError>(())
+    /// ```
     pub fn thread_names(&self) -> Vec<crate::Name> {
         self.threads.iter().map(|t| crate::Name::from(t.handle().name())).collect()
     }

@@ -153,6 +153,17 @@ impl Threads {
 }
 
 /// Why a thread could not be made.
+///
+/// ```
+/// use core_reactor::{SpawnError, ThreadConfig, sim::Sim};
+///
+/// let sim = Sim::new(1);
+/// let elsewhere = ThreadConfig::new("t").cpus("[5]".parse()?);
+/// assert!(sim.lib().spawn(elsewhere, |_| {}).is_err(), "no reactor is on core 5");
+/// sim.lib().stop();
+/// assert_eq!(sim.lib().spawn(ThreadConfig::new("t"), |_| {}), Err(SpawnError::Stopping));
+/// # Ok::<(), core_reactor::CpuSetError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {

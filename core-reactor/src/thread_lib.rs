@@ -169,6 +169,14 @@ impl ThreadLib {
     }
 
     /// Whether [`stop`](Self::stop) was called.
+    ///
+    /// ```
+    /// # use core_reactor::sim::Sim;
+    /// let sim = Sim::new(1);
+    /// assert!(!sim.lib().is_stopping());
+    /// sim.lib().stop();
+    /// assert!(sim.lib().is_stopping());
+    /// ```
     pub fn is_stopping(&self) -> bool {
         self.set.is_stopping()
     }

@@ -6,6 +6,17 @@ use core_reactor::Instant;
 
 /// The time that [`Backend::wake_later`](crate::Backend::wake_later) asked for, for a backend whose
 /// bell can tell the core of it.
+///
+/// ```
+/// use core_reactor::Instant;
+/// use net_group::Alarm;
+///
+/// let alarm = Alarm::default();
+/// alarm.set(Instant::from_nanos(900));
+/// alarm.set(Instant::from_nanos(100));
+/// assert_eq!(alarm.due(), Some(Instant::from_nanos(100)), "the earlier of the two");
+/// assert!(alarm.goes_off(|| Instant::from_nanos(100)) && alarm.due().is_none());
+/// ```
 #[derive(Debug, Default)]
 pub struct Alarm(Cell<Option<Instant>>);
 

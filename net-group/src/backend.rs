@@ -423,6 +423,12 @@ impl Ready {
     pub const OVER: Self = Self(1 << 3 | 1 << 4);
 
     /// Both.
+    ///
+    /// ```
+    /// use net_group::Ready;
+    ///
+    /// assert_eq!(Ready::READ.and(Ready::WRITE).0, Ready::READ.0 | Ready::WRITE.0);
+    /// ```
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

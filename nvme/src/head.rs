@@ -95,6 +95,13 @@ impl Deref for LastPdu {
 }
 
 /// What the two ends have agreed about PDUs in one direction.
+///
+/// ```
+/// use nvme::Shape;
+///
+/// let digests = Shape { header_digest: true, data_digest: true, ..Shape::default() };
+/// assert_eq!(digests.alignment, 0, "data at any dword");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// Whether headers have a digest.

@@ -257,6 +257,12 @@ pub struct ReservationPage {
 }
 
 /// What a reservation notification tells a host (5.16.1.24).
+///
+/// ```
+/// use nvme::log::Notice;
+///
+/// assert_eq!(Notice::ReservationReleased.bit(), 1 << 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Notice {
@@ -306,6 +312,13 @@ impl Event {
     pub const ALL: [Self; 4] = [Self::Namespaces, Self::Ana, Self::Discovery, Self::Reservations];
 
     /// DW0 of the completion: type, information and log page.
+    ///
+    /// ```
+    /// use nvme::log::{Event, lid};
+    ///
+    /// let dw0 = Event::Ana.dw0();
+    /// assert_eq!((dw0 >> 16, Event::of(dw0)), (u32::from(lid::ANA), Some(Event::Ana)));
+    /// ```
     pub fn dw0(self) -> u32 {
         const NOTICE: u32 = 0x2;
         const OF_COMMAND_SET: u32 = 0x6;

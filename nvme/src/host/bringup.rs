@@ -92,6 +92,16 @@ impl Bringup {
     }
 
     /// What to do next.
+    ///
+    /// ```
+    /// use nvme::fabrics::{ConnectData, DISCOVERY_NQN};
+    /// use nvme::host::{Bringup, Payload, Step};
+    ///
+    /// let connect = ConnectData::new([1; 16], 0, DISCOVERY_NQN, "nqn.2014-08.org.example:host").expect("the names fit");
+    /// let bringup = Bringup::new(connect, 32, 15_000, 0);
+    /// // Connect is first, and has 1024 bytes of data.
+    /// assert!(matches!(bringup.step(), Step::Submit(_, Payload::Send(1024))));
+    /// ```
     pub fn step(&self) -> Step {
         let sizes = if self.queues == 0 { 0 } else { cc::ENTRY_SIZES };
         let sqe = match self.at {

@@ -109,6 +109,17 @@ pub enum Refused {
 }
 
 /// The host's end of a connection.
+///
+/// ```
+/// use nvme::command::io;
+/// use nvme::host::{Payload, Queue, Refused, Settings};
+/// use nvme::{Shape, Sqe};
+///
+/// let (mut queue, hello) = Queue::new(Settings { shape: Shape::default(), commands: 31, in_capsule: 4096 });
+/// assert_eq!(hello.length(), 128, "ICReq goes out first");
+/// // And nothing else, before the controller has answered.
+/// assert_eq!(queue.submit(Sqe::new(io::FLUSH, 1), Payload::None), Err(Refused::NotReady));
+/// ```
 #[derive(Debug)]
 pub struct Queue {
     settings: Settings,

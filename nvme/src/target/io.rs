@@ -57,6 +57,22 @@ pub enum Io {
 impl Io {
     /// Reads a command for `namespace` that has `length` bytes of data.
     ///
+    /// ```
+    /// use nvme::command::io;
+    /// use nvme::target::{Io, Namespace};
+    /// use nvme::{Code, Sqe};
+    /// # let namespace = Namespace {
+    /// #     blocks: 64, shift: 9, nguid: [0; 16], eui64: [0; 8], uuid: [0; 16], read_only: false, shared: false, zeroes: true,
+    /// #     boundary: 0, group: 1, reservations: 0, persists: false,
+    /// # };
+    ///
+    /// // `namespace` has 64 blocks of 512 bytes.
+    /// let read = Sqe::blocks(io::READ, 1, 60, 4, 0);
+    /// assert_eq!(Io::read(&read, &namespace, 2048), Ok(Io::Read { slba: 60, blocks: 4 }));
+    /// let beyond = Sqe::blocks(io::READ, 1, 61, 4, 0);
+    /// assert_eq!(Io::read(&beyond, &namespace, 2048), Err(Code::LbaOutOfRange));
+    /// ```
+    ///
     /// # Errors
     /// The status that it is to get.
     pub fn read(sqe: &Sqe, namespace: &Namespace, length: u32) -> Result<Self, Code> {

@@ -14,6 +14,16 @@ use crate::status::Code;
 const HOSTS: usize = 128;
 
 /// The reservations of one namespace. Hosts are told apart by their HOSTID.
+///
+/// ```
+/// use nvme::target::{Kept, Reservations};
+///
+/// let host = [7; 16];
+/// let kept = Kept { hosts: vec![(host, 0xABCD)], held: None };
+/// let reservations = Reservations::restored(&kept).expect("that can be");
+/// assert!(reservations.persists());
+/// assert_eq!(reservations.kept(), Some(kept), "as they were");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Reservations {
     hosts: Vec<Host>,
@@ -85,6 +95,14 @@ impl Reservations {
 
     /// Those that have outlived a loss of power.
     ///
+    /// ```
+    /// use nvme::reservation::Kind;
+    /// use nvme::target::{Kept, Reservations};
+    ///
+    /// let nobody = Kept { hosts: vec![], held: Some((Kind::WriteExclusive, [7; 16])) };
+    /// assert!(Reservations::restored(&nobody).is_err(), "who holds it is not registered");
+    /// ```
+    ///
     /// # Errors
     /// What cannot be, in words.
     pub fn restored(kept: &Kept) -> Result<Self, &'static str> {
@@ -125,6 +143,14 @@ impl Reservations {
     }
 
     /// Has them outlive a loss of power, or not, as feature 83h says.
+    ///
+    /// ```
+    /// use nvme::target::Reservations;
+    ///
+    /// assert!(Reservations::new(false).persist(true).is_err());
+    /// let mut kept = Reservations::new(true);
+    /// assert!(kept.persist(true).is_ok() && kept.persists());
+    /// ```
     ///
     /// # Errors
     /// They cannot.
