@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 use bdev::{BdevError, Params, Uuid};
 
 /// What a device is to be.
+///
+/// ```
+/// use bdev_file::Config;
+///
+/// let config = Config::new("/dev/nvme0n1").name("Disk0").block_size(4096).read_only();
+/// assert_eq!(config.name.as_deref(), Some("Disk0"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -62,6 +69,16 @@ impl Config {
     }
 
     /// Out of `path=…,name=…,block_size=…,uuid=…,readonly=true,direct=false`.
+    ///
+    /// ```
+    /// use bdev::Params;
+    /// use bdev_file::Config;
+    ///
+    /// let config = Config::read(&Params::read("name=Disk0,path=/tmp/disk,block_size=512")?)?;
+    /// assert_eq!(config.block_size, Some(512));
+    /// assert!(Config::read(&Params::read("name=Disk0")?).is_err(), "which file?");
+    /// # Ok::<(), bdev::BdevError>(())
+    /// ```
     ///
     /// # Errors
     /// What is missing or none of these.

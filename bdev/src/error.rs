@@ -104,6 +104,12 @@ pub enum BdevError {
 
 impl BdevError {
     /// What is wrong with a parameter.
+    ///
+    /// ```
+    /// use bdev::BdevError;
+    ///
+    /// assert_eq!(BdevError::invalid("size", "0 is too small").to_string(), "size: 0 is too small");
+    /// ```
     pub fn invalid(what: &'static str, why: impl Into<String>) -> Self {
         Self::Invalid { what, why: why.into().into() }
     }

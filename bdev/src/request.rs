@@ -152,6 +152,13 @@ impl Request {
     }
 
     /// Makes last whatever was written.
+    ///
+    /// ```
+    /// use bdev::{Kind, Request};
+    ///
+    /// let flush = Request::flush();
+    /// assert_eq!((flush.kind, flush.blocks), (Kind::Flush, 0), "it is about the whole device");
+    /// ```
     pub fn flush() -> Self {
         Self::new(Kind::Flush, 0, 0, Frame::new())
     }

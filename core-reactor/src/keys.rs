@@ -7,6 +7,14 @@ use core::sync::atomic::{AtomicU16, Ordering};
 /// A socket or a listener in a group. A key whose socket is gone is refused as
 /// [`NetError::Stale`](crate::net::NetError::Stale) and names no other socket: none of this group,
 /// and none of the 65,535 groups made after it.
+///
+/// ```
+/// use core_reactor::net::SockId;
+///
+/// let id = SockId::new(3, 1, 9);
+/// assert_eq!((id.index(), id.generation(), id.group()), (3, 1, 9));
+/// assert_eq!(SockId::from_raw(id.raw()), id, "it rides in 64 bits");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SockId(u64);
 
@@ -26,6 +34,12 @@ pub struct ExposedKey(u64);
 /// A count, and the only thing that all sets of reactors in a process share beside the link-time
 /// slices: were it kept anywhere smaller, a key of one backend's group could name a socket in
 /// another's.
+///
+/// ```
+/// use core_reactor::net::group_tag;
+///
+/// assert_ne!(group_tag(), group_tag());
+/// ```
 pub fn group_tag() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

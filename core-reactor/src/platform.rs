@@ -75,6 +75,15 @@ pub trait Platform: Send + Sync {
 }
 
 /// Why a platform could not do what it was asked.
+///
+/// ```
+/// use core_reactor::{CoreId, Platform, PlatformError, ReactorOptions, Reactors, sim::SimPlatform};
+///
+/// let options = ReactorOptions::new("0-3".parse()?);
+/// let why = Reactors::new(SimPlatform::new(2), &options).map(drop);
+/// assert!(matches!(why, Err(PlatformError::NoSuchCore { core: CoreId(2), .. })));
+/// # Ok::<(), core_reactor::CpuSetError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {

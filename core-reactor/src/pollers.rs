@@ -66,6 +66,19 @@ pub enum Schedule {
 }
 
 /// A key whose poller is gone.
+///
+/// ```
+/// use core_reactor::{Cx, Polled, Schedule, StalePoller, ThreadConfig, sim::Sim};
+///
+/// let mut sim = Sim::new(1);
+/// sim.lib().spawn(ThreadConfig::new("t"), |cx| {
+///     let id = cx.poller("once", Schedule::WhenAwake, |_: &mut Cx<'_>| Polled::Done);
+///     assert_eq!(cx.remove(id), Ok(()));
+///     assert_eq!(cx.remove(id), Err(StalePoller));
+/// })?;
+/// sim.settle();
+/// # Ok::<(), core_reactor::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stale key: the poller is no longer on this thread")]
 pub struct StalePoller;

@@ -29,6 +29,16 @@ const POSITIONS: usize = usize::MAX >> 1;
 const CLOSED: usize = 1;
 
 /// Why a ring does not take an item.
+///
+/// ```
+/// use core_reactor::{PushError, Ring};
+///
+/// let (ring, mut receiver) = Ring::new(2);
+/// assert!(ring.push(1).is_ok() && ring.push(2).is_ok());
+/// assert_eq!(ring.push(3).map_err(|refused| refused.why), Err(PushError::Full));
+/// receiver.close();
+/// assert_eq!(ring.push(3).map_err(|refused| refused.why), Err(PushError::Closed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// As many items wait as the ring holds.

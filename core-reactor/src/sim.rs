@@ -88,6 +88,13 @@ impl SimPlatform {
     }
 
     /// How often `core` was woken.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, Platform, sim::SimPlatform};
+    /// let platform = SimPlatform::new(2);
+    /// platform.unpark(CoreId(1));
+    /// assert_eq!((platform.unparks(CoreId(0)), platform.unparks(CoreId(1))), (0, 1));
+    /// ```
     pub fn unparks(&self, core: CoreId) -> usize {
         self.state.lock().unparks.get(&core).copied().unwrap_or(0)
     }

@@ -188,6 +188,12 @@ impl ReactorStats {
     }
 
     /// Time asleep as a share of all time, 0 to 1.
+    ///
+    /// ```
+    /// # use core_reactor::sim::Sim;
+    /// let sim = Sim::new(1);
+    /// assert_eq!(sim.reactors[0].stats().parked_share(), 0.0, "it has not turned yet");
+    /// ```
     pub fn parked_share(&self) -> f64 {
         self.parked_ns as f64 / (self.busy_ns + self.idle_ns + self.parked_ns).max(1) as f64
     }

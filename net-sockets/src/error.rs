@@ -6,6 +6,14 @@ use std::net::SocketAddr;
 use core_reactor::net::NetError;
 
 /// A system's error number.
+///
+/// ```
+/// use net_sockets::Errno;
+///
+/// let error = std::io::Error::from_raw_os_error(libc::EAGAIN);
+/// assert!(Errno::of(&error).would_block());
+/// assert_eq!(Errno::of(&std::io::Error::other("no number")), Errno(libc::EIO));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 

@@ -18,6 +18,13 @@
 use crate::Errno;
 
 /// Whose an error is.
+///
+/// ```
+/// use net_sockets::{Errno, Whose, whose::of_connection};
+///
+/// assert_eq!(of_connection(Errno(libc::EINTR)), Whose::Call);
+/// assert_eq!(of_connection(Errno(libc::ECONNRESET)), Whose::Socket);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// Nothing is wrong: another call may follow.

@@ -25,6 +25,13 @@ pub enum Fes {
 
 /// A PDU after which nothing can be trusted: the peer is told by a TermReq, which the one that
 /// found it has, and the connection ends.
+///
+/// ```
+/// use nvme::{Fault, Wrong};
+///
+/// let fault = Fault { why: Wrong::Version(1) };
+/// assert_eq!(fault.to_string(), "the peer broke the protocol: version 1 of the PDU format");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the peer broke the protocol: {why}")]
 pub struct Fault {

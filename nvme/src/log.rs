@@ -125,6 +125,16 @@ pub struct FirmwareSlots {
 }
 
 /// Commands supported and effects (5.16.1.6).
+///
+/// ```
+/// use nvme::command::io;
+/// use nvme::log::Effects;
+/// use zerocopy::FromZeros;
+///
+/// let mut effects = Effects::new_zeroed();
+/// effects.io[usize::from(io::WRITE)] = (Effects::SUPPORTED | Effects::CHANGES_BLOCKS).into();
+/// assert_eq!(effects.io[usize::from(io::READ)].get() & Effects::SUPPORTED, 0);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Effects {

@@ -6,6 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// Limits and hugepages as they are now. Its `Display` is a line for the log.
+///
+/// ```
+/// use platform_linux::Limits;
+///
+/// let limits = Limits::read();
+/// assert!(limits.free_hugepages <= limits.hugepages);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open descriptors (`ulimit -n`). `None`: no limit.

@@ -77,6 +77,12 @@ pub fn unaffinitized<T>(f: impl FnOnce() -> T) -> T {
 /// Starts a thread of the operating system from wherever the caller is, a reactor included: it has
 /// none of the reactor's core, timer slack and name. `name` is cut after 15 bytes.
 ///
+/// ```
+/// let sum = platform_linux::spawn_off_reactor("adder", || (1..=10).sum::<u32>())?;
+/// assert_eq!(sum.join().ok(), Some(55));
+/// # Ok::<(), core_reactor::PlatformError>(())
+/// ```
+///
 /// # Errors
 /// The system has no thread to give.
 pub fn spawn_off_reactor<F, T>(name: &str, f: F) -> Result<JoinHandle<T>, PlatformError>

@@ -153,6 +153,13 @@ pub struct Methods {
 impl Methods {
     /// Those that are linked.
     ///
+    /// ```
+    /// let methods = rpc::Methods::linked()?;
+    /// assert!(methods.get("no_such_method").is_none());
+    /// assert!(methods.iter().all(|(_, method)| !method.help.is_empty()));
+    /// # Ok::<(), rpc::DuplicateName>(())
+    /// ```
+    ///
     /// # Errors
     /// Two have one name.
     pub fn linked() -> Result<Self, DuplicateName> {

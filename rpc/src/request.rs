@@ -60,6 +60,11 @@ impl<'a> Request<'a> {
 }
 
 /// Whether a value is a request. For fuzzing.
+///
+/// ```
+/// assert!(rpc::is_request(br#"{"jsonrpc": "2.0", "method": "rpc_get_methods", "id": 1}"#));
+/// assert!(!rpc::is_request(b"[]"));
+/// ```
 pub fn is_request(text: &[u8]) -> bool {
     Request::read(text).is_ok()
 }

@@ -14,6 +14,13 @@ pub const ELEMENTS: usize = 8192;
 
 /// What cannot become a value of JSON, or of the size that is allowed. Where the next value begins
 /// is not known then.
+///
+/// ```
+/// use rpc::scan::{Bad, DEPTH, Scanner};
+///
+/// assert_eq!(Scanner::default().feed(b"{]"), Err(Bad::Syntax { at: 1 }));
+/// assert_eq!(Scanner::default().feed(&[b'['; DEPTH + 1]), Err(Bad::Deep));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bad {
     /// A byte that no value has in this place.
@@ -31,6 +38,15 @@ pub enum Bad {
 }
 
 /// Looks at the bytes of one value as they come.
+///
+/// ```
+/// use rpc::scan::Scanner;
+///
+/// // Two values, back to back and cut anywhere.
+/// let mut scanner = Scanner::default();
+/// assert_eq!(scanner.feed(br#"{"id": 1, "met"#), Ok((14, false)));
+/// assert_eq!(scanner.feed(br#"hod": "a"}{"id": 2}"#), Ok((10, true)));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
     state: State,
@@ -120,6 +136,14 @@ impl Scanner {
     }
 
     /// No more will come: whether that makes the value whole. It does for a number on the outside.
+    ///
+    /// ```
+    /// use rpc::scan::Scanner;
+    ///
+    /// let mut scanner = Scanner::default();
+    /// assert_eq!(scanner.feed(b"12"), Ok((2, false)), "more digits may come");
+    /// assert!(scanner.finish());
+    /// ```
     pub fn finish(&mut self) -> bool {
         if self.depth == 0 && self.ends_number() {
             self.state = State::Done;
@@ -134,6 +158,14 @@ impl Scanner {
 
     /// Where the elements of a batch are, counted from the value's first byte; nothing if it is no
     /// array on the outside.
+    ///
+    /// ```
+    /// use rpc::scan::Scanner;
+    ///
+    /// let mut scanner = Scanner::default();
+    /// assert_eq!(scanner.feed(b"[{}, {}]"), Ok((8, true)));
+    /// assert_eq!(scanner.batch(), Some(vec![1..3, 5..7]));
+    /// ```
     pub fn batch(&mut self) -> Option<Vec<Range<usize>>> {
         self.is_batch.then(|| std::mem::take(&mut self.elements))
     }

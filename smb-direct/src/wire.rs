@@ -30,6 +30,16 @@ pub const LEAST_RECEIVE_SIZE: u32 = 128;
 pub const LEAST_FRAGMENTED_SIZE: u32 = 131_072;
 
 /// Negotiate request (2.2.1).
+///
+/// ```
+/// use smb_direct::wire::{NegotiateRequest, read};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let asked = NegotiateRequest { min_version: 0x0100.into(), credits_requested: 255.into(), ..NegotiateRequest::new_zeroed() };
+/// let came: NegotiateRequest = read(asked.as_bytes()).expect("20 bytes");
+/// assert_eq!(came.credits_requested.get(), 255);
+/// assert!(read::<NegotiateRequest>(&asked.as_bytes()[1..]).is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct NegotiateRequest {
@@ -78,6 +88,14 @@ pub struct NegotiateResponse {
 }
 
 /// The header of a data transfer message (2.2.3).
+///
+/// ```
+/// use smb_direct::wire::{DATA_OFFSET, DataTransfer, HEADER};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let header = DataTransfer { data_offset: (DATA_OFFSET as u32).into(), data_length: 512.into(), ..DataTransfer::new_zeroed() };
+/// assert_eq!((header.as_bytes().len(), DATA_OFFSET % 8), (HEADER, 0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DataTransfer {

@@ -44,6 +44,21 @@ pub enum Fuse {
 impl Fused {
     /// A command has come; and the one before it, if that was a first and this is no second: it is
     /// to be completed with [`Code::MissingFused`].
+    ///
+    /// ```
+    /// # use nvme::target::Tag;
+    /// # fn f(compare: Tag, write: Tag) {
+    /// use nvme::Sqe;
+    /// use nvme::command::{FUSED_FIRST, FUSED_SECOND, io};
+    /// use nvme::target::{Fuse, Fused};
+    ///
+    /// let mut fused = Fused::default();
+    /// let first = Sqe { flags: FUSED_FIRST, ..Sqe::new(io::COMPARE, 1) };
+    /// let second = Sqe { flags: FUSED_SECOND, ..Sqe::new(io::WRITE, 1) };
+    /// assert_eq!(fused.next(compare, &first), (Fuse::First, None));
+    /// assert_eq!(fused.next(write, &second), (Fuse::Both { first: compare, compare: first }, None));
+    /// # }
+    /// ```
     #[inline]
     pub fn next(&mut self, tag: Tag, sqe: &Sqe) -> (Fuse, Option<Tag>) {
         if sqe.fuse() == 0 && matches!(self.first, First::None) {

@@ -124,6 +124,20 @@ impl Io {
 
 /// The first `count` ranges of Dataset Management: first block and blocks, none of them empty.
 ///
+/// ```
+/// use nvme::command::DsmRange;
+/// use nvme::target::{Namespace, ranges};
+/// use zerocopy::IntoBytes;
+/// # let namespace = Namespace {
+/// #     blocks: 64, shift: 9, nguid: [0; 16], eui64: [0; 8], uuid: [0; 16], read_only: false, shared: false, zeroes: true,
+/// #     boundary: 0, group: 1, reservations: 0, persists: false,
+/// # };
+///
+/// // `namespace` has 64 blocks. A range of none counts for nothing.
+/// let list = [(0, 8), (16, 0)].map(|(slba, blocks): (u64, u32)| DsmRange { attributes: 0.into(), blocks: blocks.into(), slba: slba.into() });
+/// assert!(ranges(list.as_bytes(), 2, &namespace).is_ok_and(|ranges| ranges.eq([(0, 8)])));
+/// ```
+///
 /// # Errors
 /// One is not within the namespace, and none of them counts.
 pub fn ranges<'a>(data: &'a [u8], count: u16, namespace: &Namespace) -> Result<impl Iterator<Item = (u64, u32)> + use<'a>, Code> {
