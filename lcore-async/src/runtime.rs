@@ -28,6 +28,32 @@ const EVENTS: usize = 64;
 
 /// The futures of one lcore thread: a handle, which its clones share. It stays on its thread, as
 /// all that is made with it: tasks, timers, sockets.
+///
+/// ```
+/// # use core::time::Duration;
+/// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+/// # use lcore_async::{Config, Runtime};
+/// # let mut sim = Sim::new(1);
+/// # let start = move |cx: &mut lcore::Cx<'_>| {
+/// #     let runtime = Runtime::new(cx, Config::new()).expect("a runtime");
+/// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+/// #     let task = async move {
+/// // Handles of one runtime, for other tasks.
+/// let other = runtime.clone();
+/// let task = other.spawn_local({
+///     let runtime = runtime.clone();
+///     async move { runtime.sleep(Duration::from_secs(1)).await }
+/// });
+/// assert!(task.ok().expect("there is room for a task").await.is_ok());
+/// #         lib.stop();
+/// #         Ok::<(), NetError>(())
+/// #     };
+/// #     drop(spawner.spawn_local(task));
+/// # };
+/// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+/// # sim.run_for(Duration::from_secs(60));
+/// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+/// ```
 #[derive(Clone)]
 pub struct Runtime(pub(crate) Rc<Inner>);
 

@@ -157,6 +157,31 @@ impl TcpListener {
 
     /// The same, with options.
     ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// use lcore::net::SockOptions;
+    ///
+    /// let at = "127.0.0.1:7".parse().expect("an address");
+    /// let listener = TcpListener::bind_with(&runtime, at, &SockOptions::default().no_delay(true))?;
+    /// assert_eq!(listener.local_addr()?, at);
+    /// #         lib.stop();
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_secs(60));
+    /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+    /// ```
+    ///
     /// # Errors
     /// As [`bind`](Self::bind), and an option that cannot be honoured.
     pub fn bind_with(runtime: &Runtime, at: SocketAddr, options: &SockOptions) -> Result<Self, NetError> {
@@ -308,6 +333,33 @@ macro_rules! reads {
         ///
         /// Dropped before it is ready, it has taken nothing.
         ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// far.write_all(b"hello").await?;
+        /// drop(far); // the peer ends
+        /// assert_eq!(near.recv().await?.as_deref(), Some(&b"hello"[..]));
+        /// assert!(near.recv().await?.is_none(), "that was all");
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
+        ///
         /// # Errors
         /// The connection broke; what came before has been read then.
         pub async fn recv(&mut self) -> Result<Option<Buf>, NetError> {
@@ -318,6 +370,33 @@ macro_rules! reads {
         /// ended its side and all is read, or nothing fits.
         ///
         /// Dropped before it is ready, it has taken nothing: what comes is for the next read.
+        ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// far.write_all(b"hello").await?;
+        /// let mut room = [0; 3];
+        /// assert_eq!((near.read(&mut room).await?, &room), (3, b"hel"));
+        /// assert_eq!(near.read(&mut room).await?, 2, "the rest");
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
         ///
         /// # Errors
         /// As [`recv`](Self::recv).
@@ -335,6 +414,31 @@ macro_rules! writes {
         ///
         /// Dropped before it is ready, it has taken nothing.
         ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// let taken = near.write(b"hello").await?;
+        /// assert_eq!((taken, far.read(&mut [0; 8]).await?), (5, 5));
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
+        ///
         /// # Errors
         /// The connection broke, or its sending side has ended.
         pub async fn write(&mut self, bytes: &[u8]) -> Result<usize, NetError> {
@@ -345,6 +449,40 @@ macro_rules! writes {
         ///
         /// Dropped before it is ready, it has taken a part: [`taken`](Self::taken) tells how much.
         ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// // However many, while the other side reads.
+        /// let reader = runtime.spawn_local(async move {
+        ///     let mut read = 0;
+        ///     while let Ok(Some(buf)) = far.recv().await {
+        ///         read += buf.len();
+        ///     }
+        ///     read
+        /// });
+        /// near.write_all(&vec![7; 1 << 20]).await?;
+        /// near.shutdown().await?;
+        /// assert_eq!(reader.ok().expect("there is room for a task").await, Ok(1 << 20));
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
+        ///
         /// # Errors
         /// As [`write`](Self::write).
         pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), NetError> {
@@ -354,6 +492,35 @@ macro_rules! writes {
         /// Takes a buffer or up to four as they are, without a copy, when there is room.
         ///
         /// Dropped before it is ready, it has taken nothing of it.
+        ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// # let bufs = lcore::pool::BufGroup::new(2, 64);
+        /// let (mut head, mut body) = (bufs.get().expect("one"), bufs.get().expect("another"));
+        /// head.append(b"4:");
+        /// body.append(b"body");
+        /// near.send([head, body]).await.map_err(|refused| refused.why)?;
+        /// assert_eq!(far.read(&mut [0; 64]).await?, 6);
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
         ///
         /// # Errors
         /// As [`write`](Self::write); the buffers come back.
@@ -366,12 +533,66 @@ macro_rules! writes {
         ///
         /// Taken is not yet with the peer; if the connection breaks, that is told by the next read
         /// or write.
+        ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// near.write_all(b"hello").await?;
+        /// near.write_all(b" you").await?;
+        /// assert_eq!(near.taken(), 9);
+        /// # assert_eq!(far.read(&mut [0; 9]).await?, 9);
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
         pub fn taken(&self) -> u64 {
             self.conn.taken()
         }
 
         /// Ends the sending side behind all that was taken (FIN). Reading goes on. Waits for room
         /// if there is none; asked for once, it comes also if this is dropped.
+        ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// near.shutdown().await?;
+        /// assert_eq!(far.read(&mut [0; 8]).await?, 0, "the end");
+        /// far.write_all(b"and back").await?;
+        /// assert_eq!(near.read(&mut [0; 8]).await?, 8);
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
         ///
         /// # Errors
         /// The connection broke before.

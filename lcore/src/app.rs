@@ -555,6 +555,18 @@ impl StartedApp {
     /// Its end, when all reactors have returned: calls what was given to [`App::on_stopped`], waits
     /// for what was printed, and answers the exit code.
     ///
+    /// ```
+    /// # use lcore::{App, sim::Sim};
+    /// # let mut sim = Sim::new(2);
+    /// let app = App::new("example").start_on(sim.lib(), |_cx, app| {
+    ///     app.stop(3);
+    ///     Ok(())
+    /// })?;
+    /// sim.run_for(core::time::Duration::from_secs(1));
+    /// assert_eq!(app.finish(&[])?, 3, "the exit code");
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
+    ///
     /// # Errors
     /// What was printed could not be written, or what comes last panicked.
     pub fn finish(self, stats: &[ReactorStats]) -> Result<u8, Failure> {
@@ -734,6 +746,19 @@ impl AppHandle {
     }
 
     /// Whether it was made with a network, so that [`net`](Self::net) has something to tell.
+    ///
+    /// ```
+    /// # use lcore::{App, sim::Sim};
+    /// # let mut sim = Sim::new(2);
+    /// let app = App::new("example").start_on(sim.lib(), |_cx, app| {
+    ///     assert!(!app.has_net(), "none was asked for");
+    ///     app.stop(0);
+    ///     Ok(())
+    /// })?;
+    /// # sim.run_for(core::time::Duration::from_secs(1));
+    /// # assert_eq!(app.finish(&[])?, 0);
+    /// # Ok::<(), lcore::Failure>(())
+    /// ```
     pub fn has_net(&self) -> bool {
         self.0.net.is_some()
     }

@@ -59,6 +59,14 @@ impl Buf {
     }
 
     /// Bytes that fit behind the filled part.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// let mut buf = bufs.get().ok_or("all are out")?;
+    /// buf.append(b"hello");
+    /// assert_eq!(buf.spare_capacity(), 11);
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn spare_capacity(&self) -> usize {
         (self.meta().cap - self.meta().end.get()) as usize
@@ -85,6 +93,16 @@ impl Buf {
 
     /// Counts `n` more bytes as filled, after they were written to [`spare_mut`](Self::spare_mut).
     /// At most the spare capacity.
+    ///
+    /// ```
+    /// # let bufs = pool::BufGroup::new(1, 16);
+    /// let mut buf = bufs.get().ok_or("all are out")?;
+    /// // As a system call does that writes into the room it is given:
+    /// buf.spare_mut()[..3].copy_from_slice(b"abc");
+    /// buf.grow(3);
+    /// assert_eq!(&buf[..], b"abc");
+    /// # Ok::<(), &str>(())
+    /// ```
     #[inline]
     pub fn grow(&mut self, n: usize) {
         let n = n.min(self.spare_capacity()) as u32;

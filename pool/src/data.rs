@@ -170,6 +170,14 @@ impl DataPool {
     }
 
     /// Bytes that each buffer of `class` holds.
+    ///
+    /// ```
+    /// use pool::{Class, DataPool, DataPoolConfig};
+    ///
+    /// let pool = DataPool::on_heap(DataPoolConfig::default())?;
+    /// assert_eq!((pool.buf_size(Class::Small), pool.buf_size(Class::Large)), (8 << 10, 128 << 10));
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
     pub fn buf_size(&self, class: Class) -> usize {
         self.shared.config.class(class).size
     }

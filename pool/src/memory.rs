@@ -54,6 +54,14 @@ pub struct HeapMemory {
 impl HeapMemory {
     /// `len` zeroed bytes.
     ///
+    /// ```
+    /// use pool::{HeapMemory, Memory};
+    ///
+    /// let memory = HeapMemory::new(8192)?;
+    /// assert_eq!((memory.len(), memory.base().addr().get() % 4096), (8192, 0));
+    /// # Ok::<(), pool::PoolError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`PoolError::NoMemory`].
     pub fn new(len: usize) -> Result<Self, PoolError> {
