@@ -14,6 +14,14 @@ use spin::Mutex;
 use crate::channel::{Channel, Corruption, Fate, Plan, Source};
 
 /// An error that is to happen.
+///
+/// ```
+/// use bdev_fault::{Injected, InjectedError};
+///
+/// // The next three requests fail with the NVMe status "write fault".
+/// let faults = Injected { error: InjectedError::Status { sct: 2, sc: 0x80 }, count: 3, queue_depth: 0 };
+/// assert_ne!(faults.error, InjectedError::Failure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injected {
     /// Which.

@@ -31,6 +31,15 @@ pub use crate::delay::{Delay, Latencies, Latency, delay};
 pub use crate::error::{Errors, Injected, InjectedError, errors};
 
 /// What goes wrong. Odds are of a million.
+///
+/// ```
+/// use core::time::Duration;
+/// use bdev_fault::Faults;
+///
+/// // A slow device that tears one write in a hundred.
+/// let faults = Faults { delay: Duration::from_millis(1)..=Duration::from_millis(5), torn: 10_000, ..Faults::none(7) };
+/// assert_eq!((faults.errors, faults.lost), (0, 0));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Faults {
     /// All that is drawn by lot is drawn with this.

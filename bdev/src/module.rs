@@ -98,6 +98,13 @@ pub struct Params<'a>(Vec<(&'a str, &'a str)>);
 impl<'a> Params<'a> {
     /// Reads them.
     ///
+    /// ```
+    /// use bdev::Params;
+    ///
+    /// assert!(Params::read("name=Disk0,size=64M").is_ok() && Params::read("").is_ok());
+    /// assert!(Params::read("name").is_err() && Params::read("size=1,size=2").is_err());
+    /// ```
+    ///
     /// # Errors
     /// A part is no `key=value`, or a key is there twice.
     pub fn read(text: &'a str) -> Result<Self, BdevError> {

@@ -100,6 +100,13 @@ impl Kind {
 
 /// A request and its buffers. It comes back in a [`Completion`], or with the reason why it was
 /// refused.
+///
+/// ```
+/// use bdev::{Kind, Request, Token};
+///
+/// let trim = Request::unmap(8, 8).token(Token(3));
+/// assert_eq!((trim.kind, trim.block, trim.blocks, trim.token), (Kind::Unmap, 8, 8, Token(3)));
+/// ```
 #[derive(Debug)]
 pub struct Request {
     /// What to do.
@@ -181,6 +188,16 @@ impl Request {
     }
 
     /// Compares.
+    ///
+    /// ```
+    /// use bdev::{Kind, Request};
+    ///
+    /// let bufs = pool::BufGroup::new(1, 512);
+    /// let mut wanted = bufs.get().ok_or("all are out")?;
+    /// wanted.append(&[0; 512]);
+    /// assert_eq!(Request::compare(0, 1, wanted).kind, Kind::Compare);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub fn compare(block: u64, blocks: u64, data: impl Into<Frame>) -> Self {
         Self::new(Kind::Compare, block, blocks, data.into())
     }

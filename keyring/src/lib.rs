@@ -199,6 +199,12 @@ impl Keyring {
 
     /// The key of that name.
     ///
+    /// ```
+    /// use keyring::{KeyError, Keyring};
+    ///
+    /// assert_eq!(Keyring::new().get("host1").err(), Some(KeyError::Unknown("host1".into())));
+    /// ```
+    ///
     /// # Errors
     /// There is none.
     pub fn get(&self, name: &str) -> Result<Arc<Key>, KeyError> {
@@ -206,6 +212,16 @@ impl Keyring {
     }
 
     /// All of them, and behind them those that were removed and are somebody's still.
+    ///
+    /// ```
+    /// # use keyring::{Key, Keyring};
+    /// let keyring = Keyring::new();
+    /// keyring.add(Key::new("host1", "secret"))?;
+    /// let mine = keyring.get("host1")?;
+    /// let listed = &keyring.list()[0];
+    /// assert_eq!((listed.key.name(), listed.is_removed), (mine.name(), false));
+    /// # Ok::<(), keyring::KeyError>(())
+    /// ```
     pub fn list(&self) -> Vec<Listed> {
         let keys = self.0.lock();
         let listed = |key: Arc<Key>, is_removed| {

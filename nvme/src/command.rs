@@ -57,6 +57,14 @@ pub mod io {
 
 /// Which way the data of a command goes: the low two bits of its opcode, or of FCTYPE (NVMe Base
 /// 2.0, 3.3.3.1).
+///
+/// ```
+/// use nvme::command::{Direction, io};
+/// use nvme::Sqe;
+///
+/// let has_data = |opcode| Sqe::new(opcode, 1).direction() != Direction::None;
+/// assert!(has_data(io::COMPARE) && !has_data(io::FLUSH));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// There is none.

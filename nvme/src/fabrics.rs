@@ -63,6 +63,15 @@ pub struct Connect {
 pub const DISABLE_SQ_FLOW: u8 = 1 << 2;
 
 /// Data of Connect (6.3).
+///
+/// ```
+/// use nvme::fabrics::{ConnectData, LONGEST_NQN, nqn};
+/// use zerocopy::{FromBytes, IntoBytes};
+///
+/// let sent = ConnectData::new([7; 16], 1, "nqn.2016-06.io.spdk:cnode1", "nqn.2014-08.org.example:host").expect("the names fit");
+/// let came = ConnectData::read_from_bytes(sent.as_bytes()).expect("1024 bytes");
+/// assert_eq!((came.cntlid.get(), nqn(&came.subnqn)), (1, Some("nqn.2016-06.io.spdk:cnode1")));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct ConnectData {
@@ -139,6 +148,14 @@ pub fn accepted(cntlid: u16, authreq: u16) -> u64 {
 }
 
 /// Whether the DW0 of an accepted Connect wants the host to show who it is (AUTHREQ.ATR).
+///
+/// ```
+/// use nvme::fabrics::{accepted, asks_who};
+///
+/// let result = accepted(5, 1 << 1); // ATR
+/// assert!(asks_who(result));
+/// assert_eq!(result as u16, 5, "the controller");
+/// ```
 pub fn asks_who(result: u64) -> bool {
     result >> 16 & u64::from(AUTHREQ_ATR) != 0
 }
@@ -162,6 +179,13 @@ pub fn invalid(at: Parameter) -> u64 {
 }
 
 /// A parameter that Connect does not accept.
+///
+/// ```
+/// use nvme::fabrics::Parameter;
+///
+/// assert_eq!(Parameter::QID, Parameter::Command(42));
+/// assert_eq!(Parameter::SUBNQN, Parameter::Data(256));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// Offset in the submission queue entry.

@@ -88,6 +88,14 @@ impl GetLogPage {
 }
 
 /// SMART / health information (5.16.1.3).
+///
+/// ```
+/// use nvme::log::Smart;
+/// use zerocopy::FromZeros;
+///
+/// let health = Smart { temperature: 300.into(), spare: 100, ..Smart::new_zeroed() };
+/// assert_eq!(health.temperature.get() - 273, 27, "degrees Celsius");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Smart {
@@ -215,6 +223,15 @@ pub struct DiscoveryHeader {
 }
 
 /// Entry of the discovery log (5.16.1.23).
+///
+/// ```
+/// use nvme::identify::text;
+/// use nvme::log::DiscoveryEntry;
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let entry = DiscoveryEntry { trsvcid: text("4420"), traddr: text("10.0.0.1"), ..DiscoveryEntry::new_zeroed() };
+/// assert_eq!(entry.as_bytes()[512..520], *b"10.0.0.1");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DiscoveryEntry {

@@ -167,6 +167,13 @@ pub struct IcReq {
 }
 
 /// ICResp (3.6.2.3).
+///
+/// ```
+/// use nvme::pdu::{IcResp, LEAST_MAXH2CDATA};
+///
+/// let response = IcResp::new(0, 0b01, 128 << 10);
+/// assert!(response.dgst == 0b01 && response.maxh2cdata.get() >= LEAST_MAXH2CDATA);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct IcResp {
@@ -185,6 +192,16 @@ pub struct IcResp {
 }
 
 /// H2CTermReq and C2HTermReq (3.6.2.4, 3.6.2.5), without the copy of the header that follows.
+///
+/// ```
+/// use nvme::Fes;
+/// use nvme::pdu::{CommonHeader, Kind, TermReq};
+/// use zerocopy::FromZeros;
+///
+/// let ch = CommonHeader::new(Kind::H2cTermReq);
+/// let end = TermReq { ch, fes: (Fes::InvalidHeaderField as u16).into(), fei: 2.into(), ..TermReq::new_zeroed() };
+/// assert_eq!((end.fes.get(), end.fei.get()), (1, 2), "the byte that is wrong");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct TermReq {
@@ -199,6 +216,16 @@ pub struct TermReq {
 }
 
 /// CapsuleCmd (3.6.2.6).
+///
+/// ```
+/// use nvme::Sqe;
+/// use nvme::command::io;
+/// use nvme::pdu::{CapsuleCmd, CommonHeader, Kind};
+/// use zerocopy::IntoBytes;
+///
+/// let pdu = CapsuleCmd { ch: CommonHeader::new(Kind::CapsuleCmd), sqe: Sqe::new(io::FLUSH, 1) };
+/// assert_eq!((pdu.as_bytes().len(), pdu.ch.plen.get()), (72, 72));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct CapsuleCmd {
@@ -229,6 +256,15 @@ pub struct CapsuleResp {
 }
 
 /// H2CData (3.6.2.8).
+///
+/// ```
+/// use nvme::pdu::{CommonHeader, H2cData, Kind, LAST};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let ch = CommonHeader { flags: LAST, ..CommonHeader::new(Kind::H2cData) };
+/// let data = H2cData { ch, cccid: 5.into(), ttag: 1.into(), datal: 4096.into(), ..H2cData::new_zeroed() };
+/// assert_eq!(data.as_bytes()[8..12], [5, 0, 1, 0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct H2cData {
@@ -247,6 +283,16 @@ pub struct H2cData {
 }
 
 /// C2HData (3.6.2.9).
+///
+/// ```
+/// use nvme::pdu::{C2hData, CommonHeader, Kind, LAST, SUCCESS};
+/// use zerocopy::FromZeros;
+///
+/// // The last data of a read, and no response behind it.
+/// let ch = CommonHeader { flags: LAST | SUCCESS, ..CommonHeader::new(Kind::C2hData) };
+/// let data = C2hData { ch, datao: 4096.into(), datal: 4096.into(), ..C2hData::new_zeroed() };
+/// assert_eq!(data.datao.get() + data.datal.get(), 8192);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct C2hData {

@@ -42,6 +42,14 @@ pub struct Release {
 
 /// Header of what Reservation Report returns (7.5), extended (EDS in CDW11) as fabrics need it,
 /// since hosts have identifiers of 16 bytes.
+///
+/// ```
+/// use nvme::reservation::{Kind, Report};
+/// use zerocopy::{FromZeros, IntoBytes};
+///
+/// let report = Report { kind: Kind::WriteExclusive as u8, controllers: 2.into(), ..Report::new_zeroed() };
+/// assert_eq!(report.as_bytes()[4..7], [1, 2, 0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Report {

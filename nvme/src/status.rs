@@ -68,6 +68,13 @@ impl Status {
     }
 
     /// DNR: whether the same command would fail again.
+    ///
+    /// ```
+    /// use nvme::{Code, Status};
+    ///
+    /// assert!(Status::from(Code::InvalidField).is_final());
+    /// assert!(!Status::from(Code::NamespaceNotReady).is_final(), "it may be, soon");
+    /// ```
     pub fn is_final(self) -> bool {
         self.0.get() & Self::DNR != 0
     }

@@ -58,6 +58,13 @@ impl SubsystemConfig {
     }
 
     /// The same for every host.
+    ///
+    /// ```
+    /// use nvmf::SubsystemConfig;
+    ///
+    /// assert!(SubsystemConfig::new("nqn.2016-06.io.spdk:cnode1").any_host().allow_any_host);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn any_host(mut self) -> Self {
         self.allow_any_host = true;

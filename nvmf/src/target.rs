@@ -220,6 +220,17 @@ impl Target {
     }
 
     /// All subsystems, the discovery subsystem first.
+    ///
+    /// ```
+    /// # use nvmf::{SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// let names: Vec<_> = target.subsystems().iter().map(|subsystem| subsystem.nqn().to_owned()).collect();
+    /// assert!(names.iter().any(|name| name == nqn));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn subsystems(&self) -> Vec<Arc<Subsystem>> {
         self.0.subsystems.lock().clone()
     }
@@ -513,6 +524,19 @@ impl Target {
 
     /// Lets a host in no longer: it is disconnected, unless any host may connect.
     ///
+    /// ```
+    /// # use nvmf::{SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// let host = "nqn.2014-08.org.nvmexpress:uuid:0d6dc05e-1e8a-4f2c-9b4e-2f0f2b9a8c11";
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// target.add_host(nqn, host)?;
+    /// target.remove_host(nqn, host)?;
+    /// assert!(subsystem.hosts().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// There is no such subsystem; the host was not let in by its name.
     pub fn remove_host(&self, nqn: &str, hostnqn: &str) -> Result<(), NvmfError> {
@@ -533,6 +557,17 @@ impl Target {
     }
 
     /// Whether any host may connect from now on. Those that are connected stay.
+    ///
+    /// ```
+    /// # use nvmf::{SubsystemConfig, Target, Transport};
+    /// # let target = Target::new();
+    /// # target.create_transport(Transport::default())?;
+    /// # let nqn = "nqn.2016-06.io.spdk:cnode1";
+    /// let subsystem = target.add_subsystem(SubsystemConfig::new(nqn))?;
+    /// target.allow_any_host(nqn, true)?;
+    /// assert!(subsystem.allows_any_host());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// There is no such subsystem.

@@ -109,6 +109,17 @@ pub struct Obj<T> {
 
 impl<T> Obj<T> {
     /// The same object, free to go to another core.
+    ///
+    /// ```
+    /// # use pool::{Mempool, MempoolConfig};
+    /// # let pool = Mempool::new(MempoolConfig { objects: 1, caches: 1, cache_size: 1 }, |_| 5)?;
+    /// # let cache = pool.cache()?;
+    /// let sent = cache.get().ok_or("all are out")?.into_send();
+    /// let there = std::thread::spawn(move || sent); // another core
+    /// let back = there.join().map_err(|_| "it panicked")?.into_local(&cache).map_err(|_| "another pool's")?;
+    /// assert_eq!(*back, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_send(self) -> SendObj<T> {
         let obj = ManuallyDrop::new(self);
         // SAFETY: `obj` is not used or dropped after this, so the reference to its cache is taken

@@ -41,6 +41,15 @@ impl Class {
 }
 
 /// The buffers of one class. None at all (a count of 0) is a class that nobody uses.
+///
+/// ```
+/// use pool::{Class, ClassConfig, DataPool, DataPoolConfig};
+///
+/// // Nobody uses large buffers here.
+/// let config = DataPoolConfig::DEFAULT.large(ClassConfig { count: 0, size: 0 });
+/// assert_eq!(DataPool::on_heap(config)?.stats(Class::Large).count, 0);
+/// # Ok::<(), pool::PoolError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassConfig {
     /// Buffers.

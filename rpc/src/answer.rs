@@ -12,6 +12,18 @@ const PIECE: usize = 16 << 10;
 
 /// JSON text of any length. What is long is in pieces, so that neither making nor sending it takes
 /// long at a time.
+///
+/// ```
+/// use rpc::Text;
+///
+/// // Values one by one, with what stands between them.
+/// let mut text = Text::default();
+/// text.push_str("[");
+/// text.push(&1)?;
+/// text.push_str("]");
+/// assert!(!text.is_empty());
+/// # Ok::<(), rpc::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Text {
     pieces: Vec<Vec<u8>>,

@@ -3,6 +3,13 @@
 use serde::Serialize;
 
 /// An error as it goes to the client: a code of JSON-RPC's or a negative errno, and a sentence.
+///
+/// ```
+/// use rpc::Error;
+///
+/// let why = Error::params("Invalid parameters: size: 0");
+/// assert_eq!(why.to_string(), "Invalid parameters: size: 0 (code -32602)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{message} (code {code})")]
 pub struct Error {

@@ -103,6 +103,14 @@ impl Method {
     }
 
     /// The same in other phases.
+    ///
+    /// ```
+    /// use rpc::{Method, NoParams, Phases};
+    ///
+    /// const EARLY: Method = Method::new("app_set_up", "Sets it up", |_cx, call| call.answer(|_: NoParams| Ok(true))).phases(Phases::Startup);
+    ///
+    /// assert!(EARLY.phases.allow(false) && !EARLY.phases.allow(true));
+    /// ```
     #[must_use]
     pub const fn phases(mut self, phases: Phases) -> Self {
         self.phases = phases;

@@ -122,6 +122,22 @@ impl SimNet {
     /// A socket that is to be connected to the first of these addresses that takes it: when it is
     /// first asked whether it is [`connected`](SimSocket::connected).
     ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// let _listener = net.bind(at, &options)?;
+    /// let socket = net.socket(&["127.0.0.1:9".parse()?, at], &options)?;
+    /// while socket.connected().is_pending() {
+    ///     clock.advance(Duration::from_millis(1));
+    /// }
+    /// assert_eq!(socket.peer_addr(), Some(at), "nobody is at the first");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// There is no address; an option cannot be had.
     pub fn socket(&self, to: &[SocketAddr], options: &SockOptions) -> Result<SimSocket, NetError> {

@@ -74,6 +74,24 @@ impl SimSocket {
 
     /// Reads bytes that have arrived: at least one, or 0 at the end of the stream.
     ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// assert_eq!(far.read(&mut [0; 8]), Poll::Pending, "nothing is there");
+    /// assert_eq!(near.write(b"hello"), Poll::Ready(Ok(5)));
+    /// let mut room = [0; 4];
+    /// assert_eq!((far.read(&mut room), &room), (Poll::Ready(Ok(4)), b"hell"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The connection was reset.
     pub fn read(&self, into: &mut [u8]) -> Poll<Result<usize, NetError>> {
@@ -153,6 +171,22 @@ impl SimSocket {
     }
 
     /// Ends the connection in order, also with unread bytes: these are thrown away.
+    ///
+    /// ```
+    /// # use core::{task::Poll, time::Duration};
+    /// # use core_reactor::{net::SockOptions, sim::SimPlatform};
+    /// # use sim_net::{Faults, SimNet};
+    /// # let (net, clock, options) = (SimNet::new(7, Faults::default()), SimPlatform::new(1), SockOptions::default());
+    /// # net.set_clock(clock.clone());
+    /// # let at = "127.0.0.1:7".parse()?;
+    /// # let listener = net.bind(at, &options)?;
+    /// # let near = net.dial(at, &options)?;
+    /// # let far = listener.accept().ok_or("it is under way")?;
+    /// # assert_eq!(near.connected(), Poll::Ready(Ok(())));
+    /// near.close();
+    /// assert_eq!(far.read(&mut [0; 8]), Poll::Ready(Ok(0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(&self) {
         self.net(|net, id| net.close(id, true));
     }

@@ -56,6 +56,12 @@ impl Kind {
 }
 
 /// A figure's value.
+///
+/// ```
+/// use statistics::Value;
+///
+/// assert_eq!(Value::from(&7u32), Value::Number(7));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A number.

@@ -111,6 +111,24 @@ impl Samples {
     }
 
     /// Adds figures under these labels. What has the same labels is shown as one.
+    ///
+    /// ```
+    /// use statistics::{Samples, families, stats};
+    ///
+    /// stats! {
+    ///     /// A queue.
+    ///     struct Queue {
+    ///         /// Entries.
+    ///         entries: u64 => gauge("example_queue_entries"),
+    ///     }
+    /// }
+    ///
+    /// let mut samples = Samples::of_all();
+    /// for (name, entries) in [("a", 1), ("b", 2)] {
+    ///     samples.add(&[("queue", &name)], &Queue { entries });
+    /// }
+    /// assert_eq!(families(samples)[0].samples[1].labels, [("queue", "b".to_owned())]);
+    /// ```
     pub fn add<S: Stats>(&mut self, labels: &[(&'static str, &dyn Display)], stats: &S) {
         if self.wants_any::<S>() {
             self.piece().add(labels, stats);
