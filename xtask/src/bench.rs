@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Subcommand;
 use std::process::Command;
 
-use crate::{counts, deaf, kv, memory, nvmf, program, repository, rpc};
+use crate::{counts, deaf, hyper, kv, memory, nvmf, program, repository, rpc};
 
 /// Measure, beside peers that do the same work.
 #[derive(clap::Args)]
@@ -38,6 +38,7 @@ enum What {
     Rpc(rpc::Args),
     Nvme(nvmf::bench::Args),
     Kv(kv::Args),
+    Hyper(hyper::Args),
     Counts(counts::Args),
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         What::Rpc(args) => return rpc::main(args),
         What::Nvme(args) => return nvmf::bench::main(args),
         What::Kv(args) => return kv::main(args),
+        What::Hyper(args) => return hyper::main(args),
         What::Counts(args) => return counts::main(args),
     };
     let folder = repository().join("bench");

@@ -20,6 +20,7 @@ mod book;
 mod child;
 mod counts;
 mod deaf;
+mod hyper;
 mod image;
 mod kv;
 mod memory;

@@ -134,6 +134,13 @@ pub(crate) fn build_example(package: &str, name: &str, options: &[&str]) -> Resu
     built(command, name)
 }
 
+/// The same of a program of bench/, which is a workspace of its own; its package has its name.
+pub(crate) fn build_measured(name: &str) -> Result<PathBuf> {
+    let mut command = Command::new(cargo());
+    command.args(["build", "--release", "--manifest-path", "bench/Cargo.toml", "-p", name]);
+    built(command, name)
+}
+
 fn built(command: Command, name: &str) -> Result<PathBuf> {
     let built = artifacts(command).with_context(|| format!("{name} did not build"))?;
     let found = built.into_iter().find(|built| built.name == name);
