@@ -42,6 +42,8 @@ pub(crate) fn check(sh: &Shell) -> Result<()> {
     let summary = read(&docs.join(SUMMARY))?;
     let missing = missing(&summary, &pages(&docs)?);
     ensure!(missing.is_empty(), "{DOCS}/{SUMMARY} has to list each page once:\n{}", missing.join("\n"));
+    let poor = poor_pictures(&docs)?;
+    ensure!(poor.is_empty(), "pictures:\n{}", poor.join("\n"));
     let (ran, by_hand) = blocks::run(sh, &docs)?;
     let book = build(sh)?;
     println!("{links} links, {ran} blocks of commands ran, {by_hand} are for hands: {}", book.display());
@@ -128,6 +130,26 @@ fn missing(summary: &str, pages: &[String]) -> Vec<String> {
     pages.iter().filter(|page| listed.iter().filter(|it| *it == page).count() != 1).cloned().collect()
 }
 
+/// What pictures lack: words for who does not see them, colours for a dark page, a page.
+fn poor_pictures(docs: &Path) -> Result<Vec<String>> {
+    let mut shown = Vec::new();
+    for page in pages(docs)? {
+        let (text, folder) = (read(&docs.join(&page))?, Path::new(&page).parent().map(Path::to_path_buf).unwrap_or_default());
+        shown.extend(links::links(&text).map(|link| docs.join(&folder).join(link.to)));
+    }
+    let mut poor = Vec::new();
+    for file in files(docs)?.into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "svg")) {
+        let text = read(&file)?;
+        for part in ["<title", "<desc", "prefers-color-scheme: dark"].into_iter().filter(|part| !text.contains(part)) {
+            poor.push(format!("{} has no {part}", file.display()));
+        }
+        if !shown.contains(&file) {
+            poor.push(format!("{} is on no page", file.display()));
+        }
+    }
+    Ok(poor)
+}
+
 /// The files below a folder, sorted.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut open) = (Vec::new(), vec![folder.to_path_buf()]);
@@ -154,6 +176,23 @@ mod tests {
         let pages = ["a.md", "b/c.md", "d.md"].map(String::from);
         assert_eq!(missing("- [A](a.md)\n  - [C](b/c.md)\n- [D](d.md)\n", &pages), Vec::<String>::new());
         assert_eq!(missing("- [A](a.md)\n- [C](b/c.md)\n- [A](a.md)\n", &pages), ["a.md", "d.md"]);
+    }
+
+    #[test]
+    fn a_picture_without_words_or_colours_or_a_page_is_found() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let docs = folder.path();
+        fs::write(docs.join("a.md"), "# A\n\n![It](it.svg)\n")?;
+        fs::write(
+            docs.join("it.svg"),
+            "<svg><title>It</title><desc>A box.</desc><style>@media (prefers-color-scheme: dark) {}</style></svg>\n",
+        )?;
+        assert_eq!(poor_pictures(docs)?, Vec::<String>::new());
+        fs::write(docs.join("other.svg"), "<svg><title>Other</title></svg>\n")?;
+        let poor = poor_pictures(docs)?.join("\n");
+        let missing = ["other.svg has no <desc", "other.svg has no prefers-color-scheme: dark", "other.svg is on no page"];
+        assert!(missing.iter().all(|it| poor.contains(it)) && poor.lines().count() == 3, "{poor}");
+        Ok(())
     }
 
     #[test]
