@@ -22,16 +22,39 @@ pub struct Alarm(Cell<Option<Instant>>);
 
 impl Alarm {
     /// Goes off at this time, unless it is to go off before.
+    ///
+    /// ```
+    /// use core_reactor::Instant;
+    ///
+    /// let alarm = net_group::Alarm::default();
+    /// alarm.set(Instant::from_nanos(100));
+    /// alarm.set(Instant::from_nanos(900));
+    /// assert_eq!(alarm.due(), Some(Instant::from_nanos(100)), "a later time changes nothing");
+    /// ```
     pub fn set(&self, at: Instant) {
         self.0.set(Some(self.0.get().map_or(at, |before| before.min(at))));
     }
 
     /// When it goes off: what a [`Bell`](core_reactor::Bell) says that it is due.
+    ///
+    /// ```
+    /// assert_eq!(net_group::Alarm::default().due(), None, "nobody has asked for anything");
+    /// ```
     pub fn due(&self) -> Option<Instant> {
         self.0.get()
     }
 
     /// Whether it goes off, which is told once. Who waits for no time reads no clock.
+    ///
+    /// ```
+    /// use core_reactor::Instant;
+    ///
+    /// let alarm = net_group::Alarm::default();
+    /// assert!(!alarm.goes_off(|| unreachable!("nobody waits")));
+    /// alarm.set(Instant::from_nanos(100));
+    /// let at = |nanos| alarm.goes_off(|| Instant::from_nanos(nanos));
+    /// assert_eq!([at(99), at(100), at(101)], [false, true, false]);
+    /// ```
     #[inline]
     pub fn goes_off(&self, now: impl FnOnce() -> Instant) -> bool {
         let goes_off = self.0.get().is_some_and(|at| now() >= at);

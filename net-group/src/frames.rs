@@ -34,6 +34,19 @@ pub struct Queue {
 
 impl Queue {
     /// Whether nothing is in it.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let state = slab.state_mut(place);
+    /// assert!(state.queue.is_empty());
+    /// frames.push(state, bufs.get().expect("one").into());
+    /// assert!(!state.queue.is_empty(), "a frame without bytes is one as well");
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.single.is_none() && self.list.head == NONE
@@ -41,6 +54,22 @@ impl Queue {
 
     /// The bytes of a queue that holds one frame, without a tag and of one buffer, which is not
     /// empty. `None` also where such a frame is what is left of several.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let state = slab.state_mut(place);
+    /// for part in [b"one", b"two"] {
+    ///     let mut buf = bufs.get().expect("one");
+    ///     buf.append(part);
+    ///     frames.push(state, buf.into());
+    ///     assert_eq!(state.queue.single(), (state.frames == 1).then_some(&b"one"[..]));
+    /// }
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn single(&self) -> Option<&[u8]> {
         self.single.as_deref()
@@ -67,6 +96,27 @@ impl Default for List {
 }
 
 /// All nodes of a group.
+///
+/// ```
+/// use core_reactor::net::Token;
+/// use net_group::{Frames, Limits, Slab};
+///
+/// let bufs = pool::BufGroup::new(2, 64);
+/// let limits = Limits::new(&core_reactor::net::GroupConfig::new(bufs.clone()));
+/// let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+/// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+/// let state = slab.state_mut(place);
+/// for part in [&b"hello "[..], b"world"] {
+///     let mut buf = bufs.get().expect("one");
+///     buf.append(part);
+///     frames.push(state, buf.into());
+/// }
+/// // The system has taken 8 bytes: the first frame, which goes home, and 2 of the next one.
+/// let id = state.id;
+/// frames.written(&limits, state, id, 8);
+/// assert_eq!((state.frames, state.written, state.queued), (1, 2, 3));
+/// # Ok::<(), Box<&str>>(())
+/// ```
 pub struct Frames {
     nodes: Vec<Node>,
     free: u32,
@@ -148,6 +198,20 @@ impl Frames {
     }
 
     /// Queues a frame behind those of a place.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let state = slab.state_mut(place);
+    /// let mut buf = bufs.get().expect("one");
+    /// buf.append(b"hello");
+    /// frames.push(state, buf.into());
+    /// assert_eq!((state.queued, state.frames), (5, 1));
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn push(&mut self, state: &mut SlotState, frame: Frame) {
         let bytes = frame.bytes();
@@ -193,6 +257,22 @@ impl Frames {
     }
 
     /// The buffers of a queue from the first on.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let (mut head, mut body) = (bufs.get().expect("one"), bufs.get().expect("another"));
+    /// head.append(b"4:");
+    /// body.append(b"body");
+    /// let state = slab.state_mut(place);
+    /// frames.push(state, [head, body].into());
+    /// let parts: Vec<&[u8]> = frames.parts(&state.queue).map(|buf| &buf[..]).collect();
+    /// assert_eq!(parts, [&b"4:"[..], b"body"]);
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn parts<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = &'a Buf> {
         let mut at = queue.list.head;
         let nodes = core::iter::from_fn(move || {
@@ -264,6 +344,24 @@ impl Frames {
 
     /// Makes a report of every frame of a queue: it is cancelled, with `written` bytes of the first
     /// with the system.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// # use core_reactor::net::{Frame, GroupConfig, NetError, NetEvent};
+    /// # use net_group::Limits;
+    /// # let limits = Limits::new(&GroupConfig::new(bufs.clone()));
+    /// let state = slab.state_mut(place);
+    /// frames.push(state, bufs.get().expect("one").into());
+    /// let (id, mut queue) = (state.id, core::mem::take(&mut state.queue));
+    /// frames.cancel(&mut queue, id, Token(0), 0);
+    /// let event = frames.next_report(&limits, &mut slab).map(|(event, _)| event);
+    /// assert!(matches!(event, Some(NetEvent::Sent { error: Some(NetError::Cancelled), .. })), "{event:?}");
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn cancel(&mut self, queue: &mut Queue, id: SockId, token: Token, written: usize) {
         let mut written = written;
         self.spill(queue);
@@ -275,6 +373,23 @@ impl Frames {
     }
 
     /// Reports the end of a socket.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// # use core_reactor::net::{GroupConfig, NetError, NetEvent};
+    /// # use net_group::Limits;
+    /// # let limits = Limits::new(&GroupConfig::new(bufs.clone()));
+    /// let id = slab.state_mut(place).id;
+    /// assert!(!frames.has_reports());
+    /// frames.closed(id, Token(0), Some(NetError::Reset));
+    /// let event = frames.next_report(&limits, &mut slab).map(|(event, _)| event);
+    /// assert!(matches!(event, Some(NetEvent::Closed { why: Some(NetError::Reset), .. })), "{event:?}");
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn closed(&mut self, id: SockId, token: Token, why: Option<NetError>) {
         let at = self.node();
         self.nodes[at as usize].report = Report { id, token, written: 0, what: What::Closed(why.map(Box::new)) };

@@ -11,6 +11,16 @@ use crate::slab::{REFUSED, SlotState};
 pub const SPARING: usize = 4096;
 
 /// The limits of a group's sockets.
+///
+/// ```
+/// use core_reactor::net::GroupConfig;
+/// use net_group::Limits;
+///
+/// let config = GroupConfig::new(pool::BufGroup::new(4, 64)).send_frames(8);
+/// let limits = Limits::new(&config);
+/// // Reading is held up at half of the frames, so that what one poll hands out can be answered.
+/// assert!(limits.turn() >= 1 && usize::from(limits.turn()) <= 8);
+/// ```
 #[derive(Debug)]
 pub struct Limits {
     send: usize,
@@ -63,6 +73,25 @@ impl Limits {
     }
 
     /// Whether a socket holds so much that it takes no further frame.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// # use core_reactor::net::GroupConfig;
+    /// # use net_group::Limits;
+    /// let limits = Limits::new(&GroupConfig::new(bufs.clone()).send_limit(8));
+    /// let state = slab.state_mut(place);
+    /// for is_refused in [false, false, true] {
+    ///     assert_eq!(limits.refuse_sends(state), is_refused);
+    ///     let mut buf = bufs.get().expect("one");
+    ///     buf.append(b"hello");
+    ///     frames.push(state, buf.into());
+    /// }
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn refuse_sends(&self, state: &SlotState) -> bool {
         state.queued >= self.send || state.frames >= self.send_frames
@@ -70,6 +99,25 @@ impl Limits {
 
     /// The frame, given back to who wanted to send it on such a socket, and who hears of it when
     /// there is room again.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// # use core_reactor::net::GroupConfig;
+    /// # use net_group::Limits;
+    /// # use core_reactor::net::NetError;
+    /// let limits = Limits::new(&GroupConfig::new(bufs.clone()).send_limit(8));
+    /// let mut buf = bufs.get().expect("one");
+    /// buf.append(b"hello");
+    /// let refused = limits.refused(slab.state_mut(place), buf.into());
+    /// assert_eq!(refused.item.bytes(), 5, "it comes back");
+    /// assert!(matches!(refused.why, NetError::SendLimit { limit: 8, .. }));
+    /// # let _ = &mut frames;
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[cold]
     pub fn refused(&self, state: &mut SlotState, frame: Frame) -> Refused<Frame, NetError> {
         state.flags |= REFUSED;
@@ -83,6 +131,25 @@ impl Limits {
     }
 
     /// Whether a socket holds so much that nothing more is read from it.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::{Frames, Slab};
+    /// # let (mut slab, mut frames) = (Slab::new(1, 7), Frames::new(4));
+    /// # let bufs = pool::BufGroup::new(4, 64);
+    /// # let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// # use core_reactor::net::GroupConfig;
+    /// # use net_group::Limits;
+    /// let limits = Limits::new(&GroupConfig::new(bufs.clone()).hold_reads_at(8));
+    /// let state = slab.state_mut(place);
+    /// for is_held in [false, false, true] {
+    ///     assert_eq!(limits.hold_reads(state), is_held);
+    ///     let mut buf = bufs.get().expect("one");
+    ///     buf.append(b"hello");
+    ///     frames.push(state, buf.into());
+    /// }
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn hold_reads(&self, state: &SlotState) -> bool {
         state.queued >= self.hold.bytes || state.frames >= self.hold.frames
@@ -104,6 +171,12 @@ impl Limits {
     }
 
     /// Bytes that are read at once into a buffer with so much room.
+    ///
+    /// ```
+    /// # use core_reactor::net::GroupConfig;
+    /// let limits = net_group::Limits::new(&GroupConfig::new(pool::BufGroup::new(4, 16 << 10)));
+    /// assert_eq!(limits.at_once(16 << 10), 16 << 10, "buffers are plenty");
+    /// ```
     #[inline]
     pub fn at_once(&self, room: usize) -> usize {
         if self.low { room.min(SPARING) } else { room }

@@ -72,18 +72,60 @@ impl SlotState {
     }
 
     /// Which of the sockets that had this place.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// let mut generations = Vec::new();
+    /// for socket in ["first", "second"] {
+    ///     let place = slab.put(Box::new(socket), 5, Token(0), 0)?;
+    ///     generations.push(slab.state_mut(place).generation());
+    ///     slab.take(place);
+    /// }
+    /// assert_eq!(generations, [1, 2]);
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Whether any of `flags` is set.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// # let mut slab = Slab::new(1, 7);
+    /// const LISTENER: u32 = 1;
+    /// const PAUSED: u32 = 2;
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), LISTENER)?;
+    /// let state = slab.state_mut(place);
+    /// assert!(state.is(LISTENER | PAUSED) && !state.is(PAUSED));
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn is(&self, flags: u32) -> bool {
         self.flags & flags != 0
     }
 
     /// Sets a list flag; false if it was set.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// # let mut slab = Slab::new(1, 7);
+    /// const DIRTY: u32 = 1 << 24; // of `LISTS`
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let mut dirty = Vec::new();
+    /// for _ in 0..2 {
+    ///     if slab.state_mut(place).enlist(DIRTY) {
+    ///         dirty.push(place);
+    ///     }
+    /// }
+    /// assert_eq!(dirty, [place], "once");
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn enlist(&mut self, list: u32) -> bool {
         let new = self.flags & list == 0;
@@ -96,6 +138,21 @@ impl SlotState {
 pub const LIMIT: usize = GroupConfig::MOST_SOCKETS;
 
 /// The places of one group.
+///
+/// ```
+/// use core_reactor::net::Token;
+/// use net_group::Slab;
+///
+/// let mut slab = Slab::new(1, 7);
+/// let place = slab.put(Box::new("socket"), 5, Token(42), 0)?;
+/// let id = slab.state_mut(place).id;
+/// assert_eq!(slab.find(id), Some(place));
+/// assert_eq!(slab.take(place).as_deref(), Some(&"socket"));
+/// // The next socket has the same place and another key.
+/// assert_eq!(slab.put(Box::new("next"), 6, Token(43), 0), Ok(place));
+/// assert_eq!(slab.find(id), None);
+/// # Ok::<(), Box<&str>>(())
+/// ```
 pub struct Slab<S> {
     state: Vec<SlotState>,
     cold: Vec<Option<Box<S>>>,
@@ -134,11 +191,34 @@ impl<S> Slab<S> {
     }
 
     /// Sockets that it holds at most.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(2, 7);
+    /// slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// assert_eq!((slab.sockets(), slab.room()), (1, 2));
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn room(&self) -> usize {
         self.state.len() - self.used_up
     }
 
     /// Bytes that its sockets hold to be sent: a walk over all places, for reports.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// # use net_group::Frames;
+    /// let (mut slab, mut frames) = (Slab::new(2, 7), Frames::new(2));
+    /// let bufs = pool::BufGroup::new(1, 64);
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let mut buf = bufs.get().expect("one");
+    /// buf.append(b"hello");
+    /// frames.push(slab.state_mut(place), buf.into());
+    /// assert_eq!(slab.queued(), 5);
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn queued(&self) -> u64 {
         self.state.iter().filter(|state| state.fd >= 0).map(|state| state.queued as u64).sum()
     }
@@ -149,12 +229,35 @@ impl<S> Slab<S> {
     }
 
     /// The place of a key whose socket is still here.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// # use core_reactor::net::SockId;
+    /// let mut slab = Slab::new(1, 7);
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let id = slab.state_mut(place).id;
+    /// assert_eq!((slab.find(id), slab.find(SockId::from_raw(!0))), (Some(place), None));
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn find(&self, id: SockId) -> Option<usize> {
         self.state.get(id.index()).filter(|state| state.id == id).map(|_| id.index())
     }
 
     /// What an echo needs of the place of a key whose socket is still here.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// let place = slab.put(Box::new("socket"), 5, Token(42), 0)?;
+    /// let id = slab.state_mut(place).id;
+    /// assert_eq!(slab.find_state_mut(id).map(|state| state.token), Some(Token(42)));
+    /// slab.retire(place);
+    /// assert!(slab.find_state_mut(id).is_none());
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn find_state_mut(&mut self, id: SockId) -> Option<&mut SlotState> {
         self.state.get_mut(id.index()).filter(|state| state.id == id)
@@ -162,6 +265,18 @@ impl<S> Slab<S> {
 
     /// The same of the `generation`th socket of a place, while it is there, whether its keys are
     /// stale or not.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// slab.retire(place); // closed, while the system has still an answer for it
+    /// assert!(slab.state_mut_of(place, 1).is_some());
+    /// slab.take(place);
+    /// assert!(slab.state_mut_of(place, 1).is_none());
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     #[inline]
     pub fn state_mut_of(&mut self, place: usize, generation: u32) -> Option<&mut SlotState> {
         self.state.get_mut(place).filter(|state| state.generation == generation && state.fd >= 0)
@@ -184,11 +299,28 @@ impl<S> Slab<S> {
     }
 
     /// The socket of a place that is not empty.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// let place = slab.put(Box::new(1), 5, Token(0), 0).expect("there is room");
+    /// *slab.socket_mut(place).expect("it is there") += 1;
+    /// assert_eq!(slab.socket(place), Some(&2));
+    /// ```
     pub fn socket_mut(&mut self, place: usize) -> Option<&mut S> {
         self.cold[place].as_deref_mut()
     }
 
     /// Puts a socket into an empty place, with the flags that say what it is.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// assert_eq!(slab.put(Box::new("first"), 5, Token(0), 0), Ok(0));
+    /// assert_eq!(slab.put(Box::new("second"), 6, Token(1), 0), Err(Box::new("second")), "it is full");
+    /// ```
     pub fn put(&mut self, socket: Box<S>, fd: i32, token: Token, flags: u32) -> Result<usize, Box<S>> {
         let Some(place) = self.free.pop() else { return Err(socket) };
         let place = place as usize;
@@ -205,6 +337,17 @@ impl<S> Slab<S> {
     }
 
     /// Makes the keys of a place's socket stale, which stays there for the time being.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(1, 7);
+    /// let place = slab.put(Box::new("socket"), 5, Token(0), 0)?;
+    /// let id = slab.state_mut(place).id;
+    /// slab.retire(place);
+    /// assert_eq!((slab.find(id), slab.socket(place)), (None, Some(&"socket")));
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn retire(&mut self, place: usize) {
         let state = &mut self.state[place];
         state.id = SockId::from_raw(NOTHING);
@@ -239,6 +382,17 @@ impl<S> Slab<S> {
     }
 
     /// All sockets, out of their places.
+    ///
+    /// ```
+    /// # use core_reactor::net::Token;
+    /// # use net_group::Slab;
+    /// let mut slab = Slab::new(2, 7);
+    /// for socket in ["first", "second"] {
+    ///     slab.put(Box::new(socket), 5, Token(0), 0)?;
+    /// }
+    /// assert_eq!(slab.drain().count(), 2);
+    /// # Ok::<(), Box<&str>>(())
+    /// ```
     pub fn drain(&mut self) -> impl Iterator<Item = Box<S>> + '_ {
         self.cold.iter_mut().filter_map(Option::take)
     }

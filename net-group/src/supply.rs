@@ -33,6 +33,19 @@ use crate::{Frames, Limits};
 const LOOKS: u64 = 4;
 
 /// The state of a group's buffers.
+///
+/// ```
+/// use core_reactor::net::{GroupConfig, GroupStats};
+/// use net_group::{Limits, SPARING, Supply};
+///
+/// let bufs = pool::BufGroup::new(8, 16 << 10);
+/// let config = GroupConfig::new(bufs.clone());
+/// let (mut limits, mut supply, mut stats) = (Limits::new(&config), Supply::new(&config), GroupStats::default());
+/// assert!(!supply.look(0, &mut limits, &mut stats), "all are there");
+/// let _taken: Vec<_> = (0..5).map(|_| bufs.get()).collect();
+/// assert!(supply.may_be_low(0) && supply.look(0, &mut limits, &mut stats), "under half");
+/// assert_eq!((limits.turn(), limits.at_once(16 << 10)), (1, SPARING));
+/// ```
 pub struct Supply {
     bufs: BufGroup,
     /// With so many at hand there are plenty.

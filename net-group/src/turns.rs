@@ -9,6 +9,13 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The count of every place of a group.
+///
+/// ```
+/// let mut turns = net_group::Turns::new(2);
+/// turns.begin();
+/// assert_eq!([turns.take(0, 2), turns.take(0, 2), turns.take(0, 2)], [true, true, false]);
+/// assert!(turns.take(1, 2), "the other place has its own");
+/// ```
 pub struct Turns {
     /// A count of none in the present poll. Each poll has [`POLL`] numbers of its own, so that what
     /// was counted in another is less than this. They last for a thousand years.
@@ -33,6 +40,14 @@ impl Turns {
     }
 
     /// A poll begins.
+    ///
+    /// ```
+    /// let mut turns = net_group::Turns::new(1);
+    /// for _poll in 0..3 {
+    ///     turns.begin();
+    ///     assert_eq!([turns.take(0, 1), turns.take(0, 1)], [true, false]);
+    /// }
+    /// ```
     #[inline]
     pub fn begin(&mut self) {
         self.none += POLL;
