@@ -41,7 +41,7 @@ pub use hyper::HyperTimer;
 pub use io::io_error;
 #[cfg(feature = "names")]
 pub use names::{LookupError, lookup_host};
-pub use runtime::{Config, ExitHold, Exiting, Runtime};
+pub use runtime::{Config, ExitHold, Exiting, Runtime, UntilExit};
 pub use task::{Aborted, JoinHandle, SpawnError, yield_now};
 pub use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf};
 pub use time::{Elapsed, Interval, Sleep, Timeout};

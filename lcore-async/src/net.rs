@@ -146,6 +146,8 @@ impl Sock {
         match &self.over {
             _ if self.is_eof => Some(Ok(())),
             Some(Some(why)) => Some(Err(why.clone())),
+            // Reset from here: what the peer had still to say is not its end.
+            Some(None) if self.is_broken => Some(Err(NetError::NotConnected)),
             Some(None) => Some(Ok(())),
             None => None,
         }
@@ -469,6 +471,17 @@ impl Net {
     }
 
     // ---- Going
+
+    /// Resets a connection. What was taken and is not out is lost, as the peer hears.
+    pub(crate) fn abort(&mut self, n: u32) {
+        let sock = self.sock(n);
+        if sock.over.is_none() {
+            sock.is_broken = true;
+            let id = sock.id;
+            // Stale: it has ended by itself.
+            let _ = self.group.abort(id);
+        }
+    }
 
     /// Nobody reads on: what has come goes home, and the peer is held back. Who waited comes back,
     /// to be dropped.

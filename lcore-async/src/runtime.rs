@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use core_reactor::net::{Events, NetError, NetImpl};
 use core_reactor::{Bell, Cx, Instant, Platform, Polled, Poller, Schedule, Watch};
+use pin_project_lite::pin_project;
 use pool::BufGroup;
 
 #[cfg(any(feature = "files", feature = "names"))]
@@ -268,6 +269,42 @@ impl Runtime {
         Exiting { runtime: self.clone(), key: None }
     }
 
+    /// `future`, or `None` when the thread is asked to exit, which is looked at first: for what
+    /// waits for something new, such as a loop that accepts.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+    /// # use lcore_async::{Config, Runtime, TcpListener};
+    /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+    /// # let mut sim = Sim::new(1);
+    /// # let start = move |cx: &mut lcore::Cx<'_>| {
+    /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+    /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+    /// #     let task = async move {
+    /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+    /// # lib.stop();
+    /// let hold = runtime.hold_exit();
+    /// while let Some(accepted) = runtime.until_exit(listener.accept()).await {
+    ///     let (_stream, _peer) = accepted?;
+    /// }
+    /// drop(listener); // nobody comes any more, and what there is goes on
+    /// # runtime.sleep(Duration::from_millis(500)).await;
+    /// drop(hold);
+    /// #         Ok::<(), NetError>(())
+    /// #     };
+    /// #     drop(spawner.spawn_local(task));
+    /// # };
+    /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+    /// # sim.run_for(Duration::from_millis(499));
+    /// # assert!(!sim.lib().threads().is_empty(), "it is held");
+    /// # sim.run_for(Duration::from_millis(1));
+    /// # assert!(sim.lib().threads().is_empty(), "the task has come to its end");
+    /// ```
+    pub fn until_exit<F: Future>(&self, future: F) -> UntilExit<F> {
+        UntilExit { future, exiting: self.exiting() }
+    }
+
     /// Has the thread's exit wait until what comes back is dropped: tasks run on until then, or
     /// until the thread library's `drain_limit` is over. Where nothing is held the tasks are
     /// dropped in the turn after the one that sees the exit asked for. What streams had taken to be
@@ -339,6 +376,29 @@ impl Drop for Exiting {
         if let Some(key) = self.key {
             let waker = self.runtime.0.exit_waiters.borrow_mut().remove(key);
             drop(waker);
+        }
+    }
+}
+
+pin_project! {
+    /// A future, or the exit of its thread. See [`Runtime::until_exit`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct UntilExit<F> {
+        #[pin]
+        future: F,
+        exiting: Exiting,
+    }
+}
+
+impl<F: Future> Future for UntilExit<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match Pin::new(this.exiting).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => this.future.poll(cx).map(Some),
         }
     }
 }

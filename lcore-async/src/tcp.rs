@@ -599,6 +599,40 @@ macro_rules! writes {
         pub async fn shutdown(&mut self) -> Result<(), NetError> {
             self.conn.shutdown().await
         }
+
+        /// Ends the connection by a reset, both directions, at once: the peer must not take what it
+        /// has for all. What was taken and is not out is lost. Dropped instead, it ends in order.
+        ///
+        /// ```
+        /// # use core::time::Duration;
+        /// # use lcore::{ThreadConfig, net::NetError, sim::Sim};
+        /// # use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+        /// # let net: &'static net_impl_mem::MemNet = Box::leak(Box::new(net_impl_mem::MemNet::new(1, Default::default())));
+        /// # let mut sim = Sim::new(1);
+        /// # let start = move |cx: &mut lcore::Cx<'_>| {
+        /// #     let runtime = Runtime::new(cx, Config::new().network(net, lcore::pool::BufGroup::new(64, 4096))).expect("a runtime");
+        /// #     let (spawner, lib) = (runtime.clone(), cx.lib());
+        /// #     let task = async move {
+        /// # let mut listener = TcpListener::bind(&runtime, "127.0.0.1:7".parse().expect("an address"))?;
+        /// # let mut near = TcpStream::connect(&runtime, listener.local_addr()?).await?;
+        /// # let (mut far, _) = listener.accept().await?;
+        /// far.write_all(b"half a mess").await?;
+        /// assert!(near.recv().await?.is_some());
+        /// far.abort(); // the rest does not exist
+        /// assert!(near.recv().await.is_err(), "not an end in order");
+        /// #         lib.stop();
+        /// #         Ok::<(), NetError>(())
+        /// #     };
+        /// #     drop(spawner.spawn_local(task));
+        /// # };
+        /// # sim.lib().spawn(ThreadConfig::new("t"), start).expect("a thread");
+        /// # sim.run_for(Duration::from_secs(60));
+        /// # assert!(sim.lib().is_stopping(), "the task has come to its end");
+        /// ```
+        pub fn abort(self) {
+            // Without sockets it is closed already.
+            let _ = self.conn.net(Net::abort);
+        }
     };
 }
 

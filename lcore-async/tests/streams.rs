@@ -502,6 +502,44 @@ fn s413_a_reset_is_told_to_whoever_reads_and_writes() {
 }
 
 #[test]
+fn s458_an_abort_is_a_reset_for_the_peer_and_an_error_for_the_other_half() {
+    let log = Log::default();
+    let say = log.clone();
+    let mut world = World::with(
+        Faults { window: 1000, ..Faults::default() },
+        |config| config.send_limit(2048).sockets(2),
+        move |runtime| {
+            let clone = runtime.clone();
+            // More than the peer takes, and nothing that is to be sent.
+            let mut lens = [1 << 20, 0].into_iter().cycle();
+            serve(runtime, move |stream| {
+                let (mut reader, mut writer) = stream.split();
+                let (say, runtime) = (say.clone(), clone.clone());
+                let bytes = pattern(0, lens.next().expect("it has no end"));
+                go(&clone, async move {
+                    let until = runtime.now() + MS;
+                    let _ = runtime.timeout(MS, writer.write_all(&bytes)).await;
+                    runtime.sleep_until(until).await;
+                    writer.abort();
+                });
+                async move { say.say(format!("{:?}", reader.recv().await.map(|buf| buf.is_some()))) }
+            });
+        },
+    );
+    for _ in 0..4 {
+        let client = world.dial(7);
+        world.sim.run_for(MS - Duration::from_nanos(1));
+        assert!(log.take().is_empty() && client.error().is_none());
+        world.sim.run_for(MS);
+        assert_eq!(log.take(), ["Err(NotConnected)"]);
+        while let Poll::Ready(Ok(bytes)) = client.read(&mut [0; 100]) {
+            assert_ne!(bytes, 0, "it must not look like the end of all");
+        }
+        assert_eq!(client.error(), Some(NetError::Reset));
+    }
+}
+
+#[test]
 fn s414_who_does_not_read_holds_back_its_own_peer_and_nobody_else() {
     let log = Log::default();
     let say = log.clone();

@@ -262,6 +262,32 @@ fn s403_an_exit_waits_for_who_holds_it_and_for_the_drain_limit_at_most() {
 }
 
 #[test]
+fn s459_what_waits_until_the_exit_is_dropped_then_and_from_then_on_nothing_is_ready() {
+    let log = Log::default();
+    let say = log.clone();
+    let mut world = World::new(move |runtime| {
+        let clone = runtime.clone();
+        drop(spawn(runtime, async move {
+            let _busy = clone.hold_exit();
+            say.say(format!("{:?}", clone.until_exit(clone.sleep(MS)).await));
+            let guard = Dropped(say.clone(), "dropped");
+            let later = async {
+                let _guard = guard;
+                clone.sleep(MS).await;
+            };
+            say.say(format!("{:?}", clone.until_exit(later).await));
+            say.say(format!("{:?}", clone.until_exit(async {}).await));
+        }));
+    });
+    world.sim.run_for(MS);
+    assert_eq!(log.take(), ["Some(())"]);
+    world.thread.exit();
+    world.sim.settle();
+    assert_eq!(log.take(), ["dropped", "None", "None"]);
+    assert!(world.has_ended());
+}
+
+#[test]
 fn s404_sleeps_are_over_at_their_time_and_not_before_and_the_core_sleeps_until_then() {
     let log = Log::default();
     let say = log.clone();
