@@ -1,9 +1,9 @@
 //! The examples, as programs of their own.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -117,6 +117,45 @@ fn the_echo_server_echoes_and_ends_its_side_behind_its_peers() {
     }
     let _stays = example.connect();
     example.ended_by(Signal::TERM);
+}
+
+#[test]
+fn the_proxy_passes_on_bytes_ends_and_resets_and_drains_at_its_end() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = server.local_addr().expect("it is bound").to_string();
+    let example = Example::start("async-proxy", &[&to], "listens at ");
+    let connect = || {
+        let client = example.connect();
+        let (behind, _) = server.accept().expect("the proxy connects");
+        behind.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        (client, behind)
+    };
+
+    // Closed with bytes unread, a socket is reset.
+    let (client, mut behind) = connect();
+    behind.write_all(b"nobody reads this").expect("it is taken");
+    while client.peek(&mut [0; 64]).expect("it comes") == 0 {}
+    drop(client);
+    assert_eq!(behind.read(&mut [0]).map_err(|why| why.kind()), Err(ErrorKind::ConnectionReset));
+
+    // Asked to end, it lets nobody in and waits for who is there.
+    let (mut client, mut behind) = connect();
+    drop(server); // who comes now is not held up there
+    kill_process(Pid::from_child(&example.0), Signal::TERM).expect("it runs");
+    let asked = Instant::now();
+    while TcpStream::connect(&example.1).is_ok() {
+        assert!(asked.elapsed() < PATIENCE, "it goes on to listen");
+    }
+    client.write_all(b"ping").expect("it is connected");
+    client.shutdown(Shutdown::Write).expect("it is connected");
+    let mut came = String::new();
+    behind.read_to_string(&mut came).expect("an end in order");
+    behind.write_all(b"pong").expect("it is connected");
+    drop(behind);
+    client.read_to_string(&mut came).expect("an end in order");
+    assert_eq!(came, "pingpong");
+    let mut example = example;
+    assert_eq!(example.0.wait().expect("it ends").code(), Some(0));
 }
 
 /// HTTP, over each backend of the kernel's sockets.
