@@ -33,7 +33,8 @@ pub struct ThreadLibOptions {
     pub mailbox: usize,
     /// How long a thread that was asked to exit may take to drain. Default 5 s.
     pub exit_limit: Duration,
-    /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on.
+    /// How much of that a [`Shard`](crate::Shard) may take to send what it has taken on, and tasks
+    /// of lcore-async that hold the exit to finish.
     /// Default 1 s; no more than `exit_limit`.
     pub drain_limit: Duration,
     /// How long one run of a poller, or the messages of a turn, may take before that is told as a
