@@ -5,7 +5,7 @@
 //! are written down first, for all peers of a turn; each shard then answers all that it is asked
 //! in one go, this core's own shard too; and the pieces are put together when all have answered.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -306,7 +306,9 @@ impl<'a> Asker<'a> {
     }
 
     fn ask(&mut self, op: Op, key: &[u8], value: &[u8], number: i64, piece: fn(u16) -> Piece) {
-        let hash = self.keys.hasher.hash_one(key);
+        let mut hasher = self.keys.hasher.build_hasher();
+        hasher.write(key);
+        let hash = hasher.finish();
         // Other bits than those by which a table finds its place.
         let shard = ((hash >> 32) as u16 as usize * self.keys.shards) >> 16;
         let ask = Ask { op, hash, number, key: key.len() as u32, value: value.len() as u32 };

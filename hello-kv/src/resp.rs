@@ -45,33 +45,27 @@ pub(crate) fn parse(input: &[u8], args: &mut Vec<Range<usize>>) -> Result<usize,
     Ok(at)
 }
 
-/// A line like `$12\r\n`.
+/// A line like `$12\r\n`, of which `at` is the begin, and then the end.
 fn parse_number(input: &[u8], at: &mut usize, sign: u8, wrong: &'static str) -> Result<usize, Stop> {
-    match input.get(*at) {
-        None => return Err(Stop::Partial),
-        Some(found) if *found != sign => return Err(Stop::Wrong(wrong)),
-        Some(_) => {}
+    if input.get(*at).is_some_and(|found| *found != sign) {
+        return Err(Stop::Wrong(wrong));
     }
-    let mut number = 0;
-    for (n, byte) in input[*at + 1..].iter().enumerate() {
-        match byte {
-            // So many that zeroes in front of it cannot go on for ever.
-            b'0'..=b'9' if n < 10 => number = number * 10 + usize::from(byte - b'0'),
-            b'\r' if n > 0 => {
-                let end = *at + n + 2;
-                return match input.get(end) {
-                    None => Err(Stop::Partial),
-                    Some(b'\n') => {
-                        *at = end + 1;
-                        Ok(number)
-                    }
-                    Some(_) => Err(Stop::Wrong(wrong)),
-                };
-            }
-            _ => return Err(Stop::Wrong(wrong)),
+    let (first, mut number) = (*at + 1, 0);
+    let mut end = first;
+    // No more than ten, so that zeroes in front cannot go on for ever.
+    while let Some(digit @ b'0'..=b'9') = input.get(end).filter(|_| end < first + 10) {
+        number = number * 10 + usize::from(digit - b'0');
+        end += 1;
+    }
+    match input.get(end..) {
+        None | Some([]) => Err(Stop::Partial),
+        Some([b'\r']) if end > first => Err(Stop::Partial),
+        Some([b'\r', b'\n', ..]) if end > first => {
+            *at = end + 2;
+            Ok(number)
         }
+        Some(_) => Err(Stop::Wrong(wrong)),
     }
-    Err(Stop::Partial)
 }
 
 /// What somebody types: words of a line.

@@ -1,13 +1,17 @@
 //! The keys of one shard, with their values and when they expire.
 
 use std::collections::BTreeSet;
+use std::hint::black_box;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 use lcore::Instant;
+use smallvec::SmallVec;
 
 use crate::resp;
 
+/// Questions whose keys are fetched at once; the nearest cache has room for them.
+const SOME: usize = 64;
 const FULL: &[u8] = b"-OOM the memory for keys and values is used up\r\n";
 
 /// What is done to one key. Each has one answer.
@@ -80,18 +84,29 @@ pub(crate) struct Store {
     text: Vec<u8>,
 }
 
+/// One cache line of the table, and so one wait for memory, where key and value are short.
+#[repr(align(64))]
 struct Entry {
     hash: u64,
     /// [`Instant::MAX`]: never.
     expires: Instant,
-    /// The key, and behind it the value: what is looked at together lies together.
-    data: Vec<u8>,
+    /// The key, and behind it the value.
+    data: SmallVec<[u8; 32]>,
     key: u32,
 }
 
+const _: () = assert!(size_of::<Entry>() == 64);
+
 impl Entry {
     /// What it takes, roughly, with its part of the table.
-    const COST: usize = 64 + size_of::<Self>();
+    const COST: usize = 2 * size_of::<Self>();
+
+    fn new(hash: u64, key: &[u8], value: &[u8]) -> Self {
+        let mut data = SmallVec::with_capacity(key.len() + value.len());
+        data.extend_from_slice(key);
+        data.extend_from_slice(value);
+        Self { hash, expires: Instant::MAX, data, key: key.len() as u32 }
+    }
 
     fn is(&self, hash: u64, key: &[u8]) -> bool {
         self.hash == hash && self.data[..self.key as usize] == *key
@@ -104,11 +119,13 @@ impl Entry {
     fn set(&mut self, value: &[u8]) {
         self.data.truncate(self.key as usize);
         self.data.extend_from_slice(value);
-        self.data.shrink_to(2 * self.data.len() + 64);
+        if self.data.capacity() > 2 * self.data.len() + 64 {
+            self.data.shrink_to_fit();
+        }
     }
 
     fn cost(&self) -> usize {
-        Self::COST + self.data.capacity()
+        Self::COST + if self.data.spilled() { self.data.capacity() } else { 0 }
     }
 }
 
@@ -120,14 +137,24 @@ impl Store {
     /// Answers all that a batch asks.
     pub(crate) fn serve(&mut self, batch: &mut Batch, now: Instant) {
         let Batch { asks, bytes, answers, ends, .. } = batch;
-        let mut at = 0;
-        for ask in &*asks {
-            let key = at..at + ask.key as usize;
-            let value = key.end..key.end + ask.value as usize;
-            at = value.end;
-            self.answer(ask, &bytes[key], &bytes[value], now, answers);
-            ends.push(answers.len());
+        let mut rest = &bytes[..];
+        for some in asks.chunks(SOME) {
+            some.iter().for_each(|ask| self.touch(ask.hash));
+            for ask in some {
+                let (key, value);
+                (key, rest) = rest.split_at(ask.key as usize);
+                (value, rest) = rest.split_at(ask.value as usize);
+                self.answer(ask, key, value, now, answers);
+                ends.push(answers.len());
+            }
         }
+    }
+
+    /// Looks at what is looked up next. Nothing here waits for the memory before, as answers do, so
+    /// the processor fetches that of many keys at once.
+    fn touch(&self, hash: u64) {
+        let entry = self.entries.find(hash, |entry| entry.hash == hash);
+        black_box(entry.and_then(|entry| entry.data.first()).copied());
     }
 
     fn answer(&mut self, ask: &Ask, key: &[u8], value: &[u8], now: Instant, out: &mut Vec<u8>) {
@@ -190,7 +217,7 @@ impl Store {
                 entry.expires
             }
             Place::Vacant(place) => {
-                let entry = Entry { hash, expires: Instant::MAX, data: [key, value].concat(), key: key.len() as u32 };
+                let entry = Entry::new(hash, key, value);
                 self.bytes += entry.cost();
                 place.insert(entry);
                 Instant::MAX
@@ -274,5 +301,24 @@ mod tests {
         assert_eq!(answer(batch(Op::Set, 0, b"four")), "+OK\r\n");
         assert_eq!(answer(batch(Op::Get, 3, b"")), "-TRYAGAIN the value has just become longer than any other was\r\n");
         assert_eq!(answer(batch(Op::Get, 4, b"")), "$4\r\nfour\r\n");
+    }
+
+    #[test]
+    fn s455_a_shorter_value_gives_back_what_a_longer_one_took() {
+        let (mut store, now) = (Store::new(1 << 20), Instant::ZERO);
+        let mut set = |length: usize| {
+            let value = vec![b'v'; length];
+            assert!(store.set(7, b"key", &value, now, 0));
+            assert_eq!(store.find(7, b"key", now).map(Entry::value), Some(&value[..]));
+            store.bytes
+        };
+        let short = set(1);
+        assert_eq!((set(29), set(0)), (short, short), "in its cache line");
+        assert!((30..100).contains(&(set(30) - short)), "out of it");
+        assert!((50_000..100_000).contains(&set(50_000)));
+        assert!(set(200) < 1_000);
+        assert_eq!(set(2), short);
+        store.remove(7, |_| true);
+        assert_eq!(store.bytes, 0);
     }
 }
