@@ -88,6 +88,11 @@ pub fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     if o.reuse_port {
         set("reuse_port", socket.set_reuse_port(true))?;
     }
+    if o.unpaced && paces(socket)? {
+        // Before it is connected: a socket that was ever to be paced stays so. Every kernel has
+        // both, and anybody may take the second.
+        set("unpaced", socket.set_tcp_congestion(b"cubic").or_else(|_| socket.set_tcp_congestion(b"reno")))?;
+    }
     Ok(())
 }
 
@@ -117,7 +122,14 @@ pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, N
         .zero_copy(kept.zero_copy)
         .backlog(backlog)
         .busy_poll(Some(of_socket(libc::SO_BUSY_POLL)? as u64).filter(|us| *us != 0).map(Duration::from_micros))
-        .reuse_port(of_socket(libc::SO_REUSEPORT)? != 0))
+        .reuse_port(of_socket(libc::SO_REUSEPORT)? != 0)
+        .unpaced(!paces(socket)?))
+}
+
+/// Whether its congestion control paces what is sent: those of Linux that do are BBR's versions.
+fn paces(socket: &Socket) -> Result<bool, NetError> {
+    let name = socket.tcp_congestion().map_err(|e| error::plain("getsockopt(TCP_CONGESTION)", Errno::of(&e)))?;
+    Ok(name.starts_with(b"bbr"))
 }
 
 /// Where the packets of a socket arrive, as far as the system tells.
@@ -174,4 +186,46 @@ fn whole(option: &'static str, time: Duration, unit: Duration) -> Result<usize, 
         return Err(NetError::Option { option, why: format!("{time:?} is no whole number of {unit:?}").into() });
     }
     Ok(usize::try_from(units).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    /// A listener that BBR paces, where this system has BBR and lets us; and one connection of it.
+    fn accepted(options: &SockOptions) -> Result<(Socket, Socket), NetError> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let has_bbr = listener.set_tcp_congestion(b"bbr").is_ok();
+        assert_eq!(paces(&listener)?, has_bbr);
+        apply(&listener, options)?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
+        listen(&listener, None)?;
+        let at = listener.local_addr().expect("told").as_socket().expect("IPv4");
+        let _far = TcpStream::connect(at).expect("connected");
+        let (near, _) = listener.accept().expect("a connection");
+        assert_eq!(paces(&near)?, has_bbr && !options.unpaced);
+        Ok((listener, near))
+    }
+
+    #[test]
+    fn s479_where_the_system_paces_a_socket_need_not() {
+        accepted(&SockOptions::default()).expect("as the system has it");
+        let (listener, near) = accepted(&SockOptions::default().unpaced(true)).expect("unpaced");
+        for socket in [&listener, &near] {
+            let name = socket.tcp_congestion().expect("told");
+            assert!(name.starts_with(b"cubic") || name.starts_with(b"reno"), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn s479_what_does_not_pace_stays() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_tcp_congestion(b"reno").expect("anybody may");
+        apply(&socket, &SockOptions::default().unpaced(true)).expect("nothing to do");
+        assert!(socket.tcp_congestion().expect("told").starts_with(b"reno"));
+    }
 }

@@ -130,7 +130,7 @@ impl Shard for Worker {
         let at = plan.target.at;
         let mut queues = Vec::with_capacity(plan.queues.into());
         for queue in 0..plan.queues {
-            let socket = net.connect(&[at], &SockOptions::default()).map_err(|why| Trouble::Net { at, why })?;
+            let socket = net.connect(&[at], &SockOptions::default().unpaced(true)).map_err(|why| Trouble::Net { at, why })?;
             let id = group.attach(socket, Token(queue.into())).map_err(|refused| refused.why)?;
             // Connect is the first command, and its data is in its capsule everywhere.
             let settings = Settings { shape: plan.shape, commands: plan.entries - 1, in_capsule: 8192 };

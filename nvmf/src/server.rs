@@ -48,7 +48,7 @@ impl ServerConfig {
         let part = |class, most: usize| (pool.stats(class).count / 4 / groups.max(1)).min(most);
         let reserve = ReserveConfig { small: part(Class::Small, 128), large: part(Class::Large, 8), control: part(Class::Control, 16) };
         let size = 4 * pool.buf_size(Class::Small) - STAGGER;
-        let receive = ClassConfig { count: part(Class::Small, 64), size };
+        let receive = ClassConfig { count: part(Class::Small, 32), size };
         Self { net, target, pool, reserve, receive, connections: 1024, connect_timeout: Duration::from_secs(10) }
     }
 }
@@ -248,7 +248,7 @@ impl Groups for Running {
     fn listen(&self, at: SocketAddr, is_secure: bool) -> Result<SocketAddr, NetError> {
         // A host without keep alive that has vanished is found by the system.
         let keepalive = Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(10), probes: 3 };
-        let options = SockOptions::default().keepalive(keepalive);
+        let options = SockOptions::default().keepalive(keepalive).unpaced(true);
         let socket = self.net.listen(at, &options)?;
         let at = socket.local_addr()?;
         // A message has no room for one more word.

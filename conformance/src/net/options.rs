@@ -65,6 +65,7 @@ fn all() -> SockOptions {
         .backlog(100)
         .busy_poll(None)
         .reuse_port(true)
+        .unpaced(true)
 }
 
 fn set_and_read_back(env: &Env, options: SockOptions) {

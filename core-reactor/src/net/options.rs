@@ -45,6 +45,10 @@ pub struct SockOptions {
     pub busy_poll: Option<Duration>,
     /// Several listeners at one address (`SO_REUSEPORT`). Default off.
     pub reuse_port: bool,
+    /// Send as fast as the windows allow. Where the system's congestion control paces (BBR), a
+    /// socket gets one that does not (CUBIC, or Reno): on a short way the timers of pacing take
+    /// longer than what they hold back. Default off.
+    pub unpaced: bool,
 }
 
 impl Default for SockOptions {
@@ -62,6 +66,7 @@ impl Default for SockOptions {
             backlog: None,
             busy_poll: None,
             reuse_port: false,
+            unpaced: false,
         }
     }
 }
@@ -80,6 +85,7 @@ impl SockOptions {
         backlog: Option<u32>,
         busy_poll: Option<Duration>,
         reuse_port: bool,
+        unpaced: bool,
     }
 
     /// What a stack that is no kernel's checks of them: buffers of up to so many bytes, a low-water
