@@ -1,5 +1,5 @@
-//! hello-sock's echo server as an image: the module that runs on Linux, on another platform and
-//! another backend.
+//! An echo server as an image: hello-sock's, the module that runs on Linux, or one of tasks, on
+//! another platform and another backend.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -8,18 +8,24 @@ extern crate alloc;
 
 mod description;
 mod network;
+#[cfg(feature = "pollers")]
+mod pollers;
+#[cfg(feature = "tasks")]
+mod tasks;
 
 use alloc::format;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use core_reactor::net::{NetImpl, SockOptions};
 use core_reactor::{Cx, Platform, Polled, ReactorOptions, Reactors, Schedule, ThreadConfig, ThreadLib, net};
-use hello_sock::{Server, ServerConfig};
 use platform_x86::{Exit, Machine, entry, println};
 use pool::{ClassConfig, DataPool, DataPoolConfig, ReserveConfig};
 
+#[cfg(feature = "pollers")]
+use self::pollers::Server;
+#[cfg(feature = "tasks")]
+use self::tasks::Server;
 use crate::description::IMAGE;
 use crate::network::Failure;
 
@@ -59,7 +65,7 @@ fn run(machine: &mut Machine) -> Result<(), Failure> {
     let mut options = ReactorOptions::new(platform.cores());
     options.threads.mailbox = IMAGE.mailbox;
     let reactors = Reactors::new(platform, &options).map_err(|why| (Exit::Setup, format!("{why}")))?;
-    let server = serve(reactors.lib(), selected.backend)?;
+    let server = Server::start(reactors.lib(), selected.backend, buffers()?)?;
     watch(reactors.lib())?;
     let heap = platform_x86::heap();
     let kib = |bytes: usize| bytes >> 10;
@@ -73,26 +79,23 @@ fn run(machine: &mut Machine) -> Result<(), Failure> {
     let tenths = machine.now().as_nanos() / 100_000;
     println!("booted in        {}.{} ms", tenths / 10, tenths % 10);
     let stats = reactors.run().map_err(|why| (Exit::Setup, format!("{why}")))?;
-    report(&server, &stats);
+    server.report();
+    report(&stats);
     Ok(())
 }
 
-/// Starts the server on every core there is.
-fn serve(lib: &ThreadLib, net: &'static dyn NetImpl) -> Result<Server, Failure> {
+/// Where the server listens: at whatever address the image gets, also later.
+const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IMAGE.port);
+
+/// What is set aside for the server.
+const RESERVE: ReserveConfig = ReserveConfig { small: IMAGE.reserve, large: 0, control: 0 };
+
+/// The buffers of all connections.
+fn buffers() -> Result<DataPool, Failure> {
     let none = |size| ClassConfig { count: 0, size };
     let small = ClassConfig { count: IMAGE.buffers, size: IMAGE.buffer_size };
     let pool = DataPool::on_heap(DataPoolConfig::DEFAULT.small(small).large(none(4096)).control(none(4096)).waiters(IMAGE.connections));
-    let pool = pool.map_err(|why| (Exit::Setup, format!("{why}")))?;
-    let reserve = ReserveConfig { small: IMAGE.reserve, large: 0, control: 0 };
-    // Whatever address it gets, also later.
-    let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IMAGE.port);
-    let options = SockOptions::default().backlog(IMAGE.backlog);
-    let config = ServerConfig { net, at, options, sockets: IMAGE.connections, pool, reserve };
-    let ready = move |_: &mut Cx<'_>, outcome: Result<SocketAddr, _>| match outcome {
-        Ok(at) => println!("Listening connection on {at} with sock_impl({})", net.name()),
-        Err(why) => platform_x86::fail(Exit::Setup, format_args!("{why}")),
-    };
-    Server::start(lib, &lib.reactors(), config, ready).map_err(|why| (Exit::Setup, format!("{why}")))
+    pool.map_err(|why| (Exit::Setup, format!("{why}")))
 }
 
 /// Tells the image's address when it has one, and stops the image when the operator types ^C.
@@ -122,20 +125,8 @@ fn tell_address() -> bool {
     address.is_some()
 }
 
-/// What was done, as hello-sock tells it on Linux.
-fn report(server: &Server, reactors: &[core_reactor::ReactorStats]) {
-    for (index, (core, group)) in server.reports().iter().enumerate() {
-        println!(
-            "poll_group_{index} on core {core}: {} connections, {} failed, {} bytes in, {} bytes out, low {} times, {} peers reset as stalled, {} buffers held",
-            group.connections,
-            group.failed,
-            group.stats.bytes_in,
-            group.stats.bytes_out,
-            group.stats.buffers_low,
-            group.stats.stalled,
-            group.bufs.in_use
-        );
-    }
+/// What the reactors did, as hello-sock tells it on Linux.
+fn report(reactors: &[core_reactor::ReactorStats]) {
     for reactor in reactors {
         // In thousandths: printing of floating-point numbers would be a twentieth of the image.
         let thousandth = ((reactor.busy_ns + reactor.idle_ns + reactor.parked_ns) / 1000).max(1);

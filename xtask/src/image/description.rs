@@ -14,6 +14,7 @@ use crate::{Usage, repository};
 #[serde(deny_unknown_fields)]
 struct File {
     backend: Spanned<String>,
+    server: Option<Spanned<String>>,
     address: Spanned<String>,
     router: Option<Spanned<String>>,
     port: Spanned<i64>,
@@ -39,6 +40,8 @@ struct Pools {
 pub(super) struct Description {
     pub(super) name: String,
     pub(super) has_backend: bool,
+    /// The server is tasks and no pollers.
+    has_tasks: bool,
     /// Address, prefix and router; `None` for DHCP.
     pub(super) address: Option<(IpAddr, u8, Option<IpAddr>)>,
     pub(super) port: u16,
@@ -90,9 +93,15 @@ impl Description {
             "none" => false,
             other => return Err((file.backend.span(), format!("backend = {other:?} is none of smoltcp, none"))),
         };
+        let has_tasks = match file.server.as_ref().map(|server| (server.get_ref().as_str(), server)) {
+            None | Some(("pollers", _)) => false,
+            Some(("tasks", _)) => true,
+            Some((other, server)) => return Err((server.span(), format!("server = {other:?} is none of pollers, tasks"))),
+        };
         let description = Self {
             name: name.to_owned(),
             has_backend,
+            has_tasks,
             address: address(&file.address, file.router.as_ref())?,
             port: number("port", &file.port, 1..=65535)? as u16,
             memory: bytes("memory", &file.memory, 4 << 20..=3 << 30)?,
@@ -139,7 +148,8 @@ impl Description {
             Some(_) => "",
         };
         let network = if self.has_backend { ["smoltcp", address] } else { [""; 2] };
-        let all = network.into_iter().chain([if self.has_frames() { "defmt" } else { "log" }]);
+        let server = if self.has_tasks { "tasks" } else { "pollers" };
+        let all = network.into_iter().chain([server, if self.has_frames() { "defmt" } else { "log" }]);
         all.filter(|feature| !feature.is_empty()).collect::<Vec<_>>().join(",")
     }
 

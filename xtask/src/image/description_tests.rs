@@ -17,7 +17,7 @@ fn wrong(from: &str, to: &str, line: usize, why: &str) {
 #[test]
 fn the_example_is_understood() {
     let image = Description::parse("hello", GOOD).expect("right");
-    assert_eq!((image.port, image.memory, image.features().as_str()), (9999, 8 << 20, "smoltcp,log"));
+    assert_eq!((image.port, image.memory, image.features().as_str()), (9999, 8 << 20, "smoltcp,pollers,log"));
     assert!(image.source().contains("Ipv4Addr::from_bits(167772687)), 24, Some("), "{}", image.source());
 }
 
@@ -26,11 +26,16 @@ fn the_build_takes_what_the_description_uses() {
     let features = |from: &str, to: &str| Description::parse("x", &GOOD.replace(from, to)).expect("right").features();
     assert_eq!(
         features("address = \"10.0.2.15/24\"    # or \"dhcp\"\nrouter = \"10.0.2.2\"\n", "address = \"dhcp\"\n"),
-        "smoltcp,dhcp,log"
+        "smoltcp,dhcp,pollers,log"
     );
-    assert_eq!(features("10.0.2.15/24\"    # or \"dhcp\"\nrouter = \"10.0.2.2", "fd00::15/64\"\nrouter = \"fd00::2"), "smoltcp,ipv6,log");
-    assert_eq!(features("\"info\"", "\"defmt\""), "smoltcp,defmt");
-    assert_eq!(features("\"smoltcp\"", "\"none\""), "log");
+    assert_eq!(
+        features("10.0.2.15/24\"    # or \"dhcp\"\nrouter = \"10.0.2.2", "fd00::15/64\"\nrouter = \"fd00::2"),
+        "smoltcp,ipv6,pollers,log"
+    );
+    assert_eq!(features("\"info\"", "\"defmt\""), "smoltcp,pollers,defmt");
+    assert_eq!(features("\"smoltcp\"", "\"none\""), "pollers,log");
+    assert_eq!(features("\"smoltcp\" ", "\"smoltcp\"\nserver = \"tasks\""), "smoltcp,tasks,log");
+    assert_eq!(features("\"smoltcp\" ", "\"smoltcp\"\nserver = \"pollers\""), "smoltcp,pollers,log");
 }
 
 #[test]
@@ -43,6 +48,7 @@ fn each_description_of_the_repository_is_right() {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     wrong("smoltcp", "posix", 2, "none of smoltcp, none");
+    wrong("\"smoltcp\" ", "\"smoltcp\"\nserver = \"threads\"", 3, "none of pollers, tasks");
     wrong("10.0.2.15/24", "10.0.2.15", 3, "with its prefix");
     wrong("10.0.2.15/24", "10.0.2.15/33", 3, "with its prefix");
     wrong("10.0.2.15/24", "dhcp", 4, "what DHCP tells");

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
@@ -38,6 +38,15 @@ pub(super) fn echo(at: SocketAddr) -> Result<()> {
     stream.read_exact(&mut back).context("no echo came")?;
     ensure!(&back == b"first", "{back:?} came back for \"first\"");
     Ok(())
+}
+
+/// Says nothing until the other end closes. Tells how long that took.
+pub(super) fn silent(at: SocketAddr) -> Result<Duration> {
+    let mut stream = connect(at)?;
+    let start = Instant::now();
+    let came = stream.read(&mut [0]).context("a silent peer was not closed in order")?;
+    ensure!(came == 0, "a silent peer was sent something");
+    Ok(start.elapsed())
 }
 
 /// Sends `bytes` bytes that no pattern repeats, ends its side, and compares what comes back. Tells

@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LARGEST: u64 = 244_000;
 const QUICK: usize = 200;
 const STREAM: usize = 64 << 20;
+/// Allocations that an image may make until it ends. The stream alone is more reads than that.
+const MOST_ALLOCATIONS: usize = 8192;
+/// How long the image of tasks lets a peer say nothing at least: 5 s by its own clock.
+const SILENCE: Duration = Duration::from_millis(4500);
 /// How long an idle image is watched, and the share of a core that QEMU may take meanwhile.
 const IDLE: Duration = Duration::from_secs(3);
 const IDLE_SHARE: f64 = 0.05;
@@ -31,8 +35,12 @@ pub(super) fn test() -> Result<()> {
     println!("image hello is {} bytes, and has {} MiB of memory", hello.size, hello.description.memory >> 20);
     ensure!(hello.size <= LARGEST, "it is larger than {LARGEST} bytes");
     for kind in [Kind::Microvm, Kind::Q35] {
-        serves(kind, &hello).with_context(|| format!("image hello on {}", kind.name()))?;
+        serves(kind, &hello, "poll_group_0 on core 0:").with_context(|| format!("image hello on {}", kind.name()))?;
     }
+    let tasks = build::build("hello-tasks", Target::Host)?;
+    println!("image hello-tasks is {} bytes", tasks.size);
+    serves(Kind::Microvm, &tasks, "tasks:").context("image hello-tasks on microvm")?;
+    closes_who_says_nothing(&tasks).context("image hello-tasks on microvm")?;
     asks_for_an_address(&build::build("hello-dhcp", Target::Host)?).context("image hello-dhcp on microvm")?;
     logs_frames(&build::build("hello-defmt", Target::Host)?).context("image hello-defmt on microvm")?;
     says_that_no_backend_is_linked(&build::build("no-backend", Target::Host)?).context("image no-backend on microvm")?;
@@ -54,7 +62,7 @@ fn lint() -> Result<()> {
     sh.change_dir(repository().join("image"));
     let (cargo, source, folder) = (cargo(), build::describe("hello")?, build::folder()?);
     cmd!(sh, "{cargo} fmt --check").run()?;
-    for features in ["smoltcp,log", "smoltcp,dhcp,ipv6,defmt", "log"] {
+    for features in ["smoltcp,pollers,log", "smoltcp,tasks,log", "smoltcp,dhcp,ipv6,pollers,defmt", "pollers,log"] {
         let lint = cmd!(sh, "{cargo} clippy --quiet --locked -p hello-image -p smallest --features hello-image/{features} -- -D warnings");
         lint.env("LCORE_IMAGE", &source).env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").run()?;
     }
@@ -76,7 +84,9 @@ fn boots(kind: Kind, image: &Image) -> Result<Guest> {
     Ok(guest)
 }
 
-fn serves(kind: Kind, image: &Image) -> Result<()> {
+/// An image serves many peers, idles, stops when it is told to, and begins its report as `server`
+/// says.
+fn serves(kind: Kind, image: &Image, server: &str) -> Result<()> {
     let mut guest = boots(kind, image)?;
     peer::half_closed(guest.at, b"hi\n")?;
     let start = Instant::now();
@@ -92,7 +102,7 @@ fn serves(kind: Kind, image: &Image) -> Result<()> {
     println!("{}: idle, QEMU takes {:.1} % of a core", kind.name(), share * 100.0);
     ensure!(share < IDLE_SHARE, "an idle image takes {:.1} % of a core", share * 100.0);
     guest.interrupt()?;
-    let report = guest.line("poll_group_0 on core 0:", PATIENCE)?;
+    let report = guest.line(server, PATIENCE)?;
     let expected = format!("{} connections, 0 failed,", QUICK + 2);
     ensure!(
         report.starts_with(&expected) && report.ends_with(" 0 buffers held"),
@@ -100,6 +110,9 @@ fn serves(kind: Kind, image: &Image) -> Result<()> {
     );
     let heap = guest.line("heap ", PATIENCE)?;
     println!("{}: stopped by ^C; heap {heap}", kind.name());
+    let allocations = heap.split_once(", ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok());
+    let allocations = allocations.with_context(|| format!("its heap has no count: {heap}"))?;
+    ensure!(allocations < MOST_ALLOCATIONS, "it allocated {allocations} times, so not at the start and for connections alone");
     let status = guest.wait(PATIENCE)?;
     ensure!(status.code() == Some(STOPPED), "after ^C it ended otherwise: {}", machine::ending(status));
     Ok(())
@@ -108,6 +121,20 @@ fn serves(kind: Kind, image: &Image) -> Result<()> {
 fn asks_for_an_address(image: &Image) -> Result<()> {
     let guest = boots(Kind::Microvm, image)?;
     peer::half_closed(guest.at, b"hi\n")
+}
+
+/// A timer closes a connection whose peer says nothing, and the one that speaks stays.
+fn closes_who_says_nothing(image: &Image) -> Result<()> {
+    let mut guest = boots(Kind::Microvm, image)?;
+    let silent = peer::silent(guest.at)?;
+    ensure!(silent >= SILENCE, "a silent peer was closed after {silent:?}, before {SILENCE:?} were over");
+    peer::half_closed(guest.at, b"hi\n")?;
+    guest.interrupt()?;
+    let report = guest.line("tasks:", PATIENCE)?;
+    ensure!(report == "2 connections, 0 failed, 1 closed as idle, 3 bytes echoed, 0 buffers held", "it reports {report:?}");
+    ensure!(guest.wait(PATIENCE)?.code() == Some(STOPPED), "it was not stopped in order{}", guest.said());
+    println!("hello-tasks: closed a silent peer after {:.1} s", silent.as_secs_f64());
+    Ok(())
 }
 
 /// Each message of an image with defmt is a frame of a few bytes on the debug console; its text is

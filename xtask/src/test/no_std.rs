@@ -47,7 +47,7 @@ pub(super) fn check(sh: &Shell) -> Result<()> {
     }
     for package in IMAGE {
         let _in = sh.push_dir("image");
-        let features = if package == "hello-image" { "--features=smoltcp,log" } else { "--no-default-features" };
+        let features = if package == "hello-image" { "--features=smoltcp,pollers,tasks,log" } else { "--no-default-features" };
         let tree =
             cmd!(sh, "{cargo} tree --locked -p {package} {features} -e normal,no-proc-macro --prefix none --format {format}").read()?;
         look_through(package, &tree)?;
