@@ -4,7 +4,7 @@ mod text;
 
 use core::fmt;
 use core::iter::FusedIterator;
-use core::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, Sub, SubAssign};
+use core::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign, BitXor, BitXorAssign, Sub, SubAssign};
 
 /// A core, by the number that the platform gives it.
 ///
@@ -99,6 +99,24 @@ impl CpuSet {
         true
     }
 
+    /// Takes a core out; whether it was in the set.
+    ///
+    /// ```
+    /// # use core_reactor::{CoreId, CpuSet};
+    /// let mut set: CpuSet = "4-7".parse()?;
+    /// assert!(set.remove(CoreId(5)) && !set.remove(CoreId(8)));
+    /// assert_eq!(set.to_string(), "[4,6-7]");
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
+    pub fn remove(&mut self, core: CoreId) -> bool {
+        let was_there = self.contains(core);
+        if was_there {
+            let n = usize::from(core.0);
+            self.0[n / 64] &= !(1 << (n % 64));
+        }
+        was_there
+    }
+
     /// Whether `core` is in the set.
     ///
     /// ```
@@ -179,6 +197,43 @@ impl CpuSet {
     pub fn minus(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i] & !other.0[i]))
     }
+
+    /// The cores that are in one of the sets and not in both.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// let (before, after): (CpuSet, CpuSet) = ("0-3".parse()?, "2-5".parse()?);
+    /// assert_eq!(before.xor(&after), "0-1,4-5".parse()?);
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
+    #[must_use]
+    pub fn xor(&self, other: &Self) -> Self {
+        Self(core::array::from_fn(|i| self.0[i] ^ other.0[i]))
+    }
+
+    /// Whether each core of this set is in the other.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// let (asked, allowed): (CpuSet, CpuSet) = ("0,2".parse()?, "0-3".parse()?);
+    /// assert!(asked.is_subset(&allowed) && !allowed.is_subset(&asked));
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
+    pub fn is_subset(&self, of: &Self) -> bool {
+        self.minus(of).is_empty()
+    }
+
+    /// Whether no core is in both sets.
+    ///
+    /// ```
+    /// # use core_reactor::CpuSet;
+    /// let (ours, theirs): (CpuSet, CpuSet) = ("0-3".parse()?, "4-7".parse()?);
+    /// assert!(ours.is_disjoint(&theirs));
+    /// # Ok::<(), core_reactor::CpuSetError>(())
+    /// ```
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.and(other).is_empty()
+    }
 }
 
 /// As [`CpuSet::and`].
@@ -196,6 +251,15 @@ impl BitOr for CpuSet {
 
     fn bitor(self, other: Self) -> Self {
         self.or(&other)
+    }
+}
+
+/// As [`CpuSet::xor`].
+impl BitXor for CpuSet {
+    type Output = Self;
+
+    fn bitxor(self, other: Self) -> Self {
+        self.xor(&other)
     }
 }
 
@@ -219,6 +283,13 @@ impl BitAndAssign for CpuSet {
 impl BitOrAssign for CpuSet {
     fn bitor_assign(&mut self, other: Self) {
         *self = *self | other;
+    }
+}
+
+/// As [`CpuSet::xor`].
+impl BitXorAssign for CpuSet {
+    fn bitxor_assign(&mut self, other: Self) {
+        *self = *self ^ other;
     }
 }
 

@@ -55,7 +55,8 @@ fn s11_masks_that_are_none_point_at_the_character() {
     for (mask, at) in [("0xZ", 2), ("0x", 2), ("[0-]", 3), ("[1]junk", 3), ("[3-1]", 3), ("[0,]", 3), ("[1024]", 1), ("7", 0)] {
         refused(&format!("-S -m {mask}"), 2, &[mask, "--cpumask", &format!("at character {at}")]);
     }
-    refused("-S -m 0x0", 2, &["the set is empty"]);
+    refused("-S -m 0x0", 2, &["a mask without a core"]);
+    refused("-S -m 0", 2, &["a mask without a core, or core 0 ([0])"]);
 }
 
 #[test]

@@ -49,14 +49,16 @@ pub(crate) fn listen(stack: Arc<Shared>, at: SocketAddr, options: &SockOptions) 
     let mut options = options::granted(options, locked.config())?;
     let (listener, local, backlog) = locked.listen(at, &options)?;
     drop(locked);
-    options.backlog = Some(backlog);
+    (options.backlog, options.source) = (Some(backlog), None);
     Ok(SmolSocket { stack, kind: Kind::Listener(listener), options, local, peer: None, fin_sent: false })
 }
 
 pub(crate) fn connect(stack: Arc<Shared>, to: &[SocketAddr], options: &SockOptions) -> Result<SmolSocket, NetError> {
     let mut locked = stack.lock();
     let options = options::granted(options, locked.config())?;
-    let first = *to.first().ok_or(NetError::NoAddress)?;
+    options.check_source(to)?;
+    let first = *to.iter().find(|to| options.can_reach(to)).ok_or(NetError::NoAddress)?;
+    locked.check_source(options.source)?;
     let socket = locked.allocate(&options)?;
     drop(locked);
     let kind = Kind::Connect(socket, Connect { addresses: to.to_vec(), at: 0, under_way: false });
@@ -117,7 +119,7 @@ impl SmolSocket {
                 stack.stream(socket).and_then(|stream| stream.outcome(to))
             } else {
                 (connect.under_way, self.peer) = (true, Some(to));
-                stack.connect(socket, to).map(|local| self.local = local).err().map(Err)
+                stack.connect(socket, to, self.options.source).map(|local| self.local = local).err().map(Err)
             };
             match done {
                 None => return Connecting::UnderWay(socket as i32),

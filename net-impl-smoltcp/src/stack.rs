@@ -12,7 +12,7 @@ use core::task::Waker;
 use core_reactor::net::{NetError, SockOptions};
 use core_reactor::{Instant, WaitSource};
 use net_link::{Addresses, Link, NetDevice};
-use smoltcp::wire::IpEndpoint;
+use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 use spin::Mutex;
 
 use crate::config::{StackConfig, StackStats};
@@ -261,13 +261,30 @@ impl Stack {
         self.table.allocate(options).ok_or_else(|| self.table.none_free())
     }
 
-    /// Tells it to connect. Tells its own address.
-    pub(crate) fn connect(&mut self, socket: u32, to: SocketAddr) -> Result<SocketAddr, NetError> {
-        let nobody = unspecified(&to);
-        let port = self.free_port().ok_or(NetError::AddressUnavailable(nobody))?;
+    /// Whether a connect can come from there now.
+    pub(crate) fn check_source(&self, source: Option<SocketAddr>) -> Result<(), NetError> {
+        match source {
+            Some(at) if !at.ip().is_unspecified() && !self.link.is_own(at.ip()) => Err(NetError::AddressUnavailable(at)),
+            Some(at) if at.port() != 0 && self.has_port(at.port()) => Err(NetError::AddressInUse(at)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells it to connect, from `source` if there is one. Tells its own address.
+    pub(crate) fn connect(&mut self, socket: u32, to: SocketAddr, source: Option<SocketAddr>) -> Result<SocketAddr, NetError> {
+        self.check_source(source)?;
+        let nobody = source.unwrap_or(unspecified(&to));
+        if nobody.is_ipv4() != to.is_ipv4() {
+            return Err(NetError::Unreachable(to));
+        }
+        let port = match nobody.port() {
+            0 => self.free_port().ok_or(NetError::AddressUnavailable(nobody))?,
+            port => port,
+        };
+        let from = IpListenEndpoint { addr: net_link::ip(nobody.ip()).filter(|ip| !ip.is_unspecified()), port };
         let remote = net_link::ip(to.ip()).filter(|_| to.port() != 0).ok_or(NetError::Unreachable(to))?;
         let way = self.link.way_to(remote).ok_or(NetError::Unreachable(to))?;
-        self.table.connect(socket, way, IpEndpoint::new(remote, to.port()), port).map_err(|_| NetError::Unreachable(to))?;
+        self.table.connect(socket, way, IpEndpoint::new(remote, to.port()), from).map_err(|_| NetError::Unreachable(to))?;
         Ok(self.table.ends(socket).map_or(nobody, |ends| ends.to))
     }
 
@@ -275,9 +292,13 @@ impl Stack {
     fn free_port(&mut self) -> Option<u16> {
         let after = |port| if port == u16::MAX { 49_152 } else { port + 1 };
         let mut ports = iter::successors(Some(self.next_port), |port| Some(after(*port))).take(16_384);
-        let free = ports.find(|port| !self.listeners.has_port(*port) && !self.table.has_port(*port))?;
+        let free = ports.find(|port| !self.has_port(*port))?;
         self.next_port = after(free);
         Some(free)
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.listeners.has_port(port) || self.table.has_port(port)
     }
 
     /// The connection in a socket.

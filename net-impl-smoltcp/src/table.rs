@@ -196,10 +196,10 @@ impl SocketTable {
     }
 
     /// Tells a socket to connect, in the stack's context.
-    pub(crate) fn connect(&mut self, at: u32, cx: &mut Context, to: IpEndpoint, port: u16) -> Result<(), tcp::ConnectError> {
+    pub(crate) fn connect(&mut self, at: u32, cx: &mut Context, to: IpEndpoint, from: IpListenEndpoint) -> Result<(), tcp::ConnectError> {
         self.recycle(at, Role::Connection(Connection::default()));
         self.unsent = true;
-        self.tcp_mut(at).connect(cx, to, port)
+        self.tcp_mut(at).connect(cx, to, from)
     }
 
     /// The connection with this index; `None` if the socket is for something else.

@@ -1,5 +1,6 @@
 //! [`SockOptions`] set on a socket and read back (statement 23).
 
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ const SO_INCOMING_NAPI_ID: i32 = 56;
 pub struct Kept {
     backlog: Option<u32>,
     priority: Option<u32>,
+    /// [`SockOptions::source`] of a connect.
+    source: Option<SocketAddr>,
     /// Whether [`SockOptions::low_water`] is more than a byte.
     pub low_water: bool,
     /// [`SockOptions::quick_ack`].
@@ -33,11 +36,24 @@ impl Kept {
         Self {
             backlog: options.backlog,
             priority: options.priority,
+            source: options.source,
             low_water: options.low_water.is_some_and(|bytes| bytes > 1),
             quick_ack: options.quick_ack,
             zero_copy: options.zero_copy,
         }
     }
+}
+
+/// Has a socket that is to connect come from `source`.
+pub fn bind_source(socket: &Socket, source: SocketAddr) -> Result<(), NetError> {
+    if source.port() == 0 {
+        // Then the system looks for a free port when it knows where to, and one port serves many.
+        sys::set_int(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1).map_err(|e| error::option("source", e))?;
+    } else {
+        // A connection from there that has just ended is no obstacle.
+        set("source", socket.set_reuse_address(true))?;
+    }
+    socket.bind(&source.into()).map_err(|e| error::at("bind", Errno::of(&e), source))
 }
 
 /// Sets what a connection does not inherit from its listener. It may be gone by now, which reading
@@ -123,7 +139,8 @@ pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, N
         .backlog(backlog)
         .busy_poll(Some(of_socket(libc::SO_BUSY_POLL)? as u64).filter(|us| *us != 0).map(Duration::from_micros))
         .reuse_port(of_socket(libc::SO_REUSEPORT)? != 0)
-        .unpaced(!paces(socket)?))
+        .unpaced(!paces(socket)?)
+        .source(kept.source))
 }
 
 /// Whether its congestion control paces what is sent: those of Linux that do are BBR's versions.

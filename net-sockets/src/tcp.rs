@@ -85,7 +85,8 @@ impl<B: Backend> Tcp<B> {
         }
         socket.bind(&at.into()).map_err(fail("bind"))?;
         options::listen(&socket, options.backlog)?;
-        Ok(Self::new(socket, Kind::Listener, Kept::of(options), None))
+        let kept = Kept::of(&options.clone().source(None));
+        Ok(Self::new(socket, Kind::Listener, kept, None))
     }
 
     /// A socket for the first of `to` whose family this machine has. Nothing is sent yet.
@@ -94,9 +95,9 @@ impl<B: Backend> Tcp<B> {
     /// As [`core_reactor::net::NetImpl::connect`].
     pub fn connect(to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
         let mut connect = Connect { options: options.clone(), addresses: to.to_vec(), at: 0, under_way: false };
-        let first = *to.first().ok_or(NetError::NoAddress)?;
+        options.check_source(to)?;
         let socket = connect.open()?;
-        let peer = Some(connect.address().unwrap_or(first));
+        let peer = connect.address();
         Ok(Self::new(socket, Kind::Connect(Box::new(connect)), Kept::of(options), peer))
     }
 
@@ -154,13 +155,24 @@ impl Connect {
     fn open(&mut self) -> Result<socket2::Socket, NetError> {
         let mut why = NetError::NoAddress;
         while let Some(address) = self.address() {
-            match open(address, &self.options) {
+            match self.open_for(address) {
                 Err(error @ NetError::Unreachable(_)) => why = error,
                 done => return done,
             }
             self.at += 1;
         }
         Err(why)
+    }
+
+    fn open_for(&self, address: SocketAddr) -> Result<socket2::Socket, NetError> {
+        if !self.options.can_reach(&address) {
+            return Err(NetError::Unreachable(address));
+        }
+        let socket = open(address, &self.options)?;
+        if let Some(source) = self.options.source {
+            options::bind_source(&socket, source)?;
+        }
+        Ok(socket)
     }
 
     /// A socket for the next address; `None` when all have been tried.

@@ -217,24 +217,41 @@ impl Network {
     }
 
     pub(crate) fn listen(&mut self, at: SocketAddr, options: SockOptions) -> Result<u64, NetError> {
-        let overlap = |there: &SocketAddr| there.ip() == at.ip() || there.ip().is_unspecified() || at.ip().is_unspecified();
         let here = match at.port() {
             _ if !is_here(at.ip()) => return Err(NetError::AddressUnavailable(at)),
             0 => self.free_port(at.ip())?,
-            port if self.bound.keys().any(|there| there.port() == port && there.is_ipv4() == at.is_ipv4() && overlap(there)) => {
-                return Err(NetError::AddressInUse(at));
-            }
+            _ if self.is_bound(at) => return Err(NetError::AddressInUse(at)),
             _ => at,
         };
-        let id = self.put(End::new(here, options, Role::Listener, self.faults.window));
+        let id = self.put(End::new(here, options.source(None), Role::Listener, self.faults.window));
         self.bound.insert(here, id);
         Ok(id)
     }
 
     pub(crate) fn connect(&mut self, to: &[SocketAddr], options: SockOptions) -> Result<u64, NetError> {
-        let first = to.first().ok_or(NetError::NoAddress)?;
-        let end = End::new(SocketAddr::new(loopback(first), 0), options, Role::Connect, self.faults.window);
-        Ok(self.put(End { to: to.iter().copied().collect(), peer: Some(*first), ..end }))
+        options.check_source(to)?;
+        let first = *to.iter().find(|to| options.can_reach(to)).ok_or(NetError::NoAddress)?;
+        let here = self.source(&first, options.source)?;
+        let end = End::new(SocketAddr::new(here.ip(), 0), options, Role::Connect, self.faults.window);
+        Ok(self.put(End { to: to.iter().copied().collect(), peer: Some(first), ..end }))
+    }
+
+    /// Where a connect to `to` comes from, a port of 0 being any.
+    fn source(&self, to: &SocketAddr, asked: Option<SocketAddr>) -> Result<SocketAddr, NetError> {
+        let source = asked.unwrap_or(SocketAddr::new(loopback(to), 0));
+        let ip = if source.ip().is_unspecified() { loopback(to) } else { source.ip() };
+        let here = SocketAddr::new(ip, source.port());
+        match () {
+            () if !is_here(ip) => Err(NetError::AddressUnavailable(source)),
+            () if source.port() != 0 && self.is_bound(here) => Err(NetError::AddressInUse(source)),
+            () => Ok(here),
+        }
+    }
+
+    /// Whether somebody has this address, or one with its port that overlaps.
+    fn is_bound(&self, at: SocketAddr) -> bool {
+        let overlap = |there: &SocketAddr| there.ip() == at.ip() || there.ip().is_unspecified() || at.ip().is_unspecified();
+        self.bound.keys().any(|there| there.port() == at.port() && there.is_ipv4() == at.is_ipv4() && overlap(there))
     }
 
     fn free_port(&mut self, ip: IpAddr) -> Result<SocketAddr, NetError> {
@@ -276,7 +293,7 @@ impl Network {
     /// Begins a connect that has not begun, to the first of its addresses.
     pub(crate) fn begin(&mut self, id: u64) {
         let Some(to) = self.ends.get(&id).filter(|end| end.since.is_none()).and_then(|end| end.to.front().copied()) else { return };
-        let here = if is_here(to.ip()) { self.free_port(loopback(&to)) } else { Err(NetError::Unreachable(to)) };
+        let here = self.leave(id, to);
         let Some(end) = self.ends.get_mut(&id) else { return };
         (end.since, end.peer) = (Some(self.now), Some(to));
         match here {
@@ -287,6 +304,16 @@ impl Network {
             }
             Err(why) => self.send_piece(id, Piece::Failed(why), Duration::ZERO),
         }
+    }
+
+    /// The address from which a socket begins a connect to `to`.
+    fn leave(&mut self, id: u64, to: SocketAddr) -> Result<SocketAddr, NetError> {
+        let options = &self.end(id)?.options;
+        if !is_here(to.ip()) || !options.can_reach(&to) {
+            return Err(NetError::Unreachable(to));
+        }
+        let here = self.source(&to, options.source)?;
+        if here.port() == 0 { self.free_port(here.ip()) } else { Ok(here) }
     }
 
     /// On to the next address, or the end of it.

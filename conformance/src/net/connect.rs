@@ -158,6 +158,53 @@ pub fn s15_all_addresses_are_tried(env: &Env) {
     assert_eq!(driver.closed(id), Some(NetError::ConnectRefused(last)), "the last one's error is told");
 }
 
+/// Where a connect comes from can be asked for: both sides see it.
+pub fn s450_a_connect_comes_from_its_source(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (_, at) = driver.listen();
+    for port in [0, free_port(env)] {
+        let source = SocketAddr::new(env.host, port);
+        let options = SockOptions::default().source(source);
+        // Addresses of the other family are passed over.
+        let socket = env.backend.connect(&[another_family(env), at], &options).expect("a socket");
+        let id = driver.attach(socket, Token(5));
+        driver.connected(id);
+        let here = driver.group().addresses(id).expect("it is there").0;
+        assert!(here.ip() == env.host && here.port() != 0 && (port == 0 || here.port() == port), "{here}");
+        assert_eq!(driver.group().options(id).expect("told").source, Some(source));
+        let far = driver.wait("a connection", |event| match event {
+            NetEvent::Accepted { socket, .. } => Ok(socket),
+            other => Err(other),
+        });
+        assert_eq!((far.peer_addr(), far.options().expect("told").source), (Some(here), None));
+    }
+}
+
+/// A source that cannot be had is an error at once, and names it.
+pub fn s450_a_source_that_cannot_be_had_is_an_error(env: &Env) {
+    let mut driver = Driver::new(env);
+    let (listener, at) = driver.listen();
+    let from = |source: SocketAddr, to| env.backend.connect(&[to], &SockOptions::default().source(source)).err();
+    assert_eq!(from(at, at), Some(NetError::AddressInUse(at)));
+    let foreign = SocketAddr::new(no_address_of_ours(env), 0);
+    assert_eq!(from(foreign, at), Some(NetError::AddressUnavailable(foreign)));
+    let other = another_family(env);
+    assert_eq!(from((env.host, 0).into(), other), Some(NetError::Unreachable(other)));
+    assert_eq!(driver.group().options(listener).expect("told").source, None);
+}
+
+/// A port that nobody has at this moment.
+fn free_port(env: &Env) -> u16 {
+    let listener = env.backend.listen((env.host, 0).into(), &SockOptions::default()).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// An address of the family that the host's is not of.
+fn another_family(env: &Env) -> SocketAddr {
+    let ip = if env.host.is_ipv4() { Ipv6Addr::LOCALHOST.into() } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    SocketAddr::new(ip, 9)
+}
+
 /// An empty list is an error at once.
 pub fn s15_no_address_is_an_error(env: &Env) {
     assert_eq!(env.backend.connect(&[], &SockOptions::default()).err(), Some(NetError::NoAddress));

@@ -140,6 +140,8 @@ macro_rules! net_statements {
                 s15_an_unreachable_connect_arrives_as_closed
                 s15_all_addresses_are_tried
                 s15_no_address_is_an_error
+                s450_a_connect_comes_from_its_source
+                s450_a_source_that_cannot_be_had_is_an_error
                 s15_an_unanswered_connect_times_out_and_blocks_nobody
                 s15_a_connect_under_way_can_be_closed
                 s15_a_connect_under_way_can_be_detached

@@ -11,6 +11,8 @@ const FOLLOWS: &str = "something follows the set";
 const SHORT_GROUP: &str = "one of several masks without its 8 digits";
 const SECOND_MASK: &str = "a second mask";
 const DIGITS: &str = "digits alone, which could be a mask (0x..) or a core ([..]),";
+const NO_CORE: &str = "a mask without a core,";
+const NO_CORE_OR_0: &str = "a mask without a core, or core 0 ([0]),";
 const BINARY: &str = "0b, which could begin a binary number or be hex digits (0x0b..),";
 
 /// Cores of one group in the kernel's masks.
@@ -38,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<CpuSet, CpuSetError> {
         Form::Groups => p.groups()?,
     };
     if set.is_empty() {
-        return Err(CpuSetError { at: start, what: "the set is empty" });
+        return Err(CpuSetError { at: start, what: NO_CORE });
     }
     Ok(set)
 }
@@ -81,6 +83,7 @@ impl Parser<'_> {
             return Ok(Form::List);
         }
         match rest {
+            _ if one && digits(rest) && rest.iter().all(|c| *c == b'0') => self.fail(NO_CORE_OR_0),
             _ if one && digits(rest) => self.fail(DIGITS),
             [b'0', b'b' | b'B', ..] if one => self.fail(BINARY),
             _ if one || words().skip(1).any(|word| word.len() == GROUP_DIGITS) => Ok(Form::Groups),

@@ -162,7 +162,8 @@ pub trait NetImpl: Sync {
     /// ```
     ///
     /// # Errors
-    /// `to` is empty; an option cannot be honoured. What happens on the way arrives as
+    /// `to` is empty; an option cannot be honoured; [`SockOptions::source`] is in use, not of this
+    /// machine or not allowed. What happens on the way arrives as
     /// [`NetEvent::Connected`] or [`NetEvent::Closed`].
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError>;
 

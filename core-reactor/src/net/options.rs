@@ -1,6 +1,7 @@
 //! What a socket is asked to be (statement 23).
 
 use alloc::format;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::NetError;
@@ -49,6 +50,10 @@ pub struct SockOptions {
     /// socket gets one that does not (CUBIC, or Reno): on a short way the timers of pacing take
     /// longer than what they hold back. Default off.
     pub unpaced: bool,
+    /// Where a connect comes from (`bind` before it); port 0 takes a free one. Addresses of the
+    /// other family are then out of reach. Nothing to a listener. Default: as the system finds
+    /// right for each address.
+    pub source: Option<SocketAddr>,
 }
 
 impl Default for SockOptions {
@@ -67,6 +72,7 @@ impl Default for SockOptions {
             busy_poll: None,
             reuse_port: false,
             unpaced: false,
+            source: None,
         }
     }
 }
@@ -86,6 +92,41 @@ impl SockOptions {
         busy_poll: Option<Duration>,
         reuse_port: bool,
         unpaced: bool,
+        source: Option<SocketAddr>,
+    }
+
+    /// Whether any of `to` is of the family of [`source`](field@Self::source). For backends, at the
+    /// start of [`NetImpl::connect`](super::NetImpl::connect).
+    ///
+    /// ```
+    /// # use core_reactor::net::SockOptions;
+    /// let options = SockOptions::default().source("127.0.0.1:0".parse().ok());
+    /// assert!(options.check_source(&["127.0.0.1:80".parse()?, "[::1]:80".parse()?]).is_ok());
+    /// assert!(options.check_source(&["[::1]:80".parse()?]).is_err());
+    /// # Ok::<(), core::net::AddrParseError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None is, or there is none.
+    pub fn check_source(&self, to: &[SocketAddr]) -> Result<(), NetError> {
+        let last = *to.last().ok_or(NetError::NoAddress)?;
+        match to.iter().any(|to| self.can_reach(to)) {
+            true => Ok(()),
+            false => Err(NetError::Unreachable(last)),
+        }
+    }
+
+    /// Whether `to` is of the family of [`source`](field@Self::source), if there is one.
+    ///
+    /// ```
+    /// # use core_reactor::net::SockOptions;
+    /// let to = "[::1]:80".parse()?;
+    /// assert!(SockOptions::default().can_reach(&to));
+    /// assert!(!SockOptions::default().source("127.0.0.1:0".parse().ok()).can_reach(&to));
+    /// # Ok::<(), core::net::AddrParseError>(())
+    /// ```
+    pub fn can_reach(&self, to: &SocketAddr) -> bool {
+        self.source.is_none_or(|source| source.is_ipv4() == to.is_ipv4())
     }
 
     /// What a stack that is no kernel's checks of them: buffers of up to so many bytes, a low-water

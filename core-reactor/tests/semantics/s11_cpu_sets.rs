@@ -72,6 +72,7 @@ fn s11_everything_else_is_an_error_that_points_at_the_character() {
     let (no_part, no_start) = ("nothing where a mask or list should be", "neither a digit, 0x nor [");
     let (follows, short) = ("something follows the set", "one of several masks without its 8 digits");
     let digits_alone = "digits alone, which could be a mask (0x..) or a core ([..]),";
+    let no_core = "a mask without a core,";
     let step = "a step of 0, or more cores of a group than it has,";
     let table: Vec<(String, usize, &str)> = vec![
         ("".into(), 0, no_part),
@@ -84,9 +85,9 @@ fn s11_everything_else_is_an_error_that_points_at_the_character() {
         ("0x".into(), 2, "no hex digit after 0x"),
         ("0xg".into(), 2, "no hex digit after 0x"),
         ("0x,[1]".into(), 2, "no hex digit after 0x"),
-        ("0x0".into(), 0, "the set is empty"),
-        ("0x00000000,0x00000000".into(), 0, "the set is empty"),
-        ("00000000,00000000".into(), 0, "the set is empty"),
+        ("0x0".into(), 0, no_core),
+        ("0x00000000,0x00000000".into(), 0, no_core),
+        ("00000000,00000000".into(), 0, no_core),
         ("0x1g".into(), 3, follows),
         ("0x1 2".into(), 4, follows),
         ("0x1_0".into(), 3, follows),
@@ -102,7 +103,8 @@ fn s11_everything_else_is_an_error_that_points_at_the_character() {
         ("[1],3".into(), 4, "neither 0x nor ["),
         ("[1],ff".into(), 4, "neither 0x nor ["),
         // What two notations read differently.
-        ("0".into(), 0, digits_alone),
+        ("0".into(), 0, "a mask without a core, or core 0 ([0]),"),
+        ("00\n".into(), 0, "a mask without a core, or core 0 ([0]),"),
         ("3".into(), 0, digits_alone),
         ("10\n".into(), 0, digits_alone),
         ("00000003".into(), 0, digits_alone),
@@ -182,6 +184,25 @@ fn s11_a_core_past_the_limit_is_not_taken_silently() {
     assert!(cores.insert(CoreId(1023)) && !cores.insert(CoreId(1024)) && !cores.insert(CoreId(u16::MAX)));
     assert_eq!((cores.count(), cores.to_string().as_str()), (1, "[1023]"));
     assert!(!cores.contains(CoreId(1024)) && !cores.contains(CoreId(u16::MAX)));
+}
+
+#[test]
+fn s11_what_sets_are_made_of_goes_in_and_out_and_is_compared() {
+    let mut cores = CpuSet::from([CoreId(0), CoreId(63), CoreId(64), CoreId(1023)]);
+    assert!(cores.remove(CoreId(63)) && !cores.remove(CoreId(63)), "it was there, and then was not");
+    assert!(!cores.remove(CoreId(1)) && !cores.remove(CoreId(1024)) && !cores.remove(CoreId(u16::MAX)));
+    assert_eq!(cores, CpuSet::from([CoreId(0), CoreId(64), CoreId(1023)]));
+
+    let (low, high, middle) = ("0-64".parse::<CpuSet>(), "65-99".parse::<CpuSet>(), "60-70".parse::<CpuSet>());
+    let (low, high, middle) = (low.expect("a list"), high.expect("a list"), middle.expect("a list"));
+    assert!(low.is_disjoint(&high) && !low.is_disjoint(&middle) && CpuSet::EMPTY.is_disjoint(&CpuSet::EMPTY));
+    assert!("60-64".parse::<CpuSet>().expect("a list").is_subset(&low) && !middle.is_subset(&low));
+    assert!(CpuSet::EMPTY.is_subset(&low) && low.is_subset(&low) && !low.is_subset(&CpuSet::EMPTY));
+    let either = "0-59,65-70".parse().expect("a list");
+    assert_eq!((low.xor(&middle), low ^ low), (either, CpuSet::EMPTY));
+    let mut changed = low;
+    changed ^= middle;
+    assert_eq!(changed, either);
 }
 
 /// Texts made of what sets are made of, most of them wrong somewhere.
