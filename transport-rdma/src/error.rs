@@ -37,7 +37,7 @@ pub(crate) fn no_device() -> TransportError {
 /// Why memory cannot be registered.
 pub(crate) fn memory(bytes: usize, why: Errno) -> TransportError {
     match why.0 {
-        libc::ENOMEM | libc::EAGAIN => TransportError::MemoryLimit { bytes },
+        libc::ENOMEM | libc::EAGAIN => TransportError::LockedMemory { bytes },
         _ => os("register memory", why),
     }
 }

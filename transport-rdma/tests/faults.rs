@@ -157,7 +157,7 @@ fn s32_memory_that_may_not_be_locked_is_an_error_that_says_so() {
 fn a_group_under_a_small_limit() {
     assert_eq!(std::env::var(CHILD).as_deref(), Ok("limited"));
     let why = conformance::transport::Driver::try_new(&env(), Setup::default()).err();
-    let Some(TransportError::MemoryLimit { bytes }) = why else { panic!("{why:?} in place of a limit") };
+    let Some(TransportError::LockedMemory { bytes }) = why else { panic!("{why:?} in place of a limit") };
     assert_eq!(bytes, 192 * 4096);
 }
 

@@ -90,7 +90,7 @@ pub enum TransportError {
     ForeignBuffer,
     /// The system does not let so much memory be locked.
     #[error("registering {bytes} bytes of memory: beyond the limit for locked memory; raise it (ulimit -l)")]
-    MemoryLimit {
+    LockedMemory {
         /// Bytes to be registered.
         bytes: usize,
     },

@@ -280,7 +280,7 @@ pub trait QueueGroup {
     ///
     /// # Errors
     /// [`TransportError::QueueFull`] beyond [`QueueGroupConfig::exposures`]; `Limit`: `buf` has no
-    /// filled part; [`TransportError::ForeignBuffer`]; [`TransportError::MemoryLimit`];
+    /// filled part; [`TransportError::ForeignBuffer`]; [`TransportError::LockedMemory`];
     /// `NotConnected`; `Stale`. The buffer comes back.
     fn expose(&mut self, id: QueueId, buf: Buf, access: Access) -> Result<(RemoteMemory, ExposedKey), Refused<Buf, TransportError>>;
 
