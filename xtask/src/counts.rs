@@ -18,9 +18,9 @@ use crate::{packages, program, repository};
 /// Count instructions of the hot paths, and compare them with those that are kept in
 /// bench/instructions.json.
 ///
-/// Messages, pollers, rings, pools, reads of 4 KiB, and an echo over each backend: by
-/// a server without and by one with the feature `observe`. A path that takes over 10 % more than is
-/// kept is an error.
+/// Messages, pollers, rings, pools, reads of 4 KiB, and an echo over each backend: by a server of
+/// tasks, and by one of pollers, without and with the feature `observe`. A path that takes over
+/// 10 % more than is kept is an error.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Keep what is counted now.
@@ -110,8 +110,8 @@ fn count() -> Result<Counts> {
         ensure!(many > few, "{row}: more operations took no more instructions ({few} and {many}), so nothing was counted");
         counts.insert(row.to_owned(), (many - few) as f64 / (OPERATIONS[1] - OPERATIONS[0]) as f64);
     }
-    counts.extend(echoes(&["--features", "posix,uring,rpc"], "")?);
-    counts.extend(echoes(&[], ", observed")?);
+    counts.extend(echoes("lcore-posix,lcore-uring,lcore-async-posix,lcore-async-uring", &["--features", "posix,uring,rpc"], "")?);
+    counts.extend(echoes("lcore-posix,lcore-uring", &[], ", observed")?);
     Ok(counts)
 }
 
@@ -162,11 +162,11 @@ struct Server {
     per_echo: f64,
 }
 
-/// Instructions of an echo over each backend, by servers built with `features`.
-fn echoes(features: &[&str], suffix: &str) -> Result<Counts> {
+/// Instructions of an echo by each of these servers, hello-sock built with `features`.
+fn echoes(servers: &str, features: &[&str], suffix: &str) -> Result<Counts> {
     eprintln!("counting: echoes{suffix}");
     let out = Command::new(program::cargo())
-        .args(["run", "--quiet", "--release", "-p", "echo", "--", "--only", "lcore", "--count-only", "--json"])
+        .args(["run", "--quiet", "--release", "-p", "echo", "--", "--only", servers, "--count-only", "--json"])
         .args(features)
         .current_dir(bench())
         .stderr(Stdio::inherit())
