@@ -25,7 +25,7 @@ logging::part!("posix");
 use std::net::SocketAddr;
 
 use core_reactor::Cx;
-use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket, UnixAddress};
 use net_group::Group;
 use net_sockets::{Tcp, error};
 
@@ -65,6 +65,14 @@ impl NetImpl for Posix {
 
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
         Ok(Box::new(PosixSocket::connect(to, copying(options)?)?))
+    }
+
+    fn listen_unix(&self, at: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(PosixSocket::listen_unix(at, copying(options)?)?))
+    }
+
+    fn connect_unix(&self, to: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(PosixSocket::connect_unix(to, copying(options)?)?))
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {

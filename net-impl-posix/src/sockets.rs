@@ -77,6 +77,12 @@ pub(crate) struct EpollSockets {
     /// What epoll told last; those before `at` have been passed on.
     events: Vec<EpollEvent>,
     at: usize,
+    /// There is, or was, a Unix socket among them.
+    has_unix: bool,
+    /// Connects that found a listener's queue full, until the timer goes off; and those of which it
+    /// has, to be told.
+    full: Vec<SockId>,
+    again: Vec<SockId>,
 }
 
 /// What the timer runs for.
@@ -102,6 +108,9 @@ impl EpollSockets {
             sockets: PerSlot::of(sockets),
             events: Vec::with_capacity(READY_BATCH.min(sockets + 1)),
             at: 0,
+            has_unix: false,
+            full: Vec::new(),
+            again: Vec::new(),
         })
     }
 
@@ -110,6 +119,29 @@ impl EpollSockets {
             self.armed = Some(what);
             self.timer.set(millis);
         }
+    }
+
+    fn is_unix(&self, index: usize) -> bool {
+        self.has_unix && self.sockets.get(index).is_some_and(|socket| socket.kept.unix)
+    }
+
+    /// What epoll says of a Unix socket, in the words of TCP: that both sides have ended is no
+    /// error, and what is left can be read.
+    #[cold]
+    fn of_unix(index: usize, flags: u32, sockets: &PerSlot<Box<PosixSocket>>) -> u32 {
+        match sockets.get(index) {
+            Some(socket) if socket.kept.unix => flags & !Ready::OVER.0 | INTEREST & !(libc::EPOLLET as u32),
+            _ => flags,
+        }
+    }
+
+    /// Has a connect asked for again when the listener's queue may have room.
+    #[cold]
+    fn ask_again_later(&mut self, id: SockId) {
+        if !self.full.contains(&id) {
+            self.full.push(id);
+        }
+        self.set_timer(TimerFor::Retry, RETRY_MILLIS);
     }
 
     fn failed(&mut self, slot: Slot) -> Option<NetError> {
@@ -184,6 +216,7 @@ impl Backend for EpollSockets {
         {
             return Err(Refused { item: socket, why });
         }
+        self.has_unix |= socket.kept.unix;
         let opened = Opened { kind, number: socket.fd(), acknowledge: socket.kept.quick_ack };
         self.sockets.set(slot.index(), Some(socket));
         Ok(opened)
@@ -226,7 +259,7 @@ impl Backend for EpollSockets {
                     match net_sockets::sys::recv(slot.number(), &mut into[..room]) {
                         Ok(n) if n > 0 => {
                             buf.grow(n);
-                            return Recv::Bytes(buf, n == room);
+                            return Recv::Bytes(buf, n == room || self.is_unix(slot.index()));
                         }
                         Err(Errno(libc::EINTR)) => {}
                         none => break NoBytes::of(none),
@@ -255,10 +288,12 @@ impl Backend for EpollSockets {
 
     fn connect(&mut self, slot: Slot) -> Connecting {
         let Self { epoll, sockets, .. } = self;
-        match sockets.get_mut(slot.index()) {
-            Some(socket) => connect::go_on(socket, |socket| add_to_epoll(epoll, slot, socket)),
-            None => Connecting::Failed(NetError::Stale),
+        let Some(socket) = sockets.get_mut(slot.index()) else { return Connecting::Failed(NetError::Stale) };
+        let connecting = connect::go_on(socket, |socket| add_to_epoll(epoll, slot, socket));
+        if socket.is_to_ask_again() {
+            self.ask_again_later(slot.id());
         }
+        connecting
     }
 
     #[inline]
@@ -288,13 +323,20 @@ impl Backend for EpollSockets {
 
     #[inline]
     fn next(&mut self, _: usize) -> Option<Happened<PosixSocket>> {
-        let event = *self.events.get(self.at)?;
+        let Some(&event) = self.events.get(self.at) else {
+            return self.again.pop().map(|id| Happened::Ready(id, Ready::WRITE));
+        };
         self.at += 1;
         if event.added_as() == TIMER {
             self.armed = None;
+            self.again.append(&mut self.full);
             return Some(Happened::Time);
         }
-        Some(Happened::Ready(SockId::from_raw(event.added_as()), Ready(event.flags())))
+        let (id, mut flags) = (SockId::from_raw(event.added_as()), event.flags());
+        if flags & Ready::OVER.0 != 0 && self.has_unix {
+            flags = Self::of_unix(id.index(), flags, &self.sockets);
+        }
+        Some(Happened::Ready(id, Ready(flags)))
     }
 
     fn error(&mut self, slot: Slot) -> Option<NetError> {

@@ -48,7 +48,7 @@ logging::part!("uring");
 use std::net::SocketAddr;
 
 use core_reactor::Cx;
-use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::net::{self, DEFAULT_PRIORITY, GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket, UnixAddress};
 use core_uring::Sizes;
 use net_group::Group;
 
@@ -103,6 +103,14 @@ impl NetImpl for Uring {
 
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
         Ok(Box::new(UringSocket::connect(to, options)?))
+    }
+
+    fn listen_unix(&self, at: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(UringSocket::listen_unix(at, options)?))
+    }
+
+    fn connect_unix(&self, to: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        Ok(Box::new(UringSocket::connect_unix(to, options)?))
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {

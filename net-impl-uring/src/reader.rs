@@ -12,10 +12,12 @@
 //!
 //! In the calm the kernel fills buffers by itself. Where it matters who has the next one (few are
 //! left, or none), or what comes last, it only tells, and the engine reads as over epoll (decision
-//! 0036). Both are never at once: bytes would change places.
+//! 0036). Both are never at once: bytes would change places. A Unix socket is always read so
+//! (decision 0147).
 
 use std::collections::VecDeque;
 
+use net_sockets::options::Kept;
 use pool::Buf;
 
 use crate::key::Op;
@@ -29,6 +31,8 @@ pub(crate) struct Reader {
     /// What is asked for in the calm.
     calm: Request,
     mode: Mode,
+    /// What a connection asks for in the calm.
+    of_stream: Request,
     wanted: bool,
     /// The first attempt of the next receive would be in vain.
     wait: bool,
@@ -88,15 +92,26 @@ const KEPT: usize = 4;
 
 impl Reader {
     /// Of a connection, a listener, or a socket that is to be connected; this has arrived before.
-    pub(crate) fn new(kind: &net_sockets::Kind, low_water: bool, mut kept: VecDeque<Buf>) -> Self {
+    pub(crate) fn new(kind: &net_sockets::Kind, options: &Kept, mut kept: VecDeque<Buf>) -> Self {
         // With room from the start, since keeping what comes out of turn is part of an echo.
         kept.reserve(KEPT);
+        let of_stream = if options.unix { Request::Readable } else { Request::RECEIVE };
         let calm = match kind {
-            net_sockets::Kind::Stream => Request::RECEIVE,
+            net_sockets::Kind::Stream => of_stream,
             net_sockets::Kind::Listener => Request::Readable,
             net_sockets::Kind::Connect(_) => Request::Writable,
         };
-        Self { request: None, stopping: false, calm, mode: Mode::Asks, wanted: true, wait: true, low_water, kept }
+        Self {
+            request: None,
+            stopping: false,
+            calm,
+            mode: Mode::Asks,
+            of_stream,
+            wanted: true,
+            wait: true,
+            low_water: options.low_water,
+            kept,
+        }
     }
 
     // ---- The request
@@ -163,7 +178,7 @@ impl Reader {
 
     /// The connect has come to its end.
     pub(crate) fn connected(&mut self) {
-        (self.calm, self.mode) = (Request::RECEIVE, Mode::Asks);
+        (self.calm, self.mode) = (self.of_stream, Mode::Asks);
     }
 
     // ---- What has arrived

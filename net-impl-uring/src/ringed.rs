@@ -369,7 +369,11 @@ impl Backend for Ringed {
     }
 
     fn connect(&mut self, slot: Slot) -> Connecting {
-        let connecting = self.data(slot).map_or(Connecting::Failed(NetError::Stale), |data| data.connect());
+        let Some(data) = self.data(slot) else { return Connecting::Failed(NetError::Stale) };
+        let connecting = data.connect();
+        if data.is_to_ask_again() {
+            self.fall_short(slot.index());
+        }
         self.look_at(slot.index());
         connecting
     }

@@ -79,7 +79,7 @@ pub(crate) enum News {
 impl SlotData {
     /// A socket that joins a group, as `member` of a ring.
     pub(crate) fn new(member: Member, id: SockId, mut socket: Box<UringSocket>, bufs: &BufGroup) -> Self {
-        let mut reader = Reader::new(&socket.kind, socket.kept.low_water, socket.own.unpack(bufs));
+        let mut reader = Reader::new(&socket.kind, &socket.kept, socket.own.unpack(bufs));
         if socket.failed.is_some() {
             reader.drain();
         }
@@ -144,7 +144,9 @@ impl SlotData {
             return self.give_up(io);
         }
         let fd = self.socket.fd();
-        if matches!(self.socket.kind, Kind::Stream) && !self.watched && self.over == Over::No {
+        // A Unix socket is read by system calls, which find every end; and that both sides have
+        // ended in good order is POLLHUP there.
+        if matches!(self.socket.kind, Kind::Stream) && !self.socket.kept.unix && !self.watched && self.over == Over::No {
             self.watched = true;
             requests::watch(io, self.key(Op::Gone), fd, libc::POLLERR | libc::POLLHUP, true);
         }
@@ -293,7 +295,7 @@ impl SlotData {
             let errno = match done {
                 Ok(n) if n > 0 => {
                     buf.grow(n);
-                    return Ok(Recv::Bytes(buf, n == room || self.reader.read_short()));
+                    return Ok(Recv::Bytes(buf, n == room || self.socket.kept.unix || self.reader.read_short()));
                 }
                 Err(Errno(libc::EINTR)) => continue,
                 Err(errno) => Some(errno),
@@ -361,6 +363,8 @@ impl SlotData {
     pub(crate) fn connect(&mut self) -> Connecting {
         let connecting = connect::go_on(&mut self.socket, |_| Ok(()));
         match connecting {
+            // What polls would tell at once that it has an end, and again and again.
+            Connecting::UnderWay(_) if self.is_to_ask_again() => self.reader.fall_short(),
             Connecting::UnderWay(_) => self.reader.ask_again(),
             Connecting::Failed(_) => self.reader.read_end(),
             Connecting::Connected => {
@@ -369,6 +373,11 @@ impl SlotData {
             }
         }
         connecting
+    }
+
+    /// A connect for which the listener's queue has no room now.
+    pub(crate) fn is_to_ask_again(&self) -> bool {
+        self.socket.is_to_ask_again()
     }
 
     // ---- The end

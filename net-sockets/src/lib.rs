@@ -14,8 +14,10 @@ pub mod error;
 pub mod options;
 pub mod sys;
 mod tcp;
+mod unix;
 pub mod whose;
 
 pub use error::Errno;
 pub use tcp::{Backend, Connect, Kind, Tcp};
+pub use unix::SocketFile;
 pub use whose::Whose;

@@ -28,6 +28,9 @@ pub struct Kept {
     pub quick_ack: bool,
     /// [`SockOptions::zero_copy`].
     pub zero_copy: Option<usize>,
+    /// It is a Unix socket. A read of one that returns less than was asked for has not emptied it:
+    /// it ends at descriptors that were sent along.
+    pub unix: bool,
 }
 
 impl Kept {
@@ -40,7 +43,13 @@ impl Kept {
             low_water: options.low_water.is_some_and(|bytes| bytes > 1),
             quick_ack: options.quick_ack,
             zero_copy: options.zero_copy,
+            unix: false,
         }
+    }
+
+    /// Those of a Unix socket: what only TCP has is not asked for.
+    pub fn of_unix(options: &SockOptions) -> Self {
+        Self { quick_ack: false, zero_copy: None, unix: true, ..Self::of(options) }
     }
 }
 
@@ -69,22 +78,10 @@ pub fn apply_to_accepted(socket: &Socket, kept: &Kept) {
 
 /// Sets all options that belong before `listen` or `connect`.
 pub fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
-    if let Some(bytes) = o.recv_buf {
-        set("recv_buf", socket.set_recv_buffer_size(bytes))?;
-        // The system counts its own overhead in, so it doubles what it grants; and it grants less
-        // without a word.
-        at_least("recv_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)? / 2, "net.core.rmem_max")?;
-    }
-    if let Some(bytes) = o.send_buf {
-        set("send_buf", socket.set_send_buffer_size(bytes))?;
-        at_least("send_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)? / 2, "net.core.wmem_max")?;
-    }
+    apply_to_any(socket, o)?;
     if let Some(bytes) = o.low_water {
         set_int(socket, "low_water", libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)?;
         at_least("low_water", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT)?, "half of the receive buffer")?;
-    }
-    if let Some(priority) = o.priority {
-        set("priority", socket.set_priority(priority))?;
     }
     set("no_delay", socket.set_tcp_nodelay(o.no_delay))?;
     if o.quick_ack {
@@ -112,9 +109,41 @@ pub fn apply(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
     Ok(())
 }
 
+/// Those that any socket has.
+fn apply_to_any(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
+    if let Some(bytes) = o.recv_buf {
+        set("recv_buf", socket.set_recv_buffer_size(bytes))?;
+        // The system counts its own overhead in, so it doubles what it grants; and it grants less
+        // without a word.
+        at_least("recv_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF)? / 2, "net.core.rmem_max")?;
+    }
+    if let Some(bytes) = o.send_buf {
+        set("send_buf", socket.set_send_buffer_size(bytes))?;
+        at_least("send_buf", bytes, int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF)? / 2, "net.core.wmem_max")?;
+    }
+    if let Some(priority) = o.priority {
+        set("priority", socket.set_priority(priority))?;
+    }
+    Ok(())
+}
+
+/// Sets the options that a Unix socket has. What is for TCP alone is passed over; what is refused
+/// would change what an application sees.
+pub fn apply_to_unix(socket: &Socket, o: &SockOptions) -> Result<(), NetError> {
+    let of_tcp = [("low_water", o.low_water.is_some_and(|bytes| bytes > 1)), ("reuse_port", o.reuse_port)];
+    if let Some((option, _)) = of_tcp.into_iter().find(|(_, asked)| *asked) {
+        return Err(NetError::Option { option, why: "a Unix socket has no such thing; leave it out".into() });
+    }
+    apply_to_any(socket, o)
+}
+
 /// The options as they are now.
 pub fn read(socket: &Socket, kept: Kept, listens: bool) -> Result<SockOptions, NetError> {
     let of_socket = |name| int(socket, libc::SOL_SOCKET, name);
+    if kept.unix {
+        let bufs = SockOptions::default().recv_buf(of_socket(libc::SO_RCVBUF)?).send_buf(of_socket(libc::SO_SNDBUF)?);
+        return Ok(bufs.priority(of_socket(libc::SO_PRIORITY)? as u32).backlog(kept.backlog));
+    }
     let of_tcp = |name| int(socket, libc::IPPROTO_TCP, name);
     let keepalive = match of_socket(libc::SO_KEEPALIVE)? {
         0 => None,
@@ -164,6 +193,12 @@ pub fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
     let Some(backlog) = backlog else { return Ok(()) };
     let granted = sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?;
     at_least("backlog", backlog as usize, granted as usize, "net.core.somaxconn")
+}
+
+/// The same for a Unix socket, of which the system does not tell what it grants.
+pub fn listen_unix(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
+    let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
+    socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))
 }
 
 fn keepalive(socket: &Socket, probe: Keepalive) -> Result<(), NetError> {

@@ -1,15 +1,16 @@
 //! A socket, in a group or in none.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use core_reactor::net::{NetError, Placement, SockOptions, Socket};
-use socket2::{Domain, Protocol, Type};
+use core_reactor::net::{NetError, Placement, SockOptions, Socket, UnixAddress};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::error::{self, Errno};
 use crate::options::{self, Kept};
 use crate::sys;
+use crate::unix::{self, SocketFile};
 
 /// What a backend adds to a socket of its own: its name, and what travels with the socket.
 pub trait Backend: Default + Send + 'static {
@@ -17,8 +18,10 @@ pub trait Backend: Default + Send + 'static {
     const NAME: &'static str;
 }
 
-/// A TCP socket of one backend. It owns its descriptor in a group and out of it.
+/// A stream socket of one backend, TCP or Unix. It owns its descriptor in a group and out of it.
 pub struct Tcp<B> {
+    /// The file of a Unix listener; dropped before the socket is.
+    pub(crate) file: Option<SocketFile>,
     /// The socket.
     pub socket: socket2::Socket,
     /// What it is.
@@ -51,10 +54,14 @@ pub enum Kind {
 pub struct Connect {
     options: SockOptions,
     addresses: Vec<SocketAddr>,
+    /// In place of those.
+    pub(crate) unix: Option<UnixAddress>,
     /// The address of the socket there is now.
     at: usize,
     /// The system has been told to connect that socket.
     pub under_way: bool,
+    /// The queue of a Unix listener is full, and nothing tells when it is not: to be asked again.
+    pub is_full: bool,
 }
 
 impl<B> fmt::Debug for Tcp<B> {
@@ -94,8 +101,8 @@ impl<B: Backend> Tcp<B> {
     /// # Errors
     /// As [`core_reactor::net::NetImpl::connect`].
     pub fn connect(to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
-        let mut connect = Connect { options: options.clone(), addresses: to.to_vec(), at: 0, under_way: false };
         options.check_source(to)?;
+        let mut connect = Connect::new(to.to_vec(), options);
         let socket = connect.open()?;
         let peer = connect.address();
         Ok(Self::new(socket, Kind::Connect(Box::new(connect)), Kept::of(options), peer))
@@ -106,8 +113,8 @@ impl<B: Backend> Tcp<B> {
         Self::new(socket, Kind::Stream, kept, peer)
     }
 
-    fn new(socket: socket2::Socket, kind: Kind, kept: Kept, peer: Option<SocketAddr>) -> Self {
-        Self { socket, kind, kept, peer, fin_sent: false, failed: None, own: B::default() }
+    pub(crate) fn new(socket: socket2::Socket, kind: Kind, kept: Kept, peer: Option<SocketAddr>) -> Self {
+        Self { file: None, socket, kind, kept, peer, fin_sent: false, failed: None, own: B::default() }
     }
 
     /// Its descriptor.
@@ -120,7 +127,12 @@ impl<B: Backend> Tcp<B> {
     /// what we sent. So what has arrived is thrown away first. What arrives later still meets a
     /// reset.
     pub fn hang_up(&self) {
-        if matches!(self.kind, Kind::Stream) {
+        if self.kept.unix {
+            // From here on the peer cannot add to what there is, so the reading ends.
+            let _ = self.socket.shutdown(Shutdown::Read);
+            let mut waste = [0; 4096];
+            while sys::recv(self.fd(), &mut waste).is_ok_and(|n| n > 0) {}
+        } else if matches!(self.kind, Kind::Stream) {
             // Twice, because the first call also lets in what had to wait for the socket's lock. An
             // error means that nothing is there.
             let _ = sys::discard(self.fd()).and_then(|_| sys::discard(self.fd()));
@@ -133,7 +145,11 @@ impl<B: Backend> Tcp<B> {
     /// The system does not tell.
     pub fn local(&self) -> Result<SocketAddr, NetError> {
         let address = self.socket.local_addr().map_err(|e| error::plain("getsockname", Errno::of(&e)))?;
-        address.as_socket().ok_or(NetError::Os { doing: "getsockname", code: libc::EAFNOSUPPORT, text: "no IP address".into() })
+        address.as_socket().ok_or(NetError::Os {
+            doing: "getsockname",
+            code: libc::EAFNOSUPPORT,
+            text: "a Unix socket has no IP address".into(),
+        })
     }
 
     /// Its options as they are now.
@@ -143,9 +159,40 @@ impl<B: Backend> Tcp<B> {
     pub fn read_options(&self) -> Result<SockOptions, NetError> {
         options::read(&self.socket, self.kept, matches!(self.kind, Kind::Listener))
     }
+
+    /// A connect that is to be asked for again soon, as the listener's queue is full.
+    pub fn is_to_ask_again(&self) -> bool {
+        matches!(&self.kind, Kind::Connect(connect) if connect.is_full)
+    }
 }
 
 impl Connect {
+    fn new(addresses: Vec<SocketAddr>, options: &SockOptions) -> Self {
+        Self { options: options.clone(), addresses, unix: None, at: 0, under_way: false, is_full: false }
+    }
+
+    /// To a Unix address, which has no other beside it.
+    pub(crate) fn to_unix(to: UnixAddress, options: &SockOptions) -> Self {
+        Self { unix: Some(to), ..Self::new(Vec::new(), options) }
+    }
+
+    /// Whom the socket there is now is for, as the system takes it.
+    pub(crate) fn name(&self) -> Result<SockAddr, NetError> {
+        match &self.unix {
+            Some(unix) => unix::sock_addr(unix),
+            None => Ok(self.address().ok_or(NetError::NoAddress)?.into()),
+        }
+    }
+
+    /// What an error of the connect means.
+    pub(crate) fn error(&self, errno: Errno) -> NetError {
+        match (&self.unix, self.address()) {
+            (Some(unix), _) => unix::at_unix("connect", errno, unix),
+            (None, Some(to)) => error::at("connect", errno, to),
+            (None, None) => NetError::NoAddress,
+        }
+    }
+
     /// The address that the socket there is now is for.
     pub fn address(&self) -> Option<SocketAddr> {
         self.addresses.get(self.at).copied()

@@ -30,6 +30,8 @@ pub mod steady;
 #[doc(hidden)]
 pub mod stream;
 #[doc(hidden)]
+pub mod unix;
+#[doc(hidden)]
 pub mod view;
 pub mod waking;
 
@@ -282,10 +284,26 @@ macro_rules! net_statements_of_kernels {
             ends {
                 s19_s60_an_end_before_the_accept_is_told
             }
+            unix {
+                s443_where_nothing_can_listen_one_sentence_says_why
+                s443_a_connect_where_nobody_listens_says_what_to_do
+                s444_bytes_go_both_ways_and_ends_are_told
+                s444_a_connect_connects_to_a_listener_of_its_own
+                s444_who_closes_has_what_it_sent_read_and_is_no_error
+                s444_a_close_with_unread_bytes_is_orderly
+                s444_a_peer_that_does_not_read_holds_back_what_is_sent
+                s445_a_full_queue_is_waited_for
+                s447_the_file_goes_with_its_listener_and_no_other_does
+                s447_a_listener_that_is_detached_keeps_its_file
+                s447_what_only_tcp_has_is_passed_over
+            }
         }
         $crate::net_cases! { alone
             accept {
                 s16_out_of_descriptors_pauses_and_goes_on
+            }
+            unix {
+                s446_descriptors_sent_along_hide_no_bytes_and_stay_outside
             }
             ends {
                 s19_s60_of_thousands_that_send_and_reset_nothing_stays
@@ -329,6 +347,7 @@ mod tests {
             include_str!("proxy.rs"),
             include_str!("share.rs"),
             include_str!("stream.rs"),
+            include_str!("unix.rs"),
             include_str!("waking.rs"),
         ];
         let names: Vec<_> = sources.iter().flat_map(|s| s.split("\npub fn ").skip(1)).filter_map(|s| s.split('(').next()).collect();

@@ -52,6 +52,27 @@ pub enum NetError {
         /// would take the parser into each image otherwise.
         hint: &'static str,
     },
+    /// A text that is no address of a Unix socket, and what to write.
+    #[error("no address of a Unix socket: {0}")]
+    NotAUnixAddress(Text),
+    /// Somebody listens at this path or name.
+    #[error("{0} is in use: another socket listens there; choose another path, or stop who has it")]
+    UnixInUse(Text),
+    /// A listener that has ended left its socket file.
+    #[error("{0} is left over: the socket file is there, and nobody listens; remove the file")]
+    UnixLeftOver(Text),
+    /// A file of that name is no socket.
+    #[error("{0} is taken: there is a file of that name which is no socket; choose another path")]
+    UnixNoSocket(Text),
+    /// The socket file is there, and nobody listens.
+    #[error("connect to {0}: refused; the socket file is there, and nobody listens: start who should")]
+    UnixRefused(Text),
+    /// No such file, or no such directory.
+    #[error("{0}: no such file or directory; look at the path, and whether who should listen runs")]
+    UnixMissing(Text),
+    /// The modes of a file or of a directory on its path do not allow it.
+    #[error("{0}: permission denied; look at the modes of the file and of the directories before it")]
+    UnixDenied(Text),
     /// An address list with nothing in it.
     #[error("no address to connect to")]
     NoAddress,

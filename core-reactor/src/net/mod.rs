@@ -40,6 +40,7 @@ mod group_map;
 mod options;
 mod registry;
 mod sock_map;
+mod unix;
 mod view;
 
 pub use crate::keys::{SockId, group_tag};
@@ -50,6 +51,7 @@ pub use group_map::GroupMap;
 pub use options::{Keepalive, SockOptions};
 pub use registry::{SelectError, Selected, Why, linked, select, select_from};
 pub use sock_map::SockMap;
+pub use unix::UnixAddress;
 pub use view::{GroupInfo, GroupView, SocketInfo};
 
 use alloc::boxed::Box;
@@ -167,6 +169,35 @@ pub trait NetImpl: Sync {
     /// [`NetEvent::Connected`] or [`NetEvent::Closed`].
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError>;
 
+    /// As [`listen`](Self::listen), a Unix stream socket. Its file is taken away when it is closed,
+    /// if it is still this listener's.
+    ///
+    /// ```
+    /// use core_reactor::net::{NetError, NetImpl, SockOptions, Socket};
+    ///
+    /// fn listen(net: &dyn NetImpl) -> Result<Box<dyn Socket>, NetError> {
+    ///     net.listen_unix(&"unix:/run/mine.sock".parse()?, &SockOptions::default())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Somebody listens there, or did and left the file; the path cannot be made; the backend has no
+    /// Unix sockets.
+    fn listen_unix(&self, at: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        let _ = options;
+        Err(no_unix(self.name(), at))
+    }
+
+    /// As [`connect`](Self::connect), to a Unix stream socket. If as many wait there as may, it is
+    /// asked again until there is room.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); the backend has no Unix sockets.
+    fn connect_unix(&self, to: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        let _ = options;
+        Err(no_unix(self.name(), to))
+    }
+
     /// A group on the core and thread of `cx`: it pins the thread, keeps it from ending while the
     /// group lives, and wakes its core.
     ///
@@ -198,6 +229,10 @@ pub trait Socket: Any + Send {
 
     /// The name of its backend.
     fn backend(&self) -> &'static str;
+}
+
+fn no_unix(backend: &str, at: &UnixAddress) -> NetError {
+    NetError::Unusable(format!("backend {backend} has no Unix sockets such as {at}; choose posix or uring (-N)").into())
 }
 
 /// Where a socket's packets arrive (statement 22).

@@ -1,12 +1,13 @@
 //! What a reader asks for, step by step.
 
+use core_reactor::net::SockOptions;
 use net_sockets::Kind;
 use pool::BufGroup;
 
 use super::*;
 
 fn reader() -> Reader {
-    Reader::new(&Kind::Stream, false, VecDeque::new())
+    Reader::new(&Kind::Stream, &Kept::of(&SockOptions::default()), VecDeque::new())
 }
 
 const RECEIVE: Step = Step::Start(Request::Receive { wait: false });
