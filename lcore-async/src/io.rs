@@ -18,16 +18,19 @@ use crate::tcp::Conn;
 /// ```
 pub fn io_error(why: NetError) -> Error {
     let kind = match &why {
-        NetError::AddressInUse(_) => ErrorKind::AddrInUse,
+        NetError::AddressInUse(_) | NetError::UnixInUse(_) | NetError::UnixLeftOver(_) | NetError::UnixNoSocket(_) => ErrorKind::AddrInUse,
         NetError::AddressUnavailable(_) => ErrorKind::AddrNotAvailable,
-        NetError::Denied(_) => ErrorKind::PermissionDenied,
-        NetError::ConnectRefused(_) => ErrorKind::ConnectionRefused,
+        NetError::Denied(_) | NetError::UnixDenied(_) => ErrorKind::PermissionDenied,
+        NetError::ConnectRefused(_) | NetError::UnixRefused(_) => ErrorKind::ConnectionRefused,
+        NetError::UnixMissing(_) => ErrorKind::NotFound,
         NetError::Unreachable(_) => ErrorKind::HostUnreachable,
         NetError::TimedOut => ErrorKind::TimedOut,
         NetError::Reset | NetError::Stalled { .. } => ErrorKind::ConnectionReset,
         NetError::NotConnected => ErrorKind::BrokenPipe,
         NetError::Cancelled | NetError::Stale => ErrorKind::ConnectionAborted,
-        NetError::NotAnAddress { .. } | NetError::NoAddress | NetError::Option { .. } => ErrorKind::InvalidInput,
+        NetError::NotAnAddress { .. } | NetError::NotAUnixAddress(_) | NetError::NoAddress | NetError::Option { .. } => {
+            ErrorKind::InvalidInput
+        }
         NetError::Os { code, .. } => Error::from_raw_os_error(*code).kind(),
         _ => ErrorKind::Other,
     };

@@ -29,6 +29,7 @@ mod time;
 mod timers;
 #[cfg(feature = "tokio")]
 mod tokio;
+mod unix;
 mod waiters;
 
 #[cfg(feature = "embedded-io-async")]
@@ -45,3 +46,4 @@ pub use runtime::{Config, ExitHold, Exiting, Runtime, UntilExit};
 pub use task::{Aborted, JoinHandle, SpawnError, yield_now};
 pub use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf};
 pub use time::{Elapsed, Interval, Sleep, Timeout};
+pub use unix::UnixListener;

@@ -22,7 +22,9 @@ use core::net::SocketAddr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use core_reactor::net::{Events, Frame, GroupConfig, NetError, NetEvent, NetImpl, SockGroup, SockId, SockOptions, Socket, Token};
+use core_reactor::net::{
+    Events, Frame, GroupConfig, NetError, NetEvent, NetImpl, SockGroup, SockId, SockOptions, Socket, Token, UnixAddress,
+};
 use core_reactor::{Cx, Deadlines, Instant, Refused};
 use pool::{Buf, BufGroup, Class, Request};
 
@@ -215,6 +217,20 @@ impl Net {
 
     pub(crate) fn listen(&mut self, at: SocketAddr, options: &SockOptions) -> Result<u32, NetError> {
         let socket = self.backend.listen(at, options)?;
+        self.attach_listener(socket)
+    }
+
+    pub(crate) fn listen_unix(&mut self, at: &UnixAddress, options: &SockOptions) -> Result<u32, NetError> {
+        let socket = self.backend.listen_unix(at, options)?;
+        self.attach_listener(socket)
+    }
+
+    pub(crate) fn connect_unix(&mut self, to: &UnixAddress, options: &SockOptions) -> Result<u32, NetError> {
+        let socket = self.backend.connect_unix(to, options)?;
+        self.attach(socket)
+    }
+
+    fn attach_listener(&mut self, socket: Box<dyn Socket>) -> Result<u32, NetError> {
         let n = self.attach(socket)?;
         self.sock(n).is_listener = true;
         self.note_fed(n);

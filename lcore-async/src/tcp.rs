@@ -21,9 +21,18 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    fn new(runtime: &Runtime, open: impl FnOnce(&mut Net) -> Result<u32, NetError>) -> Result<Self, NetError> {
+    pub(crate) fn new(runtime: &Runtime, open: impl FnOnce(&mut Net) -> Result<u32, NetError>) -> Result<Self, NetError> {
         let n = runtime.net(open)??;
         Ok(Self { runtime: runtime.clone(), n })
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The next connection of a listener; one that `stays` waits for room.
+    pub(crate) async fn accept(&self, stays: bool) -> Result<Box<dyn Socket>, NetError> {
+        poll_fn(|cx| self.net(|net, n| net.poll_accept(n, cx, stays))?).await
     }
 
     fn share(&self) -> Self {
@@ -222,7 +231,7 @@ impl TcpListener {
     /// The listener is gone, now and at each further call.
     pub async fn accept(&mut self) -> Result<(TcpStream, SocketAddr), NetError> {
         loop {
-            let socket = self.next(true).await?;
+            let socket = self.conn.accept(true).await?;
             let peer = socket.peer_addr().ok_or(NetError::NotConnected);
             match peer.and_then(|peer| Ok((TcpStream::from_socket(&self.conn.runtime, socket)?, peer))) {
                 Ok(accepted) => return Ok(accepted),
@@ -264,11 +273,7 @@ impl TcpListener {
     /// # Errors
     /// The listener is gone.
     pub async fn accept_socket(&mut self) -> Result<Box<dyn Socket>, NetError> {
-        self.next(false).await
-    }
-
-    async fn next(&mut self, stays: bool) -> Result<Box<dyn Socket>, NetError> {
-        poll_fn(|cx| self.conn.net(|net, n| net.poll_accept(n, cx, stays))?).await
+        self.conn.accept(false).await
     }
 
     /// Where it listens.
@@ -701,9 +706,7 @@ impl TcpStream {
     /// As [`connect`](Self::connect), of the last address; there is none; an option cannot be
     /// honoured.
     pub async fn connect_with(runtime: &Runtime, to: &[SocketAddr], options: &SockOptions) -> Result<Self, NetError> {
-        let conn = Conn::new(runtime, |net| net.connect(to, options))?;
-        poll_fn(|cx| conn.net(|net, n| net.poll_connected(n, cx))?).await?;
-        Ok(Self { conn })
+        connected(Conn::new(runtime, |net| net.connect(to, options))?).await
     }
 
     /// A stream of a connection that was accepted, on this core or another
@@ -821,6 +824,12 @@ impl Drop for WriteHalf {
         // Without sockets this one is closed already.
         let _ = self.conn.net(Net::finish);
     }
+}
+
+/// The stream of a connect, when it has succeeded.
+pub(crate) async fn connected(conn: Conn) -> Result<TcpStream, NetError> {
+    poll_fn(|cx| conn.net(|net, n| net.poll_connected(n, cx))?).await?;
+    Ok(TcpStream { conn })
 }
 
 macro_rules! debug {

@@ -10,10 +10,10 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use lcore::net::NetError;
+use lcore::net::{NetError, UnixAddress};
 use lcore::pool::BufGroup;
 use lcore::{App, AppHandle, AppOptions};
-use lcore_async::{Config, Runtime, TcpListener, TcpStream};
+use lcore_async::{Config, Runtime, TcpListener, TcpStream, UnixListener};
 
 /// Nothing that is waited for takes this long.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -154,4 +154,36 @@ fn s400_another_os_thread_wakes_a_task_whether_its_core_sleeps_or_not() {
     told.recv_timeout(PATIENCE).expect("every wake-up arrives");
     stop(&app, ends);
     wakes.join().expect("it does not panic");
+}
+
+#[test]
+fn s444_streams_over_unix_sockets_by_each_backend() {
+    for backend in ["posix", "uring"] {
+        let name = format!("unix:@lcore-async-{}-{backend}", std::process::id());
+        let (tell, told) = mpsc::channel();
+        let (_, app, ends) = run(backend, move |runtime| {
+            let at: UnixAddress = name.parse().expect("a name");
+            let mut listener = UnixListener::bind(runtime, &at).expect("it is free");
+            let server = async move { echo(listener.accept().await?).await };
+            drop(runtime.spawn_local(server));
+            let own = runtime.clone();
+            let client = async move {
+                let (mut reads, mut writes) = TcpStream::connect_unix(&own, &at).await?.split();
+                let sent = bytes(1 << 20);
+                let all = sent.clone();
+                drop(own.spawn_local(async move {
+                    writes.write_all(&all).await?;
+                    writes.shutdown().await
+                }));
+                let mut got = Vec::new();
+                while let Some(buf) = reads.recv().await? {
+                    got.extend_from_slice(&buf);
+                }
+                Ok::<_, NetError>(got == sent)
+            };
+            drop(runtime.spawn_local(async move { tell.send(client.await) }));
+        });
+        assert_eq!(told.recv_timeout(PATIENCE).expect("an answer"), Ok(true), "{backend}");
+        stop(&app, ends);
+    }
 }
