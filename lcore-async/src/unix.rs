@@ -31,8 +31,8 @@ impl UnixListener {
     /// Listens at `at`. The file is taken away with the listener.
     ///
     /// # Errors
-    /// Somebody listens there, or did and left the file; the backend has no Unix sockets; the runtime
-    /// has as many sockets as it was made for, or no network.
+    /// Somebody listens there, or did and left the file; the backend has no Unix sockets; the
+    /// runtime has as many sockets as it was made for, or no network.
     pub fn bind(runtime: &Runtime, at: &UnixAddress) -> Result<Self, NetError> {
         Self::bind_with(runtime, at, &SockOptions::default())
     }

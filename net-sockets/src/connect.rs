@@ -30,7 +30,7 @@ pub fn go_on<B: Backend>(socket: &mut Tcp<B>, mut enrol: impl FnMut(&Tcp<B>) -> 
     }
 }
 
-/// Connects once more where a Unix listener's queue was full. An error, if that is what comes of it.
+/// Connects once more where a Unix listener's queue was full: the error that comes of it.
 fn ask_again<B: Backend>(socket: &mut Tcp<B>) -> Option<Result<(), NetError>> {
     if socket.is_to_ask_again() { start(socket).err().map(Err) } else { None }
 }
