@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use core_reactor::Cx;
-use core_reactor::net::{GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket};
+use core_reactor::net::{GroupConfig, NetError, NetImpl, SockGroup, SockOptions, Socket, UnixAddress};
 
 /// Another backend, whose sockets are like this where nothing else is asked for.
 pub(crate) struct Tuned {
@@ -62,6 +62,14 @@ impl NetImpl for Tuned {
 
     fn connect(&self, to: &[SocketAddr], options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
         self.of.connect(to, &over(options, &self.connects))
+    }
+
+    fn listen_unix(&self, at: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        self.of.listen_unix(at, &over(options, &self.listens))
+    }
+
+    fn connect_unix(&self, to: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
+        self.of.connect_unix(to, &over(options, &self.connects))
     }
 
     fn group(&self, cx: &mut Cx<'_>, config: GroupConfig) -> Result<Box<dyn SockGroup>, NetError> {

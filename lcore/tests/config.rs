@@ -369,6 +369,28 @@ fn s202_sockets_are_as_was_said_where_the_application_leaves_it_open() {
 }
 
 #[test]
+fn s443_an_application_has_unix_sockets_as_was_said() {
+    for backend in ["posix", "uring"] {
+        let (dir, mut options) = config(&format!(
+            r#"{{"subsystems": [{{"subsystem": "sock", "config": [
+                {{"method": "sock_impl_set_options", "params": {{"impl_name": "{backend}", "send_buf_size": 50000}}}}]}}]}}"#
+        ));
+        options.net = Some(backend.into());
+        let at: lcore::net::UnixAddress = format!("unix:{}", dir.path().join("socket").display()).parse().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let ended = App::new("test").network().options(options).try_run(move |_, app| {
+            let usual = SockOptions::default();
+            let (listener, client) = (app.net().listen_unix(&at, &usual)?, app.net().connect_unix(&at, &usual)?);
+            tell.send([listener.options()?.send_buf, client.options()?.send_buf])?;
+            app.stop(0);
+            Ok(())
+        });
+        // The system doubles what it is asked for.
+        assert_eq!((ended.unwrap(), told.try_recv()), (0, Ok([Some(100_000); 2])), "{backend}");
+    }
+}
+
+#[test]
 fn s202_sends_without_a_copy_are_for_the_side_that_was_named() {
     let of = |backend: &str, params: &str| tuned(backend, params).1.unwrap().map(|options| options.zero_copy);
     let server = r#", "enable_zerocopy_send_server": true, "zerocopy_threshold": 7000"#;
