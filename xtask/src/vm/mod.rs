@@ -20,6 +20,7 @@ mod run;
 mod signals;
 mod suites;
 mod test;
+mod tls;
 mod tree;
 mod two;
 

@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use super::tree::Tree;
 use crate::packages::{self, Needed, program};
 
-/// The modules: the host, the target, and block devices for it to serve.
-pub(super) const MODULES: &[&str] = &["nvme_tcp", "nvmet_tcp", "null_blk", "loop", "ext4"];
+/// The modules: the host, the target, block devices for it to serve, and what TLS takes.
+pub(super) const MODULES: &[&str] = &["nvme_tcp", "nvmet_tcp", "null_blk", "loop", "ext4", "tls", "ctr", "gcm"];
 
 const PACKAGES: [Needed; 3] = [program("nvme-cli", "nvme"), program("fio", "fio"), program("e2fsprogs", "mkfs.ext4")];
 

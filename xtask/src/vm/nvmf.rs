@@ -325,6 +325,64 @@ for group in null ffdhe2048; do
 done
 "#;
 
+/// The kernel's host comes by TLS, with keys of 32 bytes under identities of both forms; without
+/// TLS it is refused. Older kernels have none.
+const TLS: &str = r#"
+grep -q ' nvme_tcp_tls_done' /proc/kallsyms || { echo "this kernel's host speaks no TLS"; exit 0; }
+nvme() { newer-nvme "$@"; }
+umask 077
+tlshd -s -c /etc/tlshd.conf > /run/tlshd 2>&1 &
+tlshd=$!
+trap 'kill $tlshd; tail -n 30 /run/tlshd' EXIT
+host=$(cat /etc/nvme/hostnqn)
+have_key() { nvme check-tls-key --insert --hostnqn="$host" --subsysnqn=$NQN --identity=$1 --keydata="$(cat $2)"; }
+serve_with() {
+    cat > /run/tls.json << END
+{"subsystems": [
+    {"subsystem": "keyring", "config": [{"method": "keyring_file_add_key", "params": {"name": "psk", "path": "$1"}}]},
+    {"subsystem": "bdev", "config": [{"method": "bdev_malloc_create",
+        "params": {"name": "Disk", "num_blocks": 32768, "block_size": 512}}]},
+    {"subsystem": "nvmf", "config": [
+        {"method": "nvmf_create_transport", "params": {"trtype": "TCP"}},
+        {"method": "nvmf_create_subsystem", "params": {"nqn": "$NQN"}},
+        {"method": "nvmf_subsystem_add_ns", "params": {"nqn": "$NQN", "namespace": {"bdev_name": "Disk"}}},
+        {"method": "nvmf_subsystem_add_host", "params": {"nqn": "$NQN", "host": "$host", "psk": "psk"}},
+        {"method": "nvmf_subsystem_add_listener", "params": {"nqn": "$NQN", "secure_channel": true,
+            "listen_address": {"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": "4420"}}}]}]}
+END
+    nvmf-tgt -m 0x3 --stall-limit 2000 -c /run/tls.json > /run/target 2>&1 &
+    echo $! > /run/target.pid
+    wait_for "a target that listens" listens
+}
+refused() {
+    why=$1
+    shift
+    ! nvme connect $AT -n $NQN "$@" || fail "connected with $*"
+    wait_for "no controller" there_are_none
+    grep "is refused: .*$why" /run/target || fail "the target has not said: $why"
+}
+same() { dd if=$DISK bs=65536 count=1 iflag=direct 2>/dev/null | cmp - /run/random; }
+head -c 65536 /dev/urandom > /run/random
+all=$NQN
+for form in 0 1; do
+    # The kernel keeps all keys, and finds them by the names.
+    NQN=$all-$form
+    nvme gen-tls-key --hmac=1 > /run/psk.key
+    have_key $form /run/psk.key
+    serve_with /run/psk.key
+    connect --tls
+    dd if=/run/random of=$DISK bs=65536 oflag=direct
+    same
+    nvme reset "/dev/$(basename "$(controller)")"
+    wait_for "a controller that is live again" is_live
+    same
+    verified --size=2M
+    disconnect
+    refused "does not speak TLS"
+    target_stop
+done
+"#;
+
 /// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of
 /// a file system and disks made of them are what `cargo test` has.
 const DISKS: &str = r#"
@@ -347,7 +405,9 @@ pub(super) fn main(target: Target, minutes: Option<u64>, hardware: &Hardware, li
     hardware.nvme = true;
     let mut ready = Ready::new(&hardware, None)?;
     if target == Target::Ours {
-        ready.load(&Cargo { bin: vec!["nvmf-tgt".into(), "nvme-perf".into()], ..Cargo::default() }, None)?;
+        let cargo = Cargo { bin: vec!["nvmf-tgt".into(), "nvme-perf".into()], features: vec!["tls".into()], ..Cargo::default() };
+        ready.load(&cargo, None)?;
+        ready.tls()?;
         ready.program(&bdev_suite()?, "/job/bdev-suite")?;
     }
     let steps = steps(target, minutes);
@@ -395,6 +455,7 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     if target == Target::Ours {
         steps.push(with(NVMET, "nvme-perf verifies what the kernel's target serves", OUR_HOST, EACH));
         steps.push(step("hosts show who they are, without and with a key exchange", KEYS, EACH));
+        steps.push(step("hosts come by TLS, under identities of both forms, and not without it", TLS, EACH));
         steps.push(step("bdev-uring and bdev-aio over disks with sectors of 512 and 4,096 bytes", DISKS, EACH));
     }
     steps

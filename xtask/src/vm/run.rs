@@ -14,7 +14,7 @@ use super::guest::{self, Job};
 use super::machine::{End, Event, Session, Spec};
 use super::options::{Cargo, Hardware, Limit, Network};
 use super::tree::Tree;
-use super::{build, cache, nvme, two};
+use super::{build, cache, nvme, tls, two};
 use crate::program::{self, Built};
 use crate::{Exit, Usage, packages};
 
@@ -103,6 +103,11 @@ impl Ready {
             nvme::carry(&mut carried)?;
         }
         Ok(Self { base: Base::get(&hardware.kernel)?, folder: cache::run_folder()?, carried, hardware: hardware.clone(), share })
+    }
+
+    /// Carries what the kernel's NVMe host takes for TLS, if it can do with it.
+    pub(super) fn tls(&mut self) -> Result<()> {
+        if self.base.kernel.has_module(tls::MODULE) { tls::carry(&mut self.carried) } else { Ok(()) }
     }
 
     /// Builds and carries what `cargo` names, and the program of the command `words`, whose name

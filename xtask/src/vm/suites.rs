@@ -1,5 +1,5 @@
-//! Kernels of the distribution's other suites: fetched by apt with a configuration of its own,
-//! unpacked into `target/vm`, and never installed.
+//! Kernels and tools of the distribution's other suites: fetched by apt with a configuration of its
+//! own, unpacked into `target/vm`, and never installed.
 //!
 //! Where packages come from is what this computer's own sources say; only the suite is another.
 
@@ -13,10 +13,15 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cache;
 use super::kernel::by_version;
-use crate::packages;
+use crate::packages::{self, Needed};
 
 /// Debian's suites with kernels newer than its releases'.
 const SUITES: [&str; 2] = ["bookworm-backports", "trixie-backports"];
+
+/// Debian's first release with tlshd, and the suite whose nvme-cli derives keys as NVMe/TCP says.
+const TOOLS: [&str; 2] = ["trixie", "sid"];
+
+const UNPACKERS: [Needed; 2] = [packages::program("dpkg", "dpkg-deb"), packages::program("zstd", "zstd")];
 
 /// The package that stands for the newest kernel of its suite.
 const META: &str = "linux-image-amd64";
@@ -28,8 +33,8 @@ pub(super) fn get(prefix: Option<&str>) -> Result<PathBuf> {
     if let Some(there) = prefix.and_then(|prefix| unpacked(&folder, prefix)) {
         return Ok(there);
     }
-    packages::need("a kernel of another suite", &[packages::program("dpkg", "dpkg-deb"), packages::program("zstd", "zstd")])?;
-    let apt = Apt::new(&cache::folder()?.join("apt"))?;
+    packages::need("a kernel of another suite", &UNPACKERS)?;
+    let apt = Apt::new(&cache::folder()?.join("apt"), &SUITES)?;
     let (package, suites) = (apt.newest(prefix)?, SUITES.join(", "));
     let Some(package) = package else { bail!("none of {suites} has a kernel {}", prefix.unwrap_or("")) };
     let wanted = apt.parts(&package)?;
@@ -42,6 +47,22 @@ pub(super) fn get(prefix: Option<&str>) -> Result<PathBuf> {
         println!("fetching the kernel {version} ({package})");
         apt.unpack(&wanted, &to)?;
     }
+    Ok(to)
+}
+
+/// Where these packages of newer suites (`package/suite`) were unpacked to, all into one folder
+/// whose name begins with `name`.
+pub(super) fn newer(name: &str, wanted: &[&str]) -> Result<PathBuf> {
+    // Another list of packages is another folder.
+    let to = cache::folder()?.join(format!("{name}-{}", cache::key(&wanted)));
+    if to.is_dir() {
+        return Ok(to);
+    }
+    packages::need("tools of a newer release", &UNPACKERS)?;
+    println!("fetching {name} ({} packages of {})", wanted.len(), TOOLS.join(", "));
+    let apt = Apt::new(&cache::folder()?.join("apt-newer"), &TOOLS)?;
+    let new = apt.unpacked(&wanted.iter().map(|&package| package.to_owned()).collect(), &to)?;
+    fs::rename(&new, &to).with_context(|| format!("could not make {}", to.display()))?;
     Ok(to)
 }
 
@@ -62,13 +83,13 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(folder: &Path) -> Result<Self> {
+    fn new(folder: &Path, suites: &[&str]) -> Result<Self> {
         let apt = Self { folder: folder.into() };
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("could not make {}", folder.join(part).display()))?;
         }
-        let sources = SUITES.map(|suite| own_source().map(|(options, address)| format!("deb {options}{address} {suite} main\n")));
-        let text = sources.into_iter().collect::<Option<String>>().context("apt's sources on this computer name no archive of Debian")?;
+        let sources = suites.iter().map(|suite| own_source().map(|(options, address)| format!("deb {options}{address} {suite} main\n")));
+        let text = sources.collect::<Option<String>>().context("apt's sources on this computer name no archive of Debian")?;
         fs::write(folder.join("sources.list"), text).context("could not write apt's sources")?;
         apt.said("apt-get", &["-q", "update"])?;
         Ok(apt)
@@ -85,6 +106,8 @@ impl Apt {
             ("Dir::Cache", at("cache")),
             // The folder is not one that apt's own user may write to.
             ("APT::Sandbox::User", "root".into()),
+            ("Acquire::Languages", "none".into()),
+            ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".into()),
         ] {
             command.args(["-o", &format!("{name}={value}")]);
         }
@@ -111,10 +134,11 @@ impl Apt {
         Ok(found)
     }
 
-    fn unpack(&self, wanted: &BTreeSet<String>, to: &Path) -> Result<()> {
+    /// Unpacks these beside the place where they are to be, so that what was begun and not finished
+    /// is not taken for whole.
+    fn unpacked(&self, wanted: &BTreeSet<String>, to: &Path) -> Result<PathBuf> {
         let names: Vec<_> = wanted.iter().map(String::as_str).collect();
         self.said("apt-get", &[&["-q", "download"], &names[..]].concat())?;
-        // Beside its place, so that what was begun and not finished is not taken for whole.
         let new = to.with_extension("new");
         let _ = fs::remove_dir_all(&new);
         fs::create_dir_all(&new)?;
@@ -126,6 +150,12 @@ impl Apt {
             run(Command::new("dpkg-deb").arg("-x").args([&file, &new]))?;
             fs::remove_file(&file)?;
         }
+        Ok(new)
+    }
+
+    /// Unpacks a kernel.
+    fn unpack(&self, wanted: &BTreeSet<String>, to: &Path) -> Result<()> {
+        let new = self.unpacked(wanted, to)?;
         let version = to.file_name().and_then(|name| name.to_str()).context("it has a name")?;
         // Newer packages have modules and the kernel in other places than older ones.
         let image = format!("boot/vmlinuz-{version}");

@@ -139,7 +139,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads `libc.so.6 => /lib/…/libc.so.6 (0x…)`, `/lib64/ld-linux-x86-64.so.2 (0x…)`,
 /// `linux-vdso.so.1 (0x…)`, `statically linked`.
-fn by_ldd(said: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn by_ldd(said: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for line in said.lines().map(str::trim) {
         let (name, place) = line.split_once(" => ").unwrap_or(("", line));
