@@ -181,8 +181,8 @@ pub trait NetImpl: Sync {
     /// ```
     ///
     /// # Errors
-    /// Somebody listens there, or did and left the file; the path cannot be made; the backend has no
-    /// Unix sockets.
+    /// Somebody listens there, or did and left the file; the path cannot be made; the backend has
+    /// no Unix sockets.
     fn listen_unix(&self, at: &UnixAddress, options: &SockOptions) -> Result<Box<dyn Socket>, NetError> {
         let _ = options;
         Err(no_unix(self.name(), at))

@@ -381,6 +381,13 @@ for form in 0 1; do
     refused "does not speak TLS"
     target_stop
 done
+NQN=$all-wrong
+nvme gen-tls-key --hmac=1 > /run/psk.key
+nvme gen-tls-key --hmac=1 > /run/other.key
+have_key 0 /run/psk.key
+serve_with /run/other.key
+refused "another key" --tls
+target_stop
 "#;
 
 /// The suite that every block device passes, as `/job/bdev-suite`, over disks of null_blk: files of
@@ -455,7 +462,7 @@ fn steps(target: Target, minutes: Option<u64>) -> Vec<Step> {
     if target == Target::Ours {
         steps.push(with(NVMET, "nvme-perf verifies what the kernel's target serves", OUR_HOST, EACH));
         steps.push(step("hosts show who they are, without and with a key exchange", KEYS, EACH));
-        steps.push(step("hosts come by TLS, under identities of both forms, and not without it", TLS, EACH));
+        steps.push(step("hosts come by TLS, under identities of both forms, not without it or by another key", TLS, EACH));
         steps.push(step("bdev-uring and bdev-aio over disks with sectors of 512 and 4,096 bytes", DISKS, EACH));
     }
     steps
