@@ -1,6 +1,6 @@
 //! What is taken, and what is refused.
 
-use bdev::{BdevError, Frame, Kind, Mode, Request};
+use bdev::{BdevError, Frame, Kind, Limits, Mode, Request};
 
 use crate::bench::BUF_BLOCKS;
 use crate::{Bench, Subject};
@@ -123,4 +123,33 @@ pub fn refusals(subject: &Subject) {
     let stats = bench.bdev.stats();
     assert_eq!(stats.read.ops + stats.errors, 3, "what was refused does not count");
     assert_eq!(stats.read.bytes, stats.read.ops * size);
+}
+
+/// A write while its caller waits: as one by a request, where the device can; and never where that
+/// would be refused, or held back.
+pub fn at_once(subject: &Subject) {
+    let mut bench = Bench::new(subject);
+    let (of, size) = (bench.bdev.blocks(), bench.block_size());
+    let mut channel = bench.channel(0, 4);
+    let (now, bytes) = (bench.now(), bench.filled(2, 7));
+    let can = channel.write_at_once(now, of - 2, 2, &bytes);
+    if can {
+        let read = bench.run(&mut channel, Request::read(of - 2, 2, bench.empty()));
+        assert_eq!(*read.request.data.parts()[0] == *bytes, subject.keeps, "{:?}", read.result);
+        assert_eq!((bench.bdev.stats().write.ops, bench.bdev.stats().write.bytes), (1, 2 * size as u64));
+    }
+    for (block, blocks, len) in [(of, 1, size), (of - 1, 2, 2 * size), (u64::MAX, 1, size), (0, 0, 0), (0, 2, size), (0, 1, 2 * size)] {
+        assert!(!channel.write_at_once(now, block, blocks, &bytes[..len]), "{blocks} from {block} on, of {len} bytes");
+    }
+    let reader = bench.bdev.open(Mode::ReadOnly).unwrap();
+    let mut readers = bench.on(1).with(|cx| reader.channel(cx, 4)).unwrap();
+    assert!(!readers.write_at_once(now, 0, 1, &bytes[..size]), "it was opened for reading");
+    bench.bdev.set_limits(Limits { ios: 1_000, ..Limits::default() });
+    assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "what is held back waits");
+    assert_eq!(bench.bdev.stats().write.ops, u64::from(can), "what was not written does not count");
+    let zeroes = bench.run(&mut channel, Request::read(0, 1, bench.empty()));
+    assert!(zeroes.result.is_err() || zeroes.request.data.parts()[0].iter().all(|byte| *byte == 0), "nothing else was written");
+    let name = bench.bdev.name().to_owned();
+    bench.bdevs.remove(&name).expect("it is there");
+    assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "it is gone");
 }

@@ -101,6 +101,13 @@ impl DeviceChannel for Channel {
         }
     }
 
+    #[inline]
+    fn write_at_once(&mut self, block: u64, bytes: &[u8]) -> bool {
+        let at = block as usize * self.block_size;
+        // In one stripe, so that it is all or nothing.
+        self.memory.within(at, bytes.len()) == bytes.len() && self.memory.write(at, bytes.len(), |to| to.copy_from_slice(bytes)).is_some()
+    }
+
     fn cancel(&mut self, which: &dyn Fn(&Request) -> bool) {
         for _ in 0..self.waiting.len() {
             match self.waiting.pop_front() {

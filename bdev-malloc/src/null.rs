@@ -71,5 +71,10 @@ impl DeviceChannel for Null {
 
     fn poll(&mut self, _: Instant) {}
 
+    #[inline]
+    fn write_at_once(&mut self, _: u64, _: &[u8]) -> bool {
+        true
+    }
+
     fn cancel(&mut self, _: &dyn Fn(&Request) -> bool) {}
 }

@@ -136,6 +136,36 @@ impl Channel {
         Ok(())
     }
 
+    /// Writes `bytes`, which are `blocks` blocks, from `block` on, if the device can do that while
+    /// the caller waits, and tells whether it has. If not nothing was written, and a
+    /// [`Request::write`] is the way, which also tells what is wrong.
+    ///
+    /// ```
+    /// # fn write(channel: &mut bdev::Channel, now: core_reactor::Instant) {
+    /// let bytes = [7; 512];
+    /// if !channel.write_at_once(now, 3, 1, &bytes) {
+    ///     // It goes into a buffer, and that into a request.
+    /// }
+    /// # }
+    /// ```
+    #[inline]
+    pub fn write_at_once(&mut self, now: Instant, block: u64, blocks: u64, bytes: &[u8]) -> bool {
+        let shared = &*self.open.shared;
+        let is_plain = shared.epoch() == self.epoch && self.removal == Removal::None && self.throttle.is_none();
+        let may = self.open.mode != Mode::ReadOnly && shared.shape.kinds.contains(Kind::Write);
+        let is_within = blocks > 0 && block.checked_add(blocks).is_some_and(|end| end <= shared.blocks());
+        // Blocks that a device has make a number of bytes.
+        if !(is_plain && may && is_within && bytes.len() as u64 == blocks * u64::from(shared.shape.block_size)) {
+            return false;
+        }
+        self.home.now.set(now);
+        let is_done = self.device.write_at_once(block, bytes);
+        if is_done {
+            self.home.stats.count_write(bytes.len() as u64);
+        }
+        is_done
+    }
+
     /// Appends what has happened to `out`, as much as it has room for, and tells how many events
     /// that were. Never blocks.
     #[inline]

@@ -86,6 +86,14 @@ pub trait DeviceChannel {
     /// success.
     fn cancel(&mut self, which: &dyn Fn(&Request) -> bool);
 
+    /// Writes `bytes` from `block` on if that takes no waiting, and tells whether it has: for
+    /// devices that are memory, whose caller may spare itself a buffer. Whole blocks within the
+    /// device, as a request has them. Without more, never.
+    fn write_at_once(&mut self, block: u64, bytes: &[u8]) -> bool {
+        let _ = (block, bytes);
+        false
+    }
+
     /// When it must be polled at the latest, if nothing else wakes its core.
     fn due(&self) -> Option<Instant> {
         None

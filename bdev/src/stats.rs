@@ -184,6 +184,12 @@ impl ChannelStats {
         cells.count(request.blocks * u64::from(block_size), nanos);
     }
 
+    /// A write of so many bytes that was done while its caller waited.
+    #[inline]
+    pub(crate) fn count_write(&self, bytes: u64) {
+        self.write.count(bytes, 0);
+    }
+
     pub(crate) fn reset_extremes(&self) {
         [&self.read, &self.write, &self.unmap].into_iter().for_each(Cells::reset_extremes);
     }

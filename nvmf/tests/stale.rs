@@ -133,6 +133,11 @@ fn connecting(world: &mut World, hostnqn: &str, cntlid: u16, qid: u16) -> (Host,
     (host, cid)
 }
 
+/// A command with its data that has a buffer as long as it is done: a write of memory has none.
+fn waits_for_a_buffer() -> Sqe {
+    Sqe::blocks(io::COMPARE, 1, 0, 1, 0)
+}
+
 const ANY: u16 = nvme::fabrics::ANY_CONTROLLER;
 
 fn byte(disk: &Slow) -> u8 {
@@ -611,7 +616,7 @@ fn s397_a_queue_that_is_held_back_is_not_late() {
     }
     settle(&mut busy, &mut world);
     // Both are held back, and what is behind comes in time.
-    let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &data[..BLOCK]);
+    let small = held.submit(waits_for_a_buffer(), Payload::Send(512), &[0; BLOCK]);
     let odd = control.submit(Sqe::set_feature(0x16, 0), Payload::Send(512), &data[..BLOCK]);
     settle(&mut held, &mut world);
     settle(&mut control, &mut world);
@@ -655,7 +660,7 @@ fn s397_a_controller_of_which_an_io_queue_is_held_back_does_not_expire() {
         busy.submit(Sqe::blocks(io::WRITE, 2, 0, 1, 0), Payload::Send(512), &[1; BLOCK]);
     }
     settle(&mut busy, &mut world);
-    let small = held.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[9; BLOCK]);
+    let small = held.submit(waits_for_a_buffer(), Payload::Send(512), &[0; BLOCK]);
     settle(&mut held, &mut world);
     world.sim.run_for(5 * SECOND);
     settle(&mut held, &mut world);
@@ -802,13 +807,13 @@ fn s353_a_first_whose_second_does_not_come_keeps_no_buffer_for_ever() {
         settle(host, &mut world);
     }
     // Somebody waits.
-    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    let compare = good.submit(waits_for_a_buffer(), Payload::Send(512), &[0; BLOCK]);
     settle(&mut good, &mut world);
     world.sim.run_for(4 * SECOND);
     good.pump();
     assert!(good.done.is_empty());
     world.sim.run_for(2 * SECOND);
-    assert!(good.wait(&mut world, write).status.is_success());
+    assert!(good.wait(&mut world, compare).status.is_success());
     for (host, cid) in &mut firsts {
         assert_eq!(host.wait(&mut world, *cid).code(), Code::MissingFused);
         let second = host.call(&mut world, half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
@@ -828,10 +833,10 @@ fn s353_pairs_that_wait_for_each_others_buffers_end() {
         host.submit(half(io::WRITE, 2), Payload::Send(512), &[1; BLOCK]);
         settle(host, &mut world);
     }
-    let write = good.submit(Sqe::blocks(io::WRITE, 1, 0, 1, 0), Payload::Send(512), &[3; BLOCK]);
+    let compare = good.submit(waits_for_a_buffer(), Payload::Send(512), &[0; BLOCK]);
     settle(&mut good, &mut world);
     world.sim.run_for(62 * SECOND);
-    assert!(good.wait(&mut world, write).status.is_success());
+    assert!(good.wait(&mut world, compare).status.is_success());
     drop((admin, good, firsts));
     world.end();
 }

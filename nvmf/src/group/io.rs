@@ -70,6 +70,23 @@ impl Queue {
         device.submit(now, request.token(token)).map_err(|refused| code_of(&refused.why, sqe.opcode))
     }
 
+    /// Does a write, all of whose data came with it, if its device can while the data is where it
+    /// was received: it needs no buffer then. Whether it has; what is wrong is told by the long
+    /// way.
+    pub(super) fn write_at_once(&self, base: &mut Base, cx: &mut Cx<'_>, sqe: &Sqe, bytes: &[u8]) -> bool {
+        let Role::Io { association, place, .. } = &self.role else { return false };
+        if sqe.opcode != io::WRITE {
+            return false;
+        }
+        let now = base.now;
+        let Ok(device) = base.device(cx, *place, sqe.nsid.get()) else { return false };
+        let may = check_ana(association.listener.state(device.shown.group)).is_ok() && device.namespace.allows(&association.hostid, sqe);
+        match Io::read(sqe, &device.shown, bytes.len() as u32) {
+            Ok(Io::Write { slba, blocks, .. }) if may => device.write_at_once(now, slba, blocks.into(), bytes),
+            _ => false,
+        }
+    }
+
     fn flush_all(&mut self, base: &mut Base, cx: &mut Cx<'_>, at: usize, tag: Tag) -> Result<(), Code> {
         base.refresh(cx, at);
         let (token, now) = (self.token(tag), base.now);

@@ -140,6 +140,12 @@ impl Device {
         }
     }
 
+    /// Writes `bytes` if the device can do that here and now. Whether it has.
+    #[inline]
+    pub(crate) fn write_at_once(&mut self, now: Instant, block: u64, blocks: u64, bytes: &[u8]) -> bool {
+        self.waiting.is_empty() && self.channel.write_at_once(now, block, blocks, bytes)
+    }
+
     /// Hands in what waited for room. A request that cannot be done any more comes back.
     #[inline]
     pub(crate) fn resubmit(&mut self, now: Instant) -> Option<Refused<Request, BdevError>> {

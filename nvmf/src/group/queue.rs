@@ -351,6 +351,9 @@ impl Queue {
             Fuse::Single
         };
         self.begun += 1;
+        if fuse == Fuse::Single && !whole.is_empty() && self.write_at_once(base, cx, &sqe, whole) {
+            return self.complete(base, tag, Status::SUCCESS, 0);
+        }
         let command = Command {
             tag,
             sqe,
