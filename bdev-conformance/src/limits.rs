@@ -132,11 +132,20 @@ pub fn at_once(subject: &Subject) {
     let (of, size) = (bench.bdev.blocks(), bench.block_size());
     let mut channel = bench.channel(0, 4);
     let (now, bytes) = (bench.now(), bench.filled(2, 7));
-    let can = channel.write_at_once(now, of - 2, 2, &bytes);
+    let can = channel.write_at_once(now, of - 1, 1, &bytes[..size]);
+    let is_limited = bench.bdev.limits() != Limits::default();
+    assert_eq!(can, channel.writes_at_once() && !is_limited, "nobody else is there");
     if can {
-        let read = bench.run(&mut channel, Request::read(of - 2, 2, bench.empty()));
-        assert_eq!(*read.request.data.parts()[0] == *bytes, subject.keeps, "{:?}", read.result);
-        assert_eq!((bench.bdev.stats().write.ops, bench.bdev.stats().write.bytes), (1, 2 * size as u64));
+        let read = bench.run(&mut channel, Request::read(of - 1, 1, bench.empty()));
+        assert_eq!(*read.request.data.parts()[0] == bytes[..size], subject.keeps, "{:?}", read.result);
+        assert_eq!((bench.bdev.stats().write.ops, bench.bdev.stats().write.bytes), (1, size as u64));
+    }
+    // All of it or nothing, wherever the device may have to look twice.
+    let both = channel.write_at_once(now, of - 3, 2, &bytes);
+    let read = bench.run(&mut channel, Request::read(of - 3, 2, bench.empty()));
+    if subject.keeps && read.result.is_ok() {
+        let there = &read.request.data.parts()[0];
+        assert!(if both { there[..] == bytes[..] } else { there.iter().all(|byte| *byte == 0) });
     }
     for (block, blocks, len) in [(of, 1, size), (of - 1, 2, 2 * size), (u64::MAX, 1, size), (0, 0, 0), (0, 2, size), (0, 1, 2 * size)] {
         assert!(!channel.write_at_once(now, block, blocks, &bytes[..len]), "{blocks} from {block} on, of {len} bytes");
@@ -145,11 +154,18 @@ pub fn at_once(subject: &Subject) {
     let mut readers = bench.on(1).with(|cx| reader.channel(cx, 4)).unwrap();
     assert!(!readers.write_at_once(now, 0, 1, &bytes[..size]), "it was opened for reading");
     bench.bdev.set_limits(Limits { ios: 1_000, ..Limits::default() });
+    assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "before it has heard of the limit");
+    bench.poll(&mut channel);
     assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "what is held back waits");
-    assert_eq!(bench.bdev.stats().write.ops, u64::from(can), "what was not written does not count");
+    assert_eq!(bench.bdev.stats().write.ops, u64::from(can) + u64::from(both), "what was not written does not count");
     let zeroes = bench.run(&mut channel, Request::read(0, 1, bench.empty()));
     assert!(zeroes.result.is_err() || zeroes.request.data.parts()[0].iter().all(|byte| *byte == 0), "nothing else was written");
+    bench.bdev.set_limits(Limits::default());
+    bench.poll(&mut channel);
+    assert_eq!(channel.write_at_once(now, 0, 1, &bytes[..size]), channel.writes_at_once(), "nothing holds it back");
     let name = bench.bdev.name().to_owned();
     bench.bdevs.remove(&name).expect("it is there");
+    assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "it is gone, which it has not heard");
+    bench.poll(&mut channel);
     assert!(!channel.write_at_once(now, 0, 1, &bytes[..size]), "it is gone");
 }

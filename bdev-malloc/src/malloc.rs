@@ -102,6 +102,11 @@ impl DeviceChannel for Channel {
     }
 
     #[inline]
+    fn writes_at_once(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn write_at_once(&mut self, block: u64, bytes: &[u8]) -> bool {
         let at = block as usize * self.block_size;
         // In one stripe, so that it is all or nothing.

@@ -72,6 +72,11 @@ impl DeviceChannel for Null {
     fn poll(&mut self, _: Instant) {}
 
     #[inline]
+    fn writes_at_once(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn write_at_once(&mut self, _: u64, _: &[u8]) -> bool {
         true
     }

@@ -136,6 +136,13 @@ impl Channel {
         Ok(())
     }
 
+    /// Whether [`write_at_once`](Self::write_at_once) may ever do something: of devices that are
+    /// memory it may.
+    #[inline]
+    pub fn writes_at_once(&self) -> bool {
+        self.device.writes_at_once()
+    }
+
     /// Writes `bytes`, which are `blocks` blocks, from `block` on, if the device can do that while
     /// the caller waits, and tells whether it has. If not nothing was written, and a
     /// [`Request::write`] is the way, which also tells what is wrong.

@@ -86,6 +86,11 @@ pub trait DeviceChannel {
     /// success.
     fn cancel(&mut self, which: &dyn Fn(&Request) -> bool);
 
+    /// Whether [`write_at_once`](Self::write_at_once) is worth asking. Without more, never.
+    fn writes_at_once(&self) -> bool {
+        false
+    }
+
     /// Writes `bytes` from `block` on if that takes no waiting, and tells whether it has: for
     /// devices that are memory, whose caller may spare itself a buffer. Whole blocks within the
     /// device, as a request has them. Without more, never.

@@ -188,14 +188,13 @@ pub fn placement(fd: RawFd) -> Placement {
 /// Listens, with as many waiting connections as were asked for, or an error. Where nothing was
 /// asked for, fewer are fine.
 pub fn listen(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
-    let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
-    socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))?;
+    listen_unix(socket, backlog)?;
     let Some(backlog) = backlog else { return Ok(()) };
     let granted = sys::backlog(socket.as_raw_fd()).map_err(|e| error::plain("getsockopt(TCP_INFO)", e))?;
     at_least("backlog", backlog as usize, granted as usize, "net.core.somaxconn")
 }
 
-/// The same for a Unix socket, of which the system does not tell what it grants.
+/// The same without a look at what is granted, which the system does not tell of a Unix socket.
 pub fn listen_unix(socket: &Socket, backlog: Option<u32>) -> Result<(), NetError> {
     let asked = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
     socket.listen(asked).map_err(|e| error::plain("listen", Errno::of(&e)))

@@ -80,6 +80,10 @@ impl Queue {
         }
         let now = base.now;
         let Ok(device) = base.device(cx, *place, sqe.nsid.get()) else { return false };
+        // Else all that follows would be done twice, as the long way does it.
+        if !device.channel.writes_at_once() {
+            return false;
+        }
         let may = check_ana(association.listener.state(device.shown.group)).is_ok() && device.namespace.allows(&association.hostid, sqe);
         match Io::read(sqe, &device.shown, bytes.len() as u32) {
             Ok(Io::Write { slba, blocks, .. }) if may => device.write_at_once(now, slba, blocks.into(), bytes),
